@@ -1,0 +1,168 @@
+"""The command line: parses, hands over to one command, and turns errors into messages and exit codes.
+
+Nothing but the standard library is imported before a command is chosen: `--help`, `check` and `plan` must not pay for
+a screen or an HTTP library. Data goes to stdout, narration and errors to stderr.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from specdash import __version__
+from specdash.errors import Exit, SpecdashError
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A subcommand: its module under `specdash.cli` (None: not in this version), a line of help, an example."""
+
+    module: str | None
+    help: str
+    example: str
+
+
+COMMANDS: dict[str, Command] = {
+    "plan": Command("plan", "show steps, server loads and a forecast; runs nothing", "specdash plan profile.toml"),
+    "check": Command("check", "show every problem in a profile at once", "specdash check profile.toml"),
+    "attach": Command(None, "the dashboard on a sweep that is running", "specdash attach"),
+    "runs": Command("runs", "list runs and their state", "specdash runs"),
+    "resume": Command("run", "go on with an interrupted run", "specdash resume rtx4090_llama-server_qwen"),
+    "stop": Command("stop", "end a run cleanly", "specdash stop rtx4090_llama-server_qwen"),
+    "report": Command("report", "write reports from a run's journal", "specdash report RUN --format md"),
+    "compare": Command(None, "two runs side by side", "specdash compare A B"),
+    "doctor": Command("doctor", "what was found here, what it can do, what to install", "specdash doctor"),
+    "new": Command("new", "write a commented profile", "specdash new big.gguf small.gguf > profile.toml"),
+    "models": Command("models", "models found, and which can draft for which", "specdash models ~/models"),
+    "demo": Command("demo", "make a small pair of models and sweep it; no download", "specdash demo"),
+}
+
+EPILOG = """commands (each has --help with an example):
+{commands}
+
+exit codes: 0 all steps good; 1 finished, but some steps failed or are invalid; 2 usage or profile error;
+  3 nothing could be measured; 4 compare found a regression; 5 results unsafe (disk, lock, journal);
+  75 stopped early, can be resumed; 129, 130, 143 ended by a signal, cleanly
+environment: NO_COLOR=1 turns colours off; SPECDASH_DEBUG=1 logs details to stderr"""
+
+
+def command_parser(name: str) -> argparse.ArgumentParser:
+    """A parser for one command, with its example; the command's module adds its arguments."""
+    command = COMMANDS[name]
+    return argparse.ArgumentParser(
+        prog=f"specdash {name}",
+        description=command.help[0].upper() + command.help[1:] + ".",
+        epilog=f"example: {command.example}",
+    )
+
+
+def _main_parser() -> argparse.ArgumentParser:
+    listing = "\n".join(f"  {name:<9} {command.help}" for name, command in COMMANDS.items() if command.module)
+    parser = argparse.ArgumentParser(
+        prog="specdash",
+        usage="specdash [--headless] [PROFILE] | specdash COMMAND ...",
+        description="Measures speculative decoding on this machine: which draft model, which K, or none at all.",
+        epilog=EPILOG.format(commands=listing),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("profile", nargs="?", metavar="PROFILE", help="the TOML profile to run")
+    parser.add_argument(
+        "--headless",
+        action="store_true",
+        help="run unattended: narration on stderr, the path of the result on stdout",
+    )
+    parser.add_argument("--version", action="version", version=f"specdash {__version__}")
+    return parser
+
+
+def run(arguments: Sequence[str]) -> Exit:
+    """Carries out a command line; raises SpecdashError for what the user can mend."""
+    name = arguments[0] if arguments else ""
+    command = COMMANDS.get(name)
+    if command is not None:
+        if command.module is None:
+            raise SpecdashError(f"specdash {name} is not in this version", "specdash --help lists what is.")
+        module = importlib.import_module(f"specdash.cli.{command.module}")
+        code = module.main(name, list(arguments[1:]))
+        assert isinstance(code, Exit)
+        return code
+    options = _main_parser().parse_args(list(arguments))
+    if options.headless and options.profile is not None:
+        from specdash.cli.run import headless
+
+        return headless(options.profile)
+    if options.headless:
+        raise SpecdashError("--headless needs a profile", "example: specdash --headless profile.toml")
+    if options.profile is not None and not os.path.exists(options.profile):
+        raise SpecdashError(f"{options.profile}: no such command or profile", _nearest(options.profile))
+    raise SpecdashError(
+        "the dashboard is not in this version",
+        "Run a profile unattended: specdash --headless PROFILE. No profile yet: specdash demo, or specdash new.",
+    )
+
+
+def _nearest(word: str) -> str:
+    """A hint at the command that may have been meant."""
+    import difflib
+
+    found = difflib.get_close_matches(word, COMMANDS, n=1)
+    return f"Did you mean specdash {found[0]}?" if found else "specdash --help lists the commands."
+
+
+def main() -> None:
+    """Entry point of the `specdash` program."""
+    if sys.platform == "win32":
+        print("specdash runs on Linux and macOS; on Windows, use it inside WSL.", file=sys.stderr)
+        sys.exit(int(Exit.USAGE))
+    if os.environ.get("SPECDASH_DEBUG"):
+        logging.basicConfig(stream=sys.stderr, level=logging.DEBUG)
+    sys.exit(int(guarded(sys.argv[1:])))
+
+
+def guarded(arguments: Sequence[str]) -> Exit:
+    """`run` with every error turned into a message and an exit code."""
+    try:
+        return run(arguments)
+    except SpecdashError as error:
+        _say(f"specdash: {error}")
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader of our output has gone; flushing at exit must not complain again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.OK
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except Exception:  # noqa: BLE001 - the last line of defence: a traceback is for the log, not for the screen
+        _say(f"specdash: internal error, a bug of specdash; details: {_log_traceback()}")
+        return Exit.INCOMPLETE
+
+
+def _say(text: str) -> None:
+    """An error on stderr, with what came from outside made harmless."""
+    from specdash.core.text import plain
+
+    print(plain(text), file=sys.stderr)
+
+
+def _log_traceback() -> str:
+    """Appends the current traceback to the log in the user's state folder; its path."""
+    import tempfile
+    import traceback
+
+    from platformdirs import user_log_path
+
+    try:
+        folder = user_log_path("specdash", ensure_exists=True)
+        path = folder / "errors.log"
+        with path.open("a", encoding="utf-8") as file:
+            traceback.print_exc(file=file)
+    except OSError:
+        with tempfile.NamedTemporaryFile("w", prefix="specdash-", suffix=".log", delete=False) as other:
+            traceback.print_exc(file=other)
+        return other.name
+    return str(path)

@@ -1,0 +1,36 @@
+"""`specdash check`: every problem in a profile at once."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+from specdash.cli import command_parser
+from specdash.config.load import check
+from specdash.core.text import plain
+from specdash.errors import Exit
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """Prints the problems of a profile; 2 when it cannot run anywhere, 3 when something is missing here."""
+    parser = command_parser(name)
+    parser.add_argument("profile", metavar="PROFILE")
+    parser.add_argument("--json", action="store_true", help="the problems as JSON")
+    options = parser.parse_args(arguments)
+    found = check(Path(options.profile))
+    groups = {"error": found.problems, "missing": found.missing, "warning": found.warnings}
+    if options.json:
+        rows = [{"kind": kind, **asdict(problem)} for kind, problems in groups.items() for problem in problems]
+        print(json.dumps(rows, indent=2))
+    else:
+        for kind, problems in groups.items():
+            for problem in problems:
+                print(plain(f"{kind}: {problem}"))
+    if found.problems:
+        return Exit.USAGE
+    if found.missing:
+        return Exit.NOTHING_MEASURED
+    if not options.json:
+        print(f"{options.profile}: no problems")
+    return Exit.OK

@@ -1,0 +1,140 @@
+"""`specdash doctor`: what was found on this machine, what it can do, and what to install."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import sys
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from specdash.cli import command_parser
+from specdash.core.text import human_bytes, plain
+from specdash.errors import Exit, SpecdashError
+
+OK, WARN, FAIL = "ok", "warn", "FAIL"
+K_SCOPE_WORDS = {
+    "request": "takes K per request: one load serves every K",
+    "capped": "takes K per request, up to its start-up value",
+    "startup": "fixes K at start-up: one load for every K",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the examination: a state, what was looked at, what was found, what to do about it."""
+
+    state: str
+    what: str
+    found: str
+    todo: str = ""
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """Prints one line for each thing examined; 3 when no engine can be used."""
+    parser = command_parser(name)
+    parser.add_argument("--program", action="append", default=[], metavar="PROGRAM", help="also examine this engine")
+    parser.add_argument("--no-probe", action="store_true", help="start no server, so do not find out who decides K")
+    parser.add_argument("--json", action="store_true", help="the findings as JSON")
+    options = parser.parse_args(arguments)
+    engines = [finding for program in _programs(options.program) for finding in _engine(program, not options.no_probe)]
+    if not engines:
+        engines = [
+            Finding(FAIL, "engine", "no llama-server on PATH and no built-in llama.cpp", "pip install 'specdash[embedded]'")
+        ]
+    findings = [*engines, *_machine(), *_disk()]
+    if options.json:
+        print(json.dumps([asdict(finding) for finding in findings], indent=2))
+    else:
+        for finding in findings:
+            print(plain(f"{finding.state:<4}  {finding.what}: {finding.found}"))
+            if finding.todo:
+                print(plain(f"      -> {finding.todo}"))
+    usable = any(finding.state == OK for finding in engines)
+    return Exit.OK if usable else Exit.NOTHING_MEASURED
+
+
+def _programs(asked: list[str]) -> list[str]:
+    """The engines to examine: those asked for, a llama-server on PATH, the built-in one."""
+    found = list(asked)
+    if shutil.which("llama-server"):
+        found.append("llama-server")
+    if importlib.util.find_spec("xllamacpp") is not None:
+        found.append("embedded")
+    return found
+
+
+def _engine(program: str, probe: bool) -> list[Finding]:
+    """What one engine is, and who decides K on it."""
+    from specdash.engines.llama_flags import SPEC_TYPE_NOTE, dialect_words
+    from specdash.engines.llama_server import find
+
+    try:
+        engine = find(program, None, "")
+    except SpecdashError as error:
+        return [Finding(FAIL, program, error.what, error.todo)]
+    info = engine.info
+    found = [Finding(OK, program, f"{info.program}, {info.version}; K is set by {dialect_words(info.dialect)}")]
+    if "--spec-type" in engine.flags:
+        found.append(Finding(OK, f"{program}, draft models", SPEC_TYPE_NOTE))
+    if "--override-kv" not in engine.flags:
+        found.append(Finding(WARN, f"{program}, expert counts", "cannot be set", "use the llama-server program for moe_experts"))
+    if probe:
+        found.append(_k_scope(program, engine))
+    return found
+
+
+def _k_scope(program: str, engine: object) -> Finding:
+    from specdash.engines.llama_server import LlamaServer
+    from specdash.session.examine import probe_engine
+
+    assert isinstance(engine, LlamaServer)
+    try:
+        result = probe_engine(engine)
+    except SpecdashError as error:
+        return Finding(WARN, f"{program}, K scope", f"could not be probed: {error.what}", error.todo)
+    if result.scope is None:
+        return Finding(WARN, f"{program}, K scope", "the server drafted nothing on the test pair")
+    return Finding(OK, f"{program}, K scope", f"{result.scope.value} ({K_SCOPE_WORDS[result.scope.value]})")
+
+
+def _machine() -> list[Finding]:
+    """Processor, memory and its limits, GPUs, swap."""
+    from specdash.probes.gpu import gpus
+    from specdash.probes.machine import machine
+    from specdash.probes.memory import lock_limit_bytes, system_memory
+
+    facts = machine()
+    memory = system_memory()
+    found = [
+        Finding(OK, "machine", f"{facts['cpu'] or facts['arch']}, {facts['cores']} cores, {facts['os']}"),
+        Finding(OK, "memory", f"{human_bytes(memory.total_bytes)}, {human_bytes(memory.available_bytes)} available"),
+    ]
+    limit = lock_limit_bytes()
+    if limit is not None:
+        todo = "raise it (ulimit -l) before you use --mlock" if limit < memory.total_bytes // 2 else ""
+        found.append(Finding(OK, "memory that may be locked", human_bytes(limit), todo))
+    if memory.swap_used_bytes > 2**30:
+        found.append(
+            Finding(WARN, "swap", f"{human_bytes(memory.swap_used_bytes)} in use", "free memory before you measure")
+        )
+    report = gpus()
+    found += [
+        Finding(OK, "GPU", f"{gpu.name}, {human_bytes(gpu.total_bytes)}, {human_bytes(gpu.free_bytes)} free")
+        for gpu in report.gpus
+    ]
+    if not report.gpus:
+        found.append(Finding(OK, "GPU", "none found", report.missing or ""))
+    return found
+
+
+def _disk() -> list[Finding]:
+    """Python, and room for results."""
+    free = shutil.disk_usage(Path.cwd()).free
+    state, todo = (OK, "") if free > 2**30 else (WARN, "results and logs need some room")
+    version = ".".join(map(str, sys.version_info[:3]))
+    return [
+        Finding(OK, "Python", version),
+        Finding(state, "disk here", f"{human_bytes(free)} free", todo),
+    ]

@@ -1,0 +1,77 @@
+"""`specdash models`: models on this machine, and which can draft for which."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from specdash.cli import command_parser
+from specdash.cli.table import print_table
+from specdash.core.text import human_bytes, one_line
+from specdash.errors import Exit
+
+if TYPE_CHECKING:
+    from specdash.config.discover import Family, FoundModel
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """Prints models by vocabulary family, with the drafts that fit each."""
+    parser = command_parser(name)
+    parser.add_argument("dirs", nargs="*", metavar="DIR", help="folders to search (default: the usual caches)")
+    parser.add_argument("--json", action="store_true", help="the models as JSON")
+    options = parser.parse_args(arguments)
+    from specdash.config.discover import families, find_models
+
+    found = find_models([Path(each).expanduser() for each in options.dirs] or None)
+    grouped = families(found)
+    if options.json:
+        print(json.dumps(_as_json(found, grouped), indent=2))
+        return Exit.OK
+    _print(found, grouped)
+    return Exit.OK
+
+
+def _as_json(found: Sequence[FoundModel], grouped: Sequence[Family]) -> list[dict[str, Any]]:
+    """One object for each model; what is unknown is null."""
+    family_of = {model.path: family for family in grouped for model in family.models}
+    rows = []
+    for model in found:
+        facts, family = model.facts, family_of.get(model.path)
+        rows.append(
+            {
+                "path": str(model.path),
+                "label": model.label,
+                "source": model.source,
+                "problem": model.problem or None,
+                "size_bytes": facts.size_bytes if facts else None,
+                "architecture": facts.architecture if facts else None,
+                "class": facts.model_class if facts else None,
+                "quantisation": facts.quantisation if facts else None,
+                "parameters": facts.parameters if facts else None,
+                "vocabulary": family.name if family else None,
+                "drafts": [str(path) for path in family.drafts.get(model.path, ())] if family else [],
+            }
+        )
+    return rows
+
+
+def _print(found: Sequence[FoundModel], grouped: Sequence[Family]) -> None:
+    if not found:
+        print("no models found; name the folders to search: specdash models DIR...")
+        return
+    for family in grouped:
+        print(f"vocabulary {one_line(family.name)}")
+        rows = []
+        for model in family.models:
+            facts = model.facts
+            assert facts is not None, "a family has only models that could be read"
+            drafts = ", ".join(path.name for path in family.drafts.get(model.path, ())) or "-"
+            size = human_bytes(facts.size_bytes)
+            rows.append((model.label, size, facts.model_class, facts.quantisation or "?", drafts))
+        print_table(("MODEL", "SIZE", "CLASS", "QUANT", "DRAFTS THAT FIT"), rows)
+        print()
+    for model in found:
+        if model.problem:
+            print(f"not usable: {one_line(str(model.path))}: {one_line(model.problem)}")

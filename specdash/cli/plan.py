@@ -1,0 +1,153 @@
+"""`specdash plan`: what a profile would do, in order, and what it would cost; nothing is started."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from specdash.cli import command_parser
+from specdash.config.load import check
+from specdash.core.forecast import Effort, Range, plan_time
+from specdash.core.plan import KScope, PlannedLoad
+from specdash.core.text import human_bytes, human_seconds, plain
+from specdash.errors import Exit, Problem, ProfileError
+from specdash.session.prepare import Prepared, prepare
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """Prints loads, steps and forecasts of a profile, also of one whose models are elsewhere."""
+    parser = command_parser(name)
+    parser.add_argument("profile", metavar="PROFILE")
+    parser.add_argument("--steps", action="store_true", help="list every step, not only the loads")
+    parser.add_argument("--json", action="store_true", help="the plan as JSON")
+    options = parser.parse_args(arguments)
+    found = check(Path(options.profile))
+    if found.profile is None or found.problems:
+        raise ProfileError(found.problems)
+    prepared = prepare(found.profile)
+    plans = {scope: prepared.loads(scope) for scope in _scopes(prepared)}
+    # A file that is not there is reported by both; the check names its neighbours too, so it goes first.
+    by_place = {(problem.line, problem.key): problem for problem in (*prepared.problems, *found.missing)}
+    missing = sorted(by_place.values(), key=lambda problem: problem.line or 0)
+    if options.json:
+        print(json.dumps(_as_json(prepared, plans, missing), indent=2))
+    else:
+        for line in _lines(prepared, plans, missing, list_steps=options.steps):
+            print(plain(line))
+    return Exit.OK
+
+
+def _scopes(prepared: Prepared) -> list[KScope]:
+    """The scopes of K to plan for: the forced one, else both, since only a probe tells."""
+    forced = prepared.profile.engine.k_scope
+    return [KScope.REQUEST, KScope.STARTUP] if forced == "auto" else [KScope(forced)]
+
+
+def _effort(prepared: Prepared) -> Effort:
+    measure = prepared.profile.measure
+    return Effort(measure.iterations, measure.warmup, measure.max_tokens)
+
+
+def _time(prepared: Prepared, loads: Sequence[PlannedLoad]) -> Range | None:
+    sizes = {load.key: size for load in loads for size in [prepared.size_bytes(load.key)] if size is not None}
+    return plan_time(loads, sizes, _effort(prepared))
+
+
+def _largest(prepared: Prepared, loads: Sequence[PlannedLoad]) -> int | None:
+    """Bytes of model files of the largest load; None when any is unknown."""
+    sizes = [prepared.size_bytes(load.key) for load in loads]
+    known = [size for size in sizes if size is not None]
+    return max(known) if known and len(known) == len(sizes) else None
+
+
+def _lines(
+    prepared: Prepared, plans: dict[KScope, tuple[PlannedLoad, ...]], missing: list[Problem], *, list_steps: bool
+) -> list[str]:
+    usable = [step for step in prepared.steps if prepared.usable(step)]
+    categories = len(prepared.prompts)
+    measure = prepared.profile.measure
+    lines = [
+        f"{prepared.profile.name}: {len(usable)} steps in {categories} prompt "
+        f"{'category' if categories == 1 else 'categories'}, {measure.iterations} samples each "
+        f"of up to {measure.max_tokens} tokens",
+        "",
+    ]
+    for scope, loads in plans.items():
+        title = {
+            KScope.REQUEST: "Where the server takes K per request",
+            KScope.CAPPED: "K per request, up to the start-up value",
+            KScope.STARTUP: "Where the server fixes K at start-up",
+        }[scope]
+        lines.append(f"{title}: {len(loads)} loads")
+        for number, load in enumerate(loads, 1):
+            ks = sorted({step.k for step in load.steps if step.k is not None})
+            label = replace(load.key, k=None).label if ks else load.key.label
+            of_k = f", K = {', '.join(map(str, ks))}" if ks else ""
+            count = len(load.steps)
+            lines.append(f"  {number:>3}. {label}{of_k}  ({count} {'step' if count == 1 else 'steps'})")
+            if list_steps:
+                lines += [f"         {step.id}" for step in load.steps]
+        time = _time(prepared, loads)
+        if time is None:
+            lines.append("  time: unknown, since not all models are here")
+        else:
+            lines.append(f"  time: {human_seconds(time.low_s)} to {human_seconds(time.high_s)}, before any measurement")
+        lines.append("")
+    if len(plans) > 1:
+        lines.append("Which of the two it is, is found out by a probe on the first load with a draft.")
+    lines.append(f"A tool that starts a server for every step would need {len(usable)} loads.")
+    lines.append(_memory_line(prepared, next(iter(plans.values()))))
+    lines += _gaps(prepared, missing)
+    return lines
+
+
+def _memory_line(prepared: Prepared, loads: Sequence[PlannedLoad]) -> str:
+    from specdash.probes.memory import system_memory
+
+    largest = _largest(prepared, loads)
+    available = human_bytes(system_memory().available_bytes)
+    if largest is None:
+        return f"Memory: unknown, since not all models are here; {available} are available."
+    return f"Memory: the largest load reads {human_bytes(largest)} of model files; {available} are available."
+
+
+def _gaps(prepared: Prepared, missing: list[Problem]) -> list[str]:
+    """What will be skipped, and what is not here."""
+    lines = []
+    if prepared.unfit:
+        lines += ["", "Skipped, since the draft cannot serve the target:"]
+        lines += [f"  {target} + {draft}: {reason}" for (target, draft), reason in prepared.unfit.items()]
+    if missing:
+        lines += ["", "Missing on this machine:"]
+        lines += [f"  {problem}" for problem in missing]
+    return lines
+
+
+def _as_json(
+    prepared: Prepared, plans: dict[KScope, tuple[PlannedLoad, ...]], missing: list[Problem]
+) -> dict[str, Any]:
+    usable = [step for step in prepared.steps if prepared.usable(step)]
+    return {
+        "name": prepared.profile.name,
+        "steps": [{"id": step.id, **asdict(step)} for step in usable],
+        "plans": {
+            scope.value: {
+                "loads": [
+                    {"key": asdict(load.key), "label": load.key.label, "steps": [step.id for step in load.steps]}
+                    for load in loads
+                ],
+                "n_loads": len(loads),
+                "time_s": asdict(time) if (time := _time(prepared, loads)) is not None else None,
+                "largest_bytes": _largest(prepared, loads),
+            }
+            for scope, loads in plans.items()
+        },
+        "step_by_step_loads": len(usable),
+        "skipped": [
+            {"target": target, "draft": draft, "reason": reason} for (target, draft), reason in prepared.unfit.items()
+        ],
+        "missing": [asdict(problem) for problem in missing],
+    }

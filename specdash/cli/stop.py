@@ -1,0 +1,33 @@
+"""`specdash stop`: ends a run that is going on, as Ctrl-C in its terminal would."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+from specdash.cli import command_parser
+from specdash.errors import Exit, SpecdashError
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """Asks the engine process of a run to stop, and waits until it has."""
+    parser = command_parser(name)
+    parser.add_argument("run", metavar="RUN", help="a run folder, or the beginning of its name")
+    parser.add_argument("--wait", type=float, default=120.0, metavar="S", help="seconds to wait for its end")
+    options = parser.parse_args(arguments)
+    from specdash.runtime.locks import lock_owner, wait_unlocked
+    from specdash.session.run import LOCK_NAME
+    from specdash.store.runs import known_results_dirs, resolve
+
+    path = resolve(options.run, known_results_dirs())
+    owner = lock_owner(path / LOCK_NAME)
+    if owner is None:
+        print(f"{path.name} is not running")
+        return Exit.OK
+    if not owner.here:
+        raise SpecdashError(f"{path.name} runs on {owner.host}, not on this machine", f"Stop it there: {parser.prog}")
+    os.kill(owner.pid, signal.SIGTERM)
+    if not wait_unlocked(path / LOCK_NAME, options.wait):
+        raise SpecdashError(f"{path.name} (pid {owner.pid}) has not ended after {options.wait:.0f} s")
+    print(f"{path.name} is stopped; go on with it: specdash resume {path.name}")
+    return Exit.OK

@@ -1,0 +1,186 @@
+"""The models of a profile: `[[targets]]` and `[[drafts]]`, which may name files, patterns and folders.
+
+A model that is not on this machine is noted as missing, with the nearest name in its folder, and stays in the profile:
+profiles are written on one machine and run on another.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping, Sequence
+from itertools import islice
+from pathlib import Path
+
+from specdash.config.discover import expand
+from specdash.config.fields import Table
+from specdash.config.lines import KeyPath
+from specdash.config.report import Findings, guess, nearest, plain, show
+from specdash.core.profile import ModelRef
+
+CLASSES = ("auto", "dense-small", "dense-mid", "dense-large", "moe")
+
+_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
+_VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
+_NAMES_LOOKED_AT = 10_000
+
+
+def expand_user(text: str) -> str:
+    """`text` with `~` and `$VAR` expanded; what is not set stays as it is."""
+    return os.path.expanduser(os.path.expandvars(text))
+
+
+def absolute(text: str, base: Path) -> Path:
+    """The absolute path that `text` means in a file of folder `base`; symbolic links stay."""
+    return Path(os.path.abspath(base / expand_user(text)))
+
+
+def model_stem(path: Path) -> str:
+    """The name of a model file without `.gguf` and without the number of a part of several."""
+    name = path.name[: -len(".gguf")] if path.name.lower().endswith(".gguf") else path.name
+    return plain(_SHARD.sub("", name)) or "model"
+
+
+def absence(path: Path) -> tuple[str, str] | None:
+    """What is wrong with a file that is to be read, and what to do; None when it is there and readable."""
+    if path.is_file():
+        return (
+            None
+            if os.access(path, os.R_OK)
+            else (f"cannot be read: {show(str(path))}", f"chmod u+r {plain(path.name)}")
+        )
+    if path.exists():
+        return f"is not a regular file: {show(str(path))}", ""
+    what = f"no such file: {show(str(path))}"
+    if unset := _VARIABLE.search(str(path)):
+        return what, f"The environment variable {unset[1].strip('{}')} is not set"
+    if not path.parent.is_dir():
+        return what, f"The folder {plain(str(path.parent))} does not exist"
+    try:
+        with os.scandir(path.parent) as found:
+            names = [entry.name for entry in islice(found, _NAMES_LOOKED_AT)]
+    except OSError:
+        return what, f"The folder {plain(str(path.parent))} cannot be read"
+    close = nearest(path.name, [name for name in names if name.lower().endswith(path.suffix.lower())])
+    return what, "" if close is None else f"Nearest name there: {show(close)}"
+
+
+def read_models(
+    tables: Sequence[Table], base: Path, *, are_targets: bool
+) -> tuple[list[ModelRef], dict[str, list[str]]]:
+    """The models of all entries, and for each entry's label the labels of its models (for `sweep.pairs`)."""
+    models: list[ModelRef] = []
+    groups: dict[str, list[str]] = {}
+    for table in tables:
+        found = _read_entry(table, base, are_targets=are_targets)
+        for model in found:
+            earlier = next((other for other in models if other.label == model.label), None)
+            if earlier is not None:
+                what = f"label {show(model.label)} is already that of {earlier.key}"
+                todo = "Give each its own label" if not model.from_pattern else "Narrow the pattern, or list the files"
+                table.findings.problem(table.at("label" if "label" in table.raw else "path"), what, todo)
+            models.append(model)
+            groups.setdefault(model.label, []).append(model.label)
+        label = table.raw.get("label")
+        if isinstance(label, str) and len(found) > 1:
+            groups.setdefault(label, []).extend(model.label for model in found)
+    return models, groups
+
+
+def _read_entry(table: Table, base: Path, *, are_targets: bool) -> list[ModelRef]:
+    """The models that one entry names: one for a file, any number for a pattern or folder."""
+    label = table.text("label", "")
+    text = table.text("path", "")
+    mmproj, model_class = "", "auto"
+    if are_targets:
+        mmproj = table.text("mmproj", "")
+        model_class = table.choice("class", "auto", CLASSES)
+        if mmproj:
+            table.findings.not_yet(table.at("mmproj"), "a vision model")
+    if not text:
+        if table.raw.get("path", "") == "":
+            todo = 'Add path = "…", a .gguf file, a pattern or a folder'
+            table.findings.problem(table.at("path") if "path" in table.raw else table.path, "has no path", todo)
+        return []
+    path = absolute(text, base)
+    is_pattern = path.is_dir() or (any(char in text for char in "*?[") and not path.exists())
+    paths = _matches(table, path, base) if is_pattern else [path]
+    if not is_pattern and (reason := absence(path)) is not None:
+        table.findings.lacks(table.at("path"), *reason)
+    line = table.findings.line(table.at("path"))
+    return [
+        ModelRef(
+            label=" ".join(part for part in (label, model_stem(one) if len(paths) > 1 else "") if part)
+            or model_stem(one),
+            path=one,
+            mmproj=mmproj,
+            model_class=model_class,
+            key=_key(table),
+            line=line,
+            from_pattern=is_pattern,
+        )
+        for one in paths
+    ]
+
+
+def _key(table: Table) -> str:
+    """The entry's path key, "targets[0].path"."""
+    name, *index = table.path
+    return f"{name}[{index[0]}].path" if index else f"{name}.path"
+
+
+def _matches(table: Table, path: Path, base: Path) -> list[Path]:
+    """The models of a pattern or folder; the pattern itself, noted as missing, when there are none."""
+    found = [Path(os.path.abspath(base / one)) for one in expand(str(path), base)]
+    good = [one for one in found if not any("\ud800" <= char <= "\udfff" for char in str(one))]
+    if len(good) < len(found):
+        odd = next(one for one in found if one not in good)
+        table.findings.lacks(table.at("path"), f"a file name is not UTF-8: {show(str(odd))}", "Rename the file")
+    if good:
+        return good
+    what = "no .gguf model in the folder" if path.is_dir() else "no .gguf model matches"
+    table.findings.lacks(table.at("path"), f"{what} {show(str(path))}")
+    return [path]
+
+
+def same_label_two_files(findings: Findings, targets: Sequence[ModelRef], drafts: Sequence[ModelRef]) -> None:
+    """Reports a label that means one file as a target and another as a draft: results name models by label alone."""
+    by_label = {target.label: target for target in targets}
+    for draft in drafts:
+        target = by_label.get(draft.label)
+        if target is not None and target.path != draft.path:
+            where: KeyPath = ("drafts", *map(int, re.findall(r"\[(\d+)]", draft.key)), "path")
+            what = f"label {show(draft.label)} is that of another file at {target.key}"
+            findings.problem(where, what, "Give each file a label of its own")
+
+
+def read_pairs(
+    sweep: Table, targets: Mapping[str, Sequence[str]], drafts: Mapping[str, Sequence[str]]
+) -> tuple[tuple[str, str], ...] | None:
+    """`sweep.pairs` as (target label, draft label); None for "all". The label of a pattern stands for all it found."""
+    value = sweep.ask("pairs", "all")
+    path = sweep.at("pairs")
+    findings = sweep.findings
+    if value == "all":
+        return None
+    if not isinstance(value, list) or not any(isinstance(pair, list) for pair in value):
+        sweep.wrong("pairs", '"all" or a list of pairs', 'For example pairs = [["target label", "draft label"]]')
+        return None
+    pairs: list[tuple[str, str]] = []
+    for index, pair in enumerate(value):
+        if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(name, str) for name in pair):
+            what = f'must be ["target label", "draft label"]; found {show(pair)}'
+            findings.problem((*path, index), what)
+            continue
+        target, draft = pair
+        swapped = target in drafts and draft in targets and (target not in targets or draft not in drafts)
+        if swapped:
+            findings.problem((*path, index), "names the draft first", f"Write [{show(draft)}, {show(target)}]")
+            continue
+        for name, known, what in ((target, targets, "target"), (draft, drafts, "draft")):
+            if name not in known:
+                side = 0 if what == "target" else 1
+                todo = guess(name, list(known), f"The {what}s are")
+                findings.problem((*path, index, side), f"no {what} is called {show(name)}", todo)
+        pairs += [(one, other) for one in targets.get(target, ()) for other in drafts.get(draft, ())]
+    return tuple(dict.fromkeys(pairs))

@@ -1,0 +1,256 @@
+"""One pass over the header of a GGUF file, without trusting a byte of it.
+
+The walk is bounded on every side: counts by the bytes that are left, strings and arrays skipped unless wanted, nothing
+recursive, a budget for the header's size and for time, and every tensor must lie within its file. The file is read,
+never mapped, so that one that shrinks meanwhile is an error and not a signal. Layout: the GGUF specification,
+`docs/gguf.md` of ggml.
+"""
+
+from __future__ import annotations
+
+import struct
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from specdash.config.gguf_types import TENSOR_TYPES, what_instead
+from specdash.config.report import plain
+
+HEADER_BYTES = 256 * 2**20
+HEADER_S = 5.0
+ENTRIES = 100_000  # of metadata, and of tensors; real files have some dozens and some thousands
+STRING_BYTES = 2**20  # of a string that is kept
+TEXTS_BYTES = 64 * 2**20  # of all token texts
+KEY_BYTES = 2**16 - 1
+CHUNK_BYTES = 2**20
+DIMENSIONS = 4
+AGAIN = "Download or copy it again."
+
+_STRING, _ARRAY = 8, 9
+_SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
+_TOKENS = "tokenizer.ggml.tokens"
+_TEMPLATE = "tokenizer.chat_template"
+_KEPT = {"general.architecture", "general.name", "tokenizer.ggml.model", "tokenizer.ggml.pre"}
+
+Value = int | float | bool | str
+
+
+class BadFileError(Exception):
+    """Why a file cannot be used, worded to follow its name; `todo` says what to do about it."""
+
+    def __init__(self, what: str, todo: str = AGAIN) -> None:
+        super().__init__(what)
+        self.what = what
+        self.todo = todo
+
+
+@dataclass(slots=True)
+class Header:
+    """What one file's header holds: its values by key, and what its tensors add up to.
+
+    Arrays, and strings that nobody wants, stand in `values` as "".
+    """
+
+    size_bytes: int
+    values: dict[str, Value] = field(default_factory=dict)
+    texts: bytes = b""
+    token_count: int | None = None
+    tensors: int = 0
+    elements: Counter[int] = field(default_factory=Counter)  # by ggml type
+
+    def whole(self, key: str, most: int = 2**63) -> int | None:
+        """The value of a key if it is a whole number from 0 to `most`."""
+        value = self.values.get(key)
+        return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= most else None
+
+    def text(self, key: str) -> str | None:
+        """The value of a key if it is a text and not empty."""
+        value = self.values.get(key)
+        return value if isinstance(value, str) and value else None
+
+
+class Walk:
+    """One pass over one header; `file` stands at its begin and has `size` bytes. `header` raises BadFileError."""
+
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self.file = file
+        self.size = size
+        self.at = 0
+        self.deadline = time.monotonic() + HEADER_S
+        self.found = Header(size)
+
+    def header(self) -> Header:
+        """Walks metadata and tensor infos, and checks that the tensors lie within the file."""
+        tensors, entries = self._preamble()
+        for _ in range(entries):
+            self._entry()
+        if self.found.text("general.architecture") is None:
+            raise BadFileError("names no architecture, so it is no model", "Name the .gguf file of a model.")
+        ends = [self._tensor() for _ in range(tensors)]
+        self.found.tensors = tensors
+        if ends:
+            self._check_ends(ends)
+        return self.found
+
+    def _preamble(self) -> tuple[int, int]:
+        """Magic and version; returns the numbers of tensors and of metadata entries."""
+        head = self.file.read(512)
+        if head[:4] != b"GGUF":
+            raise BadFileError(*what_instead(head))
+        self.file.seek(4)
+        self.at = 4
+        version = self._number("I")
+        if version & 0xFFFF == 0:
+            raise BadFileError(
+                "is a big-endian GGUF file, which llama.cpp cannot load here", "Get a little-endian one."
+            )
+        if version == 1:
+            raise BadFileError("is a GGUF file of version 1, which llama.cpp no longer loads", "Get a newer file.")
+        if version not in (2, 3):
+            raise BadFileError(f"is a GGUF file of version {version}; versions 2 and 3 are known", "")
+        tensors, entries = self._number("Q"), self._number("Q")
+        for what, count, least in (("tensors", tensors, 24), ("metadata entries", entries, 13)):
+            if count > ENTRIES or count * least > self.size - self.at:
+                raise BadFileError(f"claims {count:,} {what}, more than can be in its {self.size:,} bytes")
+        return tensors, entries
+
+    def _entry(self) -> None:
+        """One key and its value, kept or skipped."""
+        key = self._take(self._length(KEY_BYTES, "a key")).decode("utf-8", "replace")
+        if not key:
+            raise BadFileError("is damaged: a key of its header is empty")
+        if key in self.found.values:
+            raise BadFileError(f"is damaged: the key {plain(key)} stands there twice")
+        self.found.values[key] = ""  # of what is skipped, that it is there
+        kind = self._number("I")
+        if kind in _SCALARS:
+            self.found.values[key] = self._number(_SCALARS[kind])
+        elif kind == _STRING:
+            length = self._length(self.size, "a text")
+            if key == _TEMPLATE:
+                self.found.values[key] = length > 0
+                self._skip(length)
+            elif key in _KEPT and length <= STRING_BYTES:
+                self.found.values[key] = self._take(length).decode("utf-8", "replace")
+            else:
+                self._skip(length)
+        elif kind == _ARRAY:
+            self._array(key)
+        else:
+            raise BadFileError(f"is damaged: the key {plain(key)} has the unknown type {kind}")
+
+    def _array(self, key: str) -> None:
+        """An array, skipped; of the token texts one copy is kept as it stands in the file."""
+        kind, count = self._number("I"), self._number("Q")
+        if kind == _STRING:
+            texts = self._strings(key, count, keep=key == _TOKENS)
+            if key == _TOKENS:
+                self.found.texts, self.found.token_count = texts, count
+        elif kind not in _SCALARS:
+            what = "an array of arrays" if kind == _ARRAY else f"an array of the unknown type {kind}"
+            raise BadFileError(f"is damaged: the key {plain(key)} is {what}")
+        elif key == _TOKENS:
+            raise BadFileError("is damaged: its tokens are no texts")
+        else:
+            self._skip(count * struct.calcsize(f"<{_SCALARS[kind]}"))
+
+    def _strings(self, key: str, count: int, *, keep: bool) -> bytes:
+        """Passes `count` strings; returns them as they are in the file, or b"" without `keep`."""
+        if count * 8 > self.size - self.at:
+            raise BadFileError(f"claims {count:,} texts in {plain(key)}, more than can be in its {self.size:,} bytes")
+        length_at = struct.Struct("<Q").unpack_from
+        start, left = self.at, count
+        while left:
+            self.file.seek(self.at)
+            chunk = self.file.read(CHUNK_BYTES)
+            last, inside = len(chunk) - 8, 0
+            while left and inside <= last:
+                inside += 8 + length_at(chunk, inside)[0]
+                left -= 1
+            if not inside:
+                raise self._ends_here()
+            self._move(self.at + inside)
+        if not keep:
+            self.file.seek(self.at)
+            return b""
+        if self.at - start > TEXTS_BYTES:
+            raise BadFileError(f"has {self.at - start:,} bytes of token texts, more than {TEXTS_BYTES:,}", "")
+        end = self.at
+        self.file.seek(start)
+        self.at = start
+        return self._take(end - start)
+
+    def _tensor(self) -> tuple[int, str]:
+        """One tensor's info; returns where it ends, in bytes from the begin of the tensor data, and its name."""
+        name = plain(self._take(self._length(KEY_BYTES, "a tensor's name")).decode("utf-8", "replace"))
+        dimensions = self._number("I")
+        if dimensions > DIMENSIONS:
+            raise BadFileError(f"is damaged: the tensor {name} has {dimensions} dimensions")
+        shape = [self._number("Q") for _ in range(dimensions)]
+        kind, offset = self._number("I"), self._number("Q")
+        elements = 1
+        for width in shape:
+            elements *= width
+        self.found.elements[kind] += elements
+        if kind not in TENSOR_TYPES:
+            return offset, name  # newer than this table: where it begins is all that can be checked
+        _label, block, block_bytes = TENSOR_TYPES[kind]
+        if shape and shape[0] % block:
+            raise BadFileError(f"is damaged: rows of {shape[0]} in the tensor {name} are not made of blocks of {block}")
+        return offset + elements // block * block_bytes, name
+
+    def _check_ends(self, ends: list[tuple[int, str]]) -> None:
+        """All tensors lie within the file."""
+        alignment = self.found.values.get("general.alignment", 32)
+        good = isinstance(alignment, int) and 0 < alignment <= 2**20 and alignment & (alignment - 1) == 0
+        if not isinstance(alignment, int) or not good:
+            raise BadFileError(f"is damaged: it aligns its tensors to {plain(str(alignment))} bytes")
+        end, name = max(ends)
+        end += -(-self.at // alignment) * alignment
+        if end > self.size:
+            raise BadFileError(
+                f"is truncated: its last tensor ({name}) should end at byte {end:,}, the file ends at {self.size:,}; "
+                f"{end - self.size:,} bytes are missing"
+            )
+
+    def _length(self, most: int, what: str) -> int:
+        """The length of a string, which must be within the file and at most `most`."""
+        length = self._number("Q")
+        if length > min(most, HEADER_BYTES) and length <= self.size - self.at:
+            raise BadFileError(f"is damaged: {what} in its header has {length:,} bytes")
+        return length
+
+    def _number(self, code: str) -> int:
+        """A number of the struct type `code`; also used for floats and booleans, which nothing counts with."""
+        number: int = struct.unpack(f"<{code}", self._take(struct.calcsize(f"<{code}")))[0]
+        return number
+
+    def _take(self, count: int) -> bytes:
+        """The next bytes."""
+        if count > self.size - self.at:
+            raise self._ends_here()
+        data = self.file.read(count)
+        if len(data) < count:
+            raise self._ends_here()
+        self._move(self.at + count)
+        return data
+
+    def _skip(self, count: int) -> None:
+        """Passes the next bytes without reading them."""
+        self._move(self.at + count)
+        self.file.seek(self.at)
+
+    def _move(self, at: int) -> None:
+        """Notes the new position, within file and budget."""
+        if at > self.size:
+            raise self._ends_here()
+        if at > HEADER_BYTES:
+            raise BadFileError(f"has a header of more than {HEADER_BYTES:,} bytes", "")
+        if time.monotonic() > self.deadline:
+            raise BadFileError(f"has a header that takes more than {HEADER_S:g} s to read", "")
+        self.at = at
+
+    def _ends_here(self) -> BadFileError:
+        """The error for a header that needs more bytes than there are."""
+        return BadFileError(f"is truncated or damaged: the file ends at byte {self.size:,}, inside its header")

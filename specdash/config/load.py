@@ -1,0 +1,164 @@
+"""Reads a profile from its TOML file and finds everything that is wrong with it at once.
+
+Nothing here runs a program or opens a model. What another machine may have and this one has not (models, programs,
+prompt files) is told apart from what is wrong.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from specdash.config.entries import absence, read_models, same_label_two_files
+from specdash.config.fields import Table, unknown_keys
+from specdash.config.lines import key_lines
+from specdash.config.report import Findings, plain
+from specdash.config.sections import (
+    read_configs,
+    read_engine,
+    read_limits,
+    read_measure,
+    read_results_dir,
+    read_sweep,
+)
+from specdash.core.profile import Profile
+from specdash.core.text import SLUG_LIMIT, slug
+from specdash.errors import Problem, ProfileError
+
+_LARGEST_FILE_BYTES = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class CheckResult:
+    """What `check` found. `profile` is None when there are problems; `missing` is absent from this machine only."""
+
+    profile: Profile | None
+    problems: list[Problem]
+    warnings: list[Problem]
+    missing: list[Problem]
+
+
+def check(path: Path | str) -> CheckResult:
+    """Reads the profile at `path`; every problem is in the result, in the order of the file, and none is raised."""
+    file = Path(path)
+    findings = Findings(plain(str(path)))
+    text = _read(file, findings)
+    raw = _parse(text, findings) if text is not None else None
+    profile = _profile(Table(findings, (), raw), file, findings) if raw is not None else None
+    for found in (findings.problems, findings.warnings, findings.missing):
+        found.sort(key=lambda problem: (problem.where != findings.where, problem.line or 0))
+    profile = None if findings.problems else profile
+    return CheckResult(profile, findings.problems, findings.warnings, findings.missing)
+
+
+def load(path: Path | str) -> Profile:
+    """The profile at `path`. Raises ProfileError with every problem; what is merely missing here raises nothing."""
+    result = check(path)
+    if result.profile is None:
+        raise ProfileError(result.problems)
+    return result.profile
+
+
+def _read(file: Path, findings: Findings) -> str | None:
+    """The text of the file, or None with the reason filed."""
+    try:
+        if file.is_dir():
+            inside = ", ".join(plain(found.name) for found in sorted(file.glob("*.toml"))[:5])
+            findings.problem((), "is a folder, not a profile", f"Profiles in it: {inside}" if inside else "")
+            return None
+        if (reason := absence(file.absolute())) is not None:
+            findings.problem((), *reason)
+            return None
+        if file.stat().st_size > _LARGEST_FILE_BYTES:
+            findings.problem((), f"is too large for a profile: {file.stat().st_size} bytes", "Is it the right file?")
+            return None
+        raw = file.read_bytes()
+    except (OSError, ValueError) as error:
+        reason_text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+        findings.problem((), f"cannot be read: {reason_text}")
+        return None
+    try:
+        return raw.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = raw.count(b"\n", 0, error.start) + 1
+        what = f"is not UTF-8 text: byte 0x{raw[error.start]:02x}"
+        findings.problems.append(Problem(findings.where, line, "", what, "Save it as UTF-8"))
+        return None
+
+
+def _parse(text: str, findings: Findings) -> dict[str, Any] | None:
+    """The TOML of the file, its lines noted; None with the syntax error filed."""
+    try:
+        raw = tomllib.loads(text)
+        findings.lines = key_lines(text)
+    except ValueError as error:  # TOMLDecodeError, and int() on numbers with thousands of digits
+        what, line = plain(str(error)), text.rstrip().count("\n") + 1
+        if found := re.search(r" \(at line (\d+), column \d+\)$", what):
+            what, line = what[: found.start()], int(found[1])
+        todo = 'Text goes in quotes: key = "text"' if what == "Invalid value" else ""
+        findings.problems.append(Problem(findings.where, line, "", f"not TOML: {what}", todo))
+    except RecursionError:
+        findings.problem((), "is nested too deeply for a profile")
+    else:
+        return raw
+    return None
+
+
+def _profile(top: Table, file: Path, findings: Findings) -> Profile:
+    """Reads all tables. What could not be read has its default, and a problem filed."""
+    source = Path(os.path.abspath(file))
+    base = source.parent
+    name = _folder_name(top, "name", slug(source.stem, "profile"))
+    hardware = _folder_name(top, "hardware", "auto")
+    family = top.text("model_family", "")
+    engine = read_engine(top.table("engine"), base)
+    target_tables, draft_tables, config_tables = top.tables("targets"), top.tables("drafts"), top.tables("configs")
+    targets, target_groups = read_models(target_tables, base, are_targets=True)
+    drafts, draft_groups = read_models(draft_tables, base, are_targets=False)
+    same_label_two_files(findings, targets, drafts)
+    configs = read_configs(config_tables)
+    sweep_table = top.table("sweep")
+    sweep = read_sweep(sweep_table, target_groups, draft_groups)
+    measure = read_measure(top.table("measure"), base)
+    limits = read_limits(top.table("limits"))
+    results_dir = read_results_dir(top.table("results"), base)
+    unknown_keys(top.family)
+    if "targets" not in top.raw or top.raw["targets"] == []:
+        findings.problem(("targets",), "no target model", 'Add [[targets]] with path = "…"')
+    if "draft" in sweep.methods and ("drafts" not in top.raw or top.raw["drafts"] == []):
+        what = 'no draft model, though sweep.methods has "draft"'
+        todo = 'Add [[drafts]] with path = "…", or set sweep.methods = [] to measure the baseline alone'
+        findings.problem(("drafts",) if "drafts" in top.raw else sweep_table.at("methods"), what, todo)
+    if engine.is_embedded and sweep.moe_experts:
+        what = "the built-in llama.cpp has no way to set expert counts: these loads will fail"
+        findings.warn(sweep_table.at("moe_experts"), what, "Set engine.program to a llama-server")
+    return Profile(
+        name=name,
+        hardware=hardware,
+        model_family=family,
+        engine=engine,
+        targets=tuple(targets),
+        drafts=tuple(drafts),
+        configs=configs,
+        sweep=sweep,
+        measure=measure,
+        limits=limits,
+        results_dir=results_dir,
+        source=source,
+    )
+
+
+def _folder_name(top: Table, key: str, default: str) -> str:
+    """A name that becomes part of the run folder's name."""
+
+    def convert(value: object) -> str | None:
+        if not isinstance(value, str) or not value.isprintable() or len(value) > SLUG_LIMIT:
+            return None
+        return value if slug(value, "") and not re.search(r"[/\\]|\.\.", value) else None
+
+    wanted = "a name for folders: letters and digits in it, at most 80 characters, no slash, no '..'"
+    return top.get(key, default, wanted, convert, f'For example {key} = "{default}"')

@@ -1,0 +1,234 @@
+"""The tables of a profile other than its models, each checked key by key.
+
+The defaults are those of `specdash.core.profile`. What the contract names and this version has not is recognised and
+said to be so, rather than called unknown.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, cast
+
+from specdash.config.entries import absence, absolute, read_pairs
+from specdash.config.fields import Table, as_whole, parse_duration, parse_size
+from specdash.config.flags import check_args
+from specdash.config.programs import check_program, located, read_program
+from specdash.config.prompts import CATEGORIES, load_jsonl
+from specdash.config.report import guess, show
+from specdash.core.profile import BUILTIN, EngineConfig, Limits, Measure, ServerConfig, Sweep
+
+_LARGEST_SEED = 2**32 - 2  # the largest 32-bit value means "random" to llama.cpp
+_FEWEST_TOKENS = 16
+_LATER_KEYS = {
+    "launch": "script",
+    "stop": "script",
+    "health": "script",
+    "metrics": "script",
+    "url": "openai",
+    "api_key_env": "openai",
+}
+_LATER_WORKLOADS = ("lossless", "single", "batch", "concurrent", "cache", "memory", "api", "leak")
+
+
+def read_engine(table: Table, base: Path) -> EngineConfig:
+    """`[engine]`."""
+    findings = table.findings
+    kind = table.choice("kind", "llama-server", ("llama-server",), ("llama-cli", "mlx", "script", "openai"))
+    for key, owner in _LATER_KEYS.items():
+        if table.ask(key) is not None and table.raw.get("kind", kind) == kind:
+            findings.not_yet(table.at(key), f'a key of kind = "{owner}"')
+    program = read_program(table, base)
+    k_scope = table.choice("k_scope", "auto", ("auto", "request", "capped", "startup"))
+    args = _args(table)
+    wrap = table.strings("wrap", 'One string for each word: wrap = ["numactl", "--interleave=all"]')
+    if wrap:
+        wrap = (located(wrap[0], base), *wrap[1:])
+        check_program(findings, (*table.at("wrap"), 0), wrap[0], "Install it, or leave wrap out")
+    limit: float | Literal["auto"] = "auto"
+    if table.raw.get("load_timeout_s", "auto") == "auto":
+        table.ask("load_timeout_s")
+    else:
+        limit = table.number("load_timeout_s", 0.0, 'seconds, more than 0, or "auto"')
+    return EngineConfig(
+        kind=kind,
+        program=program,
+        k_scope=cast(Literal["auto", "request", "capped", "startup"], k_scope),
+        grace_s=table.number("grace_s", 10.0, "seconds, more than 0"),
+        stall_s=table.number("stall_s", 300.0, "seconds, more than 0"),
+        args=args,
+        env=_env(table),
+        wrap=wrap,
+        port=table.whole("port", 0, 0, 65535, "0 means any free port"),
+        load_timeout_s=limit,
+    )
+
+
+def _args(table: Table) -> tuple[str, ...]:
+    """`args` of the engine or of a configuration."""
+    args = table.strings("args", 'One string for each word: args = ["-c", "4096"]')
+    raw = table.raw.get("args")
+    check_args(table.findings, table.at("args"), raw if isinstance(raw, list) else ())
+    return args
+
+
+def _env(table: Table) -> dict[str, str]:
+    """`engine.env`: names and values for the server's environment."""
+    value = table.ask("env", {})
+    if not isinstance(value, dict):
+        table.wrong("env", "a table of strings", 'For example env = { OMP_NUM_THREADS = "16" }')
+        return {}
+    for name, setting in value.items():
+        path = (*table.at("env"), name)
+        if not name or "=" in name or "\0" in name:
+            table.findings.problem(path, "is not a name for an environment variable")
+        if not isinstance(setting, str) or "\0" in setting:
+            quoted = f'Quote it: "{show(setting)}"' if isinstance(setting, int | float) else ""
+            table.findings.problem(path, f"must be a string; found {show(setting)}", quoted)
+        if name.startswith("LLAMA_ARG_"):
+            table.findings.warn(path, "sets a flag of the server where nobody looks for it", "Use engine.args")
+    return {name: setting for name, setting in value.items() if isinstance(setting, str)}
+
+
+def read_configs(tables: Sequence[Table]) -> tuple[ServerConfig, ...]:
+    """`[[configs]]`, each with a label of its own."""
+    configs: list[ServerConfig] = []
+    for table in tables:
+        label = table.text("label", "")
+        if not label and table.raw.get("label", "") == "":
+            table.findings.problem(table.path, "has no label", 'Add label = "…"; results are listed by it')
+        elif label and label in {config.label for config in configs}:
+            what = f"label {show(label)} is that of an earlier configuration"
+            table.findings.problem(table.at("label"), what, "Give each its own label")
+        configs.append(ServerConfig(label, _args(table)))
+    return tuple(configs)
+
+
+def read_sweep(table: Table, targets: dict[str, list[str]], drafts: dict[str, list[str]]) -> Sweep:
+    """`[sweep]`."""
+    methods = table.words("methods", ("draft",), ("draft",), ("ngram", "lookup", "mtp"))
+    baseline = table.boolean("baseline", True)
+    if not methods and not baseline:
+        table.findings.problem(table.at("methods"), "nothing to measure: no method and no baseline")
+    ngram_n = table.wholes("ngram_n", (), 1)
+    if ngram_n:
+        table.findings.not_yet(table.at("ngram_n"), "the n-gram method")
+    pairs = read_pairs(table, targets, drafts)
+    return Sweep(
+        methods=methods,
+        k=_k(table, needed="draft" in methods),
+        moe_experts=table.wholes("moe_experts", (), 1),
+        ngram_n=ngram_n,
+        depth=table.wholes("depth", (0,), 0) or (0,),
+        baseline=baseline,
+        pairs="all" if pairs is None else pairs,
+    )
+
+
+def _k(table: Table, *, needed: bool) -> tuple[int, ...] | Literal["auto"]:
+    """`sweep.k`."""
+    value = table.raw.get("k", "auto")
+    if value == "auto":
+        table.ask("k")
+        return "auto"
+    if value in ("curve", "search"):
+        table.ask("k")
+        table.findings.not_yet(table.at("k"), f"k = {show(value)}", ("auto", "k = [4, 8, 16]"))
+        return "auto"
+    todo = 'For example k = [4, 8, 16]; "curve" and "search" are not in this version'
+    ks = table.wholes("k", (), 1, 'a list of whole numbers, "auto", "curve" or "search"', todo)
+    if value == [] and needed:
+        table.wrong("k", "a list with at least one K", 'For example k = [4, 8, 16], or k = "auto"')
+    return ks
+
+
+def read_measure(table: Table, base: Path) -> Measure:
+    """`[measure]`."""
+    findings = table.findings
+    prompts, known = _prompts(table, base)
+    if table.ask("precision") is not None:
+        findings.not_yet(table.at("precision"), "stopping at a precision")
+    passes = table.ask("passes", 1)
+    if as_whole(passes, 2, 2):
+        findings.not_yet(table.at("passes"), "passes = 2")
+    elif not as_whole(passes, 1, 1):
+        table.wrong("passes", "1")
+    max_tokens = table.whole("max_tokens", 256, _FEWEST_TOKENS, todo="Shorter answers are too short to count")
+    iterations = table.whole("iterations", 5, 1)
+    if iterations == 1:
+        findings.warn(
+            table.at("iterations"), "one sample is never a verdict: no interval can be given", "Use 5 or more"
+        )
+    return Measure(
+        workloads=table.words("workloads", ("content",), ("content",), _LATER_WORKLOADS) or ("content",),
+        prompts=prompts,
+        categories=_categories(table, known),
+        max_tokens=max_tokens,
+        temperature=table.number("temperature", 0.0, "a number, 0 or more", zero=True),
+        seed=table.whole("seed", 1, 0, _LARGEST_SEED),
+        warmup=table.whole("warmup", 1, 0),
+        iterations=iterations,
+        precision=None,
+        timeout_s=table.number("timeout_s", 600.0, "seconds, more than 0"),
+        passes=1,
+    )
+
+
+def _prompts(table: Table, base: Path) -> tuple[Path | Literal["builtin"], tuple[str, ...]]:
+    """`measure.prompts`, "builtin" or a .jsonl file, and the categories that it has; () for a file missing here."""
+    text = table.text("prompts", BUILTIN)
+    if text == BUILTIN:
+        return BUILTIN, CATEGORIES
+    path = absolute(text, base)
+    if not text or (path.suffix != ".jsonl" and not path.exists()):
+        table.wrong("prompts", f'"{BUILTIN}" or the path of a .jsonl file')
+    elif (reason := absence(path)) is not None:
+        table.findings.lacks(table.at("prompts"), *reason)
+    else:
+        prompts, problems = load_jsonl(path)
+        table.findings.problems += problems
+        return path, tuple(dict.fromkeys(prompt.category for prompt in prompts))
+    return path, ()
+
+
+def _categories(table: Table, known: Sequence[str]) -> tuple[str, ...] | Literal["all"]:
+    """`measure.categories`: "all", or some of the known ones; with none known, any."""
+    if table.raw.get("categories", "all") == "all":
+        table.ask("categories")
+        return "all"
+    names = table.words("categories", (), known) if known else table.strings("categories")
+    if table.raw["categories"] == []:
+        table.wrong("categories", '"all" or a list with at least one category', guess("", known) if known else "")
+    return names
+
+
+def read_limits(table: Table) -> Limits:
+    """`[limits]`."""
+
+    def duration(value: object) -> float | None:
+        return (parse_duration(value) or None) if isinstance(value, str) else None
+
+    def memory(value: object) -> int | Literal["auto", "off"] | None:
+        if value == "auto" or value == "off":
+            return value
+        return (parse_size(value) or None) if isinstance(value, str) else None
+
+    wanted = 'a size, "auto" or "off"'
+    return Limits(
+        max_time=table.get("max_time", None, "a time with its unit", duration, 'For example "8h", "90m", "1h30m"'),
+        memory=table.get("memory", "auto", wanted, memory, 'For example "64GB" or "60GiB"'),
+        on_failure="stop" if table.choice("on_failure", "continue", ("continue", "stop")) == "stop" else "continue",
+        inhibit_sleep=table.boolean("inhibit_sleep", True),
+    )
+
+
+def read_results_dir(table: Table, base: Path) -> Path:
+    """`results.dir`, absolute."""
+    path = absolute(table.text("dir", "results"), base)
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir():
+        table.findings.problem(table.at("dir"), f"is in the way: {show(str(existing))} is not a folder")
+    elif not os.access(existing, os.W_OK | os.X_OK):
+        table.findings.lacks(table.at("dir"), f"cannot be written: {show(str(existing))}", "Choose another results.dir")
+    return path

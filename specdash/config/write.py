@@ -1,0 +1,202 @@
+"""Writes profiles: a commented one to start from, and an explicit one of what was run."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from specdash.config.entries import model_stem
+from specdash.core.profile import ModelRef, Profile
+from specdash.core.text import slug
+
+_TEMPLATE = """\
+# A specdash profile: which models to measure, and how. Look at it with `specdash plan {file}`,
+# run it with `specdash --headless {file}`. Everything that is left out has a default.
+
+name = {name}  # names the results folder
+hardware = {hardware}  # "auto", or your own label for this machine, such as "rtx4090-24gb"
+
+[engine]
+kind = "llama-server"  # llama.cpp's server
+program = {program}  # a name on PATH, a path, or "embedded": the llama.cpp inside specdash
+args = ["-c", "4096"]  # for every server start; on a GPU add "-ngl", "99"; no shell, so one string for each word
+wrap = []  # put before the server's own command, such as ["numactl", "--interleave=all"]
+
+[[targets]]  # the model to make faster; repeat the block for more
+label = {target_label}  # its name in tables and charts
+path = {target_path}  # a file, a pattern such as "~/models/*72B*.gguf", or a folder
+class = {model_class}  # dense-small (<32B), dense-mid, dense-large (70B+), moe, or auto: read from the file
+
+{drafts}
+[sweep]
+methods = {methods}  # what drafts: "draft" is a small model; [] measures the target alone
+k = "auto"  # K, the tokens drafted in one step: {k_comment}
+baseline = true  # the target without a draft, which every speedup is told against
+pairs = "all"  # every draft on every target, or [["target label", "draft label"], …]
+
+[measure]
+prompts = "builtin"  # nine categories of prompts, or the path of your own .jsonl file
+categories = "all"  # or some of them, such as ["coding", "math"]
+max_tokens = 256  # the length of each answer
+temperature = 0.0  # 0: always the likeliest token, so that answers can be compared
+warmup = 1  # requests before the first one that counts
+iterations = 5  # how often each step is measured; more makes the intervals narrower
+
+[limits]
+# max_time = "8h"  # stops cleanly after so long; `specdash resume` goes on
+on_failure = "continue"  # what fails is recorded and the rest still measured; or "stop"
+
+[results]
+dir = "results"  # relative to this file
+"""
+
+_DRAFT = """\
+[[drafts]]  # a small model of the same family, with the same vocabulary
+label = {label}  # its name in tables and charts
+path = {path}  # a file, a pattern or a folder
+"""
+
+_NO_DRAFT = """\
+# No draft model yet, so only the target itself is measured. To add one, take away the # in front of
+# the lines below, and set methods = ["draft"] further down:
+# [[drafts]]
+# label = "0.5B Q8_0"
+# path = "~/models/a-small-model-of-the-same-family.gguf"
+"""
+
+
+def literal(value: object) -> str:
+    """`value` as TOML on one line."""
+    if isinstance(value, list):
+        return "[" + ", ".join(literal(item) for item in value) + "]"
+    return tomli_w.dumps({"v": value}).removeprefix("v = ").strip()
+
+
+def new_profile(
+    target: Path,
+    drafts: Sequence[Path],
+    *,
+    program: str = "llama-server",
+    hardware: str = "auto",
+    model_class: str = "auto",
+    k: Sequence[int] = (),
+    file_name: str = "profile.toml",
+) -> str:
+    """A commented profile for `target` and `drafts`, ready to run.
+
+    `program` is what serves ("llama-server", "embedded", a path); `k` are the values that "auto" stands for with this
+    target, for a comment; `file_name` is how the comments call the file. Paths are written absolute. Labels are the
+    names of the files; files of one name in different folders get their folder's name too.
+    """
+    paths = [Path(path).expanduser().absolute() for path in dict.fromkeys([target, *drafts])]
+    labels = _labels(paths)
+    draft_paths = [Path(path).expanduser().absolute() for path in dict.fromkeys(drafts)]
+    blocks = [_DRAFT.format(label=literal(labels[path]), path=literal(str(path))) for path in draft_paths]
+    meant = f"here {literal(list(k))}" if k else "by the class of the target"
+    return _TEMPLATE.format(
+        file=slug(file_name, "profile.toml"),
+        name=literal(slug(labels[paths[0]], "profile")),
+        hardware=literal(hardware),
+        program=literal(program),
+        target_label=literal(labels[paths[0]]),
+        target_path=literal(str(paths[0])),
+        model_class=literal(model_class),
+        drafts="\n".join(blocks) if blocks else _NO_DRAFT,
+        methods=literal(["draft"] if blocks else []),
+        k_comment=f'"auto" chooses ({meant}); or a list such as [2, 4, 8]',
+    )
+
+
+def _labels(paths: Sequence[Path]) -> dict[Path, str]:
+    """A label for each path, different for different files."""
+    labels: dict[Path, str] = {}
+    for path in paths:
+        stem = model_stem(path)
+        candidates = [stem, f"{model_stem(path.parent)} {stem}", *(f"{stem} {number}" for number in range(2, 99))]
+        taken = set(labels.values())
+        labels[path] = labels.get(path) or next(name for name in candidates if name not in taken)
+    return labels
+
+
+def dump(profile: Profile) -> str:
+    """`profile` as TOML, everything explicit and every path absolute; `load` of it gives an equal profile."""
+    tables: dict[str, Any] = {
+        "name": profile.name,
+        "hardware": profile.hardware,
+        "model_family": profile.model_family,
+        "engine": _engine(profile),
+        "targets": [_model(model, target=True) for model in profile.targets],
+        "drafts": [_model(model, target=False) for model in profile.drafts],
+        "configs": [{"label": config.label, "args": list(config.args)} for config in profile.configs],
+        "sweep": _sweep(profile),
+        "measure": _measure(profile),
+        "limits": _limits(profile),
+        "results": {"dir": str(profile.results_dir)},
+    }
+    return tomli_w.dumps(tables)
+
+
+def _engine(profile: Profile) -> dict[str, Any]:
+    engine = profile.engine
+    return {
+        "kind": engine.kind,
+        "program": engine.program,
+        "k_scope": engine.k_scope,
+        "grace_s": engine.grace_s,
+        "stall_s": engine.stall_s,
+        "args": list(engine.args),
+        "env": dict(engine.env),
+        "wrap": list(engine.wrap),
+        "port": engine.port,
+        "load_timeout_s": engine.load_timeout_s,
+    }
+
+
+def _model(model: ModelRef, *, target: bool) -> dict[str, Any]:
+    entry = {"label": model.label, "path": str(model.path)}
+    return {**entry, "mmproj": model.mmproj, "class": model.model_class} if target else entry
+
+
+def _sweep(profile: Profile) -> dict[str, Any]:
+    sweep = profile.sweep
+    return {
+        "methods": list(sweep.methods),
+        "k": sweep.k if isinstance(sweep.k, str) else list(sweep.k),
+        "moe_experts": list(sweep.moe_experts),
+        "ngram_n": list(sweep.ngram_n),
+        "depth": list(sweep.depth),
+        "baseline": sweep.baseline,
+        "pairs": sweep.pairs if isinstance(sweep.pairs, str) else [list(pair) for pair in sweep.pairs],
+    }
+
+
+def _measure(profile: Profile) -> dict[str, Any]:
+    measure = profile.measure
+    table = {
+        "workloads": list(measure.workloads),
+        "prompts": str(measure.prompts),
+        "categories": measure.categories if isinstance(measure.categories, str) else list(measure.categories),
+        "max_tokens": measure.max_tokens,
+        "temperature": measure.temperature,
+        "seed": measure.seed,
+        "warmup": measure.warmup,
+        "iterations": measure.iterations,
+        "timeout_s": measure.timeout_s,
+        "passes": measure.passes,
+    }
+    return table if measure.precision is None else {**table, "precision": measure.precision}
+
+
+def _limits(profile: Profile) -> dict[str, Any]:
+    limits = profile.limits
+    table = {
+        "memory": limits.memory if isinstance(limits.memory, str) else f"{limits.memory}B",
+        "on_failure": limits.on_failure,
+        "inhibit_sleep": limits.inhibit_sleep,
+    }
+    # Decimal: never an exponent, which a duration cannot have.
+    return table if limits.max_time is None else {**table, "max_time": f"{Decimal(repr(limits.max_time)):f}s"}

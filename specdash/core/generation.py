@@ -1,0 +1,48 @@
+"""One generation as it was seen: what the server sent, when it arrived, and what was wrong with it.
+
+Nothing here is a rate or a verdict; those are made from it later. What the server did not tell is None.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from specdash.core.measure import Chunk
+
+
+@dataclass(frozen=True, slots=True)
+class Generation:
+    """A streamed generation.
+
+    Times ending in `_t_s` are `time.monotonic()` seconds of this process; `prompt_ms` and `predicted_ms` are the
+    server's own clock. `chunks` are the events that carry generated tokens, in order; `prompt_tokens` counts the whole
+    prompt, `cached_tokens` the part of it that was not processed anew. `finish_reason` is "limit", "eos" or "word".
+    `settings` are the speculative settings that the server echoed. `problems` says what was malformed or missing, as
+    sentences that may quote the server; a generation with problems is never measured.
+    """
+
+    sent_t_s: float
+    first_token_t_s: float | None
+    last_token_t_s: float | None
+    ended_t_s: float
+    chunks: tuple[Chunk, ...] = ()
+    text: str = ""
+    finish_reason: str | None = None
+    prompt_tokens: int | None = None
+    cached_tokens: int | None = None
+    generated_tokens: int | None = None
+    prompt_ms: float | None = None
+    predicted_ms: float | None = None
+    draft_n: int | None = None
+    draft_n_accepted: int | None = None
+    model: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
+
+    @property
+    def text_hash(self) -> str:
+        """SHA-256 of the text, in hex."""
+        return hashlib.sha256(self.text.encode()).hexdigest()

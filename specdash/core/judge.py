@@ -1,0 +1,197 @@
+"""When a number counts: from what was seen of one request to a sample, and from samples to a step's verdict.
+
+A sample is valid only if nothing about it is unexplained; an invalid one is kept with its reasons and never
+summarised. A step's verdicts are about what its samples prove together: that K took effect, that speculation took
+place, that the server's clock and ours agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from specdash.core.generation import Generation
+from specdash.core.measure import (
+    Sample,
+    Verdict,
+    clocks_disagree,
+    expected_k_seen,
+    rate,
+    step_facts,
+)
+from specdash.core.plan import BASELINE, Step
+
+MIN_TOKENS = 16
+
+# Reasons that another try would only repeat.
+STRUCTURAL = frozenset({Verdict.PROMPT_CACHED, Verdict.BASELINE_DRAFTED, Verdict.TOO_SHORT})
+
+
+_NAMES = frozenset(verdict.value for verdict in Verdict)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a request asked for and under which circumstances it ran."""
+
+    prompt_id: str
+    block: int
+    max_tokens: int
+    started_s: float  # seconds since 1970, UTC
+    alias: str | None  # the model name that the answer must carry
+    clock_jump_s: float = 0.0  # wall clock minus monotonic moved by this much meanwhile
+    engine_gap_s: float = 0.0  # longest time in which this process did not run
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """A verdict with the figures behind it."""
+
+    verdict: Verdict
+    detail: str
+
+
+def sample_of(step: Step, generation: Generation, asked: Asked) -> Sample:
+    """The sample that one generation makes, valid or not; rates by the server's clock where it tells the time.
+
+    decode_tok_s = (generated tokens - 1) / decode time, since n tokens have n - 1 intervals; never the server's own
+    per-second field, which builds define differently.
+    """
+    facts = step_facts(generation.chunks)
+    client_decode_s = _between(generation.first_token_t_s, generation.last_token_t_s)
+    ttft_s = _between(generation.sent_t_s, generation.first_token_t_s)
+    total_s = _between(generation.sent_t_s, generation.ended_t_s)
+    server = generation.predicted_ms is not None and generation.prompt_ms is not None
+    decode_s = generation.predicted_ms / 1000 if generation.predicted_ms is not None else client_decode_s
+    prefill_s = generation.prompt_ms / 1000 if generation.prompt_ms is not None else ttft_s
+    generated = generation.generated_tokens
+    prompt = generation.prompt_tokens
+    cached = generation.cached_tokens
+    processed = prompt - (cached or 0) if prompt is not None else None
+    both = prompt + generated if prompt is not None and generated is not None else None
+    reasons = reasons_against(step, generation, asked)
+    return Sample(
+        prefill_time_s=prefill_s,
+        prefill_tok_s=_per_second(processed, prefill_s),
+        decode_time_s=decode_s,
+        decode_tok_s=rate(generated, decode_s),
+        throughput_tok_s=_per_second(both, total_s),
+        ttft_s=ttft_s,
+        total_time_s=total_s,
+        prompt_tokens=prompt,
+        cached_tokens=cached,
+        generated_tokens=generated,
+        draft_tokens=generation.draft_n,
+        accepted_tokens=generation.draft_n_accepted,
+        steps=facts.steps,
+        clock="server" if server else "client",
+        prompt_id=asked.prompt_id,
+        block=asked.block,
+        started_s=asked.started_s,
+        finish_reason=generation.finish_reason,
+        text_hash=generation.text_hash,
+        k_seen=facts.k_seen,
+        positions_drafted=facts.positions_drafted,
+        positions_accepted=facts.positions_accepted,
+        client_decode_time_s=client_decode_s,
+        client_decode_tok_s=rate(generated, client_decode_s),
+        status="invalid" if reasons else "ok",
+        reasons=reasons,
+    )
+
+
+def reasons_against(step: Step, generation: Generation, asked: Asked) -> tuple[str, ...]:
+    """Why a generation must not be counted; empty when nothing speaks against it."""
+    found: list[str] = list(generation.problems)
+    generated = generation.generated_tokens
+    if generation.finish_reason is None:
+        found.append(Verdict.NO_FINISH_REASON)
+    if generation.predicted_ms is None or generation.prompt_ms is None:
+        found.append(Verdict.NO_TIMINGS)
+    if generated is not None and generation.chunks:
+        if abs(generation.chunks[-1].predicted_n - generated) > 1:
+            found.append(Verdict.TOKEN_COUNT_MISMATCH)
+        if generation.finish_reason == "limit" and generated != asked.max_tokens:
+            found.append(Verdict.WRONG_LENGTH)
+        if generated < MIN_TOKENS:
+            found.append(Verdict.TOO_SHORT)
+    elif not found:
+        found.append(Verdict.TOKEN_COUNT_MISMATCH)
+    if generation.cached_tokens:
+        found.append(Verdict.PROMPT_CACHED)
+    if step.method == BASELINE and generation.draft_n:
+        found.append(Verdict.BASELINE_DRAFTED)
+    if asked.alias is not None and generation.model is not None and generation.model != asked.alias:
+        found.append(Verdict.SERVER_CHANGED)
+    if abs(asked.clock_jump_s) > 0.5:
+        found.append(Verdict.CLOCK_JUMPED)
+    return tuple(dict.fromkeys(str(reason) for reason in found))
+
+
+def findings(step: Step, samples: Sequence[Sample], max_tokens: int) -> tuple[Finding, ...]:
+    """What the valid samples of a step prove against it, together; empty when they may be counted.
+
+    Sums over the samples are compared, not single ones: a pause of a millisecond decides nothing.
+    """
+    good = [sample for sample in samples if sample.status == "ok"]
+    if not good:
+        return ()
+    found: list[Finding] = []
+    server_s = sum(sample.decode_time_s or 0.0 for sample in good)
+    client_s = sum(sample.client_decode_time_s or 0.0 for sample in good)
+    if clocks_disagree(server_s, client_s):
+        found.append(
+            Finding(
+                Verdict.CLOCKS_DISAGREE,
+                f"decoding took {server_s:.3f} s by the server's clock and {client_s:.3f} s by this machine's",
+            )
+        )
+    if step.method == BASELINE or step.k is None:
+        return tuple(found)
+    k_seen = max((sample.k_seen for sample in good if sample.k_seen is not None), default=None)
+    drafted = [sample.draft_tokens for sample in good if sample.draft_tokens]
+    if not drafted:
+        found.append(Finding(Verdict.SPECULATION_INACTIVE, "the server has the draft model loaded and drafted nothing"))
+    elif k_seen is None:
+        found.append(Finding(Verdict.K_NOT_EFFECTIVE, f"K = {step.k} cannot be proven: no draft length was seen"))
+    elif k_seen != expected_k_seen(step.k, max_tokens):
+        found.append(
+            Finding(Verdict.K_NOT_EFFECTIVE, f"K = {step.k} was asked for, up to {k_seen} tokens a step were drafted")
+        )
+    return tuple(found)
+
+
+def hopeless(step: Step, samples: Sequence[Sample], max_tokens: int) -> bool:
+    """Whether more samples cannot save the step: a draft longer than K, or a reason that every try repeats."""
+    if any(set(sample.reasons) & (STRUCTURAL - {Verdict.TOO_SHORT}) for sample in samples):
+        return True
+    good = [sample for sample in samples if sample.status == "ok"]
+    if step.method == BASELINE or step.k is None:
+        return False
+    if len(good) >= 2 and not any(sample.draft_tokens for sample in good):
+        return True
+    return any(sample.k_seen is not None and sample.k_seen > step.k for sample in good)
+
+
+def verdict_of(step: Step, samples: Sequence[Sample], max_tokens: int) -> tuple[str, tuple[Finding, ...], str | None]:
+    """A finished step's status ("ok" or "invalid"), the findings against it, and the reason in words."""
+    against = findings(step, samples, max_tokens)
+    if against:
+        return "invalid", against, "; ".join(finding.detail for finding in against)
+    if not any(sample.status == "ok" for sample in samples):
+        reasons = tuple(dict.fromkeys(reason for sample in samples for reason in sample.reasons))
+        known = tuple(Finding(Verdict(reason), "") for reason in reasons if reason in _NAMES)
+        return "invalid", known, "no valid sample: " + ", ".join(reasons)
+    return "ok", (), None
+
+
+def _between(start_s: float | None, end_s: float | None) -> float | None:
+    """The time from `start_s` to `end_s`; None when either is unknown."""
+    return end_s - start_s if start_s is not None and end_s is not None else None
+
+
+def _per_second(count: int | None, seconds: float | None) -> float | None:
+    """`count` / `seconds`; None when either is unknown or no time passed."""
+    if count is None or seconds is None or seconds <= 0:
+        return None
+    return count / seconds

@@ -1,0 +1,130 @@
+"""A profile: what the user wants measured, checked and with every default filled in.
+
+Frozen values only; reading them from TOML, and every check, is `specdash.config.load`. Fields are named as the keys of
+the TOML file (`class` is `model_class`). Paths are absolute, with `~` and variables expanded and symbolic links left as
+they are, since the name of a link often tells more than that of the blob behind it. Where a value came from (`key`,
+`line`, `source`) takes no part in equality: two profiles that ask for the same thing are equal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Final, Literal
+
+BUILTIN: Final = "builtin"
+EMBEDDED: Final = "embedded"
+
+
+@dataclass(frozen=True, slots=True)
+class EngineConfig:
+    """`[engine]`: the program that serves, and how it is started.
+
+    `program` is a name on PATH, an absolute path, "embedded" (llama.cpp from the xllamacpp wheel beside specdash) or
+    "embedded:PYTHON" (from the wheel in that interpreter's environment). `port` 0 means any free one.
+    `load_timeout_s` "auto" is max(180, int(size_gb * 3) + 120).
+    """
+
+    kind: str = "llama-server"
+    program: str = "llama-server"
+    k_scope: Literal["auto", "request", "capped", "startup"] = "auto"
+    grace_s: float = 10.0
+    stall_s: float = 300.0
+    args: tuple[str, ...] = ()
+    env: Mapping[str, str] = field(default_factory=dict)
+    wrap: tuple[str, ...] = ()
+    port: int = 0
+    load_timeout_s: float | Literal["auto"] = "auto"
+
+    @property
+    def is_embedded(self) -> bool:
+        """True when the engine is the built-in llama.cpp rather than a program."""
+        return self.program == EMBEDDED or self.program.startswith(f"{EMBEDDED}:")
+
+
+@dataclass(frozen=True, slots=True)
+class ModelRef:
+    """One model of `[[targets]]` or `[[drafts]]`; an entry with a pattern or folder gives several.
+
+    `key` ("targets[0].path") and `line` say which entry of the file it came from; `from_pattern` whether the entry
+    named it by a pattern or folder. `path` need not exist: a profile may be written for another machine.
+    """
+
+    label: str
+    path: Path
+    mmproj: str = ""
+    model_class: str = "auto"
+    key: str = field(default="", compare=False)
+    line: int | None = field(default=None, compare=False)
+    from_pattern: bool = field(default=False, compare=False)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """`[[configs]]`: a named set of further start-up arguments, multiplied with the rest of the sweep."""
+
+    label: str
+    args: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Sweep:
+    """`[sweep]`: the axes.
+
+    `moe_experts` are the expert counts that the drafts are tried with; the model's own count is always measured once
+    without a draft, as the reference. `depth` is in tokens of context. `pairs` holds (target label, draft label).
+    """
+
+    methods: tuple[str, ...] = ("draft",)
+    k: tuple[int, ...] | Literal["auto"] = "auto"
+    moe_experts: tuple[int, ...] = ()
+    ngram_n: tuple[int, ...] = ()
+    depth: tuple[int, ...] = (0,)
+    baseline: bool = True
+    pairs: tuple[tuple[str, str], ...] | Literal["all"] = "all"
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """`[measure]`: what is sent, and how often. `prompts` is "builtin" or the path of a .jsonl file."""
+
+    workloads: tuple[str, ...] = ("content",)
+    prompts: Path | Literal["builtin"] = "builtin"
+    categories: tuple[str, ...] | Literal["all"] = "all"
+    max_tokens: int = 256
+    temperature: float = 0.0
+    seed: int = 1
+    warmup: int = 1
+    iterations: int = 5
+    precision: float | None = None
+    timeout_s: float = 600.0
+    passes: int = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`[limits]`: when to stop. `max_time` is in seconds (None: no limit), `memory` in bytes."""
+
+    max_time: float | None = None
+    memory: int | Literal["auto", "off"] = "auto"
+    on_failure: Literal["continue", "stop"] = "continue"
+    inhibit_sleep: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """A whole profile. `source` is the file that it was read from; relative paths were relative to its folder."""
+
+    name: str
+    hardware: str
+    model_family: str
+    engine: EngineConfig
+    targets: tuple[ModelRef, ...]
+    drafts: tuple[ModelRef, ...]
+    configs: tuple[ServerConfig, ...]
+    sweep: Sweep
+    measure: Measure
+    limits: Limits
+    results_dir: Path
+    source: Path = field(compare=False)

@@ -1,0 +1,100 @@
+"""Text from outside made safe to show, and numbers made easy to read.
+
+Logs, model output, error bodies, file names and GGUF strings may hold anything: escape sequences that retitle a
+terminal or write to its clipboard, controls that reorder what is read, half characters. `plain` makes all of that
+visible and harmless. What is stored stays raw; what is shown went through here. Rich markup, HTML and Markdown have
+meanings of their own, which `plain` leaves alone: the one who writes such a format escapes for it, on top of this.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+
+PLAIN_LIMIT = 65_536
+LINE_LIMIT = 200
+SLUG_LIMIT = 80
+
+# C0 but TAB and LF, DEL, C1, line and paragraph separator, bidi controls, lone surrogates.
+_UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_MARKDOWN = re.compile(r"[\\`|<>\[\]*&]")
+_SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def plain(text: str | bytes, limit: int = PLAIN_LIMIT) -> str:
+    """`text` without anything that a terminal could obey or that reads differently from how it is stored.
+
+    Bytes are decoded as UTF-8, with U+FFFD for what is none. Line feeds and tabs stay; every other control character,
+    bidi control and lone surrogate becomes its code point in angle brackets: `<1b>`, `<202e>`. Beyond `limit`
+    characters of the original the rest is cut, and the number of characters that were cut stands in its place.
+    """
+    if isinstance(text, bytes):
+        text = text.decode("utf-8", "replace")
+    shown = _UNSAFE.sub(lambda match: f"<{ord(match[0]):02x}>", text[:limit])
+    cut = len(text) - limit
+    return shown if cut <= 0 else f"{shown}… ({cut} more characters)"
+
+
+def one_line(text: str | bytes, limit: int = LINE_LIMIT) -> str:
+    """`plain` text on one line of at most `limit` characters, for table cells and narration.
+
+    Runs of white space become one space; a text that was cut ends in "…".
+    """
+    line = " ".join(plain(text, max(limit, PLAIN_LIMIT)).split())
+    return line if len(line) <= limit else line[: max(0, limit - 1)].rstrip() + "…"
+
+
+def markdown_cell(text: str | bytes, limit: int = LINE_LIMIT) -> str:
+    """`one_line` text for a cell of a Markdown table: it can neither end the cell nor become markup or HTML.
+
+    `limit` counts the characters that a reader sees, without the backslashes.
+    """
+    return _MARKDOWN.sub(r"\\\g<0>", one_line(text, limit))
+
+
+def slug(text: str, default: str = "unnamed") -> str:
+    """`text` as part of a path: [A-Za-z0-9._-], at most 80 characters, never "..", no dot or dash at its ends.
+
+    Accents are dropped, runs of anything else become one dash. `default` where nothing is left.
+    """
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode()
+    name = re.sub(r"\.{2,}", ".", re.sub(r"[^A-Za-z0-9._-]+", "-", ascii_text))
+    return name.strip(".-_")[:SLUG_LIMIT].rstrip(".-_") or default
+
+
+def human_bytes(size_bytes: float) -> str:
+    """A size in binary units with three digits: "512 B", "1.50 KiB", "15.3 GiB", "640 GiB"."""
+    size, unit = float(size_bytes), 0
+    while abs(size) >= 999.5 and unit < len(_SIZE_UNITS) - 1:
+        size /= 1024
+        unit += 1
+    if unit == 0:
+        return f"{size:.0f} B"
+    digits = 2 if abs(size) < 9.995 else 1 if abs(size) < 99.95 else 0
+    return f"{size:.{digits}f} {_SIZE_UNITS[unit]}"
+
+
+def human_seconds(duration_s: float) -> str:
+    """A duration in at most two units: "12 ms", "4.2 s", "42 s", "2 min 05 s", "1 h 05 min", "2 d 03 h".
+
+    "unknown" for what is not a finite number.
+    """
+    if not math.isfinite(duration_s):
+        return "unknown"
+    if duration_s < 0:
+        return f"-{human_seconds(-duration_s)}"
+    if duration_s < 0.9995:
+        return f"{duration_s * 1000:.0f} ms"
+    if duration_s < 9.95:
+        return f"{duration_s:.1f} s"
+    seconds = round(duration_s)
+    if seconds < 60:
+        return f"{seconds} s"
+    if seconds < 3600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    minutes = round(duration_s / 60)
+    if minutes < 24 * 60:
+        return f"{minutes // 60} h {minutes % 60:02d} min"
+    hours = round(duration_s / 3600)
+    return f"{hours // 24} d {hours % 24:02d} h"

@@ -1,0 +1,78 @@
+"""What can go wrong between us and a server, and what a streamed answer looks like when nothing did.
+
+Plain values and exceptions, so that those who drive a server can catch its failures without knowing the HTTP library.
+Text that a server sent is quoted as it came, decoded as UTF-8 with replacements and cut short: whoever shows a message
+has to make it harmless.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+class TransportError(Exception):
+    """A request that brought no usable answer; the message says why, in one line."""
+
+
+class Unreachable(TransportError):
+    """Nothing answered: connection refused, or closed before the first line of an answer."""
+
+
+class HttpError(TransportError):
+    """An answer with a status other than 200; `excerpt` is its error message or the start of its body."""
+
+    def __init__(self, status: int, excerpt: str) -> None:
+        super().__init__(f"HTTP {status}: {excerpt}" if excerpt else f"HTTP {status}")
+        self.status = status
+        self.excerpt = excerpt
+
+
+class BadAnswer(TransportError):
+    """A 200 that is not what was asked for: not HTTP, not JSON, no event stream, or too large."""
+
+
+class StreamCut(TransportError):
+    """The connection broke inside a streamed answer, after `after_events` whole events."""
+
+    def __init__(self, after_events: int, why: str) -> None:
+        super().__init__(f"the stream was cut after {after_events} events: {why}")
+        self.after_events = after_events
+
+
+class RequestTimeout(TransportError):
+    """The whole request took longer than `limit_s`; `after_events` events of a stream had come (None: no stream)."""
+
+    def __init__(self, limit_s: float, after_events: int | None = None) -> None:
+        seen = "" if after_events is None else f", after {after_events} events"
+        super().__init__(f"no complete answer within {limit_s:g} s{seen}")
+        self.limit_s = limit_s
+        self.after_events = after_events
+
+
+@dataclass(slots=True)
+class Progress:
+    """How far a streamed answer has come; written by the client at each read, for others to look at when they like.
+
+    Times are `time.monotonic()` seconds. `bytes` counts all that was read, comments that only keep the line open too;
+    so bytes that grow without events mean a server that lives and generates nothing.
+    """
+
+    sent_t_s: float | None = None
+    events: int = 0
+    bytes: int = 0
+    first_event_t_s: float | None = None
+    last_event_t_s: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamedAnswer:
+    """A whole event stream: the data of every event with the arrival time of the read that completed it.
+
+    Times are `time.monotonic()` seconds: `sent_t_s` just before connecting, `ended_t_s` when the server had ended the
+    answer.
+    """
+
+    status: int
+    sent_t_s: float
+    events: tuple[tuple[float, bytes], ...]
+    ended_t_s: float

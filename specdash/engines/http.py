@@ -1,0 +1,190 @@
+"""HTTP to one server of ours on loopback: short questions, and streamed answers with arrival times.
+
+Uses aiohttp's reads as they come, never its lines: one read brings many events of a burst, is stamped once, and is
+split by our own parser, which costs a third of reading line by line. Nothing is decoded while a stream runs.
+
+It speaks to 127.0.0.1 by address and to nothing else: no proxy of the environment, no redirect, no cookies, no
+compression. Every request has a connection of its own, since a server may drop an idle one at the moment of the next
+request. Every failure is one of `core.transport`'s; cancelling a request closes its connection at once, which is how a
+server is told to stop generating.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+from aiohttp.http_exceptions import HttpProcessingError
+
+from specdash.core.transport import (
+    BadAnswer,
+    HttpError,
+    Progress,
+    RequestTimeout,
+    StreamCut,
+    StreamedAnswer,
+    Unreachable,
+)
+from specdash.engines.sse import EventTooLarge, SseParser
+
+HOST = "127.0.0.1"
+BODY_LIMIT_BYTES = 64 * 1024 * 1024
+EXCERPT_CHARS = 500
+
+_EVENT_STREAM = "text/event-stream"
+_ERROR_BODY_BYTES = 64 * 1024
+
+
+class Client:
+    """Requests to the server at 127.0.0.1:`port`, each with a limit in seconds; all raise TransportError."""
+
+    def __init__(self, port: int) -> None:
+        self._base = f"http://{HOST}:{port}"
+        self._session: aiohttp.ClientSession | None = None
+
+    async def get_text(self, path: str, limit_s: float) -> str:
+        """The body of GET `path` as text, malformed UTF-8 replaced."""
+        return (await self._short("GET", path, None, limit_s)).decode("utf-8", "replace")
+
+    async def get_json(self, path: str, limit_s: float) -> Any:
+        """The JSON value that GET `path` answers."""
+        return _json(await self._short("GET", path, None, limit_s))
+
+    async def post_json(self, path: str, body: Any, limit_s: float) -> Any:
+        """The JSON value that POST `path` answers to `body`."""
+        return _json(await self._short("POST", path, body, limit_s))
+
+    async def stream(
+        self, path: str, body: Any, *, total_limit_s: float, progress: Progress | None = None
+    ) -> StreamedAnswer:
+        """POST `body` and read the event stream that answers it to its end, keeping `progress` up to date.
+
+        StreamCut when the connection breaks inside it. An end without a final event is no failure here: what has to
+        come last is the protocol's business.
+        """
+        seen = progress if progress is not None else Progress()
+        events: list[tuple[float, bytes]] = []
+        parser = SseParser()
+        sent_t_s = seen.sent_t_s = time.monotonic()
+        try:
+            async with asyncio.timeout(total_limit_s), self._answer("POST", path, body) as response:
+                if response.content_type != _EVENT_STREAM:
+                    start = await _read(response, _ERROR_BODY_BYTES, whole=False)
+                    raise BadAnswer(f"no event stream but {response.content_type}: {_excerpt(start)}")
+                try:
+                    while received := await response.content.readany():
+                        now_s = time.monotonic()
+                        found = parser.feed(received)
+                        seen.bytes += len(received)
+                        if seen.bytes > BODY_LIMIT_BYTES:
+                            raise BadAnswer(f"the stream is longer than {BODY_LIMIT_BYTES} bytes")
+                        if found:
+                            events += [(now_s, data) for data in found]
+                            seen.events = len(events)
+                            seen.last_event_t_s = now_s
+                            if seen.first_event_t_s is None:
+                                seen.first_event_t_s = now_s
+                except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+                    raise StreamCut(len(events), _why(error)) from error
+        except TimeoutError as error:
+            raise RequestTimeout(total_limit_s, len(events)) from error
+        except EventTooLarge as error:
+            raise BadAnswer(str(error)) from error
+        return StreamedAnswer(200, sent_t_s, tuple(events), time.monotonic())
+
+    async def close(self) -> None:
+        """Drops all connections; the client can be used again."""
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    async def _short(self, method: str, path: str, body: Any, limit_s: float) -> bytes:
+        """The whole body of a 200."""
+        try:
+            async with asyncio.timeout(limit_s), self._answer(method, path, body) as response:
+                return await _read(response, BODY_LIMIT_BYTES)
+        except TimeoutError as error:
+            raise RequestTimeout(limit_s) from error
+
+    @asynccontextmanager
+    async def _answer(self, method: str, path: str, body: Any) -> AsyncIterator[aiohttp.ClientResponse]:
+        """The answer to one request, its status checked and its body unread; closes the connection afterwards."""
+        data = None if body is None else msgspec.json.encode(body)
+        headers = {"Content-Type": "application/json"} if data is not None else None
+        try:
+            response = await self._opened().request(
+                method, self._base + path, data=data, headers=headers, allow_redirects=False
+            )
+        except (aiohttp.ClientConnectionError, OSError) as error:
+            raise Unreachable(_why(error)) from error
+        except (aiohttp.ClientError, HttpProcessingError) as error:
+            raise BadAnswer(f"not an HTTP answer: {_why(error)}") from error
+        try:
+            if response.status != 200:
+                raise HttpError(response.status, _excerpt(await _read(response, _ERROR_BODY_BYTES, whole=False)))
+            yield response
+        finally:
+            response.close()
+
+    def _opened(self) -> aiohttp.ClientSession:
+        """The session, made inside the running loop at first use."""
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(force_close=True, limit=0),
+                timeout=aiohttp.ClientTimeout(),  # none of the library's; each request has its own
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Accept-Encoding": "identity"},
+                auto_decompress=False,
+                trust_env=False,
+            )
+        return self._session
+
+
+async def _read(response: aiohttp.ClientResponse, limit_bytes: int, *, whole: bool = True) -> bytes:
+    """The body up to `limit_bytes`; where the `whole` is wanted, BadAnswer when it is longer or cut off."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        while received := await response.content.readany():
+            parts.append(received)
+            size += len(received)
+            if size > limit_bytes:
+                if whole:
+                    raise BadAnswer(f"the answer is longer than {limit_bytes} bytes")
+                break
+    except (aiohttp.ClientError, HttpProcessingError, OSError) as error:
+        if whole:
+            raise BadAnswer(f"the answer was cut after {size} bytes: {_why(error)}") from error
+    return b"".join(parts)
+
+
+def _json(body: bytes) -> Any:
+    """The JSON value of an answer; NaN, huge numbers and endless nesting are BadAnswer as any malformed text is."""
+    try:
+        return msgspec.json.decode(body)
+    except (ValueError, RecursionError) as error:
+        raise BadAnswer(f"no JSON ({error}): {_excerpt(body)}") from error
+
+
+def _excerpt(body: bytes) -> str:
+    """What an error's body says: the message of {"error": {"message": …}} or {"error": …}, else how it starts."""
+    text = " ".join(body.decode("utf-8", "replace").split())
+    try:
+        value = msgspec.json.decode(body)
+    except (ValueError, RecursionError):
+        value = None
+    error = value.get("error") if isinstance(value, dict) else None
+    message = error.get("message") if isinstance(error, dict) else error
+    if isinstance(message, str):
+        text = message
+    return text if len(text) <= EXCERPT_CHARS else f"{text[:EXCERPT_CHARS]}…"
+
+
+def _why(error: BaseException) -> str:
+    """An error of the library's in one line; some of them have no words of their own."""
+    return " ".join(str(error).split())[:EXCERPT_CHARS] or type(error).__name__

@@ -1,0 +1,218 @@
+"""What a llama-server program calls its flags, read from its own `--help`.
+
+llama.cpp renamed the flags of speculative decoding in 2026: `--draft-max` became `--spec-draft-n-max` and now ends the
+program with an error, and `-md` alone loads a draft without ever using it unless `--spec-type draft-simple` stands
+beside it. A version number does not tell which flags a build has (packagers number builds as they like), so the help
+text is the only source; an entry that says "has been removed" counts as absent.
+"""
+
+from __future__ import annotations
+
+import re
+import subprocess
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from specdash.errors import EngineError
+
+CURRENT = "spec-draft"
+OLD = "draft-max"
+
+_FLAG = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
+_ENTRY = re.compile(r"^ {0,4}-{1,2}[a-zA-Z]")
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A parameter of the engine: its scope on a server that honours all it can, its flags, its request field.
+
+    `flags` maps a dialect to the flag that sets it at start-up; a dialect without an entry has no such flag. `field`
+    is the name in the body of a completion request, None where only a restart changes it.
+    """
+
+    name: str
+    scope: str
+    flags: Mapping[str, str]
+    field: str | None
+    help: str
+
+
+PARAMS: tuple[Param, ...] = (
+    Param("target", "startup", {CURRENT: "-m", OLD: "-m"}, None, "the model that is sped up"),
+    Param("draft", "startup", {CURRENT: "-md", OLD: "-md"}, None, "the small model that proposes tokens"),
+    Param("spec_type", "startup", {CURRENT: "--spec-type"}, None, "without draft-simple a draft model is never used"),
+    Param(
+        "k",
+        "request",
+        {CURRENT: "--spec-draft-n-max", OLD: "--draft-max"},
+        "speculative.n_max",
+        "tokens drafted for each verification; builds since mid-2026 ignore it in requests",
+    ),
+    Param(
+        "k_min",
+        "request",
+        {CURRENT: "--spec-draft-n-min", OLD: "--draft-min"},
+        "speculative.n_min",
+        "shortest draft worth verifying; 0, so that K alone decides",
+    ),
+    Param(
+        "p_min",
+        "request",
+        {CURRENT: "--spec-draft-p-min", OLD: "--draft-p-min"},
+        "speculative.p_min",
+        "draft confidence below which drafting stops; 0, since old builds default to 0.75 and then draft fewer than K",
+    ),
+    Param(
+        "moe_experts",
+        "startup",
+        {CURRENT: "--override-kv", OLD: "--override-kv"},
+        None,
+        "experts used for each token of a mixture-of-experts model",
+    ),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Flags:
+    """The flags that a program lists, and which dialect of speculative decoding they make."""
+
+    known: frozenset[str]
+    removed: frozenset[str]
+    dialect: str
+
+    def __contains__(self, flag: str) -> bool:
+        """Whether the program takes `flag`."""
+        return flag in self.known
+
+
+def parse_help(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The flags that a help text lists, and those that it lists as removed.
+
+    An entry is a line that begins with a flag; it goes on to the next such line or blank line. A flag that only
+    stands in somebody else's description does not count.
+    """
+    known: set[str] = set()
+    removed: set[str] = set()
+    entry: list[str] = []
+    for line in [*text.splitlines(), ""]:
+        if entry and (not line.strip() or _ENTRY.match(line)):
+            names = _FLAG.findall(re.split(r"\s{2,}(?![-\s])", entry[0].strip(), maxsplit=1)[0])
+            (removed if "has been removed" in " ".join(entry) else known).update(names)
+            entry = []
+        if entry or _ENTRY.match(line):
+            entry.append(line)
+    return frozenset(known - removed), frozenset(removed)
+
+
+def read_flags(command: Sequence[str], shown_as: str, limit_s: float = 60.0) -> Flags:
+    """Asks a program for its help and tells its dialect; EngineError for a program that is not a llama-server."""
+    text = run_briefly([*command, "--help"], shown_as, limit_s)
+    known, removed = parse_help(text)
+    if not {"--port", "-m"} <= known:
+        first = next((line.strip() for line in text.splitlines() if line.strip()), "nothing")
+        raise EngineError(
+            f"{shown_as} does not look like llama-server: its --help lists neither -m nor --port"
+            f" (it says: {first[:120]!r})",
+            "Set engine.program to llama.cpp's llama-server, or to \"embedded\".",
+        )
+    if {"--spec-draft-n-max", "--spec-type"} <= known:
+        dialect = CURRENT
+    elif "--draft-max" in known:
+        dialect = OLD
+    else:
+        raise EngineError(
+            f"{shown_as} lists no flag for the draft length: neither --spec-draft-n-max nor --draft-max",
+            "It was built without speculative decoding or is of before 2025; use a newer llama.cpp.",
+        )
+    return Flags(known, removed, dialect)
+
+
+def run_briefly(command: Sequence[str], shown_as: str, limit_s: float) -> str:
+    """Both output streams of a short command; EngineError when it cannot be run or does not end."""
+    try:
+        done = subprocess.run(
+            list(command),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            timeout=limit_s,
+            check=False,
+        )
+    except FileNotFoundError:
+        raise EngineError(
+            f"engine.program: {shown_as} was not found", "Install llama.cpp, or give the path of its llama-server."
+        ) from None
+    except PermissionError:
+        raise EngineError(f"engine.program: {shown_as} is not executable", f"chmod +x {shown_as}") from None
+    except subprocess.TimeoutExpired:
+        raise EngineError(
+            f"engine.program: {shown_as} {command[-1]} did not end within {limit_s:.0f} s",
+            "Run it by hand and see what it waits for.",
+        ) from None
+    except OSError as error:
+        raise EngineError(
+            f"engine.program: {shown_as} cannot be run: {error.strerror}", "Is it a program for this machine?"
+        ) from None
+    return done.stdout.decode("utf-8", "replace")
+
+
+HINTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
+    (re.compile(pattern, re.IGNORECASE), hint)
+    for pattern, hint in (
+        (
+            r"cudaMalloc failed|out of memory|bad_alloc|failed to allocate|unable to allocate|insufficient memory"
+            r"|ErrorOutOfDeviceMemory",
+            "It ran out of memory: a smaller context (-c), fewer layers on the GPU (-ngl), or a smaller model or"
+            " quantisation.",
+        ),
+        (
+            r"the argument has been removed",
+            "A flag in engine.args or configs.args was removed from this build; its --help names the new one.",
+        ),
+        (
+            r"(invalid|unknown) argument",
+            "This build does not know a flag in engine.args or configs.args; see its --help.",
+        ),
+        (r"cannot set --", "The embedded llama.cpp cannot set this; use the llama-server program instead."),
+        (
+            r"couldn't bind|address already in use|failed to bind",
+            "The port is taken by another program; set engine.port = 0 for any free one.",
+        ),
+        (
+            r"error while loading shared libraries|Library not loaded",
+            "A library of the program is missing; reinstall it, or set LD_LIBRARY_PATH in engine.env.",
+        ),
+        (
+            r"unknown model architecture|unsupported model architecture",
+            "This build of llama.cpp is older than the model; use a newer one.",
+        ),
+        (r"xllamacpp.*(not installed|missing)|No module named 'xllamacpp'", "pip install 'specdash[embedded]'"),
+        (
+            r"failed to open GGUF|No such file or directory",
+            "A file that the server needs is missing; check the paths in the profile.",
+        ),
+        (
+            r"invalid magic|failed to load model|error loading model",
+            "The model cannot be loaded; check that its download is whole.",
+        ),
+    )
+)
+
+SPEC_TYPE_NOTE = "used with --spec-type draft-simple (specdash passes it: -md alone loads a draft and never uses it)"
+
+
+def dialect_words(dialect: str) -> str:
+    """The flag of K in a dialect, as a reader knows it."""
+    return next(param.flags[dialect] for param in PARAMS if param.name == "k")
+
+
+def explain(log_tail: str) -> str | None:
+    """What to do about the first line of a log that tells a known cause; None when none does.
+
+    The first line, not the last: what follows an allocation failure is a backtrace that says nothing.
+    """
+    for line in log_tail.splitlines():
+        for pattern, hint in HINTS:
+            if pattern.search(line):
+                return hint
+    return None

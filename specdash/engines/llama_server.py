@@ -1,0 +1,249 @@
+"""The llama-server engine: llama.cpp's own server program, or the embedded one, in either flag dialect.
+
+Finds the program, turns a ServerSpec into its command line, and speaks its HTTP protocol. What is known of its
+behaviour is stated where it is used; nothing is inferred from a version number.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from specdash.core.engine import Endpoint, EngineInfo, Health, KProbe, Request, ServerSpec
+from specdash.core.generation import Generation
+from specdash.core.measure import step_facts
+from specdash.core.plan import KScope
+from specdash.core.prompts import Prompt
+from specdash.core.transport import HttpError, Progress, TransportError
+from specdash.engines.http import Client
+from specdash.engines.llama_flags import PARAMS, Flags, explain, read_flags, run_briefly
+from specdash.engines.llama_stream import decode
+from specdash.errors import EngineError
+
+KIND = "llama-server"
+EMBEDDED = "embedded"
+
+# Given before the user's own flags, so that these can override them.
+DEFAULT_ARGS = ("-np", "1")
+
+PROBE_PROMPT = "Once upon a time there was a small model that guessed what a large one would say. It said:"
+ANSWER_LIMIT_S = 30.0
+HEALTH_LIMIT_S = 5.0
+
+
+class LlamaServer:
+    """The program, its flags, and how to start and address it; implements core.engine.Engine."""
+
+    def __init__(self, command: Sequence[str], info: EngineInfo, flags: Flags, filler: str) -> None:
+        self._command = tuple(command)
+        self._flags = flags
+        self._filler = filler
+        self.info = info
+
+    @property
+    def flags(self) -> Flags:
+        """What the program's help lists."""
+        return self._flags
+
+    def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
+        """The argument list of a server start; a baseline carries no draft flag at all."""
+        values: dict[str, str] = {"target": str(spec.target)}
+        if spec.draft is not None:
+            values |= {
+                "draft": str(spec.draft),
+                "spec_type": "draft-simple",
+                "k": str(spec.key.k),
+                "k_min": "0",
+                "p_min": "0",
+            }
+        if spec.key.moe_experts is not None:
+            values["moe_experts"] = f"{spec.architecture}.expert_used_count=int:{spec.key.moe_experts}"
+        parameters = [
+            part
+            for param in PARAMS
+            if param.name in values and self.info.dialect in param.flags
+            for part in (param.flags[self.info.dialect], values[param.name])
+        ]
+        listen = ("--host", "127.0.0.1", "--port", str(endpoint.port), "--alias", endpoint.alias, "--metrics")
+        return (*self._command, *parameters, *listen, *DEFAULT_ARGS, *spec.args)
+
+    def client(self, spec: ServerSpec, endpoint: Endpoint) -> LlamaClient:
+        """A client of the server that was started as `spec` at `endpoint`."""
+        return LlamaClient(endpoint, spec.templated, self._filler)
+
+    def explain(self, log_tail: str) -> str | None:
+        """What to do about a known cause of failure."""
+        return explain(log_tail)
+
+
+class LlamaClient:
+    """Requests to one running llama-server; implements core.engine.EngineClient."""
+
+    def __init__(self, endpoint: Endpoint, templated: bool, filler: str) -> None:
+        self._http = Client(endpoint.port)
+        self._templated = templated
+        self._filler = filler
+        self._filler_tokens: list[int] | None = None
+
+    async def health(self) -> Health:
+        """GET /health: connection refused, then 503 while the model is loaded, then 200."""
+        try:
+            await self._http.get_json("/health", limit_s=HEALTH_LIMIT_S)
+        except HttpError as error:
+            return Health.LOADING if error.status == 503 else Health.DOWN
+        except TransportError:
+            return Health.DOWN
+        return Health.OK
+
+    async def model_alias(self) -> str | None:
+        """The first model id of GET /v1/models, which is what `--alias` set."""
+        answer = await self._http.get_json("/v1/models", limit_s=ANSWER_LIMIT_S)
+        models = answer.get("data") if isinstance(answer, Mapping) else None
+        first = models[0] if isinstance(models, list) and models else None
+        name = first.get("id") if isinstance(first, Mapping) else None
+        return name if isinstance(name, str) else None
+
+    async def complete_one(self, limit_s: float) -> None:
+        """Asks for one token; raises a transport error when none comes."""
+        await self._http.post_json(
+            "/completion", {"prompt": "Hello", "n_predict": 1, "cache_prompt": False}, limit_s=limit_s
+        )
+
+    async def generate(self, request: Request, *, limit_s: float, progress: Progress | None = None) -> Generation:
+        """POST /completion, streamed with the server's timings in every chunk."""
+        answer = await self._http.stream("/completion", _body(request), total_limit_s=limit_s, progress=progress)
+        return decode(answer)
+
+    async def render(self, prompt: Prompt, depth_tokens: int) -> str:
+        """The prompt as one text: behind `depth_tokens` of filler, and through the model's own chat template if any.
+
+        The filler stands inside the first message, where a user's documents would. Whether there is a template is
+        the model header's word: the server names one even for a model without.
+        """
+        filler = await self._filling(depth_tokens) if depth_tokens else ""
+        if not self._templated:
+            return f"{filler}{prompt.as_text()}"
+        messages = [{"role": message.role, "content": message.content} for message in prompt.as_messages()]
+        messages[0]["content"] = f"{filler}{messages[0]['content']}"
+        answer = await self._http.post_json("/apply-template", {"messages": messages}, limit_s=ANSWER_LIMIT_S)
+        text = answer.get("prompt") if isinstance(answer, Mapping) else None
+        if not isinstance(text, str):
+            raise TransportError("the server's /apply-template gave no prompt")
+        return text
+
+    async def _filling(self, depth_tokens: int) -> str:
+        """Exactly `depth_tokens` tokens of varied text, as the server's own tokenizer counts them."""
+        if self._filler_tokens is None:
+            answer = await self._http.post_json("/tokenize", {"content": self._filler}, limit_s=ANSWER_LIMIT_S)
+            tokens = answer.get("tokens") if isinstance(answer, Mapping) else None
+            if not isinstance(tokens, list) or not tokens:
+                raise TransportError("the server's /tokenize gave no tokens")
+            self._filler_tokens = [token for token in tokens if isinstance(token, int)]
+        repeats = -(-depth_tokens // len(self._filler_tokens))
+        tokens = (self._filler_tokens * repeats)[:depth_tokens]
+        answer = await self._http.post_json("/detokenize", {"tokens": tokens}, limit_s=ANSWER_LIMIT_S)
+        text = answer.get("content") if isinstance(answer, Mapping) else None
+        if not isinstance(text, str):
+            raise TransportError("the server's /detokenize gave no text")
+        return f"{text}\n\n"
+
+    async def probe_k(self, k_startup: int) -> KProbe:
+        """Who decides K: asks for 1, for the start-up value, and, where 1 was obeyed, for more than that.
+
+        The server drafts min(K, tokens still wanted - 1), so k + 2 tokens make a first verification of exactly k.
+        """
+        evidence: list[tuple[int, int | None]] = []
+
+        async def seen(k: int, room: int) -> int | None:
+            request = Request(PROBE_PROMPT, max_tokens=room + 2, temperature=0.0, seed=1, k=k)
+            generation = await self.generate(request, limit_s=600.0)
+            found = step_facts(generation.chunks).k_seen
+            evidence.append((k, found))
+            return found
+
+        at_startup = await seen(k_startup, k_startup)
+        if at_startup is None:
+            return KProbe(None, tuple(evidence))
+        if k_startup > 1 and await seen(1, k_startup) != 1:
+            return KProbe(KScope.STARTUP, tuple(evidence))
+        beyond = await seen(k_startup + 2, k_startup + 2)
+        if beyond is not None and beyond > k_startup:
+            return KProbe(KScope.REQUEST, tuple(evidence))
+        return KProbe(KScope.CAPPED if k_startup > 1 else KScope.STARTUP, tuple(evidence))
+
+    async def evidence(self) -> Mapping[str, str]:
+        """GET /slots with a short limit: what a hanging server says that it is doing."""
+        try:
+            return {"slots": (await self._http.get_text("/slots", limit_s=2.0))[:2000]}
+        except TransportError as error:
+            return {"slots": f"no answer: {error}"}
+
+    async def close(self) -> None:
+        """Drops all connections."""
+        await self._http.close()
+
+
+def _body(request: Request) -> dict[str, object]:
+    """The body of a completion request; p_min and n_min are always sent, as old builds default to drafting less."""
+    body: dict[str, object] = {
+        "prompt": request.prompt,
+        "n_predict": request.max_tokens,
+        "temperature": request.temperature,
+        "seed": request.seed,
+        "cache_prompt": request.cache_prompt,
+        "stream": True,
+        "timings_per_token": True,
+        "return_progress": True,
+        "return_tokens": True,
+    }
+    if request.k is not None:
+        body |= {"speculative.n_max": request.k, "speculative.n_min": 0, "speculative.p_min": 0.0}
+    return body
+
+
+def find(program: str, k_scope: KScope | None, filler: str) -> LlamaServer:
+    """The engine for `program`: a path, a name on PATH, "embedded", or "embedded:PYTHON" for another interpreter.
+
+    Runs the program's --help and --version; EngineError says what is wrong with it and what to do. `filler` is text
+    for filling a context to a wanted depth.
+    """
+    command, shown_as = resolve(program)
+    flags = read_flags(command, shown_as)
+    version = _version(run_briefly([*command, "--version"], shown_as, 60.0))
+    return LlamaServer(command, EngineInfo(KIND, shown_as, version, flags.dialect, k_scope), flags, filler)
+
+
+def resolve(program: str) -> tuple[tuple[str, ...], str]:
+    """The command that starts `program`, and how to name it to the user; EngineError when there is no such file."""
+    kind, _, interpreter = program.partition(":")
+    if kind == EMBEDDED:
+        python = interpreter or sys.executable
+        if shutil.which(python) is None:
+            raise EngineError(f"engine.program: there is no Python at {python}", 'Use "embedded:PATH-OF-PYTHON".')
+        return (python, "-I", str(Path(__file__).with_name("embedded.py"))), program
+    if os.sep not in program:
+        found = shutil.which(program)
+        if found is None:
+            raise EngineError(
+                f"engine.program: {program} is not on PATH",
+                'Install llama.cpp, give the path of its llama-server, or use program = "embedded"'
+                " (pip install 'specdash[embedded]').",
+            )
+        return (found,), found
+    path = Path(program)
+    if path.is_dir():
+        raise EngineError(f"engine.program: {program} is a folder", f"Did you mean {path / 'llama-server'}?")
+    return (program,), program
+
+
+def _version(text: str) -> str:
+    """The version line of the program, without its label."""
+    for line in text.splitlines():
+        found = re.search(r"version:\s*(.+)", line)
+        if found:
+            return found.group(1).strip()
+    return "unknown"

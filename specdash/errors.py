@@ -1,0 +1,79 @@
+"""The errors that a person may see, and the exit codes that go with them.
+
+An error here is a sentence for the person at the keyboard: what is wrong, where (file, line, key) and what to do
+next. Anything else that escapes is a bug of specdash and is reported as such, with its traceback in the log.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of the command line; their meaning is part of the contract with scripts."""
+
+    OK = 0
+    INCOMPLETE = 1  # finished, but some steps failed or are invalid
+    USAGE = 2  # usage or profile error
+    NOTHING_MEASURED = 3  # an engine or model is missing or cannot start
+    REGRESSION = 4  # `compare` found one
+    UNSAFE = 5  # results cannot be kept safe: disk, lock, journal
+    STOPPED_EARLY = 75  # can be resumed
+    HANGUP = 129
+    INTERRUPTED = 130
+    TERMINATED = 143
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One thing that is wrong in a file of the user's.
+
+    `where` is the path as the user knows it, `line` counts from 1 (None: the file as a whole), `key` is the dotted
+    TOML key ("sweep.k"), `what` says what is wrong and `todo` what to do about it ("" when that is obvious).
+    """
+
+    where: str
+    line: int | None
+    key: str
+    what: str
+    todo: str = ""
+
+    def __str__(self) -> str:
+        """The problem as one line: `FILE:LINE: KEY: WHAT. TODO`."""
+        place = self.where if self.line is None else f"{self.where}:{self.line}"
+        text = ": ".join(part for part in (place, self.key, self.what) if part)
+        return f"{text}. {self.todo}" if self.todo else text
+
+
+class SpecdashError(Exception):
+    """An error with a message for the user and an exit code; never shown with a traceback."""
+
+    exit_code: Exit = Exit.USAGE
+
+    def __init__(self, what: str, todo: str = "", *, exit_code: Exit | None = None) -> None:
+        super().__init__(f"{what}\n  {todo}" if todo else what)
+        self.what = what
+        self.todo = todo
+        if exit_code is not None:
+            self.exit_code = exit_code
+
+
+class ProfileError(SpecdashError):
+    """A profile that cannot be used; carries every problem found, not only the first."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(str(problem) for problem in problems))
+        self.problems = problems
+
+
+class EngineError(SpecdashError):
+    """A program or model that is missing, unreadable or cannot be started."""
+
+    exit_code = Exit.NOTHING_MEASURED
+
+
+class StoreError(SpecdashError):
+    """The run folder, its lock or its journal cannot be used safely."""
+
+    exit_code = Exit.UNSAFE

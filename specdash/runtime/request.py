@@ -1,0 +1,111 @@
+"""One request to the server, and what became of it.
+
+Everything that can happen to a request ends here in one of three values: a sample (valid or not), a time-out, or a
+refusal that another try would only repeat. A dead server is no outcome of a request: ServerFailed passes through.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Protocol
+
+from specdash.core.engine import Request
+from specdash.core.judge import Asked, sample_of
+from specdash.core.measure import Sample, Verdict
+from specdash.core.plan import Step
+from specdash.core.transport import HttpError, Progress, RequestTimeout, TransportError
+from specdash.errors import EngineError
+from specdash.runtime.server import Server
+
+DEATH_LIMIT_S = 2.0  # a server whose connection broke is given this long to turn out dead
+
+
+class Unusable(EngineError):
+    """A load that cannot be served at all, for a reason known before or after its start."""
+
+
+class RequestSettings(Protocol):
+    """What of the sweep's settings shapes a request."""
+
+    @property
+    def max_tokens(self) -> int: ...  # noqa: D102
+    @property
+    def temperature(self) -> float: ...  # noqa: D102
+    @property
+    def seed(self) -> int: ...  # noqa: D102
+    @property
+    def timeout_s(self) -> float: ...  # noqa: D102
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A sample, valid or not, and the time that it took by the wall."""
+
+    sample: Sample
+    wall_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class TimedOut:
+    """The request passed measure.timeout_s."""
+
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The server refuses the request as such (HTTP 4xx): the same request would be refused again."""
+
+    why: str
+
+
+async def take(
+    server: Server,
+    step: Step,
+    prompt_id: str,
+    block: int,
+    text: str,
+    settings: RequestSettings,
+    progress: Progress,
+) -> Taken | TimedOut | Refused:
+    """Sends one generation of a step and judges it; raises ServerFailed when the server died."""
+    request = Request(text, settings.max_tokens, settings.temperature, settings.seed, step.k)
+    server.prove()
+    started_s, started_mono_s = time.time(), time.monotonic()
+    clocks_before = _clocks()
+    try:
+        async with server.lease(progress) as client:
+            generation = await client.generate(request, limit_s=settings.timeout_s, progress=progress)
+    except RequestTimeout:
+        return TimedOut(f"no end after {settings.timeout_s:.0f} s (measure.timeout_s), {progress.events} events seen")
+    except HttpError as error:
+        if 400 <= error.status < 500 and error.status != 429:
+            return Refused(f"the server refuses the request: {error}")
+        return Taken(_broken(prompt_id, block, started_s, (Verdict.HTTP_ERROR, str(error))), _since(started_mono_s))
+    except TransportError as error:
+        if await server.gone(DEATH_LIMIT_S):
+            raise server.failure() from error
+        return Taken(_broken(prompt_id, block, started_s, (Verdict.STREAM_CUT, str(error))), _since(started_mono_s))
+    jumped_s = max(abs(after - before) for after, before in zip(_clocks(), clocks_before, strict=True))
+    asked = Asked(prompt_id, block, settings.max_tokens, started_s, server.alias, clock_jump_s=jumped_s)
+    return Taken(sample_of(step, generation, asked), _since(started_mono_s))
+
+
+def _clocks() -> tuple[float, float]:
+    """Wall clock and boot time, both against the monotonic clock: they move when the clock is set or after a sleep.
+
+    Only Linux has a boot-time clock; elsewhere the wall clock shows a sleep too.
+    """
+    now_s = time.monotonic()
+    boot_s = time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else now_s
+    return time.time() - now_s, boot_s - now_s
+
+
+def _since(start_s: float) -> float:
+    return time.monotonic() - start_s
+
+
+def _broken(prompt_id: str, block: int, started_s: float, reasons: tuple[str, ...]) -> Sample:
+    """A sample of which nothing but the failure is known."""
+    return Sample.broken(prompt_id=prompt_id, block=block, started_s=started_s, reasons=reasons)

@@ -1,0 +1,1 @@
+"""The one place that wires things together: profile, engine, server, journal and the sweep over them."""

@@ -1,0 +1,51 @@
+"""The one door through which facts enter a run: on disk first, then folded, then shown."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+from specdash.core.events import Fact, Recorded
+from specdash.core.view import View, fold
+from specdash.store.journal import Journal, JournalFull
+
+log = logging.getLogger(__name__)
+
+Subscriber = Callable[[Recorded, View], None]
+RETRY_S = 30.0
+
+
+class Recorder:
+    """Writes facts to the journal, keeps the view, and tells subscribers; one that fails is dropped."""
+
+    def __init__(self, journal: Journal, view: View, complain: Callable[[str], None]) -> None:
+        self.view = view
+        self._journal = journal
+        self._complain = complain
+        self._subscribers: list[Subscriber] = []
+        self._turn = asyncio.Lock()
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """From now on, every fact is shown to `subscriber` once it is on disk."""
+        self._subscribers.append(subscriber)
+
+    async def publish(self, fact: Fact) -> None:
+        """Records a fact. While the disk is full this waits for space: the run pauses, and nothing is dropped."""
+        async with self._turn:
+            recorded = await self._write(fact)
+            self.view = fold(self.view, recorded)
+            for subscriber in tuple(self._subscribers):
+                try:
+                    subscriber(recorded, self.view)
+                except Exception:  # noqa: BLE001 - a broken screen must not end a sweep of two days
+                    log.exception("a subscriber failed and is dropped")
+                    self._subscribers.remove(subscriber)
+
+    async def _write(self, fact: Fact) -> Recorded:
+        while True:
+            try:
+                return self._journal.append(fact)
+            except JournalFull as error:
+                self._complain(f"{error.what}; paused, trying again every {RETRY_S:.0f} s")
+                await asyncio.sleep(RETRY_S)

@@ -1,0 +1,408 @@
+"""A run from its first fact to its last: new or resumed, with its lock, journal, server and sweep.
+
+The order matters and is kept here: everything that a user can get wrong is checked before the run folder exists, the
+folder is proven writable and locked before anything is written, and the first fact is on disk before the first
+server starts. Whoever watches (`ui.headless`, a dashboard) gets a `Handle` and only reads.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import signal
+import time
+from collections.abc import Callable, Iterable
+from contextlib import AsyncExitStack, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from specdash import __version__
+from specdash.analysis.result import build_result
+from specdash.config.load import load as load_profile
+from specdash.config.prompts import context_filler
+from specdash.config.write import dump
+from specdash.core import events as ev
+from specdash.core.engine import Engine
+from specdash.core.forecast import Effort, Range, time_left
+from specdash.core.plan import KScope, PlannedLoad
+from specdash.core.profile import Profile
+from specdash.core.view import DONE, View, fold_all
+from specdash.engines.llama_server import find
+from specdash.errors import Exit, StoreError
+from specdash.probes.machine import hardware_label, host_name, machine
+from specdash.runtime.locks import RunLock, machine_lock
+from specdash.runtime.process import sweep_stale
+from specdash.runtime.server import Server, ServerLimits
+from specdash.runtime.sleep import inhibit_sleep_argv
+from specdash.runtime.sweep import Ended, Surroundings, Sweep, SweepSettings
+from specdash.session.launch import MemoryGate, Specs, server_environment, tree_use
+from specdash.session.prepare import Prepared, prepare, require_models
+from specdash.session.recorder import Recorder, Subscriber
+from specdash.store.export import to_csv, to_json, to_markdown, write_atomic
+from specdash.store.journal import Journal, read
+from specdash.store.runs import new_run_dir, remember
+
+log = logging.getLogger(__name__)
+
+PROFILE_NAME = "profile.toml"
+JOURNAL_NAME = "journal.jsonl"
+LOCK_NAME = "lock"
+REPORTS = {"json": ("result.json", to_json), "csv": ("result.csv", to_csv), "md": ("report.md", to_markdown)}
+SIGNALS = {
+    signal.SIGINT: Exit.INTERRUPTED,
+    signal.SIGTERM: Exit.TERMINATED,
+    signal.SIGHUP: Exit.HANGUP,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a run ended: its folder, the exit code, the last view."""
+
+    path: Path
+    exit_code: Exit
+    view: View
+
+
+class Handle:
+    """What a screen may know of and do to a run that is going on."""
+
+    def __init__(self, path: Path, recorder: Recorder, sweep: Sweep, effort: Effort) -> None:
+        self.path = path
+        self._recorder = recorder
+        self._sweep = sweep
+        self._effort = effort
+
+    @property
+    def view(self) -> View:
+        """The run as far as it is on disk."""
+        return self._recorder.view
+
+    @property
+    def loads_left(self) -> int:
+        """Server starts still queued."""
+        return len(self._sweep.loads_left)
+
+    def time_left(self) -> Range | None:
+        """The forecast of the rest; None before anything was measured."""
+        return time_left(self.view, self._sweep.loads_left, self._effort)
+
+    def events_in_flight(self) -> int:
+        """Stream events of the request in flight so far."""
+        return self._sweep.progress.events
+
+    def subscribe(self, subscriber: Subscriber) -> None:
+        """Shows every further fact to `subscriber`."""
+        self._recorder.subscribe(subscriber)
+
+
+@dataclass(frozen=True, slots=True)
+class Watcher:
+    """A front end: told of complaints before and of the run once it can be watched."""
+
+    begin: Callable[[Handle], None]
+    complain: Callable[[str], None]
+
+
+def start_new(profile: Profile, watcher: Watcher) -> Outcome:
+    """Runs a profile from the beginning; raises SpecdashError for what the user can mend."""
+    prepared = prepare(profile)
+    require_models(prepared)
+    engine = _engine(profile)
+    facts = machine()
+    hardware = hardware_label(facts) if profile.hardware == "auto" else profile.hardware
+    path = new_run_dir(profile.results_dir, hardware, profile.engine.kind, profile.name, time.time())
+    remember(profile.results_dir)
+    write_atomic(path / PROFILE_NAME, dump(profile))
+    run = _Run(path, prepared, engine, watcher)
+    with RunLock(path / LOCK_NAME), machine_lock(path.name):
+        journal = Journal.create(path / JOURNAL_NAME)
+        return run.go(journal, View(), _opening(path, prepared, engine, facts, hardware))
+
+
+def resume(path: Path, watcher: Watcher) -> Outcome:
+    """Goes on with an interrupted run: finished steps stay, failed ones and changed ones are measured again."""
+    profile = load_profile(path / PROFILE_NAME)
+    prepared = prepare(profile)
+    require_models(prepared)
+    engine = _engine(profile)
+    run = _Run(path, prepared, engine, watcher)
+    with RunLock(path / LOCK_NAME), machine_lock(path.name):
+        journal = Journal.open(path / JOURNAL_NAME)
+        view = fold_all(read(path / JOURNAL_NAME).records)
+        if view.run is None:
+            journal.close()
+            raise StoreError(f"{path} has no first record: nothing was measured", "Start the profile anew.")
+        redo = run.to_redo(view)
+        opening: list[ev.Fact] = [ev.RunResumed(__version__, redo)]
+        if view.engine != _found(engine):
+            opening.append(_found(engine))
+        return run.go(journal, view, opening)
+
+
+def _engine(profile: Profile) -> Engine:
+    """The engine of a profile; the only kind in this version is llama-server."""
+    forced = None if profile.engine.k_scope == "auto" else KScope(profile.engine.k_scope)
+    # About six characters a token, so that the filler is longer than the deepest context and never repeats.
+    return find(profile.engine.program, forced, context_filler(max(60_000, 6 * max(profile.sweep.depth))))
+
+
+def _found(engine: Engine) -> ev.EngineFound:
+    info = engine.info
+    return ev.EngineFound(info.kind, info.program, info.version, info.dialect)
+
+
+def _opening(path: Path, prepared: Prepared, engine: Engine, facts: dict[str, object], hardware: str) -> list[ev.Fact]:
+    """The facts with which a new run begins."""
+    profile = prepared.profile
+    measure = profile.measure
+    settings = {
+        "max_tokens": measure.max_tokens,
+        "temperature": measure.temperature,
+        "seed": measure.seed,
+        "warmup": measure.warmup,
+        "iterations": measure.iterations,
+        "prompts": str(measure.prompts),
+    }
+    opening: list[ev.Fact] = [
+        ev.RunStarted(
+            run_id=path.name,
+            name=profile.name,
+            specdash_version=__version__,
+            hardware={**facts, "label": hardware},
+            host=host_name(),
+            settings=settings,
+            prompts_digest=prepared.prompts_digest,
+            steps=prepared.steps,
+            model_family=profile.model_family,
+        ),
+        _found(engine),
+    ]
+    for role, models in (("target", prepared.targets), ("draft", prepared.drafts)):
+        for label, model in models.items():
+            opening.append(
+                ev.ModelRead(
+                    label,
+                    role,
+                    str(model.path),
+                    model.size_bytes,
+                    model.architecture,
+                    model.quantisation,
+                    model.model_class,
+                    model.synthetic,
+                )
+            )
+    for step in prepared.steps:
+        if not prepared.usable(step):
+            reason = prepared.unfit[step.target, step.draft or ""]
+            opening.append(ev.StepFinished(step.id, None, "skipped", ("draft_unfit",), reason))
+    if any(model.synthetic for model in prepared.targets.values()):
+        opening.append(ev.Noted("warning", "the weights are synthetic: the text means nothing, the timings are real"))
+    return opening
+
+
+class _Run:
+    """One engine process at work on a run folder."""
+
+    def __init__(self, path: Path, prepared: Prepared, engine: Engine, watcher: Watcher) -> None:
+        self._path = path
+        self._prepared = prepared
+        self._engine = engine
+        self._watcher = watcher
+        self._specs = Specs(prepared, engine.info)
+        self._signal: signal.Signals | None = None
+
+    def go(self, journal: Journal, view: View, opening: list[ev.Fact]) -> Outcome:
+        """Runs the event loop to the end of the run; derived files are written whatever happens."""
+        recorder = Recorder(journal, view, self._watcher.complain)
+        try:
+            code = asyncio.run(self._main(recorder, opening))
+        finally:
+            journal.close()
+            self._derive(recorder.view)
+        return Outcome(self._path, code, recorder.view)
+
+    def to_redo(self, view: View) -> tuple[str, ...]:
+        """Ids of finished steps that are measured again: failed ones, and those whose files or build changed."""
+        keys = {step.id: load.key for load in self._prepared.loads(_scope(view)) for step in load.steps}
+        redo = []
+        for step_id, found in view.steps.items():
+            changed = (
+                found.status in ("ok", "invalid")
+                and step_id in keys
+                and found.fingerprint != self._specs(keys[step_id]).fingerprint
+            )
+            if changed or found.status in ("failed", "timeout"):
+                redo.append(step_id)
+        return tuple(redo)
+
+    def _queue(self, view: View) -> list[PlannedLoad]:
+        """The loads that still have open steps; started as if nothing had been finished, so that they are comparable."""
+        loads = self._prepared.loads(self._engine.info.k_scope or _scope(view))
+        return [load for load in loads if any(view.steps[step.id].status not in DONE for step in load.steps)]
+
+    async def _main(self, recorder: Recorder, opening: list[ev.Fact]) -> Exit:
+        profile = self._prepared.profile
+        pidfiles = self._path / "run"
+        pidfiles.mkdir(exist_ok=True)
+        (self._path / "logs").mkdir(exist_ok=True)
+        for fact in opening:
+            await recorder.publish(fact)
+        for stale in sweep_stale(pidfiles):
+            await recorder.publish(ev.Noted("warning", f"ended a server left behind by an earlier run: {stale}"))
+        environment, removed = server_environment(os.environ)
+        if removed:
+            note = f"not passed on to servers, since they set flags silently: {', '.join(removed)}"
+            await recorder.publish(ev.Noted("warning", note))
+        gate = MemoryGate(profile.limits.memory)
+        limits = ServerLimits(
+            grace_s=profile.engine.grace_s,
+            stall_s=profile.engine.stall_s,
+            budget_bytes=profile.limits.memory if isinstance(profile.limits.memory, int) else None,
+            port=profile.engine.port,
+            load_limit_is_hard=profile.engine.load_timeout_s != "auto",
+        )
+        server = Server(
+            self._engine,
+            recorder.publish,
+            limits,
+            self._path / "logs",
+            tree_use,
+            environment,
+            secrets.token_hex(8),
+            pidfiles,
+        )
+        around = Surroundings(
+            publish=recorder.publish,
+            view=lambda: recorder.view,
+            spec_for=self._specs,
+            refuse=gate.refuse,
+            settle_memory=gate.settled,
+            prompts=self._prepared.prompts,
+        )
+        sweep = Sweep(server, around, _settings(profile, self._engine), self._queue(recorder.view))
+        effort = Effort(profile.measure.iterations, profile.measure.warmup, profile.measure.max_tokens)
+        self._watcher.begin(Handle(self._path, recorder, sweep, effort))
+        ended = await self._sweep(server, sweep)
+        code, reason = self._verdict(ended, recorder.view)
+        state = "finished" if ended is Ended.DONE else "stopped"
+        await recorder.publish(ev.RunFinished(state, int(code), reason))
+        return code
+
+    async def _sweep(self, server: Server, sweep: Sweep) -> Ended:
+        """Runs the sweep beside its server, with signals turned into a clean stop and sleep held off."""
+        loop = asyncio.get_running_loop()
+        async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
+            if self._prepared.profile.limits.inhibit_sleep:
+                await stack.enter_async_context(_awake())
+            for number in SIGNALS:
+                if number == signal.SIGHUP and _hangup_is_ignored():
+                    continue
+                loop.add_signal_handler(number, self._on_signal, number, sweep)
+                stack.callback(loop.remove_signal_handler, number)
+            owner = tasks.create_task(server.run())
+            try:
+                return await sweep.run()
+            finally:
+                await server.close()
+                await owner
+
+    def _on_signal(self, number: signal.Signals, sweep: Sweep) -> None:
+        if self._signal is None:
+            self._signal = number
+            self._watcher.complain(f"{number.name}: stopping the server; nothing that was measured is lost")
+        sweep.request_stop()
+
+    def _verdict(self, ended: Ended, view: View) -> tuple[Exit, str]:
+        """The exit code of a run, and the reason in words."""
+        again = f"specdash resume {self._path.name}"
+        if ended is Ended.ASKED and self._signal is not None:
+            return SIGNALS[self._signal], f"ended by {self._signal.name}; go on with: {again}"
+        if ended is Ended.OUT_OF_TIME:
+            return Exit.STOPPED_EARLY, f"limits.max_time is used up; go on with: {again}"
+        if ended is not Ended.DONE:
+            return Exit.STOPPED_EARLY, f"stopped by a failure (limits.on_failure); go on with: {again}"
+        statuses = [step.status for step in view.steps.values()]
+        if statuses and all(status == "ok" for status in statuses):
+            return Exit.OK, ""
+        if not any(step.samples for step in view.steps.values()):
+            return Exit.NOTHING_MEASURED, "nothing could be measured"
+        counts = {status: statuses.count(status) for status in dict.fromkeys(statuses) if status != "ok"}
+        return Exit.INCOMPLETE, ", ".join(f"{count} {status}" for status, count in counts.items())
+
+    def _derive(self, view: View) -> None:
+        """Writes what can be made again from the journal; a failure here loses nothing."""
+        if view.run is None:
+            return
+        try:
+            write_reports(self._path, view)
+        except (OSError, StoreError) as error:
+            self._watcher.complain(f"the reports could not be written ({error}); make them again: specdash report")
+
+
+def write_reports(path: Path, view: View, formats: Iterable[str] = ("json", "csv", "md")) -> list[Path]:
+    """Writes derived files of a run folder (result.json, result.csv, report.md); their paths."""
+    result = build_result(view)
+    written = []
+    for each in formats:
+        name, text = REPORTS[each]
+        write_atomic(path / name, text(result))
+        written.append(path / name)
+    return written
+
+
+def _scope(view: View) -> KScope | None:
+    return KScope(view.k_scope) if view.k_scope is not None else None
+
+
+def _settings(profile: Profile, engine: Engine) -> SweepSettings:
+    measure = profile.measure
+    return SweepSettings(
+        max_tokens=measure.max_tokens,
+        temperature=measure.temperature,
+        seed=measure.seed,
+        warmup=measure.warmup,
+        iterations=measure.iterations,
+        timeout_s=measure.timeout_s,
+        max_time_s=profile.limits.max_time,
+        stop_on_failure=profile.limits.on_failure == "stop",
+        forced_scope=engine.info.k_scope,
+    )
+
+
+def _hangup_is_ignored() -> bool:
+    """Whether a lost terminal must not end the run: started with nohup, or detached from any terminal."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return True
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return True
+    return False
+
+
+class _awake:  # noqa: N801 - reads as the sentence that it is
+    """Holds off the machine's sleep while the run goes on, where the system offers a way."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> None:
+        argv = inhibit_sleep_argv()
+        if argv is None:
+            return
+        with suppress(OSError):
+            self._process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.terminate()
+            await self._process.wait()

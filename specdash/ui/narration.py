@@ -1,0 +1,148 @@
+"""What a run's facts read like: one plain sentence for each fact that is worth one.
+
+Pure; shared by the live terminal and the piped log. Text from outside (labels, server errors) is made harmless here.
+"""
+
+from __future__ import annotations
+
+from specdash.core import events as ev
+from specdash.core.measure import Sample
+from specdash.core.text import human_bytes, human_seconds, one_line
+from specdash.core.view import DONE, View
+
+WIDTH = 400  # a sentence on one line of a log; far longer ones are an attack or a stack trace
+
+
+def progress(view: View) -> tuple[int, int]:
+    """(finished steps, all steps)."""
+    return sum(1 for step in view.steps.values() if step.status in DONE), len(view.steps)
+
+
+def sentences(fact: ev.Fact, view: View) -> list[str]:
+    """The lines that a fact is told in; none for facts that only machines read."""
+    handler = _HANDLERS.get(type(fact))
+    return [one_line(line, WIDTH) for line in handler(fact, view)] if handler is not None else []
+
+
+def rate(value: float | None) -> str:
+    """Tokens per second with sensible digits; "?" for unknown."""
+    if value is None:
+        return "?"
+    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+
+
+def percent(value: float | None) -> str:
+    """A share as a percentage; "-" where there is none."""
+    return "-" if value is None else f"{value * 100:.0f} %"
+
+
+def _run_started(fact: ev.Fact, view: View) -> list[str]:
+    assert isinstance(fact, ev.RunStarted)
+    iterations = fact.settings.get("iterations")
+    return [f"run {fact.run_id}: {len(fact.steps)} steps of {iterations} samples each"]
+
+
+def _run_resumed(fact: ev.Fact, view: View) -> list[str]:
+    assert isinstance(fact, ev.RunResumed)
+    done, total = progress(view)
+    again = f", {len(fact.redo)} of them measured again" if fact.redo else ""
+    return [f"resumed: {done} of {total} steps are done{again}"]
+
+
+def _engine_found(fact: ev.Fact, view: View) -> list[str]:
+    assert isinstance(fact, ev.EngineFound)
+    return [f"engine: {fact.program}, {fact.version} (flags: {fact.dialect})"]
+
+
+def _load_started(fact: ev.Fact, view: View) -> list[str]:
+    assert isinstance(fact, ev.LoadStarted)
+    return [f"load {fact.load}: {fact.key.label} ({human_bytes(fact.size_bytes)}), log {fact.log}"]
+
+
+def _load_ready(fact: ev.Fact, view: View) -> list[str]:
+    assert isinstance(fact, ev.LoadReady)
+    return [f"load {fact.load}: ready after {human_seconds(fact.load_time_s)}"]
+
+
+def _probed(fact: ev.Fact, view: View) -> list[str]:
+    assert isinstance(fact, ev.Probed)
+    if fact.forced:
+        return [f"K scope: {fact.k_scope}, as the profile says (not probed)"]
+    seen = ", ".join(f"K {asked}: {found if found is not None else 'none'}" for asked, found in fact.evidence)
+    words = {
+        "request": "this server takes K per request",
+        "capped": "this server takes K per request, up to its start-up value",
+        "startup": "this server ignores the K of a request and fixes it at start-up",
+        None: "this server drafted nothing, so who decides K cannot be told",
+    }[fact.k_scope]
+    return [f"probe: {words} (longest draft seen for {seen})"]
+
+
+def _plan_changed(fact: ev.Fact, view: View) -> list[str]:
+    assert isinstance(fact, ev.PlanChanged)
+    return [f"plan changed: {fact.reason}; {fact.loads_left} loads to go after this one"]
+
+
+def _sample_taken(fact: ev.Fact, view: View) -> list[str]:
+    assert isinstance(fact, ev.SampleTaken)
+    sample = fact.sample
+    if sample.status != "ok":
+        return [f"sample {fact.step} #{sample.block + 1}: invalid, {', '.join(sample.reasons)}"]
+    return [f"sample {fact.step} #{sample.block + 1}: {rate(sample.decode_tok_s)} tok/s{_accepted(sample)}"]
+
+
+def _accepted(sample: Sample) -> str:
+    if not sample.draft_tokens or sample.accepted_tokens is None:
+        return ""
+    return f", {percent(sample.accepted_tokens / sample.draft_tokens)} of {sample.draft_tokens} drafted accepted"
+
+
+def _step_finished(fact: ev.Fact, view: View) -> list[str]:
+    assert isinstance(fact, ev.StepFinished)
+    done, total = progress(view)
+    if fact.status == "ok":
+        good = view.steps[fact.step].good
+        rates = [sample.decode_tok_s for sample in good if sample.decode_tok_s is not None]
+        mean = sum(rates) / len(rates) if rates else None
+        outcome = f"{rate(mean)} tok/s (n = {len(rates)})"
+    else:
+        verdicts = f"{', '.join(fact.verdicts)}: " if fact.verdicts else ""
+        outcome = f"{fact.status}: {verdicts}{fact.error or ''}".rstrip(": ")
+    return [f"step {done}/{total} {fact.step}: {outcome}"]
+
+
+def _load_finished(fact: ev.Fact, view: View) -> list[str]:
+    assert isinstance(fact, ev.LoadFinished)
+    if fact.error is None:
+        peak = f", peak memory {human_bytes(fact.peak_rss_bytes)}" if fact.peak_rss_bytes is not None else ""
+        return [f"load {fact.load}: server {fact.state}{peak}"]
+    lines = [f"load {fact.load} failed: {fact.error}"]
+    if fact.hint:
+        lines.append(f"  {fact.hint}")
+    return [*lines, *(f"  | {line}" for line in fact.log_tail[-12:])]
+
+
+def _noted(fact: ev.Fact, view: View) -> list[str]:
+    assert isinstance(fact, ev.Noted)
+    return [f"{fact.level}: {fact.text}"]
+
+
+def _run_finished(fact: ev.Fact, view: View) -> list[str]:
+    assert isinstance(fact, ev.RunFinished)
+    return [f"run {fact.state}{f': {fact.reason}' if fact.reason else ''}"]
+
+
+_HANDLERS = {
+    ev.RunStarted: _run_started,
+    ev.RunResumed: _run_resumed,
+    ev.EngineFound: _engine_found,
+    ev.LoadStarted: _load_started,
+    ev.LoadReady: _load_ready,
+    ev.Probed: _probed,
+    ev.PlanChanged: _plan_changed,
+    ev.SampleTaken: _sample_taken,
+    ev.StepFinished: _step_finished,
+    ev.LoadFinished: _load_finished,
+    ev.Noted: _noted,
+    ev.RunFinished: _run_finished,
+}

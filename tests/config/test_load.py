@@ -1,0 +1,547 @@
+"""Profiles read from TOML: the good ones give what they say, the bad ones every problem at once."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tomli_w
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from specdash.config.fields import parse_duration, parse_size
+from specdash.config.load import CheckResult, check, load
+from specdash.core.profile import ServerConfig
+from specdash.errors import Exit, Problem, ProfileError
+
+MODELS = '[[targets]]\npath = "big.gguf"\n[[drafts]]\npath = "small.gguf"\n'
+LINES = MODELS.count("\n")
+
+
+def write(folder: Path, text: str, name: str = "p.toml") -> Path:
+    path = folder / name
+    path.write_text(text, encoding="utf-8")
+    for model in ("big.gguf", "small.gguf"):
+        (folder / model).touch()
+    return path
+
+
+def of(result: CheckResult) -> list[tuple[int | None, str]]:
+    """Where the problems are: (line, key)."""
+    return [(problem.line, problem.key) for problem in result.problems]
+
+
+# (TOML text after the models, line counted from there, key, part of what, part of what to do)
+BAD: list[tuple[str, int, str, str, str]] = [
+    ("[sweep]\nk = 0", 2, "sweep.k", "list of whole numbers", "k = [4, 8, 16]"),
+    ('[sweep]\nk = "eight"', 2, "sweep.k", 'a list of whole numbers, "auto", "curve" or "search"; found "eight"', "["),
+    ("[sweep]\nk = [4, 0]", 2, "sweep.k[1]", "1 or more; found 0", ""),
+    ("[sweep]\nk = [\n4,\n-1]", 4, "sweep.k[1]", "1 or more; found -1", ""),
+    ('[sweep]\nk = [4, "eight"]', 2, "sweep.k[1]", 'found "eight"', ""),
+    ("[sweep]\nk = [true]", 2, "sweep.k[0]", "found true", ""),
+    ("[sweep]\nk = [4.5]", 2, "sweep.k[0]", "found 4.5", ""),
+    ("[sweep]\nk = [4, 8, 4]", 2, "sweep.k", "lists 4 more than once", "out"),
+    ("[sweep]\nk = []", 2, "sweep.k", "at least one K", "auto"),
+    ('[sweep]\nk = "curve"', 2, "sweep.k", "not in this version", "auto"),
+    ('[sweep]\nk = "search"', 2, "sweep.k", "not in this version", "auto"),
+    ('[sweep]\nmethods = ["ngram"]', 2, "sweep.methods[0]", '"ngram" is not in this version', '"draft"'),
+    ('[sweep]\nmethods = ["drat"]', 2, "sweep.methods[0]", "unknown", 'Did you mean "draft"?'),
+    ("[sweep]\nmethods = []\nbaseline = false", 2, "sweep.methods", "nothing to measure", ""),
+    ("[sweep]\nngram_n = [2]", 2, "sweep.ngram_n", "not in this version", ""),
+    ("[sweep]\nmoe_experts = [0]", 2, "sweep.moe_experts[0]", "1 or more", ""),
+    ("[sweep]\ndepth = [-1]", 2, "sweep.depth[0]", "0 or more", ""),
+    ('[sweep]\nbaseline = "yes"', 2, "sweep.baseline", 'true or false; found "yes"', ""),
+    ('[sweep]\npairs = [["bog", "small"]]', 2, "sweep.pairs[0][0]", 'no target is called "bog"', '"big"'),
+    ('[sweep]\npairs = [["big", "smal"]]', 2, "sweep.pairs[0][1]", 'no draft is called "smal"', '"small"'),
+    ('[sweep]\npairs = [["small", "big"]]', 2, "sweep.pairs[0]", "draft first", '["big", "small"]'),
+    ('[sweep]\npairs = ["big", "small"]', 2, "sweep.pairs", "a list of pairs", '[["target label"'),
+    ('[sweep]\npairs = [["big"]]', 2, "sweep.pairs[0]", 'must be ["target label", "draft label"]', ""),
+    ("[sweep]\npairs = []", 2, "sweep.pairs", '"all" or a list', "pairs ="),
+    ("[measure]\niteration = 3", 2, "measure.iteration", "unknown key", 'Did you mean "iterations"? [measure] knows: '),
+    ("[mesure]\niterations = 3", 1, "mesure", "unknown key", '"measure"'),
+    ("[[target]]\nlabel = 'x'", 1, "target", "unknown key", '"targets"'),
+    ("[measure]\nk = [4]", 2, "measure.k", "unknown key", "It belongs in [sweep]"),
+    ("[measure]\nname = 'x'", 2, "measure.name", "unknown key", "top of the file"),
+    ('[measure]\n"\\u001b[31m" = 1', 2, 'measure."\\x1b[31m"', "unknown key", ""),
+    ("measure = 3", -4, "measure", "must be a table; found 3", "[measure]"),
+    ("[measure]\nmax_tokens = 1.5", 2, "measure.max_tokens", "whole number, 16 or more; found 1.5", ""),
+    ("[measure]\nmax_tokens = 8", 2, "measure.max_tokens", "16 or more", "too short"),
+    ("[measure]\niterations = 0", 2, "measure.iterations", "1 or more", ""),
+    ("[measure]\nseed = -1", 2, "measure.seed", "from 0 to", ""),
+    ("[measure]\ntemperature = nan", 2, "measure.temperature", "0 or more; found nan", ""),
+    ("[measure]\ntimeout_s = 1979-05-27", 2, "measure.timeout_s", "the date or time 1979-05-27", ""),
+    ("[measure]\nprecision = 0.02", 2, "measure.precision", "not in this version", "Leave it out"),
+    ("[measure]\npasses = 2", 2, "measure.passes", "not in this version", ""),
+    ("[measure]\npasses = 3", 2, "measure.passes", "must be 1; found 3", ""),
+    ('[measure]\nworkloads = ["batch"]', 2, "measure.workloads[0]", '"batch" is not in this version', '"content"'),
+    ('[measure]\nworkloads = ["contents"]', 2, "measure.workloads[0]", "unknown", '"content"'),
+    ('[measure]\ncategories = ["coding", "maths"]', 2, "measure.categories[1]", 'unknown: "maths"', '"math"'),
+    ("[measure]\ncategories = []", 2, "measure.categories", "at least one", "coding"),
+    ('[measure]\nprompts = "buildin"', 2, "measure.prompts", ".jsonl", ""),
+    ('[limits]\nmax_time = "8"', 2, "limits.max_time", 'unit; found "8"', '"90m"'),
+    ("[limits]\nmax_time = 8", 2, "limits.max_time", "unit; found 8", ""),
+    ('[limits]\nmax_time = "0h"', 2, "limits.max_time", "unit", ""),
+    ('[limits]\nmemory = "64 gigs"', 2, "limits.memory", "a size", '"64GB"'),
+    ('[limits]\non_failure = "halt"', 2, "limits.on_failure", '"continue" or "stop"; found "halt"', ""),
+    ('[engine]\nkind = "mlx"', 2, "engine.kind", '"mlx" is not in this version', '"llama-server"'),
+    ('[engine]\nkind = "llama-sever"', 2, "engine.kind", "found", 'Did you mean "llama-server"?'),
+    ('[engine]\nlaunch = ["x"]', 2, "engine.launch", "not in this version", ""),
+    ('[engine]\nk_scope = "requests"', 2, "engine.k_scope", "found", '"request"'),
+    ('[engine]\nargs = ["-c",\n4096]', 3, "engine.args[1]", "must be a string; found 4096", 'Quote it: "4096"'),
+    ('[engine]\nargs = "-c 4096"', 2, "engine.args", "a list of strings", '["-c", "4096"]'),
+    ('[engine]\nargs = ["-c 4096"]', 2, "engine.args[0]", "in one string", 'write "-c", "4096"'),
+    ('[engine]\nargs = ["-m", "x"]', 2, "engine.args[0]", '"-m" is not for args', "[[targets]]"),
+    ('[engine]\nargs = ["-md", "x"]', 2, "engine.args[0]", '"-md" is not for args', "[[drafts]]"),
+    ('[engine]\nargs = ["--draft-max", "8"]', 2, "engine.args[0]", "not for args", "sweep.k"),
+    ('[engine]\nargs = ["--spec-draft-n-max=8"]', 2, "engine.args[0]", "not for args", "sweep.k"),
+    ('[engine]\nargs = ["--port", "1"]', 2, "engine.args[0]", "not for args", "engine.port"),
+    ('[engine]\nargs = ["--alias", "x"]', 2, "engine.args[0]", "not for args", "Leave it out"),
+    ('[engine]\nargs = ["--metrics"]', 2, "engine.args[0]", "not for args", "always"),
+    ('[engine]\nargs = ["--host", "127.0.0.1"]', 2, "engine.args[0]", "not for args", "Leave it out"),
+    (
+        '[engine]\nargs = ["--override-kv", "llama.expert_used_count=int:4"]',
+        2,
+        "engine.args[0]",
+        "expert counts",
+        "sweep.moe_experts",
+    ),
+    ('[engine]\nargs = ["a\\u0000b"]', 2, "engine.args[0]", "NUL", ""),
+    ("[engine]\nenv = { OMP_NUM_THREADS = 4 }", 2, "engine.env.OMP_NUM_THREADS", "must be a string", 'Quote it: "4"'),
+    ("[engine]\nport = 70000", 2, "engine.port", "from 0 to 65535", ""),
+    ("[engine]\ngrace_s = 0", 2, "engine.grace_s", "more than 0", ""),
+    ("[engine]\nload_timeout_s = 'soon'", 2, "engine.load_timeout_s", 'or "auto"', ""),
+    ("[engine]\nprogram = 'embedded:'", 2, "engine.program", "names no Python", "embedded:/"),
+    ("[[configs]]\nargs = ['-fa']", 1, "configs[0]", "has no label", "label"),
+    ("[[configs]]\nlabel='a'\n[[configs]]\nlabel='a'", 4, "configs[1].label", "earlier", "own"),
+    ("[[configs]]\nlabel='a'\nargs=['-md']", 3, "configs[0].args[0]", "not for args", "[[drafts]]"),
+    (
+        "[[targets]]\npath='other/big.gguf'",
+        2,
+        "targets[1].path",
+        'label "big" is already that of targets[0].path',
+        "own",
+    ),
+    ("[[targets]]\nlabel = 'x'", 1, "targets[1]", "has no path", "path ="),
+    ("[[targets]]\npath = 3", 2, "targets[1].path", "must be a string", ""),
+    ("[[targets]]\npath='x.gguf'\nclass='huge'", 3, "targets[1].class", '"moe"; found "huge"', ""),
+    ("[[targets]]\npath='x.gguf'\nmmproj='m.gguf'", 3, "targets[1].mmproj", "not in this version", "Leave it out"),
+    ("[[drafts]]\npath='x.gguf'\nclass='moe'", 3, "drafts[1].class", "unknown key", "[[targets]]"),
+    ("[[drafts]]\nlabel='big'\npath='x.gguf'", 3, "drafts[1].path", "another file at targets[0].path", "own"),
+    ('[results]\ndir = "big.gguf/x"', 2, "results.dir", "not a folder", ""),
+]
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "what", "todo"), BAD, ids=[text.replace("\n", " ") for text, *_ in BAD]
+)
+def test_bad_value(tmp_path: Path, text: str, line: int, key: str, what: str, todo: str) -> None:
+    at_top = line < 0
+    body = f"{text}\n{MODELS}" if at_top else f"{MODELS}{text}\n"
+    result = check(write(tmp_path, body))
+    assert of(result) == [(1 if at_top else line + LINES, key)], [str(problem) for problem in result.problems]
+    (problem,) = result.problems
+    assert what in problem.what
+    assert todo in problem.todo
+    assert result.profile is None
+    assert str(problem).isprintable()
+
+
+@pytest.mark.parametrize(
+    ("text", "line", "key", "what"),
+    [
+        ("name = '../../x'\n" + MODELS, 1, "name", "no slash, no '..'; found \"../../x\""),
+        ("name = '...'\n" + MODELS, 1, "name", "a name for folders"),
+        ("name = ''\n" + MODELS, 1, "name", "a name for folders"),
+        ("name = 3\n" + MODELS, 1, "name", "found 3"),
+        ("hardware = 'a/b'\n" + MODELS, 1, "hardware", "no slash"),
+        ('model_family = "\\u001b[2J"\n' + MODELS, 1, "model_family", 'found "\\x1b[2J"'),
+        ("[[drafts]]\npath = 'small.gguf'", None, "targets", "no target model"),
+        ("targets = []\n[[drafts]]\npath = 'small.gguf'", 1, "targets", "no target model"),
+        ("[[targets]]\npath = 'big.gguf'", None, "sweep.methods", "no draft model"),
+        ("drafts = []\n[[targets]]\npath = 'big.gguf'", 1, "drafts", "no draft model"),
+        ("targets = 'big.gguf'\n[[drafts]]\npath = 'small.gguf'", 1, "targets", "must be an array of tables"),
+        ("[targets]\npath = 'big.gguf'\n[[drafts]]\npath = 'small.gguf'", 1, "targets", "found one table"),
+        (MODELS + "[[engine]]\nport = 1", LINES + 1, "engine", "must be a table"),
+    ],
+)
+def test_bad_shape(tmp_path: Path, text: str, line: int | None, key: str, what: str) -> None:
+    result = check(write(tmp_path, text))
+    assert of(result) == [(line, key)], [str(problem) for problem in result.problems]
+    assert what in result.problems[0].what
+
+
+def test_all_problems_at_once_in_file_order(tmp_path: Path) -> None:
+    text = "nme = 'x'\n" + MODELS + "[sweep]\nk = [0]\nmethods = ['mtp']\n[measure]\niterations = 'five'\n"
+    result = check(write(tmp_path, text))
+    assert [key for _, key in of(result)] == ["nme", "sweep.k[0]", "sweep.methods[0]", "measure.iterations"]
+    with pytest.raises(ProfileError) as raised:
+        load(tmp_path / "p.toml")
+    assert raised.value.problems == result.problems
+    assert raised.value.exit_code is Exit.USAGE
+    assert f"{tmp_path / 'p.toml'}:1: nme: unknown key" in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("raw", "line", "what", "todo"),
+    [
+        (b"a = 1\nb = \n", 2, "not TOML: Invalid value", "quotes"),
+        (b"a = 1\na = 2\n", 2, "not TOML: Cannot overwrite a value", ""),
+        (b"a = 1\n\n[b\n", 3, "not TOML: Expected ']'", ""),
+        (b'a = 1\nb = "x', 2, "not TOML", ""),
+        (b"a = 1\nb = '\xff'\n", 2, "not UTF-8 text: byte 0xff", "UTF-8"),
+        (b"a = " + b"[" * 20_000 + b"]" * 20_000, None, "nested too deeply", ""),
+        (b"a = " + b"9" * 5000, 1, "not TOML: Exceeds the limit", ""),
+        (b"#" * 1_000_001, None, "too large", ""),
+        (b"a = '\x1b[31m'\n", 1, "not TOML", ""),
+    ],
+)
+def test_not_a_toml_text(tmp_path: Path, raw: bytes, line: int | None, what: str, todo: str) -> None:
+    path = tmp_path / "p.toml"
+    path.write_bytes(raw)
+    (problem,) = check(path).problems
+    assert problem.line == line
+    assert what in problem.what
+    assert todo in problem.todo
+    assert str(problem).isprintable()
+
+
+def test_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
+    path = write(tmp_path, "")
+    path.write_bytes(b"\xef\xbb\xbf" + MODELS.encode())
+    assert check(path).problems == []
+
+
+def test_profile_that_is_no_file(tmp_path: Path) -> None:
+    write(tmp_path, MODELS, "mine.toml")
+    os.mkfifo(tmp_path / "pipe")
+    cases = [
+        ("", "is a folder", "mine.toml"),
+        ("mime.toml", "no such file", '"mine.toml"'),
+        ("pipe", "regular file", ""),
+    ]
+    for name, what, todo in cases:
+        (problem,) = check(tmp_path / name).problems
+        assert what in problem.what
+        assert todo in problem.todo
+        assert problem.line is None
+    assert check("a\0b").problems
+
+
+def test_what_may_not_be_read_or_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write(tmp_path, MODELS)
+    monkeypatch.setattr(os, "access", lambda _path, mode: mode == os.R_OK)
+    assert [(problem.key, problem.line) for problem in check(path).missing if "written" in problem.what] == [
+        ("results.dir", None)
+    ]
+    monkeypatch.setattr(os, "access", lambda _path, _mode: False)
+    (problem,) = check(path).problems
+    assert "cannot be read" in problem.what
+    assert problem.todo == "chmod u+r p.toml"
+
+
+def test_defaults(tmp_path: Path) -> None:
+    profile = load(write(tmp_path, MODELS, "my sweep.toml"))
+    assert profile.name == "my-sweep"
+    assert profile.hardware == "auto"
+    assert profile.engine.program == "llama-server"
+    assert (profile.engine.grace_s, profile.engine.stall_s, profile.engine.load_timeout_s) == (10, 300, "auto")
+    assert (profile.sweep.k, profile.sweep.methods, profile.sweep.depth) == ("auto", ("draft",), (0,))
+    assert profile.sweep.baseline
+    assert profile.sweep.pairs == "all"
+    assert (profile.measure.max_tokens, profile.measure.iterations, profile.measure.warmup) == (256, 5, 1)
+    assert (profile.measure.categories, profile.measure.prompts, profile.measure.passes) == ("all", "builtin", 1)
+    assert (profile.limits.max_time, profile.limits.memory, profile.limits.on_failure) == (None, "auto", "continue")
+    assert profile.results_dir == tmp_path / "results"
+    assert profile.source == tmp_path / "my sweep.toml"
+    (target,) = profile.targets
+    assert (target.label, target.path, target.model_class) == ("big", tmp_path / "big.gguf", "auto")
+    assert (target.key, target.line, target.from_pattern) == ("targets[0].path", 2, False)
+
+
+def test_everything_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MODELS", str(tmp_path))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    text = f"""
+name = "qwen2.5-72b"
+hardware = "rtx4090-24gb"
+[engine]
+program = "embedded:{sys.executable}"
+k_scope = "startup"
+grace_s = 40
+args = ["-c", "4096"]
+env = {{ OMP_NUM_THREADS = "4" }}
+wrap = ["env", "A=1"]
+load_timeout_s = 99.5
+[[targets]]
+label = "72B"
+path = "$MODELS/big.gguf"
+class = "dense-large"
+[[drafts]]
+label = "0.5B"
+path = "~/small.gguf"
+[[configs]]
+label = "kv-q8"
+args = ["-ctk", "q8_0"]
+[sweep]
+k = [4, 8]
+moe_experts = [4, 6]
+depth = [0, 2000]
+pairs = [["72B", "0.5B"]]
+[measure]
+categories = ["coding"]
+temperature = 1
+[limits]
+max_time = "1h30m"
+memory = "64GB"
+on_failure = "stop"
+inhibit_sleep = false
+[results]
+dir = "out/here"
+"""
+    profile = load(write(tmp_path, text))
+    assert profile.engine.program == f"embedded:{sys.executable}"
+    assert profile.engine.is_embedded
+    assert (profile.engine.args, profile.engine.env) == (("-c", "4096"), {"OMP_NUM_THREADS": "4"})
+    assert (profile.engine.wrap, profile.engine.load_timeout_s) == (("env", "A=1"), 99.5)
+    assert [model.path for model in profile.targets + profile.drafts] == [
+        tmp_path / "big.gguf",
+        tmp_path / "small.gguf",
+    ]
+    assert profile.configs == (ServerConfig("kv-q8", ("-ctk", "q8_0")),)
+    assert (profile.sweep.k, profile.sweep.moe_experts, profile.sweep.depth) == ((4, 8), (4, 6), (0, 2000))
+    assert profile.sweep.pairs == (("72B", "0.5B"),)
+    assert (profile.limits.max_time, profile.limits.memory) == (5400.0, 64 * 10**9)
+    assert profile.results_dir == tmp_path / "out" / "here"
+
+
+def test_baseline_alone(tmp_path: Path) -> None:
+    profile = load(write(tmp_path, "[[targets]]\npath = 'big.gguf'\n[sweep]\nmethods = []\n"))
+    assert (profile.sweep.methods, profile.drafts) == ((), ())
+
+
+def gguf_folder(folder: Path, *names: str) -> None:
+    folder.mkdir(exist_ok=True)
+    for name in names:
+        (folder / name).touch()
+
+
+def test_patterns_and_folders(tmp_path: Path) -> None:
+    gguf_folder(tmp_path / "d", "q-0.5b.gguf", "q-1.5b.gguf", "notes.txt")
+    text = """
+[[targets]]
+path = "big.gguf"
+[[drafts]]
+label = "Qwen"
+path = "d/q-*.gguf"
+[[drafts]]
+label = "one"
+path = "d/*0.5b*"
+[sweep]
+pairs = [["big", "Qwen"], ["big", "one"]]
+"""
+    profile = load(write(tmp_path, text))
+    assert [draft.label for draft in profile.drafts] == ["Qwen q-0.5b", "Qwen q-1.5b", "one"]
+    assert all(draft.from_pattern and draft.path.parent == tmp_path / "d" for draft in profile.drafts)
+    assert [draft.key for draft in profile.drafts] == ["drafts[0].path", "drafts[0].path", "drafts[1].path"]
+    assert profile.sweep.pairs == (("big", "Qwen q-0.5b"), ("big", "Qwen q-1.5b"), ("big", "one"))
+    folder = load(write(tmp_path, "[[targets]]\npath = 'big.gguf'\n[[drafts]]\npath = 'd'\n"))
+    assert [draft.label for draft in folder.drafts] == ["q-0.5b", "q-1.5b"]
+
+
+def test_a_bracket_in_a_file_name_is_no_pattern(tmp_path: Path) -> None:
+    gguf_folder(tmp_path / "d", "a[1].gguf", "a1.gguf")
+    profile = load(write(tmp_path, "[[targets]]\npath = 'd/a[1].gguf'\n[sweep]\nmethods = []\n"))
+    assert [target.path.name for target in profile.targets] == ["a[1].gguf"]
+
+
+def test_label_of_a_model_in_parts_and_of_a_link(tmp_path: Path) -> None:
+    gguf_folder(tmp_path / "d", "m-00001-of-00003.gguf", "blob")
+    (tmp_path / "d" / "Qwen2.5.gguf").symlink_to("blob")
+    text = (
+        "[[targets]]\npath = 'd/m-00001-of-00003.gguf'\n[[targets]]\npath = 'd/Qwen2.5.gguf'\n[sweep]\nmethods = []\n"
+    )
+    assert [target.label for target in load(write(tmp_path, text)).targets] == ["m", "Qwen2.5"]
+
+
+MISSING: list[tuple[str, int, str, str, str]] = [
+    ("[[targets]]\npath = 'bigg.gguf'", 2, "targets[1].path", "no such file: ", 'Nearest name there: "big.gguf"'),
+    (
+        "[[targets]]\npath = '/nowhere/x.gguf'",
+        2,
+        "targets[1].path",
+        "no such file",
+        "The folder /nowhere does not exist",
+    ),
+    ("[[targets]]\npath = '$NO_SUCH_SET/x.gguf'", 2, "targets[1].path", "$NO_SUCH_SET", "NO_SUCH_SET is not set"),
+    ("[[targets]]\npath = 'nothing*.gguf'", 2, "targets[1].path", "no .gguf model matches", ""),
+    ("[[drafts]]\npath = 'empty'", 2, "drafts[1].path", "no .gguf model in the folder", ""),
+    ("[engine]\nprogram = 'no-such-server'", 2, "engine.program", "not on PATH", "embedded"),
+    ("[engine]\nprogram = './lama-server'", 2, "engine.program", "no such file", 'name there: "llama-server"'),
+    ("[engine]\nprogram = './llama-server'", 2, "engine.program", "is not executable", "chmod +x"),
+    ("[engine]\nprogram = './bin'", 2, "engine.program", "is a folder", "/bin/llama-server"),
+    ("[engine]\nprogram = 'embedded:/no/python'", 2, "engine.program", "no such file", "/no does not exist"),
+    ("[engine]\nwrap = ['no-such-wrap']", 2, "engine.wrap[0]", "not on PATH", ""),
+    ("[measure]\nprompts = 'mine.jsonl'", 2, "measure.prompts", "no such file", ""),
+]
+
+
+@pytest.mark.parametrize(("text", "line", "key", "what", "todo"), MISSING, ids=[text for text, *_ in MISSING])
+def test_what_this_machine_lacks(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, line: int, key: str, what: str, todo: str
+) -> None:
+    on_path = tmp_path / "path"
+    gguf_folder(on_path)
+    gguf_folder(tmp_path / "empty")
+    gguf_folder(tmp_path / "bin", "llama-server")
+    (tmp_path / "llama-server").touch(mode=0o644)
+    (on_path / "llama-server").touch(mode=0o755)
+    monkeypatch.setenv("PATH", str(on_path))
+    monkeypatch.delenv("NO_SUCH_SET", raising=False)
+    result = check(write(tmp_path, f"{MODELS}{text}\n"))
+    assert result.problems == []
+    assert [(problem.line, problem.key) for problem in result.missing] == [(line + LINES, key)]
+    assert what in result.missing[0].what
+    assert todo in result.missing[0].todo
+    assert result.profile is not None
+    if key == "targets[1].path":
+        assert len(result.profile.targets) == 2
+
+
+def warnings(folder: Path, text: str) -> list[Problem]:
+    result = check(write(folder, f"{MODELS}{text}\n"))
+    assert result.profile is not None, [str(problem) for problem in result.problems]
+    return result.warnings
+
+
+@pytest.mark.parametrize(
+    ("text", "key", "what"),
+    [
+        ("[engine]\nargs = ['--host', '0.0.0.0']", "engine.args[0]", "OPEN TO THE NETWORK"),
+        ("[[configs]]\nlabel = 'x'\nargs = ['--host', '::']", "configs[0].args[0]", "OPEN TO THE NETWORK"),
+        ("[engine]\nenv = { LLAMA_ARG_CTX_SIZE = '1' }", "engine.env.LLAMA_ARG_CTX_SIZE", "sets a flag"),
+        ("[measure]\niterations = 1", "measure.iterations", "never a verdict"),
+        ("[engine]\nprogram = 'embedded'\n[sweep]\nmoe_experts = [4]", "sweep.moe_experts", "expert counts"),
+    ],
+)
+def test_warnings(tmp_path: Path, text: str, key: str, what: str) -> None:
+    (warning,) = warnings(tmp_path, text)
+    assert warning.key == key
+    assert what in warning.what
+    assert warning.line is not None
+
+
+def test_harmless_args_are_left_alone(tmp_path: Path) -> None:
+    args = '["-ngl", "99", "-ngld", "99", "-p", "- a list", "--override-kv", "llama.x=int:4", "-ot", "a=CPU"]'
+    assert warnings(tmp_path, f"[engine]\nargs = {args}") == []
+
+
+def test_categories_of_own_prompts(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"category": "poems", "prompt": "x"}\n', encoding="utf-8")
+    text = MODELS + '[measure]\nprompts = "mine.jsonl"\ncategories = ["peoms"]\n'
+    (problem,) = check(write(tmp_path, text)).problems
+    assert problem.key == "measure.categories[0]"
+    assert 'Did you mean "poems"? Known: poems' in problem.todo
+    profile = load(write(tmp_path, text.replace("peoms", "poems")))
+    assert (profile.measure.prompts, profile.measure.categories) == (tmp_path / "mine.jsonl", ("poems",))
+
+
+def test_what_is_wrong_in_own_prompts_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "mine.jsonl").write_text('{"category": "poems", "prompt": "x"}\n{"category": 3}\n', encoding="utf-8")
+    result = check(write(tmp_path, MODELS + '[measure]\nprompts = "mine.jsonl"\n'))
+    assert {(problem.where, problem.line) for problem in result.problems} == {(str(tmp_path / "mine.jsonl"), 2)}
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [("8h", 28800), ("90m", 5400), ("1h30m", 5400), ("1h 30m", 5400), ("2d", 172800), ("45s", 45), ("1.5h", 5400)],
+)
+def test_durations(text: str, seconds: float) -> None:
+    assert parse_duration(text) == seconds
+
+
+@pytest.mark.parametrize(
+    ("text", "size"),
+    [("64GB", 64 * 10**9), ("16GiB", 2**34), ("512MB", 512 * 10**6), ("1.5 TB", 15 * 10**11), ("7B", 7)],
+)
+def test_sizes(text: str, size: int) -> None:
+    assert parse_size(text) == size
+
+
+@pytest.mark.parametrize(
+    "text", ["", " ", "8", "h", "30m1h", "-1h", "1,5h", "1..5h", "eight", "64", "64gb", "GB", "٣h", "٣GB"]
+)
+def test_neither_duration_nor_size(text: str) -> None:
+    assert parse_duration(text) is None
+    assert parse_size(text) is None
+
+
+KEYS = [
+    "name",
+    "engine",
+    "targets",
+    "drafts",
+    "configs",
+    "sweep",
+    "measure",
+    "limits",
+    "results",
+    "kind",
+    "program",
+    "args",
+    "env",
+    "wrap",
+    "port",
+    "load_timeout_s",
+    "launch",
+    "label",
+    "path",
+    "class",
+    "mmproj",
+    "methods",
+    "k",
+    "moe_experts",
+    "ngram_n",
+    "depth",
+    "baseline",
+    "pairs",
+    "workloads",
+    "prompts",
+    "categories",
+    "max_tokens",
+    "seed",
+    "iterations",
+    "precision",
+    "passes",
+    "max_time",
+    "memory",
+    "on_failure",
+    "dir",
+    "x",
+]
+anything = st.recursive(
+    st.one_of(
+        st.sampled_from(
+            ["auto", "all", "draft", "curve", "8h", "64GB", "builtin", "~", "$X", "*", "", "\x1b[2J", "\0", "/"]
+        ),
+        st.sampled_from([0, -1, 1, 8, 2.5, float("nan"), float("inf"), True, 10**30]),
+    ),
+    lambda inner: st.one_of(
+        st.lists(inner, max_size=2),
+        st.dictionaries(st.sampled_from(KEYS), inner, max_size=4),
+    ),
+    max_leaves=8,
+)
+
+
+@settings(max_examples=200, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.dictionaries(st.sampled_from(KEYS), anything, max_size=6))
+def test_no_document_makes_it_raise(tmp_path: Path, document: dict[str, Any]) -> None:
+    path = write(tmp_path, tomli_w.dumps(document))
+    result = check(path)
+    assert (result.profile is None) == bool(result.problems)
+    assert all(str(problem).isprintable() for problem in result.problems + result.warnings + result.missing)
+    lines = path.read_text(encoding="utf-8").count("\n") + 1
+    assert all(problem.line is None or 1 <= problem.line <= lines for problem in result.problems)

@@ -1,0 +1,150 @@
+"""Fixtures for all tests: real servers where they are installed, the fake one, and the check that nothing is left."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import re
+import subprocess
+import sys
+import urllib.request
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pytest
+
+TESTS = Path(__file__).parent
+CACHE = Path.home() / ".cache" / "specdash-tests"
+NONCE = "SPECDASH_TEST_NONCE"
+
+
+@pytest.fixture(scope="session")
+def llama_server() -> Path:
+    """The real llama-server of today's dialect."""
+    folder = Path(os.environ.get("LLAMA_CPP_BIN") or CACHE / "llama.cpp" / "bin")
+    if not (folder / "llama-server").is_file():
+        pytest.skip(f"no llama-server in {folder}: run tests/tools/install-llama-cpp {CACHE / 'llama.cpp'}")
+    return folder / "llama-server"
+
+
+@pytest.fixture(scope="session")
+def old_xllamacpp_python() -> Path:
+    """A python whose xllamacpp honours K per request and has the older flags."""
+    python = Path(os.environ.get("XLLAMACPP_OLD_PYTHON") or CACHE / "xllamacpp-0.2.14" / "bin" / "python")
+    if not python.is_file():
+        pytest.skip(f"no {python}: run tests/tools/install-xllamacpp-old {CACHE / 'xllamacpp-0.2.14'}")
+    return python
+
+
+@pytest.fixture(scope="session")
+def embedded_available() -> None:
+    """The xllamacpp wheel of the extra `embedded`."""
+    if importlib.util.find_spec("xllamacpp") is None:
+        pytest.skip("no xllamacpp: pip install -e '.[embedded]'")
+
+
+@pytest.fixture(scope="session")
+def fake_server(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A program that is the fake llama-server; FAKE_DIALECT and FAKE_SERVER tell it what to do."""
+    program = tmp_path_factory.mktemp("fake") / "fake-llama-server"
+    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{TESTS / "fakes" / "server.py"}" "$@"\n')
+    program.chmod(0o755)
+    return program
+
+
+@pytest.fixture(scope="session")
+def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with target.gguf and draft.gguf, which real servers load in milliseconds."""
+    folder = tmp_path_factory.mktemp("models")
+    subprocess.run([sys.executable, TESTS / "tools" / "tiny_models.py", folder], check=True)
+    return folder
+
+
+@dataclass(slots=True)
+class Running:
+    """A server that a test started: its process, and what it has logged until it was ready."""
+
+    process: subprocess.Popen[str]
+    log: str = ""
+
+    def url(self) -> str:
+        """Wait until it listens; fails with its log where it ends instead."""
+        return self.wait_for(r"listening on (http://\S+)")
+
+    def wait_for(self, pattern: str) -> str:
+        """Read the log up to a line with this pattern, and return the pattern's first group."""
+        assert self.process.stderr is not None
+        for line in self.process.stderr:
+            self.log += line
+            if match := re.search(pattern, line):
+                return match[1]
+        raise AssertionError(f"ended with {self.process.wait()}: {self.log}")
+
+    def request(self, path: str, body: dict[str, Any] | None = None) -> Any:
+        """Ask a listening server: POST where there is a body; JSON answers are read."""
+        data = None if body is None else json.dumps(body).encode()
+        url = re.findall(r"http://[\d.:]+", self.log)[-1]
+        with urllib.request.urlopen(urllib.request.Request(url + path, data), timeout=30) as answer:
+            text = answer.read().decode()
+        return json.loads(text) if text.startswith(("{", "[")) else text
+
+
+Launch = Callable[..., Running]
+
+
+@pytest.fixture
+def launch() -> Iterator[Launch]:
+    """Start servers, `launch(*argv, **env)`, that are killed at the end of the test."""
+    started: list[Running] = []
+
+    def start(*argv: object, **env: str) -> Running:
+        process = subprocess.Popen(
+            [str(arg) for arg in argv],
+            env=os.environ | env,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+        started.append(Running(process))
+        return started[-1]
+
+    yield start
+    for running in started:
+        running.process.kill()
+        running.process.communicate()
+
+
+@pytest.fixture(autouse=True)
+def nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Fail a test that leaves a process behind, however deep: they all inherit its nonce."""
+    nonce = uuid.uuid4().hex
+    monkeypatch.setenv(NONCE, nonce)
+    yield
+    left = [process for process in psutil.process_iter() if carries(process, nonce)]
+    _, left = psutil.wait_procs(left, timeout=3)
+    names = [f"{process.pid} {describe(process)}" for process in left]
+    for process in left:
+        process.kill()
+    assert not left, f"still running: {names}"
+
+
+def carries(process: psutil.Process, nonce: str) -> bool:
+    """Whether a process was started by the test with this nonce."""
+    try:
+        return process.pid != os.getpid() and process.environ().get(NONCE) == nonce
+    except (psutil.Error, OSError):
+        return False
+
+
+def describe(process: psutil.Process) -> str:
+    """The command line of a process, or its name."""
+    try:
+        return " ".join(process.cmdline()) or process.name()
+    except psutil.Error:
+        return "?"

@@ -1,0 +1,119 @@
+"""The fake model: deterministic text that does not depend on K, and drafts that are accepted by chance.
+
+Whether the token at a place of a text would have been drafted rightly is a function of (seed, prompt, place), so
+runs with different K agree with each other, as a greedy real pair does.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+import zlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+from fake_flags import Behaviour, Options
+
+SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
+
+
+@dataclass(frozen=True, slots=True)
+class Burst:
+    """What one step of the server emits: tokens as (id, text), drafted and accepted tokens, cost in plain steps."""
+
+    tokens: list[tuple[int, str]]
+    drafted: int
+    accepted: int
+    cost: float
+
+
+@dataclass(slots=True)
+class Counters:
+    """What /metrics counts over the server's life."""
+
+    prompt: int = 0
+    predicted: int = 0
+    predicted_s: float = 0.0
+    decodes: int = 0
+    drafted: int = 0
+    accepted: int = 0
+    drafts: int = 0
+    accepted_at: list[int] = field(default_factory=list)
+
+    def add(self, burst: Burst, k: int) -> None:
+        """Count one step."""
+        self.decodes += 1
+        self.predicted += len(burst.tokens)
+        if burst.drafted:
+            self.drafted += burst.drafted
+            self.accepted += burst.accepted
+            self.drafts += 1
+            self.accepted_at += [0] * (k - len(self.accepted_at))
+            for position in range(burst.accepted):
+                self.accepted_at[position] += 1
+
+
+class Vocabulary:
+    """Words as tokens; ids are made from the text, and remembered for the way back."""
+
+    def __init__(self, behaviour: Behaviour) -> None:
+        self.behaviour = behaviour
+        self.texts: dict[int, str] = {}
+
+    def encode(self, text: str) -> list[int]:
+        """The tokens of a text: one a word, with the space before it."""
+        return [self.remember(word) for word in re.findall(r"\s*\S+|\s+$", text)]
+
+    def remember(self, word: str) -> int:
+        """The id of a word."""
+        token = 100 + zlib.crc32(word.encode()) % 31900
+        self.texts[token] = word
+        return token
+
+    def decode(self, tokens: list[int]) -> str:
+        """The text of tokens seen before."""
+        return "".join(self.texts.get(token, "?") for token in tokens)
+
+    def word(self, prompt: str, place: int) -> tuple[int, str]:
+        """The token at a place of the answer to a prompt."""
+        chance = random.Random(f"{prompt}/{place}")
+        text = " " + "".join(chance.choices(SYLLABLES, k=2))
+        if self.behaviour.tokens_text:
+            text = self.behaviour.tokens_text
+        text += "é😀" if self.behaviour.split_utf8 else ""
+        text += "\u2028" if self.behaviour.u2028 else ""
+        return self.remember(text), text
+
+
+def steps(
+    behaviour: Behaviour, words: Vocabulary, prompt: str, n_predict: int, k: int, replayed: bool
+) -> Iterator[Burst]:
+    """The steps of one answer: the prompt's own token first, then verifications of at most `k` drafted tokens.
+
+    As in llama.cpp the draft is never longer than what may still be generated after the next token.
+    """
+    end = min(n_predict, behaviour.eos_after or n_predict)
+
+    def agreed(place: int) -> bool:
+        return replayed or random.Random(f"{behaviour.seed}/{prompt}/{place}/draft").random() < behaviour.acceptance
+
+    done = 1
+    yield Burst([words.word(prompt, 0)], 0, 0, 0.0)
+    while done < end:
+        drafted = max(0, min(k, n_predict - done - 1))
+        accepted = 0
+        while accepted < min(drafted, end - done - 1) and agreed(done + accepted):
+            accepted += 1
+        cost = 1 + drafted * (behaviour.draft_cost + behaviour.verify_cost)
+        yield Burst([words.word(prompt, done + i) for i in range(accepted + 1)], drafted, accepted, cost)
+        done += accepted + 1
+
+
+def effective_k(behaviour: Behaviour, options: Options, asked: int | None) -> int:
+    """The K that a request gets: that of the start, or its own where this server's scope lets it."""
+    if behaviour.no_draft or not (options.speculates or behaviour.draft_in_baseline):
+        return 0
+    scope = behaviour.k_scope or ("request" if options.dialect == "old" else "startup")
+    if asked is None or scope == "startup":
+        return options.k
+    return max(0, min(asked, options.k) if scope == "capped" else asked)
