@@ -18,7 +18,10 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser.add_argument("dirs", nargs="*", metavar="DIR", help="results folders (default: those used before)")
     parser.add_argument("--json", action="store_true", help="the runs as JSON")
     options = parser.parse_args(arguments)
-    found = find_runs(known_results_dirs(options.dirs))
+    from specdash.runtime.locks import lock_owner
+    from specdash.session.run import LOCK_NAME
+
+    found = find_runs(known_results_dirs(options.dirs), lambda path: lock_owner(path / LOCK_NAME) is not None)
     if options.json:
         print(json.dumps([asdict(run) for run in found], indent=2, default=str))
         return Exit.OK

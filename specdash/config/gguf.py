@@ -16,10 +16,9 @@ from pathlib import Path
 from specdash.config.gguf_header import AGAIN, BadFileError, Header, Walk
 from specdash.config.gguf_types import FILE_TYPES, TENSOR_TYPES
 from specdash.config.report import plain
-from specdash.core.model import ModelFacts, VocabFacts
+from specdash.core.model import SYNTHETIC_KEY, ModelFacts, VocabFacts
 from specdash.errors import EngineError
 
-SYNTHETIC_KEY = "specdash.synthetic"
 GUESSED = 1024  # llama.cpp's bit for a file type that was guessed from the tensors
 
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL | re.IGNORECASE)

@@ -14,6 +14,8 @@ from typing import Literal, TypeVar
 T = TypeVar("T")
 ModelClass = Literal["dense-small", "dense-mid", "dense-large", "moe"]
 
+SYNTHETIC_KEY = "specdash.synthetic"  # in a header: true when the weights were made up, not trained
+
 MID_PARAMETERS = 32_000_000_000
 LARGE_PARAMETERS = 68_000_000_000  # what is sold as 70B starts at 68.98 (Llama 2 70B)
 
@@ -145,7 +147,7 @@ def vocabulary_conflict(target: ModelFacts, draft: ModelFacts) -> str | None:
     ):
         if ours_added != theirs_added:
             adds, not_adds = ("target", "draft") if ours_added else ("draft", "target")
-            return f"the {adds} adds a {what} token to prompts, the {not_adds} does not"
+            return f"the {adds} adds {what} to prompts, the {not_adds} does not"
         if ours_added and our_id != their_id:
             return f"the {what} tokens differ: {_id(our_id)} in the target, {_id(their_id)} in the draft"
     if abs(ours.size - theirs.size) > VOCAB_SIZE_TOLERANCE:

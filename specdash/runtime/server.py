@@ -127,7 +127,7 @@ class Server:
             finally:
                 launch = self._launch
                 if launch is not None and launch.process is not None and self.state not in SETTLED:
-                    await asyncio.shield(launch.process.stop("the run ended"))
+                    await asyncio.shield(launch.process.stop())
 
     async def close(self) -> None:
         """Stops the server if there is one, and ends `run`."""
@@ -153,7 +153,7 @@ class Server:
             if after is State.STARTING:
                 self._spawn(self._bring_up(launch))
             elif after in (State.STOPPING, State.ABORTING) and before not in (State.STOPPING, State.ABORTING):
-                self._spawn(self._bring_down(launch, message.detail))
+                self._spawn(self._bring_down(launch))
         moved, self._moved = self._moved, asyncio.Event()
         moved.set()
 
@@ -195,7 +195,7 @@ class Server:
         """STARTING to READY: process, listener, health, identity, one token."""
         environment = {**self._environment, **launch.spec.env, "SPECDASH_RUN": self._nonce}
         process = await GuardedProcess.start(
-            LaunchSpec(self._argv(launch), environment, None, launch.log_path, self._limits.grace_s), pidfiles=self._pidfiles
+            LaunchSpec(self._argv(launch), environment, launch.log_path, self._limits.grace_s), self._pidfiles
         )
         launch.process = process
         launch.client = self._engine.client(launch.spec, launch.endpoint)
@@ -275,14 +275,14 @@ class Server:
             log.warning("hang of %s: %s: %s", launch.load, name, text)
         self._fail(launch, f"hung: no token and no work for {self._limits.stall_s:.0f} s")
 
-    async def _bring_down(self, launch: _Launch, reason: str) -> None:
+    async def _bring_down(self, launch: _Launch) -> None:
         if launch.client is not None:
             await launch.client.close()
         if launch.process is None:
             self._post(launch, Trigger.EXITED, "never started")
             return
         begun_s = time.monotonic()
-        await launch.process.stop(reason)
+        await launch.process.stop()
         launch.stop_s = time.monotonic() - begun_s
 
     # -- what others ask for -----------------------------------------------------------------------------------

@@ -32,7 +32,7 @@ from specdash.core.view import DONE, View, fold_all
 from specdash.engines.llama_server import find
 from specdash.errors import Exit, StoreError
 from specdash.probes.machine import hardware_label, host_name, machine
-from specdash.runtime.locks import RunLock, machine_lock
+from specdash.runtime.locks import machine_lock, run_lock
 from specdash.runtime.process import sweep_stale
 from specdash.runtime.server import Server, ServerLimits
 from specdash.runtime.sleep import inhibit_sleep_argv
@@ -117,7 +117,7 @@ def start_new(profile: Profile, watcher: Watcher) -> Outcome:
     remember(profile.results_dir)
     write_atomic(path / PROFILE_NAME, dump(profile))
     run = _Run(path, prepared, engine, watcher)
-    with RunLock(path / LOCK_NAME), machine_lock(path.name):
+    with run_lock(path / LOCK_NAME), machine_lock(path.name):
         journal = Journal.create(path / JOURNAL_NAME)
         return run.go(journal, View(), _opening(path, prepared, engine, facts, hardware))
 
@@ -129,7 +129,7 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
     require_models(prepared)
     engine = _engine(profile)
     run = _Run(path, prepared, engine, watcher)
-    with RunLock(path / LOCK_NAME), machine_lock(path.name):
+    with run_lock(path / LOCK_NAME), machine_lock(path.name):
         journal = Journal.open(path / JOURNAL_NAME)
         view = fold_all(read(path / JOURNAL_NAME).records)
         if view.run is None:

@@ -1,1 +1,1 @@
-""""""
+"""Run folders, the journal, and what is derived from it."""

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from specdash.core.text import one_line, slug
 from specdash.core.view import DONE, View, fold_all
-from specdash.errors import Exit, SpecdashError, StoreError
+from specdash.errors import SpecdashError, StoreError
 from specdash.store.disk import sync_directory, write_all
 from specdash.store.journal import read
 
@@ -152,7 +152,7 @@ def _iso(time_s: float | None) -> str | None:
 def resolve(run: str, results_dirs: Iterable[Path]) -> Path:
     """The run folder that `run` means: a path to it, or a prefix of one name in `results_dirs`.
 
-    Raises SpecdashError (usage) that lists all candidates where there are several, and the newest runs where there is none.
+    Raises SpecdashError (usage) that lists all candidates where there are several, and known runs where there is none.
     """
     given = Path(run).expanduser()
     for folder in (given, given.parent):
@@ -165,9 +165,9 @@ def resolve(run: str, results_dirs: Iterable[Path]) -> Path:
     if len(exact or matching) == 1:
         return (exact or matching)[0]
     if matching:
-        raise SpecdashError(f"{one_line(run)}: several runs begin like that", _listing(matching), exit_code=Exit.USAGE)
+        raise SpecdashError(f"{one_line(run)}: several runs begin like that", _listing(matching))
     todo = _listing(known[-10:]) if known else "None is known here; give the path of a run folder."
-    raise SpecdashError(f"{one_line(run)}: no such run", todo, exit_code=Exit.USAGE)
+    raise SpecdashError(f"{one_line(run)}: no such run", todo)
 
 
 def _listing(paths: Sequence[Path]) -> str:

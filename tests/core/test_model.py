@@ -68,8 +68,8 @@ def test_ids_of_special_tokens_count_only_where_they_are_added() -> None:
     [
         (replace(MODEL, vocab=replace(VOCAB, tokenizer="llama")), ["BPE", "SPM"]),
         (replace(MODEL, vocab=replace(VOCAB, tokenizer="\x1b[31m")), ["\\x1b"]),
-        (replace(MODEL, vocab=replace(VOCAB, add_bos=False)), ["target adds a BOS", "draft does not"]),
-        (replace(MODEL, vocab=replace(VOCAB, add_eos=False)), ["target adds a EOS", "draft does not"]),
+        (replace(MODEL, vocab=replace(VOCAB, add_bos=False)), ["target adds BOS", "draft does not"]),
+        (replace(MODEL, vocab=replace(VOCAB, add_eos=False)), ["target adds EOS", "draft does not"]),
         (replace(MODEL, vocab=replace(VOCAB, bos_id=9)), ["BOS", "token 3 in the target", "token 9 in the draft"]),
         (replace(MODEL, vocab=replace(VOCAB, eos_id=None)), ["EOS", "token 4 in the target", "none in the draft"]),
         (with_texts(TEXTS[:-129]), ["128", "300 in the target", "171 in the draft"]),

@@ -1,0 +1,134 @@
+"""Locks: one engine for each run folder, and one sweep at a time on a machine.
+
+Locks of the kernel (flock), which end with the process that holds them: a pid in a file proves nothing. The file names
+its owner for the message to the second comer; it is never truncated before the lock is held.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import os
+import socket
+import stat
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+
+from specdash.errors import StoreError
+
+WAIT_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who holds a lock: process, machine, what for, and since when (seconds since 1970)."""
+
+    pid: int
+    host: str
+    what: str
+    since_s: float
+
+    @property
+    def here(self) -> bool:
+        """Whether the owner runs on this machine."""
+        return self.host == socket.gethostname()
+
+    def __str__(self) -> str:
+        since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(self.since_s))
+        return f"{self.what} (pid {self.pid} on {self.host}, since {since})"
+
+
+class FileLock:
+    """A lock on a file, for `with`; StoreError names the owner when it is taken."""
+
+    def __init__(self, path: Path, what: str, busy: str, todo: str) -> None:
+        self._path = path
+        self._what = what
+        self._busy = busy
+        self._todo = todo
+        self._descriptor = -1
+
+    def __enter__(self) -> None:
+        try:
+            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+        except OSError as error:
+            raise StoreError(f"{self._path} cannot be opened: {error.strerror}", "Check the folder's rights.") from None
+        try:
+            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(self._descriptor)
+            owner = _read(self._path)
+            raise StoreError(f"{self._busy}: {owner or 'another specdash'}", self._todo) from None
+        note = json.dumps(
+            {"pid": os.getpid(), "host": socket.gethostname(), "what": self._what, "since_s": time.time()}
+        ).encode()
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, note, 0)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        os.close(self._descriptor)
+
+
+def run_lock(path: Path) -> FileLock:
+    """The lock of a run folder: held for the life of the engine process that writes its journal."""
+    name = path.parent.name
+    return FileLock(path, name, f"{name} is already running", "Wait for it, or end it: specdash stop " + name)
+
+
+def machine_lock(what: str) -> FileLock:
+    """The lock of this machine: two sweeps at a time would measure each other."""
+    return FileLock(
+        _runtime_folder() / "machine.lock",
+        what,
+        "another sweep is running on this machine, and two would measure each other",
+        "Wait for it, or end it: specdash stop",
+    )
+
+
+def _runtime_folder() -> Path:
+    """A folder of this user's own, on this machine, gone after a restart."""
+    base = os.environ.get("XDG_RUNTIME_DIR")
+    folder = Path(base) / "specdash" if base else Path(tempfile.gettempdir()) / f"specdash-{os.getuid()}"
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    found = folder.lstat()
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
+        raise StoreError(f"{folder} is not a folder of this user's own", "Remove it, or set XDG_RUNTIME_DIR.")
+    return folder
+
+
+def lock_owner(path: Path) -> Owner | None:
+    """Who holds the lock now; None when nobody does."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return _read(path)
+    finally:
+        os.close(descriptor)
+    return None
+
+
+def wait_unlocked(path: Path, limit_s: float) -> bool:
+    """Waits until nobody holds the lock; False when somebody still does after `limit_s`."""
+    until_s = time.monotonic() + limit_s
+    while lock_owner(path) is not None:
+        if time.monotonic() > until_s:
+            return False
+        time.sleep(WAIT_S)
+    return True
+
+
+def _read(path: Path) -> Owner | None:
+    try:
+        note = json.loads(path.read_text(encoding="utf-8"))
+        return Owner(int(note["pid"]), str(note["host"]), str(note["what"]), float(note["since_s"]))
+    except (OSError, ValueError, KeyError, TypeError):
+        return None

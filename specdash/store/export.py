@@ -1,0 +1,90 @@
+"""Files that are derived from a result, and that can be made again from the journal at any time."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+from specdash.core.measure import Sample
+from specdash.core.text import one_line
+from specdash.errors import StoreError
+from specdash.store.disk import sync_directory, sync_file, write_all
+from specdash.store.markdown import to_markdown
+
+__all__ = ["to_csv", "to_json", "to_markdown", "write_atomic"]
+
+Json = Mapping[str, Any]
+
+CELL_CHARS = 1000
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+_STEP = ("load", "target", "draft", "method", "config", "moe_experts", "k", "workload", "category", "depth")
+_OUTCOME = ("status", "verdicts", "error")
+_SAMPLE = tuple(field.name for field in fields(Sample) if field.name not in ("status", "reasons"))
+COLUMNS = ("run", "measurement", *_STEP, *_OUTCOME, *_SAMPLE, "sample_status", "sample_reasons")
+"""The columns of the CSV: the step and its outcome, then the sample as it is in the result."""
+
+
+def to_json(result: Json) -> str:
+    """The result as JSON, in ASCII: whatever is in it can be printed and cannot steer a terminal."""
+    return json.dumps(result, indent=2, allow_nan=False) + "\n"
+
+
+def to_csv(result: Json) -> str:
+    """One row for each sample, of finished and unfinished steps; a step without samples has a row of its own.
+
+    Unknown cells are empty. Lists are joined by ";". Text that a spreadsheet would take for a formula is led by an
+    apostrophe; numbers never are.
+    """
+    text = io.StringIO()
+    rows = csv.writer(text, lineterminator="\n")
+    rows.writerow(COLUMNS)
+    for each in (*result["measurements"], *result["unfinished"]):
+        step = [result["run"]["id"], each["id"], *(each[name] for name in (*_STEP, *_OUTCOME))]
+        if not each["samples"]:
+            rows.writerow([*map(_cell, step), *[""] * (len(COLUMNS) - len(step))])
+        for sample in each["samples"]:
+            values = [sample.get(name) for name in (*_SAMPLE, "status", "reasons")]
+            rows.writerow(map(_cell, [*step, *values]))
+    return text.getvalue()
+
+
+def _cell(value: object) -> str:
+    """One cell; floats with all their digits."""
+    if value is None:
+        return ""
+    if isinstance(value, int | float):
+        return repr(value)
+    if isinstance(value, list):
+        return _cell(";".join(str(each) for each in value))
+    shown = one_line(str(value), CELL_CHARS)
+    return f"'{shown}" if shown.startswith(_FORMULA) else shown
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replaces `path` by `text` in UTF-8 as a whole: at any time it is the old file or the new one.
+
+    Lone surrogates are written as backslash escapes. Raises StoreError; the old file then stands as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, 0o666)
+        try:
+            write_all(descriptor, text.encode("utf-8", "backslashreplace"))
+            sync_file(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise StoreError(f"{path} cannot be written: {error.strerror}", "An older one stands as it was.") from error

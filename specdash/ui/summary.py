@@ -1,0 +1,148 @@
+"""The end of a headless run: what came out, as a table and a chart, and what failed and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from specdash.analysis.result import build_result
+from specdash.core.text import one_line
+from specdash.core.view import View
+from specdash.ui.charts import Point, k_curves, legend
+from specdash.ui.narration import percent, rate
+
+CHART_HEIGHT = 16
+CHART_MOST_COLUMNS = 100
+FAILURES_SHOWN = 20
+
+Json = Mapping[str, Any]
+
+
+def print_summary(console: Console, view: View, path: Path, *, with_table: bool) -> None:
+    """Prints the arms over all categories, their curve (on a terminal), and every step that does not count."""
+    if view.run is None:
+        return
+    result = build_result(view)
+    arms = [arm for arm in result["overall"] if arm["categories"]]
+    if with_table and arms:
+        for target in dict.fromkeys(arm["target"] for arm in arms):
+            mine = [arm for arm in arms if arm["target"] == target]
+            console.print(_table(target, mine))
+            _print_chart(console, mine)
+    else:
+        for arm in arms:
+            console.print(Text(_sentence(arm)))
+    for line in _failures(result["measurements"]):
+        console.print(Text(line, style="yellow"))
+    console.print(Text(f"report: {path / 'report.md'}"))
+
+
+def _name(arm: Json) -> str:
+    """An arm without its target and K, in words."""
+    parts = [arm["draft"] or "no draft"]
+    parts += [arm["config"]] if arm["config"] is not None else []
+    parts += [f"{arm['moe_experts']} experts"] if arm["moe_experts"] is not None else []
+    parts += [f"depth {arm['depth']}"] if arm["depth"] else []
+    return one_line(", ".join(parts), 60)
+
+
+def _interval(arm: Json) -> str:
+    """The speedup with its interval; "equal" where the interval holds 1, since that is noise."""
+    faster = arm["speedup"]
+    if faster is None:
+        return "-"
+    if faster["ci95"] is None:
+        return f"{faster['value']:.2f} x (one sample)"
+    low, high = faster["ci95"]
+    if low is None or high is None:
+        return f"{faster['value']:.2f} x (too noisy)"
+    verdict = "  equal" if low <= 1 <= high else "  slower" if high < 1 else ""
+    return f"{faster['value']:.2f} x ({low:.2f} to {high:.2f}){verdict}"
+
+
+def _rate(arm: Json) -> str:
+    found = arm["summary"].get("decode_tok_s")
+    if found is None:
+        return "-"
+    spread = f" ± {rate(found['stddev'])}" if found["stddev"] is not None else ""
+    return f"{rate(found['mean'])}{spread}{'*' if arm['missing'] else ''}"
+
+
+def _count(arm: Json) -> str:
+    found = arm["summary"].get("decode_tok_s")
+    return str(found["n"]) if found is not None else "0"
+
+
+def _sentence(arm: Json) -> str:
+    """One arm on a line, for a log."""
+    k = f" K={arm['k']}" if arm["k"] is not None else ""
+    faster = f", {_interval(arm)}" if arm["speedup"] is not None else ""
+    accepted = f", {percent(arm['acceptance_rate'])} accepted" if arm["acceptance_rate"] is not None else ""
+    return f"result {one_line(arm['target'])} | {_name(arm)}{k}: {_rate(arm)} tok/s{faster}{accepted}, n = {_count(arm)}"
+
+
+def _table(target: str, arms: Iterable[Json]) -> Table:
+    table = Table(title=Text(one_line(target), style="bold"), title_justify="left", show_edge=False, pad_edge=False)
+    table.add_column("draft", overflow="ellipsis")
+    for column in ("K", "tok/s", "x baseline (95 %)", "accepted", "tok/step", "n"):
+        table.add_column(column, justify="right", no_wrap=True)
+    for arm in arms:
+        faster = arm["speedup"]
+        better = faster is not None and faster["ci95"] is not None and (faster["ci95"][0] or 0) > 1
+        table.add_row(
+            Text(_name(arm)),
+            "-" if arm["k"] is None else str(arm["k"]),
+            _rate(arm),
+            Text(_interval(arm), style="green" if better else ""),
+            percent(arm["acceptance_rate"]),
+            "-" if arm["tokens_per_step"] is None else f"{arm['tokens_per_step']:.2f}",
+            _count(arm),
+        )
+    return table
+
+
+def _print_chart(console: Console, arms: Iterable[Json]) -> None:
+    """The curve of every draft that was measured at two Ks or more."""
+    curves: dict[str, list[Point]] = {}
+    baseline: float | None = None
+    for arm in arms:
+        found = arm["summary"].get("decode_tok_s")
+        if found is None:
+            continue
+        if arm["k"] is None:
+            baseline = baseline if baseline is not None else found["mean"]
+            continue
+        interval = found["ci95"]
+        half = (interval[1] - interval[0]) / 2 if interval is not None else 0.0
+        curves.setdefault(_name(arm), []).append(Point(arm["k"], found["mean"], half))
+    curves = {name: sorted(points, key=lambda point: point.k) for name, points in curves.items() if len(points) > 1}
+    if not curves:
+        return
+    ascii_only = "utf" not in (console.encoding or "").lower()
+    width = min(console.width, CHART_MOST_COLUMNS)
+    chart = Text.from_ansi(k_curves(curves, baseline, width, CHART_HEIGHT, ascii_only=ascii_only))
+    console.print()
+    console.print(chart, no_wrap=True)
+    console.print(Text(f"{legend(curves, ascii_only=ascii_only)}   dotted: no draft"))
+
+
+def _failures(measurements: Iterable[Json]) -> list[str]:
+    """Every step that does not count, with the reason; steps with one reason share a line."""
+    reasons: dict[tuple[str, str], list[str]] = {}
+    for each in measurements:
+        if each["status"] != "ok":
+            verdicts = ", ".join(each["verdicts"])
+            why = f"{verdicts}: {each['error']}" if verdicts and each["error"] else verdicts or each["error"] or ""
+            reasons.setdefault((each["status"], why), []).append(each["step"])
+    lines = []
+    for (status, why), steps in list(reasons.items())[:FAILURES_SHOWN]:
+        more = f" and {len(steps) - 1} more" if len(steps) > 1 else ""
+        lines.append(f"{status}: {one_line(steps[0], 120)}{more}: {one_line(why, 300)}")
+    if len(reasons) > FAILURES_SHOWN:
+        lines.append(f"... and {len(reasons) - FAILURES_SHOWN} more reasons; see the report")
+    return lines

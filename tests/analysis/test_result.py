@@ -1,0 +1,288 @@
+"""The result document: what counts is summarised, what does not is listed, and nothing is missing."""
+
+from __future__ import annotations
+
+import json
+import math
+from typing import Any
+
+import pytest
+from recorded_run import START_S, TARGET, folded, loaded, measured, sample, started, step
+
+from specdash.analysis.result import METRICS, build_result
+from specdash.core import events as ev
+from specdash.core.plan import LoadKey
+from specdash.core.view import View
+from specdash.errors import StoreError
+
+BASE, K4, K8 = step(), step(4), step(8)
+SLOW = [10.0, 12.0, 11.0, 10.2, 12.2]
+FAST = [21.0, 23.0, 22.0, 20.0, 22.0]
+
+SCHEMA: dict[str, set[str]] = {
+    "": {"schema", "run", "engine", "loads", "measurements", "curves", "recommendations"},
+    "run": {"id", "name", "state", "started", "finished", "hardware", "host", "specdash_version"},
+    "engine": {"kind", "program", "version", "dialect", "capabilities"},
+    "loads": {
+        "id",
+        "target",
+        "draft",
+        "config",
+        "k_startup",
+        "argv",
+        "load_time_s",
+        "peak_rss_bytes",
+        "wired_peak_bytes",
+        "state",
+    },
+    "measurements": {
+        "id",
+        "load",
+        "target",
+        "draft",
+        "method",
+        "config",
+        "k",
+        "moe_experts",
+        "workload",
+        "category",
+        "status",
+        "verdicts",
+        "error",
+        "samples",
+        "summary",
+        "acceptance_rate",
+        "tokens_per_step",
+        "accepted_per_position",
+        "k_seen",
+        "speedup",
+    },
+    "samples": {
+        "prefill_time_s",
+        "prefill_tok_s",
+        "decode_time_s",
+        "decode_tok_s",
+        "throughput_tok_s",
+        "ttft_s",
+        "total_time_s",
+        "prompt_tokens",
+        "cached_tokens",
+        "generated_tokens",
+        "draft_tokens",
+        "accepted_tokens",
+        "steps",
+        "clock",
+        "prompt_id",
+        "block",
+        "started_s",
+        "finish_reason",
+        "text_hash",
+    },
+}
+
+
+def result_of(*facts: list[ev.Fact], steps: tuple[Any, ...] = (BASE, K4, K8)) -> dict[str, Any]:
+    return build_result(folded([started(steps), *(fact for part in facts for fact in part)]))
+
+
+@pytest.fixture
+def result() -> dict[str, Any]:
+    return result_of(
+        [ev.EngineFound("llama-server", "/usr/bin/llama-server", "b11669", "new")],
+        [ev.ModelRead(TARGET, "target", "/m/72b.gguf", 77 * 2**30, "qwen2", "Q8_0", "dense-large")],
+        loaded("l001"),
+        measured(BASE, SLOW),
+        [ev.LoadFinished("l001", "stopped", peak_rss_bytes=2**30)],
+        loaded("l002", 8),
+        measured(K4, FAST, load="l002"),
+        measured(K8, FAST, "invalid", "l002", ("k_not_effective",)),
+        [ev.LoadFinished("l002", "stopped"), ev.RunFinished("finished", 1)],
+    )
+
+
+def test_every_field_of_the_schema_is_there(result: dict[str, Any]) -> None:
+    parts = {
+        "": [result],
+        "run": [result["run"]],
+        "engine": [result["engine"]],
+        "loads": result["loads"],
+        "measurements": result["measurements"],
+        "samples": [each for measurement in result["measurements"] for each in measurement["samples"]],
+    }
+    for name, wanted in SCHEMA.items():
+        assert parts[name]
+        for part in parts[name]:
+            assert wanted <= part.keys()
+    assert result["schema"] == "specdash.result/1"
+    assert result["curves"] == []
+    assert result["recommendations"] == []
+
+
+def test_a_result_is_json_without_nan(result: dict[str, Any]) -> None:
+    assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_run_engine_and_loads_are_told(result: dict[str, Any]) -> None:
+    assert result["run"]["state"] == "finished"
+    assert result["run"]["started"] == "2026-11-21T10:00:00.000Z"
+    assert result["run"]["finished"] > result["run"]["started"]
+    assert result["run"]["hardware"]["cpu"] == "EPYC 9654"
+    assert result["engine"]["capabilities"] == {"k_scope": "request"}
+    first, second = result["loads"]
+    assert (first["id"], first["draft"], first["k_startup"], first["load_time_s"]) == ("l001", None, None, 12.5)
+    assert (second["id"], second["k_startup"], second["peak_rss_bytes"], second["state"]) == (
+        "l002",
+        8,
+        None,
+        "stopped",
+    )
+    assert first["peak_rss_bytes"] == 2**30
+    assert first["argv"] == ["llama-server", "-m", "/models/big model.gguf"]
+
+
+def test_a_good_measurement_has_its_figures(result: dict[str, Any]) -> None:
+    base, k4, _ = result["measurements"]
+    assert [each["id"] for each in result["measurements"]] == ["m001", "m002", "m003"]
+    assert (k4["load"], k4["k"], k4["draft"], k4["method"], k4["status"]) == ("l002", 4, "0.5B", "draft", "ok")
+    assert k4["summary"]["decode_tok_s"]["n"] == 5
+    assert k4["summary"]["decode_tok_s"]["mean"] == pytest.approx(21.6)
+    assert set(k4["summary"]) == set(METRICS)
+    assert k4["acceptance_rate"] == pytest.approx(60 / 160)
+    assert k4["tokens_per_step"] == pytest.approx(100 / 40)
+    assert k4["accepted_per_position"] == pytest.approx([0.75, 0.5, 0.0, 0.0])
+    assert k4["k_seen"] == 4
+    assert k4["speedup"]["value"] == pytest.approx(21.6 / 11.08)
+    assert k4["speedup"]["ci95"][0] < 21.6 / 11.08 < k4["speedup"]["ci95"][1]
+    assert base["acceptance_rate"] is None
+    assert base["accepted_per_position"] is None
+    assert base["k_seen"] is None
+    assert base["tokens_per_step"] == pytest.approx(1.0)
+    assert base["speedup"] is None
+    assert not {"draft_tokens", "accepted_tokens"} & set(base["summary"])
+
+
+def test_what_does_not_count_has_no_figure_but_keeps_its_samples_and_the_evidence(result: dict[str, Any]) -> None:
+    k8 = result["measurements"][2]
+    assert (k8["status"], k8["verdicts"]) == ("invalid", ["k_not_effective"])
+    assert len(k8["samples"]) == 5
+    assert k8["summary"] == {}
+    assert k8["k_seen"] == 8
+    for name in ("acceptance_rate", "tokens_per_step", "accepted_per_position", "speedup", "drift"):
+        assert k8[name] is None
+
+
+def test_invalid_samples_of_a_good_step_are_kept_and_not_summarised() -> None:
+    facts = measured(K4, [20.0, 22.0, 21.0])
+    facts.insert(2, ev.SampleTaken(K4.id, "l001", sample(1000.0, 0, 4, status="invalid"), 1.0))
+    measurement = result_of(facts)["measurements"][0]
+    assert len(measurement["samples"]) == 4
+    assert measurement["summary"]["decode_tok_s"]["n"] == 3
+    assert measurement["summary"]["decode_tok_s"]["max"] == 22.0
+
+
+@pytest.mark.parametrize(
+    ("baseline", "reason"),
+    [
+        (measured(BASE, SLOW, "invalid"), "its baseline is invalid"),
+        ([ev.StepFinished(BASE.id, None, "failed", (), "no memory")], "its baseline is failed"),
+        ([], "its baseline is not finished"),
+    ],
+)
+def test_no_speedup_without_a_baseline_that_counts(baseline: list[ev.Fact], reason: str) -> None:
+    result = result_of(baseline, measured(K4, FAST))
+    k4 = next(each for each in result["measurements"] if each["k"] == 4)
+    assert (k4["speedup"], k4["speedup_reason"]) == (None, reason)
+    assert k4["summary"]["decode_tok_s"]["n"] == 5
+
+
+def test_a_baseline_belongs_to_its_experts_config_category_and_depth() -> None:
+    for change in ({"moe_experts": 4}, {"config": "kv-q8"}, {"category": "math"}, {"depth": 4096}):
+        other = step(4, **change)
+        facts = [started([BASE, other]), *measured(BASE, SLOW), *measured(other, FAST)]
+        measurement = build_result(folded(facts))["measurements"][1]
+        assert (measurement["speedup"], measurement["speedup_reason"]) == (None, "no baseline is planned for it")
+
+
+def test_steps_without_an_outcome_are_listed_apart_with_their_samples() -> None:
+    result = result_of(loaded(), measured(BASE, SLOW), measured(K4, [20.0, 21.0])[:-1])
+    assert [each["k"] for each in result["measurements"]] == [None]
+    assert [(each["id"], each["status"], len(each["samples"])) for each in result["unfinished"]] == [
+        ("m002", "running", 2),
+        ("m003", "open", 0),
+    ]
+    assert result["unfinished"][0]["summary"] == {}
+    assert (result["run"]["state"], result["run"]["finished"]) == ("unfinished", None)
+
+
+def test_drift_compares_each_prompt_with_itself() -> None:
+    # Three prompts of unlike speed, asked twice; everything is 10 % slower the second time.
+    rates = [10.0, 20.0, 30.0, 9.0, 18.0, 27.0]
+    assert result_of(measured(BASE, rates))["measurements"][0]["drift"] == pytest.approx(-0.1)
+    assert result_of(measured(BASE, rates[:3]))["measurements"][0]["drift"] is None
+
+
+def test_one_sample_has_a_mean_and_nothing_that_needs_two() -> None:
+    result = result_of(measured(BASE, [10.0]), measured(K4, [20.0]))
+    summary = result["measurements"][1]["summary"]["decode_tok_s"]
+    assert (summary["mean"], summary["stddev"], summary["ci95"]) == (20.0, None, None)
+    assert result["measurements"][1]["speedup"] == {"value": 2.0, "stddev": None, "ci95": None}
+
+
+def test_all_categories_weigh_every_sample_the_same() -> None:
+    steps = [step(k, category) for k in (None, 4) for category in ("coding", "math")]
+    facts = [
+        *measured(steps[0], [10.0, 10.0, 10.0]),
+        *measured(steps[1], [20.0, 20.0, 20.0]),
+        *measured(steps[2], [30.0, 30.0, 30.0]),
+        *measured(steps[3], [20.0, 20.0, 20.0]),
+    ]
+    base, k4 = build_result(folded([started(steps), *facts]))["overall"]
+    assert base["summary"]["decode_tok_s"]["mean"] == 15.0
+    assert base["speedup"] is None
+    assert k4["summary"]["decode_tok_s"]["n"] == 6
+    assert k4["speedup"]["value"] == pytest.approx(25 / 15)
+    assert (k4["categories"], k4["missing"]) == (["coding", "math"], [])
+
+
+def test_an_arm_that_lacks_categories_is_compared_over_those_it_has() -> None:
+    names = ("a", "b", "c", "d")
+    steps = [step(k, category) for k in (None, 4) for category in names]
+    facts: list[ev.Fact] = []
+    for position, found in enumerate(steps[:4]):
+        facts += measured(found, [10.0 * (position + 1)] * 3)
+    facts += measured(steps[4], [20.0] * 3)
+    facts += measured(steps[5], [20.0] * 3, "invalid")
+    facts += [ev.StepFinished(found.id, None, "failed", (), "x") for found in steps[6:]]
+    k4 = build_result(folded([started(steps), *facts]))["overall"][1]
+    assert (k4["categories"], k4["missing"]) == (["a"], ["b", "c", "d"])
+    assert k4["speedup"]["value"] == pytest.approx(2.0)
+
+
+def test_a_failed_load_tells_why() -> None:
+    key = LoadKey(TARGET, None, None, None, None)
+    result = result_of(
+        [ev.LoadStarted("l001", key, ("x",), "logs/x.log", 1, 180.0, "fp")],
+        [ev.LoadFinished("l001", "failed", error="exit 1", hint="use a smaller context")],
+        [ev.StepFinished(BASE.id, None, "failed", (), "exit 1")],
+    )
+    assert (result["loads"][0]["state"], result["loads"][0]["error"]) == ("failed", "exit 1")
+    assert result["loads"][0]["load_time_s"] is None
+    assert (result["measurements"][0]["load"], result["measurements"][0]["status"]) == (None, "failed")
+
+
+def test_infinity_from_outside_becomes_unknown() -> None:
+    facts = [started([BASE], hardware={"odd": math.inf})]
+    assert build_result(folded(facts))["run"]["hardware"] == {"odd": None}
+
+
+def test_a_journal_without_a_first_record_is_an_error() -> None:
+    with pytest.raises(StoreError, match="no first record"):
+        build_result(View())
+
+
+def test_the_start_of_a_resumed_run_stays(result: dict[str, Any]) -> None:
+    facts = [started([BASE]), ev.RunFinished("stopped", 130), ev.RunResumed("0.1.0"), ev.RunFinished("finished", 0)]
+    run = build_result(folded(facts))["run"]
+    assert (run["resumes"], run["state"]) == (1, "finished")
+    assert run["started"] == result["run"]["started"]
+    assert folded(facts).started_s == START_S
