@@ -16,7 +16,7 @@ model_family = "synthetic"
 
 [engine]
 program = "{program}"
-args = ["-c", "2048"]
+args = ["-c", "4096"]
 
 [[targets]]
 label = "demo target"

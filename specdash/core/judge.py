@@ -22,9 +22,12 @@ from specdash.core.measure import (
 from specdash.core.plan import BASELINE, Step
 
 MIN_TOKENS = 16
+WAKE_UP_S = 0.015  # measured with both cores busy: a reader sees the first token up to this late
 
-# Reasons that another try would only repeat.
-STRUCTURAL = frozenset({Verdict.PROMPT_CACHED, Verdict.BASELINE_DRAFTED, Verdict.TOO_SHORT})
+# Reasons that belong to the server, not to one request: no sample of the step will be better.
+FATAL = frozenset({Verdict.PROMPT_CACHED, Verdict.BASELINE_DRAFTED})
+# Reasons that belong to the prompt: another try would only repeat them.
+LASTING = FATAL | {Verdict.TOO_SHORT, Verdict.WRONG_LENGTH}
 
 
 _NAMES = frozenset(verdict.value for verdict in Verdict)
@@ -131,15 +134,20 @@ def reasons_against(step: Step, generation: Generation, asked: Asked) -> tuple[s
 def findings(step: Step, samples: Sequence[Sample], max_tokens: int) -> tuple[Finding, ...]:
     """What the valid samples of a step prove against it, together; empty when they may be counted.
 
-    Sums over the samples are compared, not single ones: a pause of a millisecond decides nothing.
+    The clocks disagree when they do so in most samples: a pause of either process spoils one.
     """
     good = [sample for sample in samples if sample.status == "ok"]
     if not good:
         return ()
     found: list[Finding] = []
-    server_s = sum(sample.decode_time_s or 0.0 for sample in good)
-    client_s = sum(sample.client_decode_time_s or 0.0 for sample in good)
-    if clocks_disagree(server_s, client_s):
+    clocks = [
+        (sample.decode_time_s, sample.client_decode_time_s)
+        for sample in good
+        if sample.clock == "server" and sample.decode_time_s is not None and sample.client_decode_time_s is not None
+    ]
+    apart = [(server_s, client_s) for server_s, client_s in clocks if _clocks_apart(server_s, client_s)]
+    if len(apart) * 2 > len(clocks):
+        server_s, client_s = (sum(each) for each in zip(*apart, strict=True))
         found.append(
             Finding(
                 Verdict.CLOCKS_DISAGREE,
@@ -161,9 +169,14 @@ def findings(step: Step, samples: Sequence[Sample], max_tokens: int) -> tuple[Fi
     return tuple(found)
 
 
+def _clocks_apart(server_s: float, client_s: float) -> bool:
+    """More than 5 % apart, and by more than a busy machine takes to wake a process up."""
+    return clocks_disagree(server_s, client_s) and abs(server_s - client_s) > WAKE_UP_S
+
+
 def hopeless(step: Step, samples: Sequence[Sample], max_tokens: int) -> bool:
     """Whether more samples cannot save the step: a draft longer than K, or a reason that every try repeats."""
-    if any(set(sample.reasons) & (STRUCTURAL - {Verdict.TOO_SHORT}) for sample in samples):
+    if any(FATAL.intersection(sample.reasons) for sample in samples):
         return True
     good = [sample for sample in samples if sample.status == "ok"]
     if step.method == BASELINE or step.k is None:
@@ -171,6 +184,11 @@ def hopeless(step: Step, samples: Sequence[Sample], max_tokens: int) -> bool:
     if len(good) >= 2 and not any(sample.draft_tokens for sample in good):
         return True
     return any(sample.k_seen is not None and sample.k_seen > step.k for sample in good)
+
+
+def worth_another_try(sample: Sample) -> bool:
+    """Whether an invalid sample may turn out valid when it is taken again."""
+    return sample.status != "ok" and not LASTING.intersection(sample.reasons)
 
 
 def verdict_of(step: Step, samples: Sequence[Sample], max_tokens: int) -> tuple[str, tuple[Finding, ...], str | None]:

@@ -182,7 +182,7 @@ def rate(tokens: int | None, seconds: float | None) -> float | None:
 def clocks_disagree(server_s: float, client_s: float) -> bool:
     """Whether two measurements of one duration differ by more than 5 % of the longer one.
 
-    For a whole measurement, hand over the sums of its samples: a short one may differ by a scheduling delay.
+    Short ones may differ by a scheduling delay, which is for the caller to allow for.
     """
     return abs(server_s - client_s) > CLOCK_TOLERANCE * max(server_s, client_s)
 
@@ -316,8 +316,8 @@ DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
         "resume the run.",
         Verdict.SERVER_CHANGED: "Another server answered than the one that was started: stop whatever else uses its "
         "port, or leave port = 0.",
-        Verdict.WRONG_LENGTH: "Another number of tokens came back than was asked for, and nothing explains it: remove "
-        "options that limit generation from args.",
+        Verdict.WRONG_LENGTH: "Fewer tokens came back than were asked for: the context was full (raise -c in args), or "
+        "an option in args limits generation.",
         Verdict.HTTP_ERROR: "The server refused the request: its answer and the end of its log say why; often the "
         "prompt does not fit the context, then raise -c in args.",
         Verdict.TIMEOUT: "The request took longer than timeout_s: raise it, or lower max_tokens or depth.",

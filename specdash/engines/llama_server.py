@@ -31,6 +31,7 @@ EMBEDDED = "embedded"
 DEFAULT_ARGS = ("-np", "1")
 
 PROBE_PROMPT = "Once upon a time there was a small model that guessed what a large one would say. It said:"
+PROBE_ROOM = 10
 ANSWER_LIMIT_S = 30.0
 HEALTH_LIMIT_S = 5.0
 
@@ -154,12 +155,15 @@ class LlamaClient:
     async def probe_k(self, k_startup: int) -> KProbe:
         """Who decides K: asks for 1, for the start-up value, and, where 1 was obeyed, for more than that.
 
-        The server drafts min(K, tokens still wanted - 1), so k + 2 tokens make a first verification of exactly k.
+        The server drafts min(K, tokens still wanted - 1), so k + 2 tokens make a first verification of exactly k;
+        some more are asked for, since the last verification of a request may not be seen whole.
         """
         evidence: list[tuple[int, int | None]] = []
 
         async def seen(k: int, room: int) -> int | None:
-            request = Request(PROBE_PROMPT, max_tokens=room + 2, temperature=0.0, seed=1, k=k)
+            # Another beginning each time: some builds replay the last draft for a prompt that comes twice in a row.
+            prompt = f"Chapter {len(evidence) + 1}. {PROBE_PROMPT}"
+            request = Request(prompt, max_tokens=room + PROBE_ROOM, temperature=0.0, seed=1, k=k)
             generation = await self.generate(request, limit_s=600.0)
             found = step_facts(generation.chunks).k_seen
             evidence.append((k, found))

@@ -58,6 +58,7 @@ class _Event(msgspec.Struct, gc=False):
     model: str | None = None
     generation_settings: dict[str, Any] | None = None
     error: Any = None
+    prompt_progress: Any = None
 
 
 _DECODER = msgspec.json.Decoder(_Event)
@@ -126,6 +127,8 @@ def _chunks(events: list[tuple[float, _Event]], problems: list[str]) -> tuple[Ch
             problems.append("an event came after the final one")
             break
         ended = event.stop
+        if event.prompt_progress is not None:
+            continue  # its counts may be those of the request before (builds of early 2026)
         timings = event.timings or _NO_TIMINGS
         predicted_n = timings.predicted_n
         if predicted_n is None:

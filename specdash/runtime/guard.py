@@ -53,7 +53,9 @@ class Guard:
         if not self._start(argv):
             return 0
         self._tell(event="started", pid=self._pid)
-        engine_lives = True
+        watched = select.poll()  # the engine's descriptor may be beyond what select() takes
+        for descriptor in (woken, self._engine.fileno()):
+            watched.register(descriptor, select.POLLIN)
         while True:
             self._reap()
             if self._exited and not self._remaining():
@@ -63,20 +65,23 @@ class Guard:
                 self._stop(0.0)  # what a wrapper leaves behind when its server has ended
             self._enforce()
             if self._killed_s is not None and time.monotonic() - self._killed_s > KILL_LIMIT_S:
-                self._tell(event="gone", stuck=self._remaining())
+                self._tell(event="gone", stuck=sorted(self._remaining()))
                 return 1
-            watched: list[int | socket.socket] = [woken, self._engine] if engine_lives else [woken]
-            ready, _, _ = select.select(watched, [], [], self._patience())
+            ready = [descriptor for descriptor, _ in watched.poll(self._patience())]
             if woken in ready:
                 os.read(woken, 4096)
-            if self._engine in ready:
-                engine_lives = self._obey()
+            if self._engine.fileno() in ready and not self._obey():
+                watched.unregister(self._engine)
 
     def _start(self, argv: list[str]) -> bool:
         try:
             child = subprocess.Popen(argv, stdin=subprocess.DEVNULL, start_new_session=True, restore_signals=True)
         except (OSError, ValueError) as error:
-            self._tell(event="failed", errno=getattr(error, "errno", None), message=str(error))
+            self._tell(
+                event="failed",
+                errno=getattr(error, "errno", None),
+                message=getattr(error, "strerror", None) or str(error),
+            )
             return False
         self._pid = child.pid
         child.returncode = 0  # it is reaped here, together with what it leaves behind
@@ -114,24 +119,26 @@ class Guard:
             self._signal_all(signal.SIGKILL)
 
     def _patience(self) -> float | None:
-        """How long to wait for news: to the end of the grace, or until KILL should have worked."""
+        """Milliseconds to wait for news: for ever, to the end of the grace, or until KILL should have worked."""
         if self._deadline_s is None:
             return None
         if self._killed_s is not None:
-            return 0.05
-        return max(0.0, min(self._deadline_s - time.monotonic(), 0.5))
+            return 50.0
+        # Half a second at most, for systems where the end of a grandchild wakes nobody; 1 more against waking early.
+        return max(0.0, min(self._deadline_s - time.monotonic(), 0.5)) * 1000 + 1
 
     def _signal_all(self, number: int) -> None:
-        """To the server's process group; KILL, or TERM after the server's own end, to every descendant too."""
-        targets = self._remaining() if number == signal.SIGKILL or self._exited else []
+        """To the server's process group in one go, and to each descendant outside of it."""
+        told = False
         if not self._exited:
             try:
                 os.killpg(self._pid, number)
-            except ProcessLookupError:
-                targets = self._remaining()
-            except PermissionError:
-                targets = self._remaining()
-        for pid in targets:
+                told = True
+            except (ProcessLookupError, PermissionError):
+                pass
+        for pid, group in self._remaining().items():
+            if told and group == self._pid:
+                continue
             try:
                 os.kill(pid, number)
             except (ProcessLookupError, PermissionError):
@@ -149,19 +156,19 @@ class Guard:
             if pid == self._pid:
                 self._exited = True
                 code = os.waitstatus_to_exitcode(status)
-                self._tell(event="exited", code=max(code, 0) if code >= 0 else None, signal=-code if code < 0 else None)
+                self._tell(event="exited", code=code if code >= 0 else None, signal=-code if code < 0 else None)
 
-    def _remaining(self) -> list[int]:
-        """Pids of the server and all its descendants that are still there."""
-        parents = _parents()
-        found: list[int] = []
+    def _remaining(self) -> dict[int, int]:
+        """The server and all its descendants that are still there: process group by pid."""
+        processes = _processes()
+        found: dict[int, int] = {}
         fringe = {os.getpid()}
         while fringe:
-            fringe = {pid for pid, (parent, _) in parents.items() if parent in fringe}
-            found += sorted(fringe)
+            fringe = {pid for pid, (parent, _) in processes.items() if parent in fringe}
+            found |= {pid: processes[pid][1] for pid in fringe}
         if sys.platform != "linux":
             # Nobody hands us orphans there: those that stayed in the server's process group are ours too.
-            found += [pid for pid, (_, group) in parents.items() if group == self._pid and pid not in found]
+            found |= {pid: group for pid, (_, group) in processes.items() if group == self._pid}
         return found
 
     def _tell(self, **event: object) -> None:
@@ -171,7 +178,7 @@ class Guard:
             return  # the engine is gone; nobody is left to be told
 
 
-def _parents() -> dict[int, tuple[int, int]]:
+def _processes() -> dict[int, tuple[int, int]]:
     """(parent, process group) of every live process, by pid; zombies are left out."""
     if sys.platform == "linux":
         return dict(_from_proc())

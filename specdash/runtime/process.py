@@ -7,6 +7,7 @@ drains hangs the server, and a pipe that a grandchild inherits hangs whoever wai
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import signal
@@ -15,7 +16,7 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from io import FileIO
 from pathlib import Path
 
@@ -26,9 +27,17 @@ from specdash.errors import EngineError, StoreError
 
 GUARD = Path(__file__).with_name("guard.py")
 START_LIMIT_S = 30.0
-GUARD_EXIT_LIMIT_S = 10.0
+STOP_LIMIT_S = 10.0  # beyond the grace; the guard itself gives up 5 s after KILL
+KILL_LIMIT_S = 5.0
+STALE_GRACE_S = 3.0
 TAIL_BYTES = 64 * 1024
-SAME_START_S = 1.0  # start times are told in clock ticks, and against a clock that may be adjusted
+PARTIES = ("server", "guard", "engine")
+
+HINTS = {
+    errno.ENOENT: "Is it installed, and on PATH? Is the interpreter of a script?",
+    errno.EACCES: "It must be a file that this user may execute (chmod +x).",
+    errno.ENOEXEC: "It is no program of this system; a script needs a first line like #!/bin/sh.",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +52,8 @@ class ExitInfo:
     def sentence(self) -> str:
         """The end in words, as the second half of "the server ..."."""
         if self.signal is not None:
-            return f"was ended by {signal.Signals(self.signal).name}"
+            known = self.signal in set(signal.Signals)
+            return f"was ended by {signal.Signals(self.signal).name if known else f'signal {self.signal}'}"
         if self.code is not None:
             return f"exited with code {self.code}"
         return "ended in a way nobody saw"
@@ -55,6 +65,7 @@ class _Wire(asyncio.Protocol):
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.started: asyncio.Future[int] = loop.create_future()
         self.gone: asyncio.Future[ExitInfo] = loop.create_future()
+        self.lost = False
         self._exit = ExitInfo(None, None)
         self._buffer = b""
 
@@ -69,7 +80,12 @@ class _Wire(asyncio.Protocol):
         if kind == "started" and not self.started.done():
             self.started.set_result(int(str(event["pid"])))
         elif kind == "failed" and not self.started.done():
-            self.started.set_exception(EngineError(str(event["message"])))
+            number = event["errno"]
+            self.started.set_exception(
+                EngineError(
+                    f"cannot be run: {event['message']}", HINTS.get(number, "") if isinstance(number, int) else ""
+                )
+            )
         elif kind == "exited":
             code, number = event["code"], event["signal"]
             self._exit = ExitInfo(code if isinstance(code, int) else None, number if isinstance(number, int) else None)
@@ -83,6 +99,7 @@ class _Wire(asyncio.Protocol):
         if not self.started.done():
             self.started.set_exception(EngineError("the guard process ended before it started the server"))
         if not self.gone.done():
+            self.lost = True
             self.gone.set_result(self._exit)
 
 
@@ -90,9 +107,18 @@ class GuardedProcess:
     """One server process tree, from its start until nothing of it is left."""
 
     def __init__(
-        self, guard: subprocess.Popen[bytes], wire: _Wire, transport: asyncio.Transport, pid: int, pidfile: Path
+        self,
+        spec: LaunchSpec,
+        guard: subprocess.Popen[bytes],
+        wire: _Wire,
+        transport: asyncio.Transport,
+        pid: int,
+        pidfile: Path,
     ) -> None:
         self.pid = pid
+        self.guard_pid = guard.pid
+        self._identity = identity(pid)
+        self._grace_s = spec.grace_s
         self._guard = guard
         self._wire = wire
         self._transport = transport
@@ -101,43 +127,45 @@ class GuardedProcess:
 
     @classmethod
     async def start(cls, spec: LaunchSpec, pidfiles: Path) -> GuardedProcess:
-        """Starts the command; EngineError when it cannot be run. `pidfiles` is the folder for its pid file."""
+        """Starts the command; `pidfiles` is the folder for its pid file.
+
+        EngineError when the command cannot be run, StoreError when its log or pid file cannot be written.
+        """
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
-        with theirs, open_log(spec.log_path) as log:
-            guard = subprocess.Popen(
-                _guard_command(theirs.fileno(), spec),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env=dict(spec.env),
-                pass_fds=(theirs.fileno(),),
-                start_new_session=True,  # Ctrl-C in the user's terminal is the engine's to handle
-            )
+        try:
+            with theirs, open_log(spec.log_path) as log:
+                guard = _start_guard(theirs.fileno(), log, spec)
+        except BaseException:
+            ours.close()
+            raise
         wire = _Wire(loop)
-        transport, _ = await loop.create_connection(lambda: wire, sock=ours)
+        transport: asyncio.Transport | None = None
         try:
             async with asyncio.timeout(START_LIMIT_S):
+                transport, _ = await loop.create_connection(lambda: wire, sock=ours)
                 pid = await asyncio.shield(wire.started)
+            pidfile = write_pidfile(pidfiles, pid, spec.argv, guard.pid, spec.grace_s)
         except BaseException as error:
-            transport.close()
-            await asyncio.to_thread(guard.wait, spec.grace_s + GUARD_EXIT_LIMIT_S)
+            (transport or ours).close()  # which the guard takes for the engine's end
+            await asyncio.to_thread(_reap, guard, spec.grace_s + STOP_LIMIT_S)
             if isinstance(error, EngineError):
-                raise EngineError(f"{spec.argv[0]} cannot be run: {error.what}") from None
+                raise EngineError(f"{spec.argv[0]} {error.what}", error.todo) from None
+            if isinstance(error, TimeoutError):
+                raise EngineError(f"{spec.argv[0]} was not started within {START_LIMIT_S:.0f} s") from None
             raise
-        pidfile = write_pidfile(pidfiles, pid, spec.argv)
-        return cls(guard, wire, transport, pid, pidfile)
+        return cls(spec, guard, wire, transport, pid, pidfile)
 
     async def wait_gone(self) -> ExitInfo:
         """Waits until no process of the tree is left, or what is left cannot be killed."""
         info = await asyncio.shield(self._wire.gone)
-        if info.code is None and info.signal is None:
-            # The guard itself was killed: the server's session is ended by hand, as far as it can be found.
-            with suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.pid, signal.SIGKILL)
+        if self._wire.lost:
+            # Without its guard, what left the server's session and lost its parents cannot be found any more.
+            info = replace(info, stuck=await asyncio.to_thread(end_tree, self.pid, self._identity, 0.0))
         self._transport.close()
-        await asyncio.to_thread(self._guard.wait, GUARD_EXIT_LIMIT_S)
-        self._pidfile.unlink(missing_ok=True)
+        await asyncio.to_thread(_reap, self._guard, KILL_LIMIT_S)
+        if not info.stuck:
+            self._pidfile.unlink(missing_ok=True)
         return info
 
     async def stop(self) -> ExitInfo:
@@ -145,22 +173,24 @@ class GuardedProcess:
         if not self._asked and not self._wire.gone.done():
             self._asked = True
             self._transport.write(b"T")
-        return await asyncio.shield(self._wire.gone)
+        try:
+            async with asyncio.timeout(self._grace_s + STOP_LIMIT_S):
+                return await self.wait_gone()
+        except TimeoutError:
+            self._guard.kill()
+            return await self.wait_gone()
 
     def tree(self) -> list[int]:
         """Pids of the server and all its descendants."""
-        try:
-            return [child.pid for child in psutil.Process(self._guard.pid).children(recursive=True)]
-        except psutil.Error:
-            return []
+        return descendants(self.guard_pid) if self._guard.returncode is None else []
 
     def cpu_seconds(self) -> float:
-        """Processor time that the tree's live processes have used."""
+        """Processor time that the tree has used, with that of children that have ended."""
         total = 0.0
         for pid in self.tree():
             with suppress(psutil.Error):
                 times = psutil.Process(pid).cpu_times()
-                total += times.user + times.system
+                total += times.user + times.system + times.children_user + times.children_system
         return total
 
     def rss_bytes(self) -> int:
@@ -181,14 +211,39 @@ class GuardedProcess:
         return total
 
 
-def _guard_command(descriptor: int, spec: LaunchSpec) -> list[str]:
+def _start_guard(descriptor: int, log: FileIO, spec: LaunchSpec) -> subprocess.Popen[bytes]:
     options = ["--fd", str(descriptor), "--grace", str(spec.grace_s)]
-    return [sys.executable, "-I", "-S", str(GUARD), *options, "--", *spec.argv]
+    try:
+        return subprocess.Popen(
+            [sys.executable, "-I", "-S", str(GUARD), *options, "--", *spec.argv],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env=dict(spec.env),
+            pass_fds=(descriptor,),
+            start_new_session=True,  # Ctrl-C in the user's terminal is the engine's to handle
+        )
+    except (OSError, ValueError) as error:
+        raise EngineError(
+            f"{spec.argv[0]} cannot be started: {error}", "Check its arguments and environment."
+        ) from None
+
+
+def _reap(guard: subprocess.Popen[bytes], limit_s: float) -> None:
+    """Collects a guard that is about to end."""
+    try:
+        guard.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        guard.kill()
+        guard.wait(KILL_LIMIT_S)
 
 
 def open_log(path: Path) -> FileIO:
     """The log file, to be appended to, readable by this user only."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    try:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be written: {error.strerror}", "Check the folder's rights.") from error
     return FileIO(descriptor, "ab")
 
 
@@ -201,74 +256,117 @@ def log_tail(path: Path, lines: int = 60) -> tuple[str, ...]:
             text = file.read().decode("utf-8", "replace")
     except OSError:
         return ()
-    return tuple(text.split("\n")[-lines - 1 :]) if text else ()
+    return tuple(text.removesuffix("\n").split("\n")[-lines:]) if text else ()
+
+
+# -- processes that may not be ours any more ----------------------------------------------------------------------
+
+
+def identity(pid: int) -> str | None:
+    """What tells a process from all others that had or will have its pid; None when there is none, or a zombie.
+
+    The start time, on Linux in ticks since a start of the system that has an id: no clock can move it.
+    """
+    try:
+        if sys.platform == "linux":
+            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+            return None if fields[0] in (b"Z", b"X") else f"{boot}/{int(fields[19])}"
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.6f}"
+    except (OSError, psutil.Error):
+        return None
+
+
+def descendants(root: int) -> list[int]:
+    """Pids of all descendants of a process; on Linux without looking at every process of the machine."""
+    if not os.path.exists(f"/proc/{os.getpid()}/task/{os.getpid()}/children"):
+        try:
+            return [child.pid for child in psutil.Process(root).children(recursive=True)]
+        except psutil.Error:
+            return []
+    found: list[int] = []
+    fringe = [root]
+    while fringe:
+        fringe = [child for pid in fringe for child in _children(pid) if child not in found]
+        found += fringe
+    return found
+
+
+def _children(pid: int) -> list[int]:
+    found: list[int] = []
+    with suppress(OSError):
+        for thread in os.listdir(f"/proc/{pid}/task"):
+            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
+                found += map(int, file.read().split())
+    return found
+
+
+def end_tree(pid: int, known_as: str | None, grace_s: float) -> tuple[int, ...]:
+    """TERM, grace, KILL to a process, its session and its descendants; pids that are still there after that.
+
+    Nothing happens when another process has the pid by now. With no grace there is only KILL.
+    """
+    if identity(pid) not in (known_as, None):
+        return ()
+    tree = []
+    for member in {pid, *descendants(pid), *(other for other in psutil.pids() if _session(other) == pid)}:
+        with suppress(psutil.Error):
+            tree.append(psutil.Process(member))
+    steps = [(psutil.Process.terminate, grace_s)] if grace_s else []
+    for end, limit_s in [*steps, (psutil.Process.kill, KILL_LIMIT_S)]:
+        for process in tree:
+            with suppress(psutil.Error):
+                end(process)
+        _, tree = psutil.wait_procs(tree, timeout=limit_s)
+    return tuple(sorted(process.pid for process in tree))
+
+
+def _session(pid: int) -> int | None:
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
 
 
 # -- pid files: servers that an earlier, killed engine may have left behind ---------------------------------------
 
 
-def start_time(pid: int) -> float | None:
-    """When a process started, in seconds since 1970; None when there is no such process."""
-    try:
-        return psutil.Process(pid).create_time()
-    except psutil.Error:
-        return None
-
-
-def write_pidfile(folder: Path, pid: int, argv: tuple[str, ...]) -> Path:
-    """Notes a server and the engine that owns it, both by pid and start time; the file's path."""
+def write_pidfile(folder: Path, pid: int, argv: tuple[str, ...], guard_pid: int, grace_s: float) -> Path:
+    """Notes a server, its guard and the engine that owns them, each by pid and identity; the file's path."""
     path = folder / f"{pid}.json"
-    engine = os.getpid()
-    note = {
-        "pid": pid,
-        "started_s": start_time(pid),
-        "engine_pid": engine,
-        "engine_started_s": start_time(engine),
-        "argv": argv,
-    }
+    pids = {"server": pid, "guard": guard_pid, "engine": os.getpid()}
+    note: dict[str, object] = {name: {"pid": each, "identity": identity(each)} for name, each in pids.items()}
     try:
-        path.write_text(json.dumps(note), encoding="utf-8")
+        path.write_text(json.dumps(note | {"grace_s": grace_s, "argv": argv}), encoding="utf-8")
     except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}") from error
+        raise StoreError(f"{path} cannot be written: {error.strerror}", "Check the folder's rights.") from error
     return path
 
 
-def _same(pid: object, started_s: object) -> bool:
-    """Whether the process that is noted is still there; a pid alone may belong to another program by now."""
-    if not isinstance(pid, int) or not isinstance(started_s, int | float):
-        return False
-    found_s = start_time(pid)
-    return found_s is not None and abs(found_s - started_s) < SAME_START_S
-
-
 def sweep_stale(folder: Path) -> list[str]:
-    """Ends servers whose engine is dead, by pid and start time, never by name; what was ended, in words."""
+    """Ends servers whose engine is dead, by pid and identity, never by name; what was ended, in words.
+
+    A guard that is still at it is waited for: a second TERM would cut its server's clean end short.
+    """
     ended = []
     for path in sorted(folder.glob("*.json")):
         try:
             note = json.loads(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            note = {}
-        if _same(note.get("engine_pid"), note.get("engine_started_s")):
+            processes = {name: (int(note[name]["pid"]), str(note[name]["identity"])) for name in PARTIES}
+            limit_s, argv = float(note["grace_s"]) + STOP_LIMIT_S, " ".join(map(str, note["argv"]))
+        except (OSError, ValueError, TypeError, KeyError):
+            path.unlink(missing_ok=True)
             continue
-        if _same(note.get("pid"), note.get("started_s")):
-            _end(note["pid"])
-            ended.append(f"pid {note['pid']} ({' '.join(note.get('argv') or ['?'])[:80]})")
+        living = {name for name, (pid, known_as) in processes.items() if identity(pid) == known_as}
+        if "engine" in living:
+            continue
+        if "guard" in living:
+            with suppress(psutil.Error):
+                psutil.wait_procs([psutil.Process(processes["guard"][0])], timeout=limit_s)
+        pid, known_as = processes["server"]
+        if identity(pid) == known_as:
+            end_tree(pid, known_as, STALE_GRACE_S)
+            ended.append(f"pid {pid} ({argv[:80]})")
         path.unlink(missing_ok=True)
     return ended
-
-
-def _end(pid: int) -> None:
-    """TERM, a short grace, KILL, to one process and its descendants."""
-    with suppress(psutil.Error):
-        root = psutil.Process(pid)
-        tree = [root, *root.children(recursive=True)]
-        for process in tree:
-            with suppress(psutil.Error):
-                process.terminate()
-        _, alive = psutil.wait_procs(tree, timeout=3)
-        for process in alive:
-            with suppress(psutil.Error):
-                process.kill()
-        psutil.wait_procs(alive, timeout=3)
-

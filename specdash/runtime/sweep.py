@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 from specdash.core import events as ev
 from specdash.core.engine import EngineClient, ServerSpec
-from specdash.core.judge import hopeless, verdict_of
+from specdash.core.judge import hopeless, verdict_of, worth_another_try
 from specdash.core.measure import Sample
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, split
 from specdash.core.prompts import Prompt
@@ -332,7 +332,7 @@ class Sweep:
                 if hopeless(step, self._samples(step), self._settings.max_tokens):
                     await self._conclude(step, spec)
                     return
-                if outcome.sample.status == "ok" or "too_short" in outcome.sample.reasons:
+                if not worth_another_try(outcome.sample):
                     return
             elif isinstance(outcome, TimedOut | Refused):
                 status = "timeout" if isinstance(outcome, TimedOut) else "failed"

@@ -29,9 +29,14 @@ _NOTES = (
 )
 _OVERALL_NOTE = "Over all categories, every sample weighs the same."
 _MISSING_NOTE = (
-    "\\* lacks categories that others have, so its tok/s is of another mix of prompts; its vs baseline is over the"
+    "\\* lacks categories that others have, so its tok/s is of another mix of prompts; its speedup is over the"
     " categories that it has."
 )
+_SCOPES = {
+    "request": "K is taken from each request",
+    "capped": "K is taken from each request, up to the start-up value",
+    "startup": "K is fixed at start-up",
+}
 _DRIFT_NOTE = "drift: change of tok/s from a prompt's first block to its last."
 
 
@@ -167,7 +172,7 @@ def _bound(value: float | None) -> str:
 
 
 def _drift(drift: float | None) -> str:
-    return "-" if drift is None else f"{drift * 100:+.1f} %"
+    return "-" if drift is None else f"{round(drift * 100, 1) + 0.0:+.1f} %"  # never "-0.0"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]], shrinking: int) -> list[str]:
@@ -175,7 +180,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[str]], shrinking: int)
     limit = 60
     while True:
         cells = [[_safe(cell, limit) if i == shrinking else cell for i, cell in enumerate(row)] for row in rows]
-        widths = [max(len(row[column]) for row in (header, *cells)) for column in range(len(header))]
+        widths = [max(3, *(len(row[column]) for row in (header, *cells))) for column in range(len(header))]
         if sum(widths) + 3 * len(widths) + 1 <= MAX_COLUMNS or limit <= 8:
             break
         limit -= 1
@@ -224,7 +229,7 @@ def _footer(result: Json) -> list[str]:
     lines = [
         "## How it was measured",
         "",
-        f"- build: {_safe(build or 'unknown')}{f'; K is fixed by: {_safe(scope)}' if scope else ''}",
+        f"- build: {_safe(build or 'unknown')}{f'; {_SCOPES[scope]}' if scope in _SCOPES else ''}",
         f"- hardware: {_safe(_machine(run['hardware']))}",
         f"- settings: {_safe(', '.join(taken))}",
         f"- specdash {_safe(run['specdash_version'])}: `specdash --headless profile.toml`, with the profile in the run"

@@ -9,9 +9,18 @@ from typing import Any
 import pytest
 
 from specdash.core.generation import Generation
-from specdash.core.judge import Asked, findings, hopeless, reasons_against, sample_of, verdict_of
+from specdash.core.judge import (
+    WAKE_UP_S,
+    Asked,
+    findings,
+    hopeless,
+    reasons_against,
+    sample_of,
+    verdict_of,
+    worth_another_try,
+)
 from specdash.core.measure import Chunk, Sample, Verdict
-from specdash.core.plan import BASELINE, DRAFT, Step
+from specdash.core.plan import DRAFT, Step
 
 N = 20  # tokens of a generation here
 SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)
@@ -29,8 +38,8 @@ def chunks(k: int, n: int = N, keep: int = 1) -> tuple[Chunk, ...]:
         drafted, accepted = drafted + draft, accepted + kept
         ms = 100.0 * (done + kept)
         for number in range(done + 1, done + kept + 2):
-            totals = (drafted, accepted) if k else (None, None)
-            found.append(Chunk(10.5 + 0.1 * (number - 1), number, ms, *totals, (7,)))
+            draft_n, kept_n = (drafted, accepted) if k else (None, None)
+            found.append(Chunk(10.5 + 0.1 * (number - 1), number, ms, draft_n, kept_n, (7,)))
         done += kept + 1
     return tuple(found)
 
@@ -98,7 +107,8 @@ def test_without_the_servers_clock_ours_is_used_and_said() -> None:
 
 @pytest.mark.parametrize("missing", ["prompt_ms", "predicted_ms"])
 def test_clock_names_whose_decode_time_it_is(missing: str) -> None:
-    found = sample_of(SPEC, generation(**{missing: None}), ASKED)
+    seen = generation(prompt_ms=None) if missing == "prompt_ms" else generation(predicted_ms=None)
+    found = sample_of(SPEC, seen, ASKED)
     expected = {"server": 1.9, "client": 1.95}[found.clock]
     assert found.decode_time_s == pytest.approx(expected)
 
@@ -246,12 +256,14 @@ def test_details_carry_the_figures() -> None:
         ([(1.0, 1.04)], []),
         ([(1.0, 1.06)], [Verdict.CLOCKS_DISAGREE]),
         ([(1.06, 1.0)], [Verdict.CLOCKS_DISAGREE]),
-        ([(0.1, 0.2), (10.0, 10.0)], []),  # a pause in a short sample decides nothing
-        ([(1.0, 1.2), (1.2, 1.0)], []),
+        ([(10.0, 10.0), (0.1, 30.0)], []),  # a pause spoils one sample, and one of two is not most
+        ([(1.0, 1.0), (1.0, 1.2), (1.2, 1.0)], [Verdict.CLOCKS_DISAGREE]),
         ([(0.035, 1.0), (0.035, 1.0)], [Verdict.CLOCKS_DISAGREE]),  # the server that told 28 times its speed
+        ([(0.010, 0.010 + WAKE_UP_S * 0.9)] * 5, []),  # no more than a process needs to wake up
+        ([(0.010, 0.010 + WAKE_UP_S * 1.1)] * 5, [Verdict.CLOCKS_DISAGREE]),
     ],
 )
-def test_clocks_are_compared_over_sums(times: list[tuple[float, float]], expected: list[Verdict]) -> None:
+def test_clocks_disagree_when_most_samples_say_so(times: list[tuple[float, float]], expected: list[Verdict]) -> None:
     for step in (SPEC, BASE):
         samples = [sample(step, decode_time_s=server, client_decode_time_s=client) for server, client in times]
         assert verdicts(step, samples) == expected
@@ -282,6 +294,23 @@ def test_a_clock_that_told_nothing_is_not_a_clock_that_says_zero() -> None:
 )
 def test_hopeless(step: Step, samples: list[Sample], expected: bool) -> None:
     assert hopeless(step, samples, N) is expected
+
+
+@pytest.mark.parametrize(
+    ("reasons", "expected"),
+    [
+        ((), False),
+        (("torn",), True),
+        ((Verdict.CLOCK_JUMPED,), True),
+        ((Verdict.HTTP_ERROR, "busy"), True),
+        ((Verdict.TOO_SHORT,), False),
+        ((Verdict.WRONG_LENGTH,), False),
+        ((Verdict.PROMPT_CACHED, "torn"), False),
+    ],
+)
+def test_only_what_may_turn_out_valid_is_tried_again(reasons: tuple[str, ...], expected: bool) -> None:
+    again = sample(status="invalid" if reasons else "ok", reasons=tuple(map(str, reasons)))
+    assert worth_another_try(again) is expected
 
 
 def test_verdict_of_good_samples() -> None:

@@ -11,16 +11,16 @@ from hypothesis import strategies as st
 from specdash.core.lifecycle import SETTLED, TABLE, IllegalTrigger, State, Trigger, next_state
 
 DOCUMENTED = """
-| state    | START    | LISTENING | HEALTHY | WARMED | REQUEST | IDLE     | STOP     | TIMEOUT  | OVER_BUDGET | EXITED  |
-| STOPPED  | STARTING |           |         |        |         |          | STOPPED  |          |             |         |
-| STARTING |          | LOADING   | WARMING |        |         |          | STOPPING | ABORTING | ABORTING    | FAILED  |
-| LOADING  |          |           | WARMING |        |         |          | STOPPING | ABORTING | ABORTING    | FAILED  |
-| WARMING  |          |           |         | READY  |         |          | STOPPING | ABORTING | ABORTING    | FAILED  |
-| READY    |          |           |         |        | BUSY    |          | STOPPING |          | ABORTING    | FAILED  |
-| BUSY     |          |           |         |        | BUSY    | READY    | STOPPING | ABORTING | ABORTING    | FAILED  |
-| STOPPING |          |           |         |        |         | STOPPING | STOPPING | ABORTING | ABORTING    | STOPPED |
-| ABORTING |          |           |         |        |         | ABORTING | ABORTING | FAILED   | ABORTING    | FAILED  |
-| FAILED   | STARTING |           |         |        |         |          | FAILED   |          |             |         |
+| state    | START    | LISTENING | HEALTHY | WARMED | REQUEST | IDLE     | STOP     | TIMEOUT  | OVER_BUDGET | EXITED |
+| STOPPED  | STARTING |           |         |        |         |          | STOPPED  |          |             |        |
+| STARTING |          | LOADING   | WARMING |        |         |          | STOPPING | ABORTING | ABORTING    | FAILED |
+| LOADING  |          |           | WARMING |        |         |          | STOPPING | ABORTING | ABORTING    | FAILED |
+| WARMING  |          |           |         | READY  |         |          | STOPPING | ABORTING | ABORTING    | FAILED |
+| READY    |          |           |         |        | BUSY    |          | STOPPING |          | ABORTING    | FAILED |
+| BUSY     |          |           |         |        | BUSY    | READY    | STOPPING | ABORTING | ABORTING    | FAILED |
+| STOPPING |          |           |         |        |         | STOPPING | STOPPING | ABORTING | ABORTING    | STOPPED|
+| ABORTING |          |           |         |        |         | ABORTING | ABORTING | FAILED   | ABORTING    | FAILED |
+| FAILED   | STARTING |           |         |        |         |          | FAILED   |          |             |        |
 """
 
 

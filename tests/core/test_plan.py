@@ -65,7 +65,9 @@ def loads(found: Profile, scope: KScope | None, known: Mapping[str, ModelFacts] 
     return group(steps_of(found, known, CATEGORIES), scope)
 
 
-@pytest.mark.parametrize(("n_targets", "n_drafts", "ks"), [(1, 1, (2, 4, 8)), (2, 3, (4, 8)), (3, 1, (1,)), (2, 0, (4,))])
+@pytest.mark.parametrize(
+    ("n_targets", "n_drafts", "ks"), [(1, 1, (2, 4, 8)), (2, 3, (4, 8)), (3, 1, (1,)), (2, 0, (4,))]
+)
 def test_load_counts_of_the_contract(n_targets: int, n_drafts: int, ks: tuple[int, ...]) -> None:
     found = profile(n_targets, n_drafts, Sweep(k=ks))
     per_request = n_targets * (1 + n_drafts)
@@ -124,7 +126,9 @@ def test_pairs_choose_drafts() -> None:
 
 
 def test_methods_and_baseline_can_be_left_out() -> None:
-    assert {step.method for step in steps_of(profile(sweep=Sweep(k=(4,), baseline=False)), NO_FACTS, CATEGORIES)} == {DRAFT}
+    assert {step.method for step in steps_of(profile(sweep=Sweep(k=(4,), baseline=False)), NO_FACTS, CATEGORIES)} == {
+        DRAFT
+    }
     assert {step.method for step in steps_of(profile(sweep=Sweep(methods=())), NO_FACTS, CATEGORIES)} == {BASELINE}
 
 
@@ -200,7 +204,8 @@ def test_split_keeps_the_largest_k_and_starts_the_others_one_by_one() -> None:
     assert Counter((*kept.steps, *(step for other in others for step in other.steps))) == Counter(load.steps)
     assert others == tuple(
         sorted(
-            (each for each in loads(profile(), KScope.STARTUP) if each.key.k in (2, 4)), key=lambda each: -(each.key.k or 0)
+            (each for each in loads(profile(), KScope.STARTUP) if each.key.k in (2, 4)),
+            key=lambda each: -(each.key.k or 0),
         )
     )
 
@@ -220,6 +225,8 @@ def test_labels_and_ids_tell_all_that_differs() -> None:
 
 def test_ids_are_unique_whatever_the_labels_are() -> None:
     odd = (ModelRef("T + D", Path("/a")), ModelRef("T", Path("/b")))
-    found = replace(profile(sweep=Sweep(k=(4,))), targets=odd, drafts=(ModelRef("D", Path("/d")), ModelRef("D + D", Path("/e"))))
+    found = replace(
+        profile(sweep=Sweep(k=(4,))), targets=odd, drafts=(ModelRef("D", Path("/d")), ModelRef("D + D", Path("/e")))
+    )
     steps = steps_of(found, NO_FACTS, CATEGORIES)
     assert len({step.id for step in steps}) == len(steps)

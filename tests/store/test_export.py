@@ -100,6 +100,7 @@ def test_no_text_cell_is_a_formula_and_numbers_stay_numbers(label: str) -> None:
 def test_markdown_has_an_overall_table_and_one_by_category() -> None:
     overall, by_category = tables(to_markdown(run_of()))
     assert overall[0] == ["draft", "K", "tok/s", "vs baseline", "accepted", "tok/step", "n"]
+    assert all(re.fullmatch("-+:?", cell) for table in (overall, by_category) for cell in table[1])
     assert overall[2] == ["none (baseline)", "-", "11.0 ± 0.9", "-", "-", "1.00", "10"]
     assert overall[3][:3] == ["0.5B", "4", "21.8 ± 1.0"]
     assert re.fullmatch(r"1\.98 \(1\.\d\d to 2\.\d\d\)", overall[3][3])

@@ -1,0 +1,473 @@
+"""Real process trees under the guard: nothing is left, whoever dies first and however the tree is shaped."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+
+import psutil
+import pytest
+
+from specdash.core.launch import LaunchSpec
+from specdash.errors import EngineError, StoreError
+from specdash.runtime import process as process_module
+from specdash.runtime.process import ExitInfo, GuardedProcess, identity, log_tail, sweep_stale, write_pidfile
+
+GRACE_S = 0.3
+LIMIT_S = 30.0
+
+Start = Callable[..., Awaitable[GuardedProcess]]
+
+SLEEPER = "import signal, sys; print('up', flush=True); signal.pause()"
+STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
+COUNTER = """
+import signal, sys, time
+def on_term(*_):
+    with open(sys.argv[1], 'a') as file: file.write('TERM\\n')
+signal.signal(signal.SIGTERM, on_term)
+print('up', flush=True)
+while True: signal.pause()
+"""
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Start:
+    """Starts a command under the guard and waits until its log says `up`."""
+
+    async def go(*argv: object, grace_s: float = GRACE_S, env: dict[str, str] | None = None) -> GuardedProcess:
+        spec = LaunchSpec(tuple(map(str, argv)), {**os.environ, **(env or {})}, tmp_path / "log", grace_s)
+        process = await GuardedProcess.start(spec, tmp_path)
+        await logged(tmp_path / "log", "up")
+        return process
+
+    return go
+
+
+async def logged(path: Path, word: str) -> list[str]:
+    """The words of a log once `word` is among them."""
+    async with asyncio.timeout(LIMIT_S):
+        while word not in (words := path.read_text(encoding="utf-8").split()):
+            await asyncio.sleep(0.01)
+    return words
+
+
+async def gone(*pids: int) -> bool:
+    """Whether all of these processes end within the limit."""
+    alive = [psutil.Process(pid) for pid in pids if psutil.pid_exists(pid)]
+    _, left = await asyncio.to_thread(psutil.wait_procs, alive, timeout=LIMIT_S)
+    return not left
+
+
+def python(code: str, *args: object) -> tuple[object, ...]:
+    return (sys.executable, "-I", "-S", "-c", code, *args)
+
+
+def shell(tmp_path: Path, text: str) -> Path:
+    script = tmp_path / "wrapper"
+    script.write_text(f"#!/bin/bash\n{text}\n")
+    script.chmod(0o755)
+    return script
+
+
+async def test_exit_code_and_output_are_known(tmp_path: Path, start: Start) -> None:
+    process = await start(*python("import sys; print('up'); print('err', file=sys.stderr); sys.exit(7)"))
+    info = await process.wait_gone()
+    assert info == ExitInfo(7, None)
+    assert info.sentence == "exited with code 7"
+    assert set(log_tail(tmp_path / "log")) == {"up", "err"}
+    assert (tmp_path / "log").stat().st_mode & 0o777 == 0o600
+    assert not list(tmp_path.glob("*.json"))
+
+
+async def test_a_second_launch_appends_to_the_log(tmp_path: Path, start: Start) -> None:
+    for _ in range(2):
+        await (await start(*python("print('up')"))).wait_gone()
+    assert log_tail(tmp_path / "log") == ("up", "up")
+
+
+async def test_the_signal_that_ended_it_is_known(start: Start) -> None:
+    process = await start(*python(SLEEPER))
+    os.kill(process.pid, signal.SIGABRT)
+    info = await process.wait_gone()
+    assert info == ExitInfo(None, signal.SIGABRT)
+    assert info.sentence == "was ended by SIGABRT"
+
+
+def test_a_signal_without_a_name_is_still_told() -> None:
+    assert ExitInfo(None, 40).sentence == "was ended by signal 40"
+
+
+async def test_input_is_empty_and_session_its_own(start: Start) -> None:
+    process = await start(*python("import os, sys; print('up', repr(sys.stdin.read())); os.kill(os.getpid(), 19)"))
+    assert os.getsid(process.pid) == process.pid != os.getsid(0)
+    assert (await process.stop()).signal == signal.SIGKILL
+
+
+async def test_term_is_obeyed(start: Start) -> None:
+    process = await start(*python(SLEEPER), grace_s=LIMIT_S)
+    assert await process.stop() == ExitInfo(None, signal.SIGTERM)
+
+
+async def test_term_ignored_ends_in_kill(start: Start) -> None:
+    process = await start(*python(STUBBORN))
+    assert await process.stop() == ExitInfo(None, signal.SIGKILL)
+
+
+async def test_without_grace_there_is_only_kill(tmp_path: Path, start: Start) -> None:
+    process = await start(*python(COUNTER, tmp_path / "terms"), grace_s=0.0)
+    assert await process.stop() == ExitInfo(None, signal.SIGKILL)
+    assert not (tmp_path / "terms").exists()
+
+
+async def test_two_stops_are_one_term(tmp_path: Path, start: Start) -> None:
+    process = await start(*python(COUNTER, tmp_path / "terms"))
+    first, second = await asyncio.gather(process.stop(), process.stop())
+    assert first == second == ExitInfo(None, signal.SIGKILL)
+    assert (tmp_path / "terms").read_text() == "TERM\n"
+    assert await process.stop() == first
+
+
+async def test_stop_after_the_end_returns_how_it_ended(start: Start) -> None:
+    process = await start(*python("print('up')"))
+    await process.wait_gone()
+    assert await process.stop() == ExitInfo(0, None)
+
+
+@pytest.mark.parametrize("how", ["", "setsid "], ids=["same group", "own session"])
+async def test_a_wrapper_takes_its_grandchildren_along(tmp_path: Path, start: Start, how: str) -> None:
+    process = await start(shell(tmp_path, f"{how}sleep 600 & echo $! up; wait"), grace_s=LIMIT_S)
+    (grandchild, _) = await logged(tmp_path / "log", "up")
+    assert int(grandchild) in process.tree()
+    assert await process.stop() == ExitInfo(None, signal.SIGTERM)
+    assert await gone(int(grandchild))
+    assert process.tree() == []
+
+
+@pytest.mark.parametrize("how", ["", "setsid "], ids=["same group", "own session"])
+async def test_a_stubborn_grandchild_is_killed(tmp_path: Path, start: Start, how: str) -> None:
+    script = shell(tmp_path, f"trap '' TERM; {how}sleep 600 & echo $! up; trap - TERM; wait")
+    process = await start(script)
+    (grandchild, _) = await logged(tmp_path / "log", "up")
+    assert (await process.stop()).stuck == ()
+    assert await gone(int(grandchild))
+
+
+@pytest.mark.parametrize("how", ["", "setsid "], ids=["same group", "own session"])
+async def test_what_a_server_leaves_behind_is_ended(tmp_path: Path, start: Start, how: str) -> None:
+    process = await start(shell(tmp_path, f"{how}sleep 600 & echo $! up; exit 3"), grace_s=LIMIT_S)
+    (orphan, _) = await logged(tmp_path / "log", "up")
+    assert await process.wait_gone() == ExitInfo(3, None)
+    assert await gone(int(orphan))
+
+
+async def test_an_escaped_grandchild_is_asked_once_before_it_is_killed(tmp_path: Path, start: Start) -> None:
+    code = "import subprocess, sys, signal; subprocess.Popen(sys.argv[1:], start_new_session=True); signal.pause()"
+    process = await start(*python(code, *python(COUNTER, tmp_path / "terms")))
+    await process.stop()
+    assert (tmp_path / "terms").read_text() == "TERM\n"
+
+
+async def test_a_child_that_holds_the_log_does_not_hold_up_the_end(tmp_path: Path, start: Start) -> None:
+    code = "import os, signal, sys\nif os.fork() == 0: os.setsid(); signal.pause()\nprint('up', flush=True)"
+    process = await start(*python(code))
+    async with asyncio.timeout(LIMIT_S):
+        assert await process.wait_gone() == ExitInfo(0, None)
+
+
+@pytest.mark.parametrize("how", ["", "setsid "], ids=["same group", "own session"])
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM], ids=str)
+async def test_the_tree_ends_with_its_engine(tmp_path: Path, how: str, number: int) -> None:
+    engine, pids = await start_engine(tmp_path, shell(tmp_path, f"{how}sleep 600 & echo $! up; wait"))
+    engine.send_signal(number)
+    engine.wait(LIMIT_S)
+    assert await gone(*pids)
+
+
+async def test_a_stubborn_server_ends_with_its_engine(tmp_path: Path) -> None:
+    engine, pids = await start_engine(tmp_path, *python("import os; print(os.getpid(), flush=True)\n" + STUBBORN))
+    engine.kill()
+    engine.wait(LIMIT_S)
+    assert await gone(*pids)
+
+
+async def start_engine(tmp_path: Path, *argv: object) -> tuple[subprocess.Popen[bytes], list[int]]:
+    """An engine process of its own, and the pids of its guard, server and the server's children."""
+    code = """
+import asyncio, json, os, sys
+from pathlib import Path
+from specdash.core.launch import LaunchSpec
+from specdash.runtime.process import GuardedProcess
+async def main():
+    folder = Path(sys.argv[1])
+    await GuardedProcess.start(LaunchSpec(tuple(sys.argv[2:]), os.environ, folder / 'log', 0.3), folder)
+    await asyncio.Event().wait()
+asyncio.run(main())
+"""
+    engine = subprocess.Popen([sys.executable, "-c", code, str(tmp_path), *map(str, argv)], cwd=Path.cwd())
+    async with asyncio.timeout(LIMIT_S):
+        while not (tmp_path / "log").exists():
+            await asyncio.sleep(0.01)
+    await logged(tmp_path / "log", "up")
+    async with asyncio.timeout(LIMIT_S):
+        while not (notes := list(tmp_path.glob("*.json"))) or not notes[0].read_text():
+            await asyncio.sleep(0.01)
+    pids = [child.pid for child in psutil.Process(engine.pid).children(recursive=True)]
+    assert len(pids) >= 2
+    return engine, pids
+
+
+@pytest.mark.parametrize("how", ["", "setsid "], ids=["same group", "own session"])
+async def test_a_killed_guard_leaves_nothing_behind(tmp_path: Path, start: Start, how: str) -> None:
+    process = await start(shell(tmp_path, f"{how}sleep 600 & echo $! up; wait"))
+    (grandchild, _) = await logged(tmp_path / "log", "up")
+    os.kill(process.guard_pid, signal.SIGKILL)
+    info = await process.wait_gone()
+    assert info == ExitInfo(None, None)
+    assert info.sentence == "ended in a way nobody saw"
+    assert await gone(process.pid, int(grandchild), process.guard_pid)
+
+
+async def test_a_frozen_guard_does_not_hang_the_stop(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_module, "STOP_LIMIT_S", 0.2)
+    process = await start(*python(SLEEPER))
+    os.kill(process.guard_pid, signal.SIGSTOP)
+    async with asyncio.timeout(LIMIT_S):
+        await process.stop()
+    assert await gone(process.pid, process.guard_pid)
+
+
+async def test_signals_of_the_terminal_do_not_end_the_guard(start: Start) -> None:
+    process = await start(*python(SLEEPER))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        os.kill(process.guard_pid, number)
+    os.kill(process.pid, signal.SIGUSR1)
+    assert await process.wait_gone() == ExitInfo(None, signal.SIGUSR1)
+
+
+async def test_the_server_starts_with_default_signals(start: Start) -> None:
+    code = "import signal; print(*(int(signal.getsignal(n)) for n in (15, 1, 13)), 'up', flush=True)"
+    code = "import os, re; text = open('/proc/self/status').read(); print(re.search('SigBlk:\\\\s(\\\\w+)', text)[1], 'up')"
+    if sys.platform != "linux":
+        pytest.skip("reads /proc")
+    process = await start("/bin/sh", "-c", "grep -E 'Sig(Blk|Ign)' /proc/self/status; echo up; exec sleep 600")
+    masks = {line.split()[1] for line in await_lines(process)}
+    assert masks == {"0000000000000000"}, code
+    await process.stop()
+
+
+def await_lines(process: GuardedProcess) -> list[str]:
+    return [line for line in log_tail(Path(os.readlink(f"/proc/{process.pid}/fd/1"))) if line.startswith("Sig")]
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda path: None, "No such file"),
+        (lambda path: path.write_text("#!/bin/sh\n"), "Permission denied"),
+        (lambda path: (path.write_bytes(b"\x7fELF\0\0garbage"), path.chmod(0o755)), "Exec format error"),
+        (lambda path: path.mkdir(), "Permission denied"),
+        (lambda path: (path.write_text("#!/nowhere/sh\n"), path.chmod(0o755)), "No such file"),
+    ],
+    ids=["missing", "not executable", "wrong format", "folder", "no interpreter"],
+)
+async def test_what_cannot_be_run_is_said(
+    tmp_path: Path, start: Start, make: Callable[[Path], object], said: str
+) -> None:
+    make(tmp_path / "server")
+    with pytest.raises(EngineError, match=said) as caught:
+        await start(tmp_path / "server")
+    assert str(tmp_path / "server") in caught.value.what
+    assert "Errno" not in caught.value.what
+    assert caught.value.todo
+    assert no_child_is_left()
+
+
+async def test_arguments_that_no_system_takes_are_an_error(start: Start) -> None:
+    for argument in ("a\0b", "x" * 10_000_000):
+        with pytest.raises(EngineError):
+            await start("/bin/true", argument)
+    assert no_child_is_left()
+
+
+async def test_arguments_are_passed_as_they_are(tmp_path: Path, start: Start) -> None:
+    canary = tmp_path / "canary"
+    process = await start("/bin/echo", f"$(touch {canary});`touch {canary}`\n--", "--", "-n", "up")
+    await process.wait_gone()
+    assert not canary.exists()
+    assert log_tail(tmp_path / "log") == (f"$(touch {canary});`touch {canary}`", "-- -- -n up")
+
+
+async def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+    (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
+    for path in (tmp_path / "missing" / "log", tmp_path / "link", tmp_path):
+        with pytest.raises(StoreError, match=str(path)):
+            await GuardedProcess.start(LaunchSpec(("/bin/true",), os.environ, path, GRACE_S), tmp_path)
+    assert no_child_is_left()
+
+
+async def test_a_pid_file_that_cannot_be_written_ends_the_server(tmp_path: Path) -> None:
+    spec = LaunchSpec(tuple(map(str, python(SLEEPER))), os.environ, tmp_path / "log", GRACE_S)
+    with pytest.raises(StoreError):
+        await GuardedProcess.start(spec, tmp_path / "missing")
+    assert no_child_is_left()
+
+
+async def test_a_cancelled_start_ends_the_server(tmp_path: Path) -> None:
+    spec = LaunchSpec(tuple(map(str, python(SLEEPER))), os.environ, tmp_path / "log", GRACE_S)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0):
+            await GuardedProcess.start(spec, tmp_path)
+    assert no_child_is_left()
+
+
+async def test_neither_zombies_nor_descriptors_pile_up(tmp_path: Path, start: Start) -> None:
+    await (await start(*python("print('up')"))).wait_gone()
+    before = len(os.listdir("/dev/fd"))
+    for number in range(50):
+        spec = LaunchSpec(("/bin/sleep", "600" if number % 2 else "0"), os.environ, tmp_path / "log", GRACE_S)
+        process = await GuardedProcess.start(spec, tmp_path)
+        await (process.stop() if number % 2 else process.wait_gone())
+    assert no_child_is_left()
+    assert len(os.listdir("/dev/fd")) == before
+    assert not list(tmp_path.glob("*.json"))
+
+
+def no_child_is_left() -> bool:
+    """Whether this process has no child, not even a zombie."""
+    return psutil.Process().children(recursive=True) == []
+
+
+async def test_use_of_the_whole_tree_is_counted(tmp_path: Path, start: Start) -> None:
+    child = "hoard = b'x' * 64_000_000; end = time.process_time() + 0.3\nwhile time.process_time() < end: pass\n"
+    script = f"import time, signal; {child}print('up', flush=True); signal.pause()"
+    code = "import subprocess, sys, signal; subprocess.Popen(sys.argv[1:]); signal.pause()"
+    process = await start(*python(code, *python(script)))
+    assert len(process.tree()) == 2
+    assert process.rss_bytes() > 64_000_000
+    assert process.cpu_seconds() >= 0.3
+    assert (process.read_bytes() is None) == (sys.platform != "linux")
+    await process.stop()
+    assert (process.rss_bytes(), process.cpu_seconds()) == (0, 0.0)
+    assert process.read_bytes() is None
+
+
+async def test_work_of_a_child_that_has_ended_still_counts(start: Start) -> None:
+    child = "import time\nwhile time.process_time() < 0.3: pass"
+    code = "import subprocess, sys, signal; subprocess.run(sys.argv[1:]); print('up', flush=True); signal.pause()"
+    process = await start(*python(code, *python(child)))
+    assert len(process.tree()) == 1
+    assert process.cpu_seconds() >= 0.3
+    await process.stop()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="oom_score_adj is Linux's")
+async def test_short_of_memory_the_server_goes_first(start: Start) -> None:
+    process = await start(*python(SLEEPER))
+    server, guard = (Path(f"/proc/{pid}/oom_score_adj").read_text() for pid in (process.pid, process.guard_pid))
+    assert int(server) == 300 > int(guard)
+    await process.stop()
+
+
+def test_log_tail_is_bounded(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    assert log_tail(path) == ()
+    assert log_tail(tmp_path) == ()
+    path.write_bytes(b"")
+    assert log_tail(path) == ()
+    path.write_bytes(b"a\nb")
+    assert log_tail(path) == ("a", "b")
+    path.write_bytes(b"".join(b"%d\n" % number for number in range(1000)))
+    assert log_tail(path, 3) == ("997", "998", "999")
+    path.write_text("one\u2028line\n", encoding="utf-8")
+    assert log_tail(path) == ("one\u2028line",)
+    with path.open("wb") as file:
+        file.truncate(2**40)
+    assert sum(map(len, log_tail(path))) <= 64 * 1024
+
+
+# -- servers of an earlier engine ---------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def orphan() -> subprocess.Popen[bytes]:
+    """A process of no engine's."""
+    return subprocess.Popen(["/bin/sleep", "600"], start_new_session=True)
+
+
+def note(folder: Path, process: subprocess.Popen[bytes], **changed: object) -> Path:
+    """A pid file of `process`, from an engine that is dead unless `changed` says otherwise."""
+    path = write_pidfile(folder, process.pid, ("server", "--flag"), guard_pid=process.pid, grace_s=0.1)
+    fields = json.loads(path.read_text())
+    dead = {"engine": {"pid": os.getpid(), "identity": "another"}, "guard": {"pid": os.getpid(), "identity": "another"}}
+    path.write_text(json.dumps(fields | dead | changed))
+    return path
+
+
+def test_a_server_of_a_dead_engine_is_ended(tmp_path: Path, orphan: subprocess.Popen[bytes]) -> None:
+    path = note(tmp_path, orphan)
+    (said,) = sweep_stale(tmp_path)
+    assert str(orphan.pid) in said
+    assert "server --flag" in said
+    assert orphan.wait(LIMIT_S) == -signal.SIGTERM
+    assert not path.exists()
+
+
+def test_a_server_that_ignores_term_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_module, "STALE_GRACE_S", 0.2)
+    server = subprocess.Popen([*map(str, python(STUBBORN))], stdout=subprocess.PIPE)
+    assert server.stdout is not None
+    server.stdout.readline()
+    note(tmp_path, server)
+    assert len(sweep_stale(tmp_path)) == 1
+    assert server.wait(LIMIT_S) == -signal.SIGKILL
+    server.stdout.close()
+
+
+def test_a_reused_pid_is_not_touched(tmp_path: Path, orphan: subprocess.Popen[bytes]) -> None:
+    path = note(tmp_path, orphan, server={"pid": orphan.pid, "identity": "an earlier one"})
+    assert sweep_stale(tmp_path) == []
+    assert orphan.poll() is None
+    assert not path.exists()
+    orphan.kill()
+    orphan.wait()
+
+
+def test_a_server_of_a_living_engine_is_not_touched(tmp_path: Path, orphan: subprocess.Popen[bytes]) -> None:
+    path = note(tmp_path, orphan, engine={"pid": os.getpid(), "identity": identity(os.getpid())})
+    assert sweep_stale(tmp_path) == []
+    assert orphan.poll() is None
+    assert path.exists()
+    orphan.kill()
+    orphan.wait()
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"server": {"pid": "1"}}', '{"server": null}', "\0" * 512])
+def test_a_damaged_pid_file_is_removed(tmp_path: Path, text: str) -> None:
+    (tmp_path / "1.json").write_text(text)
+    assert sweep_stale(tmp_path) == []
+    assert not list(tmp_path.iterdir())
+
+
+async def test_a_sweep_right_after_the_engine_died_leaves_the_stop_to_its_guard(tmp_path: Path) -> None:
+    engine, pids = await start_engine(tmp_path, *python(COUNTER, tmp_path / "terms"))
+    engine.kill()
+    engine.wait(LIMIT_S)
+    await asyncio.to_thread(sweep_stale, tmp_path)
+    assert not any(psutil.pid_exists(pid) for pid in pids)
+    assert (tmp_path / "terms").read_text() == "TERM\n"
+    assert not list(tmp_path.glob("*.json"))
+
+
+def test_a_zombie_is_no_process(orphan: subprocess.Popen[bytes]) -> None:
+    assert identity(orphan.pid) is not None
+    orphan.kill()
+    os.waitid(os.P_PID, orphan.pid, os.WEXITED | os.WNOWAIT)
+    assert identity(orphan.pid) is None
+    orphan.wait()
+    assert identity(orphan.pid) is None

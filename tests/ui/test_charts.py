@@ -1,0 +1,137 @@
+"""Charts as text: what must be on them, and what must not."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from specdash.ui.charts import ASCII_MARKERS, MARKERS, Point, k_curves, legend
+
+CURVES: Mapping[str, Sequence[Point]] = {
+    "72B + 0.5B": [Point(2, 40.0, 1.0), Point(4, 55.0, 3.0), Point(8, 48.0, 2.0), Point(16, 30.0, 0.0)],
+    "72B + 1.5B": [Point(2, 35.0, 1.0), Point(4, 42.0, 1.0), Point(8, 44.0, 6.0)],
+}
+ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def bare(text: str) -> str:
+    return ESCAPE.sub("", text)
+
+
+def draw(
+    curves: Mapping[str, Sequence[Point]] = CURVES, baseline: float | None = 30.0, *, ascii_only: bool = False
+) -> str:
+    return k_curves(curves, baseline, 60, 14, ascii_only=ascii_only)
+
+
+def rows_of(text: str, marker: str) -> list[int]:
+    """The rows on which a marker stands, from left to right."""
+    found = [
+        (line.index(marker, at), row) for row, line in enumerate(bare(text).splitlines()) for at in _all(line, marker)
+    ]
+    return [row for _, row in sorted(found)]
+
+
+def _all(line: str, marker: str) -> list[int]:
+    return [at for at, character in enumerate(line) if character == marker]
+
+
+def test_the_chart_fits_its_size() -> None:
+    lines = bare(draw()).rstrip("\n").splitlines()
+    assert len(lines) <= 14
+    assert max(map(len, lines)) <= 60
+
+
+@pytest.mark.parametrize(("ascii_only", "markers"), [(False, MARKERS), (True, ASCII_MARKERS)])
+def test_each_curve_has_its_marker_at_every_k(ascii_only: bool, markers: tuple[str, ...]) -> None:
+    text = bare(draw({"a": CURVES["72B + 0.5B"]}, ascii_only=ascii_only))
+    plot = "\n".join(text.splitlines()[1:-2])  # without title and axis labels
+    assert plot.count(markers[0]) == 4
+    both = bare(draw(ascii_only=ascii_only))
+    assert markers[0] in both
+    assert markers[1] in both
+
+
+@pytest.mark.parametrize(("ascii_only", "markers"), [(False, MARKERS), (True, ASCII_MARKERS)])
+def test_no_marker_looks_like_the_frame_or_a_line(ascii_only: bool, markers: tuple[str, ...]) -> None:
+    lines = bare(draw({"a": CURVES["72B + 0.5B"]}, ascii_only=ascii_only)).splitlines()
+    assert not set("".join(lines[1:-2])) & set(markers[1:])
+
+
+def test_the_highest_marker_is_the_fastest_k() -> None:
+    text = draw({"a": [Point(2, 10.0, 0.0), Point(4, 50.0, 0.0), Point(8, 30.0, 0.0)]}, None)
+    rows = rows_of(text, MARKERS[0])
+    assert len(rows) == 3
+    assert rows[1] < rows[2] < rows[0]
+
+
+def test_every_k_stands_on_the_axis() -> None:
+    for ascii_only in (False, True):
+        axis = [line.split() for line in bare(draw(ascii_only=ascii_only)).splitlines()]
+        assert ["2", "4", "8", "16"] in axis
+
+
+def test_intervals_are_drawn() -> None:
+    wide, none = ({"a": [Point(2, 40.0, width), Point(4, 60.0, width)]} for width in (9.0, 0.0))
+    lines = [
+        "\n".join(line[1:-1] for line in bare(draw(each, None, ascii_only=True)).splitlines()[2:-3])
+        for each in (wide, none)
+    ]
+    assert lines[0].count("|") > lines[1].count("|")
+
+
+def test_the_baseline_is_on_the_chart_even_above_all_curves() -> None:
+    def highest(text: str) -> float:
+        return max(float(found) for found in re.findall(r"^\s*(\d+(?:\.\d+)?)\s*[┤|+]", bare(text), re.MULTILINE))
+
+    curves = {"a": [Point(2, 10.0, 0.5), Point(4, 12.0, 0.5)]}
+    assert highest(draw(curves, None)) < 20
+    assert highest(draw(curves, 90.0)) > 80
+
+
+def test_the_terminals_own_background_stays() -> None:
+    text = draw()
+    assert not re.search(r"\x1b\[(?:\d+;)*(?:48;|4[0-7]m|10[0-7]m)", text)
+    assert ESCAPE.search(text)
+
+
+def test_ascii_only_has_only_ascii() -> None:
+    assert draw(ascii_only=True).isascii()
+    assert legend(["72B + 0.5B"], ascii_only=True).isascii()
+    assert not draw().isascii()
+
+
+def test_one_chart_leaves_nothing_on_the_next() -> None:
+    alone = draw({"a": [Point(4, 50.0, 1.0)]}, None)
+    draw()
+    assert draw({"a": [Point(4, 50.0, 1.0)]}, None) == alone
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [Point(4, 50.0, 0.0)],
+        [Point(4, 50.0, 0.0), Point(8, 50.0, 0.0)],
+        [Point(1, 0.01, 0.0), Point(48, 9000.0, 0.0)],
+        [Point(4, 1.0, 500.0)],
+    ],
+)
+@pytest.mark.parametrize("baseline", [None, 50.0])
+def test_odd_curves_are_drawn_too(points: list[Point], baseline: float | None) -> None:
+    text = bare(draw({"a": points}, baseline))
+    assert text.count(MARKERS[0]) == len(points)
+
+
+def test_more_curves_than_markers_begin_again() -> None:
+    curves = {
+        str(number): [Point(2, 10.0 * number + 10, 0.0), Point(4, 10.0 * number + 12, 0.0)] for number in range(7)
+    }
+    assert len(legend(curves, ascii_only=False).split("   ")) == 7
+    assert all(marker in bare(draw(curves)) for marker in MARKERS)
+
+
+def test_the_legend_names_the_curves() -> None:
+    assert legend(CURVES, ascii_only=False) == "● 72B + 0.5B   ◆ 72B + 1.5B"
+    assert legend(CURVES, ascii_only=True) == "o 72B + 0.5B   x 72B + 1.5B"

@@ -1,0 +1,142 @@
+"""What facts read like."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from specdash.core import events as ev
+from specdash.core.measure import Sample
+from specdash.core.plan import DRAFT, LoadKey, Step
+from specdash.core.view import StepView, View
+from specdash.ui.narration import percent, progress, rate, sentences
+
+SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)
+KEY = LoadKey("T", "D", None, None, 4)
+BROKEN = Sample.broken(prompt_id="p", block=1, started_s=0.0, reasons=("too_short", "torn"))
+GOOD = replace(BROKEN, status="ok", reasons=(), decode_tok_s=12.34, draft_tokens=40, accepted_tokens=30)
+PLAIN = replace(GOOD, draft_tokens=None, accepted_tokens=None)
+VIEW = View(
+    steps={
+        SPEC.id: StepView(SPEC, "ok", samples=(GOOD, replace(GOOD, decode_tok_s=14.34), BROKEN)),
+        SPEC.baseline().id: StepView(SPEC.baseline()),
+    }
+)
+RUN = ev.RunStarted("run-1", "n", "1.0", {}, "host", {"iterations": 5}, "digest", (SPEC, SPEC.baseline()))
+LOAD_DONE = ev.LoadFinished("load-2", "stopped")
+
+SENTENCES: list[tuple[ev.Fact, list[str]]] = [
+    (RUN, ["run run-1: 2 steps of 5 samples each"]),
+    (ev.RunResumed("1.0"), ["resumed: 1 of 2 steps are done"]),
+    (ev.RunResumed("1.0", ("a", "b")), ["resumed: 1 of 2 steps are done, 2 of them measured again"]),
+    (ev.EngineFound("llama-server", "/bin/ls", "b1", "spec-draft"), ["engine: /bin/ls, b1 (flags: spec-draft)"]),
+    (
+        ev.LoadStarted("load-2", KEY, ("x",), "logs/2.log", 1536, 10.0, "f"),
+        ["load load-2: T + D, K 4 (1.50 KiB), log logs/2.log"],
+    ),
+    (ev.LoadReady("load-2", 4.2, 1), ["load load-2: ready after 4.2 s"]),
+    (ev.Probed("load-2", "startup", forced=True), ["K scope: startup, as the profile says (not probed)"]),
+    (
+        ev.Probed("load-2", "request", ((4, 4), (1, 1))),
+        ["probe: this server takes K per request (longest draft seen for K 4: 4, K 1: 1)"],
+    ),
+    (
+        ev.Probed("load-2", "capped", ((4, 4),)),
+        ["probe: this server takes K per request, up to its start-up value (longest draft seen for K 4: 4)"],
+    ),
+    (
+        ev.Probed("load-2", "startup", ((1, 4),)),
+        ["probe: this server ignores the K of a request and fixes it at start-up (longest draft seen for K 1: 4)"],
+    ),
+    (
+        ev.Probed("load-2", None, ((4, None),)),
+        ["probe: this server drafted nothing, so who decides K cannot be told (longest draft seen for K 4: none)"],
+    ),
+    (ev.PlanChanged("K is fixed", 3), ["plan changed: K is fixed; 3 loads to go after this one"]),
+    (
+        ev.SampleTaken(SPEC.id, "load-2", GOOD, 1.0),
+        [f"sample {SPEC.id} #2: 12.3 tok/s, 75 % of 40 drafted accepted"],
+    ),
+    (ev.SampleTaken(SPEC.id, "load-2", PLAIN, 1.0), [f"sample {SPEC.id} #2: 12.3 tok/s"]),
+    (ev.SampleTaken(SPEC.id, "load-2", replace(PLAIN, decode_tok_s=None), 1.0), [f"sample {SPEC.id} #2: ? tok/s"]),
+    (ev.SampleTaken(SPEC.id, "load-2", BROKEN, 1.0), [f"sample {SPEC.id} #2: invalid, too_short, torn"]),
+    (ev.StepFinished(SPEC.id, "load-2", "ok"), [f"step 1/2 {SPEC.id}: 13.3 tok/s (n = 2)"]),
+    (
+        ev.StepFinished(SPEC.id, "load-2", "invalid", ("k_not_effective",), "K = 4 was asked for"),
+        [f"step 1/2 {SPEC.id}: invalid: k_not_effective: K = 4 was asked for"],
+    ),
+    (ev.StepFinished(SPEC.id, None, "skipped"), [f"step 1/2 {SPEC.id}: skipped"]),
+    (ev.StepFinished(SPEC.id, None, "failed", (), "gone"), [f"step 1/2 {SPEC.id}: failed: gone"]),
+    (LOAD_DONE, ["load load-2: server stopped"]),
+    (replace(LOAD_DONE, peak_rss_bytes=2**30), ["load load-2: server stopped, peak memory 1.00 GiB"]),
+    (replace(LOAD_DONE, state="failed", error="it died"), ["load load-2 failed: it died"]),
+    (
+        replace(LOAD_DONE, state="failed", error="it died", hint="free memory", log_tail=("one", "two")),
+        ["load load-2 failed: it died", "  free memory", "  | one", "  | two"],
+    ),
+    (ev.Noted("warning", "few cores"), ["warning: few cores"]),
+    (ev.RunFinished("finished", 0), ["run finished"]),
+    (ev.RunFinished("stopped", 75, "max_time"), ["run stopped: max_time"]),
+    (ev.StateChanged("load-2", "ready", "request", "busy"), []),
+    (ev.WarmedUp("load-2", 1, 0.1), []),
+    (ev.StepStarted(SPEC.id, "load-2", "f"), []),
+]
+
+
+@pytest.mark.parametrize(("fact", "lines"), SENTENCES, ids=[fact.TYPE for fact, _ in SENTENCES])
+def test_sentences(fact: ev.Fact, lines: list[str]) -> None:
+    assert sentences(fact, VIEW) == lines
+
+
+def test_only_the_end_of_a_long_log_is_told() -> None:
+    tail = tuple(f"line {number}" for number in range(40))
+    lines = sentences(replace(LOAD_DONE, error="it died", log_tail=tail), VIEW)
+    assert len(lines) == 1 + 12
+    assert lines[-1].endswith("line 39")
+
+
+HOSTILE = "\x1b]0;gone\x07\x1b[2J\r\nroot# \u202edrowssap\x9b31m\ud800" + "x" * 2000
+
+
+def infect(value: Any) -> Any:
+    """Every string in a fact replaced by one that would take over a terminal."""
+    if isinstance(value, str):
+        return HOSTILE
+    if isinstance(value, tuple):
+        return tuple(infect(each) for each in value)
+    if isinstance(value, Mapping):
+        return {key: infect(each) for key, each in value.items()}
+    if isinstance(value, Step | LoadKey | Sample):
+        return replace(value, **{item.name: infect(getattr(value, item.name)) for item in fields(value)})
+    return value
+
+
+KEPT = {"k_scope", "status"}  # words that only specdash writes
+
+
+@pytest.mark.parametrize("fact", [fact for fact, lines in SENTENCES if lines])
+def test_text_from_outside_is_made_harmless(fact: ev.Fact) -> None:
+    changes = {item.name: infect(getattr(fact, item.name)) for item in fields(fact) if item.name not in KEPT}
+    hostile = replace(fact, **changes)
+    view = View(steps={HOSTILE: StepView(infect(SPEC), "ok", samples=(GOOD,))})
+    for line in sentences(hostile, view):
+        assert len(line) <= 400
+        assert line.isprintable()
+        assert "\n" not in line
+
+
+def test_numbers() -> None:
+    assert [rate(value) for value in (None, 0.5, 1.234, 12.34, 999.4, 1234.5)] == [
+        "?", "0.50", "1.23", "12.3", "999.4", "1234",
+    ]  # fmt: skip
+    assert [percent(value) for value in (None, 0.0, 0.755, 1.0)] == ["-", "0 %", "76 %", "100 %"]
+
+
+def test_progress_counts_every_way_to_be_over() -> None:
+    states = ("open", "running", "ok", "invalid", "failed", "timeout", "skipped")
+    view = View(steps={state: StepView(SPEC, state) for state in states})
+    assert progress(view) == (5, 7)
+    assert progress(View()) == (0, 0)
