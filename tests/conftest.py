@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import psutil
 import pytest
@@ -23,12 +23,19 @@ CACHE = Path.home() / ".cache" / "specdash-tests"
 NONCE = "SPECDASH_TEST_NONCE"
 
 
+def absent(what: str) -> NoReturn:
+    """Skip a test that needs a real server which is not here; in CI that is a failure."""
+    if os.environ.get("SPECDASH_REQUIRE_REAL"):
+        pytest.fail(what)
+    pytest.skip(what)
+
+
 @pytest.fixture(scope="session")
 def llama_server() -> Path:
     """The real llama-server of today's dialect."""
     folder = Path(os.environ.get("LLAMA_CPP_BIN") or CACHE / "llama.cpp" / "bin")
     if not (folder / "llama-server").is_file():
-        pytest.skip(f"no llama-server in {folder}: run tests/tools/install-llama-cpp {CACHE / 'llama.cpp'}")
+        absent(f"no llama-server in {folder}: run tests/tools/install-llama-cpp {CACHE / 'llama.cpp'}")
     return folder / "llama-server"
 
 
@@ -37,7 +44,7 @@ def old_xllamacpp_python() -> Path:
     """A python whose xllamacpp honours K per request and has the older flags."""
     python = Path(os.environ.get("XLLAMACPP_OLD_PYTHON") or CACHE / "xllamacpp-0.2.14" / "bin" / "python")
     if not python.is_file():
-        pytest.skip(f"no {python}: run tests/tools/install-xllamacpp-old {CACHE / 'xllamacpp-0.2.14'}")
+        absent(f"no {python}: run tests/tools/install-xllamacpp-old {CACHE / 'xllamacpp-0.2.14'}")
     return python
 
 
@@ -45,7 +52,7 @@ def old_xllamacpp_python() -> Path:
 def embedded_available() -> None:
     """The xllamacpp wheel of the extra `embedded`."""
     if importlib.util.find_spec("xllamacpp") is None:
-        pytest.skip("no xllamacpp: pip install -e '.[embedded]'")
+        absent("no xllamacpp: pip install -e '.[embedded]'")
 
 
 @pytest.fixture(scope="session")

@@ -91,6 +91,8 @@ def run(arguments: Sequence[str]) -> Exit:
         code = module.main(name, list(arguments[1:]))
         assert isinstance(code, Exit)
         return code
+    if name and not name.startswith("-") and not os.path.exists(name):
+        raise SpecdashError(f"{name}: no such command or profile", _nearest(name))
     options = _main_parser().parse_args(list(arguments))
     if options.headless and options.profile is not None:
         from specdash.cli.run import headless
@@ -127,7 +129,10 @@ def main() -> None:
 def guarded(arguments: Sequence[str]) -> Exit:
     """`run` with every error turned into a message and an exit code."""
     try:
-        return run(arguments)
+        try:
+            return run(arguments)
+        finally:
+            sys.stdout.flush()
     except SpecdashError as error:
         _say(f"specdash: {error}")
         return error.exit_code

@@ -61,9 +61,7 @@ def main(name: str, arguments: list[str]) -> Exit:
         moe, moe_small = write_moe(folder)
         moe_target = f'\n[[targets]]\nlabel = "demo MoE"\npath = "{moe}"\n'
         moe_draft = f'\n[[drafts]]\nlabel = "demo MoE draft"\npath = "{moe_small}"\n'
-        axes = (
-            'moe_experts = [2, 8]\npairs = [["demo target", "demo draft"], ["demo MoE", "demo MoE draft"]]\n'
-        )
+        axes = 'moe_experts = [2, 8]\npairs = [["demo target", "demo draft"], ["demo MoE", "demo MoE draft"]]\n'
     text = PROFILE.format(
         program=program,
         target=target,

@@ -41,7 +41,9 @@ def main(name: str, arguments: list[str]) -> Exit:
     engines = [finding for program in _programs(options.program) for finding in _engine(program, not options.no_probe)]
     if not engines:
         engines = [
-            Finding(FAIL, "engine", "no llama-server on PATH and no built-in llama.cpp", "pip install 'specdash[embedded]'")
+            Finding(
+                FAIL, "engine", "no llama-server on PATH and no built-in llama.cpp", "pip install 'specdash[embedded]'"
+            )
         ]
     findings = [*engines, *_machine(), *_disk()]
     if options.json:
@@ -79,7 +81,9 @@ def _engine(program: str, probe: bool) -> list[Finding]:
     if "--spec-type" in engine.flags:
         found.append(Finding(OK, f"{program}, draft models", SPEC_TYPE_NOTE))
     if "--override-kv" not in engine.flags:
-        found.append(Finding(WARN, f"{program}, expert counts", "cannot be set", "use the llama-server program for moe_experts"))
+        found.append(
+            Finding(WARN, f"{program}, expert counts", "cannot be set", "use the llama-server program for moe_experts")
+        )
     if probe:
         found.append(_k_scope(program, engine))
     return found

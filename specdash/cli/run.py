@@ -35,5 +35,3 @@ def main(name: str, arguments: list[str]) -> Exit:
 
     path = resolve(options.run, known_results_dirs())
     return narrate(lambda watcher: resume(path, watcher), [])
-
-

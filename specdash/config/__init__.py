@@ -1,1 +1,1 @@
-""""""
+"""What the user names: profiles, model files, prompts."""

@@ -29,6 +29,8 @@ def show(value: object) -> str:
     match value:
         case bool():
             text = "true" if value else "false"
+        case str() if "/" in value:
+            return '"' + plain(value) + '"'  # a path, of which the end tells most: never cut
         case str():
             text = '"' + plain(value) + '"'
         case list():

@@ -1,1 +1,1 @@
-""""""
+"""Frozen values, pure functions and protocols; the standard library only."""

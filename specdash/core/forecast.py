@@ -93,9 +93,7 @@ def time_left(view: View, loads: Sequence[PlannedLoad], effort: Effort) -> Range
             lambda other: (other.target, other.draft) == (step.target, step.draft),
             lambda other: other.target == step.target,
         ):
-            found = _mean(
-                seen.wall_s / len(seen.samples) for seen in sample_times.values() if alike(seen.step)
-            )
+            found = _mean(seen.wall_s / len(seen.samples) for seen in sample_times.values() if alike(seen.step))
             if found is not None:
                 return found
         return every or 0.0

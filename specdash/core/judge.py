@@ -43,7 +43,6 @@ class Asked:
     started_s: float  # seconds since 1970, UTC
     alias: str | None  # the model name that the answer must carry
     clock_jump_s: float = 0.0  # wall clock minus monotonic moved by this much meanwhile
-    engine_gap_s: float = 0.0  # longest time in which this process did not run
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,12 +64,13 @@ def sample_of(step: Step, generation: Generation, asked: Asked) -> Sample:
     ttft_s = _between(generation.sent_t_s, generation.first_token_t_s)
     total_s = _between(generation.sent_t_s, generation.ended_t_s)
     server = generation.predicted_ms is not None and generation.prompt_ms is not None
-    decode_s = generation.predicted_ms / 1000 if generation.predicted_ms is not None else client_decode_s
-    prefill_s = generation.prompt_ms / 1000 if generation.prompt_ms is not None else ttft_s
+    decode_s, prefill_s = client_decode_s, ttft_s
+    if generation.predicted_ms is not None and generation.prompt_ms is not None:
+        decode_s, prefill_s = generation.predicted_ms / 1000, generation.prompt_ms / 1000
     generated = generation.generated_tokens
     prompt = generation.prompt_tokens
     cached = generation.cached_tokens
-    processed = prompt - (cached or 0) if prompt is not None else None
+    processed = prompt - cached if prompt is not None and cached is not None else None
     both = prompt + generated if prompt is not None and generated is not None else None
     reasons = reasons_against(step, generation, asked)
     return Sample(
@@ -109,7 +109,7 @@ def reasons_against(step: Step, generation: Generation, asked: Asked) -> tuple[s
     generated = generation.generated_tokens
     if generation.finish_reason is None:
         found.append(Verdict.NO_FINISH_REASON)
-    if generation.predicted_ms is None or generation.prompt_ms is None:
+    if None in (generation.predicted_ms, generation.prompt_ms, generation.cached_tokens):
         found.append(Verdict.NO_TIMINGS)
     if generated is not None and generation.chunks:
         if abs(generation.chunks[-1].predicted_n - generated) > 1:

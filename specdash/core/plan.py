@@ -69,17 +69,17 @@ class Step:
     @property
     def id(self) -> str:
         """The step's name in journals and narration; unique within a run, since labels are."""
-        parts = [self.target if self.draft is None else f"{self.target} + {self.draft}"]
+        parts = [" + ".join(_quoted(label) for label in (self.target, self.draft) if label is not None)]
         parts.append(BASELINE if self.method == BASELINE else f"{self.method} K={self.k}")
         if self.config is not None:
-            parts.append(self.config)
+            parts.append(f"config {_quoted(self.config)}")
         if self.moe_experts is not None:
             parts.append(f"{self.moe_experts} experts")
         if self.depth:
             parts.append(f"depth {self.depth}")
         if self.workload != "content":
             parts.append(self.workload)
-        parts.append(self.category)
+        parts.append(_quoted(self.category))
         return " | ".join(parts)
 
     def key(self, k_startup: int | None) -> LoadKey:
@@ -94,6 +94,11 @@ class Step:
     def baseline(self) -> Step:
         """The baseline that this step is compared with: same target, config, experts, category and depth."""
         return replace(self, draft=None, method=BASELINE, k=None)
+
+
+def _quoted(label: str) -> str:
+    """A label as a part of a step's name: in quotes where it could be read as several parts."""
+    return f'"{label}"' if any(mark in label for mark in ('"', " + ", " | ")) else label
 
 
 @dataclass(frozen=True, slots=True)

@@ -159,9 +159,7 @@ def _model_read(view: View, recorded: ev.Recorded) -> View:
 def _load_started(view: View, recorded: ev.Recorded) -> View:
     fact = recorded.fact
     assert isinstance(fact, ev.LoadStarted)
-    load = LoadView(
-        fact.load, fact.key, fact.argv, fact.log, fact.size_bytes, fact.fingerprint, recorded.time_s
-    )
+    load = LoadView(fact.load, fact.key, fact.argv, fact.log, fact.size_bytes, fact.fingerprint, recorded.time_s)
     return replace(view, loads=_with(view.loads, fact.load, load), current_load=fact.load)
 
 

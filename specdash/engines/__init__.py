@@ -1,1 +1,1 @@
-""""""
+"""Kinds of servers: how each is started, addressed and understood."""

@@ -8,7 +8,9 @@ text is the only source; an entry that says "has been removed" counts as absent.
 
 from __future__ import annotations
 
+import os
 import re
+import signal
 import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,7 +20,7 @@ from specdash.errors import EngineError
 CURRENT = "spec-draft"
 OLD = "draft-max"
 
-_FLAG = re.compile(r"(?<![\w-])--?[a-zA-Z][\w-]*")
+_FLAG = re.compile(r"(?<![\w-])--?[a-zA-Z](?:[\w.-]*\w)?")
 _ENTRY = re.compile(r"^ {0,4}-{1,2}[a-zA-Z]")
 
 
@@ -97,7 +99,7 @@ def parse_help(text: str) -> tuple[frozenset[str], frozenset[str]]:
     for line in [*text.splitlines(), ""]:
         if entry and (not line.strip() or _ENTRY.match(line)):
             names = _FLAG.findall(re.split(r"\s{2,}(?![-\s])", entry[0].strip(), maxsplit=1)[0])
-            (removed if "has been removed" in " ".join(entry) else known).update(names)
+            (removed if "has been removed" in " ".join(" ".join(entry).split()) else known).update(names)
             entry = []
         if entry or _ENTRY.match(line):
             entry.append(line)
@@ -113,7 +115,7 @@ def read_flags(command: Sequence[str], shown_as: str, limit_s: float = 60.0) -> 
         raise EngineError(
             f"{shown_as} does not look like llama-server: its --help lists neither -m nor --port"
             f" (it says: {first[:120]!r})",
-            "Set engine.program to llama.cpp's llama-server, or to \"embedded\".",
+            'Set engine.program to llama.cpp\'s llama-server, or to "embedded".',
         )
     if {"--spec-draft-n-max", "--spec-type"} <= known:
         dialect = CURRENT
@@ -130,15 +132,25 @@ def read_flags(command: Sequence[str], shown_as: str, limit_s: float = 60.0) -> 
 def run_briefly(command: Sequence[str], shown_as: str, limit_s: float) -> str:
     """Both output streams of a short command; EngineError when it cannot be run or does not end."""
     try:
-        done = subprocess.run(
+        process = subprocess.Popen(
             list(command),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
-            timeout=limit_s,
-            check=False,
+            start_new_session=True,
         )
+        with process:
+            try:
+                text, _ = process.communicate(timeout=limit_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)  # its children too: it is the leader of their group
+                raise
     except FileNotFoundError:
+        if os.path.exists(command[0]):
+            raise EngineError(
+                f"engine.program: {shown_as} cannot be run: the interpreter in its first line is missing",
+                "Mend that line, or name another program.",
+            ) from None
         raise EngineError(
             f"engine.program: {shown_as} was not found", "Install llama.cpp, or give the path of its llama-server."
         ) from None
@@ -153,7 +165,7 @@ def run_briefly(command: Sequence[str], shown_as: str, limit_s: float) -> str:
         raise EngineError(
             f"engine.program: {shown_as} cannot be run: {error.strerror}", "Is it a program for this machine?"
         ) from None
-    return done.stdout.decode("utf-8", "replace")
+    return text.decode("utf-8", "replace")
 
 
 HINTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(

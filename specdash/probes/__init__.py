@@ -1,1 +1,1 @@
-""""""
+"""What this machine tells about itself: memory, GPUs, processor."""

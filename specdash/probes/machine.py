@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import socket
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,8 @@ from typing import Any
 from specdash.core.text import slug
 from specdash.probes.gpu import gpus
 from specdash.probes.memory import system_memory
+
+_TRADEMARK = re.compile(r"\((r|tm|c)\)", re.IGNORECASE)
 
 
 def machine() -> dict[str, Any]:
@@ -32,13 +35,15 @@ def hardware_label(facts: dict[str, Any]) -> str:
     """A short label such as "rtx-4090-24gb" or "epyc-9654-384gb", for folder names and titles."""
     found = facts["gpus"]
     name, size = (found[0]["name"], found[0]["memory_bytes"]) if found else (facts["cpu"], facts["ram_bytes"])
-    words = [word for word in str(name or facts["arch"]).lower().split() if not _noise(word)]
+    words = [word for word in _TRADEMARK.sub(" ", str(name or facts["arch"])).lower().split() if not _noise(word)]
     return slug("-".join([*words[:3], f"{round(size / 2**30)}gb"]), "machine")
 
 
 def _noise(word: str) -> bool:
     """Words of processor names that tell machines apart for nobody."""
-    return word.strip("()") in {"cpu", "processor", "nvidia", "geforce", "intel(r)", "amd", "core", "@"} or "ghz" in word
+    return (
+        word.strip("()") in {"cpu", "processor", "nvidia", "geforce", "intel(r)", "amd", "core", "@"} or "ghz" in word
+    )
 
 
 def cpu_name() -> str | None:

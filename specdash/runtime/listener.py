@@ -7,6 +7,7 @@ port and answer each other's requests. So: exactly one listener, and one of our 
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 import subprocess
 import sys
@@ -16,10 +17,14 @@ from pathlib import Path
 
 import psutil
 
+from specdash.core.text import one_line
 from specdash.errors import EngineError
 
 LISTENING = "0A"  # the state's number in /proc/net/tcp
 LSOF_LIMIT_S = 10.0
+IPV4 = f"{int.from_bytes(socket.inet_aton('127.0.0.1'), sys.byteorder):08X}"
+MAPPED = "0" * 16 + f"{int.from_bytes(bytes((0, 0, 255, 255)), sys.byteorder):08X}" + IPV4
+REACHED = frozenset({IPV4, "0" * 8, "0" * 32, MAPPED})  # listeners that answer on 127.0.0.1, as /proc/net writes them
 
 
 class NotOurServer(EngineError):
@@ -36,62 +41,78 @@ def free_port() -> int:
 
 
 def prove_listener(port: int, pids: Sequence[int]) -> None:
-    """Raises NotOurServer unless exactly one socket listens on `port` and one of `pids` holds it."""
-    count, ours = _linux(port, pids) if sys.platform == "linux" else _lsof(port, pids)
-    if count == 0:
+    """Raises NotOurServer unless exactly one socket listens where 127.0.0.1:`port` leads, and one of `pids` holds it."""
+    sockets = _linux(port, pids) if sys.platform == "linux" else _lsof(port)
+    if not sockets:
         raise NotOurServer(f"nothing listens on port {port}, though the server said that it is ready")
-    if count > 1:
+    if len(sockets) > 1:
         raise NotOurServer(
-            f"{count} sockets listen on port {port}, so answers may come from any of them",
+            f"{len(sockets)} sockets listen on port {port} ({_holders(port)}), so answers may come from any of them",
             "Stop the other server (SO_REUSEPORT lets two share a port), or set engine.port = 0.",
         )
-    if not ours:
+    (holders,) = sockets.values()
+    if holders.isdisjoint(pids):
         raise NotOurServer(
-            f"port {port} is served by {_holder(port)}, not by the server that was started",
+            f"port {port} is served by {_holders(port)}, not by the server that was started",
             "Stop that program, or set engine.port = 0 for any free port.",
         )
 
 
-def _linux(port: int, pids: Sequence[int]) -> tuple[int, bool]:
-    """(listening sockets on the port, whether one of our processes holds one), from /proc."""
+def _linux(port: int, pids: Sequence[int]) -> dict[str, set[int]]:
+    """Listening sockets on the port by inode, and which of `pids` hold them, from /proc."""
     inodes: set[str] = set()
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with suppress(OSError):
             for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
                 fields = line.split()
-                if fields[3] == LISTENING and int(fields[1].rpartition(":")[2], 16) == port:
+                address, _, number = fields[1].rpartition(":")
+                if fields[3] == LISTENING and int(number, 16) == port and address in REACHED:
                     inodes.add(fields[9])
-    wanted = {f"socket:[{inode}]" for inode in inodes}
-    return len(inodes), any(_holds(pid, wanted) for pid in pids)
+    return {inode: {pid for pid in pids if _holds(pid, f"socket:[{inode}]")} for inode in inodes}
 
 
-def _holds(pid: int, wanted: set[str]) -> bool:
+def _holds(pid: int, link: str) -> bool:
     folder = f"/proc/{pid}/fd"
     with suppress(OSError):
         for name in os.listdir(folder):
             with suppress(OSError):
-                if os.readlink(f"{folder}/{name}") in wanted:
+                if os.readlink(f"{folder}/{name}") == link:
                     return True
     return False
 
 
-def _lsof(port: int, pids: Sequence[int]) -> tuple[int, bool]:
-    """The same from lsof, for systems without /proc."""
-    listing = subprocess.run(
-        ["lsof", "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fp"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        timeout=LSOF_LIMIT_S,
-        check=False,
-    )
-    holders = [int(line[1:]) for line in listing.stdout.decode().splitlines() if line.startswith("p")]
-    return len(set(holders)), any(pid in pids for pid in holders)
+def _lsof(port: int) -> dict[str, set[int]]:
+    """Listening sockets on the port by device, and who holds them, for systems without /proc."""
+    try:
+        listing = subprocess.run(
+            ["lsof", "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpdn"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            timeout=LSOF_LIMIT_S,
+            check=False,
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise NotOurServer(f"lsof cannot tell who listens on port {port}: {error}", "Is lsof installed?") from error
+    sockets: dict[str, set[int]] = {}
+    pid, device = 0, ""
+    for line in listing.stdout.decode(errors="replace").splitlines():
+        kind, value = line[:1], line[1:]
+        if kind == "p":
+            pid = int(value)
+        elif kind == "d":
+            device = value
+        elif kind == "n" and value.rpartition(":")[0] in ("*", "127.0.0.1", "[::ffff:127.0.0.1]", "[::]"):
+            sockets.setdefault(device, set()).add(pid)
+    return sockets
 
 
-def _holder(port: int) -> str:
+def _holders(port: int) -> str:
     """Who listens on the port, as far as this user may see it."""
+    found: dict[int, str] = {}
     with suppress(psutil.Error):
-        for connection in psutil.net_connections("tcp"):
-            if connection.status == psutil.CONN_LISTEN and connection.laddr[1:] == (port,) and connection.pid:
-                return f"pid {connection.pid} ({psutil.Process(connection.pid).name()})"
-    return "another program"
+        for process in psutil.process_iter(["name"]):
+            with suppress(psutil.Error):
+                for connection in process.net_connections("tcp"):
+                    if connection.status == psutil.CONN_LISTEN and connection.laddr.port == port:
+                        found[process.pid] = f"pid {process.pid} ({one_line(process.info['name'] or '?')})"
+    return ", ".join(found[pid] for pid in sorted(found)) or "a program that this user may not see"

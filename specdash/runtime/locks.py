@@ -13,6 +13,7 @@ import socket
 import stat
 import tempfile
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -20,6 +21,8 @@ from types import TracebackType
 from specdash.errors import StoreError
 
 WAIT_S = 0.1
+PROBE_S = 0.02
+PROBES = 15  # somebody who only asks for the owner holds a lock for a moment, and a new owner writes a moment later
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,25 +56,41 @@ class FileLock:
 
     def __enter__(self) -> None:
         try:
-            self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
+            descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise StoreError(f"{self._path} cannot be opened: {error.strerror}", "Check the folder's rights.") from None
         try:
-            fcntl.flock(self._descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            os.close(self._descriptor)
-            owner = _read(self._path)
-            raise StoreError(f"{self._busy}: {owner or 'another specdash'}", self._todo) from None
-        note = json.dumps(
-            {"pid": os.getpid(), "host": socket.gethostname(), "what": self._what, "since_s": time.time()}
-        ).encode()
-        os.ftruncate(self._descriptor, 0)
-        os.pwrite(self._descriptor, note, 0)
+            if not _acquire(descriptor):
+                raise StoreError(f"{self._busy}: {_read(self._path) or 'another specdash'}", self._todo)
+            note = {"pid": os.getpid(), "host": socket.gethostname(), "what": self._what, "since_s": time.time()}
+            os.ftruncate(descriptor, 0)
+            os.pwrite(descriptor, json.dumps(note).encode(), 0)
+        except OSError as error:
+            os.close(descriptor)
+            todo = "Is the disk full, or a network file system without locks? Use a folder on this machine's disk."
+            raise StoreError(f"{self._path} cannot be locked: {error.strerror}", todo) from error
+        except StoreError:
+            os.close(descriptor)
+            raise
+        self._descriptor = descriptor
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with suppress(OSError):
+            os.ftruncate(self._descriptor, 0)  # so that nobody ever takes an earlier owner for the next one
         os.close(self._descriptor)
+
+
+def _acquire(descriptor: int) -> bool:
+    for _ in range(PROBES):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(PROBE_S)
+        else:
+            return True
+    return False
 
 
 def run_lock(path: Path) -> FileLock:
@@ -91,28 +110,41 @@ def machine_lock(what: str) -> FileLock:
 
 
 def _runtime_folder() -> Path:
-    """A folder of this user's own, on this machine, gone after a restart."""
-    base = os.environ.get("XDG_RUNTIME_DIR")
-    folder = Path(base) / "specdash" if base else Path(tempfile.gettempdir()) / f"specdash-{os.getuid()}"
-    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-    found = folder.lstat()
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.getuid():
-        raise StoreError(f"{folder} is not a folder of this user's own", "Remove it, or set XDG_RUNTIME_DIR.")
+    """A folder of this user's own, on this machine, gone after a restart.
+
+    The same one for a login and for a job that cron started without XDG_RUNTIME_DIR, or they would not see each other.
+    """
+    user = os.getuid()
+    bases = [Path(base) for base in (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{user}") if base]
+    base = next((base for base in bases if base.is_dir() and os.access(base, os.W_OK | os.X_OK)), None)
+    folder = base / "specdash" if base is not None else Path(tempfile.gettempdir()) / f"specdash-{user}"
+    try:
+        folder.mkdir(mode=0o700, exist_ok=True)
+        found = folder.lstat()
+    except OSError as error:
+        raise StoreError(f"{folder} cannot be made: {error.strerror}", "Set XDG_RUNTIME_DIR or TMPDIR.") from error
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or found.st_mode & 0o022:
+        raise StoreError(f"{folder} is not a folder that only this user may write", "Remove it.")
     return folder
 
 
 def lock_owner(path: Path) -> Owner | None:
-    """Who holds the lock now; None when nobody does."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CLOEXEC)
-    except OSError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return _read(path)
-    finally:
-        os.close(descriptor)
+    """Who holds the lock now; None when nobody does. Any number may ask at a time."""
+    for _ in range(PROBES):
+        try:
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        except OSError:
+            return None
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if owner := _read(path):
+                return owner
+            time.sleep(PROBE_S)
+        else:
+            return None
+        finally:
+            os.close(descriptor)
     return None
 
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ START_LIMIT_S = 30.0
 STOP_LIMIT_S = 10.0  # beyond the grace; the guard itself gives up 5 s after KILL
 KILL_LIMIT_S = 5.0
 STALE_GRACE_S = 3.0
+POLL_S = 0.02
 TAIL_BYTES = 64 * 1024
 PARTIES = ("server", "guard", "engine")
 
@@ -147,6 +149,7 @@ class GuardedProcess:
                 pid = await asyncio.shield(wire.started)
             pidfile = write_pidfile(pidfiles, pid, spec.argv, guard.pid, spec.grace_s)
         except BaseException as error:
+            wire.started.cancel()
             (transport or ours).close()  # which the guard takes for the engine's end
             await asyncio.to_thread(_reap, guard, spec.grace_s + STOP_LIMIT_S)
             if isinstance(error, EngineError):
@@ -309,17 +312,25 @@ def end_tree(pid: int, known_as: str | None, grace_s: float) -> tuple[int, ...]:
     """
     if identity(pid) not in (known_as, None):
         return ()
-    tree = []
-    for member in {pid, *descendants(pid), *(other for other in psutil.pids() if _session(other) == pid)}:
-        with suppress(psutil.Error):
-            tree.append(psutil.Process(member))
-    steps = [(psutil.Process.terminate, grace_s)] if grace_s else []
-    for end, limit_s in [*steps, (psutil.Process.kill, KILL_LIMIT_S)]:
-        for process in tree:
-            with suppress(psutil.Error):
-                end(process)
-        _, tree = psutil.wait_procs(tree, timeout=limit_s)
-    return tuple(sorted(process.pid for process in tree))
+    members = {pid, *descendants(pid), *(other for other in psutil.pids() if _session(other) == pid)}
+    tree = {member: known for member in members if (known := identity(member)) is not None}
+    steps = [(signal.SIGTERM, grace_s)] if grace_s else []
+    for number, limit_s in [*steps, (signal.SIGKILL, KILL_LIMIT_S)]:
+        for member in tree:
+            with suppress(ProcessLookupError, PermissionError):
+                os.kill(member, number)
+        tree = _wait_gone(tree, limit_s)
+    return tuple(sorted(tree))
+
+
+def _wait_gone(tree: dict[int, str], limit_s: float) -> dict[int, str]:
+    """Waits for processes that are nobody's children here; those left. A zombie is gone: its parent may never reap."""
+    until_s = time.monotonic() + limit_s
+    while tree := {pid: known_as for pid, known_as in tree.items() if identity(pid) == known_as}:
+        if time.monotonic() > until_s:
+            break
+        time.sleep(POLL_S)
+    return tree
 
 
 def _session(pid: int) -> int | None:
@@ -362,8 +373,7 @@ def sweep_stale(folder: Path) -> list[str]:
         if "engine" in living:
             continue
         if "guard" in living:
-            with suppress(psutil.Error):
-                psutil.wait_procs([psutil.Process(processes["guard"][0])], timeout=limit_s)
+            _wait_gone(dict([processes["guard"]]), limit_s)
         pid, known_as = processes["server"]
         if identity(pid) == known_as:
             end_tree(pid, known_as, STALE_GRACE_S)

@@ -21,7 +21,7 @@ from specdash.core import events as ev
 from specdash.core.engine import Endpoint, Engine, EngineClient, Health, ServerSpec
 from specdash.core.launch import LaunchSpec
 from specdash.core.lifecycle import SETTLED, IllegalTrigger, State, Trigger, next_state
-from specdash.core.transport import Progress, TransportError
+from specdash.core.transport import Progress
 from specdash.errors import EngineError, SpecdashError
 from specdash.runtime.listener import free_port, prove_listener
 from specdash.runtime.process import ExitInfo, GuardedProcess, log_tail
@@ -261,9 +261,10 @@ class Server:
                 launch.error = f"uses {launch.watch.peak_rss_bytes / 1e9:.1f} GB, more than limits.memory allows"
                 self._post(launch, Trigger.OVER_BUDGET, launch.error)
                 return
-            if launch.in_flight and launch.watch.stalled(
-                time.monotonic(), process.cpu_seconds(), self._limits.stall_s
-            ) is Stall.HUNG:
+            if (
+                launch.in_flight
+                and launch.watch.stalled(time.monotonic(), process.cpu_seconds(), self._limits.stall_s) is Stall.HUNG
+            ):
                 await self._report_hang(launch)
                 return
             await asyncio.sleep(min(1.0, self._limits.stall_s / 4))

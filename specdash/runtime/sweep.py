@@ -22,9 +22,9 @@ from specdash.core.judge import hopeless, verdict_of, worth_another_try
 from specdash.core.measure import Sample
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, split
 from specdash.core.prompts import Prompt
+from specdash.core.transport import Progress, TransportError
 from specdash.core.view import DONE, StepView, View
 from specdash.errors import SpecdashError
-from specdash.core.transport import Progress, TransportError
 from specdash.runtime.request import DEATH_LIMIT_S, Refused, Taken, TimedOut, Unusable, take
 from specdash.runtime.server import Publish, Server, ServerFailed
 
@@ -311,9 +311,7 @@ class Sweep:
             self._check_stop()
             step = steps[number % len(steps)]
             prompt = self._prompt(step, 0)
-            await self._while_wanted(
-                self._take(step, prompt, -1, texts[step.id])
-            )
+            await self._while_wanted(self._take(step, prompt, -1, texts[step.id]))
         await self._publish(ev.WarmedUp(self._load_id, self._settings.warmup, time.monotonic() - begun_s))
 
     def _has(self, step: Step, block: int) -> bool:
@@ -382,5 +380,5 @@ async def _settled(work: Coroutine[Any, Any, T]) -> T | _Raised:
     """The result of `work`, or its exception as a value."""
     try:
         return await work
-    except Exception as error:
+    except Exception as error:  # noqa: BLE001 - handed on as it is, not dealt with
         return _Raised(error)

@@ -38,7 +38,7 @@ class Recorder:
             for subscriber in tuple(self._subscribers):
                 try:
                     subscriber(recorded, self.view)
-                except Exception:  # noqa: BLE001 - a broken screen must not end a sweep of two days
+                except Exception:
                     log.exception("a subscriber failed and is dropped")
                     self._subscribers.remove(subscriber)
 

@@ -13,9 +13,8 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Callable, Iterable
-from contextlib import AsyncExitStack, suppress
-from dataclasses import dataclass
+from collections.abc import Iterable
+from contextlib import AsyncExitStack
 from pathlib import Path
 
 from specdash import __version__
@@ -25,21 +24,23 @@ from specdash.config.prompts import context_filler
 from specdash.config.write import dump
 from specdash.core import events as ev
 from specdash.core.engine import Engine
-from specdash.core.forecast import Effort, Range, time_left
+from specdash.core.forecast import Effort
 from specdash.core.plan import KScope, PlannedLoad
 from specdash.core.profile import Profile
 from specdash.core.view import DONE, View, fold_all
 from specdash.engines.llama_server import find
 from specdash.errors import Exit, StoreError
-from specdash.probes.machine import hardware_label, host_name, machine
+from specdash.probes.machine import hardware_label, machine
 from specdash.runtime.locks import machine_lock, run_lock
 from specdash.runtime.process import sweep_stale
 from specdash.runtime.server import Server, ServerLimits
-from specdash.runtime.sleep import inhibit_sleep_argv
 from specdash.runtime.sweep import Ended, Surroundings, Sweep, SweepSettings
+from specdash.session.handle import Handle, Outcome, Watcher
 from specdash.session.launch import MemoryGate, Specs, server_environment, tree_use
+from specdash.session.opening import engine_found, opening_facts
 from specdash.session.prepare import Prepared, prepare, require_models
-from specdash.session.recorder import Recorder, Subscriber
+from specdash.session.recorder import Recorder
+from specdash.session.terminal import StayAwake, hangup_is_ignored
 from specdash.store.export import to_csv, to_json, to_markdown, write_atomic
 from specdash.store.journal import Journal, read
 from specdash.store.runs import new_run_dir, remember
@@ -57,55 +58,6 @@ SIGNALS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Outcome:
-    """How a run ended: its folder, the exit code, the last view."""
-
-    path: Path
-    exit_code: Exit
-    view: View
-
-
-class Handle:
-    """What a screen may know of and do to a run that is going on."""
-
-    def __init__(self, path: Path, recorder: Recorder, sweep: Sweep, effort: Effort) -> None:
-        self.path = path
-        self._recorder = recorder
-        self._sweep = sweep
-        self._effort = effort
-
-    @property
-    def view(self) -> View:
-        """The run as far as it is on disk."""
-        return self._recorder.view
-
-    @property
-    def loads_left(self) -> int:
-        """Server starts still queued."""
-        return len(self._sweep.loads_left)
-
-    def time_left(self) -> Range | None:
-        """The forecast of the rest; None before anything was measured."""
-        return time_left(self.view, self._sweep.loads_left, self._effort)
-
-    def events_in_flight(self) -> int:
-        """Stream events of the request in flight so far."""
-        return self._sweep.progress.events
-
-    def subscribe(self, subscriber: Subscriber) -> None:
-        """Shows every further fact to `subscriber`."""
-        self._recorder.subscribe(subscriber)
-
-
-@dataclass(frozen=True, slots=True)
-class Watcher:
-    """A front end: told of complaints before and of the run once it can be watched."""
-
-    begin: Callable[[Handle], None]
-    complain: Callable[[str], None]
-
-
 def start_new(profile: Profile, watcher: Watcher) -> Outcome:
     """Runs a profile from the beginning; raises SpecdashError for what the user can mend."""
     prepared = prepare(profile)
@@ -119,7 +71,7 @@ def start_new(profile: Profile, watcher: Watcher) -> Outcome:
     run = _Run(path, prepared, engine, watcher)
     with run_lock(path / LOCK_NAME), machine_lock(path.name):
         journal = Journal.create(path / JOURNAL_NAME)
-        return run.go(journal, View(), _opening(path, prepared, engine, facts, hardware))
+        return run.go(journal, View(), opening_facts(path, prepared, engine, facts, hardware))
 
 
 def resume(path: Path, watcher: Watcher) -> Outcome:
@@ -137,8 +89,8 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
             raise StoreError(f"{path} has no first record: nothing was measured", "Start the profile anew.")
         redo = run.to_redo(view)
         opening: list[ev.Fact] = [ev.RunResumed(__version__, redo)]
-        if view.engine != _found(engine):
-            opening.append(_found(engine))
+        if view.engine != engine_found(engine):
+            opening.append(engine_found(engine))
         return run.go(journal, view, opening)
 
 
@@ -147,60 +99,6 @@ def _engine(profile: Profile) -> Engine:
     forced = None if profile.engine.k_scope == "auto" else KScope(profile.engine.k_scope)
     # About six characters a token, so that the filler is longer than the deepest context and never repeats.
     return find(profile.engine.program, forced, context_filler(max(60_000, 6 * max(profile.sweep.depth))))
-
-
-def _found(engine: Engine) -> ev.EngineFound:
-    info = engine.info
-    return ev.EngineFound(info.kind, info.program, info.version, info.dialect)
-
-
-def _opening(path: Path, prepared: Prepared, engine: Engine, facts: dict[str, object], hardware: str) -> list[ev.Fact]:
-    """The facts with which a new run begins."""
-    profile = prepared.profile
-    measure = profile.measure
-    settings = {
-        "max_tokens": measure.max_tokens,
-        "temperature": measure.temperature,
-        "seed": measure.seed,
-        "warmup": measure.warmup,
-        "iterations": measure.iterations,
-        "prompts": str(measure.prompts),
-    }
-    opening: list[ev.Fact] = [
-        ev.RunStarted(
-            run_id=path.name,
-            name=profile.name,
-            specdash_version=__version__,
-            hardware={**facts, "label": hardware},
-            host=host_name(),
-            settings=settings,
-            prompts_digest=prepared.prompts_digest,
-            steps=prepared.steps,
-            model_family=profile.model_family,
-        ),
-        _found(engine),
-    ]
-    for role, models in (("target", prepared.targets), ("draft", prepared.drafts)):
-        for label, model in models.items():
-            opening.append(
-                ev.ModelRead(
-                    label,
-                    role,
-                    str(model.path),
-                    model.size_bytes,
-                    model.architecture,
-                    model.quantisation,
-                    model.model_class,
-                    model.synthetic,
-                )
-            )
-    for step in prepared.steps:
-        if not prepared.usable(step):
-            reason = prepared.unfit[step.target, step.draft or ""]
-            opening.append(ev.StepFinished(step.id, None, "skipped", ("draft_unfit",), reason))
-    if any(model.synthetic for model in prepared.targets.values()):
-        opening.append(ev.Noted("warning", "the weights are synthetic: the text means nothing, the timings are real"))
-    return opening
 
 
 class _Run:
@@ -239,7 +137,7 @@ class _Run:
         return tuple(redo)
 
     def _queue(self, view: View) -> list[PlannedLoad]:
-        """The loads that still have open steps; started as if nothing had been finished, so that they are comparable."""
+        """The loads that still have open steps, each started as it would be in a run of its own."""
         loads = self._prepared.loads(self._engine.info.k_scope or _scope(view))
         return [load for load in loads if any(view.steps[step.id].status not in DONE for step in load.steps)]
 
@@ -296,9 +194,9 @@ class _Run:
         loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             if self._prepared.profile.limits.inhibit_sleep:
-                await stack.enter_async_context(_awake())
+                await stack.enter_async_context(StayAwake())
             for number in SIGNALS:
-                if number == signal.SIGHUP and _hangup_is_ignored():
+                if number == signal.SIGHUP and hangup_is_ignored():
                     continue
                 loop.add_signal_handler(number, self._on_signal, number, sweep)
                 stack.callback(loop.remove_signal_handler, number)
@@ -370,39 +268,3 @@ def _settings(profile: Profile, engine: Engine) -> SweepSettings:
         stop_on_failure=profile.limits.on_failure == "stop",
         forced_scope=engine.info.k_scope,
     )
-
-
-def _hangup_is_ignored() -> bool:
-    """Whether a lost terminal must not end the run: started with nohup, or detached from any terminal."""
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        return True
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return True
-    return False
-
-
-class _awake:  # noqa: N801 - reads as the sentence that it is
-    """Holds off the machine's sleep while the run goes on, where the system offers a way."""
-
-    def __init__(self) -> None:
-        self._process: asyncio.subprocess.Process | None = None
-
-    async def __aenter__(self) -> None:
-        argv = inhibit_sleep_argv()
-        if argv is None:
-            return
-        with suppress(OSError):
-            self._process = await asyncio.create_subprocess_exec(
-                *argv,
-                stdin=asyncio.subprocess.DEVNULL,
-                stdout=asyncio.subprocess.DEVNULL,
-                stderr=asyncio.subprocess.DEVNULL,
-            )
-
-    async def __aexit__(self, *_: object) -> None:
-        if self._process is not None and self._process.returncode is None:
-            with suppress(ProcessLookupError):
-                self._process.terminate()
-            await self._process.wait()

@@ -1,1 +1,1 @@
-""""""
+"""Skins: they read facts and decide nothing."""

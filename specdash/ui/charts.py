@@ -10,7 +10,7 @@ from typing import Any
 import plotext
 
 MARKERS = ("●", "◆", "▲", "■", "✚")
-ASCII_MARKERS = ("o", "x", "+", "#", "*")
+ASCII_MARKERS = ("o", "x", "@", "#", "*")
 COLOURS = ("cyan", "magenta", "green", "orange", "yellow")
 # Plain axes on the terminal's own background; only the curves keep their colour.
 _PAINT = re.compile(r"\x1b\[(48;5;\d+|38;5;0|38;5;12)m")
@@ -65,9 +65,7 @@ def legend(names: Iterable[str], *, ascii_only: bool) -> str:
     return "   ".join(f"{markers[number % len(markers)]} {name}" for number, name in enumerate(names))
 
 
-def _draw(
-    figure: Any, points: Sequence[Point], name: str, marker: str, colour: str, *, ascii_only: bool
-) -> None:
+def _draw(figure: Any, points: Sequence[Point], name: str, marker: str, colour: str, *, ascii_only: bool) -> None:
     """One curve: a line through the points, an interval at each, and the points on top."""
     xs, ys = [float(point.k) for point in points], [point.tok_s for point in points]
     line = figure.signal(xs, ys, marker=plotext.marker("." if ascii_only else "braille", colour))

@@ -17,7 +17,7 @@ from specdash.core import events as ev
 from specdash.core.text import human_seconds, one_line
 from specdash.core.view import View
 from specdash.errors import Exit
-from specdash.session.run import Handle, Outcome, Watcher
+from specdash.session.handle import Handle, Outcome, Watcher
 from specdash.ui.narration import progress, sentences
 from specdash.ui.summary import print_summary
 
@@ -108,9 +108,11 @@ def _opening(view: View) -> list[str]:
     """What was recorded before the narrator came."""
     facts: list[ev.Fact] = [fact for fact in (view.run, view.engine) if fact is not None]
     lines = [line for fact in facts for line in sentences(fact, view)]
-    for step in view.steps.values():
-        if step.status == "skipped":
-            lines.append(f"skipped {step.step.id}: {one_line(step.error or '', 300)}")
+    lines += [
+        f"skipped {step.step.id}: {one_line(step.error or '', 300)}"
+        for step in view.steps.values()
+        if step.status == "skipped"
+    ]
     lines += [line for note in view.notes for line in sentences(note, view)]
     done, total = progress(view)
     if view.resumes:
@@ -139,5 +141,3 @@ def status_line(handle: Handle) -> str:
         samples = len(step.good) if step is not None else 0
         doing = f"{view.current_step or load.key.label} ({samples} samples, {handle.events_in_flight()} tokens)"
     return one_line(f"{done}/{total} steps | {eta} | {handle.loads_left} loads to go | {doing}", 400)
-
-

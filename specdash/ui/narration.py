@@ -21,7 +21,8 @@ def progress(view: View) -> tuple[int, int]:
 def sentences(fact: ev.Fact, view: View) -> list[str]:
     """The lines that a fact is told in; none for facts that only machines read."""
     handler = _HANDLERS.get(type(fact))
-    return [one_line(line, WIDTH) for line in handler(fact, view)] if handler is not None else []
+    lines = handler(fact, view) if handler is not None else []
+    return ["  " * line.startswith("  ") + one_line(line, WIDTH - 2) for line in lines]
 
 
 def rate(value: float | None) -> str:
@@ -74,7 +75,7 @@ def _probed(fact: ev.Fact, view: View) -> list[str]:
         "capped": "this server takes K per request, up to its start-up value",
         "startup": "this server ignores the K of a request and fixes it at start-up",
         None: "this server drafted nothing, so who decides K cannot be told",
-    }[fact.k_scope]
+    }.get(fact.k_scope, f"K scope {fact.k_scope}")
     return [f"probe: {words} (longest draft seen for {seen})"]
 
 

@@ -83,7 +83,9 @@ def _sentence(arm: Json) -> str:
     k = f" K={arm['k']}" if arm["k"] is not None else ""
     faster = f", {_interval(arm)}" if arm["speedup"] is not None else ""
     accepted = f", {percent(arm['acceptance_rate'])} accepted" if arm["acceptance_rate"] is not None else ""
-    return f"result {one_line(arm['target'])} | {_name(arm)}{k}: {_rate(arm)} tok/s{faster}{accepted}, n = {_count(arm)}"
+    return (
+        f"result {one_line(arm['target'])} | {_name(arm)}{k}: {_rate(arm)} tok/s{faster}{accepted}, n = {_count(arm)}"
+    )
 
 
 def _table(target: str, arms: Iterable[Json]) -> Table:

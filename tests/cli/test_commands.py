@@ -167,10 +167,16 @@ def test_check_tells_what_is_missing_here(specdash: Specdash, profile: Path) -> 
     done = specdash("check", profile)
     assert (done.returncode, done.stderr) == (3, "")
     assert "missing: " in done.stdout
-    assert "gone.gguf" in done.stdout
+    assert "drafts[0].path: no such file" in done.stdout
     done = specdash("check", profile, "--json")
     assert done.returncode == 3
     assert [row["kind"] for row in json.loads(done.stdout)] == ["missing"]
+
+
+def test_a_missing_model_deep_in_a_cache_is_named(specdash: Specdash, profile: Path) -> None:
+    path = f"~/.cache/huggingface/hub/models--Qwen--Qwen2.5-Instruct-GGUF/snapshots/{'4f' * 20}/gone.gguf"
+    profile.write_text(re.sub(r'path = ".*draft.gguf"', f'path = "{path}"', profile.read_text()))
+    assert "gone.gguf" in specdash("check", profile).stdout
 
 
 @pytest.mark.parametrize("what", ["nothing", "folder", "binary", "empty"])
@@ -192,7 +198,7 @@ def test_headless_refuses_what_check_refuses(specdash: Specdash, profile: Path) 
     profile.write_text(good.replace("k = [2, 4, 8]", 'k = "eight"'))
     assert_one_clear_error(specdash("--headless", profile), 2, "sweep.k", "good.toml")
     profile.write_text(re.sub(r'path = ".*draft.gguf"', 'path = "gone.gguf"', good))
-    assert_one_clear_error(specdash("--headless", profile), 3, "gone.gguf")
+    assert_one_clear_error(specdash("--headless", profile), 3, "drafts[0].path: no such file")
     assert not (profile.parent / "results").exists()
 
 

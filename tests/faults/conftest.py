@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from faults.harness import Bench
 from specdash.engines.demo import TINY, write_pair
-
-sys.path.insert(0, str(Path(__file__).parent))
-
-from harness import Bench
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,68 @@
+"""The facts with which a new run begins: what, where, with which program, models and settings."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from specdash import __version__
+from specdash.core import events as ev
+from specdash.core.engine import Engine
+from specdash.probes.machine import host_name
+from specdash.session.prepare import Prepared
+
+
+def engine_found(engine: Engine) -> ev.EngineFound:
+    """The fact that names the program."""
+    info = engine.info
+    return ev.EngineFound(info.kind, info.program, info.version, info.dialect)
+
+
+def opening_facts(
+    path: Path, prepared: Prepared, engine: Engine, facts: dict[str, object], hardware: str
+) -> list[ev.Fact]:
+    """The facts with which a new run begins."""
+    profile = prepared.profile
+    measure = profile.measure
+    settings = {
+        "max_tokens": measure.max_tokens,
+        "temperature": measure.temperature,
+        "seed": measure.seed,
+        "warmup": measure.warmup,
+        "iterations": measure.iterations,
+        "prompts": str(measure.prompts),
+    }
+    opening: list[ev.Fact] = [
+        ev.RunStarted(
+            run_id=path.name,
+            name=profile.name,
+            specdash_version=__version__,
+            hardware={**facts, "label": hardware},
+            host=host_name(),
+            settings=settings,
+            prompts_digest=prepared.prompts_digest,
+            steps=prepared.steps,
+            model_family=profile.model_family,
+        ),
+        engine_found(engine),
+    ]
+    for role, models in (("target", prepared.targets), ("draft", prepared.drafts)):
+        for label, model in models.items():
+            opening.append(
+                ev.ModelRead(
+                    label,
+                    role,
+                    str(model.path),
+                    model.size_bytes,
+                    model.architecture,
+                    model.quantisation,
+                    model.model_class,
+                    model.synthetic,
+                )
+            )
+    for step in prepared.steps:
+        if not prepared.usable(step):
+            reason = prepared.unfit[step.target, step.draft or ""]
+            opening.append(ev.StepFinished(step.id, None, "skipped", ("draft_unfit",), reason))
+    if any(model.synthetic for model in prepared.targets.values()):
+        opening.append(ev.Noted("warning", "the weights are synthetic: the text means nothing, the timings are real"))
+    return opening

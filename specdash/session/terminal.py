@@ -1,0 +1,46 @@
+"""What the session asks of the system around it: to be left running, and to stay awake."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from contextlib import suppress
+
+from specdash.runtime.sleep import inhibit_sleep_argv
+
+
+def hangup_is_ignored() -> bool:
+    """Whether a lost terminal must not end the run: started with nohup, or detached from any terminal."""
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        return True
+    try:
+        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
+    except OSError:
+        return True
+    return False
+
+
+class StayAwake:
+    """Holds off the machine's sleep while the run goes on, where the system offers a way."""
+
+    def __init__(self) -> None:
+        self._process: asyncio.subprocess.Process | None = None
+
+    async def __aenter__(self) -> None:
+        argv = inhibit_sleep_argv()
+        if argv is None:
+            return
+        with suppress(OSError):
+            self._process = await asyncio.create_subprocess_exec(
+                *argv,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+
+    async def __aexit__(self, *_: object) -> None:
+        if self._process is not None and self._process.returncode is None:
+            with suppress(ProcessLookupError):
+                self._process.terminate()
+            await self._process.wait()
