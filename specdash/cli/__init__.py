@@ -80,7 +80,7 @@ def _main_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def run(arguments: Sequence[str]) -> Exit:
+def dispatch(arguments: Sequence[str]) -> Exit:
     """Carries out a command line; raises SpecdashError for what the user can mend."""
     name = arguments[0] if arguments else ""
     command = COMMANDS.get(name)
@@ -123,14 +123,16 @@ def main() -> None:
         sys.exit(int(Exit.USAGE))
     if os.environ.get("SPECDASH_DEBUG"):
         logging.basicConfig(stream=sys.stderr, level=logging.DEBUG)
+    else:
+        logging.lastResort = None  # a run keeps a log of its own; without one, nothing raw reaches the terminal
     sys.exit(int(guarded(sys.argv[1:])))
 
 
 def guarded(arguments: Sequence[str]) -> Exit:
-    """`run` with every error turned into a message and an exit code."""
+    """`dispatch` with every error turned into a message and an exit code."""
     try:
         try:
-            return run(arguments)
+            return dispatch(arguments)
         finally:
             sys.stdout.flush()
     except SpecdashError as error:

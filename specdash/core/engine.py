@@ -100,7 +100,7 @@ class EngineClient(Protocol):
     async def render(self, prompt: Prompt, depth_tokens: int) -> str:
         """The prompt as text for `Request`: through the chat template, behind `depth_tokens` of other context."""
 
-    async def probe_k(self, k_startup: int) -> KProbe:
+    async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
         """Finds out by experiment who decides K; uses prompts of its own and leaves no sample."""
 
     async def evidence(self) -> Mapping[str, str]:

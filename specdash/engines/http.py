@@ -46,6 +46,7 @@ class Client:
     def __init__(self, port: int) -> None:
         self._base = f"http://{HOST}:{port}"
         self._session: aiohttp.ClientSession | None = None
+        self._closed = False
 
     async def get_text(self, path: str, limit_s: float) -> str:
         """The body of GET `path` as text, malformed UTF-8 replaced."""
@@ -98,7 +99,8 @@ class Client:
         return StreamedAnswer(200, sent_t_s, tuple(events), time.monotonic())
 
     async def close(self) -> None:
-        """Drops all connections; the client can be used again."""
+        """Drops all connections, for good: requests from now on are Unreachable."""
+        self._closed = True
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -114,6 +116,8 @@ class Client:
     @asynccontextmanager
     async def _answer(self, method: str, path: str, body: Any) -> AsyncIterator[aiohttp.ClientResponse]:
         """The answer to one request, its status checked and its body unread; closes the connection afterwards."""
+        if self._closed:
+            raise Unreachable("this client is closed")
         data = None if body is None else msgspec.json.encode(body)
         headers = {"Content-Type": "application/json"} if data is not None else None
         try:

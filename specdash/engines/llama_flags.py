@@ -19,6 +19,7 @@ from specdash.errors import EngineError
 
 CURRENT = "spec-draft"
 OLD = "draft-max"
+BRIEF_LIMIT_S = 60.0  # for --help and --version; builds with a GPU look for it first
 
 _FLAG = re.compile(r"(?<![\w-])--?[a-zA-Z](?:[\w.-]*\w)?")
 _ENTRY = re.compile(r"^ {0,4}-{1,2}[a-zA-Z]")
@@ -106,9 +107,11 @@ def parse_help(text: str) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(known - removed), frozenset(removed)
 
 
-def read_flags(command: Sequence[str], shown_as: str, limit_s: float = 60.0) -> Flags:
+def read_flags(
+    command: Sequence[str], shown_as: str, limit_s: float = BRIEF_LIMIT_S, env: Mapping[str, str] | None = None
+) -> Flags:
     """Asks a program for its help and tells its dialect; EngineError for a program that is not a llama-server."""
-    text = run_briefly([*command, "--help"], shown_as, limit_s)
+    text = run_briefly([*command, "--help"], shown_as, limit_s, env)
     known, removed = parse_help(text)
     if not {"--port", "-m"} <= known:
         first = next((line.strip() for line in text.splitlines() if line.strip()), "nothing")
@@ -129,7 +132,7 @@ def read_flags(command: Sequence[str], shown_as: str, limit_s: float = 60.0) -> 
     return Flags(known, removed, dialect)
 
 
-def run_briefly(command: Sequence[str], shown_as: str, limit_s: float) -> str:
+def run_briefly(command: Sequence[str], shown_as: str, limit_s: float, env: Mapping[str, str] | None = None) -> str:
     """Both output streams of a short command; EngineError when it cannot be run or does not end."""
     try:
         process = subprocess.Popen(
@@ -138,6 +141,7 @@ def run_briefly(command: Sequence[str], shown_as: str, limit_s: float) -> str:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             start_new_session=True,
+            env=env,
         )
         with process:
             try:

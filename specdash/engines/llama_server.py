@@ -20,7 +20,7 @@ from specdash.core.plan import KScope
 from specdash.core.prompts import Prompt
 from specdash.core.transport import HttpError, Progress, TransportError
 from specdash.engines.http import Client
-from specdash.engines.llama_flags import PARAMS, Flags, explain, read_flags, run_briefly
+from specdash.engines.llama_flags import BRIEF_LIMIT_S, PARAMS, Flags, explain, read_flags, run_briefly
 from specdash.engines.llama_stream import decode
 from specdash.errors import EngineError
 
@@ -152,7 +152,7 @@ class LlamaClient:
             raise TransportError("the server's /detokenize gave no text")
         return f"{text}\n\n"
 
-    async def probe_k(self, k_startup: int) -> KProbe:
+    async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
         """Who decides K: asks for 1, for the start-up value, and, where 1 was obeyed, for more than that.
 
         The server drafts min(K, tokens still wanted - 1), so k + 2 tokens make a first verification of exactly k;
@@ -164,7 +164,7 @@ class LlamaClient:
             # Another beginning each time: some builds replay the last draft for a prompt that comes twice in a row.
             prompt = f"Chapter {len(evidence) + 1}. {PROBE_PROMPT}"
             request = Request(prompt, max_tokens=room + PROBE_ROOM, temperature=0.0, seed=1, k=k)
-            generation = await self.generate(request, limit_s=600.0)
+            generation = await self.generate(request, limit_s=limit_s, progress=progress)
             found = step_facts(generation.chunks).k_seen
             evidence.append((k, found))
             return found
@@ -209,15 +209,15 @@ def _body(request: Request) -> dict[str, object]:
     return body
 
 
-def find(program: str, k_scope: KScope | None, filler: str) -> LlamaServer:
+def find(program: str, k_scope: KScope | None, filler: str, env: Mapping[str, str] | None = None) -> LlamaServer:
     """The engine for `program`: a path, a name on PATH, "embedded", or "embedded:PYTHON" for another interpreter.
 
-    Runs the program's --help and --version; EngineError says what is wrong with it and what to do. `filler` is text
-    for filling a context to a wanted depth.
+    Runs the program's --help and --version, in the environment that its servers get (None: this process's own);
+    EngineError says what is wrong with it and what to do. `filler` is text for filling a context to a wanted depth.
     """
     command, shown_as = resolve(program)
-    flags = read_flags(command, shown_as)
-    version = _version(run_briefly([*command, "--version"], shown_as, 60.0))
+    flags = read_flags(command, shown_as, env=env)
+    version = _version(run_briefly([*command, "--version"], shown_as, BRIEF_LIMIT_S, env))
     return LlamaServer(command, EngineInfo(KIND, shown_as, version, flags.dialect, k_scope), flags, filler)
 
 

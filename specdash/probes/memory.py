@@ -28,31 +28,36 @@ def system_memory() -> SystemMemory:
 def tree_memory(pids: Sequence[int]) -> tuple[int | None, int | None]:
     """(resident, locked) bytes of these processes together; None where nothing could be read.
 
-    Locked memory is VmLck of /proc/PID/status (what --mlock pins); macOS has no such figure for a process.
+    On Linux from /proc/PID/status: VmHWM, the most that was ever resident, so that a peak between two looks is not
+    missed, and VmLck, what --mlock pins. Elsewhere what is resident now; locked memory is not told for a process.
     """
     resident: int | None = None
     locked: int | None = None
     for pid in pids:
-        try:
-            resident = (resident or 0) + psutil.Process(pid).memory_info().rss
-        except psutil.Error:
-            continue
-        pinned = _locked_bytes(pid)
-        if pinned is not None:
-            locked = (locked or 0) + pinned
+        status = _status(pid)
+        now = status.get("VmHWM") if status else _resident(pid)
+        if now is not None:
+            resident = (resident or 0) + now
+        if "VmLck" in status:
+            locked = (locked or 0) + status["VmLck"]
     return resident, locked
 
 
-def _locked_bytes(pid: int) -> int | None:
-    """VmLck of a Linux process, in bytes."""
+def _resident(pid: int) -> int | None:
     try:
-        text = Path(f"/proc/{pid}/status").read_text(encoding="ascii", errors="replace")
-    except OSError:
+        return int(psutil.Process(pid).memory_info().rss)
+    except psutil.Error:
         return None
-    for line in text.splitlines():
-        if line.startswith("VmLck:"):
-            return int(line.split()[1]) * 1024
-    return None
+
+
+def _status(pid: int) -> dict[str, int]:
+    """The sizes in /proc/PID/status, in bytes; empty where there is none."""
+    try:
+        text = Path(f"/proc/{pid}/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return {}
+    rows = (line.split() for line in text.splitlines() if line.endswith(" kB"))
+    return {row[0].rstrip(":"): int(row[1]) * 1024 for row in rows}
 
 
 def lock_limit_bytes() -> int | None:

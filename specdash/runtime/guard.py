@@ -13,6 +13,7 @@ takes a second TERM for "exit without cleaning up".
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import json
 import os
@@ -38,6 +39,7 @@ class Guard:
         self._exited = False
         self._deadline_s: float | None = None
         self._killed_s: float | None = None
+        self._seen: dict[int, int] = {}
 
     def run(self, argv: list[str]) -> int:
         """Starts ARGV, waits for its end or the engine's, and leaves nothing behind; 1 when something is stuck."""
@@ -50,6 +52,7 @@ class Guard:
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             # Handlers that do nothing, since an ignored signal would stay ignored in the server.
             signal.signal(number, lambda *_: None)
+        _forget_inherited_signals()
         if not self._start(argv):
             return 0
         self._tell(event="started", pid=self._pid)
@@ -129,6 +132,7 @@ class Guard:
 
     def _signal_all(self, number: int) -> None:
         """To the server's process group in one go, and to each descendant outside of it."""
+        members = self._remaining()  # first: the end of a parent may hide its children
         told = False
         if not self._exited:
             try:
@@ -136,7 +140,7 @@ class Guard:
                 told = True
             except (ProcessLookupError, PermissionError):
                 pass
-        for pid, group in self._remaining().items():
+        for pid, group in members.items():
             if told and group == self._pid:
                 continue
             try:
@@ -167,15 +171,34 @@ class Guard:
             fringe = {pid for pid, (parent, _) in processes.items() if parent in fringe}
             found |= {pid: processes[pid][1] for pid in fringe}
         if sys.platform != "linux":
-            # Nobody hands us orphans there: those that stayed in the server's process group are ours too.
-            found |= {pid: group for pid, (_, group) in processes.items() if group == self._pid}
+            # Nobody hands us orphans there: those in the server's process group are ours, and those seen before.
+            seen = self._seen
+            found |= {pid: group for pid, (_, group) in processes.items() if group in (self._pid, seen.get(pid))}
+            self._seen = found
         return found
+
+    def abandon(self) -> None:
+        """Ends what can be ended without looking around, for a guard that fails itself."""
+        if self._pid and not self._exited:
+            with contextlib.suppress(OSError):
+                os.killpg(self._pid, signal.SIGKILL)
 
     def _tell(self, **event: object) -> None:
         try:
             self._engine.sendall(json.dumps(event).encode() + b"\n")
         except OSError:
             return  # the engine is gone; nobody is left to be told
+
+
+def _forget_inherited_signals() -> None:
+    """Blocked and ignored signals outlive exec: a server would never see the TERM, its guard no end of a child.
+
+    Those that Python ignores for itself are left alone; `restore_signals` gives them back to the server.
+    """
+    for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            signal.signal(number, signal.SIG_DFL)
+    signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
 def _processes() -> dict[int, tuple[int, int]]:
@@ -212,7 +235,12 @@ def main() -> int:
     options = dict(zip(sys.argv[1:separator:2], sys.argv[2:separator:2], strict=True))
     engine = socket.socket(fileno=int(options["--fd"]))
     engine.set_inheritable(False)
-    return Guard(engine, float(options["--grace"])).run(sys.argv[separator + 1 :])
+    guard = Guard(engine, float(options["--grace"]))
+    try:
+        return guard.run(sys.argv[separator + 1 :])
+    except BaseException:
+        guard.abandon()
+        raise
 
 
 if __name__ == "__main__":

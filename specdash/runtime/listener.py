@@ -41,7 +41,7 @@ def free_port() -> int:
 
 
 def prove_listener(port: int, pids: Sequence[int]) -> None:
-    """Raises NotOurServer unless exactly one socket listens where 127.0.0.1:`port` leads, and one of `pids` holds it."""
+    """Raises NotOurServer unless one socket alone listens where 127.0.0.1:`port` leads, and one of `pids` holds it."""
     sockets = _linux(port, pids) if sys.platform == "linux" else _lsof(port)
     if not sockets:
         raise NotOurServer(f"nothing listens on port {port}, though the server said that it is ready")
@@ -85,7 +85,7 @@ def _lsof(port: int) -> dict[str, set[int]]:
     """Listening sockets on the port by device, and who holds them, for systems without /proc."""
     try:
         listing = subprocess.run(
-            ["lsof", "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpdn"],
+            [shutil.which("lsof") or "/usr/sbin/lsof", "-nP", f"-iTCP:{port}", "-sTCP:LISTEN", "-Fpdn"],
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             timeout=LSOF_LIMIT_S,

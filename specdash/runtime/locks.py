@@ -47,24 +47,24 @@ class Owner:
 class FileLock:
     """A lock on a file, for `with`; StoreError names the owner when it is taken."""
 
-    def __init__(self, path: Path, what: str, busy: str, todo: str) -> None:
+    def __init__(self, path: Path, what: str, busy: str) -> None:
         self._path = path
         self._what = what
         self._busy = busy
-        self._todo = todo
         self._descriptor = -1
 
-    def __enter__(self) -> None:
+    def __enter__(self) -> FileLock:
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
             raise StoreError(f"{self._path} cannot be opened: {error.strerror}", "Check the folder's rights.") from None
         try:
             if not _acquire(descriptor):
-                raise StoreError(f"{self._busy}: {_read(self._path) or 'another specdash'}", self._todo)
-            note = {"pid": os.getpid(), "host": socket.gethostname(), "what": self._what, "since_s": time.time()}
-            os.ftruncate(descriptor, 0)
-            os.pwrite(descriptor, json.dumps(note).encode(), 0)
+                owner = _read(self._path)
+                todo = f"Wait for it, or end it: specdash stop {owner.what if owner is not None else 'RUN'}"
+                raise StoreError(f"{self._busy}: {owner or 'another specdash'}", todo)
+            self._descriptor = descriptor
+            self.note(self._what)
         except OSError as error:
             os.close(descriptor)
             todo = "Is the disk full, or a network file system without locks? Use a folder on this machine's disk."
@@ -72,7 +72,13 @@ class FileLock:
         except StoreError:
             os.close(descriptor)
             raise
-        self._descriptor = descriptor
+        return self
+
+    def note(self, what: str) -> None:
+        """Names what the lock is held for, to whoever comes second."""
+        owner = {"pid": os.getpid(), "host": socket.gethostname(), "what": what, "since_s": time.time()}
+        os.ftruncate(self._descriptor, 0)
+        os.pwrite(self._descriptor, json.dumps(owner).encode(), 0)
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -96,7 +102,7 @@ def _acquire(descriptor: int) -> bool:
 def run_lock(path: Path) -> FileLock:
     """The lock of a run folder: held for the life of the engine process that writes its journal."""
     name = path.parent.name
-    return FileLock(path, name, f"{name} is already running", "Wait for it, or end it: specdash stop " + name)
+    return FileLock(path, name, f"{name} is already running")
 
 
 def machine_lock(what: str) -> FileLock:
@@ -105,7 +111,6 @@ def machine_lock(what: str) -> FileLock:
         _runtime_folder() / "machine.lock",
         what,
         "another sweep is running on this machine, and two would measure each other",
-        "Wait for it, or end it: specdash stop",
     )
 
 

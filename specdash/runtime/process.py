@@ -14,7 +14,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -25,13 +24,12 @@ import psutil
 
 from specdash.core.launch import LaunchSpec
 from specdash.errors import EngineError, StoreError
+from specdash.runtime.tree import KILL_LIMIT_S, descendants, end_tree, identity, wait_gone
 
 GUARD = Path(__file__).with_name("guard.py")
 START_LIMIT_S = 30.0
 STOP_LIMIT_S = 10.0  # beyond the grace; the guard itself gives up 5 s after KILL
-KILL_LIMIT_S = 5.0
 STALE_GRACE_S = 3.0
-POLL_S = 0.02
 TAIL_BYTES = 64 * 1024
 PARTIES = ("server", "guard", "engine")
 
@@ -262,84 +260,6 @@ def log_tail(path: Path, lines: int = 60) -> tuple[str, ...]:
     return tuple(text.removesuffix("\n").split("\n")[-lines:]) if text else ()
 
 
-# -- processes that may not be ours any more ----------------------------------------------------------------------
-
-
-def identity(pid: int) -> str | None:
-    """What tells a process from all others that had or will have its pid; None when there is none, or a zombie.
-
-    The start time, on Linux in ticks since a start of the system that has an id: no clock can move it.
-    """
-    try:
-        if sys.platform == "linux":
-            fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-            boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-            return None if fields[0] in (b"Z", b"X") else f"{boot}/{int(fields[19])}"
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else f"{process.create_time():.6f}"
-    except (OSError, psutil.Error):
-        return None
-
-
-def descendants(root: int) -> list[int]:
-    """Pids of all descendants of a process; on Linux without looking at every process of the machine."""
-    if not os.path.exists(f"/proc/{os.getpid()}/task/{os.getpid()}/children"):
-        try:
-            return [child.pid for child in psutil.Process(root).children(recursive=True)]
-        except psutil.Error:
-            return []
-    found: list[int] = []
-    fringe = [root]
-    while fringe:
-        fringe = [child for pid in fringe for child in _children(pid) if child not in found]
-        found += fringe
-    return found
-
-
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    with suppress(OSError):
-        for thread in os.listdir(f"/proc/{pid}/task"):
-            with suppress(OSError), open(f"/proc/{pid}/task/{thread}/children", encoding="ascii") as file:
-                found += map(int, file.read().split())
-    return found
-
-
-def end_tree(pid: int, known_as: str | None, grace_s: float) -> tuple[int, ...]:
-    """TERM, grace, KILL to a process, its session and its descendants; pids that are still there after that.
-
-    Nothing happens when another process has the pid by now. With no grace there is only KILL.
-    """
-    if identity(pid) not in (known_as, None):
-        return ()
-    members = {pid, *descendants(pid), *(other for other in psutil.pids() if _session(other) == pid)}
-    tree = {member: known for member in members if (known := identity(member)) is not None}
-    steps = [(signal.SIGTERM, grace_s)] if grace_s else []
-    for number, limit_s in [*steps, (signal.SIGKILL, KILL_LIMIT_S)]:
-        for member in tree:
-            with suppress(ProcessLookupError, PermissionError):
-                os.kill(member, number)
-        tree = _wait_gone(tree, limit_s)
-    return tuple(sorted(tree))
-
-
-def _wait_gone(tree: dict[int, str], limit_s: float) -> dict[int, str]:
-    """Waits for processes that are nobody's children here; those left. A zombie is gone: its parent may never reap."""
-    until_s = time.monotonic() + limit_s
-    while tree := {pid: known_as for pid, known_as in tree.items() if identity(pid) == known_as}:
-        if time.monotonic() > until_s:
-            break
-        time.sleep(POLL_S)
-    return tree
-
-
-def _session(pid: int) -> int | None:
-    try:
-        return os.getsid(pid)
-    except OSError:
-        return None
-
-
 # -- pid files: servers that an earlier, killed engine may have left behind ---------------------------------------
 
 
@@ -373,7 +293,7 @@ def sweep_stale(folder: Path) -> list[str]:
         if "engine" in living:
             continue
         if "guard" in living:
-            _wait_gone(dict([processes["guard"]]), limit_s)
+            wait_gone(dict([processes["guard"]]), limit_s)
         pid, known_as = processes["server"]
         if identity(pid) == known_as:
             end_tree(pid, known_as, STALE_GRACE_S)

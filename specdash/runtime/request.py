@@ -18,8 +18,6 @@ from specdash.core.transport import HttpError, Progress, RequestTimeout, Transpo
 from specdash.errors import EngineError
 from specdash.runtime.server import Server
 
-DEATH_LIMIT_S = 2.0  # a server whose connection broke is given this long to turn out dead
-
 
 class Unusable(EngineError):
     """A load that cannot be served at all, for a reason known before or after its start."""
@@ -71,7 +69,6 @@ async def take(
 ) -> Taken | TimedOut | Refused:
     """Sends one generation of a step and judges it; raises ServerFailed when the server died."""
     request = Request(text, settings.max_tokens, settings.temperature, settings.seed, step.k)
-    server.prove()
     started_s, started_mono_s = time.time(), time.monotonic()
     clocks_before = _clocks()
     try:
@@ -84,7 +81,7 @@ async def take(
             return Refused(f"the server refuses the request: {error}")
         return Taken(_broken(prompt_id, block, started_s, (Verdict.HTTP_ERROR, str(error))), _since(started_mono_s))
     except TransportError as error:
-        if await server.gone(DEATH_LIMIT_S):
+        if await server.died():
             raise server.failure() from error
         return Taken(_broken(prompt_id, block, started_s, (Verdict.STREAM_CUT, str(error))), _since(started_mono_s))
     jumped_s = max(abs(after - before) for after, before in zip(_clocks(), clocks_before, strict=True))

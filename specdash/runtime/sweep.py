@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Any, TypeVar
 
 from specdash.core import events as ev
-from specdash.core.engine import EngineClient, ServerSpec
+from specdash.core.engine import EngineClient, KProbe, ServerSpec
 from specdash.core.judge import hopeless, verdict_of, worth_another_try
 from specdash.core.measure import Sample
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, split
@@ -25,7 +25,7 @@ from specdash.core.prompts import Prompt
 from specdash.core.transport import Progress, TransportError
 from specdash.core.view import DONE, StepView, View
 from specdash.errors import SpecdashError
-from specdash.runtime.request import DEATH_LIMIT_S, Refused, Taken, TimedOut, Unusable, take
+from specdash.runtime.request import Refused, Taken, TimedOut, Unusable, take
 from specdash.runtime.server import Publish, Server, ServerFailed
 
 log = logging.getLogger(__name__)
@@ -39,12 +39,13 @@ MAX_SURPRISES = 3  # internal errors in a row that end the sweep
 
 
 class Ended(Enum):
-    """How a sweep ended: all steps done, asked to stop, out of time, or stopped by a failure."""
+    """How a sweep ended: all steps done, asked to stop, out of time, by a failure, or by errors of our own."""
 
     DONE = "done"
     ASKED = "asked"
     OUT_OF_TIME = "out_of_time"
     FAILURE = "failure"
+    BUGS = "bugs"
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +125,7 @@ class Sweep:
                     surprises += 1
                     await self._give_up(load, f"internal error: {error!r}; the log has the details")
                     if surprises >= MAX_SURPRISES:
-                        return Ended.FAILURE
+                        return Ended.BUGS
                 finally:
                     await self._end_load()
                 if self._settings.stop_on_failure and self._failed(load):
@@ -197,17 +198,17 @@ class Sweep:
         try:
             await self._measure(load, spec)
         except TransportError as error:
-            if await self._server.gone(DEATH_LIMIT_S):
+            if await self._server.died():
                 raise self._server.failure() from error
             raise Unusable(f"the server does not answer as llama-server does: {error}") from error
 
     async def _measure(self, load: PlannedLoad, spec: ServerSpec) -> None:
         """Starts the server, probes it, warms it up and takes the blocks."""
-        client = await self._start(spec)
+        await self._start(spec)
         if load.key.draft is not None:
-            load = await self._probe(load, client)
+            load = await self._probe(load)
         opened = self._open(load.steps)
-        texts = await self._while_wanted(self._render(client, opened))
+        texts = await self._while_wanted(self._render(opened))
         await self._warm_up(opened, texts)
         for step in opened:
             await self._publish(ev.StepStarted(step.id, self._load_id, spec.fingerprint))
@@ -226,14 +227,13 @@ class Sweep:
     def _load_id(self) -> str:
         return f"l{self._loads:03d}"
 
-    async def _start(self, spec: ServerSpec) -> EngineClient:
+    async def _start(self, spec: ServerSpec) -> None:
         self._loads += 1
         begun_s = time.monotonic()
-        client = await self._while_wanted(self._server.start(self._load_id, spec))
+        await self._while_wanted(self._server.start(self._load_id, spec))
         await self._publish(
             ev.LoadReady(self._load_id, time.monotonic() - begun_s, self._server.pid or 0, self._server.alias)
         )
-        return client
 
     async def _end_load(self) -> None:
         """Stops the server of the current load, notes its end, and waits until its memory is back."""
@@ -251,7 +251,7 @@ class Sweep:
         for step in self._open(load.steps):
             await self._publish(ev.StepFinished(step.id, None, "failed", (), why))
 
-    async def _probe(self, load: PlannedLoad, client: EngineClient) -> PlannedLoad:
+    async def _probe(self, load: PlannedLoad) -> PlannedLoad:
         """Finds out who decides K on this server and, when it is the start-up value, gives other Ks their own loads."""
         assert load.key.k is not None
         forced = self._settings.forced_scope
@@ -259,7 +259,7 @@ class Sweep:
             await self._publish(ev.Probed(self._load_id, forced.value, (), forced=True))
             scope: KScope | None = forced
         else:
-            probe = await self._while_wanted(client.probe_k(load.key.k))
+            probe = await self._while_wanted(self._ask_k(load.key.k))
             await self._publish(
                 ev.Probed(self._load_id, probe.scope.value if probe.scope is not None else None, probe.evidence)
             )
@@ -278,6 +278,11 @@ class Sweep:
             )
         return kept
 
+    async def _ask_k(self, k_startup: int) -> KProbe:
+        self.progress = Progress()
+        async with self._server.lease(self.progress) as client:
+            return await client.probe_k(k_startup, limit_s=self._settings.timeout_s, progress=self.progress)
+
     @staticmethod
     def _pieces(queued: PlannedLoad) -> list[PlannedLoad]:
         kept, others = split(queued)
@@ -290,8 +295,12 @@ class Sweep:
         prompts = self._around.prompts[step.category]
         return prompts[block % len(prompts)]
 
-    async def _render(self, client: EngineClient, steps: Sequence[Step]) -> dict[str, dict[str, str]]:
+    async def _render(self, steps: Sequence[Step]) -> dict[str, dict[str, str]]:
         """The text of every prompt that the steps need, by step id and prompt id; rendered once each."""
+        async with self._server.lease(Progress()) as client:
+            return await self._rendered(client, steps)
+
+    async def _rendered(self, client: EngineClient, steps: Sequence[Step]) -> dict[str, dict[str, str]]:
         blocks = self._settings.iterations
         rendered: dict[tuple[str, int], str] = {}
         texts: dict[str, dict[str, str]] = {}

@@ -54,7 +54,7 @@ async def _probe(engine: Engine, spec: ServerSpec, folder: Path) -> KProbe:
         owner = tasks.create_task(server.run())
         try:
             client = await server.start("probe", spec)
-            return await client.probe_k(PROBE_K)
+            return await client.probe_k(PROBE_K, limit_s=LIMIT_S)
         finally:
             await server.close()
             await owner

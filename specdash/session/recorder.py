@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable
+from contextlib import suppress
 
 from specdash.core.events import Fact, Recorded
 from specdash.core.view import View, fold
@@ -25,6 +26,11 @@ class Recorder:
         self._complain = complain
         self._subscribers: list[Subscriber] = []
         self._turn = asyncio.Lock()
+        self._hurry = asyncio.Event()
+
+    def stop_waiting(self) -> None:
+        """From now on a full disk is an error instead of a pause: the run is being ended."""
+        self._hurry.set()
 
     def subscribe(self, subscriber: Subscriber) -> None:
         """From now on, every fact is shown to `subscriber` once it is on disk."""
@@ -47,5 +53,9 @@ class Recorder:
             try:
                 return self._journal.append(fact)
             except JournalFull as error:
+                if self._hurry.is_set():
+                    raise
                 self._complain(f"{error.what}; paused, trying again every {RETRY_S:.0f} s")
-                await asyncio.sleep(RETRY_S)
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(RETRY_S):
+                        await self._hurry.wait()

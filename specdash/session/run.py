@@ -29,7 +29,7 @@ from specdash.core.plan import KScope, PlannedLoad
 from specdash.core.profile import Profile
 from specdash.core.view import DONE, View, fold_all
 from specdash.engines.llama_server import find
-from specdash.errors import Exit, StoreError
+from specdash.errors import Exit, SpecdashError, StoreError
 from specdash.probes.machine import hardware_label, machine
 from specdash.runtime.locks import machine_lock, run_lock
 from specdash.runtime.process import sweep_stale
@@ -65,13 +65,15 @@ def start_new(profile: Profile, watcher: Watcher) -> Outcome:
     engine = _engine(profile)
     facts = machine()
     hardware = hardware_label(facts) if profile.hardware == "auto" else profile.hardware
-    path = new_run_dir(profile.results_dir, hardware, profile.engine.kind, profile.name, time.time())
-    remember(profile.results_dir)
-    write_atomic(path / PROFILE_NAME, dump(profile))
-    run = _Run(path, prepared, engine, watcher)
-    with run_lock(path / LOCK_NAME), machine_lock(path.name):
-        journal = Journal.create(path / JOURNAL_NAME)
-        return run.go(journal, View(), opening_facts(path, prepared, engine, facts, hardware))
+    with machine_lock(profile.name) as lock:
+        path = new_run_dir(profile.results_dir, hardware, profile.engine.kind, profile.name, time.time())
+        lock.note(path.name)
+        remember(profile.results_dir)
+        write_atomic(path / PROFILE_NAME, dump(profile))
+        run = _Run(path, prepared, engine, watcher)
+        with run_lock(path / LOCK_NAME):
+            journal = Journal.create(path / JOURNAL_NAME)
+            return run.go(journal, View(), opening_facts(path, prepared, engine, facts, hardware))
 
 
 def resume(path: Path, watcher: Watcher) -> Outcome:
@@ -98,7 +100,8 @@ def _engine(profile: Profile) -> Engine:
     """The engine of a profile; the only kind in this version is llama-server."""
     forced = None if profile.engine.k_scope == "auto" else KScope(profile.engine.k_scope)
     # About six characters a token, so that the filler is longer than the deepest context and never repeats.
-    return find(profile.engine.program, forced, context_filler(max(60_000, 6 * max(profile.sweep.depth))))
+    filler = context_filler(max(60_000, 6 * max(profile.sweep.depth)))
+    return find(profile.engine.program, forced, filler, {**server_environment(os.environ)[0], **profile.engine.env})
 
 
 class _Run:
@@ -117,6 +120,12 @@ class _Run:
         recorder = Recorder(journal, view, self._watcher.complain)
         try:
             code = asyncio.run(self._main(recorder, opening))
+        except BaseExceptionGroup as group:
+            # Task groups wrap what ends them; the user's error is inside.
+            known = group.subgroup(SpecdashError)
+            if known is None:
+                raise
+            raise _first(known) from group
         finally:
             journal.close()
             self._derive(recorder.view)
@@ -146,6 +155,7 @@ class _Run:
         pidfiles = self._path / "run"
         pidfiles.mkdir(exist_ok=True)
         (self._path / "logs").mkdir(exist_ok=True)
+        _log_to(self._path / "logs" / "specdash.log")
         for fact in opening:
             await recorder.publish(fact)
         for stale in sweep_stale(pidfiles):
@@ -183,13 +193,13 @@ class _Run:
         sweep = Sweep(server, around, _settings(profile, self._engine), self._queue(recorder.view))
         effort = Effort(profile.measure.iterations, profile.measure.warmup, profile.measure.max_tokens)
         self._watcher.begin(Handle(self._path, recorder, sweep, effort))
-        ended = await self._sweep(server, sweep)
+        ended = await self._sweep(server, sweep, recorder)
         code, reason = self._verdict(ended, recorder.view)
         state = "finished" if ended is Ended.DONE else "stopped"
         await recorder.publish(ev.RunFinished(state, int(code), reason))
         return code
 
-    async def _sweep(self, server: Server, sweep: Sweep) -> Ended:
+    async def _sweep(self, server: Server, sweep: Sweep, recorder: Recorder) -> Ended:
         """Runs the sweep beside its server, with signals turned into a clean stop and sleep held off."""
         loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
@@ -197,8 +207,9 @@ class _Run:
                 await stack.enter_async_context(StayAwake())
             for number in SIGNALS:
                 if number == signal.SIGHUP and hangup_is_ignored():
+                    stack.callback(signal.signal, number, signal.signal(number, signal.SIG_IGN))
                     continue
-                loop.add_signal_handler(number, self._on_signal, number, sweep)
+                loop.add_signal_handler(number, self._on_signal, number, sweep, recorder)
                 stack.callback(loop.remove_signal_handler, number)
             owner = tasks.create_task(server.run())
             try:
@@ -207,10 +218,11 @@ class _Run:
                 await server.close()
                 await owner
 
-    def _on_signal(self, number: signal.Signals, sweep: Sweep) -> None:
+    def _on_signal(self, number: signal.Signals, sweep: Sweep, recorder: Recorder) -> None:
         if self._signal is None:
             self._signal = number
             self._watcher.complain(f"{number.name}: stopping the server; nothing that was measured is lost")
+        recorder.stop_waiting()
         sweep.request_stop()
 
     def _verdict(self, ended: Ended, view: View) -> tuple[Exit, str]:
@@ -220,6 +232,8 @@ class _Run:
             return SIGNALS[self._signal], f"ended by {self._signal.name}; go on with: {again}"
         if ended is Ended.OUT_OF_TIME:
             return Exit.STOPPED_EARLY, f"limits.max_time is used up; go on with: {again}"
+        if ended is Ended.BUGS:
+            return Exit.INCOMPLETE, f"stopped after internal errors; logs/specdash.log has the details: {again}"
         if ended is not Ended.DONE:
             return Exit.STOPPED_EARLY, f"stopped by a failure (limits.on_failure); go on with: {again}"
         statuses = [step.status for step in view.steps.values()]
@@ -238,6 +252,22 @@ class _Run:
             write_reports(self._path, view)
         except (OSError, StoreError) as error:
             self._watcher.complain(f"the reports could not be written ({error}); make them again: specdash report")
+
+
+def _first(group: BaseExceptionGroup[SpecdashError]) -> SpecdashError:
+    """The first error in a group of groups."""
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, SpecdashError)
+    return found
+
+
+def _log_to(path: Path) -> None:
+    """Sends everything that specdash logs to a file of the run; nothing of it belongs on the user's terminal."""
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.getLogger("specdash").addHandler(handler)
 
 
 def write_reports(path: Path, view: View, formats: Iterable[str] = ("json", "csv", "md")) -> list[Path]:

@@ -40,7 +40,12 @@ def main() -> list[Row]:
             spread(errors, "{:.3f}", " %") if errors else "the log tells nothing",
             complete and max(errors) < 1,
         ),
-        Row("mean decode tok/s in result.json vs recomputed", "within 1 %", spread(means, "{:.3f}", " %"), max(means) < 1),
+        Row(
+            "mean decode tok/s in result.json vs recomputed",
+            "within 1 %",
+            spread(means, "{:.3f}", " %"),
+            max(means) < 1,
+        ),
         Row("decode time, server's clock vs client's", "within 5 %", spread(clocks, "{:.2f}", " %"), max(clocks) < 5),
     ]
 

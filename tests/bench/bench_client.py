@@ -1,4 +1,4 @@
-"""What reading a token stream costs: `python tests/bench/bench_client.py` prints a table.
+"""What reading a token stream costs.
 
 The server is a process of its own that sends recorded llama-server events, in a flood or paced at 200 a second, each
 as one HTTP chunk. Every figure is taken in a fresh process, in turn with a plain aiohttp line reader, and is the median
@@ -7,10 +7,10 @@ of the rounds. CPU is user and system time of the reading process, without its s
 
 from __future__ import annotations
 
-import argparse
 import asyncio
 import contextlib
 import json
+import os
 import resource
 import socket
 import subprocess
@@ -21,10 +21,15 @@ from pathlib import Path
 from statistics import median
 
 import psutil
+from figures import ROOT, Row, spread
 
 RECORDING = Path(__file__).parents[1] / "data" / "recordings" / "completion.stream.b11669.sse"
 FLOOD_CHUNKS = 100_000
 PACE_PER_S = 200
+PACED_S = 5
+ROUNDS = 5
+GOAL = 150_000
+CLIENT = "specdash client"
 
 
 def serve() -> None:
@@ -96,8 +101,8 @@ async def read_generation(port: int, path: str) -> int:
 
 READERS: dict[str, Callable[[int, str], Awaitable[int]]] = {
     "plain aiohttp lines": read_lines,
-    "specdash client": read_events,
-    "specdash client + decode": read_generation,
+    CLIENT: read_events,
+    f"{CLIENT} + decode": read_generation,
 }
 
 
@@ -134,50 +139,39 @@ def serving() -> Iterator[int]:
 def measured(reader: str, port: int, path: str) -> tuple[int, float, float, int]:
     """`measure` in a process of its own."""
     command = [sys.executable, __file__, "measure", reader, str(port), path]
-    chunks, cpu_s, wall_s, rss_bytes = json.loads(subprocess.run(command, check=True, capture_output=True).stdout)
+    done = subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)})
+    chunks, cpu_s, wall_s, rss_bytes = json.loads(done.stdout)
     return chunks, cpu_s, wall_s, rss_bytes
 
 
-def table(rounds: int, pace_s: int) -> None:
-    """Prints all figures, with the goals of the project beside them."""
+def main() -> list[Row]:
+    """All figures, the goals of the project beside those of the client."""
     flood: dict[str, list[float]] = {reader: [] for reader in READERS}
     share: dict[str, list[float]] = {reader: [] for reader in READERS}
     rss: dict[str, list[float]] = {reader: [] for reader in READERS}
     with serving() as port:
-        for _ in range(rounds):
+        for _ in range(ROUNDS):
             for reader in READERS:
                 chunks, cpu_s, _, _ = measured(reader, port, f"/flood/{FLOOD_CHUNKS}")
                 flood[reader].append(chunks / cpu_s)
-        for _ in range(rounds):
+        for _ in range(ROUNDS):
             for reader in READERS:
-                _, cpu_s, wall_s, rss_bytes = measured(reader, port, f"/pace/{PACE_PER_S}/{PACE_PER_S * pace_s}")
+                _, cpu_s, wall_s, rss_bytes = measured(reader, port, f"/pace/{PACE_PER_S}/{PACE_PER_S * PACED_S}")
                 share[reader].append(100 * cpu_s / wall_s)
-                rss[reader].append(rss_bytes / 2**20)
-    print(f"{'':26}{'chunks per CPU second':>24}{f'CPU at {PACE_PER_S} tok/s':>20}{'RSS':>12}")
+                rss[reader].append(rss_bytes / 1e6)
+    rows = []
     for reader in READERS:
-        print(
-            f"{reader:26}{median(flood[reader]):>24,.0f}{median(share[reader]):>18.1f} %{median(rss[reader]):>8.0f} MiB"
-        )
-    print(f"{'goal':26}{'>= 150,000':>24}{'< 5.0 %':>20}{'< 70 MB':>12}")
-
-
-def main() -> None:
-    """Command line: the table, or one of its parts in a child process."""
-    parser = argparse.ArgumentParser(description="CPU and memory of the streaming client")
-    parser.add_argument("part", nargs="*", help=argparse.SUPPRESS)
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--pace-s", type=int, default=10, help="seconds of each paced reading")
-    args = parser.parse_args()
-    match args.part:
-        case []:
-            table(args.rounds, args.pace_s)
-        case ["serve"]:
-            serve()
-        case ["measure", reader, port, path]:
-            measure(reader, int(port), path)
-        case _:
-            parser.error("unknown part")
+        goal, met = (f">= {GOAL:,}", median(flood[reader]) >= GOAL) if reader == CLIENT else ("", None)
+        rows.append(Row(f"{reader}: chunks per CPU second", goal, spread(flood[reader], "{:,.0f}"), met))
+    for reader in READERS:
+        cell = f"{spread(share[reader], '{:.1f}', ' %')}, {median(rss[reader]):.0f} MB resident"
+        rows.append(Row(f"{reader} alone: CPU of one core at {PACE_PER_S} chunks/s", "", cell))
+    return rows
 
 
 if __name__ == "__main__":
-    main()
+    match sys.argv[1:]:
+        case ["serve"]:
+            serve()
+        case ["measure", name, port, path]:
+            measure(name, int(port), path)

@@ -1,21 +1,23 @@
 """How often the 95 % intervals of `specdash.analysis.stats` hold the truth, and how wide they are.
 
-Run it by hand: `python tests/bench/bench_coverage.py [RUNS]`. Two tables: intervals of a mean by distribution, n and
-method; intervals of a speedup by what varies, n and method. Vectorised copies of the formulas are simulated, since
-bootstrap-t is not in the product; `tests/analysis/test_stats.py` holds the product's own functions to the same truth.
+Prints two tables: intervals of a mean by distribution, n and method; intervals of a speedup by what varies, n and
+method. The rows for the common table are those of the methods that the product uses. Vectorised copies of the formulas
+are simulated, since bootstrap-t is not in the product; `tests/analysis/test_stats.py` holds the product's own functions
+to the same truth.
 """
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 
 import numpy as np
+from figures import Row, spread
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 Array = NDArray[np.float64]
 RESAMPLES = 399
+RUNS = 4000
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Array, float]:
@@ -106,42 +108,62 @@ def two_arms(
     return spec, base
 
 
-def main(runs: int) -> None:
-    """Prints both tables."""
+def main() -> list[Row]:
+    """Prints both tables; the rows are of Student's t on normal samples and of the paired ratio, which are in use."""
     rng = np.random.default_rng(7)
-    print(f"interval of a mean, {runs} runs: coverage % / median width relative to Student's t")
+    return [mean_table(rng), speedup_table(rng)]
+
+
+def mean_table(rng: np.random.Generator) -> Row:
+    """Intervals of a mean."""
+    print(f"interval of a mean, {RUNS} runs: coverage % / median width relative to Student's t")
     means: dict[str, Callable[[Array, np.random.Generator], tuple[Array, Array]]] = {
         "Student's t": t_interval,
         "bootstrap-t": bootstrap_t,
         "percentile": percentile_bootstrap,
     }
     print(f"{'distribution':<32}{'n':>3}" + "".join(f"{name:>20}" for name in means))
+    in_use: list[float] = []
     for draw in (normal, lognormal, rare_slow):
         for n in (3, 5, 10, 30):
-            x, truth = draw(rng, (runs, n))
+            x, truth = draw(rng, (RUNS, n))
             row = f"{draw.__name__:<32}{n:>3}"
             reference = 0.0
             for method in means.values():
                 low, high = method(x, rng)
                 width = float(np.median(high - low))
                 reference = reference or width
-                covered = np.mean((low <= truth) & (truth <= high))
-                row += f"{100 * covered:>12.1f} /{width / reference:>6.2f}"
+                covered = 100 * float(np.mean((low <= truth) & (truth <= high)))
+                row += f"{covered:>12.1f} /{width / reference:>6.2f}"
+                if method is t_interval and draw is normal:
+                    in_use.append(covered)
             print(row)
     print()
-    print(f"interval of a speedup (truth 1.6), {runs} runs: coverage % / median width in % of the speedup")
+    return covering("interval of a mean, normal samples", in_use)
+
+
+def speedup_table(rng: np.random.Generator) -> Row:
+    """Intervals of a speedup."""
+    print(f"interval of a speedup (truth 1.6), {RUNS} runs: coverage % / median width in % of the speedup")
     arms = {"Welch, log": welch_log, "geometric, paired": paired_log, "ratio, paired": paired_ratio}
     print(f"{'what varies':<32}{'n':>3}" + "".join(f"{name:>20}" for name in arms))
+    in_use: list[float] = []
     for name, *scatter in ARMS:
         for n in (3, 5, 10):
-            spec, base = two_arms(rng, (runs, n), *scatter)
+            spec, base = two_arms(rng, (RUNS, n), *scatter)
             row = f"{name:<32}{n:>3}"
             for speedup in arms.values():
                 low, high = speedup(spec, base)
-                covered = np.mean((low <= np.log(1.6)) & (np.log(1.6) <= high))
-                row += f"{100 * covered:>12.1f} /{100 * float(np.median(high - low)):>6.2f}"
+                covered = 100 * float(np.mean((low <= np.log(1.6)) & (np.log(1.6) <= high)))
+                row += f"{covered:>12.1f} /{100 * float(np.median(high - low)):>6.2f}"
+                if speedup is paired_ratio:
+                    in_use.append(covered)
             print(row)
+    print()
+    return covering("interval of a speedup, paired", in_use)
 
 
-if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 4000)
+def covering(what: str, covered: list[float]) -> Row:
+    """A row of coverages, one for each n and kind of samples."""
+    met = max(abs(each - 95) for each in covered) <= 2
+    return Row(f"95 % {what}: holds the truth", "95 ± 2 %", spread(covered, "{:.1f}", " %"), met)

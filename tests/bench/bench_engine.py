@@ -10,6 +10,7 @@ import os
 import subprocess
 import threading
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -49,7 +50,12 @@ def main() -> list[Row]:
         rows += [
             Row(f"engine {at}: CPU of one core", "< 5 %", spread(cpu, "{:.1f}", " %"), median(cpu) < CPU_GOAL_PERCENT),
             Row(f"engine {at}: resident", "< 70 MB", spread(rss, "{:.1f}", " MB"), median(rss) < RSS_GOAL_MB),
-            Row(f"engine {kind}: resident, peak of the run", "< 70 MB", spread(peak, "{:.1f}", " MB"), median(peak) < RSS_GOAL_MB),
+            Row(
+                f"engine {kind}: resident, peak of the run",
+                "< 70 MB",
+                spread(peak, "{:.1f}", " MB"),
+                median(peak) < RSS_GOAL_MB,
+            ),
         ]
     guards = [use.guard_rss_mb for found in uses.values() for use in found]
     return [*rows, Row("guard process beside it: resident", "", spread(guards, "{:.1f}", " MB"))]
@@ -69,11 +75,11 @@ def watched(here: Place, profile: Path, *, terminal: bool) -> Use:
             threading.Thread(target=drain, args=(master,), daemon=True).start()
         process = psutil.Process(engine.pid)
         while engine.poll() is None:
-            with process.oneshot():
+            with suppress(psutil.Error), process.oneshot():  # it may end between two looks
                 times, rss = process.cpu_times(), process.memory_info().rss
-            seen.append((time.time(), times.user + times.system, rss / 1e6))
-            if len(seen) % 10 == 0:
-                guard_rss = max(guard_rss, *(each.memory_info().rss / 1e6 for each in process.children()), 0.0)
+                seen.append((time.time(), times.user + times.system, rss / 1e6))
+                if len(seen) % 10 == 0:
+                    guard_rss = sum(each.memory_info().rss for each in process.children()) / 1e6 or guard_rss
             time.sleep(POLL_S)
         assert engine.stdout is not None
         answer = engine.stdout.read().decode()

@@ -1,4 +1,4 @@
-"""What all benches share: a row of the final table, the surroundings of a specdash that is measured, and its journal."""
+"""What all benches share: rows of the final table, the surroundings of a measured specdash, and its journal."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ class Place:
         path = self.folder / f"{name}.toml"
         path.write_text(
             f'name = "{name}"\n[engine]\nprogram = "{program}"\n{engine}\n[[targets]]\nlabel = "T"\npath = "{target}"\n'
-            f'{drafts}[sweep]\n{f"k = {list(k)}" if k else "methods = []"}\n[measure]\n{measure}\n'
+            f"{drafts}[sweep]\n{f'k = {list(k)}' if k else 'methods = []'}\n[measure]\n{measure}\n"
             '[limits]\nmemory = "off"\ninhibit_sleep = false\n'
         )
         return path

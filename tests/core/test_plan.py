@@ -218,7 +218,7 @@ def test_split_of_a_single_k_or_a_baseline_leaves_nothing_over() -> None:
 def test_labels_and_ids_tell_all_that_differs() -> None:
     step = Step("T", "D", DRAFT, "kv-q8", 4, 8, "content", "coding", 512)
     assert step.id == "T + D | draft K=8 | config kv-q8 | 4 experts | depth 512 | coding"
-    assert step.baseline().id == "T | baseline | kv-q8 | 4 experts | depth 512 | coding"
+    assert step.baseline().id == "T | baseline | config kv-q8 | 4 experts | depth 512 | coding"
     assert step.key(8).label == "T + D, kv-q8, 4 experts, K 8"
     assert step.baseline().pair.label == "T, kv-q8, 4 experts, no draft"
 

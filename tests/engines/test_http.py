@@ -405,10 +405,12 @@ async def test_compression_that_nobody_asked_for_is_not_unpacked() -> None:
     assert progress.bytes == len(packed)
 
 
-async def test_client_can_be_used_again_after_failures_and_after_closing() -> None:
+async def test_client_can_be_used_again_after_failures_and_not_after_closing() -> None:
     async with client_of((RECORDINGS / "health.200.http").read_bytes()) as (client, _):
         with pytest.raises(BadAnswer):
             await client.stream("/completion", {}, total_limit_s=30)
-        await client.close()
-        await client.close()
         assert await client.get_json("/health", limit_s=30) == {"status": "ok"}
+        await client.close()
+        await client.close()
+        with pytest.raises(Unreachable, match="closed"):
+            await client.get_json("/health", limit_s=30)

@@ -28,7 +28,7 @@ from specdash.core.view import StepView, View, fold_all
 from specdash.store.journal import read
 
 ROOT = Path(__file__).parents[2]
-LIMIT_S = 60.0
+LIMIT_S = 20.0
 SPEED = "speed=3000"
 # No test may depend on these: a proxy would see every request of ours, and NO_COLOR would hide escape sequences.
 ENVIRONMENT = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "PYTHONPATH": str(ROOT)}
@@ -174,8 +174,8 @@ class Bench:
     def _launch(self) -> str:
         later = Path(__file__).with_name("later.py")
         return f"""case "$B" in
-*";"*) FAKE_SEQUENCE="$B" exec "{sys.executable}" "{later}" "$@";;
 "{{"*) FAKE_SERVER="$B" exec "{self.fake}" "$@";;
+*";"*) FAKE_SEQUENCE="$B" exec "{sys.executable}" "{later}" "$@";;
 *) FAKE_SERVER="{SPEED},$B" exec "{self.fake}" "$@";;
 esac
 """
@@ -209,7 +209,9 @@ esac
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "NO_COLOR"))}
         kept |= ENVIRONMENT | {"HOME": str(self.folder)}
         for name in ("STATE_HOME", "CACHE_HOME", "RUNTIME_DIR"):
-            kept[f"XDG_{name}"] = str(self.folder / ".xdg" / name)
+            folder = self.folder / ".xdg" / name
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            kept[f"XDG_{name}"] = str(folder)
         return kept | more
 
     def start(self, *arguments: object, env: Mapping[str, str] | None = None, **options: Any) -> Command:

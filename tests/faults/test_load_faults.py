@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -72,7 +73,7 @@ def test_nothing_could_be_measured(bench: Bench) -> None:
 def test_a_server_that_dies_is_started_once_more(bench: Bench) -> None:
     rules = {
         "once": ["die_after_tokens=60,die_signal=6,death_text=GGML_ASSERT(n) failed", ""],
-        "twice": "die_after_tokens=60,die_signal=11",
+        "twice": "die_after_tokens=40,die_signal=11",
         "good": "",
     }
     run = bench.run(bench.profile(list(rules), engine={"program": str(bench.program(rules))}))
@@ -226,7 +227,8 @@ def test_a_port_that_two_servers_share(bench: Bench, launch: Callable[..., Any])
     run = bench.run(bench.profile(engine={"port": port, "env": {"FAKE_SERVER": "reuseport=1,speed=3000"}}))
     assert_complete(run)
     assert (run.code, run.outcomes()) == (3, {"T": ("failed", ())})
-    assert f"2 sockets listen on port {port}" in run.stderr
+    # By the time that the other server has answered, ours may not have begun to listen.
+    assert re.search(f"2 sockets listen on port {port}|port {port} is served by pid {other.process.pid}", run.stderr)
     assert not run.facts(ev.SampleTaken)
     assert other.process.poll() is None
 
@@ -255,7 +257,7 @@ def test_programs_that_cannot_serve(program: str, bench: Bench, tmp_path: Path) 
         path.chmod(0o755)
     run = bench.run(bench.profile(engine={"program": str(path)}))
     assert (run.code, run.path, run.stdout) == (3, None, "")
-    assert str(path) in run.stderr
+    assert "engine.program" in run.stderr or str(path) in run.stderr
 
 
 def test_no_zombie_is_left_of_many_loads(bench: Bench) -> None:

@@ -99,10 +99,13 @@ def test_a_replaced_server_is_found_out() -> None:
 
 def test_a_closed_connection_does_not_make_a_port_look_busy() -> None:
     port = free_port()
-    with socket.create_server(("127.0.0.1", port)) as server:
-        with socket.create_connection(("127.0.0.1", port)) as client, server.accept()[0] as accepted:
-            accepted.shutdown(socket.SHUT_RDWR)  # the server's side closes first, and is left in TIME_WAIT
-            client.recv(1)
+    with (
+        socket.create_server(("127.0.0.1", port)) as server,
+        socket.create_connection(("127.0.0.1", port)) as client,
+        server.accept()[0] as accepted,
+    ):
+        accepted.shutdown(socket.SHUT_RDWR)  # the server's side closes first, and is left in TIME_WAIT
+        client.recv(1)
     with listening(port) as ours:
         prove_listener(port, [ours])
 
@@ -114,6 +117,6 @@ def test_processes_that_are_gone_or_not_ours_to_see_are_no_error() -> None:
 
 
 def test_a_missing_lsof_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("PATH", "/nowhere")
+    monkeypatch.setattr("shutil.which", lambda _: "/nowhere/lsof")
     with pytest.raises(NotOurServer, match="lsof"):
         listener._lsof(free_port())

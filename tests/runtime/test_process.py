@@ -19,7 +19,8 @@ import pytest
 from specdash.core.launch import LaunchSpec
 from specdash.errors import EngineError, StoreError
 from specdash.runtime import process as process_module
-from specdash.runtime.process import ExitInfo, GuardedProcess, identity, log_tail, sweep_stale, write_pidfile
+from specdash.runtime.process import ExitInfo, GuardedProcess, log_tail, sweep_stale, write_pidfile
+from specdash.runtime.tree import descendants, identity
 
 GRACE_S = 0.3
 LIMIT_S = 30.0
@@ -257,6 +258,42 @@ async def test_a_frozen_guard_does_not_hang_the_stop(start: Start, monkeypatch: 
     assert await gone(process.pid, process.guard_pid)
 
 
+@pytest.fixture
+def without_subreaper(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The guard as it works on macOS: no orphan comes back to it, and `ps` tells what runs."""
+    script = tmp_path / "guard.py"
+    script.write_text(
+        "import json, os, runpy, select, signal, socket, subprocess, sys\n"
+        f"sys.platform = 'darwin'\nrunpy.run_path({str(process_module.GUARD)!r}, run_name='__main__')\n"
+    )
+    monkeypatch.setattr(process_module, "GUARD", script)
+
+
+@pytest.mark.usefixtures("without_subreaper")
+async def test_without_subreaper_a_wrapper_takes_its_grandchild_along(tmp_path: Path, start: Start) -> None:
+    process = await start(shell(tmp_path, "sleep 600 & echo $! up; wait"), grace_s=LIMIT_S)
+    (grandchild, _) = await logged(tmp_path / "log", "up")
+    assert await process.stop() == ExitInfo(None, signal.SIGTERM)
+    assert await gone(int(grandchild))
+
+
+@pytest.mark.usefixtures("without_subreaper")
+async def test_without_subreaper_an_orphan_is_found_by_its_group(tmp_path: Path, start: Start) -> None:
+    process = await start(shell(tmp_path, "sleep 600 & echo $! up; exit 3"), grace_s=LIMIT_S)
+    (orphan, _) = await logged(tmp_path / "log", "up")
+    assert await process.wait_gone() == ExitInfo(3, None)
+    assert await gone(int(orphan))
+
+
+@pytest.mark.usefixtures("without_subreaper")
+@pytest.mark.parametrize("after", ["", "trap - TERM; "], ids=["wrapper killed", "wrapper obeys"])
+async def test_without_subreaper_a_child_is_found_in_its_own_session(tmp_path: Path, start: Start, after: str) -> None:
+    process = await start(shell(tmp_path, f"trap '' TERM; setsid sleep 600 & echo $! up; {after}wait"))
+    (child, _) = await logged(tmp_path / "log", "up")
+    assert (await process.stop()).stuck == ()
+    assert await gone(int(child))
+
+
 async def test_signals_of_the_terminal_do_not_end_the_guard(start: Start) -> None:
     process = await start(*python(SLEEPER))
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -474,6 +511,18 @@ async def test_a_sweep_right_after_the_engine_died_leaves_the_stop_to_its_guard(
     assert not any(identity(pid) for pid in pids)
     assert (tmp_path / "terms").read_text() == "TERM\n"
     assert no_note_is_left(tmp_path)
+
+
+async def test_both_ways_to_the_descendants_agree(
+    tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    process = await start(shell(tmp_path, "sleep 600 & (sleep 600 & echo up; wait)"))
+    fast = descendants(process.guard_pid)
+    monkeypatch.setattr("os.path.exists", lambda _: False)
+    assert sorted(fast) == sorted(descendants(process.guard_pid))
+    assert len(fast) == 4
+    await process.stop()
+    assert descendants(process.guard_pid) == []
 
 
 def test_a_zombie_is_no_process(orphan: subprocess.Popen[bytes]) -> None:

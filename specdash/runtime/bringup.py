@@ -1,0 +1,184 @@
+"""One launch of a server: what is known of it, and how it is brought from a process to a proven server.
+
+Nothing here moves the state machine; these functions look, wait and raise, and `runtime.server` decides.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from specdash.core import events as ev
+from specdash.core.engine import Endpoint, Engine, EngineClient, Health, ServerSpec
+from specdash.core.transport import HttpError
+from specdash.errors import EngineError
+from specdash.runtime.listener import prove_listener
+from specdash.runtime.process import ExitInfo, GuardedProcess, log_tail
+from specdash.runtime.watch import Watch
+
+POLL_FIRST_S = 0.02  # a tiny model is ready in milliseconds; a large one is polled ever less often
+POLL_MOST_S = 0.5
+EXPLAINED_LINES = 5000
+SHOWN_LINES = 60
+
+
+class ServerFailed(EngineError):
+    """A server that could not be started, or died: why, what to do, and the tail of its log."""
+
+    def __init__(self, what: str, todo: str = "", tail: tuple[str, ...] = ()) -> None:
+        super().__init__(what, todo)
+        self.tail = tail
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """Limits of the profile: TERM to KILL, no progress at all, memory of the tree, and the port (0 = any free)."""
+
+    grace_s: float
+    stall_s: float
+    budget_bytes: int | None
+    port: int
+    load_limit_is_hard: bool
+
+
+@dataclass(slots=True)
+class Launch:
+    """One start of a server process and what is known of it.
+
+    `begun` is set once there is a process or it is known that there will be none, `settled` when nothing is left of
+    the launch, and `outcome` at the first of ready and settled.
+    """
+
+    generation: int
+    load: str
+    spec: ServerSpec
+    argv: tuple[str, ...]
+    log_path: Path
+    endpoint: Endpoint
+    started_s: float = field(default_factory=time.monotonic)
+    process: GuardedProcess | None = None
+    client: EngineClient | None = None
+    in_flight: int = 0
+    doomed: bool = False
+    error: str | None = None
+    hint: str = ""
+    exit: ExitInfo | None = None
+    stop_s: float | None = None
+    watch: Watch = field(default_factory=Watch)
+    begun: asyncio.Event = field(default_factory=asyncio.Event)
+    outcome: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    async def ended_within(self, limit_s: float) -> bool:
+        """Whether nothing is left of this launch, now or within `limit_s`."""
+        try:
+            async with asyncio.timeout(limit_s):
+                await self.settled.wait()
+        except TimeoutError:
+            return False
+        return True
+
+    def started_fact(self) -> ev.LoadStarted:
+        """The opening fact of this launch."""
+        spec = self.spec
+        log = f"{self.log_path.parent.name}/{self.log_path.name}"
+        return ev.LoadStarted(
+            self.load, spec.key, self.argv, log, spec.size_bytes, spec.load_timeout_s, spec.fingerprint
+        )
+
+    def failure(self, engine: Engine) -> ServerFailed:
+        """Why this launch failed, with a hint where its log tells the cause."""
+        log = log_tail(self.log_path, EXPLAINED_LINES)  # a backtrace of hundreds of lines may follow the cause
+        todo = self.hint or engine.explain("\n".join(log)) or ""
+        what = self.error or "the server failed"
+        return ServerFailed(what, f"{todo} (log: {self.log_path})".strip(), log[-SHOWN_LINES:])
+
+    def finished_fact(self, state: str, failure: ServerFailed | None) -> ev.LoadFinished:
+        """The closing fact of this launch."""
+        return ev.LoadFinished(
+            load=self.load,
+            state=state,
+            peak_rss_bytes=self.watch.peak_rss_bytes,
+            wired_peak_bytes=self.watch.peak_locked_bytes,
+            stop_s=self.stop_s,
+            error=failure.what if failure is not None else None,
+            hint=failure.todo if failure is not None else None,
+            log_tail=failure.tail if failure is not None else (),
+        )
+
+
+async def await_health(
+    launch: Launch, process: GuardedProcess, client: EngineClient, limits: ServerLimits, on_loading: Callable[[], None]
+) -> bool:
+    """Polls until health is OK; False when the launch is over. Raises EngineError when the load limit has passed."""
+    async for _ in _polls(launch, process, limits):
+        health = await client.health()
+        if health is Health.OK:
+            return True
+        if health is Health.LOADING:
+            on_loading()
+    return False
+
+
+async def await_completion(launch: Launch, process: GuardedProcess, client: EngineClient, limits: ServerLimits) -> bool:
+    """Proves whose server it is, and tries until it has generated a token: some say "healthy" while they still load.
+
+    False when the launch is over. Raises EngineError for a server that is not ours, or when the load limit has passed.
+    """
+    async for _ in _polls(launch, process, limits):
+        prove_listener(launch.endpoint.port, process.tree())
+        try:
+            _require_alias(launch, await client.model_alias())
+            await client.complete_one(max(launch.spec.load_timeout_s, limits.stall_s))
+        except HttpError as error:
+            if error.status != 503:
+                raise
+        else:
+            return True
+    return False
+
+
+async def _polls(launch: Launch, process: GuardedProcess, limits: ServerLimits) -> AsyncIterator[None]:
+    """Yields for every look at a server that is being loaded, until the launch is over; raises at the load limit.
+
+    The limit is the load time-out, extended by `stall_s` for as long as the load makes progress, unless it is hard.
+    """
+    pause_s = POLL_FIRST_S
+    while launch.exit is None and not launch.doomed:
+        yield
+        now_s = time.monotonic()
+        launch.watch.note_progress(now_s, _load_progress(launch, process))
+        limit_s = launch.started_s + launch.spec.load_timeout_s
+        if not limits.load_limit_is_hard:
+            limit_s = max(limit_s, launch.watch.progress_s + limits.stall_s)
+        if now_s > limit_s:
+            moves = "" if limits.load_limit_is_hard else ", and nothing moves"
+            raise EngineError(
+                f"not ready {now_s - launch.started_s:.0f} s after its start{moves}",
+                "Raise engine.load_timeout_s if the model really takes that long.",
+            )
+        await asyncio.sleep(pause_s)
+        pause_s = min(POLL_MOST_S, pause_s * 1.3)
+
+
+def _require_alias(launch: Launch, alias: str | None) -> None:
+    """Raises when the server calls its model by another name than this launch gave it."""
+    if alias is not None and alias != launch.endpoint.alias:
+        raise EngineError(
+            f"the server on port {launch.endpoint.port} says that its model is {alias!r}, not this run's",
+            "Another server answers on this port; stop it, or set engine.port = 0.",
+        )
+
+
+def _load_progress(launch: Launch, process: GuardedProcess) -> tuple[int, ...]:
+    """Numbers that grow while a server loads, in steps of 1 MiB: its log, bytes read, resident memory."""
+    try:
+        log_bytes = os.stat(launch.log_path).st_size
+    except OSError:
+        log_bytes = 0
+    read = process.read_bytes() or 0
+    return (log_bytes, read >> 20, process.rss_bytes() >> 20)
