@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -74,4 +75,17 @@ def _print(found: Sequence[FoundModel], grouped: Sequence[Family]) -> None:
         print()
     for model in found:
         if model.problem:
-            print(f"not usable: {one_line(str(model.path))}: {one_line(model.problem)}")
+            print(f"not usable: {one_line(str(model.path), 1000)}: {one_line(model.problem)}")
+    example = next(
+        (
+            (model.path, drafts[0])
+            for family in grouped
+            for model in family.models
+            for drafts in [family.drafts.get(model.path, ())]
+            if drafts
+        ),
+        None,
+    )
+    if example is not None:
+        words = " ".join(shlex.quote(one_line(str(path), 1000)) for path in example)
+        print(f"a profile for the first pair: specdash new {words} -o profile.toml")

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import sys
 from pathlib import Path
 
 from specdash.cli import command_parser
+from specdash.core.text import plain
 from specdash.errors import Exit, SpecdashError
 
 
 def main(name: str, arguments: list[str]) -> Exit:
-    """Writes a profile to stdout or to a new file; refuses a draft that cannot serve the target."""
+    """Writes a profile to stdout or to a new file; warns of a draft that cannot serve the target."""
     parser = command_parser(name)
     parser.add_argument("target", metavar="TARGET", help="the GGUF file of the model to speed up")
     parser.add_argument("drafts", nargs="*", metavar="DRAFT", help="GGUF files of small models of the same family")
@@ -23,9 +25,12 @@ def main(name: str, arguments: list[str]) -> Exit:
 
     target = read_model(Path(options.target).expanduser())
     for draft in options.drafts:
-        conflict = vocabulary_conflict(target, read_model(Path(draft).expanduser()))
+        facts = read_model(Path(draft).expanduser())
+        conflict = vocabulary_conflict(target, facts)
         if conflict is not None:
-            print(f"specdash: warning: {draft} cannot draft for this target: {conflict}", file=sys.stderr)
+            _warn(f"{draft} cannot draft for this target: {conflict}")
+        elif facts.size_bytes >= target.size_bytes:
+            _warn(f"{draft} is no smaller than the target, so it cannot speed it up; the target comes first")
     output = Path(options.output) if options.output else None
     text = new_profile(
         Path(options.target),
@@ -43,6 +48,11 @@ def main(name: str, arguments: list[str]) -> Exit:
     except FileExistsError:
         raise SpecdashError(f"{output} exists already", "Choose another name; nothing was overwritten.") from None
     except OSError as error:
-        raise SpecdashError(f"{output} cannot be written: {error.strerror}") from None
-    print(f"wrote {output}; next: specdash plan {output}, then specdash --headless {output}", file=sys.stderr)
+        raise SpecdashError(f"{output} cannot be written: {error.strerror}", "Choose a folder that exists.") from None
+    name = shlex.quote(str(output))
+    print(plain(f"wrote {output}; next: specdash plan {name}, then specdash --headless {name}"), file=sys.stderr)
     return Exit.OK
+
+
+def _warn(text: str) -> None:
+    print(plain(f"specdash: warning: {text}"), file=sys.stderr)

@@ -15,7 +15,13 @@ def main(name: str, arguments: list[str]) -> Exit:
     """Writes the wanted formats: one to stdout, several into the run's folder."""
     parser = command_parser(name)
     parser.add_argument("run", metavar="RUN", help="a run folder, or the beginning of its name")
-    parser.add_argument("--format", default="", help=f"one of or several of {', '.join(FORMATS)}, comma-separated")
+    parser.add_argument(
+        "--format",
+        default="",
+        metavar="F",
+        help=f"some of {', '.join(FORMATS)}, comma-separated: one is printed, several are written into the run's "
+        "folder (default: all)",
+    )
     options = parser.parse_args(arguments)
     from specdash.analysis.result import build_result
     from specdash.core.view import fold_all

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 
 from specdash.cli import command_parser
 from specdash.cli.table import print_table
 from specdash.core.text import one_line
-from specdash.errors import Exit
+from specdash.errors import Exit, SpecdashError
 from specdash.store.runs import RunInfo, find_runs, known_results_dirs
 
 
@@ -18,6 +19,9 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser.add_argument("dirs", nargs="*", metavar="DIR", help="results folders (default: those used before)")
     parser.add_argument("--json", action="store_true", help="the runs as JSON")
     options = parser.parse_args(arguments)
+    for each in options.dirs:
+        if not Path(each).is_dir():
+            raise SpecdashError(f"{each}: there is no such folder", "Name a folder that has runs in it: results.dir.")
     from specdash.runtime.locks import lock_owner
     from specdash.session.run import LOCK_NAME
 
@@ -25,15 +29,19 @@ def main(name: str, arguments: list[str]) -> Exit:
     if options.json:
         print(json.dumps([asdict(run) for run in found], indent=2, default=str))
         return Exit.OK
+    if not found and options.dirs:
+        print(f"no runs in {one_line(', '.join(options.dirs))}")
+        return Exit.OK
     if not found:
         print("no runs yet; start one: specdash --headless profile.toml, or specdash demo")
         return Exit.OK
     print_table(
-        ("RUN", "STATE", "STEPS", "FAILED", "STARTED"),
-        [(run.id, _state(run), f"{run.n_done}/{run.n_steps}", str(run.n_failed), run.started or "?") for run in found],
+        ("STATE", "STEPS", "FAILED", "RUN"),
+        [(_state(run), f"{run.n_done}/{run.n_steps}", str(run.n_failed), run.id) for run in found],
     )
-    if any(run.resumable for run in found):
-        print("\ngo on with an interrupted one: specdash resume RUN")
+    resumable = [run for run in found if run.resumable]
+    if resumable:
+        print(f"\ngo on with the last interrupted one: specdash resume {one_line(resumable[-1].id)}")
     return Exit.OK
 
 

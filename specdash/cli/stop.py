@@ -25,9 +25,14 @@ def main(name: str, arguments: list[str]) -> Exit:
         print(f"{path.name} is not running")
         return Exit.OK
     if not owner.here:
-        raise SpecdashError(f"{path.name} runs on {owner.host}, not on this machine", f"Stop it there: {parser.prog}")
+        raise SpecdashError(
+            f"{path.name} runs on {owner.host}, not on this machine", f"Stop it there: {parser.prog} {path.name}"
+        )
     os.kill(owner.pid, signal.SIGTERM)
     if not wait_unlocked(path / LOCK_NAME, options.wait):
-        raise SpecdashError(f"{path.name} (pid {owner.pid}) has not ended after {options.wait:.0f} s")
+        raise SpecdashError(
+            f"{path.name} (pid {owner.pid}) has not ended after {options.wait:.0f} s",
+            f"Its log tells what it waits for: {path / 'logs'}; or wait longer: --wait 600",
+        )
     print(f"{path.name} is stopped; go on with it: specdash resume {path.name}")
     return Exit.OK

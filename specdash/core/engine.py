@@ -123,5 +123,8 @@ class Engine(Protocol):
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> EngineClient:
         """A client of the server that was started as `spec` at `endpoint`."""
 
+    def blame(self, log_tail: str) -> str | None:
+        """The line of a log that tells why the server failed; None when no line does."""
+
     def explain(self, log_tail: str) -> str | None:
         """What to do about a failure whose cause is known from the log; None when it is not."""

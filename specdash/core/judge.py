@@ -174,7 +174,7 @@ def _clocks_apart(server_s: float, client_s: float) -> bool:
     return clocks_disagree(server_s, client_s) and abs(server_s - client_s) > WAKE_UP_S
 
 
-def hopeless(step: Step, samples: Sequence[Sample], max_tokens: int) -> bool:
+def hopeless(step: Step, samples: Sequence[Sample]) -> bool:
     """Whether more samples cannot save the step: a draft longer than K, or a reason that every try repeats."""
     if any(FATAL.intersection(sample.reasons) for sample in samples):
         return True
@@ -192,12 +192,14 @@ def worth_another_try(sample: Sample) -> bool:
 
 
 def verdict_of(step: Step, samples: Sequence[Sample], max_tokens: int) -> tuple[str, tuple[Finding, ...], str | None]:
-    """A finished step's status ("ok" or "invalid"), the findings against it, and the reason in words."""
+    """A finished step's status ("ok", "invalid" or "failed"), the findings against it, and the reason in words."""
     against = findings(step, samples, max_tokens)
     if against:
         return "invalid", against, "; ".join(finding.detail for finding in against)
     if not any(sample.status == "ok" for sample in samples):
         reasons = tuple(dict.fromkeys(reason for sample in samples for reason in sample.reasons))
+        if not reasons:
+            return "failed", (), "no sample could be taken"
         known = tuple(Finding(Verdict(reason), "") for reason in reasons if reason in _NAMES)
         return "invalid", known, "no valid sample: " + ", ".join(reasons)
     return "ok", (), None

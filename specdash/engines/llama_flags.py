@@ -222,13 +222,13 @@ def dialect_words(dialect: str) -> str:
     return next(param.flags[dialect] for param in PARAMS if param.name == "k")
 
 
-def explain(log_tail: str) -> str | None:
-    """What to do about the first line of a log that tells a known cause; None when none does.
+def first_cause(log_tail: str) -> tuple[str, str] | None:
+    """The first line of a log that tells a known cause, and what to do about it; None when none does.
 
     The first line, not the last: what follows an allocation failure is a backtrace that says nothing.
     """
     for line in log_tail.splitlines():
         for pattern, hint in HINTS:
             if pattern.search(line):
-                return hint
+                return line.strip(), hint
     return None

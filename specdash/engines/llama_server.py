@@ -20,7 +20,7 @@ from specdash.core.plan import KScope
 from specdash.core.prompts import Prompt
 from specdash.core.transport import HttpError, Progress, TransportError
 from specdash.engines.http import Client
-from specdash.engines.llama_flags import BRIEF_LIMIT_S, PARAMS, Flags, explain, read_flags, run_briefly
+from specdash.engines.llama_flags import BRIEF_LIMIT_S, PARAMS, Flags, first_cause, read_flags, run_briefly
 from specdash.engines.llama_stream import decode
 from specdash.errors import EngineError
 
@@ -76,9 +76,15 @@ class LlamaServer:
         """A client of the server that was started as `spec` at `endpoint`."""
         return LlamaClient(endpoint, spec.templated, self._filler)
 
+    def blame(self, log_tail: str) -> str | None:
+        """The line of a log that tells a known cause of failure."""
+        found = first_cause(log_tail)
+        return found[0] if found is not None else None
+
     def explain(self, log_tail: str) -> str | None:
         """What to do about a known cause of failure."""
-        return explain(log_tail)
+        found = first_cause(log_tail)
+        return found[1] if found is not None else None
 
 
 class LlamaClient:

@@ -27,11 +27,17 @@ SHOWN_LINES = 60
 
 
 class ServerFailed(EngineError):
-    """A server that could not be started, or died: why, what to do, and the tail of its log."""
+    """A server that could not be started, or died: why, what to do, the tail of its log, and the line to blame."""
 
-    def __init__(self, what: str, todo: str = "", tail: tuple[str, ...] = ()) -> None:
+    def __init__(self, what: str, todo: str = "", tail: tuple[str, ...] = (), cause: str = "") -> None:
         super().__init__(what, todo)
         self.tail = tail
+        self.cause = cause
+
+    @property
+    def sentence(self) -> str:
+        """What happened, with the line of the log that tells why, where there is one."""
+        return f"{self.what}: {self.cause}" if self.cause else self.what
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +101,8 @@ class Launch:
         log = log_tail(self.log_path, EXPLAINED_LINES)  # a backtrace of hundreds of lines may follow the cause
         todo = self.hint or engine.explain("\n".join(log)) or ""
         what = self.error or "the server failed"
-        return ServerFailed(what, f"{todo} (log: {self.log_path})".strip(), log[-SHOWN_LINES:])
+        cause = "" if self.hint else engine.blame("\n".join(log)) or ""
+        return ServerFailed(what, f"{todo} (log: {self.log_path})".strip(), log[-SHOWN_LINES:], cause)
 
     def finished_fact(self, state: str, failure: ServerFailed | None) -> ev.LoadFinished:
         """The closing fact of this launch."""

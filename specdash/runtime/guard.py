@@ -27,6 +27,7 @@ import time
 PR_SET_CHILD_SUBREAPER = 36
 KILL_LIMIT_S = 5.0  # a process that outlives KILL for so long is stuck in the kernel
 OOM_SCORE = "300"  # short of memory, the kernel takes the server rather than the user's terminal
+ZOMBIE = 0  # no process group has this number
 
 
 class Guard:
@@ -169,11 +170,13 @@ class Guard:
         fringe = {os.getpid()}
         while fringe:
             fringe = {pid for pid, (parent, _) in processes.items() if parent in fringe}
-            found |= {pid: processes[pid][1] for pid in fringe}
+            found |= {pid: processes[pid][1] for pid in fringe if processes[pid][1] != ZOMBIE}
         if sys.platform != "linux":
             # Nobody hands us orphans there: those in the server's process group are ours, and those seen before.
             seen = self._seen
-            found |= {pid: group for pid, (_, group) in processes.items() if group in (self._pid, seen.get(pid))}
+            found |= {
+                pid: group for pid, (_, group) in processes.items() if group and group in (self._pid, seen.get(pid))
+            }
             self._seen = found
         return found
 
@@ -202,15 +205,18 @@ def _forget_inherited_signals() -> None:
 
 
 def _processes() -> dict[int, tuple[int, int]]:
-    """(parent, process group) of every live process, by pid; zombies are left out."""
+    """(parent, process group) of every process, by pid; the group of a zombie is ZOMBIE.
+
+    A zombie may still have children: it is what a process looks like whose first thread has ended before the others.
+    """
     if sys.platform == "linux":
         return dict(_from_proc())
     lister = subprocess.Popen(["/bin/ps", "-axo", "pid=,ppid=,pgid=,stat="], stdout=subprocess.PIPE)
     rows = [line.split() for line in lister.communicate(timeout=10)[0].decode().splitlines()]
     return {
-        int(row[0]): (int(row[1]), int(row[2]))
+        int(row[0]): (int(row[1]), ZOMBIE if row[3].startswith("Z") else int(row[2]))
         for row in rows
-        if len(row) == 4 and not row[3].startswith("Z") and int(row[0]) != lister.pid
+        if len(row) == 4 and int(row[0]) != lister.pid
     }
 
 
@@ -224,8 +230,7 @@ def _from_proc() -> list[tuple[int, tuple[int, int]]]:
                 fields = file.read().rpartition(b")")[2].split()
         except OSError:
             continue
-        if fields[0] not in (b"Z", b"X"):
-            found.append((int(name), (int(fields[1]), int(fields[2]))))
+        found.append((int(name), (int(fields[1]), ZOMBIE if fields[0] in (b"Z", b"X") else int(fields[2]))))
     return found
 
 

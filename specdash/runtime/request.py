@@ -15,12 +15,7 @@ from specdash.core.judge import Asked, sample_of
 from specdash.core.measure import Sample, Verdict
 from specdash.core.plan import Step
 from specdash.core.transport import HttpError, Progress, RequestTimeout, TransportError
-from specdash.errors import EngineError
 from specdash.runtime.server import Server
-
-
-class Unusable(EngineError):
-    """A load that cannot be served at all, for a reason known before or after its start."""
 
 
 class RequestSettings(Protocol):
@@ -58,6 +53,9 @@ class Refused:
     why: str
 
 
+Outcome = Taken | TimedOut | Refused
+
+
 async def take(
     server: Server,
     step: Step,
@@ -66,7 +64,7 @@ async def take(
     text: str,
     settings: RequestSettings,
     progress: Progress,
-) -> Taken | TimedOut | Refused:
+) -> Outcome:
     """Sends one generation of a step and judges it; raises ServerFailed when the server died."""
     request = Request(text, settings.max_tokens, settings.temperature, settings.seed, step.k)
     started_s, started_mono_s = time.time(), time.monotonic()

@@ -13,6 +13,7 @@ from specdash.core.engine import EngineInfo, ServerSpec
 from specdash.core.model import ModelFacts
 from specdash.core.plan import LoadKey
 from specdash.core.text import human_bytes
+from specdash.errors import EngineError
 from specdash.probes.gpu import gpus
 from specdash.probes.memory import system_memory, tree_memory
 from specdash.runtime.watch import TreeUse
@@ -33,12 +34,15 @@ def file_identity(facts: ModelFacts) -> list[object]:
     """What makes a model file this one: sizes, modification times, and a hash of both ends of each part."""
     parts: list[object] = []
     for path in facts.parts:
-        status = path.stat()
-        ends = hashlib.sha256()
-        with path.open("rb") as file:
-            ends.update(file.read(SAMPLE_BYTES))
-            file.seek(max(0, status.st_size - SAMPLE_BYTES))
-            ends.update(file.read(SAMPLE_BYTES))
+        try:
+            status = path.stat()
+            ends = hashlib.sha256()
+            with path.open("rb") as file:
+                ends.update(file.read(SAMPLE_BYTES))
+                file.seek(max(0, status.st_size - SAMPLE_BYTES))
+                ends.update(file.read(SAMPLE_BYTES))
+        except OSError as error:
+            raise EngineError(f"{path} cannot be read any more: {error.strerror}", "Was it moved?") from error
         parts.append([status.st_size, status.st_mtime_ns, ends.hexdigest()])
     return parts
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,7 +50,10 @@ def k_curves(
         highs.append(baseline_tok_s)
     ks = sorted({point.k for points in curves.values() for point in points})
     margin = (max(highs) - min(lows)) * 0.08 or 1.0
-    figure.ruler("y").lim(max(0.0, min(lows) - margin), max(highs) + margin)
+    bottom, top = max(0.0, min(lows) - margin), max(highs) + margin
+    figure.ruler("y").lim(bottom, top)
+    rates = round_ticks(bottom, top)
+    figure.ruler("y").ticks(rates, [f"{each:.6g}" for each in rates])
     figure.ruler("x").lim(ks[0] - 0.5, ks[-1] + 0.5)
     figure.ruler("x").ticks(ks, [str(k) for k in ks])
     figure.label("K: tokens drafted a step", axis="x")
@@ -57,6 +61,13 @@ def k_curves(
     figure.legend(False)
     text = _PAINT.sub("", str(figure.build()))
     return text.translate(_ASCII) if ascii_only else text
+
+
+def round_ticks(low: float, high: float) -> list[float]:
+    """Three to nine round numbers from `low` to `high`, evenly apart; `low` < `high`."""
+    power = 10.0 ** math.floor(math.log10((high - low) / 3))
+    step = next(power * each for each in (5, 2, 1) if power * each <= (high - low) / 3)
+    return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
 def legend(names: Iterable[str], *, ascii_only: bool) -> str:

@@ -7,6 +7,7 @@ path of the result is the only thing on stdout.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 
 from rich.console import Console
@@ -14,12 +15,13 @@ from rich.live import Live
 from rich.text import Text
 
 from specdash.core import events as ev
+from specdash.core.forecast import Range
 from specdash.core.text import human_seconds, one_line
-from specdash.core.view import View
+from specdash.core.view import RUNNING, LoadView, View
 from specdash.errors import Exit
 from specdash.session.handle import Handle, Outcome, Watcher
 from specdash.ui.narration import progress, sentences
-from specdash.ui.summary import print_summary
+from specdash.ui.summary import near, print_summary
 
 REFRESH_S = 0.5
 QUIET = (ev.SampleTaken, ev.StepFinished)  # on a terminal the live line and the table tell these
@@ -29,12 +31,14 @@ WARNING_STYLE = "yellow"
 
 def narrate(start: Callable[[Watcher], Outcome], warnings: Sequence[str]) -> Exit:
     """Runs `start` and tells what happens; returns the run's exit code."""
-    console = Console(stderr=True, highlight=False, soft_wrap=True)
+    console = Console(stderr=True, highlight=False)
     narrator = _Live(console) if console.is_terminal and not console.is_dumb_terminal else _Plain(console)
     for warning in warnings:
         narrator.say(f"warning: {warning}")
-    outcome = start(Watcher(narrator.begin, lambda text: narrator.say(f"warning: {text}")))
-    narrator.end()
+    try:
+        outcome = start(Watcher(narrator.begin, lambda text: narrator.say(f"warning: {text}")))
+    finally:
+        narrator.end()
     print_summary(console, outcome.view, outcome.path, with_table=console.is_terminal)
     print(outcome.path / "result.json", flush=True)
     return outcome.exit_code
@@ -43,11 +47,13 @@ def narrate(start: Callable[[Watcher], Outcome], warnings: Sequence[str]) -> Exi
 class _Plain:
     """One plain line for every event."""
 
+    wraps_words = False  # in a pipe or a log, an event is one line however long
+
     def __init__(self, console: Console) -> None:
         self._console = console
 
     def begin(self, handle: Handle) -> None:
-        for line in _opening(handle.view):
+        for line in _opening(handle):
             self.say(line)
         handle.subscribe(self._on_fact)
 
@@ -60,7 +66,7 @@ class _Plain:
         style = WARNING_STYLE if text.startswith("warning:") else ""
         if text.startswith("error:") or " failed" in text[:16]:
             style = ERROR_STYLE
-        self._console.print(Text(text, style=style))
+        self._console.print(Text(text, style=style), soft_wrap=not self.wraps_words)
 
     def end(self) -> None:
         """Nothing is left on the screen that has to go."""
@@ -69,6 +75,8 @@ class _Plain:
 class _Live(_Plain):
     """Lines for what changes rarely, above one line that is always true."""
 
+    wraps_words = True
+
     def __init__(self, console: Console) -> None:
         super().__init__(console)
         self._live: Live | None = None
@@ -76,7 +84,7 @@ class _Live(_Plain):
 
     def begin(self, handle: Handle) -> None:
         self._handle = handle
-        for line in _opening(handle.view):
+        for line in _opening(handle):
             self.say(line)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._live.start()
@@ -87,7 +95,8 @@ class _Live(_Plain):
         """Repaints the line, twice a second, for as long as there is one."""
         if self._live is None or self._handle is None:
             return
-        self._live.update(Text(status_line(self._handle), no_wrap=True, overflow="ellipsis"), refresh=True)
+        line = status_line(self._handle, self._console.width - 1, time.time())
+        self._live.update(Text(line, no_wrap=True, overflow="crop"), refresh=True)
         asyncio.get_running_loop().call_later(REFRESH_S, self._tick)
 
     def _on_fact(self, recorded: ev.Recorded, view: View) -> None:
@@ -104,10 +113,12 @@ class _Live(_Plain):
             self._live = None
 
 
-def _opening(view: View) -> list[str]:
-    """What was recorded before the narrator came."""
-    facts: list[ev.Fact] = [fact for fact in (view.run, view.engine) if fact is not None]
-    lines = [line for fact in facts for line in sentences(fact, view)]
+def _opening(handle: Handle) -> list[str]:
+    """What was recorded before the narrator came, and where the run is kept."""
+    view = handle.view
+    lines = sentences(view.run, view) if view.run is not None else []
+    lines.append(f"folder: {one_line(near(handle.path), 1000)}")
+    lines += sentences(view.engine, view) if view.engine is not None else []
     lines += [
         f"skipped {step.step.id}: {one_line(step.error or '', 300)}"
         for step in view.steps.values()
@@ -116,28 +127,61 @@ def _opening(view: View) -> list[str]:
     lines += [line for note in view.notes for line in sentences(note, view)]
     done, total = progress(view)
     if view.resumes:
-        lines.append(f"resumed: {done} of {total} steps are done")
+        lines.append(f"resumed: {done} of {total} steps are done, {total - done} are to be measured")
     return lines
 
 
-def status_line(handle: Handle) -> str:
-    """Steps done, what is going on, and the time that is left, on one line."""
+def status_line(handle: Handle, width: int, now_s: float) -> str:
+    """Steps done, the time that is left and what is going on, in at most `width` characters.
+
+    What does not fit is cut out of the middle of the load's name, which stands in full further up on the screen.
+    `now_s`: seconds since 1970.
+    """
     view = handle.view
     done, total = progress(view)
-    left = handle.time_left()
-    if left is None:
-        eta = "time left: not known yet"
-    elif human_seconds(left.low_s) == human_seconds(left.high_s):
-        eta = f"{human_seconds(left.high_s)} left"
-    else:
-        eta = f"{human_seconds(left.low_s)} to {human_seconds(left.high_s)} left"
+    loads = handle.loads_left
+    parts = [f"{done}/{total} steps", time_left_words(handle.time_left())]
+    parts += [f"{loads} more {'load' if loads == 1 else 'loads'}"] if loads else []
     load = view.loads.get(view.current_load or "")
     if load is None:
-        doing = "between loads"
-    elif load.state != "ready":
-        doing = f"{load.state} {load.key.label}"
-    else:
-        step = view.steps.get(view.current_step or "")
-        samples = len(step.good) if step is not None else 0
-        doing = f"{view.current_step or load.key.label} ({samples} samples, {handle.events_in_flight()} tokens)"
-    return one_line(f"{done}/{total} steps | {eta} | {handle.loads_left} loads to go | {doing}", 400)
+        parts.append("finishing" if done == total else "between loads")
+        return " | ".join(parts)[: max(0, width)]
+    parts.append(_doing(handle, load, now_s))
+    line = " | ".join(parts)
+    return f"{line} | {shortened(one_line(load.key.label), width - len(line) - 3)}"[: max(0, width)]
+
+
+def _doing(handle: Handle, load: LoadView, now_s: float) -> str:
+    """What the server of the current load is at."""
+    if load.state not in ("ready", "busy"):
+        return f"{load.state} for {human_seconds(round(max(0.0, now_s - load.started_s)))}"
+    view = handle.view
+    steps = [step for step in view.steps.values() if step.load == load.id]
+    if not any(step.status == RUNNING for step in steps):
+        return "warming up"
+    iterations = view.run.settings.get("iterations") if view.run is not None else None
+    planned = f"/{len(steps) * iterations}" if isinstance(iterations, int) else ""
+    return f"{sum(len(step.good) for step in steps)}{planned} samples, {handle.events_in_flight()} tokens"
+
+
+def time_left_words(left: Range | None) -> str:
+    """A forecast as people say it, in one unit and no finer than it is known: "2-3 min left"."""
+    if left is None:
+        return "time left: ?"
+    for unit, seconds, most in (("s", 1, 100), ("min", 60, 100), ("h", 3600, 48), ("d", 86400, float("inf"))):
+        low, high = left.low_s / seconds, left.high_s / seconds
+        if high < most:
+            digits = 1 if unit in "hd" and high < 10 else 0
+            shown = dict.fromkeys((f"{low:.{digits}f}", f"{high:.{digits}f}"))
+            return f"{'-'.join(shown)} {unit} left"
+    return "time left: ?"
+
+
+def shortened(text: str, chars: int) -> str:
+    """`text` in at most `chars` characters, without its middle where it is longer: names differ at their ends."""
+    if len(text) <= chars:
+        return text
+    if chars < 5:
+        return text[: max(0, chars)]
+    tail = (chars - 2) // 2
+    return f"{text[: chars - 2 - tail]}..{text[-tail:]}"

@@ -40,7 +40,8 @@ def percent(value: float | None) -> str:
 def _run_started(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.RunStarted)
     iterations = fact.settings.get("iterations")
-    return [f"run {fact.run_id}: {len(fact.steps)} steps of {iterations} samples each"]
+    steps = "1 step" if len(fact.steps) == 1 else f"{len(fact.steps)} steps"
+    return [f"run {fact.run_id}: {steps}, {iterations} {'sample' if iterations == 1 else 'samples'} each"]
 
 
 def _run_resumed(fact: ev.Fact, view: View) -> list[str]:
@@ -52,7 +53,7 @@ def _run_resumed(fact: ev.Fact, view: View) -> list[str]:
 
 def _engine_found(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.EngineFound)
-    return [f"engine: {fact.program}, {fact.version} (flags: {fact.dialect})"]
+    return [f"engine: {fact.program}, {fact.version}"]
 
 
 def _load_started(fact: ev.Fact, view: View) -> list[str]:
@@ -81,7 +82,8 @@ def _probed(fact: ev.Fact, view: View) -> list[str]:
 
 def _plan_changed(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.PlanChanged)
-    return [f"plan changed: {fact.reason}; {fact.loads_left} loads to go after this one"]
+    loads = f"{fact.loads_left} {'load' if fact.loads_left == 1 else 'loads'}"
+    return [f"plan changed: {fact.reason}; {loads} to go after this one"]
 
 
 def _sample_taken(fact: ev.Fact, view: View) -> list[str]:

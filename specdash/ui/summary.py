@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from rich import box
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -19,6 +20,7 @@ from specdash.ui.narration import percent, rate
 CHART_HEIGHT = 16
 CHART_MOST_COLUMNS = 100
 FAILURES_SHOWN = 20
+LEAST_NAME_COLUMNS = 12
 
 Json = Mapping[str, Any]
 
@@ -27,19 +29,32 @@ def print_summary(console: Console, view: View, path: Path, *, with_table: bool)
     """Prints the arms over all categories, their curve (on a terminal), and every step that does not count."""
     if view.run is None:
         return
+    ascii_only = "utf" not in (console.encoding or "").lower()
     result = build_result(view)
     arms = [arm for arm in result["overall"] if arm["categories"]]
     if with_table and arms:
         for target in dict.fromkeys(arm["target"] for arm in arms):
             mine = [arm for arm in arms if arm["target"] == target]
-            console.print(_table(target, mine))
-            _print_chart(console, mine)
+            console.print()
+            console.print(Text(one_line(target), style="bold"), soft_wrap=True)
+            console.print(_table(mine, ascii_only=ascii_only))
+            _print_chart(console, mine, ascii_only=ascii_only)
+        if any(arm["missing"] for arm in arms):
+            console.print(Text("* lacks categories that others have, so its tok/s is of another mix of prompts"))
     else:
         for arm in arms:
-            console.print(Text(_sentence(arm)))
+            console.print(Text(_sentence(arm, ascii_only=ascii_only)), soft_wrap=True)
     for line in _failures(result["measurements"]):
-        console.print(Text(line, style="yellow"))
-    console.print(Text(f"report: {path / 'report.md'}"))
+        console.print(Text(line, style="yellow"), soft_wrap=not with_table)
+    console.print(Text(f"report: {one_line(near(path / 'report.md'), 1000)}"), soft_wrap=True)
+
+
+def near(path: Path) -> str:
+    """A path as it is typed from here: relative where it lies below the working folder."""
+    try:
+        return str(path.relative_to(Path.cwd()))
+    except (ValueError, OSError):
+        return str(path)
 
 
 def _name(arm: Json) -> str:
@@ -57,19 +72,21 @@ def _interval(arm: Json) -> str:
     if faster is None:
         return "-"
     if faster["ci95"] is None:
-        return f"{faster['value']:.2f} x (one sample)"
+        return f"{faster['value']:.2f} (one sample)"
     low, high = faster["ci95"]
     if low is None or high is None:
-        return f"{faster['value']:.2f} x (too noisy)"
-    verdict = "  equal" if low <= 1 <= high else "  slower" if high < 1 else ""
-    return f"{faster['value']:.2f} x ({low:.2f} to {high:.2f}){verdict}"
+        return f"{faster['value']:.2f} (too noisy)"
+    verdict = " equal" if low <= 1 <= high else " slower" if high < 1 else ""
+    return f"{faster['value']:.2f} ({low:.2f}-{high:.2f}){verdict}"
 
 
-def _rate(arm: Json) -> str:
+def _rate(arm: Json, *, ascii_only: bool) -> str:
+    """Mean and standard deviation; a star where categories are missing."""
     found = arm["summary"].get("decode_tok_s")
     if found is None:
         return "-"
-    spread = f" ± {rate(found['stddev'])}" if found["stddev"] is not None else ""
+    sign = "+-" if ascii_only else "±"
+    spread = f" {sign} {rate(found['stddev'])}" if found["stddev"] is not None else ""
     return f"{rate(found['mean'])}{spread}{'*' if arm['missing'] else ''}"
 
 
@@ -78,37 +95,46 @@ def _count(arm: Json) -> str:
     return str(found["n"]) if found is not None else "0"
 
 
-def _sentence(arm: Json) -> str:
+def _sentence(arm: Json, *, ascii_only: bool) -> str:
     """One arm on a line, for a log."""
     k = f" K={arm['k']}" if arm["k"] is not None else ""
-    faster = f", {_interval(arm)}" if arm["speedup"] is not None else ""
+    faster = f", x baseline {_interval(arm)}" if arm["speedup"] is not None else ""
     accepted = f", {percent(arm['acceptance_rate'])} accepted" if arm["acceptance_rate"] is not None else ""
-    return (
-        f"result {one_line(arm['target'])} | {_name(arm)}{k}: {_rate(arm)} tok/s{faster}{accepted}, n = {_count(arm)}"
-    )
+    tok_s = _rate(arm, ascii_only=ascii_only)
+    return f"result {one_line(arm['target'])} | {_name(arm)}{k}: {tok_s} tok/s{faster}{accepted}, n = {_count(arm)}"
 
 
-def _table(target: str, arms: Iterable[Json]) -> Table:
-    table = Table(title=Text(one_line(target), style="bold"), title_justify="left", show_edge=False, pad_edge=False)
-    table.add_column("draft", overflow="ellipsis")
+def _table(arms: Iterable[Json], *, ascii_only: bool) -> Table:
+    """The arms of one target; a name stands once, and folds where the terminal is narrow, so no column is lost."""
+    table = Table(box=box.ASCII2 if ascii_only else box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table.add_column("draft", overflow="fold", min_width=LEAST_NAME_COLUMNS)
     for column in ("K", "tok/s", "x baseline (95 %)", "accepted", "tok/step", "n"):
-        table.add_column(column, justify="right", no_wrap=True)
+        table.add_column(column, justify="left" if column.startswith("x") else "right", no_wrap=True)
+    above = ""
     for arm in arms:
-        faster = arm["speedup"]
-        better = faster is not None and faster["ci95"] is not None and (faster["ci95"][0] or 0) > 1
+        name = _name(arm)
         table.add_row(
-            Text(_name(arm)),
+            Text("" if name == above else name),
             "-" if arm["k"] is None else str(arm["k"]),
-            _rate(arm),
-            Text(_interval(arm), style="green" if better else ""),
+            _rate(arm, ascii_only=ascii_only),
+            Text(_interval(arm), style=_style(arm["speedup"])),
             percent(arm["acceptance_rate"]),
             "-" if arm["tokens_per_step"] is None else f"{arm['tokens_per_step']:.2f}",
             _count(arm),
         )
+        above = name
     return table
 
 
-def _print_chart(console: Console, arms: Iterable[Json]) -> None:
+def _style(faster: Json | None) -> str:
+    """Green for what is faster beyond the noise, red for what is slower."""
+    low, high = (faster["ci95"] or (None, None)) if faster is not None else (None, None)
+    if low is None or high is None:
+        return ""
+    return "green" if low > 1 else "red" if high < 1 else ""
+
+
+def _print_chart(console: Console, arms: Iterable[Json], *, ascii_only: bool) -> None:
     """The curve of every draft that was measured at two Ks or more."""
     curves: dict[str, list[Point]] = {}
     baseline: float | None = None
@@ -125,12 +151,13 @@ def _print_chart(console: Console, arms: Iterable[Json]) -> None:
     curves = {name: sorted(points, key=lambda point: point.k) for name, points in curves.items() if len(points) > 1}
     if not curves:
         return
-    ascii_only = "utf" not in (console.encoding or "").lower()
     width = min(console.width, CHART_MOST_COLUMNS)
     chart = Text.from_ansi(k_curves(curves, baseline, width, CHART_HEIGHT, ascii_only=ascii_only))
     console.print()
     console.print(chart, no_wrap=True)
-    console.print(Text(f"{legend(curves, ascii_only=ascii_only)}   dotted: no draft"))
+    dotted = "" if baseline is None else "   dotted: no draft"
+    console.print(Text(f"{legend(curves, ascii_only=ascii_only)}{dotted}"))
+    console.print()
 
 
 def _failures(measurements: Iterable[Json]) -> list[str]:

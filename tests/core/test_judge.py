@@ -293,7 +293,7 @@ def test_a_clock_that_told_nothing_is_not_a_clock_that_says_zero() -> None:
     ],
 )
 def test_hopeless(step: Step, samples: list[Sample], expected: bool) -> None:
-    assert hopeless(step, samples, N) is expected
+    assert hopeless(step, samples) is expected
 
 
 @pytest.mark.parametrize(

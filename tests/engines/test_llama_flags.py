@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specdash.engines.llama_flags import CURRENT, OLD, PARAMS, dialect_words, explain, parse_help, read_flags
+from specdash.engines.llama_flags import CURRENT, OLD, PARAMS, dialect_words, first_cause, parse_help, read_flags
 from specdash.errors import EngineError, Exit
 
 DATA = Path(__file__).parents[1] / "data"
@@ -20,6 +20,12 @@ HELP = {
     OLD: (DATA / "help" / "embedded.xllamacpp-0.2.14.txt").read_text("utf-8"),
 }
 Program = Callable[[str], list[str]]
+
+
+def explain(log: str) -> str | None:
+    """What to do about the first known cause in a log."""
+    found = first_cause(log)
+    return found[1] if found is not None else None
 
 
 @pytest.fixture

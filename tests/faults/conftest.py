@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-
 from faults.harness import Bench
+
 from specdash.engines.demo import TINY, write_pair
 
 

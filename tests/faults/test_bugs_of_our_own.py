@@ -11,16 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-
 from faults.harness import Bench, Run, assert_complete, assert_each_block_once, newest
+
 from specdash.core import events as ev
 from specdash.core.engine import Endpoint, ServerSpec
 from specdash.core.view import fold_all
 from specdash.engines import llama_server
-from specdash.errors import Exit, SpecdashError, StoreError
+from specdash.errors import SpecdashError, StoreError
 from specdash.session import run as session
 from specdash.store.journal import Journal, read
-
 
 # The package has a function of this name too.
 commands = importlib.import_module("specdash.cli.run")
@@ -106,20 +105,41 @@ def here(bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
 
 
 def test_a_bug_costs_the_steps_that_meet_it(here: Here, bench: Bench) -> None:
-    names = ["render", "health", "generate", "model_alias", "good", "complete_one", "command", "close"]
+    names = ["render", "health", "generate", "model_alias", "good", "complete_one", "command"]
     run = here.headless(bench.profile(names))
     assert "Traceback" not in run.stderr + run.stdout
     assert run.code == 1
     assert_complete(run)
     assert {name: outcome[0] for name, outcome in run.outcomes().items()} == dict.fromkeys(names, "failed") | {
-        "close": "ok",
         "good": "ok",
     }
-    for name in set(names) - {"close", "good"}:
+    for name in set(names) - {"good"}:
         assert f"a bug in {name}" in str(run.only(target=name).error), name
     again = here.resume(run)
     assert again.code == 1
     assert again.loads("good") == run.loads("good") == 1
+
+
+BUG_IN_CLOSE = """
+import sys
+
+if sys.orig_argv[1:3] == ["-m", "specdash"]:
+    from specdash.engines.llama_server import LlamaClient
+
+    async def close(self):
+        raise RuntimeError("a bug in close")
+
+    LlamaClient.close = close
+"""
+
+
+def test_a_bug_while_a_server_is_stopped(bench: Bench, tmp_path: Path) -> None:
+    (tmp_path / "patch").mkdir()
+    (tmp_path / "patch" / "sitecustomize.py").write_text(BUG_IN_CLOSE)
+    path = f"{tmp_path / 'patch'}:{bench.environment()['PYTHONPATH']}"
+    run = bench.run(bench.profile(["T", "U"]), env={"PYTHONPATH": path})
+    assert_complete(run)
+    assert run.outcomes() == {"T": ("ok", ()), "U": ("ok", ())}
 
 
 def test_three_bugs_in_a_row_end_the_sweep(here: Here, bench: Bench) -> None:

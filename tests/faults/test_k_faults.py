@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 from faults.harness import Bench, assert_complete, assert_each_block_once, narrated
+
 from specdash.core import events as ev
 
 

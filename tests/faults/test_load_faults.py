@@ -14,8 +14,8 @@ from typing import Any
 
 import psutil
 import pytest
-
 from faults.harness import Bench, assert_complete, assert_each_block_once, assert_gone, descendants, narrated
+
 from specdash.core import events as ev
 
 ANSI = "\x1b]52;c;aGk=\x07\x1b[31mred\x1b[0m\x9b2J \u202eevil"
@@ -109,9 +109,7 @@ def test_hung_is_told_from_slow(bench: Bench) -> None:
 
 def test_a_server_that_hangs_while_it_is_probed(bench: Bench) -> None:
     rules = {"D": "hang_after=3"}
-    run = bench.run(
-        bench.profile(drafts=["D"], engine={"program": str(bench.program(rules)), "stall_s": 0.8})
-    )
+    run = bench.run(bench.profile(drafts=["D"], engine={"program": str(bench.program(rules)), "stall_s": 0.8}))
     assert_complete(run)
     assert run.code == 1
     assert "hung" in str(run.only(method="draft").error)
@@ -156,7 +154,9 @@ def test_children_wrappers_and_deafness_to_term(bench: Bench, tmp_path: Path) ->
     assert argv[:4] == ["nice", "-n", "1", str(bench.fake)]
     assert argv[-2:] == ["-c", "2048"]
     assert "--metrics" in argv
-    assert not [arg for arg in argv if "draft" in arg or "spec" in arg and "alias" not in arg and "specdash-" not in arg]
+    assert not [
+        arg for arg in argv if "draft" in arg or ("spec" in arg and "alias" not in arg and "specdash-" not in arg)
+    ]
     (load,) = run.view.loads.values()
     assert load.argv == (str(wrap), *argv)
 

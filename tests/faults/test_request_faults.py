@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 from faults.harness import Bench, assert_complete, assert_each_block_once
+
 from specdash.core import events as ev
 
 ANSI = "\x1b]52;c;aGk=\x07\x1b[31mred"
@@ -106,4 +107,8 @@ def test_one_request_in_many_fails(bench: Bench) -> None:
     assert_each_block_once(run, 4)
     invalid = [fact for fact in run.facts(ev.SampleTaken) if fact.sample.status == "invalid"]
     assert len(invalid) == 3
-    assert {fact.sample.k_seen for fact in run.facts(ev.SampleTaken) if fact.sample.draft_tokens and fact.sample.status == "ok"} == {4}
+    assert {
+        fact.sample.k_seen
+        for fact in run.facts(ev.SampleTaken)
+        if fact.sample.draft_tokens and fact.sample.status == "ok"
+    } == {4}

@@ -15,8 +15,8 @@ from specdash.runtime.tree import end_tree, identity, wait_gone
 BREEDER = """
 import os, signal, subprocess
 def breed(*_):
-    child = subprocess.Popen(['/bin/sh', '-c', 'trap "" TERM; echo up; read forever'],
-                             start_new_session=True, stdin=subprocess.PIPE)
+    child = subprocess.Popen(['/bin/sh', '-c', 'trap "" TERM; exec sleep 60'],
+                             start_new_session=True, stdout=subprocess.DEVNULL)
     os.write(1, b'%d\\n' % child.pid)
 signal.signal(signal.SIGTERM, breed)
 os.write(1, b'up\\n')

@@ -29,10 +29,10 @@ RUN = ev.RunStarted("run-1", "n", "1.0", {}, "host", {"iterations": 5}, "digest"
 LOAD_DONE = ev.LoadFinished("load-2", "stopped")
 
 SENTENCES: list[tuple[ev.Fact, list[str]]] = [
-    (RUN, ["run run-1: 2 steps of 5 samples each"]),
+    (RUN, ["run run-1: 2 steps, 5 samples each"]),
     (ev.RunResumed("1.0"), ["resumed: 1 of 2 steps are done"]),
     (ev.RunResumed("1.0", ("a", "b")), ["resumed: 1 of 2 steps are done, 2 of them measured again"]),
-    (ev.EngineFound("llama-server", "/bin/ls", "b1", "spec-draft"), ["engine: /bin/ls, b1 (flags: spec-draft)"]),
+    (ev.EngineFound("llama-server", "/bin/ls", "b1", "spec-draft"), ["engine: /bin/ls, b1"]),
     (
         ev.LoadStarted("load-2", KEY, ("x",), "logs/2.log", 1536, 10.0, "f"),
         ["load load-2: T + D, K 4 (1.50 KiB), log logs/2.log"],
@@ -56,6 +56,7 @@ SENTENCES: list[tuple[ev.Fact, list[str]]] = [
         ["probe: this server drafted nothing, so who decides K cannot be told (longest draft seen for K 4: none)"],
     ),
     (ev.PlanChanged("K is fixed", 3), ["plan changed: K is fixed; 3 loads to go after this one"]),
+    (ev.PlanChanged("K is fixed", 1), ["plan changed: K is fixed; 1 load to go after this one"]),
     (
         ev.SampleTaken(SPEC.id, "load-2", GOOD, 1.0),
         [f"sample {SPEC.id} #2: 12.3 tok/s, 75 % of 40 drafted accepted"],

@@ -1,0 +1,226 @@
+"""What else a load can differ in: experts, configurations, a wrapper; and what a request can: depth and template."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import psutil
+import pytest
+from conftest import absent
+from harness import Run, assert_complete, assert_each_block_once
+from real.bench import ONE_THREAD, PROMPTS, TEMPLATE, Real, add_template, change_vocabulary, scopes, values_of
+
+from specdash.core import events as ev
+from specdash.engines.demo import Shape, write_moe
+
+pytestmark = pytest.mark.real
+
+
+def measure(machine: Real, profile: Path, code: int = 0) -> Run:
+    run = machine.run(profile)
+    assert_complete(run)
+    assert run.code == code, run.stderr
+    return run
+
+
+def mean(run: Run, metric: str = "decode_tok_s", **wanted: object) -> float:
+    """The mean of a metric over the one measurement with these fields."""
+    (found,) = [
+        each for each in run.result["measurements"] if all(each[name] == value for name, value in wanted.items())
+    ]
+    value = found["summary"][metric]["mean"]
+    assert isinstance(value, float)
+    return value
+
+
+@pytest.fixture(scope="session")
+def moe(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A mixture of experts that is large enough for its experts to be what takes time."""
+    shape = Shape(width=256, ffn=1024, layers=4, experts=8)
+    return write_moe(tmp_path_factory.mktemp("moe"), shape=shape)
+
+
+def test_expert_counts_are_loads_with_speeds_of_their_own(
+    machine: Real, moe: tuple[Path, Path], llama_server: Path
+) -> None:
+    run = measure(
+        machine,
+        machine.profile(
+            llama_server, {"M": moe[0]}, {"D": moe[1]}, sweep={"k": [4], "moe_experts": [4, 8]}, measure={"iterations": 3}
+        ),
+    )
+    assert_each_block_once(run, 3)
+    loads = [(load.key.draft, load.key.moe_experts) for load in run.view.loads.values()]
+    assert loads == [(None, None), (None, 4), (None, 8), ("D", 4), ("D", 8)], "the model's own count once"
+    for load in run.view.loads.values():
+        count = load.key.moe_experts
+        assert values_of(load.argv, "--override-kv") == ([f"llama.expert_used_count=int:{count}"] if count else [])
+    own, four, eight = (mean(run, draft=None, moe_experts=count) for count in (None, 4, 8))
+    assert own > four > eight
+    assert own > 1.5 * eight, "the model's own two experts are much faster than all eight"
+    for each in run.result["measurements"]:
+        assert (each["speedup"] is None) == (each["draft"] is None)
+
+
+def test_the_models_own_expert_count_is_measured_once(
+    machine: Real, tiny_moe: tuple[Path, Path], llama_server: Path
+) -> None:
+    """Two experts are what the header says, so asking for two needs no other baseline."""
+    run = measure(machine, machine.profile(llama_server, {"M": tiny_moe[0]}, sweep={"moe_experts": [2, 8]}))
+    assert [load.key.moe_experts for load in run.view.loads.values()] == [2, 8]
+
+
+def test_experts_that_the_embedded_engine_cannot_set(
+    machine: Real, tiny_moe: tuple[Path, Path], embedded_available: None
+) -> None:
+    run = machine.run(machine.profile("embedded", {"M": tiny_moe[0]}, sweep={"moe_experts": [4]}))
+    assert run.code in (1, 3)
+    assert "llama-server program" in run.stderr
+    assert {found.status for found in run.steps(moe_experts=4)} <= {"failed", "skipped"}
+
+
+def test_configurations_are_loads_of_their_own(machine: Real, pair: tuple[Path, Path], llama_server: Path) -> None:
+    kinds = {"plain": [], "kv-q8": ["-ctk", "q8_0"]}
+    run = measure(machine, machine.profile(llama_server, {"T": pair[0]}, {"D": pair[1]}, configs=kinds))
+    assert_each_block_once(run, 2)
+    assert sorted((load.key.config, load.key.draft or "") for load in run.view.loads.values()) == [
+        ("kv-q8", ""),
+        ("kv-q8", "D"),
+        ("plain", ""),
+        ("plain", "D"),
+    ]
+    for load in run.view.loads.values():
+        assert values_of(load.argv, "-ctk") == (["q8_0"] if load.key.config == "kv-q8" else [])
+    assert {(each["config"], bool(each["speedup"])) for each in run.result["measurements"] if each["k"]} == {
+        ("plain", True),
+        ("kv-q8", True),
+    }
+
+
+@pytest.mark.parametrize("build", ["b11669", "0.2.14"])
+def test_depth_is_filled_and_processed(
+    machine: Real, pair: tuple[Path, Path], build: str, llama_server: Path, old_xllamacpp_python: Path
+) -> None:
+    program = llama_server if build == "b11669" else f"embedded:{old_xllamacpp_python}"
+    run = measure(machine, machine.profile(program, {"T": pair[0]}, {"D": pair[1]}, sweep={"depth": [0, 512]}))
+    assert_each_block_once(run, 2)
+    assert len(run.view.loads) == 2, "depth is a matter of the request"
+    for draft in (None, "D"):
+        (shallow,), (deep,) = run.steps(draft=draft, depth=0), run.steps(draft=draft, depth=512)
+        for before, after in zip(sorted_by_block(shallow.good), sorted_by_block(deep.good), strict=True):
+            assert before.prompt_id == after.prompt_id
+            assert 507 <= after.prompt_tokens - before.prompt_tokens <= 517
+            assert (before.cached_tokens, after.cached_tokens) == (0, 0)
+            assert after.prefill_time_s > before.prefill_time_s
+
+
+def sorted_by_block(samples: tuple[ev.Sample, ...]) -> list[ev.Sample]:
+    return sorted(samples, key=lambda sample: sample.block)
+
+
+def test_a_draft_of_another_vocabulary_is_never_loaded(
+    machine: Real, pair: tuple[Path, Path], llama_server: Path
+) -> None:
+    drafts = {"unfit": change_vocabulary(pair[1], machine.folder / "unfit.gguf"), "D": pair[1]}
+    run = measure(machine, machine.profile(llama_server, {"T": pair[0]}, drafts))
+    skipped = run.only(draft="unfit")
+    assert (skipped.status, skipped.verdicts, skipped.samples) == ("skipped", ("draft_unfit",), ())
+    assert skipped.error
+    assert "vocabular" in skipped.error or "token" in skipped.error
+    assert [load.key.draft for load in run.view.loads.values()] == [None, "D"]
+    kinds = [type(recorded.fact) for recorded in run.records]
+    assert kinds.index(ev.StepFinished) < kinds.index(ev.LoadStarted), "said before anything is loaded"
+    assert skipped.error in run.stderr.replace("\n", " ")
+
+
+def test_wrapped_in_numactl(machine: Real, pair: tuple[Path, Path], llama_server: Path) -> None:
+    """The policy and the processors that numactl gave are those of the server that was measured."""
+    if shutil.which("numactl") is None:
+        absent("no numactl: apt-get install numactl")
+    wrap = ["numactl", "--interleave=all", "--physcpubind=0"]
+    profile = machine.profile(
+        llama_server,
+        {"T": pair[0]},
+        {"D": pair[1]},
+        engine={"wrap": wrap},
+        measure={"max_tokens": 256, "iterations": 8},
+    )
+    command = machine.headless(profile)
+    command.until("load l001: ready")
+    (server,) = [
+        each for each in psutil.Process(command.process.pid).children(recursive=True) if each.name() == "llama-server"
+    ]
+    assert server.cpu_affinity() == [0]
+    mappings = Path(f"/proc/{server.pid}/numa_maps").read_text().splitlines()
+    run = command.end()
+    assert_complete(run)
+    assert run.code == 0, run.stderr
+    assert mappings
+    assert all(line.split()[1].startswith("interleave") for line in mappings), mappings[:3]
+    for load in run.view.loads.values():
+        assert load.argv[: len(wrap) + 1] == (*wrap, str(llama_server))
+    assert len(run.view.loads) == 2
+
+
+CONVERSATION = [
+    {"role": "system", "content": "You answer in few words."},
+    {"role": "user", "content": "What is in this file, and what does the first line of it say?"},
+    {"role": "assistant", "content": "A table."},
+    {"role": "user", "content": "And the order of its columns?"},
+]
+
+
+@pytest.mark.parametrize("build", ["b11669", "current", "0.2.14"])
+def test_prompts_go_through_the_models_template(
+    machine: Real,
+    pair: tuple[Path, Path],
+    build: str,
+    llama_server: Path,
+    embedded_available: None,
+    old_xllamacpp_python: Path,
+) -> None:
+    """The same prompts take as many more tokens as the template adds, on every build."""
+    program = {"b11669": llama_server, "current": "embedded", "0.2.14": f"embedded:{old_xllamacpp_python}"}[build]
+    prompts = [PROMPTS[0], {"category": "talk", "messages": CONVERSATION}]
+    plain = {"T": pair[0]}
+    chat = {"T": add_template(pair[0], machine.folder / "chat.gguf")}
+    settings = {"prompts": str(machine.prompts(prompts, "own"))}
+    counts = []
+    for targets in (plain, chat):
+        run = measure(machine, machine.profile(program, targets, measure=settings))
+        counts.append({found.step.category: {each.prompt_tokens for each in found.good} for found in run.steps()})
+        assert scopes(run) == []
+    before, after = counts
+    assert set(before) == {"coding", "talk"}
+    rendered = {
+        "coding": [{"role": "user", "content": PROMPTS[0]["prompt"]}],
+        "talk": CONVERSATION,
+    }
+    for category, messages in rendered.items():
+        (templated,) = after[category]
+        assert templated == tokens(machine, llama_server, pair[0], template(messages)), category
+        assert {templated} != before[category]
+
+
+def template(messages: list[dict[str, str]]) -> str:
+    """What `TEMPLATE` makes of a conversation."""
+    turns = "".join(f"[{message['role']}] {message['content']}\n" for message in messages)
+    assert "[{{ message.role }}] {{ message.content }}" in TEMPLATE
+    return f"{turns}[assistant] the answer is here:"
+
+
+def tokens(machine: Real, llama_server: Path, model: Path, text: str) -> int:
+    """How many tokens a text has, with the beginning-of-sequence token, by llama.cpp's own tokenizer program."""
+    import subprocess
+
+    (machine.folder / "text").write_text(text)
+    found = subprocess.run(
+        [llama_server.with_name("llama-tokenize"), "-m", model, "-f", machine.folder / "text", "--ids", "--log-disable"],
+        check=True,
+        capture_output=True,
+        text=True,
+        env=machine.environment(),
+    )
+    return len(json.loads(found.stdout))
