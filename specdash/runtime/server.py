@@ -173,8 +173,6 @@ class Server:
     async def _await_exit(self, launch: Launch, process: GuardedProcess) -> None:
         info = await process.wait_gone()
         launch.exit = info
-        if launch.client is not None:
-            await launch.client.close()
         if self.state is not State.STOPPING and launch.error is None:
             launch.error = f"the server {info.sentence} while {self.state.value}"
         if info.stuck:
@@ -182,6 +180,9 @@ class Server:
             for _ in ENDING:
                 self._post(launch, Trigger.TIMEOUT, launch.error)
         self._post(launch, Trigger.EXITED, info.sentence)
+        # Last: the server's own end is what ends a request that is still being read.
+        if launch.client is not None:
+            await launch.client.close()
 
     async def _observe(self, launch: Launch, process: GuardedProcess) -> None:
         """Once a second: peak memory, the memory budget, and whether a request hangs."""

@@ -158,12 +158,7 @@ class _Run:
         _log_to(self._path / "logs" / "specdash.log")
         for fact in opening:
             await recorder.publish(fact)
-        for stale in sweep_stale(pidfiles):
-            await recorder.publish(ev.Noted("warning", f"ended a server left behind by an earlier run: {stale}"))
         environment, removed = server_environment(os.environ)
-        if removed:
-            note = f"not passed on to servers, since they set flags silently: {', '.join(removed)}"
-            await recorder.publish(ev.Noted("warning", note))
         gate = MemoryGate(profile.limits.memory)
         limits = ServerLimits(
             grace_s=profile.engine.grace_s,
@@ -193,6 +188,11 @@ class _Run:
         sweep = Sweep(server, around, _settings(profile, self._engine), self._queue(recorder.view))
         effort = Effort(profile.measure.iterations, profile.measure.warmup, profile.measure.max_tokens)
         self._watcher.begin(Handle(self._path, recorder, sweep, effort))
+        for stale in sweep_stale(pidfiles):
+            await recorder.publish(ev.Noted("warning", f"ended a server left behind by an earlier run: {stale}"))
+        if removed:
+            note = f"not passed on to servers, since they set flags silently: {', '.join(removed)}"
+            await recorder.publish(ev.Noted("warning", note))
         ended = await self._sweep(server, sweep, recorder)
         code, reason = self._verdict(ended, recorder.view)
         state = "finished" if ended is Ended.DONE else "stopped"

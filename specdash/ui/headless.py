@@ -154,11 +154,11 @@ def status_line(handle: Handle, width: int, now_s: float) -> str:
 def _doing(handle: Handle, load: LoadView, now_s: float) -> str:
     """What the server of the current load is at."""
     if load.state not in ("ready", "busy"):
-        return f"{load.state} for {human_seconds(round(max(0.0, now_s - load.started_s)))}"
+        return f"{load.state} for {human_seconds(max(1, round(now_s - load.started_s)))}"
     view = handle.view
     steps = [step for step in view.steps.values() if step.load == load.id]
     if not any(step.status == RUNNING for step in steps):
-        return "warming up"
+        return f"warming up, {handle.events_in_flight()} tokens"
     iterations = view.run.settings.get("iterations") if view.run is not None else None
     planned = f"/{len(steps) * iterations}" if isinstance(iterations, int) else ""
     return f"{sum(len(step.good) for step in steps)}{planned} samples, {handle.events_in_flight()} tokens"

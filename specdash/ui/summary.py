@@ -20,7 +20,7 @@ from specdash.ui.narration import percent, rate
 CHART_HEIGHT = 16
 CHART_MOST_COLUMNS = 100
 FAILURES_SHOWN = 20
-LEAST_NAME_COLUMNS = 12
+LEAST_NAME_COLUMNS = 8
 
 Json = Mapping[str, Any]
 
@@ -86,8 +86,10 @@ def _rate(arm: Json, *, ascii_only: bool) -> str:
     if found is None:
         return "-"
     sign = "+-" if ascii_only else "±"
-    spread = f" {sign} {rate(found['stddev'])}" if found["stddev"] is not None else ""
-    return f"{rate(found['mean'])}{spread}{'*' if arm['missing'] else ''}"
+    mean = rate(found["mean"])
+    digits = len(mean.partition(".")[2])
+    spread = f" {sign} {found['stddev']:.{digits}f}" if found["stddev"] is not None else ""
+    return f"{mean}{spread}{'*' if arm['missing'] else ''}"
 
 
 def _count(arm: Json) -> str:
@@ -106,7 +108,7 @@ def _sentence(arm: Json, *, ascii_only: bool) -> str:
 
 def _table(arms: Iterable[Json], *, ascii_only: bool) -> Table:
     """The arms of one target; a name stands once, and folds where the terminal is narrow, so no column is lost."""
-    table = Table(box=box.ASCII2 if ascii_only else box.SIMPLE_HEAD, show_edge=False, pad_edge=False)
+    table = Table(box=box.ASCII2 if ascii_only else box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("draft", overflow="fold", min_width=LEAST_NAME_COLUMNS)
     for column in ("K", "tok/s", "x baseline (95 %)", "accepted", "tok/step", "n"):
         table.add_column(column, justify="left" if column.startswith("x") else "right", no_wrap=True)

@@ -381,7 +381,7 @@ async def test_depth_goes_into_the_first_message_of_a_conversation(connect: Conn
     ],
 )
 async def test_probe_k(connect: Connect, behaviour: str, dialect: str, k_startup: int, scope: KScope | None) -> None:
-    found = await (await connect(behaviour, dialect, k=k_startup)).probe_k(k_startup)
+    found = await (await connect(behaviour, dialect, k=k_startup)).probe_k(k_startup, limit_s=30)
     assert found.scope is scope
     asked, seen = found.evidence[0]
     assert (asked, seen) == (k_startup, k_startup if scope else None)

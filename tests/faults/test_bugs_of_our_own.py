@@ -18,7 +18,6 @@ from specdash.core.engine import Endpoint, ServerSpec
 from specdash.core.view import fold_all
 from specdash.engines import llama_server
 from specdash.errors import SpecdashError, StoreError
-from specdash.session import run as session
 from specdash.store.journal import Journal, read
 
 # The package has a function of this name too.
@@ -99,8 +98,8 @@ def here(bench: Bench, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFix
     for name, value in bench.environment().items():
         monkeypatch.setenv(name, value)
     monkeypatch.chdir(bench.folder)
-    find = session.find
-    monkeypatch.setattr(session, "find", lambda *args, **options: BuggyEngine(find(*args, **options)))
+    find = llama_server.find
+    monkeypatch.setattr("specdash.session.run.find", lambda *args, **options: BuggyEngine(find(*args, **options)))
     return Here(bench, capfd)
 
 

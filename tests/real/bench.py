@@ -15,7 +15,10 @@ from specdash.core.view import LoadView
 
 ONE_THREAD = ["-c", "4096", "-t", "1", "-tb", "1"]  # so that servers of several tests can share few cores
 PROMPTS = (
-    {"category": "coding", "prompt": "def total(items): return the sum of all the prices in the list, then explain it."},
+    {
+        "category": "coding",
+        "prompt": "def total(items): return the sum of all prices in the list, then explain it.",
+    },
     {"category": "coding", "prompt": "Write a function that reads a file, line by line, and counts the words in it."},
     {"category": "coding", "prompt": "class Queue: with push and pop, and a test which shows the order of its items."},
 )

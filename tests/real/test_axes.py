@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
-import psutil
 import pytest
 from conftest import absent
-from harness import Run, assert_complete, assert_each_block_once
-from real.bench import ONE_THREAD, PROMPTS, TEMPLATE, Real, add_template, change_vocabulary, scopes, values_of
+from harness import Run, assert_complete, assert_each_block_once, descendants
+from real.bench import PROMPTS, TEMPLATE, Real, add_template, change_vocabulary, scopes, values_of
 
 from specdash.core import events as ev
 from specdash.engines.demo import Shape, write_moe
@@ -48,7 +48,11 @@ def test_expert_counts_are_loads_with_speeds_of_their_own(
     run = measure(
         machine,
         machine.profile(
-            llama_server, {"M": moe[0]}, {"D": moe[1]}, sweep={"k": [4], "moe_experts": [4, 8]}, measure={"iterations": 3}
+            llama_server,
+            {"M": moe[0]},
+            {"D": moe[1]},
+            sweep={"k": [4], "moe_experts": [4, 8]},
+            measure={"iterations": 3},
         ),
     )
     assert_each_block_once(run, 3)
@@ -124,7 +128,7 @@ def test_a_draft_of_another_vocabulary_is_never_loaded(
     machine: Real, pair: tuple[Path, Path], llama_server: Path
 ) -> None:
     drafts = {"unfit": change_vocabulary(pair[1], machine.folder / "unfit.gguf"), "D": pair[1]}
-    run = measure(machine, machine.profile(llama_server, {"T": pair[0]}, drafts))
+    run = measure(machine, machine.profile(llama_server, {"T": pair[0]}, drafts), code=1)
     skipped = run.only(draft="unfit")
     assert (skipped.status, skipped.verdicts, skipped.samples) == ("skipped", ("draft_unfit",), ())
     assert skipped.error
@@ -149,9 +153,7 @@ def test_wrapped_in_numactl(machine: Real, pair: tuple[Path, Path], llama_server
     )
     command = machine.headless(profile)
     command.until("load l001: ready")
-    (server,) = [
-        each for each in psutil.Process(command.process.pid).children(recursive=True) if each.name() == "llama-server"
-    ]
+    _guard, server = descendants(command.process.pid)
     assert server.cpu_affinity() == [0]
     mappings = Path(f"/proc/{server.pid}/numa_maps").read_text().splitlines()
     run = command.end()
@@ -213,11 +215,17 @@ def template(messages: list[dict[str, str]]) -> str:
 
 def tokens(machine: Real, llama_server: Path, model: Path, text: str) -> int:
     """How many tokens a text has, with the beginning-of-sequence token, by llama.cpp's own tokenizer program."""
-    import subprocess
-
     (machine.folder / "text").write_text(text)
     found = subprocess.run(
-        [llama_server.with_name("llama-tokenize"), "-m", model, "-f", machine.folder / "text", "--ids", "--log-disable"],
+        [
+            llama_server.with_name("llama-tokenize"),
+            "-m",
+            model,
+            "-f",
+            machine.folder / "text",
+            "--ids",
+            "--log-disable",
+        ],
         check=True,
         capture_output=True,
         text=True,

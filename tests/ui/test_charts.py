@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from specdash.ui.charts import ASCII_MARKERS, MARKERS, Point, k_curves, legend
+from specdash.ui.charts import ASCII_MARKERS, MARKERS, Point, k_curves, legend, round_ticks
 
 CURVES: Mapping[str, Sequence[Point]] = {
     "72B + 0.5B": [Point(2, 40.0, 1.0), Point(4, 55.0, 3.0), Point(8, 48.0, 2.0), Point(16, 30.0, 0.0)],
@@ -84,11 +84,11 @@ def test_intervals_are_drawn() -> None:
 
 def test_the_baseline_is_on_the_chart_even_above_all_curves() -> None:
     def highest(text: str) -> float:
-        return max(float(found) for found in re.findall(r"^\s*(\d+(?:\.\d+)?)\s*[┤|+]", bare(text), re.MULTILINE))
+        return max(float(found) for found in re.findall(r"^\s*(\d+(?:\.\d+)?)\s*[┤┼|+]", bare(text), re.MULTILINE))
 
     curves = {"a": [Point(2, 10.0, 0.5), Point(4, 12.0, 0.5)]}
     assert highest(draw(curves, None)) < 20
-    assert highest(draw(curves, 90.0)) > 80
+    assert highest(draw(curves, 90.0)) >= 80
 
 
 def test_the_terminals_own_background_stays() -> None:
@@ -135,3 +135,21 @@ def test_more_curves_than_markers_begin_again() -> None:
 def test_the_legend_names_the_curves() -> None:
     assert legend(CURVES, ascii_only=False) == "● 72B + 0.5B   ◆ 72B + 1.5B"
     assert legend(CURVES, ascii_only=True) == "o 72B + 0.5B   x 72B + 1.5B"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "ticks"),
+    [
+        (51.3, 152.9, [60, 80, 100, 120, 140]),
+        (0.0, 10.0, [0, 2, 4, 6, 8, 10]),
+        (0.61, 0.72, [0.62, 0.64, 0.66, 0.68, 0.7, 0.72]),
+    ],
+)
+def test_rates_on_the_axis_are_round(low: float, high: float, ticks: list[float]) -> None:
+    assert round_ticks(low, high) == pytest.approx(ticks)
+
+
+@pytest.mark.parametrize("span", [0.02, 0.1, 1.0, 3.0, 9.99, 60.0, 999.0, 12345.0])
+def test_there_are_neither_few_nor_many_ticks(span: float) -> None:
+    for low in (0.0, 7.3, 1234.5):
+        assert 3 <= len(round_ticks(low, low + span)) <= 9

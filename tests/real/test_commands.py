@@ -1,0 +1,97 @@
+"""`specdash demo` and `specdash doctor` on real llama.cpps, and the accuracy of what is measured on a model of size."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness import Run, assert_complete, assert_each_block_once, assert_well_behaved
+from real.bench import Real
+
+from specdash.core.view import fold_all
+from specdash.engines.demo import Shape, write_pair
+from specdash.store.journal import read
+
+pytestmark = pytest.mark.real
+# The command as it is, with models that take a second less to write and load, and thirty less to measure.
+SMALL_DEMO = """
+import sys
+from functools import partial
+from specdash.engines import demo
+demo.write_pair = partial(demo.write_pair, shape=demo.TINY)
+demo.write_moe = partial(demo.write_moe, shape=demo.TINY_MOE)
+sys.argv = ["specdash", *sys.argv[1:]]
+from specdash.cli import main
+sys.exit(main())
+"""
+
+
+def test_the_demo(machine: Real, embedded_available: None) -> None:
+    command = [sys.executable, "-c", SMALL_DEMO, "demo", "--models", "models", "--results", "out"]
+    done = subprocess.run(
+        command, cwd=machine.folder, env=machine.environment(), capture_output=True, text=True, timeout=60, check=False
+    )
+    (path,) = (machine.folder / "out").iterdir()
+    records = read(path / "journal.jsonl").records
+    run = Run(done.returncode, done.stdout, done.stderr, path, records, fold_all(records))
+    assert_well_behaved(run)
+    assert run.code == 0, run.stderr
+    assert_complete(run)
+    assert_each_block_once(run, 3)
+    assert len(run.view.loads) == 4
+    assert {found.step.category for found in run.view.steps.values()} == {"coding", "repetitive", "conversation"}
+    assert {each["k_seen"] for each in run.result["measurements"]} == {None, 2, 4, 8}
+    assert "their text means nothing" in run.stderr
+    assert "synthetic" in (path / "report.md").read_text()
+    assert (machine.folder / "models" / "demo.toml").is_file()
+
+
+def test_the_doctor_finds_out_who_decides_k(
+    machine: Real, llama_server: Path, embedded_available: None, old_xllamacpp_python: Path
+) -> None:
+    old = f"embedded:{old_xllamacpp_python}"
+    done = machine.start("doctor", "--json", "--program", llama_server, "--program", old).end()
+    assert done.code == 0, done.stderr
+    found = {each["what"]: each for each in json.loads(done.stdout)}
+    words = {program: found[f"{program}, K scope"] for program in (str(llama_server), "embedded", old)}
+    assert {program: each["found"].split()[0] for program, each in words.items()} == {
+        str(llama_server): "startup",
+        "embedded": "startup",
+        old: "request",
+    }
+    assert {each["state"] for each in words.values()} == {"ok"}
+
+
+@pytest.fixture(scope="session")
+def sized_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """Models that take about ten milliseconds a token, as many as small real ones do."""
+    return write_pair(tmp_path_factory.mktemp("sized"), shape=Shape(width=512, ffn=1536, layers=6))
+
+
+@pytest.mark.parametrize("build", ["b11669", "current", "0.2.14"])
+def test_rates_and_clocks(
+    machine: Real,
+    sized_pair: tuple[Path, Path],
+    build: str,
+    llama_server: Path,
+    embedded_available: None,
+    old_xllamacpp_python: Path,
+) -> None:
+    """decode tok/s is (n - 1) / decode time, and the server's clock and ours tell the same."""
+    program = {"b11669": llama_server, "current": "embedded", "0.2.14": f"embedded:{old_xllamacpp_python}"}[build]
+    run = machine.run(machine.profile(program, {"T": sized_pair[0]}, {"D": sized_pair[1]}, measure={"max_tokens": 64}))
+    assert_complete(run)
+    assert run.code == 0, run.stderr
+    for found in run.view.steps.values():
+        for sample in found.good:
+            assert (sample.clock, sample.generated_tokens, sample.cached_tokens) == ("server", 64, 0)
+            assert sample.decode_tok_s == pytest.approx(63 / sample.decode_time_s, rel=0.01)
+            assert sample.client_decode_tok_s == pytest.approx(63 / sample.client_decode_time_s, rel=0.01)
+            assert sample.throughput_tok_s == pytest.approx((sample.prompt_tokens + 64) / sample.total_time_s, rel=0.01)
+            assert sample.prefill_time_s <= sample.ttft_s <= sample.total_time_s
+            # A pause of this machine may come between any two tokens; it cannot make the sum smaller.
+            assert sample.prefill_time_s + sample.decode_time_s <= sample.total_time_s
+        assert "clocks_disagree" not in found.verdicts

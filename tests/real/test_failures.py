@@ -1,0 +1,104 @@
+"""What real programs say when they cannot do what is asked, and what a user is told."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import gguf
+import pytest
+from harness import assert_complete
+from real.bench import ONE_THREAD, Real
+
+from specdash.core import events as ev
+
+pytestmark = pytest.mark.real
+
+
+def test_a_model_that_was_cut_is_not_loaded(machine: Real, pair: tuple[Path, Path], llama_server: Path) -> None:
+    """A download that broke off: the header is whole, the tensors behind it are not."""
+    cut = machine.folder / "cut.gguf"
+    content = pair[0].read_bytes()
+    data = gguf.GGUFReader(pair[0]).data_offset
+    cut.write_bytes(content[: data + (len(content) - data) // 2])
+    run = machine.run(machine.profile(llama_server, {"T": cut}))
+    assert (run.code, run.path) == (3, None)
+    assert "it.toml:" in run.stderr
+    assert "cut.gguf" in run.stderr
+    assert "truncated" in run.stderr or "cut" in run.stderr.replace("cut.gguf", "")
+
+
+@pytest.mark.parametrize("build", ["b11669", "current", "0.2.14"])
+def test_an_unknown_flag(
+    machine: Real,
+    pair: tuple[Path, Path],
+    build: str,
+    llama_server: Path,
+    embedded_available: None,
+    old_xllamacpp_python: Path,
+) -> None:
+    program = {"b11669": llama_server, "current": "embedded", "0.2.14": f"embedded:{old_xllamacpp_python}"}[build]
+    run = machine.run(machine.profile(program, {"T": pair[0]}, engine={"args": ["--no-such-flag"]}))
+    assert run.code == 3
+    assert_complete(run)
+    (load,) = run.facts(ev.LoadFinished)
+    assert load.state == "failed"
+    assert any("invalid argument: --no-such-flag" in line for line in load.log_tail)
+    assert "This build does not know a flag in engine.args" in (load.hint or "")
+    assert "invalid argument: --no-such-flag" in run.stderr, "the line of the log that tells"
+    assert "This build does not know a flag in engine.args" in run.stderr, "and what to do"
+    assert len(run.facts(ev.LoadStarted)) == 1, "the same flag would be refused again"
+
+
+def test_a_context_too_small_for_the_prompt(machine: Real, pair: tuple[Path, Path], llama_server: Path) -> None:
+    """Refused by the server, and said so; the category that fits is measured."""
+    prompts = [
+        {"category": "short", "prompt": "Count the words of this line, and say how many there are."},
+        {"category": "long", "prompt": "Then add all the numbers of the table, line by line, and print them. " * 60},
+    ]
+    profile = machine.profile(
+        llama_server,
+        {"T": pair[0]},
+        engine={"args": [*ONE_THREAD, "-c", "256"]},
+        measure={"prompts": str(machine.prompts(prompts, "own"))},
+    )
+    run = machine.run(profile)
+    assert_complete(run)
+    assert run.code == 1
+    assert run.only(category="short").status == "ok"
+    found = run.only(category="long")
+    assert found.status in ("failed", "invalid")
+    assert "context size (256 tokens)" in (found.error or "")
+    assert "context size (256 tokens)" in run.stderr
+
+
+def test_a_context_that_ends_an_answer(machine: Real, pair: tuple[Path, Path], llama_server: Path) -> None:
+    """A prompt that fits, with no room for the whole answer: not counted, and not passed over in silence either."""
+    prompts = [
+        {"category": "mixed", "prompt": "Count the words of this line, and say how many there are."},
+        {"category": "mixed", "prompt": "Then add the numbers of the table, line by line. " * 14},
+    ]
+    profile = machine.profile(
+        llama_server,
+        {"T": pair[0]},
+        engine={"args": [*ONE_THREAD, "-c", "256"]},
+        measure={"prompts": str(machine.prompts(prompts, "own")), "max_tokens": 128},
+    )
+    run = machine.run(profile)
+    assert_complete(run)
+    (found,) = run.steps()
+    by_prompt = {sample.prompt_id: (sample.status, sample.reasons) for sample in found.samples}
+    assert by_prompt == {"mixed-1": ("ok", ()), "mixed-2": ("invalid", ("wrong_length",))}
+    summary = run.stderr[run.stderr.index("run finished") :]
+    assert "wrong_length" in summary
+
+
+def test_a_python_without_xllamacpp(machine: Real, pair: tuple[Path, Path]) -> None:
+    bare = machine.folder / "bare-python"
+    bare.write_text(f'#!/bin/sh\nexec "{sys.executable}" -S "$@"\n')
+    bare.chmod(0o755)
+    run = machine.run(machine.profile(f"embedded:{bare}", {"T": pair[0]}))
+    assert (run.code, run.path) == (3, None)
+    assert "xllamacpp" in run.stderr
+    assert "pip install" in run.stderr
+    assert len(run.stderr.strip().splitlines()) <= 3, "one error"

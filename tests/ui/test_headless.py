@@ -1,0 +1,135 @@
+"""The live line, and what a run reads like from its first line to its last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+from recorded_run import START_S, folded, loaded, measured, sample, started, step
+
+from specdash.core import events as ev
+from specdash.core.forecast import Range
+from specdash.errors import Exit, StoreError
+from specdash.session.handle import Handle, Outcome, Watcher
+from specdash.ui.headless import narrate, shortened, status_line, time_left_words
+
+LEFT = Range(62.0, 130.0)
+STEPS = [step(), step(4), step(8)]
+ON_LOAD = [
+    started(STEPS),
+    *measured(step(), [10.0] * 5),
+    ev.LoadFinished("l001", "stopped"),
+    *loaded("l002", 8),
+    ev.StateChanged("l002", "warming", "warmed", "ready"),
+]
+
+
+def watching(facts: list[ev.Fact], left: Range | None = LEFT, loads: int = 1) -> Handle:
+    """A handle to a run with these facts, as far as the narrator asks."""
+    view = folded(facts)
+    fake = SimpleNamespace(
+        view=view, loads_left=loads, time_left=lambda: left, events_in_flight=lambda: 34, path=Path("/r/run-1"),
+        subscribe=lambda subscriber: None,
+    )  # fmt: skip
+    return cast(Handle, fake)
+
+
+def test_the_live_line_tells_steps_time_loads_and_samples() -> None:
+    facts = [*ON_LOAD, ev.StepStarted(step(8).id, "l002", "fp"), ev.SampleTaken(step(8).id, "l002", sample(9.0), 1.0)]
+    line = status_line(watching(facts), 120, START_S)
+    assert line == "1/3 steps | 1-2 min left | 1 more load | 1/5 samples, 34 tokens | 72B Q8_0 + 0.5B, K 8"
+
+
+def test_a_narrow_live_line_loses_only_the_middle_of_a_name() -> None:
+    facts = [*ON_LOAD, ev.StepStarted(step(8).id, "l002", "fp")]
+    for width in (200, 80, 72):
+        line = status_line(watching(facts), width, START_S)
+        assert len(line) <= width
+        assert "1/3 steps | 1-2 min left | 1 more load | 0/5 samples, 34 tokens | 72" in line
+        assert line.endswith("8")
+    assert len(status_line(watching(facts), 20, START_S)) == 20
+    assert status_line(watching(facts), 0, START_S) == ""
+
+
+def test_the_live_line_between_samples() -> None:
+    assert "| warming up, 34 tokens | 72B" in status_line(watching(ON_LOAD), 120, START_S)
+    begun = next(
+        number for number, fact in enumerate(ON_LOAD) if isinstance(fact, ev.LoadStarted) and fact.load == "l002"
+    )
+    loading = [*ON_LOAD[: begun + 1], ev.StateChanged("l002", "starting", "listening", "loading")]
+    assert "| loading for 45 s | 72B" in status_line(watching(loading), 120, START_S + begun + 45)
+    ended = [*ON_LOAD, ev.LoadFinished("l002", "stopped")]
+    assert status_line(watching(ended, None), 120, START_S) == "1/3 steps | time left: ? | 1 more load | between loads"
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "words"),
+    [
+        (46, 62, "46-62 s left"),
+        (91, 123, "2 min left"),
+        (122, 365, "2-6 min left"),
+        (5400, 9000, "1.5-2.5 h left"),
+        (40 * 3600, 50 * 3600, "1.7-2.1 d left"),
+        (86400 * 20, 86400 * 30, "20-30 d left"),
+        (0, 0, "0 s left"),
+    ],
+)
+def test_time_left_is_one_unit(low: float, high: float, words: str) -> None:
+    assert time_left_words(Range(low, high)) == words
+
+
+def test_names_keep_both_ends() -> None:
+    assert shortened("abc", 3) == "abc"
+    assert shortened("target + draft, K 8", 12) == "targe..., K 8".replace("...", "..")
+    for chars in range(20):
+        assert len(shortened("target + draft, K 8", chars)) <= chars
+
+
+def test_piped_narration_is_one_line_for_each_event(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    facts: list[ev.Fact] = [
+        started(STEPS),
+        *measured(step(), [10.0, 11.0]),
+        *measured(step(4), [20.0, 21.0], load="l002"),
+    ]
+    facts += measured(step(8), [5.0, 5.0], "invalid", "l002", ("k_not_effective",))
+    view = folded(facts)
+
+    def start(watcher: Watcher) -> Outcome:
+        watcher.begin(watching([started(STEPS), ev.Noted("warning", "w" * 300)]))
+        return Outcome(tmp_path, Exit.INCOMPLETE, view)
+
+    assert narrate(start, ["iterations: few"]) is Exit.INCOMPLETE
+    out, err = capsys.readouterr()
+    assert out == f"{tmp_path / 'result.json'}\n"
+    lines = err.splitlines()
+    assert lines[0] == "warning: iterations: few"
+    assert lines[2] == "folder: /r/run-1"
+    assert "warning: " + "w" * 300 in lines
+    assert any(line.startswith("result 72B Q8_0 | 0.5B K=4: 20.5") and "x baseline 1.95" in line for line in lines)
+    assert any(line.startswith("invalid: ") and "k_not_effective: it is invalid" in line for line in lines)
+    assert "\x1b" not in err
+
+
+@pytest.mark.parametrize("term", ["xterm-256color", "dumb"])
+def test_an_error_in_the_middle_gives_the_terminal_back(
+    term: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", term)
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich takes the captured stream for a terminal
+
+    async def run(watcher: Watcher) -> None:
+        watcher.begin(watching(ON_LOAD))
+        raise StoreError("the disk is gone")
+
+    def start(watcher: Watcher) -> Outcome:
+        import asyncio
+
+        asyncio.run(run(watcher))
+        raise AssertionError
+
+    with pytest.raises(StoreError):
+        narrate(start, [])
+    err = capsys.readouterr().err
+    assert err.count("\x1b[?25l") == err.count("\x1b[?25h") == (0 if term == "dumb" else 1)
