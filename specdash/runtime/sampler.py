@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from specdash.core import events as ev
 from specdash.core.engine import KProbe, ServerSpec
 from specdash.core.judge import hopeless, verdict_of, worth_another_try
+from specdash.core.measure import Verdict
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.prompts import Prompt
 from specdash.core.transport import Progress
@@ -139,8 +140,10 @@ class Sampler:
             self._wanted.check()
             outcome = await self._wanted.during(self._send(step, prompt.id, block, texts[prompt.id]))
             if isinstance(outcome, TimedOut | Refused):
-                status = "timeout" if isinstance(outcome, TimedOut) else "failed"
-                await self._publish(ev.StepFinished(step.id, load, status, (), outcome.why, spec.fingerprint))
+                late = isinstance(outcome, TimedOut)
+                status, verdict = ("timeout", Verdict.TIMEOUT) if late else ("failed", Verdict.HTTP_ERROR)
+                fact = ev.StepFinished(step.id, load, status, (verdict.value,), outcome.why, spec.fingerprint)
+                await self._publish(fact)
                 return
             await self._publish(ev.SampleTaken(step.id, load, outcome.sample, outcome.wall_s))
             if hopeless(step, self.step(step).samples):

@@ -158,10 +158,10 @@ def _doing(handle: Handle, load: LoadView, now_s: float) -> str:
     view = handle.view
     steps = [step for step in view.steps.values() if step.load == load.id]
     if not any(step.status == RUNNING for step in steps):
-        return f"warming up, {handle.events_in_flight()} tokens"
+        return f"warming up, {handle.events_in_flight()} tok"
     iterations = view.run.settings.get("iterations") if view.run is not None else None
     planned = f"/{len(steps) * iterations}" if isinstance(iterations, int) else ""
-    return f"{sum(len(step.good) for step in steps)}{planned} samples, {handle.events_in_flight()} tokens"
+    return f"{sum(len(step.good) for step in steps)}{planned} samples, {handle.events_in_flight()} tok"
 
 
 def time_left_words(left: Range | None) -> str:

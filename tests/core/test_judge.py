@@ -265,8 +265,27 @@ def test_details_carry_the_figures() -> None:
 )
 def test_clocks_disagree_when_most_samples_say_so(times: list[tuple[float, float]], expected: list[Verdict]) -> None:
     for step in (SPEC, BASE):
-        samples = [sample(step, decode_time_s=server, client_decode_time_s=client) for server, client in times]
+        samples = [
+            sample(step, decode_time_s=server, client_decode_time_s=client, ttft_s=0.4) for server, client in times
+        ]
         assert verdicts(step, samples) == expected
+
+
+def test_a_first_token_that_came_late_explains_a_shorter_decode() -> None:
+    late = {"prefill_time_s": 0.002, "ttft_s": 0.049, "decode_time_s": 0.044, "client_decode_time_s": 0.0002}
+    assert verdicts(SPEC, [sample(**late)]) == []
+    assert verdicts(SPEC, [sample(**late | {"decode_time_s": 0.2})]) == [Verdict.CLOCKS_DISAGREE]
+    # The other way round it explains nothing: a server that tells too little time is caught.
+    swapped = {"decode_time_s": 0.002, "client_decode_time_s": 0.05}
+    assert verdicts(SPEC, [sample(**late | swapped)]) == [Verdict.CLOCKS_DISAGREE]
+
+
+def test_a_step_that_lost_samples_says_so() -> None:
+    lost = sample(status="invalid", reasons=("wrong_length",), block=1)
+    status, found, error = verdict_of(SPEC, [sample(block=0), lost, lost], N)
+    assert (status, error) == ("ok", None)
+    assert [(each.verdict, each.detail) for each in found] == [(Verdict.WRONG_LENGTH, "1 of 2 samples are missing")]
+    assert verdict_of(SPEC, [sample(block=0), lost, sample(block=1)], N) == ("ok", (), None)
 
 
 def test_a_clock_that_told_nothing_is_not_a_clock_that_says_zero() -> None:

@@ -39,7 +39,7 @@ def watching(facts: list[ev.Fact], left: Range | None = LEFT, loads: int = 1) ->
 def test_the_live_line_tells_steps_time_loads_and_samples() -> None:
     facts = [*ON_LOAD, ev.StepStarted(step(8).id, "l002", "fp"), ev.SampleTaken(step(8).id, "l002", sample(9.0), 1.0)]
     line = status_line(watching(facts), 120, START_S)
-    assert line == "1/3 steps | 1-2 min left | 1 more load | 1/5 samples, 34 tokens | 72B Q8_0 + 0.5B, K 8"
+    assert line == "1/3 steps | 1-2 min left | 1 more load | 1/5 samples, 34 tok | 72B Q8_0 + 0.5B, K 8"
 
 
 def test_a_narrow_live_line_loses_only_the_middle_of_a_name() -> None:
@@ -47,14 +47,14 @@ def test_a_narrow_live_line_loses_only_the_middle_of_a_name() -> None:
     for width in (200, 80, 72):
         line = status_line(watching(facts), width, START_S)
         assert len(line) <= width
-        assert "1/3 steps | 1-2 min left | 1 more load | 0/5 samples, 34 tokens | 72" in line
+        assert "1/3 steps | 1-2 min left | 1 more load | 0/5 samples, 34 tok | 72" in line
         assert line.endswith("8")
     assert len(status_line(watching(facts), 20, START_S)) == 20
     assert status_line(watching(facts), 0, START_S) == ""
 
 
 def test_the_live_line_between_samples() -> None:
-    assert "| warming up, 34 tokens | 72B" in status_line(watching(ON_LOAD), 120, START_S)
+    assert "| warming up, 34 tok | 72B" in status_line(watching(ON_LOAD), 120, START_S)
     begun = next(
         number for number, fact in enumerate(ON_LOAD) if isinstance(fact, ev.LoadStarted) and fact.load == "l002"
     )

@@ -1,0 +1,121 @@
+"""What the documents promise is there, and what is there is in the documents."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from pathlib import Path
+
+import pytest
+
+from specdash import cli
+from specdash.config.fields import Table
+from specdash.config.load import check
+from specdash.config.prompts import CATEGORIES
+from specdash.errors import Exit
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text("utf-8")
+PROFILE = (ROOT / "docs" / "profile.md").read_text("utf-8")
+EVERY_TABLE = "[engine]\n[[targets]]\n[[drafts]]\n[[configs]]\n[sweep]\n[measure]\n[limits]\n[results]\n"
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory: pytest.TempPathFactory) -> list[Table]:
+    """All tables of a profile, with the keys that its reader asks them for."""
+    found: list[Table] = []
+    path = tmp_path_factory.mktemp("profile") / "all.toml"
+    path.write_text(EVERY_TABLE)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("specdash.config.load.unknown_keys", found.extend)
+        check(path)
+    return found
+
+
+def sections(text: str) -> dict[str, str]:
+    """The document's sections by heading."""
+    parts = re.split(r"^## (.*)$", text, flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def documented(table: Table) -> set[str]:
+    """The keys in the first column of the tables under the heading that names `table`."""
+    title = f"`{table.title}`" if table.title else "Top of the file"
+    body = next(body for heading, body in sections(PROFILE).items() if title in heading)
+    rows = re.findall(r"^\| (`.*?) \|", body, re.MULTILINE)
+    return {key for row in rows for key in re.findall(r"`(\w+)`", row)}
+
+
+def test_every_key_of_the_profile_is_documented_and_no_other(tables: list[Table]) -> None:
+    subtables = {str(table.path[0]) for table in tables if table.path}
+    assert subtables == {"engine", "targets", "drafts", "configs", "sweep", "measure", "limits", "results"}
+    assert sum(len(table.asked) for table in tables) > 40
+    targets = next(set(table.asked) for table in tables if table.title == "[[targets]]")
+    for table in tables:
+        known = set(table.asked) - (subtables if not table.path else set())
+        if table.title == "[[drafts]]":  # one section with the targets, which have more keys
+            assert known < documented(table) == targets
+        else:
+            assert known == documented(table), table.title
+
+
+def test_every_category_is_documented() -> None:
+    row = next(line for line in PROFILE.splitlines() if line.startswith("| `categories`"))
+    assert set(re.findall(r"`(\w+)`", row)) >= set(CATEGORIES)
+
+
+def test_the_example_of_the_least_profile_works(tmp_path: Path) -> None:
+    example = re.findall(r"```toml\n(.*?)```", PROFILE, re.DOTALL)[0]
+    (tmp_path / "least.toml").write_text(example)
+    assert check(tmp_path / "least.toml").problems == []
+
+
+def command_lines(text: str) -> list[list[str]]:
+    """Every `specdash ...` in code, as words without comments."""
+    blocks = re.findall(r"```\w*\n(.*?)```", text, re.DOTALL)
+    lines = [line for block in blocks for line in block.splitlines()] + re.findall(r"`(specdash [^`\n]+)`", text)
+    found = [line.partition("#")[0].split() for line in lines]
+    return [words[1:] for words in found if words[:1] == ["specdash"] and len(words) > 1]
+
+
+@pytest.mark.parametrize("text", [README, PROFILE], ids=["README.md", "profile.md"])
+def test_commands_and_their_options_exist(text: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = command_lines(text)
+    assert lines
+    for name, *rest in lines:
+        if name.startswith("-"):
+            assert name in cli._main_parser().format_help()
+            continue
+        command = cli.COMMANDS.get(name)
+        assert command is not None, name
+        assert command.module is not None, f"{name} is not in this version"
+        options = [word for word in rest if word.startswith("--")]
+        helped: list[str] = []
+        monkeypatch.setattr(
+            argparse.ArgumentParser, "print_help", lambda parser, *args: helped.append(parser.format_help())
+        )
+        with pytest.raises(SystemExit):
+            cli.dispatch([name, "--help"])
+        assert [word for word in options if word not in helped[0]] == [], name
+
+
+def test_every_command_of_this_version_is_in_the_readme() -> None:
+    used = {words[0] for words in command_lines(README)}
+    assert {name for name, command in cli.COMMANDS.items() if command.module} <= used
+    assert "--headless" in used
+
+
+def test_exit_codes_are_in_the_readme() -> None:
+    codes = {int(code) for code in Exit} - {int(Exit.REGRESSION)}  # of a command that is not in this version
+    row = next(line for line in README.splitlines() if line.startswith("Exit codes:"))
+    assert codes <= set(map(int, re.findall(r"\d+", row)))
+
+
+def test_links_and_make_targets_exist() -> None:
+    links = [link for link in re.findall(r"\]\(([^)#]+)\)", README) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).exists()] == []
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    targets = re.findall(r"\bmake (\w+)", " ".join(re.findall(r"`[^`]*`|```.*?```", README, re.DOTALL)))
+    assert {"demo", "test"} <= set(targets)
+    assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
