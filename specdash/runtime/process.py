@@ -30,6 +30,7 @@ GUARD = Path(__file__).with_name("guard.py")
 START_LIMIT_S = 30.0
 STOP_LIMIT_S = 10.0  # beyond the grace; the guard itself gives up 5 s after KILL
 STALE_GRACE_S = 3.0
+PAGE_IN_S = 0.01  # a page from a slow disk or a network
 TAIL_BYTES = 64 * 1024
 PARTIES = ("server", "guard", "engine")
 
@@ -194,6 +195,13 @@ class GuardedProcess:
                 total += times.user + times.system + times.children_user + times.children_system
         return total
 
+    def work_seconds(self) -> float:
+        """What tells a slow server from a hung one: processor time, and pages read from disk at what each may cost.
+
+        A model that is mapped from a slow disk is paged in with hardly any processor time.
+        """
+        return self.cpu_seconds() + PAGE_IN_S * sum(_major_faults(pid) for pid in self.tree())
+
     def rss_bytes(self) -> int:
         """Resident memory of the tree; shared pages count for each process that maps them."""
         total = 0
@@ -210,6 +218,15 @@ class GuardedProcess:
                 text = Path(f"/proc/{pid}/io").read_text(encoding="ascii")
                 total = (total or 0) + int(text.partition("rchar: ")[2].split()[0])
         return total
+
+
+def _major_faults(pid: int) -> int:
+    """Pages that a process had to wait for the disk for, from field 12 of /proc/PID/stat; 0 where nothing tells."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return 0
+    return int(text.rpartition(")")[2].split()[9])
 
 
 def _start_guard(descriptor: int, log: FileIO, spec: LaunchSpec) -> subprocess.Popen[bytes]:

@@ -195,7 +195,7 @@ class Server:
                 why = f"it uses {use.rss_bytes / 1e9:.1f} GB, more than limits.memory allows"
                 self._doom(launch, why, trigger=Trigger.OVER_BUDGET)
             elif launch.in_flight:
-                seen = launch.watch.stalled(time.monotonic(), process.cpu_seconds(), self._limits.stall_s)
+                seen = launch.watch.stalled(time.monotonic(), process.work_seconds(), self._limits.stall_s)
                 if seen is Stall.HUNG:
                     await self._report_hang(launch)
 
@@ -260,9 +260,9 @@ class Server:
         if launch.doomed or self.state not in (State.READY, State.BUSY) or launch.client is None:
             await launch.ended_within(self._limits.grace_s + DEATH_S)
             raise self.failure()
-        cpu_s = launch.process.cpu_seconds() if launch.process is not None else 0.0
+        work_s = launch.process.work_seconds() if launch.process is not None else 0.0
         launch.in_flight += 1
-        launch.watch.begin(progress, time.monotonic(), cpu_s)
+        launch.watch.begin(progress, time.monotonic(), work_s)
         self._post(launch, Trigger.REQUEST)
         try:
             await self._prove(launch)

@@ -40,7 +40,7 @@ class Watch:
         self._progress: tuple[int, ...] = ()
         self._request: Progress | None = None
         self._quiet_since_s = 0.0
-        self._quiet_cpu_s = 0.0
+        self._quiet_work_s = 0.0
 
     def note_progress(self, now_s: float, marks: tuple[int, ...]) -> None:
         """Remembers when any of the growing numbers of a load grew last."""
@@ -55,26 +55,27 @@ class Watch:
         if use.locked_bytes is not None:
             self.peak_locked_bytes = max(self.peak_locked_bytes or 0, use.locked_bytes)
 
-    def begin(self, progress: Progress, now_s: float, cpu_s: float) -> None:
+    def begin(self, progress: Progress, now_s: float, work_s: float) -> None:
         """A request starts: silence counts from here."""
         self._request = progress
         self._quiet_since_s = now_s
-        self._quiet_cpu_s = cpu_s
+        self._quiet_work_s = work_s
 
-    def stalled(self, now_s: float, cpu_s: float, stall_s: float) -> Stall:
-        """Judges the request in flight: hung is no event and less than 1 % of a core for `stall_s`.
+    def stalled(self, now_s: float, work_s: float, stall_s: float) -> Stall:
+        """Judges the request in flight: hung is no event and no work worth 1 % of a core for `stall_s`.
 
-        A server that burns CPU without answering is slow, not hung: prefills of an hour have been seen.
+        `work_s` is processor time and page-ins of the tree (`GuardedProcess.work_seconds`). A server that works without
+        answering is slow, not hung: prefills of an hour have been seen.
         """
         last_event_s = self._request.last_event_t_s if self._request is not None else None
         if last_event_s is not None and last_event_s > self._quiet_since_s:
-            self._quiet_since_s, self._quiet_cpu_s = last_event_s, cpu_s
+            self._quiet_since_s, self._quiet_work_s = last_event_s, work_s
             return Stall.MOVING
         quiet_s = now_s - self._quiet_since_s
         if quiet_s < stall_s:
             return Stall.MOVING
-        if (cpu_s - self._quiet_cpu_s) / quiet_s >= IDLE_CPU_SHARE:
+        if (work_s - self._quiet_work_s) / quiet_s >= IDLE_CPU_SHARE:
             # Work was done: the window starts again, so that a hang after long work is still seen.
-            self._quiet_since_s, self._quiet_cpu_s = now_s, cpu_s
+            self._quiet_since_s, self._quiet_work_s = now_s, work_s
             return Stall.SLOW
         return Stall.HUNG

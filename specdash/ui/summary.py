@@ -46,6 +46,10 @@ def print_summary(console: Console, view: View, path: Path, *, with_table: bool)
             console.print(Text(_sentence(arm, ascii_only=ascii_only)), soft_wrap=True)
     for line in _failures(result["measurements"]):
         console.print(Text(line, style="yellow"), soft_wrap=not with_table)
+    if result["unfinished"]:
+        count = len(result["unfinished"])
+        steps = f"{count} {'step is' if count == 1 else 'steps are'}"
+        console.print(Text(f"{steps} not measured yet: specdash resume {one_line(path.name)}"), soft_wrap=True)
     console.print(Text(f"report: {one_line(near(path / 'report.md'), 1000)}"), soft_wrap=True)
 
 

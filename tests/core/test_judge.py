@@ -272,11 +272,11 @@ def test_clocks_disagree_when_most_samples_say_so(times: list[tuple[float, float
 
 
 def test_a_first_token_that_came_late_explains_a_shorter_decode() -> None:
-    late = {"prefill_time_s": 0.002, "ttft_s": 0.049, "decode_time_s": 0.044, "client_decode_time_s": 0.0002}
+    late: dict[str, Any] = {"prefill_time_s": 0.002, "ttft_s": 0.049, "decode_time_s": 0.044, "client_decode_time_s": 0.0002}
     assert verdicts(SPEC, [sample(**late)]) == []
     assert verdicts(SPEC, [sample(**late | {"decode_time_s": 0.2})]) == [Verdict.CLOCKS_DISAGREE]
     # The other way round it explains nothing: a server that tells too little time is caught.
-    swapped = {"decode_time_s": 0.002, "client_decode_time_s": 0.05}
+    swapped: dict[str, Any] = {"decode_time_s": 0.002, "client_decode_time_s": 0.05}
     assert verdicts(SPEC, [sample(**late | swapped)]) == [Verdict.CLOCKS_DISAGREE]
 
 

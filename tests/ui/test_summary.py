@@ -80,3 +80,10 @@ def test_paths_are_short_where_they_can_be(tmp_path: Path, monkeypatch: pytest.M
     assert near(tmp_path / "results" / "r") == "results/r"
     assert near(Path("/elsewhere/r")) == "/elsewhere/r"
     assert "report: results/r/report.md" in shown(run_of(), path=tmp_path / "results" / "r")
+
+
+def test_what_is_left_to_measure_is_said_with_the_command() -> None:
+    steps = [step(), step(4)]
+    text = shown(folded([started(steps), *measured(steps[0], [10.0, 11.0])]), path=Path("/r/run-1"))
+    assert "1 step is not measured yet: specdash resume run-1\n" in text
+    assert "not measured yet" not in shown(run_of())
