@@ -10,7 +10,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from specdash.cli import command_parser
-from specdash.core.text import human_bytes, plain
+from specdash.cli.table import print_folded
+from specdash.core.text import human_bytes
 from specdash.errors import Exit, SpecdashError
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
@@ -50,9 +51,9 @@ def main(name: str, arguments: list[str]) -> Exit:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
         for finding in findings:
-            print(plain(f"{finding.state:<4}  {finding.what}: {finding.found}"))
+            print_folded(f"{finding.state:<4}  {finding.what}: {finding.found}", indent=6)
             if finding.todo:
-                print(plain(f"      -> {finding.todo}"))
+                print_folded(f"      -> {finding.todo}", indent=9)
     usable = any(finding.state == OK for finding in engines)
     return Exit.OK if usable else Exit.NOTHING_MEASURED
 

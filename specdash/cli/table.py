@@ -7,7 +7,7 @@ import sys
 import textwrap
 from collections.abc import Sequence
 
-from specdash.core.text import one_line
+from specdash.core.text import one_line, plain
 
 CELL_CHARS = 90
 LAST_CELL_CHARS = 4000
@@ -23,6 +23,16 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
     width = shutil.get_terminal_size().columns if sys.stdout.isatty() else None
     for line in table_lines(header, rows, width):
         print(line)
+
+
+def print_folded(text: str, indent: int) -> None:
+    """Prints a sentence made harmless; on a terminal it goes on below itself, `indent` columns in, word by word."""
+    line = plain(text)
+    if sys.stdout.isatty():
+        width = max(shutil.get_terminal_size().columns, 2 * indent)
+        hanging = " " * indent
+        line = textwrap.fill(line, width, subsequent_indent=hanging, break_on_hyphens=False, break_long_words=False)
+    print(line)
 
 
 def table_lines(header: Sequence[str], rows: Sequence[Sequence[str]], width: int | None) -> list[str]:

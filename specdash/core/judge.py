@@ -22,6 +22,7 @@ from specdash.core.measure import (
 from specdash.core.plan import BASELINE, Step
 
 MIN_TOKENS = 16
+SWAP_STORM_BYTES = 64 * 2**20
 WAKE_UP_S = 0.015  # measured with both cores busy: a reader sees the first token up to this late
 
 # Reasons that belong to the server, not to one request: no sample of the step will be better.
@@ -43,6 +44,7 @@ class Asked:
     started_s: float  # seconds since 1970, UTC
     alias: str | None  # the model name that the answer must carry
     clock_jump_s: float = 0.0  # wall clock minus monotonic moved by this much meanwhile
+    swapped_in_bytes: int = 0  # read back from swap by the whole machine meanwhile
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,6 +130,8 @@ def reasons_against(step: Step, generation: Generation, asked: Asked) -> tuple[s
         found.append(Verdict.SERVER_CHANGED)
     if abs(asked.clock_jump_s) > 0.5:
         found.append(Verdict.CLOCK_JUMPED)
+    if asked.swapped_in_bytes > SWAP_STORM_BYTES:
+        found.append(Verdict.SWAPPING)
     return tuple(dict.fromkeys(str(reason) for reason in found))
 
 

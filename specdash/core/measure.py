@@ -279,6 +279,7 @@ class Verdict(StrEnum):
     NO_TIMINGS = "no_timings"
     NOT_FINITE = "not_finite"
     CLOCK_JUMPED = "clock_jumped"
+    SWAPPING = "swapping"
     SERVER_CHANGED = "server_changed"
     WRONG_LENGTH = "wrong_length"
     HTTP_ERROR = "http_error"
@@ -314,6 +315,8 @@ DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
         Verdict.NOT_FINITE: "The server sent NaN or infinity as a number: try another build, and check the model file.",
         Verdict.CLOCK_JUMPED: "This machine slept or its clock was set during the request: keep inhibit_sleep on, and "
         "resume the run.",
+        Verdict.SWAPPING: "The machine read memory back from swap during the request: close other programs, or use a "
+        "smaller model, context or quantisation.",
         Verdict.SERVER_CHANGED: "Another server answered than the one that was started: stop whatever else uses its "
         "port, or leave port = 0.",
         Verdict.WRONG_LENGTH: "Fewer tokens came back than were asked for: the context was full (raise -c in args), or "

@@ -10,6 +10,8 @@ import time
 from dataclasses import dataclass
 from typing import Protocol
 
+import psutil
+
 from specdash.core.engine import Request
 from specdash.core.judge import Asked, sample_of
 from specdash.core.measure import Sample, Verdict
@@ -68,7 +70,7 @@ async def take(
     """Sends one generation of a step and judges it; raises ServerFailed when the server died."""
     request = Request(text, settings.max_tokens, settings.temperature, settings.seed, step.k)
     started_s, started_mono_s = time.time(), time.monotonic()
-    clocks_before = _clocks()
+    clocks_before, swapped_before = _clocks(), psutil.swap_memory().sin
     try:
         async with server.lease(progress) as client:
             generation = await client.generate(request, limit_s=settings.timeout_s, progress=progress)
@@ -83,7 +85,15 @@ async def take(
             raise server.failure() from error
         return Taken(_broken(prompt_id, block, started_s, (Verdict.STREAM_CUT, str(error))), _since(started_mono_s))
     jumped_s = max(abs(after - before) for after, before in zip(_clocks(), clocks_before, strict=True))
-    asked = Asked(prompt_id, block, settings.max_tokens, started_s, server.alias, clock_jump_s=jumped_s)
+    asked = Asked(
+        prompt_id,
+        block,
+        settings.max_tokens,
+        started_s,
+        server.alias,
+        clock_jump_s=jumped_s,
+        swapped_in_bytes=psutil.swap_memory().sin - swapped_before,
+    )
     return Taken(sample_of(step, generation, asked), _since(started_mono_s))
 
 

@@ -182,6 +182,8 @@ REASONS: Sequence[tuple[str, Step, Generation, Asked, tuple[str, ...]]] = [
     ("unnamed server", SPEC, generation(model=None), ASKED, ()),
     ("no alias to check", SPEC, generation(model="other"), replace(ASKED, alias=None), ()),
     ("clock set forward", SPEC, generation(), replace(ASKED, clock_jump_s=0.6), (Verdict.CLOCK_JUMPED,)),
+    ("swapping", SPEC, generation(), replace(ASKED, swapped_in_bytes=2**27), (Verdict.SWAPPING,)),
+    ("a page from swap", SPEC, generation(), replace(ASKED, swapped_in_bytes=4096), ()),
     ("clock set back", SPEC, generation(), replace(ASKED, clock_jump_s=-0.6), (Verdict.CLOCK_JUMPED,)),
     ("clock drifts", SPEC, generation(), replace(ASKED, clock_jump_s=0.4), ()),
     (
@@ -272,7 +274,12 @@ def test_clocks_disagree_when_most_samples_say_so(times: list[tuple[float, float
 
 
 def test_a_first_token_that_came_late_explains_a_shorter_decode() -> None:
-    late: dict[str, Any] = {"prefill_time_s": 0.002, "ttft_s": 0.049, "decode_time_s": 0.044, "client_decode_time_s": 0.0002}
+    late: dict[str, Any] = {
+        "prefill_time_s": 0.002,
+        "ttft_s": 0.049,
+        "decode_time_s": 0.044,
+        "client_decode_time_s": 0.0002,
+    }
     assert verdicts(SPEC, [sample(**late)]) == []
     assert verdicts(SPEC, [sample(**late | {"decode_time_s": 0.2})]) == [Verdict.CLOCKS_DISAGREE]
     # The other way round it explains nothing: a server that tells too little time is caught.

@@ -13,6 +13,7 @@ from harness import Run, assert_complete, assert_each_block_once, descendants
 from real.bench import PROMPTS, TEMPLATE, Real, add_template, change_vocabulary, scopes, values_of
 
 from specdash.core import events as ev
+from specdash.core.measure import Sample
 from specdash.engines.demo import Shape, write_moe
 
 pytestmark = pytest.mark.real
@@ -45,17 +46,10 @@ def moe(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_expert_counts_are_loads_with_speeds_of_their_own(
     machine: Real, moe: tuple[Path, Path], llama_server: Path
 ) -> None:
-    run = measure(
-        machine,
-        machine.profile(
-            llama_server,
-            {"M": moe[0]},
-            {"D": moe[1]},
-            sweep={"k": [4], "moe_experts": [4, 8]},
-            measure={"iterations": 3},
-        ),
-    )
-    assert_each_block_once(run, 3)
+    sweep = {"k": [4], "moe_experts": [4, 8]}
+    profile = machine.profile(llama_server, {"M": moe[0]}, {"D": moe[1]}, sweep=sweep, measure={"max_tokens": 32})
+    run = measure(machine, profile)
+    assert_each_block_once(run, 2)
     loads = [(load.key.draft, load.key.moe_experts) for load in run.view.loads.values()]
     assert loads == [(None, None), (None, 4), (None, 8), ("D", 4), ("D", 8)], "the model's own count once"
     for load in run.view.loads.values():
@@ -79,10 +73,11 @@ def test_the_models_own_expert_count_is_measured_once(
 def test_experts_that_the_embedded_engine_cannot_set(
     machine: Real, tiny_moe: tuple[Path, Path], embedded_available: None
 ) -> None:
-    run = machine.run(machine.profile("embedded", {"M": tiny_moe[0]}, sweep={"moe_experts": [4]}))
+    run = machine.run(machine.profile("embedded", {"M": tiny_moe[0]}, sweep={"moe_experts": [4, 8]}))
     assert run.code in (1, 3)
     assert "llama-server program" in run.stderr
-    assert {found.status for found in run.steps(moe_experts=4)} <= {"failed", "skipped"}
+    assert not run.facts(ev.LoadReady)
+    assert len(run.facts(ev.LoadStarted)) <= 1, "its help tells; starting a server for each count tells no more"
 
 
 def test_configurations_are_loads_of_their_own(machine: Real, pair: tuple[Path, Path], llama_server: Path) -> None:
@@ -115,12 +110,11 @@ def test_depth_is_filled_and_processed(
         (shallow,), (deep,) = run.steps(draft=draft, depth=0), run.steps(draft=draft, depth=512)
         for before, after in zip(sorted_by_block(shallow.good), sorted_by_block(deep.good), strict=True):
             assert before.prompt_id == after.prompt_id
-            assert 507 <= after.prompt_tokens - before.prompt_tokens <= 517
+            assert 507 <= (after.prompt_tokens or 0) - (before.prompt_tokens or 0) <= 517
             assert (before.cached_tokens, after.cached_tokens) == (0, 0)
-            assert after.prefill_time_s > before.prefill_time_s
 
 
-def sorted_by_block(samples: tuple[ev.Sample, ...]) -> list[ev.Sample]:
+def sorted_by_block(samples: tuple[Sample, ...]) -> list[Sample]:
     return sorted(samples, key=lambda sample: sample.block)
 
 
@@ -185,7 +179,7 @@ def test_prompts_go_through_the_models_template(
 ) -> None:
     """The same prompts take as many more tokens as the template adds, on every build."""
     program = {"b11669": llama_server, "current": "embedded", "0.2.14": f"embedded:{old_xllamacpp_python}"}[build]
-    prompts = [PROMPTS[0], {"category": "talk", "messages": CONVERSATION}]
+    prompts: list[dict[str, object]] = [dict(PROMPTS[0]), {"category": "talk", "messages": CONVERSATION}]
     plain = {"T": pair[0]}
     chat = {"T": add_template(pair[0], machine.folder / "chat.gguf")}
     settings = {"prompts": str(machine.prompts(prompts, "own"))}
@@ -215,20 +209,9 @@ def template(messages: list[dict[str, str]]) -> str:
 
 def tokens(machine: Real, llama_server: Path, model: Path, text: str) -> int:
     """How many tokens a text has, with the beginning-of-sequence token, by llama.cpp's own tokenizer program."""
-    (machine.folder / "text").write_text(text)
-    found = subprocess.run(
-        [
-            llama_server.with_name("llama-tokenize"),
-            "-m",
-            model,
-            "-f",
-            machine.folder / "text",
-            "--ids",
-            "--log-disable",
-        ],
-        check=True,
-        capture_output=True,
-        text=True,
-        env=machine.environment(),
-    )
+    file = machine.folder / "text"
+    file.write_text(text)
+    program = str(llama_server.with_name("llama-tokenize"))
+    command = [program, "-m", str(model), "-f", str(file), "--ids", "--log-disable"]
+    found = subprocess.run(command, check=True, capture_output=True, text=True, env=machine.environment())
     return len(json.loads(found.stdout))
