@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import io
 import logging
 import os
 import sys
@@ -110,6 +111,8 @@ def dispatch(arguments: Sequence[str]) -> Exit:
 
 def _nearest(word: str) -> str:
     """A hint at the command that may have been meant."""
+    if word in ("headless", "run", "sweep", "start"):
+        return "Did you mean specdash --headless PROFILE?"
     import difflib
 
     found = difflib.get_close_matches(word, COMMANDS, n=1)
@@ -121,6 +124,9 @@ def main() -> None:
     if sys.platform == "win32":
         print("specdash runs on Linux and macOS; on Windows, use it inside WSL.", file=sys.stderr)
         sys.exit(int(Exit.USAGE))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode shows escapes, not a bug
     if os.environ.get("SPECDASH_DEBUG"):
         logging.basicConfig(stream=sys.stderr, level=logging.DEBUG)
     else:

@@ -31,7 +31,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     from specdash.cli.run import headless
     from specdash.engines.demo import write_moe, write_pair
 
-    program = _program()
+    program = _program(prefer_embedded=not options.moe)
     folder = Path(options.models).absolute() if options.models else user_cache_path("specdash") / "demo"
     print(f"writing demo models into {folder}: random weights, so their text means nothing", file=sys.stderr)
     written = [("demo", write_pair(folder, epsilon=options.epsilon)), ("demo MoE", write_moe(folder))]
@@ -67,12 +67,12 @@ def _settings(pairs: list[tuple[str, tuple[Path, Path]]], program: str, results:
     }
 
 
-def _program() -> str:
-    """The built-in llama.cpp where its wheel is installed, else the program on PATH."""
-    if importlib.util.find_spec("xllamacpp") is not None:
-        return "embedded"
-    if shutil.which("llama-server"):
-        return "llama-server"
+def _program(*, prefer_embedded: bool) -> str:
+    """The built-in llama.cpp or the program on PATH, whichever is there; only the latter can set expert counts."""
+    found = ["embedded"] if importlib.util.find_spec("xllamacpp") is not None else []
+    found += ["llama-server"] if shutil.which("llama-server") else []
+    if found:
+        return found[0 if prefer_embedded else -1]
     raise EngineError(
         "the demo needs a llama.cpp: neither the xllamacpp wheel nor a llama-server on PATH is here",
         "pip install 'specdash[embedded]'",

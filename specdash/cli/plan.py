@@ -115,8 +115,12 @@ def _memory_line(prepared: Prepared, loads: Sequence[PlannedLoad]) -> str:
 
 
 def _gaps(prepared: Prepared, missing: list[Problem]) -> list[str]:
-    """What will be skipped, and what is not here."""
-    lines = []
+    """What will be skipped, what is assumed, and what is not here."""
+    lines = [
+        f'K = "auto" assumes that {target.label}, whose file is not here, is small and dense; class = ... says what it is.'
+        for target in prepared.profile.targets
+        if prepared.profile.sweep.k == "auto" and target.model_class == "auto" and target.label not in prepared.targets
+    ]
     if prepared.unfit:
         lines += ["", "Skipped, since the draft cannot serve the target:"]
         lines += [f"  {target} + {draft}: {reason}" for (target, draft), reason in prepared.unfit.items()]

@@ -117,6 +117,9 @@ class Engine(Protocol):
     def info(self) -> EngineInfo:
         """What was found on this machine."""
 
+    def cannot(self, key: LoadKey) -> str | None:
+        """Why this program cannot serve a load at all, as far as is known before it starts; None when it can."""
+
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
         """The argument list that starts the server, without `wrap`."""
 

@@ -22,6 +22,7 @@ from specdash.core.measure import (
 from specdash.core.plan import BASELINE, Step
 
 MIN_TOKENS = 16
+CLOCK_JUMP_S = 0.5  # reliable clocks drift by microseconds a second
 SWAP_STORM_BYTES = 64 * 2**20
 WAKE_UP_S = 0.015  # measured with both cores busy: a reader sees the first token up to this late
 
@@ -107,32 +108,31 @@ def sample_of(step: Step, generation: Generation, asked: Asked) -> Sample:
 
 def reasons_against(step: Step, generation: Generation, asked: Asked) -> tuple[str, ...]:
     """Why a generation must not be counted; empty when nothing speaks against it."""
-    found: list[str] = list(generation.problems)
-    generated = generation.generated_tokens
-    if generation.finish_reason is None:
-        found.append(Verdict.NO_FINISH_REASON)
-    if None in (generation.predicted_ms, generation.prompt_ms, generation.cached_tokens):
-        found.append(Verdict.NO_TIMINGS)
-    if generated is not None and generation.chunks:
-        if abs(generation.chunks[-1].predicted_n - generated) > 1:
-            found.append(Verdict.TOKEN_COUNT_MISMATCH)
-        if generation.finish_reason == "limit" and generated != asked.max_tokens:
-            found.append(Verdict.WRONG_LENGTH)
-        if generated < MIN_TOKENS:
-            found.append(Verdict.TOO_SHORT)
-    elif not found:
-        found.append(Verdict.TOKEN_COUNT_MISMATCH)
-    if generation.cached_tokens:
-        found.append(Verdict.PROMPT_CACHED)
-    if step.method == BASELINE and generation.draft_n:
-        found.append(Verdict.BASELINE_DRAFTED)
-    if asked.alias is not None and generation.model is not None and generation.model != asked.alias:
-        found.append(Verdict.SERVER_CHANGED)
-    if abs(asked.clock_jump_s) > 0.5:
-        found.append(Verdict.CLOCK_JUMPED)
-    if asked.swapped_in_bytes > SWAP_STORM_BYTES:
-        found.append(Verdict.SWAPPING)
+    circumstances = (
+        (generation.finish_reason is None, Verdict.NO_FINISH_REASON),
+        (None in (generation.predicted_ms, generation.prompt_ms, generation.cached_tokens), Verdict.NO_TIMINGS),
+        (bool(generation.cached_tokens), Verdict.PROMPT_CACHED),
+        (step.method == BASELINE and bool(generation.draft_n), Verdict.BASELINE_DRAFTED),
+        (None not in (asked.alias, generation.model) and generation.model != asked.alias, Verdict.SERVER_CHANGED),
+        (abs(asked.clock_jump_s) > CLOCK_JUMP_S, Verdict.CLOCK_JUMPED),
+        (asked.swapped_in_bytes > SWAP_STORM_BYTES, Verdict.SWAPPING),
+    )
+    found = [*generation.problems, *(verdict for holds, verdict in circumstances if holds)]
+    found += _against_length(generation, asked.max_tokens, known_bad=bool(found))
     return tuple(dict.fromkeys(str(reason) for reason in found))
+
+
+def _against_length(generation: Generation, max_tokens: int, *, known_bad: bool) -> list[Verdict]:
+    """What the number of tokens says against a generation."""
+    generated = generation.generated_tokens
+    if generated is None or not generation.chunks:
+        return [] if known_bad else [Verdict.TOKEN_COUNT_MISMATCH]
+    checks = (
+        (abs(generation.chunks[-1].predicted_n - generated) > 1, Verdict.TOKEN_COUNT_MISMATCH),
+        (generation.finish_reason == "limit" and generated != max_tokens, Verdict.WRONG_LENGTH),
+        (generated < MIN_TOKENS, Verdict.TOO_SHORT),
+    )
+    return [verdict for holds, verdict in checks if holds]
 
 
 def findings(step: Step, samples: Sequence[Sample], max_tokens: int) -> tuple[Finding, ...]:

@@ -19,6 +19,7 @@ Needs numpy and gguf, which are imported when the first model is written.
 from __future__ import annotations
 
 import contextlib
+import filecmp
 import os
 import zlib
 from collections.abc import Iterator
@@ -225,7 +226,8 @@ def _write(path: Path, shape: Shape, seed: int, epsilon: float, *, draft: bool) 
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
         writer.close()
-        unfinished.replace(path)
+        if not (path.is_file() and filecmp.cmp(unfinished, path, shallow=False)):
+            unfinished.replace(path)  # the same file stays as it is, with its time: runs on it can be resumed
     finally:
         writer.close()
         with contextlib.suppress(FileNotFoundError):

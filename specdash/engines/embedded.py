@@ -365,7 +365,7 @@ def main(args: list[str]) -> int:
         _say(f"error: the embedded llama.cpp is missing ({error}); install it: pip install 'specdash[embedded]'")
         return 1
     if "--version" in args:
-        _say(f"version: {xllamacpp.__version__} (xllamacpp {xllamacpp.__version__})")
+        _say(f"version: {xllamacpp.__version__} (xllamacpp)")
         return 0
     params = xllamacpp.CommonParams()
     flags = flags_of(params)

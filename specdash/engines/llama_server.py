@@ -16,7 +16,7 @@ from pathlib import Path
 from specdash.core.engine import Endpoint, EngineInfo, Health, KProbe, Request, ServerSpec
 from specdash.core.generation import Generation
 from specdash.core.measure import step_facts
-from specdash.core.plan import KScope
+from specdash.core.plan import KScope, LoadKey
 from specdash.core.prompts import Prompt
 from specdash.core.transport import HttpError, Progress, TransportError
 from specdash.engines.http import Client
@@ -49,6 +49,13 @@ class LlamaServer:
     def flags(self) -> Flags:
         """What the program's help lists."""
         return self._flags
+
+    def cannot(self, key: LoadKey) -> str | None:
+        """Only expert counts need a flag that a program may lack: the embedded one has no way to set them."""
+        flag = next(param.flags[self.info.dialect] for param in PARAMS if param.name == "moe_experts")
+        if key.moe_experts is None or flag in self._flags:
+            return None
+        return f"{self.info.program} cannot set expert counts (no {flag}); use the llama-server program for them"
 
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
         """The argument list of a server start; a baseline carries no draft flag at all."""

@@ -63,6 +63,8 @@ def opening_facts(
         if not prepared.usable(step):
             reason = prepared.unfit[step.target, step.draft or ""]
             opening.append(ev.StepFinished(step.id, None, "skipped", ("draft_unfit",), reason))
+        elif (lacking := engine.cannot(step.pair)) is not None:
+            opening.append(ev.StepFinished(step.id, None, "skipped", (), lacking))
     if any(model.synthetic for model in prepared.targets.values()):
         opening.append(ev.Noted("warning", "the weights are synthetic: the text means nothing, the timings are real"))
     return opening

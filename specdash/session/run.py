@@ -90,6 +90,11 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
             journal.close()
             raise StoreError(f"{path} has no first record: nothing was measured", "Start the profile anew.")
         redo = run.to_redo(view)
+        changed = [step for step in redo if view.steps[step].status in ("ok", "invalid")]
+        if changed:
+            run.notes.append(
+                f"{len(changed)} finished steps are measured again: model files, flags or build have changed"
+            )
         opening: list[ev.Fact] = [ev.RunResumed(__version__, redo)]
         if view.engine != engine_found(engine):
             opening.append(engine_found(engine))
@@ -114,6 +119,7 @@ class _Run:
         self._watcher = watcher
         self._specs = Specs(prepared, engine.info)
         self._signal: signal.Signals | None = None
+        self.notes: list[str] = []  # warnings that are recorded once somebody watches
 
     def go(self, journal: Journal, view: View, opening: list[ev.Fact]) -> Outcome:
         """Runs the event loop to the end of the run; derived files are written whatever happens."""
@@ -188,10 +194,10 @@ class _Run:
         sweep = Sweep(server, around, _settings(profile, self._engine), self._queue(recorder.view))
         effort = Effort(profile.measure.iterations, profile.measure.warmup, profile.measure.max_tokens)
         self._watcher.begin(Handle(self._path, recorder, sweep, effort))
-        for stale in sweep_stale(pidfiles):
-            await recorder.publish(ev.Noted("warning", f"ended a server left behind by an earlier run: {stale}"))
+        self.notes += [f"ended a server left behind by an earlier run: {stale}" for stale in sweep_stale(pidfiles)]
         if removed:
-            note = f"not passed on to servers, since they set flags silently: {', '.join(removed)}"
+            self.notes.append(f"not passed on to servers, since they set flags silently: {', '.join(removed)}")
+        for note in self.notes:
             await recorder.publish(ev.Noted("warning", note))
         ended = await self._sweep(server, sweep, recorder)
         code, reason = self._verdict(ended, recorder.view)

@@ -84,7 +84,7 @@ def new_run_dir(results_dir: Path, hardware: str, engine: str, name: str, now_s:
 def _not_writable(results_dir: Path, error: OSError) -> StoreError:
     return StoreError(
         f"{results_dir}: results cannot be kept there: {error.strerror}",
-        "Set results.dir to a folder that you may write to, with space on its disk.",
+        "Choose a folder that you may write to, with space on its disk (results.dir in the profile).",
     )
 
 

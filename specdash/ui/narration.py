@@ -70,14 +70,15 @@ def _probed(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.Probed)
     if fact.forced:
         return [f"K scope: {fact.k_scope}, as the profile says (not probed)"]
-    seen = ", ".join(f"K {asked}: {found if found is not None else 'none'}" for asked, found in fact.evidence)
     words = {
-        "request": "this server takes K per request",
-        "capped": "this server takes K per request, up to its start-up value",
-        "startup": "this server ignores the K of a request and fixes it at start-up",
-        None: "this server drafted nothing, so who decides K cannot be told",
+        "request": "K is taken per request",
+        "capped": "K is taken per request, up to its start-up value",
+        "startup": "K is fixed at start-up",
+        None: "nothing was drafted, so who decides K cannot be told",
     }.get(fact.k_scope, f"K scope {fact.k_scope}")
-    return [f"probe: {words} (longest draft seen for {seen})"]
+    asked = ", ".join(str(k) for k, _ in fact.evidence)
+    drafted = ", ".join("none" if longest is None else str(longest) for _, longest in fact.evidence)
+    return [f"probe: {words} (asked for {asked}: drafted up to {drafted})"]
 
 
 def _plan_changed(fact: ev.Fact, view: View) -> list[str]:

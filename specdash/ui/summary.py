@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from specdash.analysis.result import build_result
+from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.text import one_line
 from specdash.core.view import View
 from specdash.ui.charts import Point, k_curves, legend
@@ -23,6 +24,7 @@ FAILURES_SHOWN = 20
 LEAST_NAME_COLUMNS = 8
 
 Json = Mapping[str, Any]
+_VERDICTS = frozenset(verdict.value for verdict in Verdict)
 
 
 def print_summary(console: Console, view: View, path: Path, *, with_table: bool) -> None:
@@ -167,17 +169,21 @@ def _print_chart(console: Console, arms: Iterable[Json], *, ascii_only: bool) ->
 
 
 def _failures(measurements: Iterable[Json]) -> list[str]:
-    """Every step that does not count, with the reason; steps with one reason share a line."""
+    """Every step that does not count or lacks samples, with the reason; then what to do about each verdict."""
     reasons: dict[tuple[str, str], list[str]] = {}
+    verdicts: dict[str, None] = {}
     for each in measurements:
-        if each["status"] != "ok":
-            verdicts = ", ".join(each["verdicts"])
-            why = f"{verdicts}: {each['error']}" if verdicts and each["error"] else verdicts or each["error"] or ""
-            reasons.setdefault((each["status"], why), []).append(each["step"])
+        if each["status"] == "ok" and not each["verdicts"]:
+            continue
+        said = each["error"] or "; ".join(dict.fromkeys(each["details"]))
+        why = ": ".join(part for part in (", ".join(each["verdicts"]), said) if part)
+        status = "incomplete" if each["status"] == "ok" else each["status"]
+        reasons.setdefault((status, why), []).append(each["step"])
+        verdicts |= dict.fromkeys(each["verdicts"])
     lines = []
     for (status, why), steps in list(reasons.items())[:FAILURES_SHOWN]:
         more = f" and {len(steps) - 1} more" if len(steps) > 1 else ""
         lines.append(f"{status}: {one_line(steps[0], 120)}{more}: {one_line(why, 300)}")
     if len(reasons) > FAILURES_SHOWN:
         lines.append(f"... and {len(reasons) - FAILURES_SHOWN} more reasons; see the report")
-    return lines
+    return lines + [f"  {name}: {DESCRIPTION[Verdict(name)]}" for name in verdicts if name in _VERDICTS]

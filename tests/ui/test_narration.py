@@ -41,19 +41,19 @@ SENTENCES: list[tuple[ev.Fact, list[str]]] = [
     (ev.Probed("load-2", "startup", forced=True), ["K scope: startup, as the profile says (not probed)"]),
     (
         ev.Probed("load-2", "request", ((4, 4), (1, 1))),
-        ["probe: this server takes K per request (longest draft seen for K 4: 4, K 1: 1)"],
+        ["probe: K is taken per request (asked for 4, 1: drafted up to 4, 1)"],
     ),
     (
         ev.Probed("load-2", "capped", ((4, 4),)),
-        ["probe: this server takes K per request, up to its start-up value (longest draft seen for K 4: 4)"],
+        ["probe: K is taken per request, up to its start-up value (asked for 4: drafted up to 4)"],
     ),
     (
         ev.Probed("load-2", "startup", ((1, 4),)),
-        ["probe: this server ignores the K of a request and fixes it at start-up (longest draft seen for K 1: 4)"],
+        ["probe: K is fixed at start-up (asked for 1: drafted up to 4)"],
     ),
     (
         ev.Probed("load-2", None, ((4, None),)),
-        ["probe: this server drafted nothing, so who decides K cannot be told (longest draft seen for K 4: none)"],
+        ["probe: nothing was drafted, so who decides K cannot be told (asked for 4: drafted up to none)"],
     ),
     (ev.PlanChanged("K is fixed", 3), ["plan changed: K is fixed; 3 loads to go after this one"]),
     (ev.PlanChanged("K is fixed", 1), ["plan changed: K is fixed; 1 load to go after this one"]),
