@@ -117,7 +117,7 @@ def _memory_line(prepared: Prepared, loads: Sequence[PlannedLoad]) -> str:
 def _gaps(prepared: Prepared, missing: list[Problem]) -> list[str]:
     """What will be skipped, what is assumed, and what is not here."""
     lines = [
-        f'K = "auto" assumes that {target.label}, whose file is not here, is small and dense; class = ... says what it is.'
+        f'K = "auto" takes {target.label}, whose file is not here, for small and dense; class = ... says what it is.'
         for target in prepared.profile.targets
         if prepared.profile.sweep.k == "auto" and target.model_class == "auto" and target.label not in prepared.targets
     ]

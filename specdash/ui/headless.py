@@ -127,7 +127,8 @@ def _opening(handle: Handle) -> list[str]:
     lines += [line for note in view.notes for line in sentences(note, view)]
     done, total = progress(view)
     if view.resumes:
-        lines.append(f"resumed: {done} of {total} steps are done, {total - done} are to be measured")
+        rest = f"{total - done} are to be measured" if done < total else "nothing is left to measure"
+        lines.append(f"resumed: {done} of {total} steps are done, {rest}")
     return lines
 
 

@@ -14,6 +14,7 @@ from real.bench import PROMPTS, TEMPLATE, Real, add_template, change_vocabulary,
 
 from specdash.core import events as ev
 from specdash.core.measure import Sample
+from specdash.core.view import StepView
 from specdash.engines.demo import Shape, write_moe
 
 pytestmark = pytest.mark.real
@@ -26,48 +27,41 @@ def measure(machine: Real, profile: Path, code: int = 0) -> Run:
     return run
 
 
-def mean(run: Run, metric: str = "decode_tok_s", **wanted: object) -> float:
-    """The mean of a metric over the one measurement with these fields."""
-    (found,) = [
-        each for each in run.result["measurements"] if all(each[name] == value for name, value in wanted.items())
-    ]
-    value = found["summary"][metric]["mean"]
-    assert isinstance(value, float)
-    return value
-
-
 @pytest.fixture(scope="session")
 def moe(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A mixture of experts that is large enough for its experts to be what takes time."""
-    shape = Shape(width=256, ffn=1024, layers=4, experts=8)
+    shape = Shape(width=256, ffn=1024, layers=3, experts=8)
     return write_moe(tmp_path_factory.mktemp("moe"), shape=shape)
 
 
 def test_expert_counts_are_loads_with_speeds_of_their_own(
     machine: Real, moe: tuple[Path, Path], llama_server: Path
 ) -> None:
-    sweep = {"k": [4], "moe_experts": [4, 8]}
-    profile = machine.profile(llama_server, {"M": moe[0]}, {"D": moe[1]}, sweep=sweep, measure={"max_tokens": 32})
-    run = measure(machine, profile)
-    assert_each_block_once(run, 2)
+    sweep = {"k": [4], "moe_experts": [2, 8]}
+    settings = {"max_tokens": 32, "iterations": 3}
+    run = measure(machine, machine.profile(llama_server, {"M": moe[0]}, {"D": moe[1]}, sweep=sweep, measure=settings))
+    assert_each_block_once(run, 3)
     loads = [(load.key.draft, load.key.moe_experts) for load in run.view.loads.values()]
-    assert loads == [(None, None), (None, 4), (None, 8), ("D", 4), ("D", 8)], "the model's own count once"
+    assert loads == [(None, 2), (None, 8), ("D", 2), ("D", 8)], "two is the model's own count, and measured once"
     for load in run.view.loads.values():
-        count = load.key.moe_experts
-        assert values_of(load.argv, "--override-kv") == ([f"llama.expert_used_count=int:{count}"] if count else [])
-    own, four, eight = (mean(run, draft=None, moe_experts=count) for count in (None, 4, 8))
-    assert own > four > eight
-    assert own > 1.5 * eight, "the model's own two experts are much faster than all eight"
+        assert values_of(load.argv, "--override-kv") == [f"llama.expert_used_count=int:{load.key.moe_experts}"]
+    two, eight = (best_rate(run.only(draft=None, moe_experts=count)) for count in (2, 8))
+    assert two > 1.5 * eight
     for each in run.result["measurements"]:
         assert (each["speedup"] is None) == (each["draft"] is None)
 
 
-def test_the_models_own_expert_count_is_measured_once(
+def best_rate(found: StepView) -> float:
+    """The best of a step's rates: whatever else runs on this machine only ever makes one smaller."""
+    return max(sample.decode_tok_s or 0 for sample in found.good)
+
+
+def test_the_models_own_expert_count_is_the_reference(
     machine: Real, tiny_moe: tuple[Path, Path], llama_server: Path
 ) -> None:
-    """Two experts are what the header says, so asking for two needs no other baseline."""
-    run = measure(machine, machine.profile(llama_server, {"M": tiny_moe[0]}, sweep={"moe_experts": [2, 8]}))
-    assert [load.key.moe_experts for load in run.view.loads.values()] == [2, 8]
+    run = measure(machine, machine.profile(llama_server, {"M": tiny_moe[0]}, sweep={"moe_experts": [4, 8]}))
+    argv = {load.key.moe_experts: values_of(load.argv, "--override-kv") for load in run.view.loads.values()}
+    assert argv == {None: [], 4: ["llama.expert_used_count=int:4"], 8: ["llama.expert_used_count=int:8"]}
 
 
 def test_experts_that_the_embedded_engine_cannot_set(
@@ -78,11 +72,11 @@ def test_experts_that_the_embedded_engine_cannot_set(
     assert run.code == 1
     assert {found.step.moe_experts: found.status for found in run.view.steps.values()} == {
         None: "ok",
-        4: "failed",
-        8: "failed",
+        4: "skipped",
+        8: "skipped",
     }
     assert "use the llama-server program" in run.stderr
-    assert len(run.facts(ev.LoadReady)) == 1
+    assert len(run.view.loads) == 1, "no server is started that must fail"
 
 
 def test_configurations_are_loads_of_their_own(machine: Real, pair: tuple[Path, Path], llama_server: Path) -> None:

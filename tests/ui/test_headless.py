@@ -133,3 +133,23 @@ def test_an_error_in_the_middle_gives_the_terminal_back(
         narrate(start, [])
     err = capsys.readouterr().err
     assert err.count("\x1b[?25l") == err.count("\x1b[?25h") == (0 if term == "dumb" else 1)
+
+
+@pytest.mark.parametrize(
+    ("facts", "words"),
+    [
+        (ON_LOAD, "1 of 3 steps are done, 2 are to be measured"),
+        ([started([step()]), *measured(step(), [10.0])], "1 of 1 steps are done, nothing is left to measure"),
+    ],
+)
+def test_a_resumed_run_says_what_is_left(
+    facts: list[ev.Fact], words: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    view = folded([*facts, ev.RunResumed("0.1.0")])
+
+    def start(watcher: Watcher) -> Outcome:
+        watcher.begin(watching([*facts, ev.RunResumed("0.1.0")]))
+        return Outcome(tmp_path, Exit.OK, view)
+
+    narrate(start, [])
+    assert f"resumed: {words}" in capsys.readouterr().err

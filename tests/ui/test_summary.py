@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from pathlib import Path
+from typing import Any
 
 import pytest
 from recorded_run import folded, measured, started, step
@@ -16,7 +17,7 @@ from specdash.ui.summary import near, print_summary
 LONG = "qwen2.5-coder-0.5b-instruct-fp16-and-then-some-q8_0"
 
 
-def run_of(**changes: object) -> View:
+def run_of(**changes: Any) -> View:
     """A run with a slower, an equal and a faster arm."""
     steps = [step(), step(2, **changes), step(4, **changes), step(8, **changes)]
     facts: list[ev.Fact] = [started(steps)]
