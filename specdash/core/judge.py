@@ -24,7 +24,7 @@ from specdash.core.plan import BASELINE, Step
 MIN_TOKENS = 16
 CLOCK_JUMP_S = 0.5  # reliable clocks drift by microseconds a second
 SWAP_STORM_BYTES = 64 * 2**20
-WAKE_UP_S = 0.015  # measured with both cores busy: a reader sees the first token up to this late
+WAKE_UP_S = 0.03  # measured with both cores busy: a token is seen up to this late
 
 # Reasons that belong to the server, not to one request: no sample of the step will be better.
 FATAL = frozenset({Verdict.PROMPT_CACHED, Verdict.BASELINE_DRAFTED})
@@ -138,35 +138,38 @@ def _against_length(generation: Generation, max_tokens: int, *, known_bad: bool)
 def findings(step: Step, samples: Sequence[Sample], max_tokens: int) -> tuple[Finding, ...]:
     """What the valid samples of a step prove against it, together; empty when they may be counted.
 
-    The clocks disagree when they do so in most samples: a pause of either process spoils one.
+    A K or a speculation that did not take place is said alone: it ends a step after one sample, too few for clocks.
     """
     good = [sample for sample in samples if sample.status == "ok"]
-    if not good:
+    return _against_speculation(step, good, max_tokens) or _against_clocks(good)
+
+
+def _against_speculation(step: Step, good: Sequence[Sample], max_tokens: int) -> tuple[Finding, ...]:
+    """Proof of K and proof of speculation."""
+    if step.method == BASELINE or step.k is None or not good:
         return ()
-    found: list[Finding] = []
-    apart = [sample for sample in good if _clocks_apart(sample)]
-    if len(apart) * 2 > len(good):
-        server_s = sum(sample.decode_time_s or 0.0 for sample in apart)
-        client_s = sum(sample.client_decode_time_s or 0.0 for sample in apart)
-        found.append(
-            Finding(
-                Verdict.CLOCKS_DISAGREE,
-                f"decoding took {server_s:.3f} s by the server's clock and {client_s:.3f} s by this machine's",
-            )
-        )
-    if step.method == BASELINE or step.k is None:
-        return tuple(found)
     k_seen = max((sample.k_seen for sample in good if sample.k_seen is not None), default=None)
-    drafted = [sample.draft_tokens for sample in good if sample.draft_tokens]
-    if not drafted:
-        found.append(Finding(Verdict.SPECULATION_INACTIVE, "the server has the draft model loaded and drafted nothing"))
-    elif k_seen is None:
-        found.append(Finding(Verdict.K_NOT_EFFECTIVE, f"K = {step.k} cannot be proven: no draft length was seen"))
-    elif k_seen != expected_k_seen(step.k, max_tokens):
-        found.append(
-            Finding(Verdict.K_NOT_EFFECTIVE, f"K = {step.k} was asked for, up to {k_seen} tokens a step were drafted")
-        )
-    return tuple(found)
+    if not any(sample.draft_tokens for sample in good):
+        said = "the server has the draft model loaded and drafted nothing"
+        return (Finding(Verdict.SPECULATION_INACTIVE, said),)
+    if k_seen is None:
+        said = f"K = {step.k} cannot be proven: no draft length was seen"
+        return (Finding(Verdict.K_NOT_EFFECTIVE, said),)
+    if k_seen != expected_k_seen(step.k, max_tokens):
+        said = f"K = {step.k} was asked for, up to {k_seen} tokens a step were drafted"
+        return (Finding(Verdict.K_NOT_EFFECTIVE, said),)
+    return ()
+
+
+def _against_clocks(good: Sequence[Sample]) -> tuple[Finding, ...]:
+    """The clocks disagree when they do so in most samples: a pause of either process spoils one."""
+    apart = [sample for sample in good if _clocks_apart(sample)]
+    if len(apart) * 2 <= len(good):
+        return ()
+    server_s = sum(sample.decode_time_s or 0.0 for sample in apart)
+    client_s = sum(sample.client_decode_time_s or 0.0 for sample in apart)
+    said = f"decoding took {server_s:.3f} s by the server's clock and {client_s:.3f} s by this machine's"
+    return (Finding(Verdict.CLOCKS_DISAGREE, said),)
 
 
 def _clocks_apart(sample: Sample) -> bool:

@@ -65,7 +65,7 @@ def test_version_names_the_wheel(wheel: tuple[str, list[object]]) -> None:
     done = run(wheel, "--version")
     assert done.returncode == 0
     assert done.stderr.startswith("version: ")
-    assert "(xllamacpp " in done.stderr
+    assert "(xllamacpp)" in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -44,7 +44,7 @@ def test_answers_that_must_not_count(bench: Bench) -> None:
         "once-500": ("ok", ()),
         "always-500": ("invalid", ("http_error",)),
         "always-429": ("invalid", ("http_error",)),
-        "always-400": ("failed", ()),
+        "always-400": ("failed", ("http_error",)),
         "untimed": ("invalid", ("no_timings",)),
         "short": ("invalid", ("too_short",)),
         "cached": ("invalid", ("prompt_cached",)),
@@ -52,7 +52,7 @@ def test_answers_that_must_not_count(bench: Bench) -> None:
         "drafts-anyway": ("invalid", ("baseline_drafted",)),
         "odd-text": ("ok", ()),
         "chatty": ("ok", ()),
-        "drips": ("timeout", ()),
+        "drips": ("timeout", ("timeout",)),
         "good": ("ok", ()),
     }
     taken = {name: [sample.status for sample in run.only(target=name).samples] for name in rules}

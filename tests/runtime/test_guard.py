@@ -180,7 +180,8 @@ def test_a_server_inherits_no_deaf_signals_and_no_descriptors() -> None:
     script = "grep -E 'Sig(Blk|Ign)' /proc/self/status; ls /proc/$$/fd"
     with deaf_engine(), guarded("/bin/sh", "-c", script) as guard:
         found = [guard.line() for _ in range(5)]
-    assert found[:2] == ["SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000"]
+    # Signals 32 and 33 are the C library's own: a program can neither see nor reset them.
+    assert [int(line.split()[1], 16) & ~(0b11 << 31) for line in found[:2]] == [0, 0]
     assert found[2:] == ["0", "1", "2"]
 
 

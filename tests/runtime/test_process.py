@@ -306,8 +306,9 @@ async def test_signals_of_the_terminal_do_not_end_the_guard(start: Start) -> Non
 async def test_the_server_starts_with_default_signals(tmp_path: Path, start: Start) -> None:
     process = await start("/bin/sh", "-c", "grep -E 'Sig(Blk|Ign)' /proc/self/status; echo up")
     await process.wait_gone()
-    masks = {line for line in log_tail(tmp_path / "log") if line.startswith("Sig")}
-    assert masks == {"SigBlk:\t0000000000000000", "SigIgn:\t0000000000000000"}
+    masks = [line.split()[1] for line in log_tail(tmp_path / "log") if line.startswith("Sig")]
+    # Signals 32 and 33 are the C library's own: a program can neither see nor reset them.
+    assert [int(mask, 16) & ~(0b11 << 31) for mask in masks] == [0, 0]
 
 
 @pytest.mark.parametrize(
