@@ -346,7 +346,8 @@ def test_verdict_of_good_samples() -> None:
 def test_verdict_of_samples_that_prove_too_much() -> None:
     status, against, error = verdict_of(SPEC, [sample(k_seen=8, decode_time_s=1.0)], N)
     assert status == "invalid"
-    assert [finding.verdict for finding in against] == [Verdict.CLOCKS_DISAGREE, Verdict.K_NOT_EFFECTIVE]
+    # The clocks are not judged then: one sample is enough for a wrong K, and too few for them.
+    assert [finding.verdict for finding in against] == [Verdict.K_NOT_EFFECTIVE]
     assert error == "; ".join(finding.detail for finding in against)
 
 
