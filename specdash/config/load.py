@@ -25,6 +25,7 @@ from specdash.config.sections import (
     read_results_dir,
     read_sweep,
 )
+from specdash.core.measure import expected_k_seen
 from specdash.core.profile import Profile
 from specdash.core.text import SLUG_LIMIT, slug
 from specdash.errors import Problem, ProfileError
@@ -134,8 +135,13 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
         todo = 'Add [[drafts]] with path = "…", or set sweep.methods = [] to measure the baseline alone'
         findings.problem(("drafts",) if "drafts" in top.raw else sweep_table.at("methods"), what, todo)
     if engine.is_embedded and sweep.moe_experts:
-        what = "the built-in llama.cpp has no way to set expert counts: these loads will fail"
+        what = "the built-in llama.cpp has no way to set expert counts: these steps will be skipped"
         findings.warn(sweep_table.at("moe_experts"), what, "Set engine.program to a llama-server")
+    largest = max(sweep.k) if isinstance(sweep.k, tuple) and sweep.k else 0
+    if drafts and expected_k_seen(largest, measure.max_tokens) < largest:
+        what = f"K = {largest} cannot take effect in answers of {measure.max_tokens} tokens: its steps will be invalid"
+        todo = f"Set measure.max_tokens to {largest + 2} or more, and rather to ten times K"
+        findings.warn(sweep_table.at("k"), what, todo)
     return Profile(
         name=name,
         hardware=hardware,

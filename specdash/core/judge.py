@@ -155,8 +155,10 @@ def _against_speculation(step: Step, good: Sequence[Sample], max_tokens: int) ->
     if k_seen is None:
         said = f"K = {step.k} cannot be proven: no draft length was seen"
         return (Finding(Verdict.K_NOT_EFFECTIVE, said),)
-    if k_seen != expected_k_seen(step.k, max_tokens):
+    if k_seen != step.k:
         said = f"K = {step.k} was asked for, up to {k_seen} tokens a step were drafted"
+        if k_seen == expected_k_seen(step.k, max_tokens):
+            said += f", as answers of {max_tokens} tokens have no room for more; raise max_tokens"
         return (Finding(Verdict.K_NOT_EFFECTIVE, said),)
     return ()
 

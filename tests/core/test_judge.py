@@ -234,7 +234,7 @@ def verdicts(step: Step, samples: Sequence[Sample], max_tokens: int = N) -> list
         (SPEC, [sample(draft_tokens=0, k_seen=None)], N, [Verdict.SPECULATION_INACTIVE]),
         (SPEC, [sample(k_seen=9, status="invalid"), sample()], N, []),
         (SPEC, [sample(status="invalid", draft_tokens=None)], N, []),
-        (replace(SPEC, k=48), [sample(k_seen=18)], N, []),  # room for max_tokens - 2 and no more
+        (replace(SPEC, k=48), [sample(k_seen=18)], N, [Verdict.K_NOT_EFFECTIVE]),  # no room in the answer for more
         (replace(SPEC, k=48), [sample(k_seen=17)], N, [Verdict.K_NOT_EFFECTIVE]),
         (replace(SPEC, k=48), [sample(k_seen=18)], 256, [Verdict.K_NOT_EFFECTIVE]),
     ],
