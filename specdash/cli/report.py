@@ -30,7 +30,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     from specdash.store.journal import read
     from specdash.store.runs import known_results_dirs, resolve
 
-    formats = [part.strip() for part in options.format.split(",") if part.strip()]
+    formats = list(dict.fromkeys(part.strip() for part in options.format.split(",") if part.strip()))
     for each in formats:
         if each in LATER:
             raise SpecdashError(f"--format {each} is not in this version", f"There are: {', '.join(FORMATS)}.")

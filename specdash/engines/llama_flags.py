@@ -182,6 +182,10 @@ HINTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             " quantisation.",
         ),
         (
+            r"GGML_ASSERT|GGML_ABORT",
+            "llama.cpp stopped at a check of its own: an option or a value that this model or build cannot take.",
+        ),
+        (
             r"the argument has been removed",
             "A flag in engine.args or configs.args was removed from this build; its --help names the new one.",
         ),

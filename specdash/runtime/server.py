@@ -246,7 +246,12 @@ class Server:
         argv = (*spec.wrap, *self._engine.command(spec, endpoint))
         launch = Launch(self._generation, load, spec, argv, self._logs / f"{load}.log", endpoint)
         self._launch = launch
-        await self._publish(launch.started_fact())
+        try:
+            await self._publish(launch.started_fact())
+        except BaseException:
+            # Nothing was started, so whoever stops this launch must not wait for its end.
+            launch.settled.set()
+            raise
         self._post(launch, Trigger.START)
         return launch
 

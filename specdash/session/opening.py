@@ -7,6 +7,7 @@ from pathlib import Path
 from specdash import __version__
 from specdash.core import events as ev
 from specdash.core.engine import Engine
+from specdash.core.profile import Measure
 from specdash.probes.machine import host_name
 from specdash.session.prepare import Prepared
 
@@ -17,13 +18,9 @@ def engine_found(engine: Engine) -> ev.EngineFound:
     return ev.EngineFound(info.kind, info.program, info.version, info.dialect)
 
 
-def opening_facts(
-    path: Path, prepared: Prepared, engine: Engine, facts: dict[str, object], hardware: str
-) -> list[ev.Fact]:
-    """The facts with which a new run begins."""
-    profile = prepared.profile
-    measure = profile.measure
-    settings = {
+def settings_of(measure: Measure) -> dict[str, object]:
+    """The settings that hold for every sample of a run."""
+    return {
         "max_tokens": measure.max_tokens,
         "temperature": measure.temperature,
         "seed": measure.seed,
@@ -31,6 +28,14 @@ def opening_facts(
         "iterations": measure.iterations,
         "prompts": str(measure.prompts),
     }
+
+
+def opening_facts(
+    path: Path, prepared: Prepared, engine: Engine, facts: dict[str, object], hardware: str
+) -> list[ev.Fact]:
+    """The facts with which a new run begins."""
+    profile = prepared.profile
+    settings = settings_of(profile.measure)
     opening: list[ev.Fact] = [
         ev.RunStarted(
             run_id=path.name,

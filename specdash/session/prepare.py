@@ -62,6 +62,7 @@ def prepare(profile: Profile) -> Prepared:
     by_category: dict[str, tuple[Prompt, ...]] = {}
     for prompt in prompts:
         by_category[prompt.category] = (*by_category.get(prompt.category, ()), prompt)
+    _require_experts(profile, targets)
     steps = steps_of(profile, targets, list(by_category))
     pairs = {(step.target, step.draft) for step in steps if step.draft is not None}
     unfit = {
@@ -78,6 +79,20 @@ def require_models(prepared: Prepared) -> None:
     """Raises one error that lists every model that cannot be used; a run needs them all."""
     if prepared.problems:
         raise EngineError("\n".join(str(problem) for problem in prepared.problems), exit_code=Exit.NOTHING_MEASURED)
+
+
+def _require_experts(profile: Profile, targets: Mapping[str, ModelFacts]) -> None:
+    """Raises ProfileError for expert counts beyond what a model has: a server aborts on them."""
+    problems = [
+        Problem(
+            str(profile.source), None, "sweep.moe_experts", f"{count} experts, but {label} has {facts.expert_count}"
+        )
+        for label, facts in targets.items()
+        for count in profile.sweep.moe_experts
+        if facts.expert_count and count > facts.expert_count
+    ]
+    if problems:
+        raise ProfileError(problems)
 
 
 def _read(profile: Profile, refs: Sequence[ModelRef], problems: list[Problem]) -> dict[str, ModelFacts]:

@@ -37,7 +37,7 @@ from specdash.runtime.server import Server, ServerLimits
 from specdash.runtime.sweep import Ended, Surroundings, Sweep, SweepSettings
 from specdash.session.handle import Handle, Outcome, Watcher
 from specdash.session.launch import MemoryGate, Specs, server_environment, tree_use
-from specdash.session.opening import engine_found, opening_facts
+from specdash.session.opening import engine_found, opening_facts, settings_of
 from specdash.session.prepare import Prepared, prepare, require_models
 from specdash.session.recorder import Recorder
 from specdash.session.terminal import StayAwake, hangup_is_ignored
@@ -89,7 +89,16 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
         if view.run is None:
             journal.close()
             raise StoreError(f"{path} has no first record: nothing was measured", "Start the profile anew.")
-        redo = run.to_redo(view)
+        try:
+            _require_same(prepared, view)
+            redo = run.to_redo(view)
+        except BaseException:
+            journal.close()
+            raise
+        if view.finished is not None and not redo and all(step.status in DONE for step in view.steps.values()):
+            journal.close()
+            watcher.complain("nothing is left to measure in this run")
+            return Outcome(path, Exit(view.finished.exit_code), view)
         changed = [step for step in redo if view.steps[step].status in ("ok", "invalid")]
         if changed:
             run.notes.append(
@@ -99,6 +108,17 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
         if view.engine != engine_found(engine):
             opening.append(engine_found(engine))
         return run.go(journal, view, opening)
+
+
+def _require_same(prepared: Prepared, view: View) -> None:
+    """Raises when the run's profile was edited, and asks for other steps or samples than the run was begun for."""
+    assert view.run is not None
+    steps = {step.id for step in prepared.steps} == set(view.steps)
+    if not steps or settings_of(prepared.profile.measure) != dict(view.run.settings):
+        raise SpecdashError(
+            f"{prepared.profile.source} was edited since the run began: it asks for other steps or samples",
+            "Undo that to go on with this run, or start a new one: specdash --headless PROFILE.",
+        )
 
 
 def _engine(profile: Profile) -> Engine:

@@ -31,7 +31,7 @@ WARNING_STYLE = "yellow"
 
 def narrate(start: Callable[[Watcher], Outcome], warnings: Sequence[str]) -> Exit:
     """Runs `start` and tells what happens; returns the run's exit code."""
-    console = Console(stderr=True, highlight=False)
+    console = _Console(stderr=True, highlight=False)
     narrator = _Live(console) if console.is_terminal and not console.is_dumb_terminal else _Plain(console)
     for warning in warnings:
         narrator.say(f"warning: {warning}")
@@ -42,6 +42,14 @@ def narrate(start: Callable[[Watcher], Outcome], warnings: Sequence[str]) -> Exi
     print_summary(console, outcome.view, outcome.path, with_table=console.is_terminal)
     print(outcome.path / "result.json", flush=True)
     return outcome.exit_code
+
+
+class _Console(Console):
+    """A console whose reader may go away: from then on it says nothing, and the run goes on."""
+
+    def on_broken_pipe(self) -> None:
+        """Falls silent; rich would end the program."""
+        self.quiet = True
 
 
 class _Plain:

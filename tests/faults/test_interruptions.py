@@ -107,6 +107,8 @@ def test_signals_end_a_run_cleanly(number: signal.Signals, code: int, stage: str
 
     command = bench.headless(profile, start_new_session=True, preexec_fn=own_terminal)
     command.until(stage)
+    if number == signal.SIGTERM:  # told before the program runs, whose first launch is the slow one
+        command.journal_says(lambda fact: isinstance(fact, ev.StateChanged) and fact.after == "loading")
     family = descendants(command.process.pid)
     command.send(number)
     run = command.end()
