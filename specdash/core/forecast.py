@@ -15,7 +15,6 @@ from specdash.core.view import DONE, View
 PRIOR_READ_BYTES_S = (0.3e9, 2.5e9)  # a model read from disk: slow and fast storage
 PRIOR_START_S = (1.0, 10.0)  # a server start beside the reading
 PRIOR_DECODE_BYTES_S = (20e9, 400e9)  # memory bandwidth from a small CPU to a good GPU: bounds tok/s
-WARM_SHARE = 1.0  # a warm-up request costs what a sample does
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,9 +41,7 @@ def hardware_label(facts: dict[str, Any]) -> str:
 
 def _noise(word: str) -> bool:
     """Words of processor names that tell machines apart for nobody."""
-    return (
-        word.strip("()") in {"cpu", "processor", "nvidia", "geforce", "intel(r)", "amd", "core", "@"} or "ghz" in word
-    )
+    return word.strip("()") in {"cpu", "processor", "nvidia", "geforce", "amd", "core", "@"} or "ghz" in word
 
 
 def cpu_name() -> str | None:
