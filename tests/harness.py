@@ -9,9 +9,11 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -136,6 +138,7 @@ class Machine:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.results = folder / "results"
+        self._sockets = tempfile.mkdtemp(prefix="sd-")  # a socket's path must be short
         self._running: list[Command] = []
 
     def write_profile(self, name: str, settings: Mapping[str, Any]) -> Path:
@@ -148,11 +151,11 @@ class Machine:
         """The environment of a command."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("XDG_", "NO_COLOR"))}
         kept |= ENVIRONMENT | {"HOME": str(self.folder)}
-        for name in ("STATE_HOME", "CACHE_HOME", "RUNTIME_DIR"):
+        for name in ("STATE_HOME", "CACHE_HOME"):
             folder = self.folder / ".xdg" / name
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             kept[f"XDG_{name}"] = str(folder)
-        return kept | more
+        return kept | {"XDG_RUNTIME_DIR": self._sockets} | more
 
     def start(self, *arguments: object, env: Mapping[str, str] | None = None, **options: Any) -> Command:
         """Starts `specdash ARGUMENTS`."""
@@ -190,6 +193,7 @@ class Machine:
             if command.process.poll() is None:
                 command.process.kill()
             command.process.communicate()
+        shutil.rmtree(self._sockets, ignore_errors=True)
 
 
 def newest(results: Path) -> Path | None:

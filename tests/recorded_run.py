@@ -98,6 +98,11 @@ def loaded(load: str = "l001", k: int | None = None) -> list[ev.Fact]:
     return facts if k is None else [*facts, ev.Probed(load, "request", ((1, 1), (k, k)))]
 
 
+def recorded(facts: Iterable[ev.Fact]) -> list[ev.Recorded]:
+    """These facts as a journal keeps them, one second apart."""
+    return [ev.Recorded(number, START_S + number - 1, fact) for number, fact in enumerate(facts, start=1)]
+
+
 def folded(facts: Iterable[ev.Fact]) -> View:
-    """The view of a journal with these facts, one second apart."""
-    return fold_all(ev.Recorded(number, START_S + number - 1, fact) for number, fact in enumerate(facts, start=1))
+    """The view of a journal with these facts."""
+    return fold_all(recorded(facts))

@@ -16,7 +16,7 @@ from specdash.errors import Exit
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 PROFILE = (ROOT / "docs" / "profile.md").read_text("utf-8")
-EVERY_TABLE = "[engine]\n[[targets]]\n[[drafts]]\n[[configs]]\n[sweep]\n[measure]\n[limits]\n[results]\n"
+EVERY_TABLE = "[engine]\n[[targets]]\n[[drafts]]\n[[configs]]\n[sweep]\n[[queue]]\n[measure]\n[limits]\n[results]\n"
 
 
 @pytest.fixture(scope="module")
@@ -47,7 +47,7 @@ def documented(table: Table) -> set[str]:
 
 def test_every_key_of_the_profile_is_documented_and_no_other(tables: list[Table]) -> None:
     subtables = {str(table.path[0]) for table in tables if table.path}
-    assert subtables == {"engine", "targets", "drafts", "configs", "sweep", "measure", "limits", "results"}
+    assert subtables == {"engine", "targets", "drafts", "configs", "sweep", "queue", "measure", "limits", "results"}
     assert sum(len(table.asked) for table in tables) > 40
     targets = next(set(table.asked) for table in tables if table.title == "[[targets]]")
     for table in tables:
@@ -97,7 +97,7 @@ def test_commands_and_their_options_exist(text: str, capsys: pytest.CaptureFixtu
 
 def test_every_command_of_this_version_is_in_the_readme() -> None:
     used = {words[0] for words in command_lines(README)}
-    assert {name for name, command in cli.COMMANDS.items() if command.module} <= used
+    assert {name for name, command in cli.COMMANDS.items() if command.module and not command.hidden} <= used
     assert "--headless" in used
 
 

@@ -174,7 +174,8 @@ def _summaries(samples: Sequence[Sample]) -> Json:
     """A summary of each metric over the samples that know it."""
     found: Json = {}
     for metric in METRICS:
-        values = [value for sample in samples if (value := getattr(sample, metric)) is not None]
+        known = [value for sample in samples if (value := getattr(sample, metric)) is not None]
+        values = [value for value in known if math.isfinite(value)]
         summary = summarise(values)
         if summary is not None:
             found[metric] = _plain(asdict(summary))
@@ -199,7 +200,7 @@ def _rates(steps: Iterable[StepView]) -> Keyed:
         ((found.step.category, sample.prompt_id, sample.block), sample.decode_tok_s)
         for found in steps
         for sample in found.good
-        if sample.decode_tok_s is not None and sample.decode_tok_s > 0
+        if sample.decode_tok_s is not None and 0 < sample.decode_tok_s < math.inf
     ]
 
 

@@ -21,17 +21,21 @@ from specdash.errors import Exit, SpecdashError
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A subcommand: its module under `specdash.cli` (None: not in this version), a line of help, an example."""
+    """A subcommand: its module under `specdash.cli` (None: not in this version), a line of help, an example.
+
+    `hidden`: for other programs, not listed.
+    """
 
     module: str | None
     help: str
     example: str
+    hidden: bool = False
 
 
 COMMANDS: dict[str, Command] = {
     "plan": Command("plan", "show steps, server loads and a forecast; runs nothing", "specdash plan profile.toml"),
     "check": Command("check", "show every problem in a profile at once", "specdash check profile.toml"),
-    "attach": Command(None, "the dashboard on a sweep that is running", "specdash attach"),
+    "attach": Command("attach", "the dashboard on a sweep, here or by ssh", "specdash attach --ssh tower"),
     "runs": Command("runs", "list runs and their state", "specdash runs"),
     "resume": Command("run", "go on with an interrupted run", "specdash resume rtx4090_llama-server_qwen"),
     "stop": Command("stop", "end a run cleanly", "specdash stop rtx4090_llama-server_qwen"),
@@ -41,6 +45,10 @@ COMMANDS: dict[str, Command] = {
     "new": Command("new", "write a commented profile", "specdash new big.gguf small.gguf > profile.toml"),
     "models": Command("models", "models found, and which can draft for which", "specdash models ~/models"),
     "demo": Command("demo", "make a small pair of models and sweep it; no download", "specdash demo"),
+    "_engine": Command("engine", "the engine process of a run", "specdash _engine", hidden=True),
+    "relay": Command(
+        "relay", "the far end of attach --ssh: a run over stdin and stdout", "specdash relay", hidden=True
+    ),
 }
 
 EPILOG = """commands (each has --help with an example):
@@ -49,7 +57,8 @@ EPILOG = """commands (each has --help with an example):
 exit codes: 0 all steps good; 1 finished, but some steps failed or are invalid; 2 usage or profile error;
   3 nothing could be measured; 4 compare found a regression; 5 results unsafe (disk, lock, journal);
   75 stopped early, can be resumed; 129, 130, 143 ended by a signal, cleanly
-environment: NO_COLOR=1 turns colours off; SPECDASH_DEBUG=1 logs details to stderr"""
+environment: NO_COLOR=1 turns colours off; SPECDASH_CONFIG names another settings file; SPECDASH_DEBUG=1 logs details
+  to stderr; SPECDASH_SSH and SPECDASH_REMOTE name the programs of attach --ssh here and there"""
 
 
 def command_parser(name: str) -> argparse.ArgumentParser:
@@ -62,8 +71,12 @@ def command_parser(name: str) -> argparse.ArgumentParser:
     )
 
 
+def _listed(command: Command) -> bool:
+    return command.module is not None and not command.hidden
+
+
 def _main_parser() -> argparse.ArgumentParser:
-    listing = "\n".join(f"  {name:<9} {command.help}" for name, command in COMMANDS.items() if command.module)
+    listing = "\n".join(f"  {name:<9} {command.help}" for name, command in COMMANDS.items() if _listed(command))
     parser = argparse.ArgumentParser(
         prog="specdash",
         usage="specdash [--headless] [PROFILE] | specdash COMMAND ...",
@@ -103,10 +116,9 @@ def dispatch(arguments: Sequence[str]) -> Exit:
         raise SpecdashError("--headless needs a profile", "example: specdash --headless profile.toml")
     if options.profile is not None and not os.path.exists(options.profile):
         raise SpecdashError(f"{options.profile}: no such command or profile", _nearest(options.profile))
-    raise SpecdashError(
-        "the dashboard is not in this version",
-        "Run a profile unattended: specdash --headless PROFILE. No profile yet: specdash demo, or specdash new.",
-    )
+    from specdash.cli import dashboard
+
+    return dashboard.profile(options.profile) if options.profile is not None else dashboard.start()
 
 
 def _nearest(word: str) -> str:

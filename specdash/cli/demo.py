@@ -24,6 +24,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser.add_argument("--full", action="store_true", help="all nine prompt categories, five samples each")
     parser.add_argument("--results", default="results", metavar="DIR", help="where the run goes (default: results)")
     parser.add_argument("--models", metavar="DIR", help="where the models go (default: this user's cache)")
+    parser.add_argument("--write-only", action="store_true", help="run nothing; print where the profile is")
     options = parser.parse_args(arguments)
     import tomli_w
     from platformdirs import user_cache_path
@@ -39,6 +40,9 @@ def main(name: str, arguments: list[str]) -> Exit:
     profile = folder / "demo.toml"
     settings = _settings(pairs, program, Path(options.results).absolute(), full=options.full)
     profile.write_text(HEADER + tomli_w.dumps(settings), encoding="utf-8")
+    if options.write_only:
+        print(profile)
+        return Exit.OK
     print(f"profile: {profile}", file=sys.stderr)
     return headless(str(profile))
 

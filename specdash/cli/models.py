@@ -53,9 +53,22 @@ def _as_json(found: Sequence[FoundModel], grouped: Sequence[Family]) -> list[dic
                 "parameters": facts.parameters if facts else None,
                 "vocabulary": family.name if family else None,
                 "drafts": [str(path) for path in family.drafts.get(model.path, ())] if family else [],
+                "unfit": _unfit(model, found),
             }
         )
     return rows
+
+
+def _unfit(target: FoundModel, found: Sequence[FoundModel]) -> dict[str, str]:
+    """Why each smaller model that cannot draft for `target` cannot, by path."""
+    from specdash.core.model import vocabulary_conflict
+
+    ours = target.facts
+    if ours is None:
+        return {}
+    smaller = [each for each in found if each.facts and (each.facts.parameters or 0) < (ours.parameters or 0)]
+    reasons = {str(each.path): vocabulary_conflict(ours, each.facts) for each in smaller if each.facts is not None}
+    return {path: reason for path, reason in reasons.items() if reason is not None}
 
 
 def _print(found: Sequence[FoundModel], grouped: Sequence[Family]) -> None:

@@ -25,7 +25,8 @@ def main(name: str, arguments: list[str]) -> Exit:
     options = parser.parse_args(arguments)
     from specdash.analysis.result import build_result
     from specdash.core.view import fold_all
-    from specdash.session.run import JOURNAL_NAME, write_reports
+    from specdash.session.reports import write_reports
+    from specdash.session.run import JOURNAL_NAME
     from specdash.store import export
     from specdash.store.journal import read
     from specdash.store.runs import known_results_dirs, resolve

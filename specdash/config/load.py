@@ -15,7 +15,8 @@ from typing import Any
 
 from specdash.config.entries import absence, read_models, same_label_two_files
 from specdash.config.fields import Table, unknown_keys
-from specdash.config.lines import key_lines
+from specdash.config.lines import KeyPath, key_lines
+from specdash.config.queue_table import Known, read_queue
 from specdash.config.report import Findings, plain
 from specdash.config.sections import (
     read_configs,
@@ -123,26 +124,23 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
     same_label_two_files(findings, targets, drafts)
     configs = read_configs(config_tables)
     sweep_table = top.table("sweep")
-    sweep = read_sweep(sweep_table, target_groups, draft_groups)
-    measure = read_measure(top.table("measure"), base)
+    queue_tables = top.tables("queue")
+    is_listed = "queue" in top.raw
+    sweep = read_sweep(sweep_table, target_groups, draft_groups, is_listed=is_listed)
+    measure, categories = read_measure(top.table("measure"), base)
+    queue = read_queue(queue_tables, Known(target_groups, draft_groups, configs, categories, measure))
     limits = read_limits(top.table("limits"))
     results_dir = read_results_dir(top.table("results"), base)
     unknown_keys(top.family)
     if "targets" not in top.raw or top.raw["targets"] == []:
         findings.problem(("targets",), "no target model", 'Add [[targets]] with path = "…"')
-    if "draft" in sweep.methods and ("drafts" not in top.raw or top.raw["drafts"] == []):
+    if top.raw.get("queue") == []:
+        findings.problem(("queue",), "lists no step", "Leave it out, and [sweep] says what is measured")
+    if not is_listed and "draft" in sweep.methods and ("drafts" not in top.raw or top.raw["drafts"] == []):
         what = 'no draft model, though sweep.methods has "draft"'
         todo = 'Add [[drafts]] with path = "…", or set sweep.methods = [] to measure the baseline alone'
         findings.problem(("drafts",) if "drafts" in top.raw else sweep_table.at("methods"), what, todo)
-    if engine.is_embedded and sweep.moe_experts:
-        what = "the built-in llama.cpp has no way to set expert counts: these steps will be skipped"
-        findings.warn(sweep_table.at("moe_experts"), what, "Set engine.program to a llama-server")
-    largest = max(sweep.k) if isinstance(sweep.k, tuple) and sweep.k else 0
-    if drafts and expected_k_seen(largest, measure.max_tokens) < largest:
-        what = f"K = {largest} cannot take effect in answers of {measure.max_tokens} tokens: its steps will be invalid"
-        todo = f"Set measure.max_tokens to {largest + 2} or more, and rather to ten times K"
-        findings.warn(sweep_table.at("k"), what, todo)
-    return Profile(
+    profile = Profile(
         name=name,
         hardware=hardware,
         model_family=family,
@@ -155,7 +153,29 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
         limits=limits,
         results_dir=results_dir,
         source=source,
+        queue=queue,
     )
+    _warn(findings, profile)
+    return profile
+
+
+def _warn(findings: Findings, profile: Profile) -> None:
+    """Files what is allowed and still will not be measured."""
+    sweep, measure = profile.sweep, profile.measure
+    if profile.engine.is_embedded and profile.expert_counts:
+        what = "the built-in llama.cpp has no way to set expert counts: these steps will be skipped"
+        path: KeyPath = ("queue",) if profile.queue else ("sweep", "moe_experts")
+        findings.warn(path, what, "Set engine.program to a llama-server")
+    at: dict[int, KeyPath] = {}
+    if profile.queue:
+        at = {k: ("queue",) for entry in profile.queue for k in entry.k}
+    elif isinstance(sweep.k, tuple):
+        at = dict.fromkeys(sweep.k, ("sweep", "k"))
+    largest = max(at, default=0)
+    if profile.drafts and expected_k_seen(largest, measure.max_tokens) < largest:
+        what = f"K = {largest} cannot take effect in answers of {measure.max_tokens} tokens: its steps will be invalid"
+        todo = f"Set measure.max_tokens to {largest + 2} or more, and rather to ten times K"
+        findings.warn(at[largest], what, todo)
 
 
 def _folder_name(top: Table, key: str, default: str) -> str:

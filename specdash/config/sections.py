@@ -105,8 +105,11 @@ def read_configs(tables: Sequence[Table]) -> tuple[ServerConfig, ...]:
     return tuple(configs)
 
 
-def read_sweep(table: Table, targets: dict[str, list[str]], drafts: dict[str, list[str]]) -> Sweep:
-    """`[sweep]`."""
+def read_sweep(table: Table, targets: dict[str, list[str]], drafts: dict[str, list[str]], *, is_listed: bool) -> Sweep:
+    """`[sweep]`; where `[[queue]]` lists the steps (`is_listed`), a key here would mean nothing."""
+    if is_listed and table.raw:
+        what = "is a matrix of steps, but [[queue]] lists them one by one"
+        table.findings.problem(table.path, what, "Leave out [sweep], or the [[queue]] entries")
     methods = table.words("methods", ("draft",), ("draft",), ("ngram", "lookup", "mtp"))
     baseline = table.boolean("baseline", True)
     if not methods and not baseline:
@@ -143,8 +146,8 @@ def _k(table: Table, *, needed: bool) -> tuple[int, ...] | Literal["auto"]:
     return ks
 
 
-def read_measure(table: Table, base: Path) -> Measure:
-    """`[measure]`."""
+def read_measure(table: Table, base: Path) -> tuple[Measure, tuple[str, ...]]:
+    """`[measure]`, and the categories that it measures; () where they are in a file that is missing here."""
     findings = table.findings
     prompts, known = _prompts(table, base)
     if table.ask("precision") is not None:
@@ -160,7 +163,7 @@ def read_measure(table: Table, base: Path) -> Measure:
         findings.warn(
             table.at("iterations"), "one sample is never a verdict: no interval can be given", "Use 5 or more"
         )
-    return Measure(
+    measure = Measure(
         workloads=table.words("workloads", ("content",), ("content",), _LATER_WORKLOADS) or ("content",),
         prompts=prompts,
         categories=_categories(table, known),
@@ -173,6 +176,7 @@ def read_measure(table: Table, base: Path) -> Measure:
         timeout_s=table.number("timeout_s", 600.0, "seconds, more than 0"),
         passes=1,
     )
+    return measure, known if isinstance(measure.categories, str) else measure.categories
 
 
 def _prompts(table: Table, base: Path) -> tuple[Path | Literal["builtin"], tuple[str, ...]]:

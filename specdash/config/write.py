@@ -10,7 +10,7 @@ from typing import Any
 import tomli_w
 
 from specdash.config.entries import model_stem
-from specdash.core.profile import ModelRef, Profile
+from specdash.core.profile import ModelRef, Profile, QueueEntry
 from specdash.core.text import slug
 
 _TEMPLATE = """\
@@ -34,17 +34,17 @@ class = {model_class}  # dense-small (<32B), dense-mid, dense-large (70B+), moe,
 {drafts}
 [sweep]
 methods = {methods}  # what drafts: "draft" is a small model; [] measures the target alone
-k = "auto"  # K, the tokens drafted in one step: {k_comment}
+k = {k_value}  # K, the tokens drafted in one step: {k_comment}
 baseline = true  # the target without a draft, which every speedup is told against
 pairs = "all"  # every draft on every target, or [["target label", "draft label"], …]
 
 [measure]
 prompts = "builtin"  # nine categories of prompts, or the path of your own .jsonl file
-categories = "all"  # or some of them, such as ["coding", "math"]
+categories = {categories}  # "all", or some of them, such as ["coding", "math"]
 max_tokens = 256  # the length of each answer
 temperature = 0.0  # 0: always the likeliest token, so that answers can be compared
 warmup = 1  # requests before the first one that counts
-iterations = 5  # how often each step is measured; more makes the intervals narrower
+iterations = {iterations}  # how often each step is measured; more makes the intervals narrower
 
 [limits]
 # max_time = "8h"  # stops cleanly after so long; `specdash resume` goes on
@@ -85,12 +85,16 @@ def new_profile(
     model_class: str = "auto",
     k: Sequence[int] = (),
     file_name: str = "profile.toml",
+    sweep_k: Sequence[int] | None = None,
+    categories: Sequence[str] | None = None,
+    iterations: int = 5,
 ) -> str:
     """A commented profile for `target` and `drafts`, ready to run.
 
     `program` is what serves ("llama-server", "embedded", a path); `k` are the values that "auto" stands for with this
-    target, for a comment; `file_name` is how the comments call the file. Paths are written absolute. Labels are the
-    names of the files; files of one name in different folders get their folder's name too.
+    target, for a comment; `file_name` is how the comments call the file. `sweep_k` are the Ks to try (None: "auto"),
+    `categories` the prompts to send (None: all), `iterations` the samples of each step. Paths are written absolute.
+    Labels are the names of the files; files of one name in different folders get their folder's name too.
     """
     paths = [Path(path).expanduser().absolute() for path in dict.fromkeys([target, *drafts])]
     labels = _labels(paths)
@@ -107,6 +111,9 @@ def new_profile(
         model_class=literal(model_class),
         drafts="\n".join(blocks) if blocks else _NO_DRAFT,
         methods=literal(["draft"] if blocks else []),
+        k_value=literal("auto" if sweep_k is None else list(sweep_k)),
+        categories=literal("all" if categories is None else list(categories)),
+        iterations=iterations,
         k_comment=f'"auto" chooses ({meant}); or a list such as [2, 4, 8]',
     )
 
@@ -132,10 +139,11 @@ def dump(profile: Profile) -> str:
         "targets": [_model(model, target=True) for model in profile.targets],
         "drafts": [_model(model, target=False) for model in profile.drafts],
         "configs": [{"label": config.label, "args": list(config.args)} for config in profile.configs],
-        "sweep": _sweep(profile),
+        **({} if profile.queue else {"sweep": _sweep(profile)}),
         "measure": _measure(profile),
         "limits": _limits(profile),
         "results": {"dir": str(profile.results_dir)},
+        **({"queue": [_entry(entry) for entry in profile.queue]} if profile.queue else {}),
     }
     return tomli_w.dumps(tables)
 
@@ -172,6 +180,22 @@ def _sweep(profile: Profile) -> dict[str, Any]:
         "baseline": sweep.baseline,
         "pairs": sweep.pairs if isinstance(sweep.pairs, str) else [list(pair) for pair in sweep.pairs],
     }
+
+
+def _entry(entry: QueueEntry) -> dict[str, Any]:
+    """One `[[queue]]`; what a key cannot say by a value is left out."""
+    table = {
+        "target": entry.target,
+        "draft": entry.draft,
+        "config": entry.config,
+        "moe_experts": entry.moe_experts,
+        "k": list(entry.k) or None,
+        "categories": entry.categories if isinstance(entry.categories, str) else list(entry.categories),
+        "depth": list(entry.depth),
+        "iterations": entry.iterations,
+        "copy": entry.copy or None,
+    }
+    return {key: value for key, value in table.items() if value is not None}
 
 
 def _measure(profile: Profile) -> dict[str, Any]:

@@ -6,13 +6,13 @@ and wordings; it holds no process and decides nothing about the sweep. Everythin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from specdash.core.generation import Generation
+from specdash.core.generation import Generation, Piece
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.prompts import Prompt
 from specdash.core.transport import Progress
@@ -125,6 +125,9 @@ class Engine(Protocol):
 
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> EngineClient:
         """A client of the server that was started as `spec` at `endpoint`."""
+
+    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
+        """What these events of an answer that is not whole yet say: for showing, never for measuring."""
 
     def blame(self, log_tail: str) -> str | None:
         """The line of a log that tells why the server failed; None when no line does."""

@@ -6,11 +6,12 @@ measurements; they are wide on purpose.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 
-from specdash.core.plan import LoadKey, PlannedLoad, Step
-from specdash.core.view import DONE, View
+from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step
+from specdash.core.queue import loads_of, serves
+from specdash.core.view import View
 
 PRIOR_READ_BYTES_S = (0.3e9, 2.5e9)  # a model read from disk: slow and fast storage
 PRIOR_START_S = (1.0, 10.0)  # a server start beside the reading
@@ -69,39 +70,111 @@ def plan_time(loads: Sequence[PlannedLoad], sizes: Mapping[LoadKey, int], effort
     return total
 
 
-def _mean(values: Iterable[float]) -> float | None:
-    found = list(values)
-    return sum(found) / len(found) if found else None
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """The rest of a run: the loads still to start, the time for everything, and the time of each open step.
+
+    `left` is None where nothing is known yet, not even the size of the models; a step's time leaves its load out.
+    `starts`: how long each of the loads takes to start, as far as that is known.
+    """
+
+    loads: tuple[PlannedLoad, ...]
+    left: Range | None
+    steps: Mapping[str, Range]
+    starts: Mapping[LoadKey, Range] = field(default_factory=dict)
 
 
-def time_left(view: View, loads: Sequence[PlannedLoad], effort: Effort) -> Range | None:
-    """The rest of a run: loads still queued plus samples still to take on all of them; None before anything is known.
+def outlook(view: View) -> Outlook:
+    """What a run still has before it, as its queue stands.
 
     A sample is predicted from the same target, draft and K where there is one, else from the same target and draft,
-    else the same target, else all. Fewer than two finished steps widen the range.
+    else the same target, else all, else from the size of the models. Fewer than two finished steps widen the range.
     """
-    sample_times = {name: step for name, step in view.steps.items() if step.samples}
-    if not sample_times:
-        return None
-    every = _mean(step.wall_s / len(step.samples) for step in sample_times.values())
-    load_s = _mean(load.load_time_s for load in view.loads.values() if load.load_time_s is not None) or 0.0
+    loads = loads_left(view)
+    warmup = view.run.settings.get("warmup") if view.run is not None else None
+    warmups = warmup if isinstance(warmup, int) else 0
+    sample = _Samples(view)
+    steps: dict[str, Range] = {}
+    for step_id, found in view.steps.items():
+        if not found.is_done:
+            one = sample.of(found.step)
+            if one is None:
+                return Outlook(loads, None, {})
+            steps[step_id] = one.times(max(0, (view.iterations(step_id) or 0) - len(found.good)))
+    left = ZERO
+    for each in steps.values():
+        left = left + each
+    starts: dict[LoadKey, Range] = {}
+    for load in loads:
+        once = _load_time(view, load.key, sample.spread)
+        if once is None:
+            return Outlook(loads, None, steps, starts)
+        starts[load.key] = once
+        left = left + once
+        one = sample.of(load.steps[0])
+        left = left + one.times(warmups) if one is not None else left
+    return Outlook(loads, left, steps, starts)
 
-    def one(step: Step) -> float:
-        for alike in (
-            lambda other: (other.target, other.draft, other.k) == (step.target, step.draft, step.k),
-            lambda other: (other.target, other.draft) == (step.target, step.draft),
-            lambda other: other.target == step.target,
-        ):
-            found = _mean(seen.wall_s / len(seen.samples) for seen in sample_times.values() if alike(seen.step))
-            if found is not None:
-                return found
-        return every or 0.0
 
-    total_s = load_s * len(loads)
-    for found in view.steps.values():
-        if found.status not in DONE:
-            total_s += one(found.step) * max(0, effort.iterations - len(found.good))
-    total_s += sum(one(load.steps[0]) * effort.warmup for load in loads if load.steps)
-    done = sum(1 for step in view.steps.values() if step.status in DONE)
-    spread = 0.5 if done < 2 else 0.15
-    return Range(total_s * (1 - spread), total_s * (1 + spread))
+def loads_left(view: View) -> tuple[PlannedLoad, ...]:
+    """The loads that are still to be started: what the server that runs now will take is not among them."""
+    scope = KScope(view.k_scope) if view.k_scope is not None else None
+    running = view.loads.get(view.current_load or "")
+    steps = view.steps
+    if running is not None and not running.finished:
+        steps = {step_id: found for step_id, found in steps.items() if not serves(running.key, found.step, scope)}
+    return loads_of(steps, scope)
+
+
+def _load_time(view: View, key: LoadKey, spread: float) -> Range | None:
+    """A load's time: from the loads of the same models, else of all in this run, else from its size."""
+    known = [load for load in view.loads.values() if load.load_time_s is not None]
+    alike = [load for load in known if (load.key.target, load.key.draft) == (key.target, key.draft)]
+    times = [load.load_time_s for load in alike or known if load.load_time_s is not None]
+    if times:
+        return _around(sum(times) / len(times), spread)
+    size = _size_bytes(view, key.target, key.draft)
+    return prior_load(size) if size is not None else None
+
+
+def _size_bytes(view: View, *labels: str | None) -> int | None:
+    models = [view.models.get(label) for label in labels if label is not None]
+    sizes = [model.size_bytes for model in models if model is not None]
+    return sum(sizes) if len(sizes) == len(models) else None
+
+
+def _around(middle_s: float, spread: float) -> Range:
+    return Range(middle_s * (1 - spread), middle_s * (1 + spread))
+
+
+class _Samples:
+    """Mean times of a sample by how alike steps are, gathered once for all the steps of a view.
+
+    `spread`: the share by which a forecast may be off, wide before two steps are done.
+    """
+
+    def __init__(self, view: View) -> None:
+        self._view = view
+        self._max_tokens = view.run.settings.get("max_tokens") if view.run is not None else None
+        done = sum(1 for found in view.steps.values() if found.is_done and found.samples)
+        self.spread = 0.5 if done < 2 else 0.15
+        seen: dict[tuple[object, ...], list[float]] = {}
+        for found in view.steps.values():
+            if found.samples:
+                for kind in _kinds(found.step):
+                    seen.setdefault(kind, []).append(found.wall_s / len(found.samples))
+        self._means = {kind: sum(times) / len(times) for kind, times in seen.items()}
+
+    def of(self, step: Step) -> Range | None:
+        """One sample of a step; None where not even the size of its models is known."""
+        for kind in _kinds(step):
+            if kind in self._means:
+                return _around(self._means[kind], self.spread)
+        size = _size_bytes(self._view, step.target)
+        tokens = self._max_tokens
+        return prior_sample(size, tokens) if size is not None and isinstance(tokens, int) else None
+
+
+def _kinds(step: Step) -> tuple[tuple[object, ...], ...]:
+    """What a step is like, the closest likeness first."""
+    return (step.target, step.draft, step.k), (step.target, step.draft), (step.target,), ()

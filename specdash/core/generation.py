@@ -46,3 +46,11 @@ class Generation:
     def text_hash(self) -> str:
         """SHA-256 of the text, in hex."""
         return hashlib.sha256(self.text.encode()).hexdigest()
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """One event of a generation that is still going on: its counters, and the text that came with it."""
+
+    chunk: Chunk
+    text: str

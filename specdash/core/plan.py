@@ -8,12 +8,12 @@ sweep, and the sweep's change of mind once a probe has shown what the server rea
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from specdash.core.model import ModelFacts, k_range
-from specdash.core.profile import Profile
+from specdash.core.profile import Profile, QueueEntry
 
 BASELINE = "baseline"
 DRAFT = "draft"
@@ -54,7 +54,10 @@ class LoadKey:
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """One thing to measure; `k` and `draft` are None for a baseline, `moe_experts` None for the model's own count."""
+    """One thing to measure; `k` and `draft` are None for a baseline, `moe_experts` None for the model's own count.
+
+    `copy` tells apart steps that measure the same thing again (1, 2, …) from the first of them (0).
+    """
 
     target: str
     draft: str | None
@@ -65,6 +68,7 @@ class Step:
     workload: str
     category: str
     depth: int
+    copy: int = 0
 
     @property
     def id(self) -> str:
@@ -80,6 +84,8 @@ class Step:
         if self.workload != "content":
             parts.append(self.workload)
         parts.append(_quoted(self.category))
+        if self.copy:
+            parts.append(f"copy {self.copy}")
         return " | ".join(parts)
 
     def key(self, k_startup: int | None) -> LoadKey:
@@ -93,7 +99,7 @@ class Step:
 
     def baseline(self) -> Step:
         """The baseline that this step is compared with: same target, config, experts, category and depth."""
-        return replace(self, draft=None, method=BASELINE, k=None)
+        return replace(self, draft=None, method=BASELINE, k=None, copy=0)
 
 
 def _quoted(label: str) -> str:
@@ -148,6 +154,8 @@ def _pairs(profile: Profile, target: str) -> tuple[str, ...]:
 
 def steps_of(profile: Profile, facts: Mapping[str, ModelFacts], categories: Sequence[str]) -> tuple[Step, ...]:
     """Every step of a profile, in the order of its lists. `facts` maps labels to model headers, where known."""
+    if profile.queue:
+        return tuple(dict.fromkeys(step for step, _ in _listed(profile, categories)))
     steps: list[Step] = []
     configs: tuple[str | None, ...] = tuple(config.label for config in profile.configs) or (None,)
     for target in profile.targets:
@@ -182,6 +190,37 @@ def steps_of(profile: Profile, facts: Mapping[str, ModelFacts], categories: Sequ
     return tuple(dict.fromkeys(steps))
 
 
+def iterations_of(profile: Profile, categories: Sequence[str]) -> dict[str, int]:
+    """How many samples the steps take, by step id, where a profile lists them with numbers of their own."""
+    return {step.id: count for step, count in _listed(profile, categories) if count is not None}
+
+
+def _listed(profile: Profile, categories: Sequence[str]) -> Iterator[tuple[Step, int | None]]:
+    """The steps of `[[queue]]` with their samples."""
+    for entry in profile.queue:
+        yield from ((step, entry.iterations) for step in entry_steps(entry, profile.measure.workloads, categories))
+
+
+def entry_steps(entry: QueueEntry, workloads: Sequence[str], categories: Sequence[str]) -> Iterator[Step]:
+    """The steps of one entry of a queue; `categories` are what "all" means."""
+    for k in entry.k or (None,):
+        for workload in workloads:
+            for depth in entry.depth:
+                for category in categories if isinstance(entry.categories, str) else entry.categories:
+                    yield Step(
+                        target=entry.target,
+                        draft=entry.draft,
+                        method=BASELINE if entry.draft is None else DRAFT,
+                        config=entry.config,
+                        moe_experts=entry.moe_experts,
+                        k=k,
+                        workload=workload,
+                        category=category,
+                        depth=depth,
+                        copy=entry.copy,
+                    )
+
+
 def group(steps: Sequence[Step], scope: KScope | None) -> tuple[PlannedLoad, ...]:
     """Steps grouped into loads. With an unknown scope (None) a pair's Ks share one load, started at the largest.
 
@@ -199,11 +238,3 @@ def _started_at_largest(key: LoadKey, steps: Sequence[Step]) -> PlannedLoad:
     """A load for `steps`, started at the largest K among them: a server that honours less never needs more."""
     largest = max((step.k for step in steps if step.k is not None), default=None)
     return PlannedLoad(replace(key, k=largest), tuple(steps))
-
-
-def split(load: PlannedLoad) -> tuple[PlannedLoad, tuple[PlannedLoad, ...]]:
-    """What a load keeps, and the loads that its other Ks need, when its server turns out to fix K at start-up."""
-    kept = tuple(step for step in load.steps if step.k == load.key.k)
-    rest = [step for step in load.steps if step.k != load.key.k]
-    others = group(rest, KScope.STARTUP)
-    return replace(load, steps=kept), tuple(sorted(others, key=lambda other: -(other.key.k or 0)))

@@ -86,6 +86,25 @@ class Sweep:
 
 
 @dataclass(frozen=True, slots=True)
+class QueueEntry:
+    """One `[[queue]]`: steps in the order of their lists, K in the outer loop, then depth, then category.
+
+    `k` is empty for a baseline (`draft` is None). `iterations` None: as `[measure]` says. `copy` tells apart entries
+    that measure the same thing again (1, 2, …) from the first of them (0).
+    """
+
+    target: str
+    draft: str | None = None
+    config: str | None = None
+    moe_experts: int | None = None
+    k: tuple[int, ...] = ()
+    categories: tuple[str, ...] | Literal["all"] = "all"
+    depth: tuple[int, ...] = (0,)
+    iterations: int | None = None
+    copy: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class Measure:
     """`[measure]`: what is sent, and how often. `prompts` is "builtin" or the path of a .jsonl file."""
 
@@ -114,7 +133,10 @@ class Limits:
 
 @dataclass(frozen=True, slots=True)
 class Profile:
-    """A whole profile. `source` is the file that it was read from; relative paths were relative to its folder."""
+    """A whole profile. `source` is the file that it was read from; relative paths were relative to its folder.
+
+    `queue` is the list of steps where it is not empty; `sweep`, which has its defaults then, is the matrix otherwise.
+    """
 
     name: str
     hardware: str
@@ -128,3 +150,18 @@ class Profile:
     limits: Limits
     results_dir: Path
     source: Path = field(compare=False)
+    queue: tuple[QueueEntry, ...] = ()
+
+    @property
+    def depths(self) -> tuple[int, ...]:
+        """Every depth that is measured, in tokens of context."""
+        if not self.queue:
+            return self.sweep.depth
+        return tuple(dict.fromkeys(depth for entry in self.queue for depth in entry.depth))
+
+    @property
+    def expert_counts(self) -> tuple[int, ...]:
+        """Every expert count that is asked for."""
+        if not self.queue:
+            return self.sweep.moe_experts
+        return tuple(dict.fromkeys(entry.moe_experts for entry in self.queue if entry.moe_experts is not None))

@@ -7,6 +7,8 @@ has to make it harmless.
 
 from __future__ import annotations
 
+import builtins
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -54,7 +56,8 @@ class Progress:
     """How far a streamed answer has come; written by the client at each read, for others to look at when they like.
 
     Times are `time.monotonic()` seconds. `bytes` counts all that was read, comments that only keep the line open too;
-    so bytes that grow without events mean a server that lives and generates nothing.
+    so bytes that grow without events mean a server that lives and generates nothing. `received` is the data of the
+    events so far, with their arrival times, for those who want to look into an answer before it is whole.
     """
 
     sent_t_s: float | None = None
@@ -62,6 +65,7 @@ class Progress:
     bytes: int = 0
     first_event_t_s: float | None = None
     last_event_t_s: float | None = None
+    received: Sequence[tuple[float, builtins.bytes]] = ()
 
 
 @dataclass(frozen=True, slots=True)

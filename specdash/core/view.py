@@ -10,13 +10,27 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from specdash.core import commands as cmd
 from specdash.core import events as ev
-from specdash.core.measure import Sample
-from specdash.core.plan import LoadKey, Step
+from specdash.core import queue
+from specdash.core.plan import KScope, LoadKey
+from specdash.core.steps import DONE, OPEN, RUNNING, StepView
 
-OPEN = "open"
-RUNNING = "running"
-DONE = frozenset({"ok", "invalid", "failed", "timeout", "skipped"})
+__all__ = ["DONE", "OPEN", "RUNNING", "LoadView", "StepView", "Transition", "View", "fold", "fold_all"]
+
+TRANSITIONS_KEPT = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Transition:
+    """A move of a server's state machine, at `time_s` (seconds since 1970)."""
+
+    time_s: float
+    load: str
+    before: str
+    trigger: str
+    after: str
+    detail: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +45,7 @@ class LoadView:
     fingerprint: str
     started_s: float
     state: str = "stopped"
+    state_since_s: float | None = None
     load_time_s: float | None = None
     pid: int | None = None
     k_scope: str | None = None
@@ -39,31 +54,12 @@ class LoadView:
     error: str | None = None
     hint: str | None = None
     finished: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class StepView:
-    """One step: its status, the load that it ran on, all its samples and what was said of them."""
-
-    step: Step
-    status: str = OPEN
-    load: str | None = None
-    samples: tuple[Sample, ...] = ()
-    verdicts: tuple[str, ...] = ()
-    details: tuple[str, ...] = ()
-    error: str | None = None
-    fingerprint: str | None = None
-    wall_s: float = 0.0
-
-    @property
-    def good(self) -> tuple[Sample, ...]:
-        """The samples that may be summarised."""
-        return tuple(sample for sample in self.samples if sample.status == "ok")
+    timeout_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """A run as far as its facts tell."""
+    """A run as far as its facts tell. `steps` is in the order of the queue; `transitions` are the last ones."""
 
     run: ev.RunStarted | None = None
     engine: ev.EngineFound | None = None
@@ -78,11 +74,25 @@ class View:
     updated_s: float | None = None
     last_seq: int = 0
     resumes: int = 0
+    paused: bool = False
+    stopping: bool = False  # a stop was accepted, and the run has not ended yet
+    transitions: tuple[Transition, ...] = ()
+    commands: tuple[ev.CommandAccepted, ...] = ()
 
     @property
     def k_scope(self) -> str | None:
-        """The scope of K that the probes of this run found last; None before any did."""
+        """The scope of K that the profile forces, or that the probes of this run found last; None before any did."""
+        if self.engine is not None and self.engine.k_scope is not None:
+            return self.engine.k_scope
         return next((load.k_scope for load in reversed(list(self.loads.values())) if load.k_scope), None)
+
+    def iterations(self, step_id: str) -> int | None:
+        """How many samples a step takes; None where neither the queue nor the run says."""
+        found = self.steps.get(step_id)
+        if found is not None and found.iterations is not None:
+            return found.iterations
+        settled = self.run.settings.get("iterations") if self.run is not None else None
+        return settled if isinstance(settled, int) else None
 
 
 def fold(view: View, recorded: ev.Recorded) -> View:
@@ -92,16 +102,25 @@ def fold(view: View, recorded: ev.Recorded) -> View:
     return replace(changed, last_seq=recorded.seq, updated_s=recorded.time_s)
 
 
-def fold_all(records: Iterable[ev.Recorded]) -> View:
-    """The view after all of `records`."""
-    view = View()
+def fold_all(records: Iterable[ev.Recorded], view: View | None = None) -> View:
+    """The view after all of `records`, begun from `view`; the same as folding one by one, without a copy for each."""
+    view = view if view is not None else View()
     for recorded in records:
+        if not isinstance(view.steps, _Open):
+            view = replace(view, steps=_Open(view.steps))
         view = fold(view, recorded)
-    return view
+    return replace(view, steps=dict(view.steps)) if isinstance(view.steps, _Open) else view
+
+
+class _Open(dict[str, Any]):
+    """A mapping that nobody else holds yet, so that it may be changed in place."""
 
 
 def _with(mapping: Mapping[str, Any], key: str, value: Any) -> Mapping[str, Any]:
     """A copy of `mapping` with one entry more or changed."""
+    if isinstance(mapping, _Open):
+        mapping[key] = value
+        return mapping
     return {**mapping, key: value}
 
 
@@ -124,8 +143,13 @@ def _load(view: View, load_id: str, **changes: Any) -> View:
 def _run_started(view: View, recorded: ev.Recorded) -> View:
     fact = recorded.fact
     assert isinstance(fact, ev.RunStarted)
+    steps = {step.id: StepView(step, iterations=fact.iterations.get(step.id)) for step in fact.steps}
     return replace(
-        view, run=fact, steps={step.id: StepView(step) for step in fact.steps}, started_s=recorded.time_s, finished=None
+        view,
+        run=fact,
+        steps=steps,
+        started_s=recorded.time_s,
+        finished=None,
     )
 
 
@@ -141,7 +165,16 @@ def _run_resumed(view: View, recorded: ev.Recorded) -> View:
         else found
         for step_id, found in view.steps.items()
     }
-    return replace(view, steps=steps, finished=None, resumes=view.resumes + 1, current_load=None, current_step=None)
+    return replace(
+        view,
+        steps=steps,
+        finished=None,
+        resumes=view.resumes + 1,
+        current_load=None,
+        current_step=None,
+        paused=False,
+        stopping=False,
+    )
 
 
 def _engine_found(view: View, recorded: ev.Recorded) -> View:
@@ -159,14 +192,25 @@ def _model_read(view: View, recorded: ev.Recorded) -> View:
 def _load_started(view: View, recorded: ev.Recorded) -> View:
     fact = recorded.fact
     assert isinstance(fact, ev.LoadStarted)
-    load = LoadView(fact.load, fact.key, fact.argv, fact.log, fact.size_bytes, fact.fingerprint, recorded.time_s)
+    load = LoadView(
+        fact.load,
+        fact.key,
+        fact.argv,
+        fact.log,
+        fact.size_bytes,
+        fact.fingerprint,
+        recorded.time_s,
+        timeout_s=fact.load_timeout_s,
+    )
     return replace(view, loads=_with(view.loads, fact.load, load), current_load=fact.load)
 
 
 def _state_changed(view: View, recorded: ev.Recorded) -> View:
     fact = recorded.fact
     assert isinstance(fact, ev.StateChanged)
-    return _load(view, fact.load, state=fact.after)
+    moved = Transition(recorded.time_s, fact.load, fact.before, fact.trigger, fact.after, fact.detail)
+    changed = _load(view, fact.load, state=fact.after, state_since_s=recorded.time_s)
+    return replace(changed, transitions=(*view.transitions[1 - TRANSITIONS_KEPT :], moved))
 
 
 def _load_ready(view: View, recorded: ev.Recorded) -> View:
@@ -188,7 +232,7 @@ def _step_started(view: View, recorded: ev.Recorded) -> View:
     if known is None:
         return view
     # Samples that were taken with other files, flags or builds are never mixed with new ones.
-    kept = known if known.fingerprint == fact.fingerprint else StepView(known.step)
+    kept = known if known.fingerprint == fact.fingerprint else StepView(known.step, iterations=known.iterations)
     started = replace(kept, status=RUNNING, load=fact.load, fingerprint=fact.fingerprint, error=None)
     return replace(view, steps=_with(view.steps, fact.step, started), current_step=fact.step)
 
@@ -199,8 +243,8 @@ def _sample_taken(view: View, recorded: ev.Recorded) -> View:
     known = view.steps.get(fact.step)
     if known is None:
         return view
-    changed = _step(view, fact.step, samples=(*known.samples, fact.sample), wall_s=known.wall_s + fact.wall_s)
-    return replace(changed, current_step=fact.step)
+    taken = replace(known, samples=(*known.samples, fact.sample), wall_s=known.wall_s + fact.wall_s)
+    return replace(view, steps=_with(view.steps, fact.step, taken), current_step=fact.step)
 
 
 def _verdict_raised(view: View, recorded: ev.Recorded) -> View:
@@ -228,6 +272,7 @@ def _step_finished(view: View, recorded: ev.Recorded) -> View:
         verdicts=verdicts,
         error=fact.error,
         fingerprint=fact.fingerprint or known.fingerprint,
+        by_user=False,
     )
 
 
@@ -253,10 +298,27 @@ def _noted(view: View, recorded: ev.Recorded) -> View:
     return replace(view, notes=(*view.notes, fact))
 
 
+def _command_accepted(view: View, recorded: ev.Recorded) -> View:
+    fact = recorded.fact
+    assert isinstance(fact, ev.CommandAccepted)
+    noted = replace(view, commands=(*view.commands, fact))
+    match fact.command:
+        case cmd.PAUSE | cmd.RESUME:
+            return replace(noted, paused=fact.command == cmd.PAUSE)
+        case cmd.STOP | cmd.STOP_AFTER_LOAD:
+            return replace(noted, stopping=True, paused=False)
+        case cmd.EDIT:
+            # It was legal when it was accepted, so it is now: the same facts were folded before it.
+            edits = [cmd.decode_edit(each) for each in fact.edits]
+            scope = KScope(view.k_scope) if view.k_scope is not None else None
+            return replace(noted, steps=queue.apply(view.steps, edits, scope))
+    return noted
+
+
 def _run_finished(view: View, recorded: ev.Recorded) -> View:
     fact = recorded.fact
     assert isinstance(fact, ev.RunFinished)
-    return replace(view, finished=fact, current_load=None, current_step=None)
+    return replace(view, finished=fact, current_load=None, current_step=None, paused=False, stopping=False)
 
 
 _HANDLERS = {
@@ -274,5 +336,6 @@ _HANDLERS = {
     ev.StepFinished: _step_finished,
     ev.LoadFinished: _load_finished,
     ev.Noted: _noted,
+    ev.CommandAccepted: _command_accepted,
     ev.RunFinished: _run_finished,
 }

@@ -70,6 +70,7 @@ class Client:
         """
         seen = progress if progress is not None else Progress()
         events: list[tuple[float, bytes]] = []
+        seen.received = events
         parser = SseParser()
         sent_t_s = seen.sent_t_s = time.monotonic()
         try:

@@ -14,14 +14,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from specdash.core.engine import Endpoint, EngineInfo, Health, KProbe, Request, ServerSpec
-from specdash.core.generation import Generation
+from specdash.core.generation import Generation, Piece
 from specdash.core.measure import step_facts
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.prompts import Prompt
 from specdash.core.transport import HttpError, Progress, TransportError
 from specdash.engines.http import Client
 from specdash.engines.llama_flags import BRIEF_LIMIT_S, PARAMS, Flags, first_cause, read_flags, run_briefly
-from specdash.engines.llama_stream import decode
+from specdash.engines.llama_stream import decode, peek
 from specdash.errors import EngineError
 
 KIND = "llama-server"
@@ -82,6 +82,10 @@ class LlamaServer:
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> LlamaClient:
         """A client of the server that was started as `spec` at `endpoint`."""
         return LlamaClient(endpoint, spec.templated, self._filler)
+
+    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
+        """What these events of an answer that is not whole yet say."""
+        return peek(received)
 
     def blame(self, log_tail: str) -> str | None:
         """The line of a log that tells a known cause of failure."""

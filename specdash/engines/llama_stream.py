@@ -12,11 +12,12 @@ wrong types by itself. Nothing that a server sends raises: what is malformed or 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import msgspec
 
-from specdash.core.generation import Generation
+from specdash.core.generation import Generation, Piece
 from specdash.core.measure import Chunk
 from specdash.core.transport import StreamedAnswer
 
@@ -97,6 +98,23 @@ def decode(answer: StreamedAnswer) -> Generation:
         settings=_settings(last.generation_settings or {}),
         problems=_shortened(problems),
     )
+
+
+def peek(received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
+    """The events of an unfinished answer that carry generated tokens, with their text; faults are passed over."""
+    pieces: list[Piece] = []
+    for t_s, data in received:
+        try:
+            event = _DECODER.decode(data)
+        except (ValueError, RecursionError):
+            continue
+        timings = event.timings or _NO_TIMINGS
+        predicted_n = event.tokens_predicted if timings.predicted_n is None else timings.predicted_n
+        if event.stop or event.error is not None or event.prompt_progress is not None or not predicted_n:
+            continue
+        chunk = Chunk(t_s, predicted_n, timings.predicted_ms, timings.draft_n, timings.draft_n_accepted, event.tokens)
+        pieces.append(Piece(chunk, event.content))
+    return tuple(pieces)
 
 
 def _events(answer: StreamedAnswer, problems: list[str]) -> list[tuple[float, _Event]]:

@@ -10,8 +10,6 @@ import fcntl
 import json
 import os
 import socket
-import stat
-import tempfile
 import time
 from contextlib import suppress
 from dataclasses import dataclass
@@ -19,6 +17,7 @@ from pathlib import Path
 from types import TracebackType
 
 from specdash.errors import StoreError
+from specdash.runtime.sockets import runtime_folder
 
 WAIT_S = 0.1
 PROBE_S = 0.02
@@ -108,29 +107,10 @@ def run_lock(path: Path) -> FileLock:
 def machine_lock(what: str) -> FileLock:
     """The lock of this machine: two sweeps at a time would measure each other."""
     return FileLock(
-        _runtime_folder() / "machine.lock",
+        runtime_folder() / "machine.lock",
         what,
         "another sweep is running on this machine, and two would measure each other",
     )
-
-
-def _runtime_folder() -> Path:
-    """A folder of this user's own, on this machine, gone after a restart.
-
-    The same one for a login and for a job that cron started without XDG_RUNTIME_DIR, or they would not see each other.
-    """
-    user = os.getuid()
-    bases = [Path(base) for base in (os.environ.get("XDG_RUNTIME_DIR"), f"/run/user/{user}") if base]
-    base = next((base for base in bases if base.is_dir() and os.access(base, os.W_OK | os.X_OK)), None)
-    folder = base / "specdash" if base is not None else Path(tempfile.gettempdir()) / f"specdash-{user}"
-    try:
-        folder.mkdir(mode=0o700, exist_ok=True)
-        found = folder.lstat()
-    except OSError as error:
-        raise StoreError(f"{folder} cannot be made: {error.strerror}", "Set XDG_RUNTIME_DIR or TMPDIR.") from error
-    if not stat.S_ISDIR(found.st_mode) or found.st_uid != user or found.st_mode & 0o022:
-        raise StoreError(f"{folder} is not a folder that only this user may write", "Remove it.")
-    return folder
 
 
 def lock_owner(path: Path) -> Owner | None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from specdash.core import events as ev
@@ -14,17 +15,15 @@ from specdash.core.measure import Verdict
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.prompts import Prompt
 from specdash.core.transport import Progress
-from specdash.core.view import DONE, StepView, View
+from specdash.core.view import View
 from specdash.runtime.request import Outcome, Refused, TimedOut, take
 from specdash.runtime.server import Publish, Server
-from specdash.runtime.wanted import Wanted
+from specdash.runtime.wanted import Dropped, Wanted
 
 TRIES = 3  # a sample that is invalid for a passing reason is taken again at most twice
 SCRUB_PROMPT = "The quick brown fox jumps over the lazy dog and"
 SCRUB_TOKENS = 6
 WARM_UP_BLOCK = -1
-
-Texts = Mapping[str, Mapping[str, str]]  # of prompts, by step id and prompt id
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,11 +53,23 @@ class Surroundings:
     prompts: Mapping[str, Sequence[Prompt]]
 
 
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """A request that is being answered, for those who watch; `purpose` as in core.ticks.TokenTick."""
+
+    step: Step | None
+    purpose: str
+    block: int | None
+    max_tokens: int
+    started_s: float
+    progress: Progress
+
+
 class Sampler:
-    """Takes the samples of loads, one load at a time; `progress` is that of the request in flight."""
+    """Takes the samples of loads, one load at a time; `current` is the request in flight, or the last one."""
 
     def __init__(self, server: Server, around: Surroundings, settings: SweepSettings, wanted: Wanted) -> None:
-        self.progress = Progress()
+        self.current: InFlight | None = None
         self._server = server
         self._around = around
         self._publish = around.publish
@@ -66,79 +77,104 @@ class Sampler:
         self._scrub = replace(settings, max_tokens=SCRUB_TOKENS)
         self._wanted = wanted
         self._last_text = ""
-
-    def step(self, step: Step) -> StepView:
-        """What is known of a step."""
-        return self._around.view().steps[step.id]
+        self._rendered: dict[tuple[str, int], str] = {}
+        self._drop = asyncio.Event()
 
     def still_open(self, steps: Sequence[Step]) -> list[Step]:
-        """Those of the steps that are not finished."""
-        return [step for step in steps if self.step(step).status not in DONE]
+        """Those of the steps that are in the queue and not finished."""
+        known = self._around.view().steps
+        return [step for step in steps if step.id in known and not known[step.id].is_done]
+
+    def drop(self, steps: Collection[str]) -> None:
+        """Ends the request in flight if it is for one of these steps, which are not wanted any more."""
+        if self.current is not None and self.current.step is not None and self.current.step.id in steps:
+            self._drop.set()
 
     async def ask_k(self, k_startup: int) -> KProbe:
         """The experiment that tells who decides K, on the server that runs now."""
-        self.progress = Progress()
+        progress = self._in_flight(None, "probe", None, self._settings.max_tokens)
 
         async def ask() -> KProbe:
-            async with self._server.lease(self.progress) as client:
-                return await client.probe_k(k_startup, limit_s=self._settings.timeout_s, progress=self.progress)
+            async with self._server.lease(progress) as client:
+                return await client.probe_k(k_startup, limit_s=self._settings.timeout_s, progress=progress)
 
         return await self._wanted.during(ask())
 
-    async def measure(self, load: str, name: str, steps: Sequence[Step], spec: ServerSpec) -> None:
-        """Takes all blocks of a load's open steps and judges them; `name` seeds the order."""
-        opened = self.still_open(steps)
-        texts = await self._wanted.during(self._render(opened))
-        await self._warm_up(load, opened, texts)
-        for step in opened:
-            await self._publish(ev.StepStarted(step.id, load, spec.fingerprint))
-        for block in range(self._settings.iterations):
+    async def measure(self, load: str, name: str, wanted: Callable[[], Sequence[Step]], spec: ServerSpec) -> None:
+        """Takes all blocks of the steps that `wanted` names, and judges them; `name` seeds the order.
+
+        The queue may be edited meanwhile: once these steps are done, those that have joined them are taken, until
+        this server has nothing left to do.
+        """
+        self._rendered.clear()
+        warm = False
+        while opened := list(wanted()):
+            await self._wanted.another()
+            await self._wanted.during(self._render(opened))
+            if not warm:
+                await self._warm_up(load, opened)
+                warm = True
+            for step in self.still_open(opened):
+                await self._publish(ev.StepStarted(step.id, load, spec.fingerprint))
+            await self._take_blocks(load, name, opened, spec)
+            for step in self.still_open(opened):
+                await self._conclude(load, step, spec)
+
+    async def _take_blocks(self, load: str, name: str, steps: Sequence[Step], spec: ServerSpec) -> None:
+        """One sample of every step in turn, in shuffled order, until each has as many as it takes."""
+        block = 0
+        while taking := [step for step in self.still_open(steps) if block < self._iterations(step)]:
             # Seeded, so that a run can be told again; the load's name keeps two loads from sharing an order.
-            order = random.Random(f"{self._settings.seed}/{name}/{block}")
-            shuffled = self.still_open(steps)
-            order.shuffle(shuffled)
-            for step in shuffled:
-                await self._take_one(load, step, block, texts[step.id], spec)
-        for step in self.still_open(steps):
-            await self._conclude(load, step, spec)
+            random.Random(f"{self._settings.seed}/{name}/{block}").shuffle(taking)
+            for step in taking:
+                await self._take_one(load, step, block, spec)
+            block += 1
+
+    def _iterations(self, step: Step) -> int:
+        found = self._around.view().steps.get(step.id)
+        return found.iterations if found is not None and found.iterations is not None else self._settings.iterations
 
     def _prompt(self, step: Step, block: int) -> Prompt:
         """The prompt of a block: the same for every arm, so that arms differ in nothing else."""
         prompts = self._around.prompts[step.category]
         return prompts[block % len(prompts)]
 
-    async def _render(self, steps: Sequence[Step]) -> Texts:
-        """The text of every prompt that the steps need; each is rendered once."""
-        async with self._server.lease(Progress()) as client:
-            rendered: dict[tuple[str, int], str] = {}
-            for step in steps:
-                for prompt in self._prompts_of(step):
-                    if (prompt.id, step.depth) not in rendered:
-                        rendered[prompt.id, step.depth] = await client.render(prompt, step.depth)
-        return {
-            step.id: {prompt.id: rendered[prompt.id, step.depth] for prompt in self._prompts_of(step)} for step in steps
-        }
+    async def _render(self, steps: Sequence[Step]) -> None:
+        """Renders every prompt that the steps need, each once: no sample waits for it then."""
+        for step in steps:
+            for block in range(min(self._iterations(step), len(self._around.prompts[step.category]))):
+                await self._text(step, self._prompt(step, block))
 
-    def _prompts_of(self, step: Step) -> Sequence[Prompt]:
-        return self._around.prompts[step.category][: self._settings.iterations]
+    async def _text(self, step: Step, prompt: Prompt) -> str:
+        """The text of a prompt as the server that runs now wants it."""
+        known = self._rendered.get((prompt.id, step.depth))
+        if known is None:
+            async with self._server.lease(Progress()) as client:
+                known = self._rendered[prompt.id, step.depth] = await client.render(prompt, step.depth)
+        return known
 
-    async def _warm_up(self, load: str, steps: Sequence[Step], texts: Texts) -> None:
+    async def _warm_up(self, load: str, steps: Sequence[Step]) -> None:
         """Requests that are measured by nobody: the first ones after a load are slower than all later ones."""
         begun_s = time.monotonic()
         for number in range(self._settings.warmup):
             step = steps[number % len(steps)]
-            prompt = self._prompt(step, 0)
-            await self._wanted.during(self._send(step, prompt.id, WARM_UP_BLOCK, texts[step.id][prompt.id]))
+            await self._wanted.during(self._send(step, self._prompt(step, 0), WARM_UP_BLOCK))
         await self._publish(ev.WarmedUp(load, self._settings.warmup, time.monotonic() - begun_s))
 
-    async def _take_one(self, load: str, step: Step, block: int, texts: Mapping[str, str], spec: ServerSpec) -> None:
+    async def _take_one(self, load: str, step: Step, block: int, spec: ServerSpec) -> None:
         """One valid sample of a step, if it can be had in three tries; ends the step when more would not help."""
-        if any(sample.block == block for sample in self.step(step).good):
-            return
-        prompt = self._prompt(step, block)
         for _ in range(TRIES):
-            self._wanted.check()
-            outcome = await self._wanted.during(self._send(step, prompt.id, block, texts[prompt.id]))
+            await self._wanted.another()
+            found = self._around.view().steps.get(step.id)
+            if found is None or found.is_done or any(sample.block == block for sample in found.good):
+                return
+            self._drop.clear()
+            try:
+                outcome = await self._wanted.during(self._send(step, self._prompt(step, block), block), self._drop)
+            except Dropped:
+                return
+            if not self.still_open([step]):
+                return  # skipped or removed just before the answer was whole
             if isinstance(outcome, TimedOut | Refused):
                 late = isinstance(outcome, TimedOut)
                 status, verdict = ("timeout", Verdict.TIMEOUT) if late else ("failed", Verdict.HTTP_ERROR)
@@ -146,28 +182,37 @@ class Sampler:
                 await self._publish(fact)
                 return
             await self._publish(ev.SampleTaken(step.id, load, outcome.sample, outcome.wall_s))
-            if hopeless(step, self.step(step).samples):
+            if hopeless(step, self._around.view().steps[step.id].samples):
                 await self._conclude(load, step, spec)
                 return
             if not worth_another_try(outcome.sample):
                 return
 
-    async def _send(self, step: Step, prompt_id: str, block: int, text: str) -> Outcome:
+    def _in_flight(self, step: Step | None, purpose: str, block: int | None, max_tokens: int) -> Progress:
+        """A new request is about to be sent; its progress."""
+        progress = Progress()
+        self.current = InFlight(step, purpose, block, max_tokens, time.time(), progress)
+        return progress
+
+    async def _send(self, step: Step, prompt: Prompt, block: int) -> Outcome:
         """One request, behind another one where the server has just seen the same prompt with a draft loaded.
 
         Builds of early 2026 keep the draft's context even when the prompt cache is off: sent the same prompt twice in
         a row, they propose the previous answer and accept all of it, at no cost. Any request that drafts clears that.
         """
-        self.progress = Progress()
+        text = await self._text(step, prompt)
         if step.draft is not None and text == self._last_text:
-            await take(self._server, step, "scrub", WARM_UP_BLOCK, SCRUB_PROMPT, self._scrub, self.progress)
-            self.progress = Progress()
+            progress = self._in_flight(step, "scrub", None, SCRUB_TOKENS)
+            await take(self._server, step, "scrub", WARM_UP_BLOCK, SCRUB_PROMPT, self._scrub, progress)
+        purpose, number = ("sample", block) if block != WARM_UP_BLOCK else ("warm-up", None)
+        progress = self._in_flight(step, purpose, number, self._settings.max_tokens)
         self._last_text = text
-        return await take(self._server, step, prompt_id, block, text, self._settings, self.progress)
+        return await take(self._server, step, prompt.id, block, text, self._settings, progress)
 
     async def _conclude(self, load: str, step: Step, spec: ServerSpec) -> None:
         """Judges a step on its samples and records the verdict."""
-        status, against, error = verdict_of(step, self.step(step).samples, self._settings.max_tokens)
+        samples = self._around.view().steps[step.id].samples
+        status, against, error = verdict_of(step, samples, self._settings.max_tokens)
         for finding in against:
             await self._publish(ev.VerdictRaised(step.id, load, finding.verdict, finding.detail))
         verdicts = tuple(str(finding.verdict) for finding in against)

@@ -49,6 +49,22 @@ class _Message:
     detail: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Glance:
+    """A server as it is now, for those who watch: `since_s` (seconds since 1970) is when it came into its state.
+
+    `read_bytes`: what it has read so far, while it loads; `pids`: its processes, none once it is gone.
+    """
+
+    load: str
+    state: State
+    since_s: float
+    read_bytes: int | None
+    size_bytes: int
+    pids: tuple[int, ...]
+    log: Path
+
+
 class Server:
     """The server of a run: at most one process tree at any time."""
 
@@ -64,6 +80,7 @@ class Server:
         pidfiles: Path,
     ) -> None:
         self.state = State.STOPPED
+        self._since_s = time.time()
         self._engine = engine
         self._publish = publish
         self._limits = limits
@@ -103,6 +120,8 @@ class Server:
             log.debug("dropped: %s (%s)", error, detail)
             return
         self.state = after
+        if after is not before:
+            self._since_s = time.time()
         # READY and BUSY follow every request: they are seen in the samples and would drown the journal.
         if after is not before and {before, after} != {State.READY, State.BUSY}:
             await self._publish(ev.StateChanged(launch.load, before.value, trigger.value, after.value, detail))
@@ -323,6 +342,23 @@ class Server:
     def alias(self) -> str | None:
         """The model name that answers of this launch must carry."""
         return self._launch.endpoint.alias if self._launch is not None else None
+
+    def glance(self) -> Glance | None:
+        """The server as it is now; None before the first one was started."""
+        launch = self._launch
+        if launch is None:
+            return None
+        process = launch.process if self.state not in SETTLED else None
+        loading = process is not None and self.state in (State.STARTING, State.LOADING, State.WARMING)
+        return Glance(
+            load=launch.load,
+            state=self.state,
+            since_s=self._since_s,
+            read_bytes=process.read_bytes() if process is not None and loading else None,
+            size_bytes=launch.spec.size_bytes,
+            pids=tuple(process.tree()) if process is not None else (),
+            log=launch.log_path,
+        )
 
     def failure(self) -> ServerFailed:
         """Why the last launch failed, with a hint where its log tells the cause."""

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
 from enum import Enum
 
 from specdash.core import events as ev
 from specdash.core.engine import ServerSpec
-from specdash.core.plan import KScope, PlannedLoad, split
-from specdash.core.transport import Progress, TransportError
+from specdash.core.forecast import loads_left
+from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step
+from specdash.core.queue import loads_of, serves
+from specdash.core.transport import TransportError
 from specdash.errors import EngineError, SpecdashError
 from specdash.runtime.sampler import Sampler, Surroundings, SweepSettings
 from specdash.runtime.server import Server, ServerFailed
@@ -45,50 +46,50 @@ class Unusable(EngineError):
 
 
 class Sweep:
-    """Runs a queue of loads on one server."""
+    """Runs the queue of a run on one server: which load comes next is asked of the view each time, so it can be edited.
 
-    def __init__(self, server: Server, around: Surroundings, settings: SweepSettings, queue: Sequence[PlannedLoad]):
+    `sampler` is for those who watch: what is in flight.
+    """
+
+    def __init__(self, server: Server, around: Surroundings, settings: SweepSettings) -> None:
         self._server = server
         self._around = around
         self._settings = settings
-        self._queue = list(queue)
         self._publish = around.publish
-        self._wanted = Wanted(settings.max_time_s)
-        self._sampler = Sampler(server, around, settings, self._wanted)
+        self.wanted = Wanted(settings.max_time_s)
+        self.sampler = Sampler(server, around, settings, self.wanted)
         self._loads = len(around.view().loads)
 
-    def request_stop(self) -> None:
-        """Asks the sweep to end: the request in flight is dropped, nothing that was measured is."""
-        self._wanted.stop()
-
-    @property
-    def loads_left(self) -> tuple[PlannedLoad, ...]:
-        """The loads that are still queued."""
-        return tuple(self._queue)
-
-    @property
-    def progress(self) -> Progress:
-        """That of the request in flight, or of the last one."""
-        return self._sampler.progress
-
     async def run(self) -> Ended:
-        """Takes loads until the queue is empty or something ends the sweep."""
+        """Takes loads until no step is open or something ends the sweep."""
         surprises = 0
         try:
-            while self._queue:
-                self._wanted.check()
-                load = self._queue.pop(0)
+            while True:
+                await self.wanted.another_load()
+                load = next(iter(loads_of(self._around.view().steps, self._scope)), None)
+                if load is None:
+                    return Ended.DONE
                 surprises = 0 if await self._run_load(load) else surprises + 1
                 if surprises >= MAX_SURPRISES:
                     return Ended.BUGS
                 if self._settings.stop_on_failure and self._failed(load):
                     return Ended.FAILURE
         except StopRequested:
-            return Ended.ASKED if self._wanted.asked else Ended.OUT_OF_TIME
-        return Ended.DONE
+            return Ended.ASKED if self.wanted.asked else Ended.OUT_OF_TIME
+
+    @property
+    def _scope(self) -> KScope | None:
+        known = self._around.view().k_scope
+        return KScope(known) if known is not None else None
 
     def _failed(self, load: PlannedLoad) -> bool:
-        return any(self._sampler.step(step).status in ("failed", "timeout") for step in load.steps)
+        steps = self._around.view().steps
+        return any(steps[step.id].status in ("failed", "timeout") for step in load.steps if step.id in steps)
+
+    def _open(self, key: LoadKey) -> list[Step]:
+        """The open steps that a server started as `key` can take, those that were queued meanwhile among them."""
+        known = self._around.view().steps.values()
+        return [found.step for found in known if not found.is_done and serves(key, found.step, self._scope)]
 
     async def _run_load(self, load: PlannedLoad) -> bool:
         """Measures a load's open steps, or records why they could not be; False after an error of our own.
@@ -99,8 +100,8 @@ class Sweep:
         bug = False
         for last in (False, True):
             try:
-                if self._sampler.still_open(load.steps):
-                    load = await self._serve(load)
+                if self._open(load.key):
+                    await self._serve(load.key)
             except ServerFailed as failure:
                 why = failure.sentence
                 if not last and self._was_ready():
@@ -108,7 +109,7 @@ class Sweep:
                     await self._publish(
                         ev.Noted("warning", f"{load.key.label}: {why}; the server is started once more")
                     )
-                    load = self._as_split(load)
+                    why = None
                     continue
             except EngineError as error:
                 why = error.what
@@ -121,14 +122,9 @@ class Sweep:
             break
         await self._end_load()
         if why is not None:
-            for step in self._sampler.still_open(self._as_split(load).steps):
+            for step in self._open(load.key):
                 await self._publish(ev.StepFinished(step.id, None, "failed", (), why))
         return not bug
-
-    def _as_split(self, load: PlannedLoad) -> PlannedLoad:
-        """The load without the steps that a probe has moved to loads of their own."""
-        moved = {step for queued in self._queue for step in queued.steps}
-        return PlannedLoad(load.key, tuple(step for step in load.steps if step not in moved))
 
     def _was_ready(self) -> bool:
         """Whether the current load ever became ready."""
@@ -136,23 +132,22 @@ class Sweep:
         found = view.loads.get(view.current_load or "")
         return found is not None and found.load_time_s is not None
 
-    async def _serve(self, load: PlannedLoad) -> PlannedLoad:
-        """One server start and its steps; the load as it is after the probe."""
-        spec = self._around.spec_for(load.key)
+    async def _serve(self, key: LoadKey) -> None:
+        """One server start, the question who decides K, and every open step that this server can take."""
+        spec = self._around.spec_for(key)
         reason = self._around.refuse(spec)
         if reason is not None:
             raise Unusable(reason)
         await self._start(spec)
         try:
-            if load.key.draft is not None:
-                load = await self._probe(load)
-            await self._sampler.measure(self._load_id, load.key.label, load.steps, spec)
+            if key.draft is not None:
+                await self._probe(key)
+            await self.sampler.measure(self._load_id, key.label, lambda: self._open(key), spec)
         except TransportError as error:
             # It did not answer what is asked before the first sample: it is dead, or not of its kind.
             if await self._server.died():
                 raise self._server.failure() from error
             raise Unusable(f"the server does not answer as llama-server does: {error}") from error
-        return load
 
     @property
     def _load_id(self) -> str:
@@ -161,7 +156,7 @@ class Sweep:
     async def _start(self, spec: ServerSpec) -> None:
         self._loads += 1
         begun_s = time.monotonic()
-        await self._wanted.during(self._server.start(self._load_id, spec))
+        await self.wanted.during(self._server.start(self._load_id, spec))
         await self._publish(
             ev.LoadReady(self._load_id, time.monotonic() - begun_s, self._server.pid or 0, self._server.alias)
         )
@@ -176,28 +171,17 @@ class Sweep:
         if complaint is not None:
             await self._publish(ev.Noted("warning", complaint))
 
-    async def _probe(self, load: PlannedLoad) -> PlannedLoad:
-        """Finds out who decides K on this server and, when it is the start-up value, gives other Ks their own loads."""
-        assert load.key.k is not None
+    async def _probe(self, key: LoadKey) -> None:
+        """Finds out who decides K on this server: where it is the start-up value, other Ks need loads of their own."""
+        assert key.k is not None
+        before = len(loads_left(self._around.view()))
         scope = self._settings.forced_scope
         if scope is not None:
             await self._publish(ev.Probed(self._load_id, scope.value, (), forced=True))
         else:
-            probe = await self._sampler.ask_k(load.key.k)
+            probe = await self.sampler.ask_k(key.k)
             scope = probe.scope
             await self._publish(ev.Probed(self._load_id, scope.value if scope is not None else None, probe.evidence))
-        if scope is not KScope.STARTUP:
-            return load
-        kept, others = split(load)
-        # The same holds for the pairs that are still queued: it is the same program.
-        later = [piece for queued in self._queue for piece in _pieces(queued)]
-        if others or later != self._queue:
-            self._queue = [*others, *later]
-            await self._publish(ev.PlanChanged(ONE_LOAD_PER_K, len(self._queue)))
-        return kept
-
-
-def _pieces(queued: PlannedLoad) -> list[PlannedLoad]:
-    """A queued load as one load for each K."""
-    kept, others = split(queued)
-    return [kept, *others]
+        after = len(loads_left(self._around.view()))
+        if scope is KScope.STARTUP and after != before:
+            await self._publish(ev.PlanChanged(ONE_LOAD_PER_K, after))

@@ -1,16 +1,20 @@
-"""What whoever watches a run gets: a handle to read from, and a place to be told of complaints."""
+"""What whoever watches a run gets: a handle to read from and to ask through, and a place to be told of complaints."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from pathlib import Path
 
-from specdash.core.forecast import Effort, Range, time_left
+from specdash.core.commands import Command
+from specdash.core.events import Recorded
+from specdash.core.ticks import Live, Tick
 from specdash.core.view import View
 from specdash.errors import Exit
-from specdash.runtime.sweep import Sweep
-from specdash.session.recorder import Recorder, Subscriber
+
+OnFact = Callable[[Recorded, View], None]
+OnTick = Callable[[Tick], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,41 +26,40 @@ class Outcome:
     view: View
 
 
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A watcher of a run: told of every fact once it is on disk, and of the newest ticks.
+
+    Both are called in the engine's loop and must return at once; one that raises is dropped. Ticks are only made
+    while somebody takes them.
+    """
+
+    on_fact: OnFact
+    on_tick: OnTick | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Handle:
-    """What a screen may know of and do to a run that is going on."""
+    """A run that is going on. `view` and `live` give the state as it is now.
 
-    def __init__(self, path: Path, recorder: Recorder, sweep: Sweep, effort: Effort) -> None:
-        self.path = path
-        self._recorder = recorder
-        self._sweep = sweep
-        self._effort = effort
+    `command` carries a command out and returns once it is in the journal; it raises core.commands.BadCommand or
+    core.queue.IllegalEdit with the reason when it cannot. `subscribe` returns a function that ends the subscription.
+    """
 
-    @property
-    def view(self) -> View:
-        """The run as far as it is on disk."""
-        return self._recorder.view
-
-    @property
-    def loads_left(self) -> int:
-        """Server starts still queued."""
-        return len(self._sweep.loads_left)
-
-    def time_left(self) -> Range | None:
-        """The forecast of the rest; None before anything was measured."""
-        return time_left(self.view, self._sweep.loads_left, self._effort)
-
-    def events_in_flight(self) -> int:
-        """Stream events of the request in flight so far."""
-        return self._sweep.progress.events
-
-    def subscribe(self, subscriber: Subscriber) -> None:
-        """Shows every further fact to `subscriber`."""
-        self._recorder.subscribe(subscriber)
+    path: Path
+    view: Callable[[], View]
+    live: Callable[[], Live]
+    command: Callable[[Command], Awaitable[None]]
+    subscribe: Callable[[Subscription], Callable[[], None]]
 
 
 @dataclass(frozen=True, slots=True)
 class Watcher:
-    """A front end: told of complaints before and of the run once it can be watched."""
+    """A front end.
 
-    begin: Callable[[Handle], None]
+    `watch` is entered with the run's handle before its first server starts, and left after its last fact; `complain`
+    is told of what goes wrong outside the run's facts.
+    """
+
+    watch: Callable[[Handle], AbstractAsyncContextManager[None]]
     complain: Callable[[str], None]

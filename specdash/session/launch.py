@@ -17,7 +17,7 @@ from specdash.errors import EngineError
 from specdash.probes.gpu import gpus
 from specdash.probes.memory import system_memory, tree_memory
 from specdash.runtime.watch import TreeUse
-from specdash.session.prepare import Prepared
+from specdash.session.catalogue import Catalogue
 
 SAMPLE_BYTES = 2**20  # hashed at each end of a file: enough to tell two models apart, without reading 600 GB
 SETTLE_LIMIT_S = 60.0
@@ -50,19 +50,20 @@ def file_identity(facts: ModelFacts) -> list[object]:
 class Specs:
     """Makes ServerSpecs for the loads of one run; identities of files are read once."""
 
-    def __init__(self, prepared: Prepared, info: EngineInfo) -> None:
-        self._prepared = prepared
+    def __init__(self, catalogue: Catalogue, info: EngineInfo) -> None:
+        self._catalogue = catalogue
         self._info = info
         self._identities: dict[Path, list[object]] = {}
 
     def __call__(self, key: LoadKey) -> ServerSpec:
         """The spec of a load; its fingerprint covers files, flags, settings, prompts and build (the resume rule)."""
-        profile = self._prepared.profile
-        target = self._prepared.targets[key.target]
-        draft = self._prepared.drafts[key.draft] if key.draft is not None else None
+        prepared = self._catalogue.prepared
+        profile = prepared.profile
+        target = prepared.targets[key.target]
+        draft = prepared.drafts[key.draft] if key.draft is not None else None
         config = next((config.args for config in profile.configs if config.label == key.config), ())
         args = (*profile.engine.args, *config)
-        size = self._prepared.size_bytes(key) or 0
+        size = prepared.size_bytes(key) or 0
         measure = profile.measure
         facts = {
             "target": self._identity(target),
@@ -72,7 +73,7 @@ class Specs:
             "env": dict(profile.engine.env),
             "wrap": profile.engine.wrap,
             "engine": [self._info.kind, self._info.version, self._info.dialect],
-            "prompts": self._prepared.prompts_digest,
+            "prompts": prepared.prompts_digest,
             "sampling": [measure.max_tokens, measure.temperature, measure.seed],
         }
         digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]

@@ -7,6 +7,8 @@ from pathlib import Path
 from specdash import __version__
 from specdash.core import events as ev
 from specdash.core.engine import Engine
+from specdash.core.model import ModelFacts
+from specdash.core.plan import iterations_of
 from specdash.core.profile import Measure
 from specdash.probes.machine import host_name
 from specdash.session.prepare import Prepared
@@ -15,7 +17,22 @@ from specdash.session.prepare import Prepared
 def engine_found(engine: Engine) -> ev.EngineFound:
     """The fact that names the program."""
     info = engine.info
-    return ev.EngineFound(info.kind, info.program, info.version, info.dialect)
+    forced = info.k_scope.value if info.k_scope is not None else None
+    return ev.EngineFound(info.kind, info.program, info.version, info.dialect, forced)
+
+
+def model_read(label: str, role: str, facts: ModelFacts) -> ev.ModelRead:
+    """The fact that tells what a model's header says."""
+    return ev.ModelRead(
+        label,
+        role,
+        str(facts.path),
+        facts.size_bytes,
+        facts.architecture,
+        facts.quantisation,
+        facts.model_class,
+        facts.synthetic,
+    )
 
 
 def settings_of(measure: Measure) -> dict[str, object]:
@@ -47,23 +64,12 @@ def opening_facts(
             prompts_digest=prepared.prompts_digest,
             steps=prepared.steps,
             model_family=profile.model_family,
+            iterations=iterations_of(profile, list(prepared.prompts)),
         ),
         engine_found(engine),
     ]
     for role, models in (("target", prepared.targets), ("draft", prepared.drafts)):
-        for label, model in models.items():
-            opening.append(
-                ev.ModelRead(
-                    label,
-                    role,
-                    str(model.path),
-                    model.size_bytes,
-                    model.architecture,
-                    model.quantisation,
-                    model.model_class,
-                    model.synthetic,
-                )
-            )
+        opening += [model_read(label, role, model) for label, model in models.items()]
     for step in prepared.steps:
         if not prepared.usable(step):
             reason = prepared.unfit[step.target, step.draft or ""]

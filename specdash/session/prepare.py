@@ -88,7 +88,7 @@ def _require_experts(profile: Profile, targets: Mapping[str, ModelFacts]) -> Non
             str(profile.source), None, "sweep.moe_experts", f"{count} experts, but {label} has {facts.expert_count}"
         )
         for label, facts in targets.items()
-        for count in profile.sweep.moe_experts
+        for count in profile.expert_counts
         if facts.expert_count and count > facts.expert_count
     ]
     if problems:

@@ -13,35 +13,39 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import Iterable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
+from typing import Any
 
 from specdash import __version__
-from specdash.analysis.result import build_result
 from specdash.config.load import load as load_profile
 from specdash.config.prompts import context_filler
 from specdash.config.write import dump
 from specdash.core import events as ev
 from specdash.core.engine import Engine
-from specdash.core.forecast import Effort
-from specdash.core.plan import KScope, PlannedLoad
+from specdash.core.plan import KScope
 from specdash.core.profile import Profile
-from specdash.core.view import DONE, View, fold_all
+from specdash.core.view import View, fold_all
 from specdash.engines.llama_server import find
 from specdash.errors import Exit, SpecdashError, StoreError
 from specdash.probes.machine import hardware_label, machine
+from specdash.probes.sensors import Sensors
 from specdash.runtime.locks import machine_lock, run_lock
 from specdash.runtime.process import sweep_stale
 from specdash.runtime.server import Server, ServerLimits
 from specdash.runtime.sweep import Ended, Surroundings, Sweep, SweepSettings
-from specdash.session.handle import Handle, Outcome, Watcher
+from specdash.session.catalogue import Catalogue
+from specdash.session.door import Door
+from specdash.session.handle import Handle, Outcome, Subscription, Watcher
 from specdash.session.launch import MemoryGate, Specs, server_environment, tree_use
 from specdash.session.opening import engine_found, opening_facts, settings_of
 from specdash.session.prepare import Prepared, prepare, require_models
 from specdash.session.recorder import Recorder
+from specdash.session.reports import write_reports
 from specdash.session.terminal import StayAwake, hangup_is_ignored
-from specdash.store.export import to_csv, to_json, to_markdown, write_atomic
+from specdash.session.ticker import Ticker
+from specdash.store.export import write_atomic
 from specdash.store.journal import Journal, read
 from specdash.store.runs import new_run_dir, remember
 
@@ -50,7 +54,6 @@ log = logging.getLogger(__name__)
 PROFILE_NAME = "profile.toml"
 JOURNAL_NAME = "journal.jsonl"
 LOCK_NAME = "lock"
-REPORTS = {"json": ("result.json", to_json), "csv": ("result.csv", to_csv), "md": ("report.md", to_markdown)}
 SIGNALS = {
     signal.SIGINT: Exit.INTERRUPTED,
     signal.SIGTERM: Exit.TERMINATED,
@@ -82,21 +85,15 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
     prepared = prepare(profile)
     require_models(prepared)
     engine = _engine(profile)
-    run = _Run(path, prepared, engine, watcher)
-    with run_lock(path / LOCK_NAME), machine_lock(path.name):
-        journal = Journal.open(path / JOURNAL_NAME)
+    with run_lock(path / LOCK_NAME), machine_lock(path.name), closing(Journal.open(path / JOURNAL_NAME)) as journal:
         view = fold_all(read(path / JOURNAL_NAME).records)
         if view.run is None:
-            journal.close()
             raise StoreError(f"{path} has no first record: nothing was measured", "Start the profile anew.")
-        try:
-            _require_same(prepared, view)
-            redo = run.to_redo(view)
-        except BaseException:
-            journal.close()
-            raise
-        if view.finished is not None and not redo and all(step.status in DONE for step in view.steps.values()):
-            journal.close()
+        _require_same(prepared, view)
+        run = _Run(path, prepared, engine, watcher)
+        run.catalogue.restore(view)
+        redo = run.to_redo(view)
+        if view.finished is not None and not redo and all(step.is_done for step in view.steps.values()):
             watcher.complain("nothing is left to measure in this run")
             return Outcome(path, Exit(view.finished.exit_code), view)
         changed = [step for step in redo if view.steps[step].status in ("ok", "invalid")]
@@ -113,7 +110,7 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
 def _require_same(prepared: Prepared, view: View) -> None:
     """Raises when the run's profile was edited, and asks for other steps or samples than the run was begun for."""
     assert view.run is not None
-    steps = {step.id for step in prepared.steps} == set(view.steps)
+    steps = {step.id for step in prepared.steps} == {step.id for step in view.run.steps}
     if not steps or settings_of(prepared.profile.measure) != dict(view.run.settings):
         raise SpecdashError(
             f"{prepared.profile.source} was edited since the run began: it asks for other steps or samples",
@@ -125,7 +122,7 @@ def _engine(profile: Profile) -> Engine:
     """The engine of a profile; the only kind in this version is llama-server."""
     forced = None if profile.engine.k_scope == "auto" else KScope(profile.engine.k_scope)
     # About six characters a token, so that the filler is longer than the deepest context and never repeats.
-    filler = context_filler(max(60_000, 6 * max(profile.sweep.depth)))
+    filler = context_filler(max(60_000, 6 * max(profile.depths)))
     return find(profile.engine.program, forced, filler, {**server_environment(os.environ)[0], **profile.engine.env})
 
 
@@ -133,13 +130,14 @@ class _Run:
     """One engine process at work on a run folder."""
 
     def __init__(self, path: Path, prepared: Prepared, engine: Engine, watcher: Watcher) -> None:
+        self.catalogue = Catalogue(prepared, engine)
+        self.notes: list[str] = []  # warnings that are recorded once somebody watches
         self._path = path
-        self._prepared = prepared
+        self._profile = prepared.profile
         self._engine = engine
         self._watcher = watcher
-        self._specs = Specs(prepared, engine.info)
+        self._specs = Specs(self.catalogue, engine.info)
         self._signal: signal.Signals | None = None
-        self.notes: list[str] = []  # warnings that are recorded once somebody watches
 
     def go(self, journal: Journal, view: View, opening: list[ev.Fact]) -> Outcome:
         """Runs the event loop to the end of the run; derived files are written whatever happens."""
@@ -159,25 +157,19 @@ class _Run:
 
     def to_redo(self, view: View) -> tuple[str, ...]:
         """Ids of finished steps that are measured again: failed ones, and those whose files or build changed."""
-        keys = {step.id: load.key for load in self._prepared.loads(_scope(view)) for step in load.steps}
         redo = []
         for step_id, found in view.steps.items():
+            load = view.loads.get(found.load or "")
             changed = (
                 found.status in ("ok", "invalid")
-                and step_id in keys
-                and found.fingerprint != self._specs(keys[step_id]).fingerprint
+                and load is not None
+                and found.fingerprint != self._specs(load.key).fingerprint
             )
             if changed or found.status in ("failed", "timeout"):
                 redo.append(step_id)
         return tuple(redo)
 
-    def _queue(self, view: View) -> list[PlannedLoad]:
-        """The loads that still have open steps, each started as it would be in a run of its own."""
-        loads = self._prepared.loads(self._engine.info.k_scope or _scope(view))
-        return [load for load in loads if any(view.steps[step.id].status not in DONE for step in load.steps)]
-
     async def _main(self, recorder: Recorder, opening: list[ev.Fact]) -> Exit:
-        profile = self._prepared.profile
         pidfiles = self._path / "run"
         pidfiles.mkdir(exist_ok=True)
         (self._path / "logs").mkdir(exist_ok=True)
@@ -185,7 +177,37 @@ class _Run:
         for fact in opening:
             await recorder.publish(fact)
         environment, removed = server_environment(os.environ)
-        gate = MemoryGate(profile.limits.memory)
+        server = self._server(recorder, environment, pidfiles)
+        gate = MemoryGate(self._profile.limits.memory)
+        around = Surroundings(
+            publish=recorder.publish,
+            view=lambda: recorder.view,
+            spec_for=self._specs,
+            refuse=gate.refuse,
+            settle_memory=gate.settled,
+            prompts=self.catalogue.prepared.prompts,
+        )
+        sweep = Sweep(server, around, _settings(self._profile, self._engine))
+        door = Door(recorder, sweep, self.catalogue)
+        ticker = Ticker(server, sweep.sampler, self._engine.peek, Sensors().read, self._files_of(recorder))
+        handle = Handle(
+            self._path, lambda: recorder.view, lambda: ticker.live, door.command, _subscriber(recorder, ticker)
+        )
+        self.notes += [f"ended a server left behind by an earlier run: {stale}" for stale in sweep_stale(pidfiles)]
+        if removed:
+            self.notes.append(f"not passed on to servers, since they set flags silently: {', '.join(removed)}")
+        async with self._watcher.watch(handle):
+            for note in self.notes:
+                await recorder.publish(ev.Noted("warning", note))
+            async with _beside(ticker.run()):
+                ended = await self._sweep(server, sweep, recorder)
+            code, reason = self._verdict(ended, recorder.view)
+            state = "finished" if ended is Ended.DONE else "stopped"
+            await recorder.publish(ev.RunFinished(state, int(code), reason))
+        return code
+
+    def _server(self, recorder: Recorder, environment: dict[str, str], pidfiles: Path) -> Server:
+        profile = self._profile
         limits = ServerLimits(
             grace_s=profile.engine.grace_s,
             stall_s=profile.engine.stall_s,
@@ -193,43 +215,27 @@ class _Run:
             port=profile.engine.port,
             load_limit_is_hard=profile.engine.load_timeout_s != "auto",
         )
-        server = Server(
-            self._engine,
-            recorder.publish,
-            limits,
-            self._path / "logs",
-            tree_use,
-            environment,
-            secrets.token_hex(8),
-            pidfiles,
-        )
-        around = Surroundings(
-            publish=recorder.publish,
-            view=lambda: recorder.view,
-            spec_for=self._specs,
-            refuse=gate.refuse,
-            settle_memory=gate.settled,
-            prompts=self._prepared.prompts,
-        )
-        sweep = Sweep(server, around, _settings(profile, self._engine), self._queue(recorder.view))
-        effort = Effort(profile.measure.iterations, profile.measure.warmup, profile.measure.max_tokens)
-        self._watcher.begin(Handle(self._path, recorder, sweep, effort))
-        self.notes += [f"ended a server left behind by an earlier run: {stale}" for stale in sweep_stale(pidfiles)]
-        if removed:
-            self.notes.append(f"not passed on to servers, since they set flags silently: {', '.join(removed)}")
-        for note in self.notes:
-            await recorder.publish(ev.Noted("warning", note))
-        ended = await self._sweep(server, sweep, recorder)
-        code, reason = self._verdict(ended, recorder.view)
-        state = "finished" if ended is Ended.DONE else "stopped"
-        await recorder.publish(ev.RunFinished(state, int(code), reason))
-        return code
+        nonce, logs = secrets.token_hex(8), self._path / "logs"
+        return Server(self._engine, recorder.publish, limits, logs, tree_use, environment, nonce, pidfiles)
+
+    def _files_of(self, recorder: Recorder) -> Callable[[str], list[Path]]:
+        """The model files that a load reads, for those who look at the page cache."""
+
+        def files(load_id: str) -> list[Path]:
+            load = recorder.view.loads.get(load_id)
+            prepared = self.catalogue.prepared
+            if load is None:
+                return []
+            models = [prepared.targets.get(load.key.target), prepared.drafts.get(load.key.draft or "")]
+            return [part for model in models if model is not None for part in model.parts]
+
+        return files
 
     async def _sweep(self, server: Server, sweep: Sweep, recorder: Recorder) -> Ended:
         """Runs the sweep beside its server, with signals turned into a clean stop and sleep held off."""
         loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
-            if self._prepared.profile.limits.inhibit_sleep:
+            if self._profile.limits.inhibit_sleep:
                 await stack.enter_async_context(StayAwake())
             for number in SIGNALS:
                 if number == signal.SIGHUP and hangup_is_ignored():
@@ -249,7 +255,7 @@ class _Run:
             self._signal = number
             self._watcher.complain(f"{number.name}: stopping the server; nothing that was measured is lost")
         recorder.stop_waiting()
-        sweep.request_stop()
+        sweep.wanted.stop()
 
     def _verdict(self, ended: Ended, view: View) -> tuple[Exit, str]:
         """The exit code of a run, and the reason in words."""
@@ -260,10 +266,12 @@ class _Run:
             return Exit.STOPPED_EARLY, f"limits.max_time is used up; go on with: {again}"
         if ended is Ended.BUGS:
             return Exit.INCOMPLETE, f"stopped after internal errors; logs/specdash.log has the details: {again}"
+        if ended is Ended.ASKED:
+            return Exit.STOPPED_EARLY, f"stopped by you; go on with: {again}"
         if ended is not Ended.DONE:
             return Exit.STOPPED_EARLY, f"stopped by a failure (limits.on_failure); go on with: {again}"
         statuses = [step.status for step in view.steps.values()]
-        if statuses and all(status == "ok" for status in statuses):
+        if statuses and all(step.status == "ok" or step.by_user for step in view.steps.values()):
             return Exit.OK, ""
         if not any(step.samples for step in view.steps.values()):
             return Exit.NOTHING_MEASURED, "nothing could be measured"
@@ -296,19 +304,32 @@ def _log_to(path: Path) -> None:
     logging.getLogger("specdash").addHandler(handler)
 
 
-def write_reports(path: Path, view: View, formats: Iterable[str] = ("json", "csv", "md")) -> list[Path]:
-    """Writes derived files of a run folder (result.json, result.csv, report.md); their paths."""
-    result = build_result(view)
-    written = []
-    for each in formats:
-        name, text = REPORTS[each]
-        write_atomic(path / name, text(result))
-        written.append(path / name)
-    return written
+def _subscriber(recorder: Recorder, ticker: Ticker) -> Callable[[Subscription], Callable[[], None]]:
+    """How a watcher subscribes to facts, and to ticks if it wants them."""
+
+    def subscribe(wanted: Subscription) -> Callable[[], None]:
+        ends = [recorder.subscribe(wanted.on_fact)]
+        if wanted.on_tick is not None:
+            ends.append(ticker.subscribe(wanted.on_tick))
+
+        def end() -> None:
+            for each in ends:
+                each()
+
+        return end
+
+    return subscribe
 
 
-def _scope(view: View) -> KScope | None:
-    return KScope(view.k_scope) if view.k_scope is not None else None
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+    """Runs `work` for as long as the block lasts."""
+    async with asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(work)
+        try:
+            yield
+        finally:
+            task.cancel()
 
 
 def _settings(profile: Profile, engine: Engine) -> SweepSettings:

@@ -35,6 +35,13 @@ _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
+def _no_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is no number")
+
+
+_DECODER = json.JSONDecoder(parse_constant=_no_constant)
+
+
 class JournalFull(StoreError):
     """There is no room for a record. Nothing of it was left behind: the same append may be tried again."""
 
@@ -80,11 +87,11 @@ def read(path: Path) -> ReadResult:
             fields = _fields(line)
         except _Bad as bad:
             if end < len(content) or line.find(_BEGIN, 1) > 0:
-                raise _damaged(path, number, str(bad)) from bad
+                raise _damaged(f"{path}:{number}", str(bad)) from bad
             break
         if fields["seq"] != seq + 1:
-            raise _damaged(path, number, f"record {seq + 1} is expected here, this is {fields['seq']}")
-        recorded = _recorded(path, number, fields)
+            raise _damaged(f"{path}:{number}", f"record {seq + 1} is expected here, this is {fields['seq']}")
+        recorded = _recorded(f"{path}:{number}", fields)
         if recorded is None:
             unknown += 1
         else:
@@ -93,9 +100,22 @@ def read(path: Path) -> ReadResult:
     return ReadResult(tuple(records), len(content) - start, unknown, start, seq)
 
 
-def _damaged(path: Path, number: int, why: str) -> StoreError:
+def parse_line(line: bytes, *, verify: bool = True) -> Recorded | None:
+    """The fact of one line, without its line feed; None for a type that this version does not know.
+
+    `verify=False` takes the checksum for good: for lines that come straight from the process that wrote them. Raises
+    StoreError for a line that is damaged or of a newer format.
+    """
+    try:
+        fields = _fields(line) if verify else _members(line)
+    except _Bad as bad:
+        raise _damaged("the journal", str(bad)) from bad
+    return _recorded(f"record {fields['seq']} of the journal", fields)
+
+
+def _damaged(where: str, why: str) -> StoreError:
     return StoreError(
-        f"{path}:{number}: this record is damaged: {why}",
+        f"{where}: this record is damaged: {why}",
         "It was written whole, so the disk or another program changed it. Restore the file from a copy, or start the "
         "profile anew.",
     )
@@ -108,8 +128,13 @@ def _fields(line: bytes) -> dict[str, Any]:
         raise _Bad("it has no checksum at its end")
     if found[1] != b"%08x" % zlib.crc32(line[:-_CRC_LENGTH] + b"}"):
         raise _Bad("its checksum does not fit")
+    return _members(line)
+
+
+def _members(line: bytes) -> dict[str, Any]:
+    """The members of a line, whatever its checksum says; raises _Bad."""
     try:
-        fields = json.loads(line, parse_constant=_no_constant)
+        fields = _DECODER.decode(line.decode("utf-8"))
     except ValueError as error:
         raise _Bad(f"it is no JSON ({error})") from error
     if not isinstance(fields, dict) or not all(isinstance(fields.get(name), int) for name in ("v", "seq")):
@@ -117,23 +142,19 @@ def _fields(line: bytes) -> dict[str, Any]:
     return fields
 
 
-def _no_constant(name: str) -> NoReturn:
-    raise ValueError(f"{name} is no number")
-
-
-def _recorded(path: Path, number: int, fields: dict[str, Any]) -> Recorded | None:
+def _recorded(where: str, fields: dict[str, Any]) -> Recorded | None:
     """The fact of a line that is whole; None for a type that this version does not know."""
     if fields["v"] > VERSION:
         writer = fields.get("specdash_version")
         raise StoreError(
-            f"{path}:{number}: the journal has format {fields['v']}; this version of specdash reads up to {VERSION}",
+            f"{where}: the journal has format {fields['v']}; this version of specdash reads up to {VERSION}",
             f"Read it with specdash {writer} or newer." if writer else "Read it with the newer specdash that wrote it.",
         )
     try:
         fact = decode(fields["type"], fields)
         moment = datetime.fromisoformat(fields["t"]).timestamp()
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(path, number, f"its content is not understood ({error!r})") from error
+        raise _damaged(where, f"its content is not understood ({error!r})") from error
     return Recorded(fields["seq"], moment, fact) if fact is not None else None
 
 

@@ -40,6 +40,7 @@ class RunInfo:
     `state`: "finished" or "stopped" (by its last record), "unfinished" (no such record), "running", or "damaged" with
     the reason in `problem`. `started` and `finished` are ISO 8601, UTC. `n_done` counts steps that have an outcome,
     `n_failed` those of them that are failed, timed out or invalid. `resumable`: `specdash resume` would measure more.
+    `updated` is the moment of the last record; `host` the machine that it ran on, where that is known.
     """
 
     path: Path
@@ -53,6 +54,8 @@ class RunInfo:
     n_failed: int
     resumable: bool
     problem: str | None = None
+    updated: str | None = None
+    host: str | None = None
 
 
 def new_run_dir(results_dir: Path, hardware: str, engine: str, name: str, now_s: float) -> Path:
@@ -108,12 +111,12 @@ def find_runs(results_dirs: Iterable[Path], is_running: Callable[[Path], bool] |
 
     `is_running` tells of a run folder whether an engine process is at work on it; without it nobody is asked.
     """
-    found = [_info(path, is_running) for path in _run_dirs(results_dirs)]
+    found = [run_info(path, is_running) for path in run_folders(results_dirs)]
     return sorted(found, key=lambda run: (run.started or "", run.id))
 
 
-def _run_dirs(results_dirs: Iterable[Path]) -> list[Path]:
-    """All run folders, each once."""
+def run_folders(results_dirs: Iterable[Path]) -> list[Path]:
+    """All run folders, each once; nothing in them is read."""
     found: dict[Path, None] = {}
     for folder in dict.fromkeys(each.resolve() for each in results_dirs):
         with suppress(OSError):
@@ -121,7 +124,8 @@ def _run_dirs(results_dirs: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
-def _info(path: Path, is_running: Callable[[Path], bool] | None) -> RunInfo:
+def run_info(path: Path, is_running: Callable[[Path], bool] | None = None) -> RunInfo:
+    """What the journal of one run folder tells; a damaged one too, with the reason."""
     running = is_running is not None and is_running(path)
     try:
         view = fold_all(read(path / JOURNAL).records)
@@ -142,6 +146,8 @@ def _info(path: Path, is_running: Callable[[Path], bool] | None) -> RunInfo:
         n_failed=sum(status in _BAD for status in statuses),
         resumable=not running and problem is None and any(status not in _SETTLED for status in statuses),
         problem=problem,
+        updated=_iso(view.updated_s),
+        host=view.run.host if view.run is not None else None,
     )
 
 
@@ -159,7 +165,7 @@ def resolve(run: str, results_dirs: Iterable[Path]) -> Path:
         # A name that happens to be a folder here is one only if it holds a run; "" means no path at all.
         if run and (folder / JOURNAL).is_file() and (folder is given or given.is_file()):
             return folder.resolve()
-    known = _run_dirs(results_dirs)
+    known = run_folders(results_dirs)
     matching = [path for path in known if path.name.startswith(run)]
     exact = [path for path in matching if path.name == run]
     if len(exact or matching) == 1:

@@ -8,35 +8,52 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
 
 from rich.console import Console
 from rich.live import Live
 from rich.text import Text
 
 from specdash.core import events as ev
-from specdash.core.forecast import Range
+from specdash.core import ticks
+from specdash.core.forecast import Outlook, Range, outlook
 from specdash.core.text import human_seconds, one_line
 from specdash.core.view import RUNNING, LoadView, View
 from specdash.errors import Exit
-from specdash.session.handle import Handle, Outcome, Watcher
+from specdash.session.handle import Handle, Outcome, Subscription, Watcher
 from specdash.ui.narration import progress, sentences
+from specdash.ui.serving import serving
 from specdash.ui.summary import near, print_summary
 
 REFRESH_S = 0.5
+OUTLOOK_EVERY_S = 5.0  # a forecast looks at every step of the queue, in the loop that measures
 QUIET = (ev.SampleTaken, ev.StepFinished)  # on a terminal the live line and the table tell these
 ERROR_STYLE = "red"
 WARNING_STYLE = "yellow"
 
 
 def narrate(start: Callable[[Watcher], Outcome], warnings: Sequence[str]) -> Exit:
-    """Runs `start` and tells what happens; returns the run's exit code."""
+    """Runs `start` and tells what happens; returns the run's exit code. Other clients may watch meanwhile."""
     console = _Console(stderr=True, highlight=False)
     narrator = _Live(console) if console.is_terminal and not console.is_dumb_terminal else _Plain(console)
     for warning in warnings:
         narrator.say(f"warning: {warning}")
+
+    def complain(text: str) -> None:
+        narrator.say(f"warning: {text}")
+
+    @asynccontextmanager
+    async def watch(handle: Handle) -> AsyncIterator[None]:
+        async with serving(handle, complain):
+            stop = narrator.begin(handle)
+            try:
+                yield
+            finally:
+                stop()
+
     try:
-        outcome = start(Watcher(narrator.begin, lambda text: narrator.say(f"warning: {text}")))
+        outcome = start(Watcher(watch, complain))
     finally:
         narrator.end()
     print_summary(console, outcome.view, outcome.path, with_table=console.is_terminal)
@@ -60,10 +77,11 @@ class _Plain:
     def __init__(self, console: Console) -> None:
         self._console = console
 
-    def begin(self, handle: Handle) -> None:
+    def begin(self, handle: Handle) -> Callable[[], None]:
+        """Tells how the run begins and, from now on, what happens; call the result to end that."""
         for line in _opening(handle):
             self.say(line)
-        handle.subscribe(self._on_fact)
+        return handle.subscribe(Subscription(self._on_fact))
 
     def _on_fact(self, recorded: ev.Recorded, view: View) -> None:
         for line in sentences(recorded.fact, view):
@@ -89,21 +107,29 @@ class _Live(_Plain):
         super().__init__(console)
         self._live: Live | None = None
         self._handle: Handle | None = None
+        self._outlook: Outlook | None = None
+        self._outlook_s = -OUTLOOK_EVERY_S
 
-    def begin(self, handle: Handle) -> None:
+    def begin(self, handle: Handle) -> Callable[[], None]:
         self._handle = handle
         for line in _opening(handle):
             self.say(line)
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._live.start()
-        handle.subscribe(self._on_fact)
+        end = handle.subscribe(Subscription(self._on_fact, lambda tick: None))
         self._tick()
+        return end
 
     def _tick(self) -> None:
         """Repaints the line, twice a second, for as long as there is one."""
         if self._live is None or self._handle is None:
             return
-        line = status_line(self._handle, self._console.width - 1, time.time())
+        now_s = time.monotonic()
+        if now_s >= self._outlook_s + OUTLOOK_EVERY_S:
+            self._outlook, self._outlook_s = outlook(self._handle.view()), now_s
+        line = status_line(
+            self._handle.view(), self._handle.live(), self._outlook, self._console.width - 1, time.time()
+        )
         self._live.update(Text(line, no_wrap=True, overflow="crop"), refresh=True)
         asyncio.get_running_loop().call_later(REFRESH_S, self._tick)
 
@@ -123,7 +149,7 @@ class _Live(_Plain):
 
 def _opening(handle: Handle) -> list[str]:
     """What was recorded before the narrator came, and where the run is kept."""
-    view = handle.view
+    view = handle.view()
     lines = sentences(view.run, view) if view.run is not None else []
     lines.append(f"folder: {one_line(near(handle.path), 1000)}")
     lines += sentences(view.engine, view) if view.engine is not None else []
@@ -140,37 +166,37 @@ def _opening(handle: Handle) -> list[str]:
     return lines
 
 
-def status_line(handle: Handle, width: int, now_s: float) -> str:
+def status_line(view: View, live: ticks.Live, ahead: Outlook | None, width: int, now_s: float) -> str:
     """Steps done, the time that is left and what is going on, in at most `width` characters.
 
     What does not fit is cut out of the middle of the load's name, which stands in full further up on the screen.
     `now_s`: seconds since 1970.
     """
-    view = handle.view
     done, total = progress(view)
-    loads = handle.loads_left
-    parts = [f"{done}/{total} steps", time_left_words(handle.time_left())]
+    loads = len(ahead.loads) if ahead is not None else 0
+    words = "paused" if view.paused else time_left_words(ahead.left if ahead is not None else None)
+    parts = [f"{done}/{total} steps", words]
     parts += [f"{loads} more {'load' if loads == 1 else 'loads'}"] if loads else []
     load = view.loads.get(view.current_load or "")
     if load is None:
         parts.append("finishing" if done == total else "between loads")
         return " | ".join(parts)[: max(0, width)]
-    parts.append(_doing(handle, load, now_s))
+    parts.append(_doing(view, live, load, now_s))
     line = " | ".join(parts)
     return f"{line} | {shortened(one_line(load.key.label), width - len(line) - 3)}"[: max(0, width)]
 
 
-def _doing(handle: Handle, load: LoadView, now_s: float) -> str:
+def _doing(view: View, live: ticks.Live, load: LoadView, now_s: float) -> str:
     """What the server of the current load is at."""
     if load.state not in ("ready", "busy"):
         return f"{load.state} for {human_seconds(max(1, round(now_s - load.started_s)))}"
-    view = handle.view
+    tokens = live.token.tokens if live.token is not None and live.token.load == load.id else 0
     steps = [step for step in view.steps.values() if step.load == load.id]
     if not any(step.status == RUNNING for step in steps):
-        return f"warming up, {handle.events_in_flight()} tok"
-    iterations = view.run.settings.get("iterations") if view.run is not None else None
-    planned = f"/{len(steps) * iterations}" if isinstance(iterations, int) else ""
-    return f"{sum(len(step.good) for step in steps)}{planned} samples, {handle.events_in_flight()} tok"
+        return f"warming up, {tokens} tok"
+    iterations = [view.iterations(step.step.id) for step in steps]
+    planned = sum(each for each in iterations if each is not None)
+    return f"{sum(len(step.good) for step in steps)}{f'/{planned}' if planned else ''} samples, {tokens} tok"
 
 
 def time_left_words(left: Range | None) -> str:

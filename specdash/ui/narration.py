@@ -5,6 +5,7 @@ Pure; shared by the live terminal and the piped log. Text from outside (labels, 
 
 from __future__ import annotations
 
+from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.measure import Sample
 from specdash.core.text import human_bytes, human_seconds, one_line
@@ -131,6 +132,18 @@ def _noted(fact: ev.Fact, view: View) -> list[str]:
     return [f"{fact.level}: {fact.text}"]
 
 
+def _command_accepted(fact: ev.Fact, view: View) -> list[str]:
+    assert isinstance(fact, ev.CommandAccepted)
+    words = {
+        cmd.PAUSE: "paused: the server stays up",
+        cmd.RESUME: "going on",
+        cmd.STOP: "stopping, as you asked",
+        cmd.STOP_AFTER_LOAD: "stopping once this server is done with, as you asked",
+        cmd.EDIT: f"queue: {fact.detail}",
+    }
+    return [words.get(fact.command, fact.command)]
+
+
 def _run_finished(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.RunFinished)
     return [f"run {fact.state}{f': {fact.reason}' if fact.reason else ''}"]
@@ -148,5 +161,6 @@ _HANDLERS = {
     ev.StepFinished: _step_finished,
     ev.LoadFinished: _load_finished,
     ev.Noted: _noted,
+    ev.CommandAccepted: _command_accepted,
     ev.RunFinished: _run_finished,
 }

@@ -89,12 +89,12 @@ def test_help_lists_every_command_of_this_version(specdash: Specdash) -> None:
     done = specdash("--help")
     assert (done.returncode, done.stderr) == (0, "")
     listed = set(re.findall(r"^  (\w+) +\S", done.stdout, re.MULTILINE))
-    assert {name for name, command in COMMANDS.items() if command.module} <= listed
+    assert {name for name, command in COMMANDS.items() if command.module and not command.hidden} <= listed
     assert not {name for name, command in COMMANDS.items() if not command.module} & listed
     assert "exit codes" in done.stdout
 
 
-@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.module])
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.module and not command.hidden])
 def test_every_command_has_help_with_an_example(name: str, specdash: Specdash) -> None:
     done = specdash(name, "--help")
     assert (done.returncode, done.stderr) == (0, "")
@@ -103,13 +103,13 @@ def test_every_command_has_help_with_an_example(name: str, specdash: Specdash) -
     assert example.startswith(f"specdash {name}")
 
 
-@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.module])
+@pytest.mark.parametrize("name", [name for name, command in COMMANDS.items() if command.module and not command.hidden])
 def test_what_prints_a_table_has_json(name: str, specdash: Specdash) -> None:
     tables = {"plan", "check", "runs", "doctor", "models"}
     assert ("--json" in specdash(name, "--help").stdout) == (name in tables)
 
 
-@pytest.mark.parametrize("args", [["attach"], ["compare", "A", "B"], ["compare", "--help"]], ids=str)
+@pytest.mark.parametrize("args", [["compare", "A", "B"], ["compare", "--help"]], ids=str)
 def test_commands_of_later_versions_say_so(args: list[str], specdash: Specdash) -> None:
     assert_one_clear_error(specdash(*args), 2, f"specdash {args[0]} is not in this version")
 
@@ -129,9 +129,9 @@ def test_other_words_lead_to_the_help(specdash: Specdash) -> None:
     assert_one_clear_error(specdash("plan"), 2, "PROFILE")
 
 
-def test_the_dashboard_is_not_in_this_version(specdash: Specdash, profile: Path) -> None:
-    for args in ([], [profile]):
-        assert_one_clear_error(specdash(*args), 2, "not in this version", "specdash --headless", "specdash demo")
+def test_the_dashboard_needs_a_terminal(specdash: Specdash, profile: Path) -> None:
+    for args in ([], [profile], ["attach"], ["attach", "--ssh", "tower"]):
+        assert_one_clear_error(specdash(*args), 2, "needs a terminal", "specdash --headless")
 
 
 # --- check

@@ -6,19 +6,21 @@ from dataclasses import replace
 
 import pytest
 
+from specdash.core import events as ev
 from specdash.core.forecast import (
     PRIOR_DECODE_BYTES_S,
     PRIOR_READ_BYTES_S,
     PRIOR_START_S,
     Effort,
     Range,
+    loads_left,
+    outlook,
     plan_time,
     prior_load,
     prior_sample,
-    time_left,
 )
 from specdash.core.measure import Sample
-from specdash.core.plan import DRAFT, KScope, PlannedLoad, Step, group
+from specdash.core.plan import DRAFT, KScope, Step, group
 from specdash.core.view import LoadView, StepView, View
 
 EFFORT = Effort(iterations=4, warmup=1, max_tokens=100)
@@ -28,20 +30,26 @@ STEPS = (SPEC.baseline(), replace(SPEC, k=2), SPEC)
 GOOD = replace(Sample.broken(prompt_id="p", block=0, started_s=0.0, reasons=()), status="ok")
 
 
-def view(*steps: StepView, load_times: tuple[float | None, ...] = ()) -> View:
+def run(warmup: int) -> ev.RunStarted:
+    settings = {"iterations": 4, "warmup": warmup, "max_tokens": 100}
+    return ev.RunStarted("r", "n", "0", {}, "h", settings, "", STEPS)
+
+
+def view(*steps: StepView, load_times: tuple[float | None, ...] = (), warmup: int = 0) -> View:
     loads = {
-        str(number): LoadView(str(number), SPEC.key(4), (), "", 0, "", 0.0, load_time_s=seconds)
+        str(number): LoadView(str(number), SPEC.key(4), (), "", 0, "", 0.0, load_time_s=seconds, finished=True)
         for number, seconds in enumerate(load_times)
     }
-    return View(steps={each.step.id: each for each in steps}, loads=loads)
+    return View(run=run(warmup), steps={each.step.id: each for each in steps}, loads=loads)
 
 
 def taken(step: Step, n: int, each_s: float, status: str = "open") -> StepView:
     return StepView(step, status, samples=(GOOD,) * n, wall_s=n * each_s)
 
 
-def left(*steps: StepView, loads: tuple[PlannedLoad, ...] = (), load_times: tuple[float | None, ...] = ()) -> Range:
-    found = time_left(view(*steps, load_times=load_times), loads, EFFORT)
+def left(*steps: StepView, load_times: tuple[float | None, ...] = (0.0,), warmup: int = 0) -> Range:
+    """The time left; loads and warm-ups cost nothing, and no server is up, unless told otherwise."""
+    found = outlook(view(*steps, load_times=load_times, warmup=warmup)).left
     assert found is not None
     return found
 
@@ -79,8 +87,20 @@ def test_a_plan_of_unknown_models_has_no_forecast() -> None:
     assert plan_time((), {}, EFFORT) == Range(0.0, 0.0)
 
 
-def test_nothing_is_forecast_before_the_first_sample() -> None:
-    assert time_left(view(*(StepView(step) for step in STEPS), load_times=(5.0,)), group(STEPS, None), EFFORT) is None
+def test_nothing_is_forecast_before_the_first_sample_of_models_of_unknown_size() -> None:
+    assert outlook(view(*(StepView(step) for step in STEPS), load_times=(5.0,))).left is None
+
+
+def test_before_the_first_sample_the_size_of_the_models_gives_a_wide_forecast() -> None:
+    read = {
+        label: ev.ModelRead(label, role, "", size, None, None, "moe")
+        for label, role, size in (("T", "target", 10 * GB), ("D", "draft", GB))
+    }
+    found = outlook(replace(view(*(StepView(step) for step in STEPS)), models=read))
+    assert len(found.loads) == 2
+    expected = prior_load(10 * GB) + prior_load(11 * GB) + prior_sample(10 * GB, 100).times(12)
+    assert found.left is not None
+    assert (found.left.low_s, found.left.high_s) == pytest.approx((expected.low_s, expected.high_s))
 
 
 def test_steps_left_are_timed_by_the_most_alike() -> None:
@@ -99,9 +119,19 @@ def test_steps_left_are_timed_by_the_most_alike() -> None:
 def test_loads_and_warm_ups_are_timed_apart_from_samples() -> None:
     base, _, k4 = STEPS
     seen = (taken(base, 4, 1.0, "ok"), StepView(k4))
-    queued = group([k4], KScope.STARTUP)
-    assert middle(left(*seen, loads=queued, load_times=(10.0, 30.0, None))) == pytest.approx(20.0 + 4 * 1.0 + 1 * 1.0)
-    assert middle(left(*seen, loads=queued)) == pytest.approx(4 * 1.0 + 1 * 1.0)
+    times = (10.0, 30.0, None)
+    assert middle(left(*seen, load_times=times, warmup=1)) == pytest.approx(20.0 + 4 * 1.0 + 1 * 1.0)
+    assert middle(left(*seen, warmup=1)) == pytest.approx(4 * 1.0 + 1 * 1.0)
+
+
+def test_the_server_that_runs_needs_no_load_for_what_it_can_take() -> None:
+    base, k2, k4 = STEPS
+    steps = (taken(base, 4, 1.0, "ok"), StepView(k2), StepView(k4), StepView(replace(k4, k=8)))
+    running = LoadView("l002", SPEC.key(4), (), "", 0, "", 0.0, k_scope="request")
+    found = replace(view(*steps), loads={"l002": running}, current_load="l002")
+    assert [[step.k for step in load.steps] for load in loads_left(found)] == [[8]]
+    fixed = replace(found, loads={"l002": replace(running, k_scope="startup")})
+    assert [[step.k for step in load.steps] for load in loads_left(fixed)] == [[2], [8]]
 
 
 @pytest.mark.parametrize("status", ["ok", "invalid", "failed", "timeout", "skipped"])

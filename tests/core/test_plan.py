@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specdash.core.model import ModelFacts, VocabFacts, k_range
-from specdash.core.plan import BASELINE, DRAFT, KScope, PlannedLoad, Step, group, k_values, split, steps_of
+from specdash.core.plan import BASELINE, DRAFT, KScope, PlannedLoad, Step, group, k_values, steps_of
 from specdash.core.profile import EngineConfig, Limits, Measure, ModelRef, Profile, ServerConfig, Sweep
 
 CATEGORIES = ("coding", "math")
@@ -194,25 +194,6 @@ def test_grouping_keeps_every_step_once(sweep: Sweep, n_targets: int, n_drafts: 
         assert {step.pair for step in load.steps} == {replace(load.key, k=None)}
     # What is dearest to change, the target, changes least often: each has one run of loads.
     assert len([target for target, _ in groupby(found, key=lambda load: load.key.target)]) == n_targets
-
-
-def test_split_keeps_the_largest_k_and_starts_the_others_one_by_one() -> None:
-    load = next(load for load in loads(profile(), None) if load.key.draft)
-    kept, others = split(load)
-    assert (kept.key, {step.k for step in kept.steps}) == (load.key, {8})
-    assert [(other.key.k, {step.k for step in other.steps}) for other in others] == [(4, {4}), (2, {2})]
-    assert Counter((*kept.steps, *(step for other in others for step in other.steps))) == Counter(load.steps)
-    assert others == tuple(
-        sorted(
-            (each for each in loads(profile(), KScope.STARTUP) if each.key.k in (2, 4)),
-            key=lambda each: -(each.key.k or 0),
-        )
-    )
-
-
-def test_split_of_a_single_k_or_a_baseline_leaves_nothing_over() -> None:
-    for load in loads(profile(sweep=Sweep(k=(4,))), None):
-        assert split(load) == (load, ())
 
 
 def test_labels_and_ids_tell_all_that_differs() -> None:

@@ -13,8 +13,9 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recorded_run import START_S, folded, loaded, measured, sample, started, step
+from recorded_run import START_S, folded, loaded, measured, recorded, sample, started, step
 
+from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.plan import LoadKey
 from specdash.core.view import DONE, OPEN, RUNNING, View, fold, fold_all
@@ -225,3 +226,37 @@ def test_step_names_are_unique_for_whatever_tells_steps_apart() -> None:
     steps = [K4, *(replace(K4, **change) for change in changes)]
     assert len({each.id for each in steps}) == len(steps)
     assert K4.key(8) == LoadKey(K4.target, K4.draft, None, None, 8)
+
+
+def test_commands_change_the_view_as_they_changed_the_run() -> None:
+    steps = [step(), step(4), step(8)]
+    facts: list[ev.Fact] = [started(steps), ev.CommandAccepted("pause")]
+    assert folded(facts).paused
+    assert not folded([*facts, ev.CommandAccepted("resume")]).paused
+    assert folded([*facts, ev.CommandAccepted("stop")]).stopping
+    edits = (
+        cmd.encode_edit(cmd.Skip((steps[1].id,))),
+        cmd.encode_edit(cmd.SetIterations((steps[2].id,), 2)),
+        cmd.encode_edit(cmd.Add((step(6),), before=steps[2].id)),
+    )
+    view = folded([*facts, ev.CommandAccepted("edit", "words", edits)])
+    assert list(view.steps) == [steps[0].id, steps[1].id, step(6).id, steps[2].id]
+    assert view.steps[steps[1].id].by_user
+    assert (view.iterations(steps[2].id), view.iterations(steps[0].id)) == (2, 5)
+    again = folded([*facts, ev.CommandAccepted("edit", "words", edits), ev.RunResumed("0.1.0")])
+    assert not again.paused
+    assert list(again.steps) == list(view.steps)
+
+
+def test_folding_all_at_once_is_folding_one_by_one() -> None:
+    edit = ev.CommandAccepted("edit", "", (cmd.encode_edit(cmd.Remove((step(8).id,))),))
+    facts = [started([step(), step(4), step(8)]), *loaded(), *measured(step(), [10.0, 11.0]), edit, ev.RunResumed("1")]
+    facts += [*loaded("l002", 4), *measured(step(4), [20.0]), ev.RunFinished("finished", 0)]
+    one_by_one = View()
+    for each in recorded(facts):
+        one_by_one = fold(one_by_one, each)
+    assert folded(facts) == one_by_one
+    before = folded(facts[:5])
+    kept = dict(before.steps)
+    assert fold_all(recorded(facts)[5:], before) == one_by_one
+    assert before.steps == kept

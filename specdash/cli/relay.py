@@ -1,0 +1,100 @@
+"""`specdash relay`: the far end of `attach --ssh`; copies bytes between its stdin and stdout and a run's engine.
+
+Where no engine is at work on the run, it answers from the run folder itself, in the same words. It opens no port.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+
+from specdash.cli import command_parser
+from specdash.errors import Exit, SpecdashError
+
+PIECE_BYTES = 64 * 1024
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """Connects stdin and stdout with a run, until either end closes."""
+    parser = command_parser(name)
+    parser.add_argument(
+        "run", nargs="?", metavar="RUN", help="a run folder, or the beginning of its name (default: the one that runs)"
+    )
+    options = parser.parse_args(arguments)
+    from specdash.store.runs import known_results_dirs, resolve
+
+    path = resolve(options.run, known_results_dirs()) if options.run is not None else _the_run()
+    engine = _engine_of(path)
+    if engine is not None:
+        _copy(engine)
+        return Exit.OK
+    import asyncio
+
+    from specdash.ui.monitor import serve_folder
+
+    near, far = socket.socketpair()
+    copying = threading.Thread(target=_copy, args=(near,), daemon=True)
+    copying.start()
+    asyncio.run(serve_folder(path, far))
+    copying.join()
+    return Exit.OK
+
+
+def _the_run() -> Path:
+    """The run that is going on, else the last one; raises SpecdashError where that is not clear."""
+    from specdash.runtime.locks import lock_owner
+    from specdash.session.run import LOCK_NAME
+    from specdash.store.runs import RUNNING, find_runs, known_results_dirs
+
+    found = find_runs(known_results_dirs(), lambda path: lock_owner(path / LOCK_NAME) is not None)
+    running = [run for run in found if run.state == RUNNING]
+    if len(running) > 1:
+        names = ", ".join(run.id for run in running)
+        raise SpecdashError(f"several runs are going on: {names}", "Name one of them.")
+    if not found:
+        raise SpecdashError("there are no runs on this machine", "Start one: specdash PROFILE.")
+    return (running or found)[-1].path
+
+
+def _engine_of(path: Path) -> socket.socket | None:
+    """A connection to the engine at work on a run; None where there is none. Raises SpecdashError."""
+    import time
+
+    from specdash.runtime.locks import lock_owner
+    from specdash.ui.sources import LOCK, STARTING_S, WAIT_S, dial, unreachable
+
+    until_s = time.monotonic() + STARTING_S
+    while True:
+        try:
+            return dial(path)
+        except OSError as error:
+            owner = lock_owner(path / LOCK)
+            if owner is None:
+                return None
+            if not owner.here or time.monotonic() > until_s:
+                raise SpecdashError(unreachable(path, error)) from error
+        time.sleep(WAIT_S)
+
+
+def _copy(connection: socket.socket) -> None:
+    """Copies both ways until either end closes. A reader that is slow slows only its own direction."""
+    stdin, stdout = sys.stdin.fileno(), sys.stdout.fileno()
+
+    def up() -> None:
+        with suppress(OSError):
+            while data := os.read(stdin, PIECE_BYTES):
+                connection.sendall(data)
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)  # whoever looked has left; this also ends the other direction
+
+    threading.Thread(target=up, daemon=True).start()
+    with suppress(OSError):
+        while data := connection.recv(PIECE_BYTES):
+            left = memoryview(data)
+            while left:
+                left = left[os.write(stdout, left) :]
+    connection.close()

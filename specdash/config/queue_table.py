@@ -1,0 +1,141 @@
+"""`[[queue]]` of a profile: the steps one by one, in their order, where a matrix cannot say what is wanted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Literal
+
+from specdash.config.fields import Table, as_whole
+from specdash.config.report import guess, show
+from specdash.core.plan import entry_steps
+from specdash.core.profile import Measure, QueueEntry, ServerConfig
+
+MOST_SAMPLES = 10_000  # of one step, as for edits of a running queue
+_SHOWN_TWICE = 3  # steps that are listed twice, named one by one
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What entries may name. Models are by the label of their entry; `categories` is () where they are unknown."""
+
+    targets: Mapping[str, Sequence[str]]
+    drafts: Mapping[str, Sequence[str]]
+    configs: Sequence[ServerConfig]
+    categories: Sequence[str]
+    measure: Measure
+
+
+def read_queue(tables: Sequence[Table], known: Known) -> tuple[QueueEntry, ...]:
+    """`[[queue]]`; the label of a pattern stands for all that it found."""
+    entries: list[QueueEntry] = []
+    seen: dict[str, str] = {}
+    for table in tables:
+        found = _read(table, known)
+        twice = []
+        for entry in found:
+            for step in entry_steps(entry, known.measure.workloads, known.categories or ("all",)):
+                if step.id in seen:
+                    twice.append(f"{show(step.id)} is listed in {seen[step.id]} already")
+                seen.setdefault(step.id, f"queue[{table.path[-1]}]" if len(table.path) > 1 else "queue")
+        more = f", and {len(twice) - _SHOWN_TWICE} more" if len(twice) > _SHOWN_TWICE else ""
+        if twice:
+            what = "; ".join(twice[:_SHOWN_TWICE]) + more
+            table.findings.problem(table.path, what, "To measure it once more, give this entry copy = 1 (2, 3, …)")
+        entries += found
+    return tuple(entries)
+
+
+def _read(table: Table, known: Known) -> list[QueueEntry]:
+    """The entries that one table stands for: one for each target and draft that its labels mean."""
+    targets = _labels(table, "target", known.targets)
+    has_draft = table.raw.get("draft") is not None
+    drafts: list[str | None] = list(_labels(table, "draft", known.drafts)) if has_draft else [None]
+    if not has_draft:
+        table.ask("draft")
+    entry = QueueEntry(
+        target="",
+        config=_config(table, known.configs),
+        moe_experts=_optional(table, "moe_experts", 1),
+        k=_k(table, needed=has_draft),
+        categories=_categories(table, known.categories),
+        depth=table.wholes("depth", (0,), 0) or (0,),
+        iterations=_optional(table, "iterations", 1, MOST_SAMPLES),
+        copy=table.whole("copy", 0, 0),
+    )
+    return [
+        QueueEntry(
+            target,
+            draft,
+            entry.config,
+            entry.moe_experts,
+            entry.k,
+            entry.categories,
+            entry.depth,
+            entry.iterations,
+            entry.copy,
+        )
+        for target, draft in product(targets, drafts)
+    ]
+
+
+def _labels(table: Table, key: str, known: Mapping[str, Sequence[str]]) -> list[str]:
+    """The labels that the label at `key` stands for; a problem is filed for none."""
+    label = table.text(key, "")
+    if not label:
+        if table.raw.get(key, "") == "":
+            path = table.at(key) if key in table.raw else table.path
+            table.findings.problem(path, f"has no {key}", f"The {key}s are: {', '.join(map(show, known)) or 'none'}")
+        return []
+    if label not in known:
+        what = f"no {key} is called {show(label)}"
+        table.findings.problem(table.at(key), what, guess(label, list(known), f"The {key}s are"))
+        return []
+    return list(known[label])
+
+
+def _config(table: Table, configs: Sequence[ServerConfig]) -> str | None:
+    label = table.text("config", "")
+    names = [config.label for config in configs]
+    if label and label not in names:
+        todo = guess(label, names, "The configurations are")
+        table.findings.problem(table.at("config"), f"no configuration is called {show(label)}", todo)
+    if not label and names:
+        path = table.at("config") if "config" in table.raw else table.path
+        table.findings.problem(path, "has no config", f"The configurations are: {', '.join(map(show, names))}")
+    return label or None
+
+
+def _optional(table: Table, key: str, least: int, most: int | None = None) -> int | None:
+    """A whole number that may be left out."""
+    table.ask(key)
+    if key not in table.raw:
+        return None
+    value = as_whole(table.raw[key], least, most)
+    if value is None:
+        table.wrong(key, f"a whole number, {least} or more" if most is None else f"a whole number, {least} to {most}")
+    return value
+
+
+def _k(table: Table, *, needed: bool) -> tuple[int, ...]:
+    """`k`: at least one with a draft, none without."""
+    ks = table.wholes("k", (), 1, todo="For example k = [4, 8, 16]")
+    if needed and not ks and table.raw.get("k", []) == []:
+        path = table.at("k") if "k" in table.raw else table.path
+        table.findings.problem(path, "has a draft and no K", "For example k = [4, 8, 16]")
+    if not needed and ks:
+        table.findings.problem(table.at("k"), "needs a draft", 'Add draft = "…", or leave k out')
+        return ()
+    return ks
+
+
+def _categories(table: Table, known: Sequence[str]) -> tuple[str, ...] | Literal["all"]:
+    """`categories`: "all" that `[measure]` has, or some of them; with none known, any."""
+    if table.raw.get("categories", "all") == "all":
+        table.ask("categories")
+        return "all"
+    names = table.words("categories", (), known) if known else table.strings("categories")
+    if table.raw["categories"] == []:
+        table.wrong("categories", '"all" or a list with at least one category', guess("", known) if known else "")
+    return names or "all"

@@ -1,0 +1,208 @@
+"""What may be asked of a run while it goes on: pause, resume, stop, and edits of its queue.
+
+Commands are the only thing that flows towards a run, and they enter by one door. An accepted one becomes a fact, with
+its edits, so that the journal tells the same story as the screen. `encode` and `decode` turn a command into a
+plain dictionary and back; `decode` trusts nothing, since it reads what came over a socket.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from typing import Any, ClassVar
+
+from specdash.core.plan import Step
+
+PAUSE = "pause"
+RESUME = "resume"
+STOP = "stop"  # now: the request in flight is dropped
+STOP_AFTER_LOAD = "stop_after_load"  # once every step of the server that runs now is done
+EDIT = "edit"
+NAMES = frozenset({PAUSE, RESUME, STOP, STOP_AFTER_LOAD, EDIT})
+
+MOST_SAMPLES = 10_000
+MOST_STEPS = 100_000
+MOST_COUNT = 2**31 - 1  # of tokens, experts and copies: what a server's flags can hold
+
+
+class BadCommand(ValueError):
+    """A command that cannot be understood; the message is for the one who sent it."""
+
+
+@dataclass(frozen=True, slots=True)
+class NewModel:
+    """A model that the run does not know yet, added with the steps that use it; `path` is on the engine's machine."""
+
+    label: str
+    role: str  # "target" | "draft"
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class Edit:
+    """Base of all edits of the queue; `TYPE` is its name in journals and on the wire."""
+
+    TYPE: ClassVar[str] = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Skip(Edit):
+    """These steps are not measured; a running one ends at once. What they have is kept."""
+
+    TYPE: ClassVar[str] = "skip"
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Reopen(Edit):
+    """These finished or skipped steps are measured (again): a retry, or a skip taken back."""
+
+    TYPE: ClassVar[str] = "reopen"
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Remove(Edit):
+    """These steps leave the queue; only steps without samples can."""
+
+    TYPE: ClassVar[str] = "remove"
+    steps: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Move(Edit):
+    """These steps, in this order, go before the step `before`, or to the end (None)."""
+
+    TYPE: ClassVar[str] = "move"
+    steps: tuple[str, ...]
+    before: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Add(Edit):
+    """New steps, before the step `before` or at the end (None); `models` are those that the run does not know yet."""
+
+    TYPE: ClassVar[str] = "add"
+    steps: tuple[Step, ...]
+    before: str | None = None
+    models: tuple[NewModel, ...] = ()
+    iterations: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SetIterations(Edit):
+    """These steps take `iterations` samples each."""
+
+    TYPE: ClassVar[str] = "iterations"
+    steps: tuple[str, ...]
+    iterations: int
+
+
+EDITS: Mapping[str, type[Edit]] = {kind.TYPE: kind for kind in (Skip, Reopen, Remove, Move, Add, SetIterations)}
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """One command; `edits` belong to "edit" and are applied all together or not at all."""
+
+    name: str
+    edits: tuple[Edit, ...] = ()
+
+
+def encode(command: Command) -> dict[str, Any]:
+    """The command as JSON-able values."""
+    return {"command": command.name, "edits": [encode_edit(edit) for edit in command.edits]}
+
+
+def decode(body: Mapping[str, Any]) -> Command:
+    """The command of these values; raises BadCommand with the reason."""
+    name = body.get("command")
+    if not isinstance(name, str) or name not in NAMES:
+        raise BadCommand(f"there is no command {str(name)[:40]!r}")
+    edits = body.get("edits", [])
+    if not isinstance(edits, list | tuple) or bool(edits) != (name == EDIT):
+        raise BadCommand(f"{name}: edits must be a list, and belong to {EDIT!r}")
+    return Command(name, tuple(decode_edit(each) for each in edits))
+
+
+def encode_edit(edit: Edit) -> dict[str, Any]:
+    """The edit as JSON-able values, its type among them."""
+    return {"edit": edit.TYPE, **asdict(edit)}
+
+
+def decode_edit(body: Any) -> Edit:
+    """The edit of these values; raises BadCommand with the reason."""
+    name = body.get("edit") if isinstance(body, Mapping) else None
+    if not isinstance(name, str) or name not in EDITS:
+        raise BadCommand("an edit needs a type: " + ", ".join(EDITS))
+    kind = EDITS[name]
+    values: dict[str, Any] = {}
+    for item in fields(kind):
+        if item.name in body:
+            values[item.name] = _checked(kind, item.name, body[item.name])
+    try:
+        return kind(**values)
+    except TypeError as error:
+        raise BadCommand(f"{kind.TYPE}: {error}") from error
+
+
+def _checked(kind: type[Edit], name: str, value: Any) -> Any:
+    """A field's value with its type proven; raises BadCommand."""
+    if name == "before" and (value is None or isinstance(value, str)):
+        return value
+    if name == "iterations" and (
+        (type(value) is int and 1 <= value <= MOST_SAMPLES) or (value is None and kind is Add)
+    ):
+        return value
+    if name in ("steps", "models") and isinstance(value, list | tuple) and len(value) <= MOST_STEPS:
+        if name == "models":
+            return tuple(_model(each) for each in value)
+        return tuple(_step(each) for each in value) if kind is Add else _labels(value)
+    raise BadCommand(f"{kind.TYPE}: {name} cannot be {str(value)[:40]!r}")
+
+
+def _labels(values: Sequence[Any]) -> tuple[str, ...]:
+    if not all(isinstance(each, str) for each in values):
+        raise BadCommand("steps are named by their ids")
+    return tuple(values)
+
+
+def _model(value: Any) -> NewModel:
+    try:
+        model = NewModel(**value)
+    except TypeError as error:
+        raise BadCommand(f"a model: {error}") from error
+    if not all(isinstance(each, str) and each for each in asdict(model).values()):
+        raise BadCommand("a model needs a label, a role and a path")
+    if model.role not in ("target", "draft"):
+        raise BadCommand(f"a model's role is target or draft, not {model.role[:40]!r}")
+    return model
+
+
+_STEP_TYPES: Mapping[str, tuple[type, ...]] = {
+    "target": (str,),
+    "draft": (str, type(None)),
+    "method": (str,),
+    "config": (str, type(None)),
+    "moe_experts": (int, type(None)),
+    "k": (int, type(None)),
+    "workload": (str,),
+    "category": (str,),
+    "depth": (int,),
+    "copy": (int,),
+}
+
+
+def _step(value: Any) -> Step:
+    """A step from its fields, each of its type; numbers are counts and never negative."""
+    if not isinstance(value, Mapping):
+        raise BadCommand("a step is an object")
+    for name, each in value.items():
+        if name not in _STEP_TYPES:
+            raise BadCommand(f"a step has no {str(name)[:40]!r}")
+        if type(each) not in _STEP_TYPES[name] or (isinstance(each, int) and not 0 <= each <= MOST_COUNT):
+            raise BadCommand(f"a step's {name} cannot be {str(each)[:40]!r}")
+    try:
+        return Step(**value)
+    except TypeError as error:
+        raise BadCommand(f"a step: {error}") from error

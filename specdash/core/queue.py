@@ -1,0 +1,240 @@
+"""The queue of a run: what edits do to it, and which server loads its open steps need.
+
+The order of the steps in a view is the order of the queue. Steps that one server can take stand together, since a
+server is started once for all of them: an edit that would part them moves them together. Everything here is pure, so
+that an editor can show what staged edits would do before the run is asked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from specdash.core import commands as cmd
+from specdash.core.plan import BASELINE, DRAFT, KScope, LoadKey, PlannedLoad, Step, group
+from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
+
+Steps = Mapping[str, StepView]
+
+BY_YOU = "skipped by you"
+
+
+class IllegalEdit(ValueError):
+    """An edit that cannot be carried out; the message says which step and why."""
+
+
+def load_key(step: Step, scope: KScope | None) -> LoadKey:
+    """What the steps of one server have in common: K too, where a server fixes it at start-up."""
+    return step.key(step.k) if scope is KScope.STARTUP else step.pair
+
+
+def serves(running: LoadKey, step: Step, scope: KScope | None) -> bool:
+    """Whether the server that was started as `running` can take a step, as it is."""
+    if step.pair != replace(running, k=None):
+        return False
+    if step.k is None or running.k is None:
+        return step.k == running.k
+    return step.k == running.k if scope is KScope.STARTUP else step.k <= running.k
+
+
+def loads_of(steps: Steps, scope: KScope | None) -> tuple[PlannedLoad, ...]:
+    """The server loads that the steps without an outcome need, in the order of the queue.
+
+    Each is started as it was or would be with none of its steps done: a server's K belongs to its fingerprint.
+    """
+    open_steps = [found.step for found in steps.values() if not found.is_done]
+    if scope is KScope.STARTUP:
+        return group(open_steps, scope)
+    largest: dict[LoadKey, int] = {}
+    for found in steps.values():
+        if found.step.k is not None:
+            largest[found.step.pair] = max(found.step.k, largest.get(found.step.pair, 0))
+    return tuple(
+        replace(load, key=replace(load.key, k=largest.get(replace(load.key, k=None))))
+        for load in group(open_steps, scope)
+    )
+
+
+def apply(steps: Steps, edits: Sequence[cmd.Edit], scope: KScope | None) -> Steps:
+    """The queue after all of `edits`; raises IllegalEdit for the first that cannot be carried out."""
+    for edit in edits:
+        steps = _APPLY[type(edit)](steps, edit, scope)
+    return steps
+
+
+def describe(edits: Sequence[cmd.Edit]) -> str:
+    """Edits in words, for narration and the journal: "skipped 2 steps, added 3 steps"."""
+    return ", ".join(_words(edit) for edit in edits)
+
+
+def _words(edit: cmd.Edit) -> str:
+    assert isinstance(edit, cmd.Skip | cmd.Reopen | cmd.Remove | cmd.Move | cmd.Add | cmd.SetIterations)
+    verb = {
+        cmd.Skip: "skipped",
+        cmd.Reopen: "reopened",
+        cmd.Remove: "removed",
+        cmd.Move: "moved",
+        cmd.Add: "added",
+        cmd.SetIterations: "changed the samples of",
+    }[type(edit)]
+    first = edit.steps[0] if edit.steps else ""
+    name = first.id if isinstance(first, Step) else first
+    return f"{verb} {name}" if len(edit.steps) == 1 else f"{verb} {len(edit.steps)} steps"
+
+
+def _found(steps: Steps, step_id: str) -> StepView:
+    found = steps.get(step_id)
+    if found is None:
+        raise IllegalEdit(f"{step_id}: there is no such step in the queue")
+    return found
+
+
+def _changed(steps: Steps, ids: Sequence[str], change: Callable[[StepView], StepView]) -> Steps:
+    """A copy of the queue with these steps changed, each after its own check."""
+    changed = dict(steps)
+    for step_id in ids:
+        changed[step_id] = change(_found(changed, step_id))
+    return changed
+
+
+def _skip(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
+    assert isinstance(edit, cmd.Skip)
+
+    def skipped(found: StepView) -> StepView:
+        if found.is_done:
+            raise IllegalEdit(f"{found.step.id} is {found.status} already: there is nothing to skip")
+        return replace(found, status=SKIPPED, error=BY_YOU, by_user=True)
+
+    return _changed(steps, edit.steps, skipped)
+
+
+def _reopen(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
+    assert isinstance(edit, cmd.Reopen)
+
+    def reopened(found: StepView) -> StepView:
+        if not found.is_done:
+            raise IllegalEdit(f"{found.step.id} is {found.status}: it is still to be measured")
+        if found.by_user:
+            return replace(found, status=OPEN, error=None, by_user=False)
+        if found.status == SKIPPED:
+            raise IllegalEdit(f"{found.step.id} cannot be measured: {found.error}")
+        return StepView(found.step, iterations=found.iterations)
+
+    return _regrouped(_changed(steps, edit.steps, reopened), (), scope)
+
+
+def _remove(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
+    assert isinstance(edit, cmd.Remove)
+    for step_id in edit.steps:
+        found = _found(steps, step_id)
+        if found.status == RUNNING:
+            raise IllegalEdit(f"{step_id} is running: skip it instead")
+        if found.samples or (found.is_done and not found.by_user):
+            raise IllegalEdit(f"{step_id} has an outcome, which is kept")
+    gone = set(edit.steps)
+    left = {step_id: found for step_id, found in steps.items() if step_id not in gone}
+    if not left:
+        raise IllegalEdit("that would leave no step at all: stop the run instead")
+    return left
+
+
+def _move(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
+    assert isinstance(edit, cmd.Move)
+    for step_id in edit.steps:
+        found = _found(steps, step_id)
+        if found.status != OPEN:
+            raise IllegalEdit(f"{step_id} is {found.status}: only what is still queued can be moved")
+    moved = dict.fromkeys(edit.steps)
+    if edit.before in moved:
+        raise IllegalEdit(f"{edit.before} cannot be moved before itself")
+    rest = {step_id: found for step_id, found in steps.items() if step_id not in moved}
+    order = _inserted(rest, {step_id: steps[step_id] for step_id in moved}, edit.before)
+    return _regrouped(order, tuple(moved), scope)
+
+
+def _add(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
+    assert isinstance(edit, cmd.Add)
+    if not edit.steps:
+        raise IllegalEdit("no step was chosen")
+    added: dict[str, StepView] = {}
+    for step in edit.steps:
+        _require_sound(step)
+        if step.id in steps or step.id in added:
+            raise IllegalEdit(f"{step.id} is in the queue already; duplicate it to measure it once more")
+        added[step.id] = StepView(step, iterations=edit.iterations)
+    return _regrouped(_inserted(steps, added, edit.before), tuple(added) if edit.before else (), scope)
+
+
+def _require_sound(step: Step) -> None:
+    if step.method == DRAFT and (step.draft is None or not step.k):
+        raise IllegalEdit(f"{step.id}: a step with a draft needs a draft model and a K of 1 or more")
+    if step.method == BASELINE and (step.draft is not None or step.k is not None):
+        raise IllegalEdit(f"{step.id}: a baseline has neither draft nor K")
+    if step.method not in (DRAFT, BASELINE):
+        raise IllegalEdit(f"{step.id}: the method {step.method} is not in this version")
+
+
+def _set_iterations(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
+    assert isinstance(edit, cmd.SetIterations)
+
+    def changed(found: StepView) -> StepView:
+        have = len(found.good)
+        if found.is_done and found.status != "ok":
+            raise IllegalEdit(f"{found.step.id} is {found.status}: retry it first")
+        if edit.iterations < have or (found.is_done and edit.iterations == have):
+            raise IllegalEdit(f"{found.step.id} has {have} samples already, which are kept")
+        return replace(found, status=OPEN if found.is_done else found.status, iterations=edit.iterations)
+
+    return _regrouped(_changed(steps, edit.steps, changed), (), scope)
+
+
+def _inserted(steps: Steps, added: Steps, before: str | None) -> Steps:
+    """The queue with `added` before one of its open steps, or at its end."""
+    if before is None:
+        return {**steps, **added}
+    if _found(steps, before).status != OPEN:
+        raise IllegalEdit(f"{before} is {steps[before].status}: nothing can be queued before it")
+    order: dict[str, StepView] = {}
+    for step_id, found in steps.items():
+        if step_id == before:
+            order.update(added)
+        order[step_id] = found
+    return order
+
+
+def _regrouped(steps: Steps, moved: Sequence[str], scope: KScope | None) -> Steps:
+    """The queue with the steps of one server together: where the moved ones of them are, else where the first is.
+
+    What has an outcome or runs keeps its place among its like, and the others of the running server's steps stand
+    around it: nothing comes between the steps of a server that is at work.
+    """
+    place = {step_id: number for number, step_id in enumerate(steps)}
+    keys = {step_id: load_key(found.step, scope) for step_id, found in steps.items() if not found.is_done}
+    at_work = [step_id for step_id, found in steps.items() if found.status == RUNNING]
+    first, last = (place[at_work[0]], place[at_work[-1]]) if at_work else (0, 0)
+    running = {keys[step_id] for step_id in at_work}
+    rank: dict[LoadKey, int] = {}
+    for step_id in (*moved, *keys):
+        rank.setdefault(keys[step_id], place[step_id])
+
+    def position(step_id: str) -> tuple[int, int, int, int]:
+        """Next to which place, before it (0), at it (1) or behind it (2, 3), and in which order there."""
+        here = place[step_id]
+        if steps[step_id].status != OPEN:
+            return here, 1, here, here
+        if keys[step_id] in running:
+            return (first, 0, 0, here) if here < first else (last, 2, 0, here) if here > last else (here, 1, here, here)
+        wanted = rank[keys[step_id]]
+        return (last, 3, wanted, here) if at_work and first < wanted < last else (wanted, 1, wanted, here)
+
+    return {step_id: steps[step_id] for step_id in sorted(steps, key=position)}
+
+
+_APPLY: Mapping[type[cmd.Edit], Callable[[Steps, cmd.Edit, KScope | None], Steps]] = {
+    cmd.Skip: _skip,
+    cmd.Reopen: _reopen,
+    cmd.Remove: _remove,
+    cmd.Move: _move,
+    cmd.Add: _add,
+    cmd.SetIterations: _set_iterations,
+}

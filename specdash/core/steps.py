@@ -1,0 +1,44 @@
+"""One step of a run as its facts tell: what is to be measured, how far it is, and what came of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from specdash.core.measure import Sample
+from specdash.core.plan import Step
+
+OPEN = "open"
+RUNNING = "running"
+SKIPPED = "skipped"
+DONE = frozenset({"ok", "invalid", "failed", "timeout", SKIPPED})
+
+
+@dataclass(frozen=True, slots=True)
+class StepView:
+    """One step: its status, the load that it ran on, all its samples and what was said of them.
+
+    `iterations`: how many samples it takes, where the queue was edited; None for the run's own number. `by_user`: it
+    was skipped by the user, so that its absence is nobody's fault.
+    """
+
+    step: Step
+    status: str = OPEN
+    load: str | None = None
+    samples: tuple[Sample, ...] = ()
+    verdicts: tuple[str, ...] = ()
+    details: tuple[str, ...] = ()
+    error: str | None = None
+    fingerprint: str | None = None
+    wall_s: float = 0.0
+    iterations: int | None = None
+    by_user: bool = False
+
+    @property
+    def good(self) -> tuple[Sample, ...]:
+        """The samples that may be summarised."""
+        return tuple(sample for sample in self.samples if sample.status == "ok")
+
+    @property
+    def is_done(self) -> bool:
+        """Whether it has an outcome."""
+        return self.status in DONE

@@ -1,0 +1,107 @@
+"""What a run can measure: its models, configurations and prompts, and what edits of the queue may add to them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from specdash.config.gguf import read_model
+from specdash.core import commands as cmd
+from specdash.core import events as ev
+from specdash.core.engine import Engine
+from specdash.core.model import ModelFacts, vocabulary_conflict
+from specdash.core.plan import Step
+from specdash.core.queue import IllegalEdit
+from specdash.core.view import View
+from specdash.errors import SpecdashError
+from specdash.session.opening import model_read
+from specdash.session.prepare import Prepared
+
+
+class Catalogue:
+    """The models of a run, by label; `prepared` grows when steps with other models are added."""
+
+    def __init__(self, prepared: Prepared, engine: Engine) -> None:
+        self.prepared = prepared
+        self._engine = engine
+
+    def restore(self, view: View) -> None:
+        """Takes in the models that an earlier engine process of this run was asked to add; EngineError for one gone."""
+        for model in view.models.values():
+            known = self.prepared.targets if model.role == "target" else self.prepared.drafts
+            if model.label not in known:
+                self._take(model.role, model.label, read_model(Path(model.path)))
+
+    async def admit(self, edits: Iterable[cmd.Edit]) -> list[ev.ModelRead]:
+        """Checks that what these edits add can be measured, and reads new models; the facts to record about them.
+
+        Raises IllegalEdit with the reason. Nothing is taken in unless all of it is sound.
+        """
+        added = [edit for edit in edits if isinstance(edit, cmd.Add)]
+        before = self.prepared
+        facts: list[ev.ModelRead] = []
+        try:
+            for edit in added:
+                for model in edit.models:
+                    facts += await self._read(model)
+                for step in edit.steps:
+                    self._require(step)
+        except IllegalEdit:
+            self.prepared = before
+            raise
+        return facts
+
+    async def _read(self, model: cmd.NewModel) -> list[ev.ModelRead]:
+        known = self.prepared.targets if model.role == "target" else self.prepared.drafts
+        other = self.prepared.drafts if model.role == "target" else self.prepared.targets
+        path = _expanded(model.path)
+        found = known.get(model.label) or other.get(model.label)
+        if found is not None and found.path != path:
+            raise IllegalEdit(f"{model.label}: another model of this run has that label: {found.path}")
+        if model.label in known:
+            return []
+        try:
+            facts = await asyncio.to_thread(read_model, path)
+        except SpecdashError as error:
+            raise IllegalEdit(error.what) from error
+        self._take(model.role, model.label, facts)
+        return [model_read(model.label, model.role, facts)]
+
+    def _take(self, role: str, label: str, facts: ModelFacts) -> None:
+        targets, drafts = dict(self.prepared.targets), dict(self.prepared.drafts)
+        (targets if role == "target" else drafts)[label] = facts
+        self.prepared = replace(self.prepared, targets=targets, drafts=drafts)
+
+    def _require(self, step: Step) -> None:
+        """Raises IllegalEdit for a step that this run cannot measure, with what there is instead."""
+        prepared = self.prepared
+        target = _known(prepared.targets, step.target, "target")
+        draft = _known(prepared.drafts, step.draft, "draft") if step.draft is not None else None
+        configs = [config.label for config in prepared.profile.configs]
+        if step.config is not None and step.config not in configs:
+            raise IllegalEdit(f"{step.config}: no config of this run; there is {', '.join(configs) or 'none'}")
+        if step.config is None and configs:
+            raise IllegalEdit(f"a config is needed: {', '.join(configs)}")
+        if step.category not in prepared.prompts:
+            raise IllegalEdit(f"{step.category}: no prompts of that category; there is {', '.join(prepared.prompts)}")
+        if step.workload not in prepared.profile.measure.workloads:
+            raise IllegalEdit(f"{step.workload}: no workload of this run")
+        if step.moe_experts is not None and not 0 < step.moe_experts <= (target.expert_count or 0):
+            raise IllegalEdit(f"{step.moe_experts} experts, but {step.target} has {target.expert_count or 'none'}")
+        if draft is not None and (conflict := vocabulary_conflict(target, draft)) is not None:
+            raise IllegalEdit(f"{step.draft} cannot draft for {step.target}: {conflict}")
+        if (lacking := self._engine.cannot(step.pair)) is not None:
+            raise IllegalEdit(lacking)
+
+
+def _expanded(path: str) -> Path:
+    return Path(path).expanduser()
+
+
+def _known(models: Mapping[str, ModelFacts], label: str, role: str) -> ModelFacts:
+    found = models.get(label)
+    if found is None:
+        raise IllegalEdit(f"{label}: no {role} of this run; there is {', '.join(models) or 'none'}")
+    return found

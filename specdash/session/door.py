@@ -1,0 +1,66 @@
+"""The one door through which commands enter a run: checked, recorded, and only then carried out."""
+
+from __future__ import annotations
+
+from specdash.core import commands as cmd
+from specdash.core import events as ev
+from specdash.core import queue
+from specdash.core.plan import KScope
+from specdash.core.view import View
+from specdash.runtime.sweep import Sweep
+from specdash.session.catalogue import Catalogue
+from specdash.session.recorder import Recorder
+
+
+class Door:
+    """Carries out what clients ask of a sweep."""
+
+    def __init__(self, recorder: Recorder, sweep: Sweep, catalogue: Catalogue) -> None:
+        self._recorder = recorder
+        self._sweep = sweep
+        self._catalogue = catalogue
+
+    async def command(self, command: cmd.Command) -> None:
+        """Carries out a command and returns once it is on disk; raises IllegalEdit with the reason if it cannot be."""
+        for fact in await self._catalogue.admit(command.edits):
+            await self._recorder.publish(fact)
+        detail = queue.describe(command.edits)
+        edits = tuple(cmd.encode_edit(edit) for edit in command.edits)
+
+        def accepted(view: View) -> ev.Fact:
+            _require_possible(command, view)
+            return ev.CommandAccepted(command.name, detail, edits)
+
+        await self._recorder.publish_made(accepted)
+        self._carry_out(command)
+
+    def _carry_out(self, command: cmd.Command) -> None:
+        wanted = self._sweep.wanted
+        match command.name:
+            case cmd.PAUSE:
+                wanted.pause()
+            case cmd.RESUME:
+                wanted.go_on()
+            case cmd.STOP:
+                self._recorder.stop_waiting()
+                wanted.stop()
+            case cmd.STOP_AFTER_LOAD:
+                wanted.stop_after_load()
+            case cmd.EDIT:
+                gone = [step for edit in command.edits if isinstance(edit, cmd.Skip) for step in edit.steps]
+                self._sweep.sampler.drop(gone)
+
+
+def _require_possible(command: cmd.Command, view: View) -> None:
+    """Raises IllegalEdit for what makes no sense now."""
+    if view.finished is not None:
+        raise queue.IllegalEdit("the run is over; go on with it: specdash resume")
+    if command.name == cmd.PAUSE and view.paused:
+        raise queue.IllegalEdit("it is paused already")
+    if command.name == cmd.RESUME and not view.paused:
+        raise queue.IllegalEdit("it is not paused")
+    if command.name in (cmd.PAUSE, cmd.RESUME) and view.stopping:
+        raise queue.IllegalEdit("it is being stopped")
+    if command.name == cmd.EDIT:
+        scope = KScope(view.k_scope) if view.k_scope is not None else None
+        queue.apply(view.steps, command.edits, scope)

@@ -1,0 +1,155 @@
+"""Makes ticks of what goes on in the engine process, for as long as somebody takes them.
+
+Nothing here touches a measurement: it looks at the request in flight, the server and the machine a few times a second,
+in the gaps of the engine's loop. What takes longer than a moment (sensors, a log file) is done in a thread.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from specdash.core.generation import Piece
+from specdash.core.meter import Meter
+from specdash.core.ticks import Live, LogTick, MemoryTick, ServerTick, Tick, TokenTick, fold_tick
+from specdash.core.transport import Progress
+from specdash.runtime.sampler import Sampler
+from specdash.runtime.server import Glance, Server
+from specdash.session.handle import OnTick
+
+log = logging.getLogger(__name__)
+
+TOKENS_EVERY_S = 0.25
+MACHINE_EVERY_S = 1.0
+LOG_LINES = 40
+LOG_BYTES = 8 * 1024
+
+Peek = Callable[[Sequence[tuple[float, bytes]]], tuple[Piece, ...]]
+ReadMemory = Callable[[Sequence[int], Sequence[Path]], MemoryTick]
+
+
+class Ticker:
+    """Looks, and tells those who have subscribed; `live` is the last of everything."""
+
+    def __init__(
+        self, server: Server, sampler: Sampler, peek: Peek, memory: ReadMemory, models: Callable[[str], list[Path]]
+    ) -> None:
+        self.live = Live()
+        self._server = server
+        self._sampler = sampler
+        self._peek = peek
+        self._memory = memory
+        self._models = models
+        self._subscribers: list[OnTick] = []
+        self._wanted = asyncio.Event()
+        self._metered: Progress | None = None
+        self._meter = Meter()
+        self._fed = 0
+        self._log: tuple[Path, int] | None = None
+
+    def subscribe(self, on_tick: OnTick) -> Callable[[], None]:
+        """From now on ticks are made, and shown to `on_tick`; call the result to end that."""
+        self._subscribers.append(on_tick)
+        self._wanted.set()
+        return lambda: self._forget(on_tick)
+
+    def _forget(self, on_tick: OnTick) -> None:
+        if on_tick in self._subscribers:
+            self._subscribers.remove(on_tick)
+        if not self._subscribers:
+            self._wanted.clear()
+
+    def _tell(self, tick: Tick) -> None:
+        self.live = fold_tick(self.live, tick)
+        for subscriber in tuple(self._subscribers):
+            try:
+                subscriber(tick)
+            except Exception:
+                log.exception("a subscriber failed and is dropped")
+                self._forget(subscriber)
+
+    async def run(self) -> None:
+        """Makes ticks until it is cancelled; a look that fails is logged and the others go on."""
+        machine_s = 0.0
+        while True:
+            await self._wanted.wait()
+            begun_s = time.monotonic()
+            try:
+                glance = self._server.glance()
+                self._tell_server(glance)
+                self._tell_tokens(glance)
+                if begun_s >= machine_s:
+                    machine_s = begun_s + MACHINE_EVERY_S
+                    await self._tell_machine(glance)
+            except Exception:
+                log.exception("a look at the run failed")
+            await asyncio.sleep(max(0.05, TOKENS_EVERY_S - (time.monotonic() - begun_s)))
+
+    def _tell_server(self, glance: Glance | None) -> None:
+        if glance is not None:
+            size = glance.size_bytes if glance.read_bytes is not None else None
+            tick = ServerTick(glance.load, glance.state.value, glance.since_s, glance.read_bytes, size)
+            if tick != self.live.server:
+                self._tell(tick)
+
+    def _tell_tokens(self, glance: Glance | None) -> None:
+        current = self._sampler.current
+        if current is None or glance is None:
+            return
+        progress = current.progress
+        if progress is not self._metered:
+            self._metered, self._meter, self._fed = progress, Meter(), 0
+        received = progress.received
+        if self._fed < len(received):
+            self._meter.feed(self._peek(received[self._fed :]))
+            self._fed = len(received)
+        elif self.live.token is not None and glance.state != "busy" and self.live.token.started_s == current.started_s:
+            return  # it is over, and told of
+        reading = self._meter.read()
+        last_s = progress.last_event_t_s or progress.sent_t_s
+        self._tell(
+            TokenTick(
+                load=glance.load,
+                step=current.step.id if current.step is not None else None,
+                purpose=current.purpose,
+                block=current.block,
+                started_s=current.started_s,
+                tokens=reading.tokens,
+                max_tokens=current.max_tokens,
+                drafted=reading.drafted,
+                accepted=reading.accepted,
+                rate_tok_s=reading.rate_tok_s,
+                acceptance_rate=reading.acceptance_rate,
+                silent_s=round(time.monotonic() - last_s, 1) if last_s is not None else 0.0,
+                text=reading.text,
+            )
+        )
+
+    async def _tell_machine(self, glance: Glance | None) -> None:
+        pids = glance.pids if glance is not None else ()
+        files = self._models(glance.load) if glance is not None else []
+        self._tell(await asyncio.to_thread(self._memory, pids, files))
+        if glance is not None:
+            found = await asyncio.to_thread(_end_of, glance.log)
+            if found is not None and (glance.log, found[0]) != self._log:
+                self._log = glance.log, found[0]
+                name = f"{glance.log.parent.name}/{glance.log.name}"
+                self._tell(LogTick(glance.load, name, *found))
+
+
+def _end_of(path: Path) -> tuple[int, tuple[str, ...]] | None:
+    """The size of a log and its last lines; None where there is none."""
+    try:
+        with path.open("rb") as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - LOG_BYTES))
+            data = file.read(LOG_BYTES)
+    except OSError:
+        return None
+    lines = data.decode("utf-8", "replace").split("\n")
+    if size > LOG_BYTES:
+        lines = lines[1:]
+    return size, tuple(line[:500] for line in lines if line)[-LOG_LINES:]

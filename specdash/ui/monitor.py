@@ -1,0 +1,141 @@
+"""The engine's socket: every client of a run comes in here, and the run folder points to it.
+
+Clients are only told and only ask (`ui.desk`); none of them can slow the run, fail it, or outlast it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import socket
+from collections.abc import Coroutine
+from contextlib import suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from specdash.core.commands import BadCommand, Command
+from specdash.core.ticks import Live
+from specdash.core.view import fold_all
+from specdash.errors import StoreError
+from specdash.runtime.sockets import bind, trusted
+from specdash.session.handle import Handle
+from specdash.store.journal import read
+from specdash.store.runs import JOURNAL
+from specdash.ui.desk import LINGER_S, PIECE_BYTES, Desk
+from specdash.ui.wire import NOBODY, Pointer, dump, ending, remove_pointer, write_pointer
+
+log = logging.getLogger(__name__)
+
+
+class Monitor:
+    """The socket of an engine process, for `async with` in its event loop: from its first fact to its last.
+
+    Raises StoreError where the socket or the pointer in the run folder cannot be made.
+    """
+
+    def __init__(self, handle: Handle, socket_path: Path) -> None:
+        self._path = handle.path
+        self._socket_path = socket_path
+        started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        self._pointer = Pointer(os.getpid(), socket.gethostname(), str(socket_path), started)
+        self._desk = Desk(handle, os.getpid())
+        self._desk.on_moved = self._point_again
+        self._desk.carry_out = self._carry_out
+        self._command = handle.command
+        self._group = asyncio.TaskGroup()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def clients(self) -> int:
+        """How many are connected now."""
+        return len(self._desk.clients)
+
+    async def __aenter__(self) -> Monitor:
+        listener = bind(self._socket_path)
+        try:
+            write_pointer(self._path, self._pointer)
+        except StoreError:
+            listener.close()
+            self._socket_path.unlink(missing_ok=True)
+            raise
+        await self._group.__aenter__()
+        self._server = await asyncio.start_unix_server(self._connected, sock=listener, limit=PIECE_BYTES)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._server is not None
+        self._server.close()
+        with suppress(OSError):
+            self._socket_path.unlink()
+        remove_pointer(self._path, self._pointer)
+        self._desk.closing = True
+        self._desk.wake()
+        try:
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=LINGER_S)
+        finally:
+            for task in self._tasks:
+                task.cancel()
+            # Without the error of the run: a task group would wrap it.
+            await self._group.__aexit__(None, None, None)
+            self._desk.facts.close()
+
+    def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._desk.closing or not trusted(writer.get_extra_info("socket")):
+            writer.transport.abort()
+            return
+        self._spawn(self._desk.serve(reader, writer))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._group.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _carry_out(self, command: Command) -> None:
+        """Carries a command out to its end, even where the client that sent it leaves meanwhile."""
+        done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._spawn(self._carried_out(command, done))
+        await done
+
+    async def _carried_out(self, command: Command, done: asyncio.Future[None]) -> None:
+        try:
+            await self._command(command)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is for the client and not for the task group
+            if not done.cancelled():
+                done.set_exception(error)
+        else:
+            if not done.cancelled():
+                done.set_result(None)
+        finally:
+            done.cancel()  # the engine ends: nobody can carry the command out any more
+
+    def _point_again(self) -> None:
+        """The run folder was deleted and has come back with the journal: without the pointer, until now."""
+        try:
+            write_pointer(self._path, self._pointer)
+        except StoreError as error:
+            log.warning("%s", error.what)
+
+
+async def serve_folder(path: Path, connection: socket.socket) -> None:
+    """Answers one client, through a connected socket, for a run that nothing is at work on."""
+    reader, writer = await asyncio.open_connection(sock=connection, limit=PIECE_BYTES)
+    try:
+        view = fold_all(read(path / JOURNAL).records)
+    except StoreError as error:
+        writer.write(dump({"gone": error.what}))
+        writer.close()
+        await writer.wait_closed()
+        return
+
+    async def refuse(command: Command) -> None:
+        raise BadCommand(NOBODY.format(path.name))
+
+    handle = Handle(path, lambda: view, Live, refuse, lambda subscription: lambda: None)
+    await Desk(handle, None, ending(view, path.name)).serve(reader, writer)

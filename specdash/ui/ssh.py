@@ -1,0 +1,117 @@
+"""A line to another machine: an ssh process whose stdin and stdout are the run's engine there."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import select
+import shlex
+import signal
+import socket
+import subprocess
+import tempfile
+from collections.abc import Sequence
+from contextlib import suppress
+from typing import IO
+
+from specdash.core.text import one_line
+from specdash.ui.client import hello
+from specdash.ui.source import SourceError
+from specdash.ui.wire import dump
+
+GRACE_S = 2.0
+# A line that is down is found out after a minute.
+SSH_OPTIONS = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4")
+NOT_FOUND = 127  # what a shell ends with when there is no such program
+SSH_FAILED = 255
+STDERR_BYTES = 4096
+
+
+class SshLine:
+    """One ssh process; `end` is our end of the line, on which the hello is said already."""
+
+    def __init__(
+        self, host: str, remote: Sequence[str], process: subprocess.Popen[bytes], end: socket.socket, errors: IO[bytes]
+    ) -> None:
+        self.host = host
+        self.end = end
+        self._remote = remote
+        self._process = process
+        self._errors = errors
+
+    @classmethod
+    def open(
+        cls,
+        host: str,
+        run: str | None = None,
+        since: int = 0,
+        *,
+        options: Sequence[str] = (),
+        ssh: Sequence[str] | None = None,
+        remote: Sequence[str] | None = None,
+    ) -> SshLine:
+        """Starts ssh. `run`: as for `specdash relay` on that machine. `options` go to ssh.
+
+        `ssh` and `remote` are the programs here and there; by default what SPECDASH_SSH and SPECDASH_REMOTE say, or
+        else "ssh" and "specdash". Raises SourceError when ssh cannot be started.
+        """
+        if host.startswith("-"):
+            raise SourceError(f"{host} is no host")
+        program = list(ssh) if ssh is not None else shlex.split(os.environ.get("SPECDASH_SSH") or "ssh")
+        there = list(remote) if remote is not None else shlex.split(os.environ.get("SPECDASH_REMOTE") or "specdash")
+        asked = shlex.join([*there, "relay", *(["--", run] if run is not None else [])])
+        argv = [*program, "-T", *SSH_OPTIONS, *options, "--", host, asked]
+        errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process; a pipe could fill up
+        ours, theirs = socket.socketpair()
+        try:
+            with theirs:
+                process = subprocess.Popen(argv, stdin=theirs.fileno(), stdout=theirs.fileno(), stderr=errors)
+        except OSError as error:
+            ours.close()
+            errors.close()
+            raise SourceError(f"{program[0]} cannot be started: {error.strerror}") from error
+        with suppress(OSError):  # it has ended already; whoever reads finds out
+            ours.sendall(dump(hello(since)))
+        return cls(host, there, process, ours, errors)
+
+    def wait_for_answer(self) -> None:
+        """Waits, without a deadline, until the other end has answered or gone: ssh may ask for a password meanwhile.
+
+        To be called before anything else has the terminal.
+        """
+        select.select([self.end], [], [])
+
+    async def ended(self) -> int:
+        """The exit status of ssh, which is ended where it does not end by itself; negative for a signal."""
+        for number in (None, signal.SIGTERM, signal.SIGKILL):
+            if number is not None:
+                self._process.send_signal(number)
+            with suppress(subprocess.TimeoutExpired):
+                return await asyncio.to_thread(self._process.wait, GRACE_S)
+        return await asyncio.to_thread(self._process.wait)
+
+    async def close(self) -> None:
+        """Has ssh end, and waits until it has."""
+        await self.ended()
+        self._errors.close()
+
+    def said(self) -> str:
+        """The last line that ssh or the program there wrote to stderr, "" for none."""
+        if self._errors.closed:
+            return ""
+        size = self._errors.seek(0, os.SEEK_END)
+        self._errors.seek(max(0, size - STDERR_BYTES))
+        lines = [one_line(line) for line in self._errors.read().splitlines() if line.strip()]
+        return " ".join(lines[-2:])
+
+    async def refusal(self) -> str:
+        """Why there was no welcome, and what to do."""
+        code, said = await self.ended(), self.said()
+        if code == NOT_FOUND:
+            return (
+                f"{self._remote[0]} was not found on {self.host}: install specdash there, or say where it is: "
+                f"SPECDASH_REMOTE=/path/to/specdash ({said or 'the shell said nothing'})"
+            )
+        if code == SSH_FAILED:
+            return f"{self.host} cannot be reached: {said or 'ssh did not say why'}"
+        return f"{self.host}: {said or f'the other end closed without a word (exit code {code})'}"

@@ -1,0 +1,109 @@
+"""What it takes to attach to a run with 10,000 facts: reading, decoding and folding them, and all of it by socket."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from figures import TESTS, Row, spread
+from recorded_run import START_S, loaded, measured, started, step
+
+from specdash.core import events as ev
+from specdash.core.view import View, fold
+from specdash.store.journal import line_of, parse_line, read
+from specdash.ui.source import CaughtUp
+from specdash.ui.sources import SocketSource
+
+FACTS = 10_000
+REPEATS = 5
+CATEGORIES = ("coding", "conversation", "counting", "creative", "math")
+SERVER = """
+import asyncio, sys
+sys.path[:0] = sys.argv[2:]
+from pathlib import Path
+from specdash.core.ticks import Live
+from specdash.core.view import fold_all
+from specdash.runtime.sockets import socket_path
+from specdash.session.handle import Handle
+from specdash.ui.monitor import Monitor
+
+async def main():
+    path = Path(sys.argv[1])
+    async with Monitor(Handle(path, None, Live, None, lambda each: lambda: None), socket_path(path)):
+        print("ready", flush=True)
+        await asyncio.Event().wait()
+
+asyncio.run(main())
+"""
+
+
+def facts() -> list[ev.Fact]:
+    """The facts of a sweep with 30 steps, as often as it takes."""
+    steps = [step(k, category) for category in CATEGORIES for k in (None, 2, 4, 8, 16, 32)]
+    found: list[ev.Fact] = [started(steps), *loaded("l001", 32)]
+    while len(found) < FACTS:
+        found += measured(steps[len(found) % len(steps)], [10.0 + number for number in range(20)])
+        found.append(ev.StateChanged("l001", "busy", "idle", "ready"))
+    return found[:FACTS]
+
+
+async def attached(path: Path) -> tuple[float, View]:
+    """Seconds from nothing to a view of the whole run."""
+    begin = time.perf_counter()
+    source = await SocketSource.open(path)
+    view = View()
+    async for event in source.events():
+        if isinstance(event, ev.Recorded):
+            view = fold(view, event)
+        elif isinstance(event, CaughtUp):
+            break
+    taken = time.perf_counter() - begin
+    await source.close()
+    return taken, view
+
+
+def main() -> list[Row]:
+    """Measures; the rows of the table."""
+    with tempfile.TemporaryDirectory(prefix="sd-") as folder:
+        os.environ["XDG_RUNTIME_DIR"] = folder
+        path = Path(folder) / "run"
+        path.mkdir()
+        recorded = [ev.Recorded(number, START_S + number, fact) for number, fact in enumerate(facts(), start=1)]
+        (path / "journal.jsonl").write_bytes(b"".join(map(line_of, recorded)))
+        lines = (path / "journal.jsonl").read_bytes().splitlines()
+        times: dict[str, list[float]] = {"read": [], "decode": [], "fold": [], "attach": []}
+        for _ in range(REPEATS):
+            begin = time.perf_counter()
+            read(path / "journal.jsonl")
+            read_at = time.perf_counter()
+            found = [parse_line(line, verify=False) for line in lines]
+            decoded_at = time.perf_counter()
+            view = View()
+            for each in found:
+                assert each is not None
+                view = fold(view, each)
+            times["read"].append(read_at - begin)
+            times["decode"].append(decoded_at - read_at)
+            times["fold"].append(time.perf_counter() - decoded_at)
+        command = [sys.executable, "-c", SERVER, str(path), str(TESTS), str(TESTS.parent)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, env=os.environ) as server:
+            assert server.stdout is not None
+            server.stdout.readline()
+            for _ in range(REPEATS):
+                taken, seen = asyncio.run(attached(path))
+                assert seen == view
+                times["attach"].append(taken)
+            server.kill()
+    many = f"{FACTS:,} facts"
+    return [
+        Row(f"{many}: read from a folder, verified", "", spread(times["read"], "{:.2f}", " s")),
+        Row(f"{many}: decode lines of a socket", "", spread(times["decode"], "{:.2f}", " s")),
+        Row(f"{many}: fold", "", spread(times["fold"], "{:.2f}", " s")),
+        Row(f"{many}: attach, from connect to view", "< 1 s", spread(times["attach"], "{:.2f}", " s"),
+            sorted(times["attach"])[REPEATS // 2] < 1),
+    ]  # fmt: skip

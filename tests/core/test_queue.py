@@ -1,0 +1,266 @@
+"""Edits of a queue: what each does, what is illegal, and what no edit can ever break."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import groupby
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from recorded_run import sample, step
+
+from specdash.core import commands as cmd
+from specdash.core.plan import KScope, LoadKey, Step
+from specdash.core.queue import IllegalEdit, apply, describe, load_key, loads_of, serves
+from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
+
+Steps = Mapping[str, StepView]
+B_CODE, B_MATH = step(), step(category="math")
+K4_CODE, K4_MATH = step(4), step(4, "math")
+K8_CODE, K8_MATH = step(8), step(8, "math")
+ALL = (B_CODE, B_MATH, K4_CODE, K4_MATH, K8_CODE, K8_MATH)
+
+
+def queue(**status: str) -> Steps:
+    """The six steps, all open but for those with a status, named b_code, k4_math and so on."""
+    names = ("b_code", "b_math", "k4_code", "k4_math", "k8_code", "k8_math")
+    found = {}
+    for name, each in zip(names, ALL, strict=True):
+        now = status.get(name, OPEN)
+        samples = (sample(10.0, k=each.k),) if now not in (OPEN, SKIPPED) else ()
+        found[each.id] = StepView(each, now, samples=samples)
+    return found
+
+
+def order(steps: Steps) -> list[str]:
+    return [("b" if found.step.k is None else f"k{found.step.k}") + "_" + found.step.category.replace("coding", "code")
+            for found in steps.values()]  # fmt: skip
+
+
+# -- what edits do ---------------------------------------------------------------------------------------------
+
+
+def test_skip_and_its_way_back() -> None:
+    skipped = apply(queue(), [cmd.Skip((K4_CODE.id,))], None)
+    assert (skipped[K4_CODE.id].status, skipped[K4_CODE.id].by_user) == (SKIPPED, True)
+    assert apply(skipped, [cmd.Reopen((K4_CODE.id,))], None) == queue()
+
+
+def test_a_running_step_that_is_skipped_keeps_its_samples() -> None:
+    steps = queue(k4_code=RUNNING)
+    back = apply(apply(steps, [cmd.Skip((K4_CODE.id,))], None), [cmd.Reopen((K4_CODE.id,))], None)
+    assert back[K4_CODE.id].samples == steps[K4_CODE.id].samples
+    assert back[K4_CODE.id].status == OPEN
+
+
+def test_a_failed_step_is_measured_from_the_start() -> None:
+    found = apply(queue(k4_code="failed"), [cmd.Reopen((K4_CODE.id,))], None)[K4_CODE.id]
+    assert found == StepView(K4_CODE)
+
+
+def test_a_step_is_removed() -> None:
+    assert order(apply(queue(), [cmd.Remove((B_MATH.id, K8_CODE.id))], None)) == [
+        "b_code",
+        "k4_code",
+        "k4_math",
+        "k8_math",
+    ]
+
+
+def test_a_moved_step_takes_those_of_its_server_along() -> None:
+    moved = apply(queue(), [cmd.Move((K8_MATH.id,), B_CODE.id)], KScope.STARTUP)
+    assert order(moved) == ["k8_math", "k8_code", "b_code", "b_math", "k4_code", "k4_math"]
+    assert len(loads_of(moved, KScope.STARTUP)) == 3
+
+
+def test_within_one_server_only_the_moved_step_moves() -> None:
+    moved = apply(queue(), [cmd.Move((K8_MATH.id,), K4_CODE.id)], KScope.REQUEST)
+    assert order(moved) == ["b_code", "b_math", "k8_math", "k4_code", "k4_math", "k8_code"]
+
+
+def test_moved_steps_go_in_the_order_in_which_they_are_named() -> None:
+    moved = apply(queue(), [cmd.Move((K8_MATH.id, K4_CODE.id), None)], KScope.REQUEST)
+    assert order(moved)[-2:] == ["k8_math", "k4_code"]
+
+
+def test_an_added_step_joins_those_of_its_server() -> None:
+    added = apply(queue(), [cmd.Add((step(category="creative"),), iterations=9)], None)
+    assert order(added)[:3] == ["b_code", "b_math", "b_creative"]
+    assert added[step(category="creative").id].iterations == 9
+
+
+def test_more_samples_open_a_step_that_is_ok() -> None:
+    found = apply(queue(k4_code="ok"), [cmd.SetIterations((K4_CODE.id,), 7)], None)[K4_CODE.id]
+    assert (found.status, found.iterations, len(found.samples)) == (OPEN, 7, 1)
+
+
+def test_what_is_retried_before_the_running_step_joins_its_server_without_moving_it() -> None:
+    steps = queue(b_code="ok", b_math="ok", k4_code="failed", k4_math="ok", k8_code=RUNNING)
+    retried = apply(steps, [cmd.Reopen((K4_CODE.id,))], KScope.REQUEST)
+    assert order(retried) == ["b_code", "b_math", "k4_math", "k4_code", "k8_code", "k8_math"]
+
+
+@pytest.mark.parametrize(
+    ("edit", "why"),
+    [
+        (cmd.Skip((B_CODE.id,)), "is ok already: there is nothing to skip"),
+        (cmd.Skip(("x",)), "x: there is no such step in the queue"),
+        (cmd.Reopen((K8_CODE.id,)), "is open: it is still to be measured"),
+        (cmd.Reopen((K4_MATH.id,)), "cannot be measured: "),
+        (cmd.Remove((K4_CODE.id,)), "is running: skip it instead"),
+        (cmd.Remove((B_CODE.id,)), "has an outcome, which is kept"),
+        (cmd.Move((K4_CODE.id,)), "is running: only what is still queued can be moved"),
+        (cmd.Move((K8_CODE.id,), K8_CODE.id), "cannot be moved before itself"),
+        (cmd.Move((K8_CODE.id,), K4_CODE.id), "is running: nothing can be queued before it"),
+        (cmd.Add((K8_CODE,)), "is in the queue already; duplicate it to measure it once more"),
+        (cmd.Add(()), "no step was chosen"),
+        (cmd.Add((step(0),)), "needs a draft model and a K of 1 or more"),
+        (cmd.Add((step(4, method="baseline"),)), "a baseline has neither draft nor K"),
+        (cmd.Add((step(method="ngram"),)), "the method ngram is not in this version"),
+        (cmd.SetIterations((B_MATH.id,), 9), "is failed: retry it first"),
+        (cmd.SetIterations((B_CODE.id,), 1), "has 1 samples already, which are kept"),
+    ],
+)
+def test_an_illegal_edit_says_why_and_changes_nothing(edit: cmd.Edit, why: str) -> None:
+    steps = queue(b_code="ok", b_math="failed", k4_code=RUNNING, k4_math=SKIPPED)
+    before = dict(steps)
+    with pytest.raises(IllegalEdit) as raised:
+        apply(steps, [cmd.Skip((K8_MATH.id,)), edit], KScope.REQUEST)
+    assert why in str(raised.value)
+    assert steps == before
+
+
+def test_the_last_step_cannot_be_removed() -> None:
+    with pytest.raises(IllegalEdit, match="no step at all"):
+        apply(queue(), [cmd.Remove(tuple(each.id for each in ALL))], None)
+
+
+def test_edits_in_words() -> None:
+    edits = [cmd.Skip((B_CODE.id,)), cmd.Move((K4_CODE.id, K8_CODE.id)), cmd.Add((step(2),))]
+    assert describe(edits) == f"skipped {B_CODE.id}, moved 2 steps, added {step(2).id}"
+
+
+def test_what_a_running_server_can_take() -> None:
+    key = LoadKey(K4_CODE.target, K4_CODE.draft, None, None, 4)
+    assert serves(key, K4_MATH, KScope.STARTUP)
+    assert not serves(key, step(2), KScope.STARTUP)
+    assert serves(key, step(2), KScope.REQUEST)
+    assert not serves(key, K8_CODE, KScope.REQUEST)
+    assert not serves(key, B_CODE, KScope.REQUEST)
+
+
+# -- what no edit can break ------------------------------------------------------------------------------------
+
+STEP = st.builds(
+    step,
+    k=st.sampled_from([None, 2, 4, 8]),
+    category=st.sampled_from(["coding", "math", "creative"]),
+    target=st.sampled_from(["T1", "T2"]),
+    copy=st.sampled_from([0, 0, 1]),
+)
+SCOPES = st.sampled_from([None, *KScope])
+
+
+@st.composite
+def queues(draw: st.DrawFn) -> tuple[Steps, KScope | None]:
+    """A queue as a run has it: some steps done, some at work on one server, the rest queued by server."""
+    scope = draw(SCOPES)
+    steps = list(dict.fromkeys(draw(st.lists(STEP, min_size=1, max_size=14))))
+    keys = list(dict.fromkeys(load_key(each, scope) for each in steps))
+    steps.sort(key=lambda each: keys.index(load_key(each, scope)))
+    done = draw(st.integers(0, len(steps)))
+    found: dict[str, StepView] = {}
+    for number, each in enumerate(steps):
+        status = draw(st.sampled_from(["ok", "failed", SKIPPED])) if number < done else OPEN
+        at_work = number >= done and load_key(each, scope) == load_key(steps[done], scope)
+        if at_work and draw(st.booleans()):
+            status = RUNNING
+        count = draw(st.integers(0, 2)) if status != OPEN else 0
+        by_user = status == SKIPPED and draw(st.booleans())
+        found[each.id] = StepView(each, status, samples=(sample(10.0),) * count, by_user=by_user)
+    return found, scope
+
+
+@st.composite
+def edits(draw: st.DrawFn, steps: Steps) -> cmd.Edit:
+    """An edit of this queue, legal or not."""
+    some = st.lists(st.sampled_from([*steps, "nobody"]), min_size=1, max_size=3).map(tuple)
+    ids = draw(some)
+    before = draw(st.sampled_from([None, *steps]))
+    return draw(
+        st.sampled_from(
+            [
+                cmd.Skip(ids),
+                cmd.Reopen(ids),
+                cmd.Remove(ids),
+                cmd.Move(ids, before),
+                cmd.Add(tuple(draw(st.lists(STEP, min_size=1, max_size=3))), before),
+                cmd.SetIterations(ids, draw(st.integers(1, 9))),
+            ]
+        )
+    )
+
+
+def contiguous(steps: Steps, scope: KScope | None) -> bool:
+    """Whether the steps of each server that are still to be measured stand together."""
+    runs = [key for key, _ in groupby(load_key(found.step, scope) for found in steps.values() if not found.is_done)]
+    return len(runs) == len(set(runs))
+
+
+def settled(steps: Steps, known: Steps) -> list[str]:
+    """What has an outcome or is at work, in order, as far as it is so in `known` too."""
+    return [
+        each for each, found in steps.items() if found.status != OPEN and each in known and known[each].status != OPEN
+    ]
+
+
+@given(data=st.data())
+def test_no_edit_breaks_a_queue(data: st.DataObject) -> None:
+    steps, scope = data.draw(queues())
+    assert contiguous(steps, scope)
+    for _ in range(data.draw(st.integers(1, 8))):
+        edit = data.draw(edits(steps))
+        before = dict(steps)
+        try:
+            after = apply(steps, [edit], scope)
+        except IllegalEdit:
+            assert steps == before
+            continue
+        assert list(after.items()) == list(apply(steps, [edit], scope).items())
+        assert steps == before
+        assert contiguous(after, scope)
+        assert {each for each, found in steps.items() if found.samples} <= set(after)
+        for each, found in steps.items():
+            if found.status == RUNNING:
+                skipped = isinstance(edit, cmd.Skip) and each in edit.steps
+                assert after[each].status == (SKIPPED if skipped else RUNNING)
+                assert after[each].samples == found.samples
+        assert settled(after, steps) == settled(steps, after)
+        assert sum(len(load.steps) for load in loads_of(after, scope)) == sum(not f.is_done for f in after.values())
+        steps = after
+
+
+@given(data=st.data())
+def test_edits_together_are_edits_one_after_the_other(data: st.DataObject) -> None:
+    steps, scope = data.draw(queues())
+    made: list[cmd.Edit] = []
+    now = steps
+    for _ in range(4):
+        edit = data.draw(edits(now))
+        try:
+            now = apply(now, [edit], scope)
+        except IllegalEdit:
+            continue
+        made.append(cmd.decode_edit(cmd.encode_edit(edit)))
+    assert list(apply(steps, made, scope).items()) == list(now.items())
+
+
+@given(found=queues())
+def test_a_step_added_and_removed_leaves_no_trace(found: tuple[Steps, KScope | None]) -> None:
+    steps, scope = found
+    new: Step = replace(step(2), target="T3")
+    both = apply(steps, [cmd.Add((new,)), cmd.Remove((new.id,))], scope)
+    assert list(both) == list(apply(steps, [cmd.Move(())], scope))
+    assert both == steps
