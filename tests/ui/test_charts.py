@@ -7,7 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import pytest
 
-from specdash.ui.charts import ASCII_MARKERS, MARKERS, Point, k_curves, legend, round_ticks
+from specdash.ui.charts import (
+    ASCII_MARKERS,
+    BASELINE_CURVE,
+    MARKERS,
+    Point,
+    coloured,
+    k_curves,
+    legend,
+    round_ticks,
+)
 
 CURVES: Mapping[str, Sequence[Point]] = {
     "72B + 0.5B": [Point(2, 40.0, 1.0), Point(4, 55.0, 3.0), Point(8, 48.0, 2.0), Point(16, 30.0, 0.0)],
@@ -153,3 +162,36 @@ def test_rates_on_the_axis_are_round(low: float, high: float, ticks: list[float]
 def test_there_are_neither_few_nor_many_ticks(span: float) -> None:
     for low in (0.0, 7.3, 1234.5):
         assert 3 <= len(round_ticks(low, low + span)) <= 9
+
+
+def test_pieces_know_their_curve_and_hold_no_escapes() -> None:
+    for ascii_only, markers in ((False, MARKERS), (True, ASCII_MARKERS)):
+        curves = {"a": [Point(2, 60.0, 1.0), Point(8, 70.0, 1.0)], "b": [Point(2, 30.0, 1.0), Point(8, 35.0, 1.0)]}
+        text = draw(curves, 20.0, ascii_only=ascii_only)
+        rows = coloured(text)
+        assert ["".join(piece for piece, _ in row) for row in rows] == bare(text).rstrip("\n").split("\n")
+        for number in (0, 1):
+            mine = "".join(piece for row in rows for piece, of in row if of == number)
+            assert mine.count(markers[number]) == 2
+            assert markers[1 - number] not in mine
+        assert any(of == BASELINE_CURVE for row in rows for _, of in row)
+
+
+def test_an_uneven_interval_is_drawn_where_it_is() -> None:
+    def bars(ends: tuple[float, float]) -> tuple[int, int]:
+        """The first and the last row with a bar, with a curve that fixes the axes beside it."""
+        wide = [Point(8, 10.0, 0.0), Point(16, 90.0, 0.0)]
+        rows = coloured(draw({"a": [Point(2, 50.0, 0.0, ends)], "b": wide}, None))
+        found = [y for y, row in enumerate(rows) if any("│" in piece and of == 0 for piece, of in row)]
+        return found[0], found[-1]
+
+    up, down = bars((50.0, 80.0)), bars((20.0, 50.0))
+    assert up[0] < up[1] < down[0] < down[1]
+
+
+def test_a_chart_may_be_wider_than_the_terminal_that_plotext_sees() -> None:
+    assert max(map(len, bare(k_curves(CURVES, None, 150, 14, ascii_only=True)).splitlines())) == 150
+
+
+def test_a_chart_has_the_title_that_was_asked_for() -> None:
+    assert "speedup by K" in bare(k_curves(CURVES, 1.0, 60, 14, ascii_only=True, title="speedup by K"))

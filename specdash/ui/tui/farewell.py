@@ -1,0 +1,49 @@
+"""What is left in the scrollback when a dashboard is closed: what ran, how far it is, and how to come back."""
+
+from __future__ import annotations
+
+from pathlib import Path, PurePosixPath
+
+from specdash.core.text import one_line
+from specdash.ui.feed import Feed
+from specdash.ui.tui.panes.header import is_replay, progress, run_name
+
+
+def farewell(feed: Feed, *, asked: str | None, ssh: str | None) -> list[str]:
+    """The lines to print; `asked`: what the leave menu asked of the run, `ssh`: the host as the user named it."""
+    origin, view = feed.origin, feed.view
+    if origin is None or view.run is None:
+        return []
+    done, total = progress(view)
+    over = f" --ssh {one_line(ssh, 200)}" if ssh is not None else ""
+    place = one_line(PurePosixPath(origin.path).name or origin.path, 200)
+    where = (
+        one_line(origin.path, 1000)
+        if origin.is_local
+        else f"{one_line(origin.host, 100)}:{one_line(origin.path, 1000)}"
+    )
+    lines = [f"specdash: {run_name(view)}: {_state(feed, asked)}, {done} of {total} steps done", f"  folder: {where}"]
+    if view.finished is None and (feed.gone is None or feed.gone.lost) and not is_replay(feed):
+        lines.append(f"  attach again: specdash attach {place}{over}")
+    elif view.finished is None or view.finished.state != "finished":
+        there = f"on {one_line(ssh or origin.host, 200)}: " if not origin.is_local else ""
+        lines.append(f"  go on: {there}specdash resume {place}")
+    return lines
+
+
+def is_for_summary(feed: Feed) -> bool:
+    """Whether the run's folder is here, so that its results can be printed."""
+    return feed.origin is not None and feed.origin.is_local and Path(feed.origin.path).is_dir()
+
+
+def _state(feed: Feed, asked: str | None) -> str:
+    view, gone = feed.view, feed.gone
+    if view.finished is not None:
+        return one_line(view.finished.state, 40)
+    if gone is not None and not gone.lost:
+        return "interrupted" if is_replay(feed) else "its engine has gone"
+    if gone is not None:
+        return "the line to it broke, it may still be running"
+    if view.stopping or asked in ("stop", "stop_after_load"):
+        return "stopping" if asked != "stop_after_load" else "stops after this load"
+    return "paused, its engine goes on" if view.paused else "goes on"

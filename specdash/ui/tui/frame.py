@@ -1,0 +1,128 @@
+"""What stands above and below every screen: the header, a banner when the engine has gone, the connection, the keys.
+
+A screen yields `Top()` first and `Bottom()` last and paints the rest; the application paints these.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from textual import events
+from textual.binding import Binding
+
+from specdash.ui.tui.lines import Line, LinesWidget, Span, fitted, width_of
+from specdash.ui.tui.panes.header import banner, connection, header
+from specdash.ui.tui.terminal import Glyphs
+
+if TYPE_CHECKING:
+    from specdash.ui.tui.app import Dashboard
+
+LAST_ACTIONS = ("leave", "command_palette", "help")
+
+Keys = tuple[str, str, str]  # as it is shown, what it does, as Textual names it
+
+
+class Bar(LinesWidget):
+    """A few lines that show the application's state; `repaint` brings them up to date."""
+
+    ALLOW_SELECT = False
+
+    def on_mount(self) -> None:
+        """It came on a screen."""
+        self.call_after_refresh(self.repaint)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """It has another width."""
+        self.repaint()
+
+    @property
+    def dashboard(self) -> Dashboard:
+        """The application."""
+        return cast("Dashboard", self.app)
+
+    def repaint(self) -> None:
+        """Shows the lines of the moment."""
+
+
+class Top(Bar):
+    """The first line of a screen, and a second one when the engine has gone."""
+
+    DEFAULT_CSS = "Top { dock: top; height: auto; width: 1fr; }"
+
+    def repaint(self) -> None:
+        """Shows the feed's header."""
+        app = self.dashboard
+        glyphs = app.terminal.glyphs
+        lines = [header(app.feed, self.size.width, app.now_s, glyphs, app.time_left)]
+        gone = banner(app.feed, self.size.width, glyphs)
+        self.show(lines if gone is None else [*lines, gone])
+
+
+class Bottom(Bar):
+    """The connection and the keys that apply here; a key can be clicked."""
+
+    DEFAULT_CSS = "Bottom { dock: bottom; height: auto; width: 1fr; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._places: list[tuple[int, int, str]] = []
+
+    def on_mount(self) -> None:
+        """The keys change with what has the focus."""
+        self.screen.bindings_updated_signal.subscribe(self, lambda _: self.repaint())
+        super().on_mount()
+
+    def repaint(self) -> None:
+        """Shows the connection and the keys."""
+        app, width = self.dashboard, self.size.width
+        glyphs = app.terminal.glyphs
+        line, self._places = key_line(*self._keys(), width, glyphs)
+        self.show([connection(app.feed, width, glyphs, app.rate_hz, app.notes), line])
+
+    def _keys(self) -> tuple[list[Keys], list[Keys]]:
+        """The keys that are worth a place: the screen's own and the other screens'; leaving, palette and help."""
+        found: dict[str, Keys] = {}
+        for active in self.screen.active_bindings.values():
+            binding = active.binding
+            if binding.show and binding.description and active.enabled and binding.action not in found:
+                found[binding.action] = (self._display(binding), binding.description, binding.key)
+        last = [found.pop(action) for action in LAST_ACTIONS if action in found]
+        return list(found.values()), last
+
+    def _display(self, binding: Binding) -> str:
+        """The name of a binding's key, in letters where the terminal may lack the sign for it."""
+        display = self.app.get_key_display(binding)
+        return display if display.isascii() or not self.dashboard.terminal.glyphs.is_ascii else binding.key.title()
+
+    async def on_click(self, event: events.Click) -> None:
+        """Presses the key that was clicked."""
+        if event.y == 1:
+            for first, last, key in self._places:
+                if first <= event.x < last:
+                    self.app.simulate_key(key)
+
+
+def key_line(keys: list[Keys], last: list[Keys], width: int, glyphs: Glyphs) -> tuple[Line, list[tuple[int, int, str]]]:
+    """The keys in one line, never cut within a word, and the cells of each.
+
+    Those that are `last` have a place before any other, the very last one before all.
+    """
+    size = {key: width_of(((f" {key[0]} {key[1]} ", ""),)) for key in (*keys, *last)}
+    kept = list(last)
+    while len(kept) > 1 and sum(size[key] for key in kept) > width:
+        kept.pop(0)
+    room = width - sum(size[key] for key in kept)
+    shown: list[Keys] = []
+    for key in keys:
+        if size[key] > room:
+            break
+        room -= size[key]
+        shown.append(key)
+    line: list[Span] = []
+    places: list[tuple[int, int, str]] = []
+    at = 0
+    for key in [*shown, *kept]:
+        line += [(" ", ""), (key[0], "key"), (f" {key[1]} ", "")]
+        places.append((at, at + size[key], key[2]))
+        at += size[key]
+    return fitted(tuple(line), width, glyphs.ellipsis), places

@@ -1,0 +1,1 @@
+"""The panes of the main screen: pure functions from a feed to lines."""

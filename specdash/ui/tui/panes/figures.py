@@ -1,0 +1,155 @@
+"""Numbers that panes show of steps, worked out once for each step however often the screen is painted.
+
+A `Figures` only remembers: everything in it follows from the view that it is asked about.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import isfinite
+from statistics import fmean, stdev
+
+from specdash.core.measure import Sample, StepFacts, combine
+from specdash.core.steps import StepView
+from specdash.core.text import one_line
+from specdash.core.ticks import HISTORY
+from specdash.core.view import View
+
+KEPT = 1_000
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """A step's valid samples in short: rate in tok/s with its standard deviation, acceptance, drafted tokens.
+
+    None for what is unknown. `k_seen` and the rest of `facts` are what its verification steps prove.
+    """
+
+    n: int
+    rate_tok_s: float | None
+    spread_tok_s: float | None
+    acceptance: float | None
+    drafted: int | None
+    facts: StepFacts
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """A queue as a whole: the order of its steps, their places in it, and how wide its columns have to be.
+
+    `best`: the highest mean rate of a step so far and the number of that step. `varying` names the columns of which
+    not all steps have the same.
+    """
+
+    order: tuple[str, ...]
+    place: Mapping[str, int]
+    widths: Mapping[str, int]
+    varying: frozenset[str]
+    counts: Mapping[str, int]
+    best: tuple[float, int] | None
+
+
+class Figures:
+    """What was worked out of a view and its steps, kept while they are the same."""
+
+    def __init__(self) -> None:
+        # By identity, since a step's name takes as long to make as all else; the step is kept, so that it stays its.
+        self._steps: dict[int, tuple[StepView, Measured]] = {}
+        self._of: Mapping[str, StepView] | None = None
+        self._overview: Overview | None = None
+        self._history_of: Mapping[str, StepView] | None = None
+        self._history: tuple[tuple[float | None, float | None], ...] = ()
+
+    def measured(self, found: StepView) -> Measured:
+        """The numbers of one step."""
+        known = self._steps.get(id(found))
+        if known is None:
+            if len(self._steps) > max(KEPT, 2 * len(self._of or ())):
+                self._steps.clear()  # mostly of steps as they were before their last samples
+            known = self._steps[id(found)] = found, _measured(found)
+        return known[1]
+
+    def factor(self, view: View, found: StepView) -> float | None:
+        """How many times as fast as its baseline a step is; None for a baseline and where none is measured."""
+        baseline = view.steps.get(found.step.baseline().id)
+        mine = self.measured(found).rate_tok_s
+        if baseline is None or found.step.draft is None or mine is None:
+            return None
+        theirs = self.measured(baseline).rate_tok_s
+        return mine / theirs if theirs else None
+
+    def overview(self, view: View) -> Overview:
+        """The queue of a view as a whole."""
+        if self._overview is None or self._of is not view.steps:
+            before = self._overview if self._of is not None and self._of.keys() == view.steps.keys() else None
+            self._of = view.steps
+            self._overview = self._survey(view, before)
+        return self._overview
+
+    def _survey(self, view: View, before: Overview | None) -> Overview:
+        counts: dict[str, int] = {}
+        earlier, self._steps = self._steps, {}
+        best: tuple[float, int] | None = None
+        for number, found in enumerate(view.steps.values(), start=1):
+            counts[found.status] = counts.get(found.status, 0) + 1
+            if found.samples:
+                known = self._steps[id(found)] = earlier.get(id(found)) or (found, _measured(found))
+                mean = known[1].rate_tok_s if found.status in ("ok", "running") else None
+                if mean is not None and (best is None or mean > best[0]):
+                    best = mean, number
+        order = tuple(view.steps)
+        if before is None or before.order != order:
+            place: Mapping[str, int] = {step_id: number for number, step_id in enumerate(order)}
+            widths, varying = _columns(view)
+        else:
+            place, widths, varying = before.place, before.widths, before.varying
+        return Overview(order, place, widths, varying, counts, best)
+
+    def history(self, view: View) -> tuple[tuple[float | None, float | None], ...]:
+        """Rate and acceptance of the last samples in order of time: the history of a run that gives no ticks."""
+        if self._history_of is not view.steps:
+            self._history_of, self._history = view.steps, _history(view)
+        return self._history
+
+
+def _measured(found: StepView) -> Measured:
+    good = found.good
+    rates = [s.decode_tok_s for s in good if s.decode_tok_s is not None and isfinite(s.decode_tok_s)]
+    counted = [s for s in good if s.draft_tokens is not None and s.accepted_tokens is not None]
+    drafted = sum(sample.draft_tokens or 0 for sample in counted) if counted else None
+    accepted = sum(sample.accepted_tokens or 0 for sample in counted)
+    return Measured(
+        n=len(good),
+        rate_tok_s=fmean(rates) if rates else None,
+        spread_tok_s=stdev(rates) if len(rates) > 1 else None,
+        acceptance=accepted / drafted if drafted else None,
+        drafted=drafted,
+        facts=combine(sample.step_facts for sample in good),
+    )
+
+
+def _columns(view: View) -> tuple[Mapping[str, int], frozenset[str]]:
+    """The widest label of each column, and which of them differ between steps."""
+    labels: dict[str, set[object]] = {}
+    for found in view.steps.values():
+        step = found.step
+        for name in ("target", "draft", "category", "config", "moe_experts", "depth", "workload", "copy"):
+            labels.setdefault(name, set()).add(getattr(step, name))
+    widths = {
+        name: max(len(one_line(str(each), 60)) if each is not None else 1 for each in found)
+        for name, found in labels.items()
+    }
+    return widths, frozenset(name for name, found in labels.items() if len(found) > 1)
+
+
+def _history(view: View) -> tuple[tuple[float | None, float | None], ...]:
+    taken = [sample for found in view.steps.values() if found.samples for sample in found.samples]
+    taken.sort(key=lambda sample: sample.started_s)
+    return tuple((sample.decode_tok_s, accepted_share(sample)) for sample in taken[-HISTORY:])
+
+
+def accepted_share(sample: Sample) -> float | None:
+    """The share of a sample's drafted tokens that was accepted; None where nothing was drafted."""
+    drafted, accepted = sample.draft_tokens, sample.accepted_tokens
+    return accepted / drafted if drafted and accepted is not None else None

@@ -1,0 +1,202 @@
+"""How the panes of the main screen share its lines: one at a time, stacked, or in two columns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+from specdash.ui.tui.lines import Line, fitted, width_of
+from specdash.ui.tui.panes.log import log
+from specdash.ui.tui.panes.memory import memory
+from specdash.ui.tui.panes.pane import Look, Pane, ruled
+from specdash.ui.tui.panes.queue import Place, queue, settled
+from specdash.ui.tui.panes.server import server
+from specdash.ui.tui.panes.speed import acceptance, speed
+from specdash.ui.tui.panes.text import Written, text
+from specdash.ui.tui.terminal import Glyphs
+
+Name = Literal["server", "speed", "acceptance", "memory", "queue", "text", "log"]
+Layout = Literal["single", "stacked", "columns"]
+
+PANES: tuple[Name, ...] = ("server", "speed", "acceptance", "memory", "queue", "text", "log")
+STACKED_COLUMNS, STACKED_ROWS = 80, 12  # below that, one pane at a time
+TWO_COLUMNS, TWO_ROWS = 120, 20
+GAP = 3  # between two columns
+
+# Rows of each pane below its rule in 21 rows, the body of 80x24. What goes first when there are fewer, and what comes
+# first when there are more; None: the pane with its rule. The queue takes what is left.
+_ROWS: dict[Name, int | None] = {"server": 2, "speed": 2, "acceptance": 1, "memory": 2, "queue": 4, "text": 2}
+_LESS: tuple[tuple[Name, int | None], ...] = (
+    ("text", None), ("log", None), ("speed", 1), ("acceptance", 0), ("server", 1), ("queue", 3), ("acceptance", None),
+    ("memory", 1), ("speed", 0), ("queue", 2),
+)  # fmt: skip
+_MORE: tuple[tuple[Name, int], ...] = (
+    ("queue", 6), ("server", 3), ("queue", 7), ("text", 3), ("log", 2), ("speed", 3), ("memory", 3), ("acceptance", 2),
+    ("text", 5), ("queue", 10), ("memory", 6), ("acceptance", 4), ("log", 4), ("speed", 4), ("server", 5),
+    ("queue", 16), ("text", 8), ("log", 8), ("speed", 6), ("acceptance", 5), ("text", 12),
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What the person at the keyboard has chosen to see.
+
+    `place`: in the queue; `pane`: the one that is shown where there is room for one; `lower`: what stands at the bottom
+    where there is room for one of the two; `written`: the answer that is being given.
+    """
+
+    place: Place = field(default_factory=Place)
+    pane: Name = "server"
+    lower: Literal["text", "log"] = "text"
+    written: Written | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Body:
+    """The lines of the screen, the queue's place after it was brought into view, and where its first row stands.
+
+    `rows_at` is (x, y, width, rows), None where the queue is not shown. `has_both`: text and log are both shown.
+    """
+
+    lines: tuple[Line, ...]
+    place: Place
+    layout: Layout
+    rows_at: tuple[int, int, int, int] | None = None
+    has_both: bool = True
+
+
+def layout_of(width: int, height: int) -> Layout:
+    """The layout of a body of this size."""
+    if width >= TWO_COLUMNS and height >= TWO_ROWS:
+        return "columns"
+    return "stacked" if width >= STACKED_COLUMNS and height >= STACKED_ROWS else "single"
+
+
+def compose(look: Look, choice: Choice, width: int, height: int) -> Body:
+    """The whole body in exactly `height` lines of at most `width` cells."""
+    layout = layout_of(width, height)
+    if layout == "single":
+        return _single(look, choice, width, height)
+    if layout == "stacked":
+        return _stacked(look, choice, width, height)
+    return _columns(look, choice, width, height)
+
+
+class _Painter:
+    """Draws panes for one paint, and remembers where the queue came to stand."""
+
+    def __init__(self, look: Look, choice: Choice) -> None:
+        self._look = look
+        self._choice = choice
+        self.place = choice.place
+        self.rows_at: tuple[int, int, int, int] | None = None
+
+    def block(self, name: Name, width: int, rows: int, at: tuple[int, int] = (0, 0)) -> list[Line]:
+        """A pane with its rule in exactly `rows + 1` lines; `at` is where its rule stands."""
+        pane = self._pane(name, width, rows)
+        if name == "queue":
+            top = 1 if rows > 1 else 0
+            self.rows_at = at[0], at[1] + 1 + top, width, rows - top
+        found = (ruled(pane, width, self._look.glyphs), *pane.lines[:rows])
+        lines = [fitted(line, width, self._look.glyphs.ellipsis) for line in found]
+        return lines + [()] * (rows + 1 - len(lines))
+
+    def _pane(self, name: Name, width: int, rows: int) -> Pane:
+        if name == "queue":
+            self.place = settled(self._look, self._choice.place, rows - 1 if rows > 1 else rows)
+            return queue(self._look, self.place, width, rows)
+        if name == "text":
+            return text(self._look, self._choice.written, width, rows)
+        return _DRAW[name](self._look, width, rows)
+
+
+_DRAW: dict[Name, Callable[[Look, int, int], Pane]] = {
+    "server": server,
+    "speed": speed,
+    "acceptance": acceptance,
+    "memory": memory,
+    "log": log,
+}
+
+
+def _single(look: Look, choice: Choice, width: int, height: int) -> Body:
+    painter = _Painter(look, choice)
+    lines = painter.block(choice.pane, width, max(0, height - 1))
+    # The rule says where one is, since nothing else of the screen does.
+    number = PANES.index(choice.pane) + 1
+    title = f"{choice.pane}  {number} of {len(PANES)}, tab: next"
+    heading = ruled(Pane(title, lines[0][4:-1] if width >= 60 else ()), width, look.glyphs)
+    lines[0] = fitted(heading, width, look.glyphs.ellipsis)
+    return Body(tuple(lines[: max(0, height)]), painter.place, "single", painter.rows_at, has_both=False)
+
+
+def stacked_rows(height: int, lower: Literal["text", "log"]) -> dict[Name, int]:
+    """The rows of each pane that is shown in one column; its rule takes one more."""
+    rows: dict[Name, int | None] = dict(_ROWS)
+    if lower == "log":
+        rows["log"] = rows.pop("text")
+
+    def need() -> int:
+        return sum(each + 1 for each in rows.values() if each is not None)
+
+    for name, fewer in _LESS:
+        if need() <= height:
+            break
+        if name in rows:
+            rows[name] = fewer
+    tight = need() > height - 1
+    for name, more in _MORE if not tight else ():
+        now = rows.get(name)
+        added = more - now if now is not None else more + 1
+        if added > 0 and need() + added <= height:
+            rows[name] = more
+    queue_rows = rows["queue"] or 0
+    rows["queue"] = queue_rows + max(0, height - need())
+    return {name: each for name in PANES if (each := rows.get(name)) is not None}
+
+
+def _stacked(look: Look, choice: Choice, width: int, height: int) -> Body:
+    painter = _Painter(look, choice)
+    lines: list[Line] = []
+    rows = stacked_rows(height, choice.lower)
+    for name, count in rows.items():
+        lines += painter.block(name, width, count, (0, len(lines)))
+    both = "text" in rows and "log" in rows
+    return Body(tuple(lines[:height]), painter.place, "stacked", painter.rows_at, both)
+
+
+def _columns(look: Look, choice: Choice, width: int, height: int) -> Body:
+    """The server on top and the log at the bottom, both over the whole width; numbers, queue and text between."""
+    painter = _Painter(look, choice)
+    server_rows = 3 if height < 30 else 4 if height < 44 else 5
+    log_rows = max(2, min(10, height // 7))
+    middle = height - server_rows - log_rows - 2
+    left_width = (width - GAP) * 62 // 100
+    right_width = width - GAP - left_width
+    speed_rows, accept_rows = max(2, min(8, middle // 5)), max(1, min(7, middle // 6))
+    steps = len(look.figures.overview(look.feed.view).order)
+    spare = max(0, middle - speed_rows - accept_rows - 3 - steps - 1)
+    speed_rows, accept_rows = min(12, speed_rows + spare // 2), min(9, accept_rows + spare // 3)
+    tick = look.feed.live.memory
+    wanted = 5 + len(tick.gpus) + len(tick.missing) if tick is not None else 5
+    memory_rows = max(3, min(12, middle // 3, wanted))
+    top = server_rows + 1
+    left = painter.block("speed", left_width, speed_rows)
+    left += painter.block("acceptance", left_width, accept_rows)
+    left += painter.block("queue", left_width, middle - len(left) - 1, (0, top + len(left)))
+    right = painter.block("memory", right_width, memory_rows)
+    right += painter.block("text", right_width, middle - len(right) - 1)
+    lines = painter.block("server", width, server_rows)
+    lines += beside(left, right, left_width, look.glyphs)
+    lines += painter.block("log", width, log_rows)
+    return Body(tuple(lines[:height]), painter.place, "columns", painter.rows_at)
+
+
+def beside(left: Sequence[Line], right: Sequence[Line], left_width: int, glyphs: Glyphs) -> list[Line]:
+    """Two columns as one, with a line between them."""
+    lines: list[Line] = []
+    for mine, theirs in zip(left, right, strict=True):
+        pad = " " * max(0, left_width - width_of(mine))
+        lines.append((*mine, (f"{pad} {glyphs.vertical} ", "rule"), *theirs))
+    return lines

@@ -1,0 +1,128 @@
+"""What every pane is: a title, a note on its rule, and lines; and how text, numbers and times stand in them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from rich.cells import cell_len, chop_cells, set_cell_size
+
+from specdash.core.forecast import Outlook, Range
+from specdash.ui.feed import Feed
+from specdash.ui.tui.lines import Line, Span, width_of
+from specdash.ui.tui.panes.figures import Figures
+from specdash.ui.tui.styles import StyleName
+from specdash.ui.tui.terminal import Glyphs
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What panes are drawn from: the feed, the time (seconds since 1970), the signs, and what is derived from facts.
+
+    `outlook` may be some seconds older than the feed: it is costly for long queues.
+    """
+
+    feed: Feed
+    now_s: float
+    glyphs: Glyphs
+    figures: Figures
+    outlook: Outlook | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pane:
+    """A part of the screen: `title` and `note` stand on the rule above its lines."""
+
+    title: str
+    note: Line = ()
+    lines: tuple[Line, ...] = ()
+
+
+def cell(text: str, width: int, glyphs: Glyphs, *, right: bool = False) -> str:
+    """`text` in exactly `width` cells; what is cut off leaves an ellipsis."""
+    size = cell_len(text)
+    if size > width:
+        return set_cell_size(text, width - 1) + glyphs.ellipsis if width > 0 else ""
+    return " " * (width - size) + text if right else text + " " * (width - size)
+
+
+def note(parts: Sequence[Span], room: int) -> Line:
+    """The parts with two blanks between them; the last ones are left out where there is no room for them."""
+    line: list[Span] = []
+    used = 0
+    for text, style in parts:
+        size = cell_len(text) + (2 if line else 0)
+        if used + size > room:
+            break
+        line += [("  ", "")] if line else []
+        line.append((text, style))
+        used += size
+    return tuple(line)
+
+
+def ruled(pane: Pane, width: int, glyphs: Glyphs) -> Line:
+    """The rule above a pane: its title on the left, its note on the right."""
+    title = cell(pane.title, min(cell_len(pane.title), max(0, width - 4)), glyphs)
+    right = pane.note if width_of(pane.note) + cell_len(title) + 9 <= width else ()
+    fill = width - cell_len(title) - 4 - (width_of(right) + 4 if right else 0)
+    start: list[Span] = [(glyphs.rule * 2 + " ", "rule"), (title, "title"), (" " + glyphs.rule * max(0, fill), "rule")]
+    return (*start, (" ", ""), *right, (" " + glyphs.rule * 2, "rule")) if right else tuple(start)
+
+
+def age(seconds: float | None) -> str:
+    """A time that goes on: "0:42", "12:05", "3h07m", "2d03h"; "-" for unknown. Never below 0: clocks differ."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    whole = max(0, int(seconds))
+    if whole < 3600:
+        return f"{whole // 60}:{whole % 60:02d}"
+    if whole < 24 * 3600:
+        return f"{whole // 3600}h{whole % 3600 // 60:02d}m"
+    return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
+
+
+def about(expected: Range | None) -> str:
+    """The middle of a range as a short time: "26s", "1m40", "5h40"; "-" for unknown."""
+    if expected is None:
+        return "-"
+    whole = round((expected.low_s + expected.high_s) / 2)
+    if whole < 100:
+        return f"{whole}s"
+    if whole < 6000:
+        return f"{whole // 60}m{whole % 60:02d}"
+    return f"{whole // 3600}h{whole % 3600 // 60:02d}"
+
+
+def rate(value: float | None) -> str:
+    """Tokens per second or a like number with two or one digits; "-" for unknown."""
+    if value is None or not math.isfinite(value):
+        return "-"
+    return f"{value:.2f}" if abs(value) < 100 else f"{value:.1f}" if abs(value) < 10_000 else f"{value:.0f}"
+
+
+def ratio(value: float | None) -> str:
+    """A share or a factor with two digits; "-" for unknown."""
+    return "-" if value is None or not math.isfinite(value) else f"{value:.2f}"
+
+
+def speed_style(factor: float | None) -> StyleName:
+    """The style of a speedup: what is within 1 % is neither faster nor slower."""
+    if factor is None or 0.99 <= factor <= 1.01:
+        return ""
+    return "faster" if factor > 1 else "slower"
+
+
+def paragraph(text: str, width: int, style: StyleName, indent: int = 1) -> Iterator[Line]:
+    """Words in lines of at most `width` cells; a word that is longer is broken."""
+    room = max(1, width - indent)
+    row = ""
+    for word in text.split(" "):
+        for piece in chop_cells(word, room) or [""]:
+            if row and cell_len(row) + 1 + cell_len(piece) > room:
+                yield ((" " * indent + row, style),)
+                row = piece
+            else:
+                row = f"{row} {piece}" if row else piece
+    if row:
+        yield ((" " * indent + row, style),)

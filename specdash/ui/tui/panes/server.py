@@ -1,0 +1,220 @@
+"""The server: where it is in its life, how long it took to get there, and what it is asked right now."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from itertools import pairwise
+
+from specdash.core.lifecycle import TABLE, State, Trigger
+from specdash.core.text import human_bytes, one_line
+from specdash.core.view import LoadView
+from specdash.ui.tui.lines import Line, Span, fitted, width_of
+from specdash.ui.tui.panes.pane import Look, Pane, age, note
+from specdash.ui.tui.panes.spark import bar
+from specdash.ui.tui.panes.speed import shown_step
+from specdash.ui.tui.styles import StyleName
+
+# What leads a server up to its work; every other trigger ends it.
+_UP = (Trigger.START, Trigger.LISTENING, Trigger.HEALTHY, Trigger.WARMED, Trigger.REQUEST)
+
+ROOMY = 8  # rows from which on each move of the state machine has a line of its own
+
+
+def way_up() -> tuple[State, ...]:
+    """The states from stopped to busy, in order, as the table has them."""
+    found = [State.STOPPED]
+    while True:
+        following = (TABLE[found[-1]].get(trigger) for trigger in _UP)
+        fresh = next((state for state in following if state is not None and state not in found), None)
+        if fresh is None:
+            return tuple(found)
+        found.append(fresh)
+
+
+def server(look: Look, width: int, rows: int) -> Pane:
+    """State line, running step, load progress, then what else there is room for."""
+    load = shown_load(look)
+    lines: list[Line] = [_step_line(look)]
+    state, since_s = state_now(look, load)
+    if rows > 1:
+        lines.insert(0, _states(look, load, state, since_s, width))
+    progress = _progress(look, load, state)
+    if progress is not None:
+        lines.insert(len(lines) - 1, progress)
+    lines += [_models(look, load), *(_moves(look) if rows > ROOMY else [_history(look, width)]), _next(state)]
+    shown = [line for line in lines if line][: max(0, rows)]
+    fit = tuple(fitted(line, width, look.glyphs.ellipsis) for line in shown)
+    return Pane("Server", note(_engine(look, load), width - 15), fit)
+
+
+def shown_load(look: Look) -> LoadView | None:
+    """The load that runs now, or the last one."""
+    view, tick = look.feed.view, look.feed.live.server
+    for name in (tick.load if tick is not None else None, view.current_load, next(reversed(list(view.loads)), None)):
+        if name is not None and name in view.loads:
+            return view.loads[name]
+    return None
+
+
+def state_now(look: Look, load: LoadView | None) -> tuple[str | None, float | None]:
+    """The server's state and since when; by the tick, which alone knows of ready and busy, else by the facts."""
+    tick = look.feed.live.server
+    if tick is not None and (load is None or (tick.load == load.id and not load.finished)):
+        return tick.state, tick.since_s
+    return (load.state, load.state_since_s) if load is not None else (None, None)
+
+
+def restarts(look: Look) -> int:
+    """How many loads repeat an earlier one: a server that was started again for the same work."""
+    keys = [load.key for load in look.feed.view.loads.values()]
+    return len(keys) - len(set(keys))
+
+
+def spent(look: Look, load: LoadView) -> Mapping[str, float]:
+    """Seconds that a load has spent in each state that it has left."""
+    moves = [move for move in look.feed.view.transitions if move.load == load.id]
+    times: dict[str, float] = {}
+    for move, following in pairwise(moves):
+        times[move.after] = times.get(move.after, 0.0) + max(0.0, following.time_s - move.time_s)
+    return times
+
+
+def _states(look: Look, load: LoadView | None, state: str | None, since_s: float | None, width: int) -> Line:
+    """All states of the table, those on the way to work first; the one of now in brackets with its age."""
+    times = spent(look, load) if load is not None else {}
+    up = way_up()
+    down = [each for each in TABLE if each not in up]
+    elapsed = f" {age(look.now_s - since_s)}" if since_s is not None and look.feed.is_live else ""
+
+    def span(each: State) -> Span:
+        if each == state:
+            bad = each in (State.ABORTING, State.FAILED)
+            return f"[{each.upper()}{elapsed}]", "bad" if bad else "marked"
+        return f"{each}{f' {times[each]:.1f}s' if each in times else ''}", "" if each in times else "dim"
+
+    line: list[Span] = [(" ", "")]
+    for number, each in enumerate(up):
+        line += [(" > " if number else "", "dim"), span(each)]
+    rest: list[Span] = []
+    for each in down:
+        rest += [("  ", ""), span(each)]
+    if width_of((*line, *rest)) + 2 <= width:
+        return (*line, (f" {look.glyphs.vertical}", "dim"), *rest)
+    leaving = [span(each) for each in down if each == state]
+    if leaving:  # the way up is known by heart; what is going on now must not be cut off
+        return ((" ", ""), *leaving, ("  was: ", "dim"), *line[1:])
+    at = next((number for number, each in enumerate(up) if each == state), 0)
+    skipped = 0
+    while skipped < at and width_of(tuple(line)) > width:  # where it has been matters less than where it is
+        skipped += 1
+        line = [(f" {look.glyphs.ellipsis}", "dim"), *line[3:]]
+    return tuple(line)
+
+
+def _engine(look: Look, load: LoadView | None) -> list[Span]:
+    engine = look.feed.view.engine
+    parts: list[Span] = []
+    if engine is not None:
+        parts.append((f"{one_line(engine.kind, 30)} {one_line(engine.version, 24)}", "dim"))
+    if load is not None:
+        parts.append((f"pid {load.pid}" if load.pid is not None else "pid -", "dim"))
+        parts.append((f"load {one_line(load.id, 12)}", "dim"))
+    count = restarts(look)
+    if count:
+        parts.append((f"{count} {'restart' if count == 1 else 'restarts'}", "warn"))
+    return parts
+
+
+def _step_line(look: Look) -> Line:
+    """What is measured now: never left out, however low the screen is."""
+    view, token = look.feed.view, look.feed.live.token
+    found = shown_step(look)
+    total = len(view.steps)
+    if found is None:
+        left = look.figures.overview(view).counts.get("open", 0)
+        return ((f" no step is running  {left} of {total} still queued", "dim"),)
+    step = found.step
+    number = look.figures.overview(view).place[step.id] + 1
+    models = one_line(step.target if step.draft is None else f"{step.target} + {step.draft}", 60)
+    k = f"  K={step.k}" if step.k is not None else "  baseline"
+    line: list[Span] = [(f" step {number}/{total} ", "title"), (f"{models}{k}  {one_line(step.category, 24)}", "")]
+    wanted = view.iterations(step.id)
+    purpose = token.purpose if token is not None else "sample"
+    if purpose == "sample":
+        block = token.block + 1 if token is not None and token.block is not None else len(found.good)
+        line.append((f"  repeat {block}/{wanted if wanted is not None else '?'}", ""))
+    else:
+        line.append((f"  {one_line(purpose, 12)}", "warn"))
+    if token is not None:
+        line.append((f"  request {age(look.now_s - token.started_s)}", ""))
+        line.append((f"  {token.tokens:>{len(str(token.max_tokens))}}/{token.max_tokens} tokens", "dim"))
+    return tuple(line)
+
+
+def _progress(look: Look, load: LoadView | None, state: str | None) -> Line | None:
+    """How far a load has come: about, since what was read from disk is all that can be seen."""
+    if load is None or state not in (State.STARTING, State.LOADING):
+        return None
+    tick = look.feed.live.server
+    size = (tick.size_bytes if tick is not None else None) or load.size_bytes
+    read = tick.read_bytes if tick is not None else None
+    share = min(1.0, read / size) if read is not None and size else None
+    limit = load.timeout_s
+    elapsed = age(look.now_s - load.started_s)
+    told = f"about {share:4.0%}" if share is not None else "progress unknown"
+    amount = f"  {human_bytes(read)} of {human_bytes(size)} read" if read is not None else f"  {human_bytes(size)}"
+    return (
+        (" load ", "title"),
+        (bar(share, 24, look.glyphs), "accent"),
+        (f" {told}", ""),
+        (amount, "dim"),
+        (f"  {elapsed}{f' of {age(limit)}' if limit is not None else ''}", ""),
+    )
+
+
+def _models(look: Look, load: LoadView | None) -> Line:
+    """What is loaded, and from where."""
+    if load is None:
+        return ()
+    engine = look.feed.view.engine
+    program = f"  {one_line(engine.program, 100)}" if engine is not None else ""
+    took = f"  loaded in {load.load_time_s:.1f} s" if load.load_time_s is not None else ""
+    scope = f"  K per {load.k_scope}" if load.k_scope is not None else ""
+    label = f" {one_line(load.key.label, 100)}  {human_bytes(load.size_bytes)}"
+    return ((label, ""), (f"{took}{scope}{program}", "dim"))
+
+
+def _history(look: Look, width: int) -> Line:
+    """The last moves of the state machine, the newest first, with the time of day of each."""
+    line: list[Span] = [(" last ", "dim")]
+    for move in reversed(look.feed.view.transitions):
+        clock = time.strftime("%H:%M:%S", time.localtime(move.time_s))
+        text = f"{clock} {move.before} -{move.trigger}> {move.after}"
+        text += f" ({one_line(move.detail, 60)})" if move.detail else ""
+        if width_of(tuple(line)) + len(text) + 2 > width and len(line) > 1:
+            break
+        line += [(text, "bad" if move.after in (State.FAILED, State.ABORTING) else "dim"), ("  ", "")]
+    return tuple(line) if len(line) > 1 else ()
+
+
+def _moves(look: Look) -> list[Line]:
+    """The last moves, one a line."""
+    found: list[Line] = []
+    for move in reversed(look.feed.view.transitions[-6:]):
+        clock = time.strftime("%H:%M:%S", time.localtime(move.time_s))
+        text = f" {clock}  {move.load}  {move.before} -{move.trigger}> {move.after}"
+        style: StyleName = "bad" if move.after in (State.FAILED, State.ABORTING) else "dim"
+        found.append(((text, style), (f"  {one_line(move.detail, 200)}", "dim")))
+    return found
+
+
+def _next(state: str | None) -> Line:
+    """What may happen next, as the table has it."""
+    if state is None or state not in TABLE:
+        return ()
+    moves: dict[State, list[str]] = {}
+    for trigger, after in TABLE[State(state)].items():
+        moves.setdefault(after, []).append(trigger.value)
+    told = ", ".join(f"{'/'.join(triggers)} > {after.value}" for after, triggers in moves.items())
+    return ((f" from {state}: ", "dim"), (told, "dim"))

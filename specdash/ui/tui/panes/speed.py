@@ -1,0 +1,141 @@
+"""Speed and acceptance: what the server does now, what the step has come to, and how both went."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from specdash.core.steps import StepView
+from specdash.core.ticks import TokenTick
+from specdash.ui.tui.lines import Line, Span, width_of
+from specdash.ui.tui.panes.figures import Measured
+from specdash.ui.tui.panes.pane import Look, Pane, age, note, rate, ratio, speed_style
+from specdash.ui.tui.panes.spark import ceiling, graph
+
+SILENT_S = 10.0  # longer than any healthy server takes between two tokens
+
+
+def speed(look: Look, width: int, rows: int) -> Pane:
+    """Tokens per second in `rows` lines: now, the step's mean, the best so far, and against the baseline."""
+    values = _values(look, 0)
+    lines = graph(values, width, rows, ceiling(values), look.glyphs) if rows > 0 else []
+    title = "Speed  tok/s" if look.feed.live.rates_tok_s else "Speed  tok/s of each sample"
+    silent = silence(look)
+    room = width - len(title) - 9
+    if silent is not None:
+        return Pane(title, ((silent, "warn"),), tuple(lines))
+    return Pane(title, note(_speed_parts(look), room), tuple(lines))
+
+
+def acceptance(look: Look, width: int, rows: int) -> Pane:
+    """The share of drafted tokens that the target accepts, in `rows` lines, with the proof that the draft is used."""
+    values = _values(look, 1)
+    words = _proof(look)
+    kept = list(words[: max(0, rows - 1)])
+    lines = [*graph(values, width, rows - len(kept), 1.0, look.glyphs), *kept]
+    title = "Acceptance"
+    parts = _acceptance_parts(look, with_k=not kept)
+    return Pane(title, note(parts, width - len(title) - 9), tuple(lines[: max(0, rows)]))
+
+
+def silence(look: Look) -> str | None:
+    """The warning that an answer has stalled; None while tokens come, or none are expected."""
+    token = look.feed.live.token
+    server = look.feed.live.server
+    if token is None or token.silent_s <= SILENT_S or (server is not None and server.state != "busy"):
+        return None
+    state = server.state if server is not None else "unknown"
+    return f"no token for {age(token.silent_s)} (server is {state})"
+
+
+def shown_step(look: Look) -> StepView | None:
+    """The step that is measured now, or was last."""
+    view, token = look.feed.view, look.feed.live.token
+    found = view.steps.get(token.step or "") if token is not None else None
+    return found if found is not None else view.steps.get(view.current_step or "")
+
+
+def _values(look: Look, which: int) -> Sequence[float | None]:
+    """The history of rates (0) or acceptances (1): of ticks, or of samples where there are none."""
+    live = look.feed.live
+    if live.rates_tok_s:
+        return live.acceptances if which else live.rates_tok_s
+    return [pair[which] for pair in look.figures.history(look.feed.view)]
+
+
+def _measured(look: Look) -> tuple[StepView, Measured] | None:
+    found = shown_step(look)
+    return (found, look.figures.measured(found)) if found is not None else None
+
+
+def _now(look: Look) -> TokenTick | None:
+    """The request in flight; None when there is none, so that an old rate is not called the one of now."""
+    live = look.feed.live
+    return live.token if live.server is None or live.server.state == "busy" else None
+
+
+def _speed_parts(look: Look) -> list[Span]:
+    found, token = _measured(look), _now(look)
+    parts: list[Span] = []
+    if look.feed.gone is None:
+        parts.append((f"now {rate(token.rate_tok_s if token is not None else None):>6}", "accent"))
+    if found is not None:
+        step, mine = found
+        sign = "+-" if look.glyphs.is_ascii else "±"
+        spread = f" {sign}{mine.spread_tok_s:.2f}" if mine.spread_tok_s is not None else ""
+        parts.append((f"step {rate(mine.rate_tok_s)}{spread}", ""))
+        factor = look.figures.factor(look.feed.view, step)
+        if factor is not None:
+            baseline = look.feed.view.steps[step.step.baseline().id]
+            base = rate(look.figures.measured(baseline).rate_tok_s)
+            parts.append((f"x{ratio(factor)} vs base {base}", speed_style(factor)))
+        elif step.step.draft is None:
+            parts.append(("baseline", "dim"))
+    best = look.figures.overview(look.feed.view).best
+    if best is not None:
+        parts.append((f"best {rate(best[0])} (step {best[1]})", "dim"))
+    return parts
+
+
+def _acceptance_parts(look: Look, *, with_k: bool) -> list[Span]:
+    found, token = _measured(look), _now(look)
+    if found is not None and found[0].step.draft is None:
+        return [("no draft in this step", "dim")]
+    parts: list[Span] = []
+    if look.feed.gone is None:
+        parts.append((f"now {ratio(token.acceptance_rate if token is not None else None):>4}", "accent"))
+    if found is not None:
+        mine = found[1]
+        parts.append((f"step {ratio(mine.acceptance)}", ""))
+        parts.append((f"tokens/pass {ratio(mine.facts.tokens_per_step)}", ""))
+        parts.append((f"drafted {mine.drafted:,}" if mine.drafted is not None else "drafted -", ""))
+        if with_k:
+            parts.append(_k_seen(found[0], mine))
+    return parts
+
+
+def _k_seen(found: StepView, mine: Measured) -> Span:
+    """A draft that is loaded is not yet a draft that is used: the longest one that was seen."""
+    if mine.facts.k_seen is None:
+        return ("K seen -", "dim") if not mine.n or mine.drafted is None else ("nothing drafted", "warn")
+    return f"K seen {mine.facts.k_seen}", ""
+
+
+def _proof(look: Look) -> tuple[Line, ...]:
+    """In words: what shows that the draft works with the K that was asked for, and how far drafts hold."""
+    found = _measured(look)
+    if found is None or found[0].step.draft is None:
+        return ()
+    step, mine = found
+    asked = step.step.k
+    if mine.facts.k_seen is None:
+        return (((" proof: ", "dim"), ("nothing drafted yet", "warn" if mine.n else "dim")),)
+    words: Line = (
+        (" proof: ", "dim"),
+        (f"K {asked} asked, up to {mine.facts.k_seen} drafted", "good" if mine.facts.k_seen == asked else "warn"),
+    )
+    kept = mine.facts.accepted_per_position
+    if not kept:
+        return (words,)
+    per = " ".join(f"{number}:{value:.2f}" for number, value in enumerate(kept, start=1))
+    positions: Line = ((" kept by position ", "dim"), (per, ""))
+    return (words, positions) if width_of(words) else ()

@@ -1,0 +1,1 @@
+"""The parts of the queue editor: what is staged, how it is drawn, and its dialogs."""

@@ -1,0 +1,217 @@
+"""What keys and dialogs mean as edits of a queue. Pure; what cannot be done raises IllegalEdit with the reason."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby, product
+
+from specdash.core import commands as cmd
+from specdash.core.plan import BASELINE, DRAFT, KScope, Step
+from specdash.core.queue import IllegalEdit, load_key
+from specdash.core.steps import OPEN, RUNNING, StepView
+
+Steps = Mapping[str, StepView]
+
+RETRIED = ("failed", "timeout", "invalid")
+LOCKED = "the running step is locked here: skip it on the main screen (1)"
+MOST_K = 1024
+MOST_NEW = 5000  # steps that are added at once; more is a slip
+
+
+def toggled(steps: Steps, ids: Sequence[str]) -> tuple[cmd.Edit, ...]:
+    """Off where any of these is still to be measured, else on."""
+    _require_free(steps, ids)
+    opened = tuple(each for each in ids if each in steps and steps[each].status == OPEN)
+    if opened:
+        return (cmd.Skip(opened),)
+    off = tuple(each for each in ids if each in steps and steps[each].by_user)
+    return (cmd.Reopen(off),) if off else (cmd.Skip(tuple(ids)),)
+
+
+def retried(steps: Steps, ids: Sequence[str]) -> tuple[cmd.Edit, ...]:
+    """What failed is measured again: all of it, or what of it is among `ids` where some are given."""
+    failed = tuple(each for each in ids or steps if each in steps and steps[each].status in RETRIED)
+    if not failed:
+        raise IllegalEdit("no marked step has failed" if ids else "no step has failed")
+    return (cmd.Reopen(failed),)
+
+
+def run_next(steps: Steps, ids: Sequence[str]) -> tuple[cmd.Edit, ...]:
+    """These before everything that is queued."""
+    _require_free(steps, ids)
+    wanted = tuple(each for each in ids if each in steps and steps[each].status == OPEN)
+    first = next((each for each, found in steps.items() if found.status == OPEN and each not in wanted), None)
+    return (cmd.Move(wanted or tuple(ids), first),)
+
+
+def shifted(steps: Steps, ids: Sequence[str], down: bool, scope: KScope | None) -> tuple[cmd.Edit, ...]:
+    """These one further down or up: within the steps of their server by one, else past all steps of the next server."""
+    _require_free(steps, ids)
+    queued = [each for each, found in steps.items() if found.status == OPEN]
+    wanted = [each for each in queued if each in set(ids)]
+    if len(wanted) < len(ids):
+        return (cmd.Move(tuple(ids)),)  # which says what is wrong with them
+    keys = {each: load_key(steps[each].step, scope) for each in queued}
+    rest = [each for each in queued if each not in set(wanted)]
+    edge = queued.index(wanted[-1] if down else wanted[0])
+    beyond = [each for each in (queued[edge + 1 :] if down else reversed(queued[:edge])) if each not in set(wanted)]
+    if not beyond:
+        raise IllegalEdit("it is the last one already" if down else "it is the first one of those that are queued")
+    passed = [beyond[0]]
+    if keys[beyond[0]] != keys[wanted[-1 if down else 0]]:
+        passed = next([*group] for _, group in groupby(beyond, key=lambda each: keys[each]))
+    if not down:
+        return (cmd.Move(tuple(wanted), passed[-1]),)
+    behind = rest.index(passed[-1]) + 1
+    return (cmd.Move(tuple(wanted), rest[behind] if behind < len(rest) else None),)
+
+
+def changed(steps: Steps, ids: Sequence[str], ks: Sequence[int], iterations: int | None) -> tuple[cmd.Edit, ...]:
+    """These with other Ks (none: as they are) and so many samples (None: as many as now), in their places.
+
+    A step with another K is another step: the old one leaves the queue, and a step for each K takes its place.
+    """
+    _require_free(steps, ids)
+    if not ks and iterations is None:
+        raise IllegalEdit("nothing is changed: give a K or a number of samples")
+    if not ks:
+        return (cmd.SetIterations(tuple(ids), iterations or 1),)
+    old = [steps[each] for each in ids if each in steps]
+    if all(found.step.draft is None for found in old):
+        raise IllegalEdit("a baseline has no K")
+    stay = [found for found in old if found.step.draft is None or [found.step.k] == list(ks)]
+    gone = [found for found in old if found not in stay]
+    edits: list[cmd.Edit] = []
+    if gone:
+        edits = _replaced(steps, gone, ks, iterations)
+    if stay and iterations is not None:
+        edits.append(cmd.SetIterations(tuple(found.step.id for found in stay), iterations))
+    if not edits:
+        raise IllegalEdit("nothing is changed: that is their K already")
+    return tuple(edits)
+
+
+def _replaced(steps: Steps, gone: Sequence[StepView], ks: Sequence[int], iterations: int | None) -> list[cmd.Edit]:
+    out = {found.step.id for found in gone}
+    left = {each: found for each, found in steps.items() if each not in out or steps[each].step.k in ks}
+    places: list[tuple[str | None, int | None, StepView]] = []
+    before: str | None = None
+    for each in reversed(list(steps)):
+        if each in out:
+            places.append((before, iterations or steps[each].iterations, steps[each]))
+        elif steps[each].status == OPEN:
+            before = each
+    places.reverse()
+    kept = {each for each in out if each in left}
+    removed = tuple(found.step.id for found in gone if found.step.id not in kept)
+    edits: list[cmd.Edit] = [cmd.Remove(removed)] if removed else []
+    if kept and iterations is not None:
+        edits.append(cmd.SetIterations(tuple(each for each in steps if each in kept), iterations))
+    taken = set(left)
+    for (place, count), group in groupby(places, key=lambda each: each[:2]):
+        new = [replace(found.step, k=k) for _, _, found in group for k in ks if k != found.step.k]
+        fresh = tuple(step for step in dict.fromkeys(new) if step.id not in taken)
+        taken |= {step.id for step in fresh}
+        if fresh:
+            edits.append(cmd.Add(fresh, place, iterations=count))
+    return edits
+
+
+def behind(steps: Steps, step_id: str) -> str | None:
+    """The first queued step behind a step, which what is to follow it goes before; None at the end."""
+    order = list(steps)
+    later = order[order.index(step_id) + 1 :] if step_id in steps else []
+    return next((each for each in later if steps[each].status == OPEN), None)
+
+
+def _require_free(steps: Steps, ids: Sequence[str]) -> None:
+    if not ids:
+        raise IllegalEdit("there is no step to edit")
+    if any(each in steps and steps[each].status == RUNNING for each in ids):
+        raise IllegalEdit(LOCKED)
+
+
+def parsed_ks(text: str) -> tuple[int, ...]:
+    """The Ks of "2, 4, 8" or "2 4 8", in that order; () for no text. Raises ValueError with what is wrong."""
+    found: list[int] = []
+    for word in text.replace(",", " ").split():
+        if not (word.isascii() and word.isdigit()) or not 1 <= int(word[:9]) <= MOST_K:
+            raise ValueError(f"{word[:20]!r} is no K: whole numbers from 1 to {MOST_K}, such as 2,4,8")
+        found.append(int(word))
+    return tuple(dict.fromkeys(found))
+
+
+def parsed_samples(text: str) -> int | None:
+    """A number of samples; None for no text. Raises ValueError with what is wrong."""
+    word = text.strip()
+    if not word:
+        return None
+    if not (word.isascii() and word.isdigit()) or not 1 <= int(word[:9]) <= cmd.MOST_SAMPLES:
+        raise ValueError(f"{word[:20]!r} is no number of samples: 1 to {cmd.MOST_SAMPLES}")
+    return int(word)
+
+
+@dataclass(frozen=True, slots=True)
+class Matrix:
+    """Steps to add: every target with every draft (None: without one), K, configuration, expert count and category.
+
+    `unfit` has the pairs of target and draft that cannot work; `as_copies`: what is in the queue already is measured
+    once more instead of left out.
+    """
+
+    targets: tuple[str, ...] = ()
+    drafts: tuple[str | None, ...] = ()
+    ks: tuple[int, ...] = ()
+    configs: tuple[str | None, ...] = (None,)
+    experts: tuple[int | None, ...] = (None,)
+    categories: tuple[str, ...] = ()
+    depths: tuple[int, ...] = (0,)
+    workload: str = "content"
+    iterations: int | None = None
+    unfit: frozenset[tuple[str, str]] = frozenset()
+    as_copies: bool = False
+
+
+def steps_of(matrix: Matrix, known: Steps) -> tuple[tuple[Step, ...], int]:
+    """The new steps of a matrix, grouped as servers would take them, and how many of it are in the queue already."""
+    new: list[Step] = []
+    taken = 0
+    used = set(known)
+    for target, config, draft, count in product(matrix.targets, matrix.configs, matrix.drafts, matrix.experts):
+        if draft is not None and (target, draft) in matrix.unfit:
+            continue
+        ks: tuple[int | None, ...] = (None,) if draft is None else matrix.ks
+        for k, depth, category in product(ks, matrix.depths, matrix.categories):
+            method = BASELINE if draft is None else DRAFT
+            step = Step(target, draft, method, config, count, k, matrix.workload, category, depth)
+            if step.id in used and not matrix.as_copies:
+                taken += 1
+                continue
+            while step.id in used:
+                step = replace(step, copy=step.copy + 1)
+            used.add(step.id)
+            new.append(step)
+    return tuple(new), taken
+
+
+def added(matrix: Matrix, known: Steps, models: Sequence[cmd.NewModel], before: str | None) -> cmd.Add:
+    """The edit that adds a matrix, with those of `models` that its steps use."""
+    if not matrix.targets:
+        raise IllegalEdit("choose a target")
+    if not matrix.drafts:
+        raise IllegalEdit("choose a draft, or the baseline without one")
+    if not matrix.categories:
+        raise IllegalEdit("choose a category")
+    if any(draft is not None for draft in matrix.drafts) and not matrix.ks:
+        raise IllegalEdit("a draft needs a K, such as 2,4,8")
+    new, taken = steps_of(matrix, known)
+    if len(new) > MOST_NEW:
+        raise IllegalEdit(f"{len(new):,} steps at once are more than {MOST_NEW:,}: choose less")
+    if not new and taken:
+        raise IllegalEdit("all of these are in the queue already; c on a step measures it once more")
+    if not new:
+        raise IllegalEdit("none of these drafts fits these targets")
+    used = {(step.target, "target") for step in new} | {(step.draft, "draft") for step in new}
+    wanted = tuple(model for model in models if (model.label, model.role) in used)
+    return cmd.Add(new, before, wanted, matrix.iterations)

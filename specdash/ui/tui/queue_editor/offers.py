@@ -1,0 +1,103 @@
+"""What steps can be added of: the run's own models and those found on its machine, and which pairs cannot work."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import PurePath
+
+from specdash.core.commands import NewModel
+from specdash.core.events import ModelRead
+from specdash.core.view import View
+from specdash.ui.tui.queue_editor.models import FoundModel
+
+OTHER_VOCABULARY = "another vocabulary"
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model that can be chosen for a role. `found` is what a search says of its file, where it found it.
+
+    `is_new`: the run does not know it in this role. `problem` is why it cannot be used at all.
+    """
+
+    label: str
+    path: str | None
+    is_new: bool
+    found: FoundModel | None = None
+    problem: str | None = None
+
+
+def offers(view: View, found: Sequence[FoundModel], role: str) -> tuple[Offer, ...]:
+    """The models for a role, "target" or "draft": those that the run has in it first, then all others by label."""
+    by_path = {model.path: model for model in found}
+    steps = [each.step for each in view.steps.values()]
+    used = [step.target if role == "target" else step.draft for step in steps]
+    known = dict.fromkeys([*(label for label in used if label is not None),
+                           *(label for label, model in view.models.items() if model.role == role)])  # fmt: skip
+    rows = [_offer(label, view.models.get(label), by_path, is_new=False) for label in known]
+    others = [_offer(label, model, by_path, is_new=True) for label, model in view.models.items() if label not in known]
+    paths = {row.path for row in (*rows, *others)}
+    labels = {row.label for row in (*rows, *others)} | set(view.models)
+    for model in sorted(found, key=lambda each: each.label.casefold()):
+        if model.path in paths:
+            continue
+        label = _free(model, labels)
+        labels.add(label)
+        others.append(Offer(label, model.path, True, model, model.problem))
+    return (*rows, *sorted(others, key=lambda each: (each.problem is not None, each.label.casefold())))
+
+
+def _offer(label: str, read: ModelRead | None, by_path: Mapping[str, FoundModel], *, is_new: bool) -> Offer:
+    path = read.path if read is not None else None
+    return Offer(label, path, is_new, by_path.get(path or ""))
+
+
+def _free(model: FoundModel, labels: set[str]) -> str:
+    """A label that no other model of the run has: results name models by it alone."""
+    parent = PurePath(model.path).parent.name
+    names = (model.label, f"{parent} {model.label}", *(f"{model.label} {number}" for number in range(2, 100)))
+    return next((name for name in names if name not in labels), model.path)
+
+
+def unfit(view: View, targets: Sequence[Offer], drafts: Sequence[Offer]) -> dict[tuple[str, str], str]:
+    """The pairs of labels that cannot work, with the reason; a pair of which nothing is known is not among them."""
+    reasons = {
+        (each.step.target, each.step.draft): each.error or OTHER_VOCABULARY
+        for each in view.steps.values()
+        if each.step.draft is not None and "draft_unfit" in each.verdicts
+    }
+    for target in targets:
+        for draft in drafts:
+            mine, theirs = target.found, draft.found
+            if mine is None or theirs is None or (target.label, draft.label) in reasons:
+                continue
+            # A draft that is not smaller makes nothing faster, and is still one.
+            is_known = None not in (mine.vocabulary, theirs.vocabulary)
+            if theirs.path not in mine.drafts and is_known and mine.vocabulary != theirs.vocabulary:
+                reasons[target.label, draft.label] = OTHER_VOCABULARY
+    return reasons
+
+
+def why_not(draft: Offer, chosen: Sequence[str], reasons: Mapping[tuple[str, str], str]) -> str | None:
+    """Why a draft fits none of the chosen targets; None where it fits one, or where it is not known."""
+    if draft.problem is not None:
+        return draft.problem
+    found = [reasons.get((target, draft.label)) for target in chosen]
+    return found[0] if found and all(each is not None for each in found) else None
+
+
+def new_models(rows: Sequence[Offer], role: str) -> list[NewModel]:
+    """Those of the offers that would be new to the run in a role."""
+    return [NewModel(row.label, role, row.path) for row in rows if row.is_new and row.path is not None]
+
+
+def reads(targets: Sequence[Offer], drafts: Sequence[Offer], models: Sequence[NewModel]) -> list[ModelRead]:
+    """What the run would know of models that are added, for the forecast."""
+    rows = {("target", row.label): row for row in targets} | {("draft", row.label): row for row in drafts}
+    found: list[ModelRead] = []
+    for model in models:
+        row = rows.get((model.role, model.label))
+        if row is not None and row.found is not None and (read := row.found.read_as(model.role)) is not None:
+            found.append(replace(read, label=model.label))
+    return found

@@ -1,0 +1,132 @@
+"""The K curve of a pair: a measure over K with its 95 % intervals, and the baseline as a line across."""
+
+from __future__ import annotations
+
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import Literal
+
+from specdash.core.text import one_line
+from specdash.ui.tui.lines import Line
+from specdash.ui.tui.results.figures import Book, Figures, Pair, Variant
+from specdash.ui.tui.results.heatmap import ALL, arms_of, rows_of
+from specdash.ui.tui.styles import StyleName
+from specdash.ui.tui.terminal import Glyphs
+
+CHARTS = "specdash.ui.charts"
+LEAST = (24, 8)  # cells wide and high; below that axes leave no room for a curve
+TALLEST = 24
+CURVE_STYLES: tuple[StyleName, ...] = ("faster", "good", "accent", "slower", "warn")
+
+Quantity = Literal["tok/s", "speedup"]
+# A point: K, value, ends of its interval.
+Value = tuple[int, float, tuple[float, float]]
+
+
+def curves_of(
+    book: Book, pair: Pair, variant: Variant, category: str | None, quantity: Quantity
+) -> tuple[dict[str, tuple[Value, ...]], float | None]:
+    """The curve over all categories, that of `category` where one is chosen, and the baseline of the last of them."""
+    if pair[1] is None:
+        return {}, None
+    arms = arms_of(book, variant)
+    found: dict[str, dict[int | None, Figures]] = {
+        ALL: {
+            # Rates over other categories are of other prompts; a speedup is over those that both arms have.
+            k: arm.figures
+            for k, arm in arms.get(pair, {}).items()
+            if quantity == "speedup" or not arm.missing
+        }
+    }
+    base = arms.get((pair[0], None), {}).get(None)
+    rate = base.figures.rate if base is not None else None
+    if category is not None and category != ALL:
+        rows = rows_of(book, pair, variant)
+        found[category] = {
+            k: row.figures for (name, k), row in rows.items() if name == category and row.found.status == "ok"
+        }
+        rate = found[category][None].rate if None in found[category] else None
+    curves = {name: _values(figures, quantity) for name, figures in found.items()}
+    baseline = 1.0 if quantity == "speedup" else rate.mean if rate is not None else None
+    return {name: values for name, values in curves.items() if values}, baseline
+
+
+def _values(figures: Mapping[int | None, Figures], quantity: Quantity) -> tuple[Value, ...]:
+    """The points of one curve, by K; what is no number is left out."""
+    points: list[Value] = []
+    for k, each in figures.items():
+        summary = each.speedup if quantity == "speedup" else each.rate
+        if k is None or summary is None:
+            continue
+        value = each.speedup.value if quantity == "speedup" and each.speedup is not None else None
+        value = each.rate.mean if value is None and each.rate is not None else value
+        if value is None or not math.isfinite(value) or value > 1e12:
+            continue
+        low, high = summary.ci95 or (value, value)
+        points.append((k, value, (low, high)))
+    return tuple(sorted(points))
+
+
+def is_ready() -> bool:
+    """Whether charts can be drawn at once; loading them takes half a second, which no key press should wait for."""
+    return CHARTS in sys.modules
+
+
+def curve_lines(
+    curves: Mapping[str, Sequence[Value]],
+    baseline: float | None,
+    quantity: Quantity,
+    width: int,
+    height: int,
+    glyphs: Glyphs,
+) -> list[Line]:
+    """The chart with its legend in `height` lines, or a sentence why there is none."""
+    if not curves:
+        return [(("no K of this pair is measured yet" if quantity == "tok/s" else "no speedup over K yet", "dim"),)]
+    if width < LEAST[0] or height < LEAST[1]:
+        return [((f"a chart takes {LEAST[0]} x {LEAST[1]} cells", "dim"),)]
+    if not is_ready():
+        return [(("drawing" + glyphs.ellipsis, "dim"),)]
+    packed = tuple((name, tuple(values)) for name, values in curves.items())
+    return list(_drawn(packed, baseline, quantity, width, min(height, TALLEST), glyphs.is_ascii))
+
+
+@lru_cache(maxsize=8)
+def _drawn(
+    curves: tuple[tuple[str, tuple[Value, ...]], ...],
+    baseline: float | None,
+    quantity: Quantity,
+    width: int,
+    height: int,
+    is_ascii: bool,
+) -> tuple[Line, ...]:
+    """The chart; drawing takes milliseconds, and the same one is asked for at every paint."""
+    from specdash.ui.charts import BASELINE_CURVE, Point, coloured, k_curves, legend
+
+    top = max([value for _, values in curves for _, value, _ in values] + ([baseline] if baseline is not None else []))
+    points = {
+        name: [Point(k, value, 0.0, _within(ends, value, top)) for k, value, ends in values] for name, values in curves
+    }
+    title = f"{quantity} by K; bars are 95 % intervals"
+    text = k_curves(points, baseline, width, height - 1, ascii_only=is_ascii, title=title)
+    lines: list[Line] = [
+        tuple((piece, _style(number, BASELINE_CURVE)) for piece, number in pieces) for pieces in coloured(text)
+    ]
+    names = legend([one_line(name, 30) for name in points], ascii_only=is_ascii)
+    dotted = "" if baseline is None else f"   {'.' if is_ascii else '┈'} no draft"
+    return (*lines, ((names + dotted, "dim"),))
+
+
+def _style(number: int | None, baseline: int) -> StyleName:
+    if number is None or number == baseline:
+        return "dim"
+    return CURVE_STYLES[number % len(CURVE_STYLES)]
+
+
+def _within(ends: tuple[float, float], value: float, top: float) -> tuple[float, float]:
+    """An interval cut to what a chart has room for: those of two samples can be ten times the value."""
+    low = ends[0] if math.isfinite(ends[0]) else 0.0
+    high = ends[1] if math.isfinite(ends[1]) else top * 1.5
+    return max(0.0, min(low, value)), max(value, min(high, top * 1.5))

@@ -1,0 +1,201 @@
+"""What is known of one pair, of one measurement, and what a reader of the heat map should conclude."""
+
+from __future__ import annotations
+
+import shlex
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+
+from specdash.core.measure import DESCRIPTION, Verdict
+from specdash.core.plan import BASELINE
+from specdash.core.text import human_bytes, one_line
+from specdash.core.view import DONE, View
+from specdash.ui.tui.lines import Line
+from specdash.ui.tui.results.figures import Arm, Book, Figures, Pair, Row, Variant, memory_bytes, sign_of
+from specdash.ui.tui.results.heatmap import STYLES, arms_of, best_of, rows_of, strength
+from specdash.ui.tui.results.measures import interval, number, share, spread
+from specdash.ui.tui.styles import StyleName
+from specdash.ui.tui.terminal import Glyphs
+
+SENTENCES = {
+    "+": "faster than without a draft",
+    "-": "slower than without a draft",
+    "=": "no difference to be seen",
+    "?": "too few samples to tell",
+}
+_VERDICTS = frozenset(verdict.value for verdict in Verdict)
+
+
+def labelled(name: str, text: str, style: StyleName = "") -> Line:
+    """A name and what is said under it."""
+    return ((f" {name:<9} ", "dim"), (text, style))
+
+
+def wrapped(name: str, text: str, width: int, style: StyleName = "") -> list[Line]:
+    """A name and a text over as many lines as it takes."""
+    pieces = textwrap.wrap(text, max(8, width - 12), break_on_hyphens=False) or [""]
+    return [labelled(name if number == 0 else "", piece, style) for number, piece in enumerate(pieces)]
+
+
+def figure_lines(figures: Figures, view: View, glyphs: Glyphs) -> list[Line]:
+    """Rate, speedup, acceptance and times of what was measured."""
+    plus = "+-" if glyphs.is_ascii else "±"
+    half, rate, faster = spread(figures), figures.rate, figures.speedup
+    if rate is None:
+        lines = [labelled("tok/s", "no rate: no sample that counts has a number", "warn")]
+    else:
+        scatter = f" {plus}{number(half)}" if half is not None else " (one sample, no interval)"
+        values = f"   {number(rate.min)} .. {number(rate.max)}" if rate.n > 1 else ""
+        lines = [labelled("tok/s", f"{number(rate.mean)}{scatter}{values}   n {figures.n}")]
+    if faster is not None:
+        sign = sign_of(faster)
+        said = f"{number(faster.value)}x {interval(faster)} {sign} {SENTENCES.get(sign, '')}"
+        lines.append(labelled("speedup", said, STYLES[sign]))
+    elif figures.without:
+        lines.append(labelled("speedup", f"none: {_why(figures.without)}"))
+    if figures.acceptance is not None:
+        said = f"{share(figures.acceptance)} of drafted tokens   {number(figures.tokens_per_step)} tokens/step"
+        lines.append(labelled("accepted", said))
+    memory = memory_bytes(figures, view.loads)
+    ttft = f"{figures.ttft_s:.2f} s" if figures.ttft_s is not None else "unknown"
+    peak = f"   server's peak {human_bytes(memory)}" if memory is not None else ""
+    lines.append(labelled("ttft", f"{ttft}{peak}"))
+    return lines
+
+
+def _why(without: str) -> str:
+    """The word of a cell as words of a sentence."""
+    reasons = {"no base": "no baseline is measured for it", "no rate": "there is no rate to compare"}
+    return reasons.get(
+        without, without.replace("base open", "its baseline is not measured yet").replace("base ", "its baseline: ")
+    )
+
+
+def pair_lines(book: Book, view: View, pair: Pair, variant: Variant, glyphs: Glyphs) -> list[Line]:
+    """A cell of targets by drafts: the best arm, every K, and what is missing."""
+    arms = arms_of(book, variant).get(pair, {})
+    if not arms:
+        return [labelled("state", "not planned")]
+    best = arms.get(None) if pair[1] is None else best_of(arms)
+    lines: list[Line] = []
+    if best is None or not best.figures.n:
+        lines.append(labelled("state", "nothing measured that counts yet"))
+    else:
+        if best.step.k is not None:
+            lines.append(labelled("best", f"K={best.step.k}{' (lacks categories)' if best.missing else ''}", "title"))
+        lines += figure_lines(best.figures, view, glyphs)
+    if pair[1] is not None:
+        lines.append(labelled("by K", "  ".join(_short(arm) for arm in arms.values())))
+    states = Counter(found.status for arm in arms.values() for found in arm.found)
+    lines.append(labelled("steps", "  ".join(f"{count} {state}" for state, count in states.items())))
+    verdicts = Counter(verdict for arm in arms.values() for found in arm.found for verdict in found.verdicts)
+    if verdicts:
+        said = "  ".join(f"{count} {one_line(verdict)}" for verdict, count in verdicts.items())
+        lines.append(labelled("verdicts", said, "warn"))
+    return lines
+
+
+def _short(arm: Arm) -> str:
+    """One K in a few characters."""
+    faster, rate = arm.figures.speedup, arm.figures.rate
+    if faster is not None:
+        return f"{arm.step.k}:{number(faster.value)}{sign_of(faster)}"
+    return f"{arm.step.k}:{number(rate.mean)}/s" if rate is not None else f"{arm.step.k}:{arm.found[0].status}"
+
+
+def row_lines(row: Row, view: View, width: int, glyphs: Glyphs) -> list[Line]:
+    """One measurement in short: its figures, its samples' rates, and what was said against it."""
+    found = row.found
+    planned = view.iterations(row.id)
+    count = f"{len(found.samples)} of {planned}" if planned is not None else str(len(found.samples))
+    lines = [labelled("state", f"{found.status}   {count} samples")]
+    if row.figures.n:
+        lines += figure_lines(row.figures, view, glyphs)
+    rates = "  ".join(number(s.decode_tok_s) + ("" if s.status == "ok" else "!") for s in found.samples)
+    if rates:
+        lines.append(labelled("samples", rates))
+    if row.step.k is not None:
+        seen = max((s.k_seen for s in found.samples if s.k_seen is not None), default=None)
+        lines.append(labelled("K", f"{row.step.k} asked, {'none' if seen is None else seen} seen in force"))
+    if found.error:
+        lines += wrapped("error", one_line(found.error, 400), width, "bad")
+    for verdict in found.verdicts:
+        lines += wrapped("verdict", f"{one_line(verdict, 40)}: {describe(verdict)}", width, "warn")
+    return lines
+
+
+def describe(verdict: str) -> str:
+    """What a verdict means and what to do about it."""
+    return DESCRIPTION[Verdict(verdict)] if verdict in _VERDICTS else one_line(verdict)
+
+
+def command_of(row: Row, view: View) -> str | None:
+    """The command that started the server of a measurement, as it is typed in a shell; None where there was none."""
+    load = view.loads.get(row.found.load or "")
+    return one_line(shlex.join(load.argv), 4000) if load is not None and load.argv else None
+
+
+def arm_lines(arm: Arm, view: View, glyphs: Glyphs) -> list[Line]:
+    """All categories of one K together."""
+    lines = figure_lines(arm.figures, view, glyphs) if arm.figures.n else [labelled("state", "no category is ok yet")]
+    if arm.missing:
+        lines.append(labelled("lacks", ", ".join(one_line(each, 30) for each in arm.missing), "warn"))
+    return lines
+
+
+def finding_lines(book: Book, view: View, pair: Pair, variant: Variant, width: int) -> list[Line]:
+    """What follows for a pair: the best K of each category and what it cannot be told from, one K for all, failures."""
+    rows = rows_of(book, pair, variant)
+    lines: list[Line] = []
+    categories = dict.fromkeys(category for category, _ in rows)
+    arms = arms_of(book, variant).get(pair, {})
+    overall = best_of({k: arm for k, arm in arms.items() if k is not None})
+    for category in categories:
+        of_k = {k: row for (name, k), row in rows.items() if name == category and k is not None and _is_known(row)}
+        if of_k:
+            best = max(of_k, key=lambda k: strength(of_k[k].figures))
+            lines.append(_finding(category, best, of_k))
+    if overall is not None and overall.figures.n:
+        lines.append(labelled("one K", f"K={overall.step.k} over all categories  {_result(overall.figures)}", "title"))
+    lines += _failures([row for row in rows.values() if row.found.status in DONE or row.found.verdicts], width)
+    return lines or [(("nothing can be said yet", "dim"),)]
+
+
+def _is_known(row: Row) -> bool:
+    return row.found.status == "ok" and row.figures.rate is not None
+
+
+def _finding(category: str, best: int, of_k: dict[int, Row]) -> Line:
+    """The best K of a category, and the Ks that lie within its interval."""
+    faster = of_k[best].figures.speedup
+    near: list[str] = []
+    if faster is not None and faster.ci95 is not None:
+        for k, row in of_k.items():
+            other = row.figures.speedup
+            if k != best and other is not None and other.value >= faster.ci95[0]:
+                near.append(f"K={k}")
+    said = f"K={best}  {_result(of_k[best].figures)}" + (f"  within its interval: {', '.join(near)}" if near else "")
+    return labelled(one_line(category, 9), said)
+
+
+def _result(figures: Figures) -> str:
+    if figures.speedup is not None:
+        return f"{number(figures.speedup.value)}x {interval(figures.speedup)} {sign_of(figures.speedup)}"
+    return f"{number(figures.rate.mean)} tok/s" if figures.rate is not None else "no rate"
+
+
+def _failures(rows: Sequence[Row], width: int) -> list[Line]:
+    """Every measurement of a pair that does not count, or that something was said against, and why."""
+    lines: list[Line] = []
+    for row in rows:
+        found = row.found
+        if found.status == "ok" and not found.verdicts:
+            continue
+        k = "baseline" if row.step.method == BASELINE else f"K={row.step.k}"
+        why = ", ".join(one_line(each, 40) for each in found.verdicts) or one_line(found.error or "", 200)
+        style: StyleName = "dim" if found.status == "skipped" else "warn"
+        text = f"{one_line(row.step.category, 20)} {k}: {why}"
+        state = "noted" if found.status == "ok" else found.status
+        lines += wrapped(state, text, width, style)
+    return lines

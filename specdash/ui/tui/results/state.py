@@ -1,0 +1,155 @@
+"""Where the results screen is: its view, its cursors and what it is sorted and filtered by. A value; pure."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeVar
+
+from specdash.ui.tui.results.figures import Book, Pair, Row, Variant, variant_of
+from specdash.ui.tui.results.heatmap import ALL, Axes, arms_of, axes_of, best_of, categories_of, ks_of, rows_of
+from specdash.ui.tui.results.layout import View as Shown
+from specdash.ui.tui.results.measures import Measure
+from specdash.ui.tui.results.table import Sorting
+
+PLAIN: Variant = (None, None, "content", 0)
+
+Entry = TypeVar("Entry")
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """Cursors are labels, not numbers, so that they stay where they are while a run adds steps.
+
+    `by_k`: the heat map is categories by K of one pair, else targets by drafts. `step_id`: the row under the cursor of
+    the table, or the measurement whose samples are shown, from line `offset`. `opened_from`: the view to go back to.
+    """
+
+    view: Shown = "heat"
+    by_k: bool = False
+    measure: Measure = "speedup"
+    axes: Axes = field(default_factory=lambda: Axes((), (), ()))
+    variant: Variant = PLAIN
+    target: str = ""
+    draft: str | None = None
+    category: str = ALL
+    k: int | None = None
+    sorting: Sorting = field(default_factory=Sorting)
+    words: str = ""
+    step_id: str | None = None
+    offset: int = 0
+    opened_from: Shown = "heat"
+    is_placed: bool = False  # the cursors were put somewhere
+
+    @property
+    def pair(self) -> Pair:
+        """The pair under the cursor."""
+        return self.target, self.draft
+
+    def settled(self, book: Book) -> State:
+        """The same on the axes that the run has now; cursors that point nowhere are put somewhere."""
+        axes = axes_of(book)
+        if not axes.targets:
+            return replace(self, axes=axes)
+        variant = self.variant if self.variant in axes.variants else axes.variants[0]
+        target = self.target if self.target in axes.targets else axes.targets[0]
+        draft = self.draft
+        if not self.is_placed or draft not in axes.drafts:
+            draft = next((each for each in axes.drafts if each is not None), None)
+        return replace(self, axes=axes, variant=variant, target=target, draft=draft, is_placed=True)
+
+    def next_variant(self) -> State:
+        """The next of the run's variants."""
+        return replace(self, variant=_after(self.axes.variants, self.variant, 1, around=True))
+
+    def cursor(self, book: Book) -> tuple[int, int]:
+        """Row and column of the heat map's cursor."""
+        if not self.by_k:
+            return _place(self.axes.targets, self.target), _place(self.axes.drafts, self.draft)
+        categories = (*categories_of(book, self.pair, self.variant), ALL)
+        return _place(categories, self.category), _place(ks_of(book, self.pair, self.variant), self.k)
+
+    def at(self, book: Book, row: int, column: int) -> State:
+        """The heat map's cursor put on a cell."""
+        if not self.by_k:
+            return replace(self, target=_nth(self.axes.targets, row, ""), draft=_nth(self.axes.drafts, column, None))
+        categories = (*categories_of(book, self.pair, self.variant), ALL)
+        ks = ks_of(book, self.pair, self.variant)
+        return replace(self, category=_nth(categories, row, ALL), k=_nth(ks, column, None))
+
+    def moved(self, book: Book, rows: Sequence[Row], across: int, down: int) -> State:
+        """After an arrow key; `rows` are those of the table as it is shown."""
+        if self.view == "samples":
+            if across:
+                return replace(self._on_row(rows, across), offset=0)
+            return replace(self, offset=max(0, self.offset + down))
+        if self.view == "table":
+            return self._on_row(rows, down)
+        row, column = self.cursor(book)
+        return self.at(book, max(0, row + down), max(0, column + across))
+
+    def _on_row(self, rows: Sequence[Row], by: int) -> State:
+        if not rows:
+            return self
+        ids = [row.id for row in rows]
+        at = ids.index(self.step_id) + by if self.step_id in ids else 0
+        return self.on(rows[max(0, min(len(rows) - 1, at))])
+
+    def on(self, row: Row) -> State:
+        """The cursor of the table on a row; the heat maps follow."""
+        step = row.step
+        known = variant_of(step) if variant_of(step) in self.axes.variants else self.variant
+        draft = step.draft if step.draft is not None else self.draft
+        return replace(
+            self, step_id=row.id, variant=known, target=step.target, draft=draft, category=step.category, k=step.k
+        )
+
+    def row(self, book: Book) -> Row | None:
+        """The measurement under the cursor; None where the cursor is on several."""
+        if self.view in ("table", "samples"):
+            return book.rows.get(self.step_id or "")
+        if not self.by_k:
+            return None
+        return rows_of(book, self.pair, self.variant).get((self.category, self.k))
+
+    def opened(self, book: Book) -> State:
+        """After Enter: from a pair to its Ks, from a measurement to its samples, from all categories to their rows."""
+        if self.view == "samples" or not self.axes.targets:
+            return self
+        if self.view != "table" and not self.by_k:
+            best = best_of(arms_of(book, self.variant).get(self.pair, {}))
+            k = best.step.k if best is not None else next(iter(ks_of(book, self.pair, self.variant)), None)
+            return replace(self, view="heat", by_k=True, category=ALL, k=k)
+        row = self.row(book)
+        if row is not None:
+            return replace(self.on(row), view="samples", offset=0, opened_from=self.view)
+        if self.view == "table":
+            return self
+        words = f"{self.target} {'baseline' if self.k is None else f'{self.draft or str()} k={self.k}'}"
+        return replace(self, view="table", words=words, step_id=None)
+
+    def back(self) -> State:
+        """After Esc: one step back."""
+        if self.view == "samples":
+            return replace(self, view=self.opened_from)
+        if self.words:
+            return replace(self, words="")
+        if self.view != "heat":
+            return replace(self, view="heat")
+        return replace(self, by_k=False)
+
+
+def _place(entries: Sequence[Entry], entry: Entry) -> int:
+    """Where an entry is; 0 where it is not."""
+    return entries.index(entry) if entry in entries else 0
+
+
+def _nth(entries: Sequence[Entry], number: int, default: Entry) -> Entry:
+    """The entry at a place, or the nearest one."""
+    return entries[max(0, min(len(entries) - 1, number))] if entries else default
+
+
+def _after(entries: Sequence[Entry], entry: Entry, step: int, *, around: bool) -> Entry:
+    """The entry so many places further on."""
+    at = _place(entries, entry) + step
+    return entries[at % len(entries)] if around else _nth(entries, at, entry)

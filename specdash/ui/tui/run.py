@@ -1,0 +1,75 @@
+"""The way in: a dashboard from the first check of the terminal to the last line in the scrollback.
+
+Nothing of the screen library is imported before the environment says how it is to behave.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TYPE_CHECKING
+
+from specdash.config.settings import Settings, load_settings
+from specdash.errors import Exit
+from specdash.ui.tui.terminal import require_terminal, screen_environment, terminal_of
+
+if TYPE_CHECKING:
+    from specdash.ui.tui.app import Dashboard
+    from specdash.ui.tui.viewer import Opening
+
+
+def show(opening: Opening | None, *, ssh: str | None = None, settings: Settings | None = None) -> Exit:
+    """Shows a run, or the start screen (None), until the user leaves; the exit code.
+
+    `ssh` is the host that the run is watched on, as the user named it. `settings` are read from the user's file where
+    none are given. Raises SpecdashError where there is no terminal to draw on. The code is the run's own when it ended
+    while it was watched, 129, 130 or 143 after a signal, 1 after a bug of the dashboard.
+    """
+    require_screen()
+    for name, value in screen_environment().items():
+        os.environ.setdefault(name, value)
+    from specdash.ui.tui.app import Dashboard
+
+    chosen = settings if settings is not None else load_settings()
+    terminal = terminal_of(os.environ, sys.stdout.encoding or "ascii", chosen.glyphs)
+    app = Dashboard(opening, terminal, chosen)
+    code = app.run(mouse=chosen.mouse)
+    return _after(app, code, ssh)
+
+
+def require_screen() -> None:
+    """Raises SpecdashError where there is no terminal that a dashboard could be drawn on."""
+    is_tty = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
+    require_terminal(os.environ, is_tty=is_tty)
+
+
+def _after(app: Dashboard, code: int | None, ssh: str | None) -> Exit:
+    """Says what is to be said once the terminal is its user's again."""
+    if app.crash is not None or code is None:
+        from specdash.ui.tui.crash import log_crash
+
+        path = log_crash(app.crash if app.crash is not None else RuntimeError("the dashboard ended without a word"))
+        print(f"specdash: internal error, a bug of specdash; details: {path}", file=sys.stderr)
+        return Exit.INCOMPLETE
+    if app.gave_back:
+        _say(app, ssh)
+    finished = app.feed.view.finished
+    if code == Exit.OK and app.saw_end and finished is not None:
+        return Exit(finished.exit_code) if finished.exit_code in set(Exit) else Exit.INCOMPLETE
+    return Exit(code)
+
+
+def _say(app: Dashboard, ssh: str | None) -> None:
+    from specdash.ui.tui.farewell import farewell, is_for_summary
+
+    for line in farewell(app.feed, asked=app.asked, ssh=ssh):
+        print(line)
+    if app.saw_end and app.feed.origin is not None and is_for_summary(app.feed):
+        from pathlib import Path
+
+        from rich.console import Console
+
+        from specdash.ui.summary import print_summary
+
+        print_summary(Console(), app.feed.view, Path(app.feed.origin.path), with_table=True)
+    sys.stdout.flush()

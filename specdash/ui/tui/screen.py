@@ -1,0 +1,42 @@
+"""The base of every screen: it paints the feed of the moment when it is told to, and on nothing else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+from textual import events
+from textual.screen import Screen
+
+from specdash.ui.feed import Feed
+
+if TYPE_CHECKING:
+    from specdash.ui.tui.app import Dashboard
+
+
+class RunScreen(Screen[None]):
+    """A screen of the dashboard.
+
+    `paint` is called at the repaint rate while the feed changes, after a resize and when the screen comes to the front;
+    it must be cheap and idempotent. Key handlers change the screen's own state and call `paint` themselves.
+    """
+
+    @property
+    def dashboard(self) -> Dashboard:
+        """The application, which holds the feed and sends commands."""
+        return cast("Dashboard", self.app)
+
+    @property
+    def feed(self) -> Feed:
+        """The run as it is known now."""
+        return self.dashboard.feed
+
+    def paint(self) -> None:
+        """Brings what is on the screen up to date with the feed."""
+
+    def on_screen_resume(self) -> None:
+        """It came to the front."""
+        self.call_after_refresh(self.paint)
+
+    def on_resize(self, event: events.Resize) -> None:
+        """The terminal has another size."""
+        self.call_after_refresh(self.paint)

@@ -1,0 +1,310 @@
+"""The logs screen: a server's log, read in pieces through the source, with follow, search, and specdash's own lines.
+
+Memory is bounded by the window; the file has everything. Reading and searching go on in workers, a piece at a time, so
+keys are answered whatever the size of the file.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal
+
+from specdash.core.text import one_line
+from specdash.ui.source import SourceError
+from specdash.ui.tui.fields import Field
+from specdash.ui.tui.lines import Line, LinesWidget
+from specdash.ui.tui.logview import paint as painting
+from specdash.ui.tui.logview import rows
+from specdash.ui.tui.logview.model import LogModel
+from specdash.ui.tui.logview.search import Scanner
+from specdash.ui.tui.screen import RunScreen
+
+SCAN_BYTES = 512 * 2**10
+BESIDE_FROM = 120  # columns of the terminal from which there is room beside the log
+BESIDE_WIDTH = 40
+PAN = 16
+
+
+class LogsScreen(RunScreen):
+    """The log of one load: the newest one, or the one that was chosen."""
+
+    AUTO_FOCUS = ""  # keys are the screen's until the search field is opened
+    CSS = """
+    LogsScreen #logs-title { height: 2; }
+    LogsScreen #logs-middle { height: 1fr; }
+    LogsScreen #logs-body { height: 1fr; }
+    LogsScreen #logs-beside { height: 1fr; width: 40; padding: 0 0 0 1; display: none; }
+    LogsScreen #logs-notes { height: 2; }
+    LogsScreen #logs-search { display: none; }
+    LogsScreen #logs-keys { height: 1; }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("f", "follow", "Follow", id="logs.follow"),
+        Binding("slash", "search", "Search", key_display="/", id="logs.search"),
+        Binding("n", "match(1)", "Next match", id="logs.next"),
+        Binding("N", "match(-1)", "Last match", id="logs.previous"),
+        Binding("i", "case", "Case of letters", id="logs.case"),
+        Binding("left_square_bracket", "load(-1)", "Earlier load", key_display="[", id="logs.earlier"),
+        Binding("right_square_bracket", "load(1)", "Later load", key_display="]", id="logs.later"),
+        Binding("v", "level", "Level", id="logs.level"),
+        Binding("w", "wrap", "Wrap lines", id="logs.wrap"),
+        Binding("g,home", "start", "Start", id="logs.start"),
+        Binding("G,end", "end", "End", id="logs.end"),
+        Binding("j,down", "move(1)", "Down", id="logs.down", show=False),
+        Binding("k,up", "move(-1)", "Up", id="logs.up", show=False),
+        Binding("pagedown", "page(1)", "Page down", id="logs.page_down", show=False),
+        Binding("pageup", "page(-1)", "Page up", id="logs.page_up", show=False),
+        Binding("l,right", "pan(1)", "Right", id="logs.right", show=False),
+        Binding("h,left", "pan(-1)", "Left", id="logs.left", show=False),
+        Binding("escape", "back", "Back", id="logs.back"),
+    ]
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.log_model = LogModel()
+        self._log_reading = False
+        self._log_searching = False
+
+    def compose(self) -> ComposeResult:
+        """Title, log, what is beside it, notes, keys."""
+        yield LinesWidget(id="logs-title")
+        with Horizontal(id="logs-middle"):
+            yield LinesWidget(id="logs-body")
+            yield LinesWidget(id="logs-beside")
+        yield LinesWidget(id="logs-notes")
+        yield Field("logs-search", placeholder="search in the whole file; enter", limit=256)
+        yield LinesWidget(id="logs-keys")
+
+    # -- painting ----------------------------------------------------------------------------------------------
+
+    def paint(self) -> None:
+        """Shows the window as it is, then reads what is lacking."""
+        if not self.is_mounted:
+            return
+        model = self.log_model
+        model.settle(self.feed)
+        self._measure()
+        place = model.place()
+        model.stay_at(place)
+        self._show(place)
+        if not self._log_reading and self.dashboard.source is not None and model.wanted() is not None:
+            self._log_reading = True
+            self.run_worker(self._read(), group="log", name="log")
+        if model.is_scanning and not self._log_searching:
+            self._search()
+
+    def _measure(self) -> None:
+        """Tells the model how much room there is."""
+        is_wide = self.size.width >= BESIDE_FROM
+        self.query_one("#logs-beside").display = is_wide
+        self.log_model.width = max(1, self.size.width - (BESIDE_WIDTH if is_wide else 0))
+        self.log_model.height = max(1, self.query_one("#logs-body").size.height)
+        self.log_model.ellipsis = self.dashboard.terminal.glyphs.ellipsis
+
+    def _show(self, place: rows.Place) -> None:
+        model, view, glyphs = self.log_model, self.feed.view, self.dashboard.terminal.glyphs
+        loads = list(view.loads)
+        load = view.loads.get(model.shown or "")
+        entries, look, width = model.entries(), model.look(), self.size.width
+        after = rows.moved(entries, look, place, look.height).index
+        shown_end = min(entries[after].key[0] if after < len(entries) else model.window.end, model.file_bytes)
+        status = painting.Status(
+            window=replace(model.window, size=model.file_bytes),
+            level=model.level,
+            follow=model.follow,
+            shown_end=shown_end if entries else None,
+            scan=model.scan,
+            scanning=model.is_scanning,
+            found=model.found,
+        )
+        number = loads.index(load.id) + 1 if load is not None else 0
+        self._lines("logs-title", painting.title(load, number, len(loads), status, width, glyphs))
+        self._lines("logs-body", self._instead() or rows.visible(entries, look, place))
+        self._lines("logs-notes", painting.notes(status, width, glyphs.ellipsis))
+        self._lines("logs-keys", [painting.keys(width)])
+        if width >= BESIDE_FROM:
+            beside = painting.beside(view, model.shown or "", model.marks, BESIDE_WIDTH - 1, look.height, glyphs)
+            self._lines("logs-beside", beside)
+
+    def _lines(self, name: str, lines: Sequence[Line]) -> None:
+        self.query_one(f"#{name}", LinesWidget).show(lines)
+
+    def _instead(self) -> list[Line]:
+        """What stands in the place of a log that cannot be shown."""
+        model = self.log_model
+        if model.shown is None:
+            return [((" no server was started yet; its log will be here", "dim"),)]
+        if model.problem is not None:
+            return rows.folded(f"the log cannot be shown: {model.problem}", model.width, "warn")
+        if model.entries() or self._log_reading or model.wanted() is not None:
+            return []
+        said = "nothing of this level in the lines in view" if model.level else "the log is empty so far"
+        return [((f" {said}", "dim"),)]
+
+    # -- reading -----------------------------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        """Reads pieces until the screen lacks nothing."""
+        model, source = self.log_model, self.dashboard.source
+        try:
+            while source is not None and (wanted := model.wanted()) is not None:
+                load, window = model.shown, model.window
+                try:
+                    piece = await source.log(load or "", wanted.offset, wanted.size)
+                except SourceError as error:
+                    if load == model.shown:
+                        model.fail(one_line(str(error), 400))
+                    continue
+                if load == model.shown and window is model.window:
+                    model.take(wanted, piece)
+                await asyncio.sleep(0)
+        finally:
+            self._log_reading = False
+        self.paint()
+
+    def _search(self) -> None:
+        """Goes on with the search, unless it is at work already."""
+        scan = self.log_model.scan
+        if scan is not None:
+            self._log_searching = True
+            self.run_worker(self._scan_file(scan), group="search", name="search", exclusive=True)
+
+    async def _scan_file(self, scan: Scanner) -> None:
+        """Reads the whole file for `scan`, a piece at a time, and what a live log has grown by."""
+        model, source, load = self.log_model, self.dashboard.source, self.log_model.shown
+        try:
+            while source is not None and load is not None and scan is model.scan and not model.scan_stopped:
+                piece = await source.log(load, scan.end, SCAN_BYTES)
+                model.known_bytes = max(model.known_bytes, piece.size)
+                if not piece.data or piece.offset != scan.end or scan is not model.scan:
+                    break
+                scan.feed(piece.data)
+                model.settle_match()
+                self.paint()
+                # A local file is read without ever waiting: keys and repaints get their turn here.
+                await asyncio.sleep(0)
+        except SourceError as error:
+            model.scan_stopped = True
+            self.dashboard.tell(str(error), level="warning")
+        if scan is model.scan:
+            self._log_searching = False
+            if not model.is_scanning or model.scan_stopped:
+                model.settle_match(ended=True)
+            self.paint()
+
+    # -- keys --------------------------------------------------------------------------------------------------
+
+    def action_search(self) -> None:
+        """Opens the search field."""
+        field = self.query_one("#logs-search", Field)
+        field.display = True
+        field.value = ""
+        field.focus()
+
+    def on_input_submitted(self, event: Field.Submitted) -> None:
+        """Searches the whole file, from what is on the screen on."""
+        event.stop()
+        self._close_field()
+        if event.value:
+            self.log_model.begin_scan(event.value)
+            self.log_model.awaited = 1
+            self._search()
+        self.paint()
+
+    def on_field_cut(self, event: Field.Cut) -> None:
+        """More was pasted than a search takes."""
+        self.dashboard.tell(event.sentence, level="warning")
+
+    def _close_field(self) -> None:
+        self.query_one("#logs-search", Field).display = False
+        self.set_focus(None)
+
+    def action_match(self, direction: int) -> None:
+        """Jumps to the next or the last line with the text, around the ends of the file."""
+        model = self.log_model
+        if model.scan is None:
+            self.dashboard.tell("search for something first: /")
+            return
+        model.awaited = direction
+        model.settle_match(ended=not model.is_scanning)
+        self.paint()
+
+    def action_case(self) -> None:
+        """Lets the case of letters matter in searches, or not."""
+        model = self.log_model
+        model.ignore_case = not model.ignore_case
+        if model.scan is None:
+            self.dashboard.tell("searches ignore case" if model.ignore_case else "case matters in searches")
+        else:
+            model.begin_scan(model.scan.text)
+            model.awaited = 1
+            self._search()
+        self.paint()
+
+    def action_follow(self) -> None:
+        """Follows the end of the log, or stays where it is."""
+        if self.log_model.follow:
+            self.log_model.follow = False
+        else:
+            self.log_model.to_end()
+        self.paint()
+
+    def action_load(self, by: int) -> None:
+        """Shows the log of another load."""
+        self.log_model.choose(by, self.feed)
+        self._log_searching = False
+        self.paint()
+
+    def action_level(self) -> None:
+        """Shows all lines, warnings and errors, or errors."""
+        self.log_model.next_level()
+        self.paint()
+
+    def action_wrap(self) -> None:
+        """Wraps long lines, or cuts them at the edge."""
+        self.log_model.wrap, self.log_model.pan, self.log_model.row = not self.log_model.wrap, 0, 0
+        self.paint()
+
+    def action_pan(self, direction: int) -> None:
+        """Shifts long lines to the side."""
+        model = self.log_model
+        model.pan = 0 if model.wrap else max(0, model.pan + direction * PAN)
+        self.paint()
+
+    def action_start(self) -> None:
+        """To the first line of the file."""
+        self.log_model.to_start()
+        self.paint()
+
+    def action_end(self) -> None:
+        """To the last line of the file, and on with it."""
+        self.log_model.to_end()
+        self.paint()
+
+    def action_page(self, direction: int) -> None:
+        """A screen up or down."""
+        self.action_move(direction * max(1, self.log_model.height - 2))
+
+    def action_move(self, by: int) -> None:
+        """Some rows up or down; up ends following."""
+        self.log_model.move(by)
+        self.paint()
+
+    def action_back(self) -> None:
+        """Closes the search field, stops the search, clears it, or goes back to the main screen."""
+        model = self.log_model
+        if self.query_one("#logs-search", Field).display:
+            self._close_field()
+        elif model.is_scanning:
+            model.scan_stopped, model.awaited = True, 0
+        elif model.scan is not None:
+            model.scan, model.found = None, None
+        else:
+            self.dashboard.action_show("main")
+        self.paint()

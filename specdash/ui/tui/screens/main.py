@@ -1,0 +1,304 @@
+"""The main screen: the server, its speed and memory, the queue and the text that is being generated, all at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import ClassVar
+
+from textual import events
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+
+from specdash.core import commands as cmd
+from specdash.core import queue as edits
+from specdash.core.plan import KScope
+from specdash.core.steps import RUNNING, StepView
+from specdash.core.text import one_line
+from specdash.ui.tui.frame import Bottom, Top
+from specdash.ui.tui.lines import Line, LinesWidget
+from specdash.ui.tui.panes.details import details
+from specdash.ui.tui.panes.figures import Figures
+from specdash.ui.tui.panes.layout import PANES, Body, Choice, compose
+from specdash.ui.tui.panes.pane import Look, about
+from specdash.ui.tui.panes.queue import Place, moved, settled
+from specdash.ui.tui.panes.text import grown
+from specdash.ui.tui.screen import RunScreen
+from specdash.ui.tui.screens.step_dialogs import Question, StepWindow
+
+WHEEL = 3  # rows that one notch of the wheel moves
+COMMANDS = frozenset({"pause", "resume", "skip", "retry", "stop"})
+
+
+class MainScreen(RunScreen):
+    """The dashboard itself. Its body is one widget, drawn by `panes.layout.compose`."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("space", "pause", "Pause", id="main.pause"),
+        Binding("space", "resume", "Resume", id="main.resume"),
+        Binding("s", "skip", "Skip", id="main.skip"),
+        Binding("r", "retry", "Retry", id="main.retry"),
+        Binding("S", "stop", "Stop after load", id="main.stop"),
+        Binding("enter", "details", "Details", id="main.details"),
+        Binding("t", "swap", "Text/log", id="main.swap"),
+        Binding("tab", "pane(1)", "Next pane", id="main.next_pane"),
+        Binding("shift+tab", "pane(-1)", "Previous pane", id="main.previous_pane", show=False),
+        Binding("down,j", "move(1)", "Next step", id="main.down", show=False),
+        Binding("up,k", "move(-1)", "Previous step", id="main.up", show=False),
+        Binding("pagedown", "page(1)", "Steps: page down", id="main.page_down", show=False),
+        Binding("pageup", "page(-1)", "Steps: page up", id="main.page_up", show=False),
+        Binding("home,g", "move(-1000000)", "First step", id="main.first", show=False),
+        Binding("end,G", "move(1000000)", "Last step", id="main.last", show=False),
+        Binding("escape", "follow", "Follow the run", id="main.follow", show=False),
+    ]
+    DEFAULT_CSS = "MainScreen #body { height: 1fr; }"
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._figures = Figures()
+        self._choice = Choice()
+        self._body: Body | None = None
+        self._offered: tuple[bool, bool, str, bool] | None = None
+
+    def compose(self) -> ComposeResult:
+        """Header, body, keys."""
+        yield Top()
+        yield LinesWidget(id="body")
+        yield Bottom()
+
+    # -- painting ----------------------------------------------------------------------------------------------
+
+    def look(self) -> Look:
+        """What the panes are drawn from at this moment."""
+        app = self.dashboard
+        return Look(app.feed, app.now_s, app.terminal.glyphs, self._figures, app.outlook)
+
+    def paint(self) -> None:
+        """Draws the body anew; the widget sends only what has changed of it."""
+        if not self.is_mounted:
+            return
+        widget = self.query_one("#body", LinesWidget)
+        token = self.feed.live.token
+        if token is not None:
+            self._choice = replace(self._choice, written=grown(self._choice.written, token))
+        body = compose(self.look(), self._choice, widget.size.width, widget.size.height)
+        self._body = body
+        self._choice = replace(self._choice, place=body.place)
+        widget.show(body.lines)
+        offered = (self.feed.is_live, self.feed.view.paused, body.layout, body.has_both)
+        if offered != self._offered:
+            self._offered = offered
+            self.refresh_bindings()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Which keys apply: None shows that one is known and not for now."""
+        paused = self.feed.view.paused
+        if (action == "resume" and not paused) or (action == "pause" and paused):
+            return False
+        if action in COMMANDS and not self.feed.is_live:
+            return None
+        if action == "pane":
+            return self._body is not None and self._body.layout == "single"
+        if action == "swap":
+            return self._body is None or (self._body.layout == "stacked" and not self._body.has_both)
+        return True
+
+    def on_key(self, event: events.Key) -> None:
+        """A key that is for a run at work says so where none is."""
+        known = self.active_bindings.get(event.key)
+        if known is not None and not known.enabled and known.binding.action in COMMANDS:
+            self._refuse(f"{known.binding.description.lower()}: no engine is at work on this run")
+
+    def _refuse(self, why: str) -> None:
+        self.dashboard.tell(why, level="warning")
+
+    # -- moving about ------------------------------------------------------------------------------------------
+
+    def _rows(self) -> int:
+        return self._body.rows_at[3] if self._body is not None and self._body.rows_at is not None else 1
+
+    def action_move(self, by: int) -> None:
+        """The cursor goes up or down the queue, and follows the run no more."""
+        look = self.look()
+        place = settled(look, self._choice.place, self._rows())
+        self._choice = replace(self._choice, place=moved(look, place, by))
+        self.paint()
+
+    def action_page(self, by: int) -> None:
+        """A window's worth further up or down."""
+        self.action_move(by * max(1, self._rows() - 1))
+
+    def action_follow(self) -> None:
+        """The cursor goes with the run again."""
+        self._choice = replace(self._choice, place=Place(None, 0, follows=True))
+        self.paint()
+
+    def action_pane(self, by: int) -> None:
+        """Another pane, where there is room for one."""
+        at = PANES.index(self._choice.pane)
+        self._choice = replace(self._choice, pane=PANES[(at + by) % len(PANES)])
+        self.paint()
+
+    def action_swap(self) -> None:
+        """The log in place of the text, or the text in place of the log."""
+        self._choice = replace(self._choice, lower="log" if self._choice.lower == "text" else "text")
+        self.paint()
+
+    def on_click(self, event: events.Click) -> None:
+        """A click in the queue moves the cursor; a second one opens the step."""
+        number = self._row_at(event.screen_x, event.screen_y)
+        if number is None:
+            return
+        self._choice = replace(self._choice, place=replace(self._choice.place, cursor=number, follows=False))
+        self.paint()
+        if event.chain == 2:
+            self.action_details()
+
+    def _row_at(self, screen_x: int, screen_y: int) -> str | None:
+        """The step whose row is there; None where there is none."""
+        body = self._body
+        if body is None or body.rows_at is None:
+            return None
+        origin = self.query_one("#body", LinesWidget).region
+        x, y, width, rows = body.rows_at
+        column, line = screen_x - origin.x - x, screen_y - origin.y - y
+        order = self._figures.overview(self.feed.view).order
+        inside = 0 <= column < width and 0 <= line < rows and body.place.top + line < len(order)
+        return order[body.place.top + line] if inside else None
+
+    def on_mouse_scroll_down(self) -> None:
+        """The wheel moves the cursor."""
+        self.action_move(WHEEL)
+
+    def on_mouse_scroll_up(self) -> None:
+        """The wheel moves the cursor."""
+        self.action_move(-WHEEL)
+
+    # -- what the run is asked ---------------------------------------------------------------------------------
+
+    def action_pause(self) -> None:
+        """What is in flight is finished, nothing new begins."""
+        self._ask(cmd.Command(cmd.PAUSE), "paused: what is in flight is finished first")
+
+    def action_resume(self) -> None:
+        """The run goes on."""
+        self._ask(cmd.Command(cmd.RESUME), "resumed")
+
+    def action_skip(self) -> None:
+        """The step under the cursor is not measured, after a question."""
+        found = self._chosen()
+        if found is None or not self._is_legal(cmd.Skip((found.step.id,))):
+            return
+        self._question(
+            f"Skip {one_line(found.step.id, 160)}?",
+            self._cost_of_skip(found),
+            _edit(cmd.Skip((found.step.id,))),
+            "skipped",
+        )
+
+    def action_retry(self) -> None:
+        """The step under the cursor is measured again; what came out of it goes."""
+        found = self._chosen()
+        if found is None:
+            return
+        if found.status == "ok":
+            self._refuse("this step is ok: duplicate it in the queue (2) to measure it once more")
+        elif self._is_legal(cmd.Reopen((found.step.id,))):
+            self._ask(_edit(cmd.Reopen((found.step.id,))), f"queued again: {found.step.id}")
+
+    def action_stop(self) -> None:
+        """The run ends once the server that runs now is done with, after a question."""
+        view, outlook = self.feed.view, self.dashboard.outlook
+        if view.stopping:
+            self._refuse("the run is stopping already")
+            return
+        later = {step.id for load in outlook.loads for step in load.steps} if outlook is not None else set()
+        opened = [step_id for step_id, found in view.steps.items() if not found.is_done]
+        mine = [step_id for step_id in opened if step_id not in later]
+        costs = [f"{_steps(len(mine))} of the server that runs now {_are(len(mine))} still measured{self._time(mine)}."]
+        if len(opened) > len(mine):
+            costs.append(f"{_steps(len(opened) - len(mine))} of later loads {_are(len(opened) - len(mine))} left for "
+                     f"specdash resume{self._time([each for each in opened if each in later])}.")  # fmt: skip
+        self._question("Stop after this load?", costs, cmd.Command(cmd.STOP_AFTER_LOAD), "stopping after this load")
+
+    def action_details(self) -> None:
+        """Everything about the step under the cursor."""
+        found = self._chosen()
+        if found is None:
+            return
+        step_id = found.step.id
+
+        def lines_of(width: int) -> Sequence[Line]:
+            known = self.feed.view.steps.get(step_id)
+            return details(self.look(), known, width) if known is not None else ((("this step is gone", "warn"),),)
+
+        self.app.push_screen(StepWindow(lines_of))
+
+    def _chosen(self) -> StepView | None:
+        """The step under the cursor."""
+        found = self.feed.view.steps.get(self._choice.place.cursor or "")
+        if found is None:
+            self._refuse("there is no step yet")
+        return found
+
+    def _cost_of_skip(self, found: StepView) -> list[str]:
+        costs = []
+        if found.status == RUNNING:
+            costs.append("The request in flight is dropped.")
+        if found.samples:
+            costs.append(f"Samples that the journal keeps and no result counts: {len(found.samples)}.")
+        outlook = self.dashboard.outlook
+        if outlook is not None and found.step.id in outlook.steps:
+            costs.append(f"Saves about {about(outlook.steps[found.step.id])}.")
+        return [*costs, "r takes it back."]
+
+    def _time(self, steps: Sequence[str]) -> str:
+        """The time of some open steps, in words; "" where it is not known."""
+        outlook = self.dashboard.outlook
+        known = [outlook.steps[each] for each in steps if each in outlook.steps] if outlook is not None else []
+        if not known:
+            return ""
+        total = known[0]
+        for each in known[1:]:
+            total = total + each
+        return f", about {about(total)} without loading"
+
+    def _is_legal(self, edit: cmd.Edit) -> bool:
+        """Whether the queue as it is known here takes an edit; says why not."""
+        view = self.feed.view
+        try:
+            edits.apply(view.steps, [edit], KScope(view.k_scope) if view.k_scope is not None else None)
+        except edits.IllegalEdit as error:
+            self._refuse(str(error))
+            return False
+        return True
+
+    def _question(self, question: str, costs: Sequence[str], command: cmd.Command, done: str) -> None:
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._ask(command, done)
+
+        self.app.push_screen(Question(question, costs), answered)
+
+    def _ask(self, command: cmd.Command, done: str) -> None:
+        self.run_worker(self._send(command, done), group="commands")
+
+    async def _send(self, command: cmd.Command, done: str) -> None:
+        """The answer may take a while on a slow line; the screen goes on meanwhile."""
+        refused = await self.dashboard.send(command)
+        if refused is None:
+            self.dashboard.tell(done)
+        else:
+            self._refuse(f"refused: {refused}")
+
+
+def _edit(edit: cmd.Edit) -> cmd.Command:
+    return cmd.Command(cmd.EDIT, (edit,))
+
+
+def _steps(count: int) -> str:
+    return "1 step" if count == 1 else f"{count} steps"
+
+
+def _are(count: int) -> str:
+    return "is" if count == 1 else "are"

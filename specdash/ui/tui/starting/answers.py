@@ -1,0 +1,150 @@
+"""The questions of the wizard and what was answered; and the profile that follows from it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from specdash.config.prompts import CATEGORIES
+from specdash.config.write import new_profile
+from specdash.core.text import human_bytes, one_line, slug
+from specdash.ui.tui.finding import Finding, Model
+
+Page = Literal["target", "drafts", "program", "k", "categories", "samples", "path"]
+PAGES: tuple[Page, ...] = ("target", "drafts", "program", "k", "categories", "samples", "path")
+TITLES: dict[Page, str] = {
+    "target": "Which model shall become faster?",
+    "drafts": "Which drafts shall be tried on it? (space marks; none: the target alone is measured)",
+    "program": "Which program serves?",
+    "k": 'Which K, the tokens drafted in one step? "auto", or a list such as 2, 4, 8',
+    "categories": "Which prompts? (space marks, a: all or none)",
+    "samples": "How many samples of each step? More make the intervals narrower",
+    "path": "Where shall the profile be? A new file; nothing is overwritten",
+}
+TEXT_PAGES: frozenset[Page] = frozenset({"k", "samples", "path"})
+TYPED_PAGES: frozenset[Page] = frozenset({"target", "program"})  # where a path may be typed instead
+NAME = 32  # columns of a model's name
+MOST_K = 512
+MOST_SAMPLES = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One thing to choose: its value, words for it, and why it cannot be chosen ("" when it can)."""
+
+    value: str
+    text: str
+    refusal: str = ""
+
+
+@dataclass(slots=True)
+class Answers:
+    """What was answered so far; the defaults are a sensible first profile."""
+
+    target: Model | None = None
+    drafts: list[str] = field(default_factory=list)
+    program: str = ""
+    k: str = "auto"
+    categories: list[str] = field(default_factory=lambda: list(CATEGORIES))
+    samples: str = "5"
+    path: str = ""
+
+    def text_of(self, page: Page) -> str:
+        """What stands in the field of a page."""
+        if page == "path":
+            return self.path or f"{slug(Path(self.target.path).stem if self.target else '', 'profile')}.toml"
+        return self.k if page == "k" else self.samples if page == "samples" else ""
+
+    def is_marked(self, page: Page, value: str) -> bool:
+        """Whether a choice is taken."""
+        if page == "target":
+            return self.target is not None and self.target.path == value
+        if page == "program":
+            return self.program == value
+        return value in (self.drafts if page == "drafts" else self.categories)
+
+
+def ks_of(text: str) -> list[int] | None:
+    """The Ks of an answer; None for "auto". Raises ValueError with a sentence."""
+    if text.strip().lower() in ("auto", '"auto"'):
+        return None
+    parts = [part for part in re.split(r"[\s,;\[\]]+", text) if part]
+    if not parts or not all(re.fullmatch(r"[0-9]{1,4}", part) and 1 <= int(part) <= MOST_K for part in parts):
+        raise ValueError(f'K is "auto", or whole numbers from 1 to {MOST_K} such as 2, 4, 8')
+    return sorted({int(part) for part in parts})
+
+
+def samples_of(text: str) -> int:
+    """The number of samples of an answer. Raises ValueError with a sentence."""
+    if not re.fullmatch(r"[0-9]{1,4}", text.strip()) or not 1 <= int(text) <= MOST_SAMPLES:
+        raise ValueError(f"samples are a whole number from 1 to {MOST_SAMPLES}")
+    return int(text)
+
+
+def path_of(text: str) -> Path:
+    """The new file of an answer. Raises ValueError with a sentence."""
+    if not text.strip():
+        raise ValueError("the profile needs a name, such as profile.toml")
+    path = Path(text.strip()).expanduser()
+    path = path if path.suffix == ".toml" else path.with_name(f"{path.name}.toml")
+    if path.exists():
+        raise ValueError(f"{path} exists already; choose another name, nothing is overwritten")
+    if not path.absolute().parent.is_dir():
+        raise ValueError(f"there is no folder {path.absolute().parent}")
+    return path
+
+
+def choices(page: Page, answers: Answers, models: Sequence[Model], engines: Sequence[Finding]) -> list[Choice]:
+    """What can be chosen on a page of choices."""
+    if page == "target":
+        return [Choice(each.path, model_words(each), each.problem or "") for each in models]
+    if page == "drafts" and answers.target is not None:
+        target = answers.target
+        found = [
+            Choice(each.path, model_words(each), target.refusal(each) or "")
+            for each in models
+            if each.path != target.path
+        ]
+        return sorted(found, key=lambda choice: bool(choice.refusal))
+    if page == "program":
+        return [
+            Choice(
+                each.what, one_line(f"{each.what}: {each.found}"), each.todo or each.found if each.state != "ok" else ""
+            )
+            for each in engines
+        ]
+    return [Choice(each, each) for each in CATEGORIES] if page == "categories" else []
+
+
+def model_words(model: Model) -> str:
+    """A model in a few words of constant widths."""
+    size = human_bytes(model.size_bytes) if model.size_bytes is not None else "?"
+    kind = f"{model.model_class or '?':<11} {one_line(model.quantisation or '?', 8):<8}"
+    return f"{one_line(model.label, NAME):<{NAME}} {size:>9}  {kind}"
+
+
+def write(answers: Answers) -> Path:
+    """Writes the profile to a new file. Raises ValueError with a sentence where that cannot be."""
+    assert answers.target is not None
+    path = path_of(answers.path)
+    every = set(answers.categories) == set(CATEGORIES)
+    text = new_profile(
+        Path(answers.target.path),
+        [Path(each) for each in answers.drafts],
+        program=answers.program,
+        file_name=path.name,
+        sweep_k=ks_of(answers.k),
+        categories=None if every else [each for each in CATEGORIES if each in answers.categories],
+        iterations=samples_of(answers.samples),
+    )
+    try:
+        with path.open("x", encoding="utf-8") as file:
+            file.write(text)
+    except FileExistsError:
+        raise ValueError(f"{path} exists already; choose another name, nothing is overwritten") from None
+    except (OSError, UnicodeError) as error:
+        raise ValueError(f"{path} cannot be written: {error}") from None
+    return path

@@ -1,0 +1,62 @@
+"""The names of styles that lines are made of, and what they look like in the theme of the moment."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal
+
+from rich.style import Style
+from textual.color import Color, ColorParseError
+
+if TYPE_CHECKING:
+    from textual.app import App
+
+StyleName = Literal[
+    "", "dim", "title", "rule", "key", "good", "warn", "bad", "accent", "draft", "faster", "slower", "cursor", "marked"
+]
+
+# Style name -> (theme variable or None, attributes). Faster and slower are blue and orange, never green against red.
+_LOOK: Mapping[StyleName, tuple[str | None, str]] = {
+    "": (None, ""),
+    "dim": (None, "dim"),
+    "title": (None, "bold"),
+    "rule": (None, "dim"),
+    "key": ("accent", "bold"),
+    "good": ("success", ""),
+    "warn": ("warning", "bold"),
+    "bad": ("error", "bold"),
+    "accent": ("accent", ""),
+    "draft": ("primary", "bold"),
+    "faster": ("primary", "bold"),
+    "slower": ("warning", ""),
+    "cursor": (None, "reverse"),
+    "marked": ("accent", "bold"),
+}
+# Without colours only these are told apart by looks; everywhere a word or sign says the same.
+_PLAIN: Mapping[StyleName, str] = {"dim": "", "rule": "", "draft": "underline", "bad": "bold", "marked": "bold"}
+
+
+def styles_for(variables: Mapping[str, str], *, colours: bool) -> dict[StyleName, Style]:
+    """The styles in a theme with these variables; attributes alone where there are no colours."""
+    if not colours:
+        return {name: Style.parse(_PLAIN.get(name, attributes) or "none") for name, (_, attributes) in _LOOK.items()}
+    found: dict[StyleName, Style] = {}
+    for name, (variable, attributes) in _LOOK.items():
+        style = Style.parse(attributes or "none")
+        colour = _colour(variables.get(variable or "", ""))
+        found[name] = style + Style(color=colour.rich_color) if colour is not None else style
+    return found
+
+
+def _colour(value: str) -> Color | None:
+    """A theme's colour; None where the theme has none of that name."""
+    try:
+        return Color.parse(value) if value else None
+    except ColorParseError:
+        return None
+
+
+def line_styles(app: App[object]) -> Mapping[StyleName, Style]:
+    """The styles of the app's theme; `Dashboard` keeps them until the theme changes."""
+    styles: Mapping[StyleName, Style] | None = getattr(app, "line_styles", None)
+    return styles if styles is not None else styles_for(app.theme_variables, colours=True)

@@ -1,0 +1,78 @@
+"""The ways from one run to another: open it, go on with it, start a profile.
+
+Each gives None once the dashboard shows the run, or a sentence of what is wrong, to be shown in place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from specdash.core.text import one_line
+from specdash.errors import SpecdashError
+from specdash.ui.source import Source, SourceError
+
+if TYPE_CHECKING:
+    from specdash.ui.tui.app import Dashboard
+
+SENTENCE = 600
+
+Way = Callable[["Dashboard", Path], Awaitable[str | None]]
+
+
+async def open_path(dashboard: Dashboard, path: Path) -> str | None:
+    """Shows the run of a folder: the one that is going on there, or what its journal tells."""
+    from specdash.ui.sources import open_run
+
+    try:
+        source = await open_run(path)
+    except (SourceError, SpecdashError, OSError) as error:
+        return _sentence(error)
+
+    async def opening() -> Source:
+        return source
+
+    dashboard.open_run(opening)
+    # Dialogs and wizards that led here are done with.
+    while len(dashboard.screen_stack) > 2:
+        dashboard.pop_screen()
+    dashboard.action_show("main")
+    return None
+
+
+async def resume_path(dashboard: Dashboard, path: Path) -> str | None:
+    """Goes on with an interrupted run, and shows it."""
+    from specdash.ui.detached import resume_run
+
+    try:
+        await resume_run(path)
+    except (SpecdashError, OSError) as error:
+        return _sentence(error)
+    return await open_path(dashboard, path)
+
+
+async def start_path(dashboard: Dashboard, profile: Path) -> str | None:
+    """Starts a profile, and shows its run."""
+    from specdash.ui.detached import start_profile
+
+    try:
+        run = await start_profile(profile)
+    except (SpecdashError, OSError) as error:
+        return _sentence(error)
+    return await open_path(dashboard, run)
+
+
+async def start_demo(dashboard: Dashboard) -> str | None:
+    """Writes the demo's models and profile, starts it, and shows its run."""
+    from specdash.ui.tui.finding import FindError, demo_profile
+
+    try:
+        profile = await demo_profile()
+    except FindError as error:
+        return _sentence(error)
+    return await start_path(dashboard, profile)
+
+
+def _sentence(error: Exception) -> str:
+    return one_line(str(error), SENTENCE)

@@ -1,0 +1,125 @@
+"""The wizard: a profile written with keys only, its plan, and its start."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Any
+
+import pytest
+from dashboards import SIZES, screen_text
+from found_machine import machine as machine
+from found_machine import settled, started
+from textual import events
+
+from specdash.config.load import check
+from specdash.ui.tui import switching
+from specdash.ui.tui.starting.answers import ks_of, path_of, samples_of
+
+pytestmark = pytest.mark.usefixtures("machine")
+
+
+def note(app: Any) -> str:
+    return " ".join("".join(text for text, _ in line) for line in app.screen.query_one("#wizard-note").lines)
+
+
+@pytest.mark.parametrize("size", SIZES, ids=str)
+async def test_the_pages(size: tuple[int, int], snapshot: Any) -> None:
+    async with started(size) as (app, pilot):
+        await pilot.press("n")
+        await pilot.pause()
+        pages = []
+        for _ in range(6):
+            pages.append(screen_text(app))
+            await pilot.press("enter")
+            await pilot.pause()
+        assert "\n\n".join([*pages, screen_text(app)]) == snapshot
+
+
+async def test_a_profile_is_written_planned_and_started(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    async def start(_: Any, path: Path) -> str | None:
+        asked.append(path)
+        return None
+
+    monkeypatch.setattr(switching, "start_path", start)
+    async with started() as (app, pilot):
+        await pilot.press("n", "enter", "space", "space")
+        await pilot.pause()
+        assert "cannot be used: the tokenizers differ" in note(app)
+        await pilot.press("enter", "enter")
+        for keys in ([*["backspace"] * 4, *"2, 8"], ["a", "space"], ["backspace", "7"], []):
+            await pilot.press(*keys, "enter")
+            await pilot.pause()
+        await settled(app, pilot)
+        profile = tomllib.loads((tmp_path / "big.toml").read_text())
+        assert profile["targets"][0]["path"] == "/models/big.gguf"
+        assert [each["path"] for each in profile["drafts"]] == ["/models/small.gguf"]
+        assert profile["engine"]["program"] == "embedded"
+        assert profile["sweep"]["k"] == [2, 8]
+        assert profile["measure"]["categories"] == ["coding"]
+        assert profile["measure"]["iterations"] == 7
+        assert check(tmp_path / "big.toml").problems == []
+        # The models are not on this machine, which the plan says.
+        assert "It cannot be started" in screen_text(app)
+        await pilot.press("y")
+        await settled(app, pilot)
+        assert asked == []
+
+
+async def test_wrong_answers_are_said_in_place_and_nothing_is_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "big.toml").write_text("mine")
+    async with started() as (app, pilot):
+        await pilot.press("n", "G")
+        await pilot.press("enter")
+        assert "ends within its header [/b]" in note(app)
+        await pilot.press("g", "enter", "enter", "enter", *"x", "enter")
+        assert 'K is "auto", or whole numbers' in note(app)
+        await pilot.press("backspace", *"auto", "enter")
+        await pilot.pause()
+        await pilot.press("a", "enter")
+        assert "mark one at least" in note(app)
+        await pilot.press("a", "enter")
+        await pilot.pause()
+        await pilot.press(*"000", "enter")
+        await pilot.pause()
+        assert "samples are a whole number" in note(app)
+        await pilot.press(*["backspace"] * 3, "5", "enter")
+        await pilot.pause()
+        await pilot.press("enter")
+        await pilot.pause()
+        assert "exists already" in note(app)
+        field = app.screen.query_one("#wizard-field")
+        field.post_message(events.Paste("/" + "d" * 2**20))
+        await pilot.pause()
+        assert "characters were pasted" in note(app)
+        await pilot.press("enter")
+        assert note(app).strip()
+        await pilot.press(*["escape"] * 7)
+        await pilot.pause()
+        assert app.place_of(app.screen) == "start"
+    assert (tmp_path / "big.toml").read_text() == "mine"
+
+
+async def test_a_target_can_be_typed(tmp_path: Path) -> None:
+    async with started() as (app, pilot):
+        await pilot.press("n", "t", *"/nowhere.gguf", "enter")
+        await settled(app, pilot)
+        assert "/nowhere.gguf is not a file" in note(app)
+        await pilot.press("escape", "j", "enter")
+        await pilot.pause()
+        assert "2 of 7" in screen_text(app)
+
+
+def test_answers_are_read_strictly() -> None:
+    assert ks_of(" auto ") is None
+    assert ks_of("[8, 2 4;2]") == [2, 4, 8]
+    for wrong in ("", "0", "2.5", "-1", "9999", "x", "²"):
+        with pytest.raises(ValueError, match="K is"):
+            ks_of(wrong)
+    for wrong in ("", "0", "1001", "5.5", "٣"):
+        with pytest.raises(ValueError, match="samples"):
+            samples_of(wrong)
+    with pytest.raises(ValueError, match="no folder"):
+        path_of("/no/such/folder/x.toml")
