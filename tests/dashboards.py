@@ -29,8 +29,10 @@ class ScriptedSource:
         gone: Gone | None = None,
         refusal: str | None = None,
         logs: dict[str, bytes] | None = None,
+        models_argv: Sequence[str] | None = None,
     ) -> None:
         self.origin = Origin("/results/run-1", "tower", None if gone else 4711, True, "0.0")
+        self.models_argv = models_argv
         self.commands: list[Command] = []
         self.closed = False
         self._events: list[Event] = [*recorded(facts), CaughtUp(), *ticks, *([gone] if gone else [])]

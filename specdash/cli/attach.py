@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from specdash.cli import command_parser
-from specdash.core.text import one_line
 from specdash.errors import Exit, SpecdashError
 
 
@@ -22,10 +19,10 @@ def main(name: str, arguments: list[str]) -> Exit:
     require_screen()
     if options.ssh is not None:
         return _far(options.ssh, options.run)
-    from specdash.store.runs import known_results_dirs, resolve
+    from specdash.cli.running import chosen_run
     from specdash.ui.sources import open_run
 
-    path = resolve(options.run, known_results_dirs()) if options.run is not None else _running()
+    path = chosen_run(options.run)
     return show(lambda: open_run(path))
 
 
@@ -46,22 +43,3 @@ def _far(host: str, run: str | None) -> Exit:
         return await PipeSource.over(line)
 
     return show(opening, ssh=host)
-
-
-def _running() -> Path:
-    """The one run of this machine that an engine is at work on; SpecdashError where there is none, or several."""
-    from specdash.runtime.locks import lock_owner
-    from specdash.session.run import LOCK_NAME
-    from specdash.store.runs import find_runs, known_results_dirs
-
-    runs = find_runs(known_results_dirs(), lambda path: lock_owner(path / LOCK_NAME) is not None)
-    running = [run for run in runs if run.state == "running"]
-    if len(running) == 1:
-        return running[0].path
-    if running:
-        names = "".join(f"\n    {one_line(run.id)}" for run in running)
-        raise SpecdashError("several runs are going on", f"Name one of these: specdash attach RUN{names}")
-    todo = "Start one: specdash PROFILE"
-    if runs:
-        todo = f"Look at the last one: specdash attach {one_line(runs[-1].id)}"
-    raise SpecdashError("no run is going on here", todo)

@@ -39,6 +39,9 @@ def main(name: str, arguments: list[str]) -> Exit:
         ("STATE", "STEPS", "FAILED", "RUN"),
         [(_state(run), f"{run.n_done}/{run.n_steps}", str(run.n_failed), run.id) for run in found],
     )
+    running = [run for run in found if run.state == "running"]
+    if running:
+        print(f"\nwatch the one that is going on: specdash attach {one_line(running[-1].id)}")
     resumable = [run for run in found if run.resumable]
     if resumable:
         print(f"\ngo on with the last interrupted one: specdash resume {one_line(resumable[-1].id)}")

@@ -12,14 +12,16 @@ from specdash.errors import Exit, SpecdashError
 def main(name: str, arguments: list[str]) -> Exit:
     """Asks the engine process of a run to stop, and waits until it has."""
     parser = command_parser(name)
-    parser.add_argument("run", metavar="RUN", help="a run folder, or the beginning of its name")
+    parser.add_argument(
+        "run", nargs="?", metavar="RUN", help="a run folder, or the beginning of its name (default: the one that runs)"
+    )
     parser.add_argument("--wait", type=float, default=120.0, metavar="S", help="seconds to wait for its end")
     options = parser.parse_args(arguments)
+    from specdash.cli.running import chosen_run
     from specdash.runtime.locks import lock_owner, wait_unlocked
     from specdash.session.run import LOCK_NAME
-    from specdash.store.runs import known_results_dirs, resolve
 
-    path = resolve(options.run, known_results_dirs())
+    path = chosen_run(options.run)
     owner = lock_owner(path / LOCK_NAME)
     if owner is None:
         print(f"{path.name} is not running")

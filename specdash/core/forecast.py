@@ -163,6 +163,12 @@ class _Samples:
             if found.samples:
                 for kind in _kinds(found.step):
                     seen.setdefault(kind, []).append(found.wall_s / len(found.samples))
+        # Until a pair has a sample, its warm-up tells more than another pair's samples.
+        for load in view.loads.values():
+            kind = load.key.target, load.key.draft
+            if load.warm_up_s is not None and kind not in seen:
+                for likeness in (kind, (load.key.target,), ()):
+                    seen.setdefault(likeness, [load.warm_up_s])
         self._means = {kind: sum(times) / len(times) for kind, times in seen.items()}
 
     def of(self, step: Step) -> Range | None:

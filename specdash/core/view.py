@@ -55,6 +55,7 @@ class LoadView:
     hint: str | None = None
     finished: bool = False
     timeout_s: float | None = None
+    warm_up_s: float | None = None  # of one warm-up request
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +226,12 @@ def _probed(view: View, recorded: ev.Recorded) -> View:
     return _load(view, fact.load, k_scope=fact.k_scope)
 
 
+def _warmed_up(view: View, recorded: ev.Recorded) -> View:
+    fact = recorded.fact
+    assert isinstance(fact, ev.WarmedUp)
+    return _load(view, fact.load, warm_up_s=fact.wall_s / fact.requests if fact.requests else None)
+
+
 def _step_started(view: View, recorded: ev.Recorded) -> View:
     fact = recorded.fact
     assert isinstance(fact, ev.StepStarted)
@@ -330,6 +337,7 @@ _HANDLERS = {
     ev.StateChanged: _state_changed,
     ev.LoadReady: _load_ready,
     ev.Probed: _probed,
+    ev.WarmedUp: _warmed_up,
     ev.StepStarted: _step_started,
     ev.SampleTaken: _sample_taken,
     ev.VerdictRaised: _verdict_raised,

@@ -11,7 +11,7 @@ import base64
 import binascii
 from abc import ABC, abstractmethod
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from specdash.core.text import one_line
 from specdash.core.ticks import decode_tick
 from specdash.errors import StoreError
 from specdash.store.journal import parse_line
-from specdash.ui.source import CaughtUp, Event, Gone, LogPiece, Origin, Refused, SourceError
+from specdash.ui.source import MODELS, CaughtUp, Event, Gone, LogPiece, Origin, Refused, SourceError, own_argv
 from specdash.ui.wire import FACT, MOST_SERVER_BYTES, PROTOCOL, REPLY, BadLine, Lines, dump, load
 
 HELD_BYTES = 1024 * 1024  # read ahead of whoever takes the events
@@ -175,6 +175,11 @@ class EngineSource(ABC):
     def origin(self) -> Origin:
         """Where it is."""
         return self._origin
+
+    @property
+    def models_argv(self) -> Sequence[str] | None:
+        """The command that prints the models on the engine's machine: here."""
+        return own_argv(*MODELS)
 
     @property
     def name(self) -> str:

@@ -7,7 +7,8 @@ work on. All give the whole run from its first fact, then whatever happens; only
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import sys
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -62,6 +63,13 @@ class LogPiece:
 
 Event = Recorded | Tick | CaughtUp | Gone
 
+MODELS = ("models", "--json")  # what `models_argv` asks specdash for
+
+
+def own_argv(*arguments: str) -> list[str]:
+    """A command of this specdash, on this machine, as a process of its own."""
+    return [sys.executable, "-m", "specdash", *arguments]
+
 
 class Source(Protocol):
     """One run to look at."""
@@ -69,6 +77,13 @@ class Source(Protocol):
     @property
     def origin(self) -> Origin:
         """Where it is; known once it is open."""
+
+    @property
+    def models_argv(self) -> Sequence[str] | None:
+        """The command that prints the models on the run's machine, as `specdash models --json` does.
+
+        None where they cannot be looked for. On a local source folders to search may be added to it.
+        """
 
     def events(self) -> AsyncIterator[Event]:
         """Facts from the first one, `CaughtUp`, then facts and ticks as they come, `Gone` at last. Iterate once.

@@ -21,7 +21,7 @@ from specdash.runtime.sockets import connect
 from specdash.store.journal import read
 from specdash.store.runs import JOURNAL
 from specdash.ui.client import EVENTS_AT_ONCE, EngineSource, Wire, greet, origin_of, welcomed
-from specdash.ui.source import CaughtUp, Event, Gone, LogPiece, Origin, Refused, SourceError
+from specdash.ui.source import MODELS, CaughtUp, Event, Gone, LogPiece, Origin, Refused, SourceError, own_argv
 from specdash.ui.ssh import SshLine
 from specdash.ui.wire import NOBODY, ending, log_name, read_log, read_pointer
 
@@ -125,6 +125,11 @@ class PipeSource(EngineSource):
         source._origin = origin_of(welcome, is_local=False)
         return source
 
+    @property
+    def models_argv(self) -> Sequence[str] | None:
+        """The command that prints the models on the engine's machine: there."""
+        return self._line.models_argv
+
     async def close(self) -> None:
         """Lets go of the run; ssh has ended when this returns."""
         await super().close()
@@ -156,6 +161,12 @@ class FolderSource:
     def origin(self) -> Origin:
         """Where it is: here."""
         return Origin(str(self._path.absolute()), socket.gethostname(), None, True, __version__)
+
+    @property
+    def models_argv(self) -> Sequence[str] | None:
+        """The command that prints the models here; None for a run of another machine, whose models are there."""
+        run = self._view.run if self._view is not None else None
+        return own_argv(*MODELS) if run is not None and run.host == socket.gethostname() else None
 
     async def events(self) -> AsyncIterator[Event]:
         """The facts of the journal, CaughtUp, Gone. Raises SourceError for a journal that cannot be read."""

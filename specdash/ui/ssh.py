@@ -12,30 +12,48 @@ import subprocess
 import tempfile
 from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from typing import IO
 
 from specdash.core.text import one_line
 from specdash.ui.client import hello
-from specdash.ui.source import SourceError
+from specdash.ui.source import MODELS, SourceError
 from specdash.ui.wire import dump
 
 GRACE_S = 2.0
 # A line that is down is found out after a minute.
 SSH_OPTIONS = ("-o", "ServerAliveInterval=15", "-o", "ServerAliveCountMax=4")
+# A second connection is made while a screen has the terminal: nobody could be asked for a password.
+UNASKED = ("-o", "BatchMode=yes")
 NOT_FOUND = 127  # what a shell ends with when there is no such program
 SSH_FAILED = 255
 STDERR_BYTES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How commands are run on another machine: the program here with its options, the host, and specdash there."""
+
+    ssh: tuple[str, ...]
+    options: tuple[str, ...]
+    host: str
+    remote: tuple[str, ...]
+
+    def argv(self, *arguments: str, unasked: bool = False) -> list[str]:
+        """The command that runs specdash there; `unasked`: ssh fails rather than ask for a password."""
+        asked = shlex.join([*self.remote, *arguments])
+        return [*self.ssh, "-T", *SSH_OPTIONS, *(UNASKED if unasked else ()), *self.options, "--", self.host, asked]
 
 
 class SshLine:
     """One ssh process; `end` is our end of the line, on which the hello is said already."""
 
     def __init__(
-        self, host: str, remote: Sequence[str], process: subprocess.Popen[bytes], end: socket.socket, errors: IO[bytes]
+        self, way: Way, process: subprocess.Popen[bytes], end: socket.socket, errors: IO[bytes]
     ) -> None:
-        self.host = host
+        self.host = way.host
         self.end = end
-        self._remote = remote
+        self._way = way
         self._process = process
         self._errors = errors
 
@@ -59,8 +77,8 @@ class SshLine:
             raise SourceError(f"{host} is no host")
         program = list(ssh) if ssh is not None else shlex.split(os.environ.get("SPECDASH_SSH") or "ssh")
         there = list(remote) if remote is not None else shlex.split(os.environ.get("SPECDASH_REMOTE") or "specdash")
-        asked = shlex.join([*there, "relay", *(["--", run] if run is not None else [])])
-        argv = [*program, "-T", *SSH_OPTIONS, *options, "--", host, asked]
+        way = Way(tuple(program), tuple(options), host, tuple(there))
+        argv = way.argv("relay", *(["--", run] if run is not None else []))
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process; a pipe could fill up
         ours, theirs = socket.socketpair()
         try:
@@ -72,7 +90,12 @@ class SshLine:
             raise SourceError(f"{program[0]} cannot be started: {error.strerror}") from error
         with suppress(OSError):  # it has ended already; whoever reads finds out
             ours.sendall(dump(hello(since)))
-        return cls(host, there, process, ours, errors)
+        return cls(way, process, ours, errors)
+
+    @property
+    def models_argv(self) -> list[str]:
+        """The command that prints the models there, through an ssh of its own."""
+        return self._way.argv(*MODELS, unasked=True)
 
     def wait_for_answer(self) -> None:
         """Waits, without a deadline, until the other end has answered or gone: ssh may ask for a password meanwhile.
@@ -109,7 +132,7 @@ class SshLine:
         code, said = await self.ended(), self.said()
         if code == NOT_FOUND:
             return (
-                f"{self._remote[0]} was not found on {self.host}: install specdash there, or say where it is: "
+                f"{self._way.remote[0]} was not found on {self.host}: install specdash there, or say where it is: "
                 f"SPECDASH_REMOTE=/path/to/specdash ({said or 'the shell said nothing'})"
             )
         if code == SSH_FAILED:

@@ -124,6 +124,14 @@ def test_loads_and_warm_ups_are_timed_apart_from_samples() -> None:
     assert middle(left(*seen, warmup=1)) == pytest.approx(4 * 1.0 + 1 * 1.0)
 
 
+def test_before_a_pair_has_a_sample_its_warm_up_tells_how_long_one_takes() -> None:
+    base, _, k4 = STEPS
+    loads = {"l001": LoadView("l001", k4.key(4), (), "", 0, "", 0.0, warm_up_s=7.0, load_time_s=0.0, finished=True)}
+    found = outlook(replace(view(taken(base, 4, 1.0, "ok"), StepView(k4)), loads=loads)).left
+    assert found is not None
+    assert middle(found) == pytest.approx(4 * 7.0)
+
+
 def test_the_server_that_runs_needs_no_load_for_what_it_can_take() -> None:
     base, k2, k4 = STEPS
     steps = (taken(base, 4, 1.0, "ok"), StepView(k2), StepView(k4), StepView(replace(k4, k=8)))

@@ -11,6 +11,8 @@ from textual.screen import Screen
 from specdash.config.settings import RATES_HZ, Settings, save_setting
 from specdash.core import commands as cmd
 from specdash.errors import Exit, SpecdashError
+from specdash.ui.tui import finding
+from specdash.ui.tui.finding import Model
 from specdash.ui.tui.keys import APP, Act, acts_of, usable, with_keymap
 from specdash.ui.tui.palette import Actions
 from specdash.ui.tui.screens.help import HelpScreen
@@ -117,6 +119,15 @@ class Dashboard(Viewer):
     def action_show(self, name: str) -> None:
         """Brings a screen to the front."""
         self.switch_screen(name)
+
+    async def find_models(self) -> list[Model]:
+        """The models on the machine of the run, or of this one where none is open. Raises finding.FindError."""
+        return await finding.models_of(self.source, self.model_dirs)
+
+    @property
+    def model_dirs(self) -> tuple[Path, ...]:
+        """The user's own model folders."""
+        return self.settings.model_dirs if self.settings is not None else ()
 
     def all_acts(self) -> list[Act]:
         """Every action with the keys that it has by itself."""

@@ -1,25 +1,28 @@
-"""What there is on this machine to start with: models and engines, as `specdash models` and `specdash doctor` tell.
+"""What there is to start with: models and engines, as `specdash models` and `specdash doctor` tell.
 
 Both run as processes of their own: reading headers of many models takes seconds of pure computing, in which a thread
-would hold up the screen.
+would hold up the screen. For a run on another machine the models are those there.
 """
 
 from __future__ import annotations
 
 import asyncio
 import json
-import sys
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from specdash.config.discover import default_folders
+from specdash.core.events import ModelRead
 from specdash.core.text import one_line
+from specdash.ui.source import MODELS, Source, own_argv
 
 MODELS_LIMIT_S = 120.0
 EXAMINE_LIMIT_S = 30.0
 DEMO_LIMIT_S = 300.0  # models of some hundred MiB are written
+MOST_BYTES = 32 * 2**20
 
 
 class FindError(Exception):
@@ -28,18 +31,23 @@ class FindError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Model:
-    """A model file: its figures, or else its `problem`. `drafts` fit it; `unfit` has reasons by path."""
+    """A model file: its figures, or else its `problem`. `drafts` fit it; `unfit` has reasons by path.
+
+    What was not told is None: another version of specdash may have been asked.
+    """
 
     path: str
     label: str
-    source: str
-    problem: str | None
-    size_bytes: int | None
-    model_class: str | None
-    quantisation: str | None
-    parameters: int | None
+    source: str = ""
+    problem: str | None = None
+    size_bytes: int | None = None
+    model_class: str | None = None
+    quantisation: str | None = None
+    parameters: int | None = None
     drafts: tuple[str, ...] = ()
     unfit: dict[str, str] = field(default_factory=dict)
+    architecture: str | None = None
+    vocabulary: str | None = None
 
     def refusal(self, draft: Model) -> str | None:
         """Why `draft` cannot draft for this model; None when it can."""
@@ -48,6 +56,13 @@ class Model:
         if draft.path in self.drafts:
             return None
         return self.unfit.get(draft.path, "it is no smaller than the target")
+
+    def read_as(self, role: str) -> ModelRead | None:
+        """What a run would know of it; None where its size is not known."""
+        if self.size_bytes is None:
+            return None
+        kind = self.model_class or "dense-small"
+        return ModelRead(self.label, role, self.path, self.size_bytes, self.architecture, self.quantisation, kind)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,24 +76,41 @@ class Finding:
 
 
 async def find_models(places: Sequence[str] = ()) -> list[Model]:
-    """The models in these places (default: the usual caches). Raises FindError."""
-    rows = await _json_of(["models", "--json", "--", *places] if places else ["models", "--json"], MODELS_LIMIT_S)
-    return [_model(row) for row in rows if isinstance(row, dict)]
+    """The models of this machine in these places (default: the usual caches). Raises FindError."""
+    return await _models(own_argv(*MODELS), places, "")
+
+
+async def models_of(source: Source | None, folders: Sequence[Path] = ()) -> list[Model]:
+    """The models on the machine of a run, of this one where no run is open. Raises FindError.
+
+    `folders` of the user's are looked into beside the usual places, on this machine only.
+    """
+    places = places_with(folders)
+    if source is None:
+        return await find_models(places)
+    origin, argv = source.origin, source.models_argv
+    host = one_line(origin.host, 60)
+    if argv is None:
+        raise FindError(f"models of the machine of this run cannot be looked for from {host}; the run's own are listed")
+    return await _models(argv, places if origin.is_local else (), "" if origin.is_local else f" on {host}")
+
+
+def places_with(folders: Sequence[Path]) -> list[str]:
+    """Folders of the user's and the usual caches; none, which stands for the usual caches, where there are no such."""
+    usual = [folder for folder, _ in default_folders() if folder.is_dir()]
+    return [str(folder) for folder in (*usual, *folders)] if folders else []
 
 
 async def examine() -> list[Finding]:
     """What the doctor finds without starting a server: a sweep may be going on. Raises FindError."""
-    rows = await _json_of(["doctor", "--json", "--no-probe"], EXAMINE_LIMIT_S)
-    return [
-        Finding(*(str(row.get(name, "")) for name in ("state", "what", "found", "todo")))
-        for row in rows
-        if isinstance(row, dict)
-    ]
+    command = "`specdash doctor`"
+    rows = _rows(await _output(own_argv("doctor", "--json", "--no-probe"), EXAMINE_LIMIT_S, command), command)
+    return [Finding(*(str(row.get(name, "")) for name in ("state", "what", "found", "todo"))) for row in rows]
 
 
 async def demo_profile() -> Path:
     """Writes the demo's models and profile; where the profile is. Raises FindError."""
-    said = await _output(["demo", "--write-only"], DEMO_LIMIT_S)
+    said = await _output(own_argv("demo", "--write-only"), DEMO_LIMIT_S, "`specdash demo`")
     return Path(said.decode(errors="surrogateescape").strip().splitlines()[-1])
 
 
@@ -88,41 +120,58 @@ def engines(findings: Sequence[Finding]) -> list[Finding]:
     return [found for found in named if found.state in ("ok", "FAIL")]
 
 
-def _model(row: dict[str, Any]) -> Model:
+async def _models(argv: Sequence[str], places: Sequence[str], where: str) -> list[Model]:
+    command = f"`specdash models`{where}"
+    said = await _output([*argv, "--", *places] if places else argv, MODELS_LIMIT_S, command)
+    return [_model(row, command) for row in _rows(said, command)]
+
+
+def _model(row: dict[str, Any], command: str) -> Model:
+    def text(name: str) -> str | None:
+        return row[name] if isinstance(row.get(name), str) else None
+
+    def number(name: str) -> int | None:
+        return row[name] if type(row.get(name)) is int else None
+
+    path, label, drafts, unfit = text("path"), text("label"), row.get("drafts") or [], row.get("unfit") or {}
+    if path is None or label is None or not isinstance(drafts, list) or not isinstance(unfit, dict):
+        raise FindError(f"{command} said what cannot be read; is it another version there?")
     return Model(
-        path=str(row.get("path", "")),
-        label=str(row.get("label", "")),
-        source=str(row.get("source", "")),
-        problem=row.get("problem"),
-        size_bytes=row.get("size_bytes"),
-        model_class=row.get("class"),
-        quantisation=row.get("quantisation"),
-        parameters=row.get("parameters"),
-        drafts=tuple(row.get("drafts") or ()),
-        unfit=dict(row.get("unfit") or {}),
+        path=path,
+        label=label,
+        source=text("source") or "",
+        problem=text("problem"),
+        size_bytes=number("size_bytes"),
+        model_class=text("class"),
+        quantisation=text("quantisation"),
+        parameters=number("parameters"),
+        drafts=tuple(str(each) for each in drafts),
+        unfit={path: str(reason) for path, reason in unfit.items()},
+        architecture=text("architecture"),
+        vocabulary=text("vocabulary"),
     )
 
 
-async def _json_of(arguments: Sequence[str], limit_s: float) -> list[Any]:
-    """The JSON list that a command of specdash prints."""
-    said = await _output(arguments, limit_s)
+def _rows(said: bytes, command: str) -> list[dict[str, Any]]:
+    """The JSON list of objects that a command printed. Raises FindError."""
     try:
-        rows = json.loads(said)
-    except ValueError as error:
-        raise FindError(f"`specdash {arguments[0]}` said no JSON") from error
-    return rows if isinstance(rows, list) else []
+        rows = json.loads(said) if len(said) <= MOST_BYTES else None
+    except (ValueError, RecursionError) as error:
+        raise FindError(f"{command} said no JSON; is it another version there?") from error
+    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
+        raise FindError(f"{command} said what cannot be read; is it another version there?")
+    return rows
 
 
-async def _output(arguments: Sequence[str], limit_s: float) -> bytes:
-    """What a command of specdash prints. Raises FindError with its own words."""
-    command = f"`specdash {arguments[0]}`"
+async def _output(argv: Sequence[str], limit_s: float, command: str) -> bytes:
+    """What a command prints. Raises FindError with its own words."""
+    pipe = asyncio.subprocess.PIPE
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "specdash", *arguments,
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
+            *argv, stdin=asyncio.subprocess.DEVNULL, stdout=pipe, stderr=pipe
+        )
     except OSError as error:
-        raise FindError(f"{command} cannot be started: {error.strerror}") from error
+        raise FindError(f"{command} cannot be started: {argv[0]}: {error.strerror}") from error
     try:
         said, complaint = await asyncio.wait_for(process.communicate(), limit_s)
     except TimeoutError:

@@ -20,6 +20,8 @@ _UP = (Trigger.START, Trigger.LISTENING, Trigger.HEALTHY, Trigger.WARMED, Trigge
 
 ROOMY = 8  # rows from which on each move of the state machine has a line of its own
 
+SCOPES = {"request": "K per request", "capped": "K per request, capped", "startup": "K fixed at start-up"}
+
 
 def way_up() -> tuple[State, ...]:
     """The states from stopped to busy, in order, as the table has them."""
@@ -180,7 +182,7 @@ def _models(look: Look, load: LoadView | None) -> Line:
     engine = look.feed.view.engine
     program = f"  {one_line(engine.program, 100)}" if engine is not None else ""
     took = f"  loaded in {load.load_time_s:.1f} s" if load.load_time_s is not None else ""
-    scope = f"  K per {load.k_scope}" if load.k_scope is not None else ""
+    scope = f"  {SCOPES.get(load.k_scope, load.k_scope)}" if load.k_scope is not None else ""
     label = f" {one_line(load.key.label, 100)}  {human_bytes(load.size_bytes)}"
     return ((label, ""), (f"{took}{scope}{program}", "dim"))
 

@@ -14,6 +14,7 @@ from rich.cells import cell_len
 
 from specdash.core.text import plain
 from specdash.core.ticks import TokenTick
+from specdash.ui.feed import Feed
 from specdash.ui.tui.lines import Line, Span
 from specdash.ui.tui.panes.pane import Look, Pane, note
 
@@ -53,7 +54,7 @@ def text(look: Look, written: Written | None, width: int, rows: int) -> Pane:
     legend: list[Span] = [("drafted, accepted", "draft"), ("target's own", "")] if drafts else []
     parts = note(legend, width - 13)
     if written is None or not written.text:
-        why = "nothing is being generated" if look.feed.gone is None else "a finished run: texts are not kept"
+        why = _why_nothing(look.feed)
         said: Line = ((" " + why, "dim"),)
         return Pane("Text", parts, (said,)[: max(0, rows)])
     lines = wrapped(written, width - 1)
@@ -113,3 +114,13 @@ def _line(row: Sequence[Cell]) -> Line:
         ("".join(character for character, _ in group), "draft" if drafted else "")
         for drafted, group in groupby(row, key=lambda each: each[1])
     )
+
+
+def _why_nothing(feed: Feed) -> str:
+    """Why there is no text, in words."""
+    if feed.gone is not None:
+        return "a finished run: texts are not kept"
+    server = feed.live.server
+    if server is not None and server.state == "busy":
+        return "the server reads the prompt"
+    return "nothing is being generated"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar, cast
 
@@ -18,11 +18,10 @@ from specdash.core.plan import Step
 from specdash.core.queue import IllegalEdit
 from specdash.core.text import human_bytes, one_line
 from specdash.core.view import View
-from specdash.ui.source import SourceError
 from specdash.ui.tui.fields import Field
+from specdash.ui.tui.finding import FindError, Model
 from specdash.ui.tui.lines import Line, LinesWidget, fitted
 from specdash.ui.tui.queue_editor.making import Matrix, added, parsed_ks, parsed_samples, steps_of
-from specdash.ui.tui.queue_editor.models import FindModels, FoundModel
 from specdash.ui.tui.queue_editor.offers import Offer, new_models, offers, reads, unfit, why_not
 from specdash.ui.tui.queue_editor.picker import Item, Picker
 
@@ -52,7 +51,7 @@ class Asked:
 
     view: View
     categories: tuple[str, ...]
-    find: FindModels
+    find: Callable[[], Awaitable[list[Model]]]
     told: Callable[[Adding], str]
     before: str | None = None
     like: Step | None = None
@@ -73,7 +72,7 @@ class AddDialog(ModalScreen[Adding | None]):
     AddDialog #add-keys { height: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "leave", "Cancel", id="add.leave"),
+        Binding("escape,q", "leave", "Cancel", id="add.leave"),
         Binding("enter", "accept", "Stage", id="add.accept", priority=True),
         Binding("tab", "app.focus_next", "Next field", show=False, priority=True),
         Binding("shift+tab", "app.focus_previous", "Previous field", show=False, priority=True),
@@ -82,7 +81,7 @@ class AddDialog(ModalScreen[Adding | None]):
     def __init__(self, asked: Asked) -> None:
         super().__init__()
         self._asked = asked
-        self._found: list[FoundModel] = []
+        self._found: list[Model] = []
         self._searched: str = "looking for models ..."
         self._targets: tuple[Offer, ...] = ()
         self._drafts: tuple[Offer, ...] = ()
@@ -151,7 +150,7 @@ class AddDialog(ModalScreen[Adding | None]):
         try:
             self._found = await self._asked.find()
             self._searched = ""
-        except SourceError as error:
+        except FindError as error:
             self._searched = one_line(str(error), 200)
         self._offer()
 

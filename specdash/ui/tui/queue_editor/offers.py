@@ -9,7 +9,7 @@ from pathlib import PurePath
 from specdash.core.commands import NewModel
 from specdash.core.events import ModelRead
 from specdash.core.view import View
-from specdash.ui.tui.queue_editor.models import FoundModel
+from specdash.ui.tui.finding import Model
 
 OTHER_VOCABULARY = "another vocabulary"
 
@@ -24,11 +24,11 @@ class Offer:
     label: str
     path: str | None
     is_new: bool
-    found: FoundModel | None = None
+    found: Model | None = None
     problem: str | None = None
 
 
-def offers(view: View, found: Sequence[FoundModel], role: str) -> tuple[Offer, ...]:
+def offers(view: View, found: Sequence[Model], role: str) -> tuple[Offer, ...]:
     """The models for a role, "target" or "draft": those that the run has in it first, then all others by label."""
     by_path = {model.path: model for model in found}
     steps = [each.step for each in view.steps.values()]
@@ -48,12 +48,12 @@ def offers(view: View, found: Sequence[FoundModel], role: str) -> tuple[Offer, .
     return (*rows, *sorted(others, key=lambda each: (each.problem is not None, each.label.casefold())))
 
 
-def _offer(label: str, read: ModelRead | None, by_path: Mapping[str, FoundModel], *, is_new: bool) -> Offer:
+def _offer(label: str, read: ModelRead | None, by_path: Mapping[str, Model], *, is_new: bool) -> Offer:
     path = read.path if read is not None else None
     return Offer(label, path, is_new, by_path.get(path or ""))
 
 
-def _free(model: FoundModel, labels: set[str]) -> str:
+def _free(model: Model, labels: set[str]) -> str:
     """A label that no other model of the run has: results name models by it alone."""
     parent = PurePath(model.path).parent.name
     names = (model.label, f"{parent} {model.label}", *(f"{model.label} {number}" for number in range(2, 100)))

@@ -63,7 +63,8 @@ class HelpScreen(LinesDialog[None]):
             lines.append(((place.capitalize(), "title"),))
             for act in acts:
                 keys = " ".join(shown(key) for key in act.keys.split(","))
-                lines.append((("  ", ""), (f"{keys:<{KEY_COLUMN}} ", "key"), (act.description, "")))
+                name = f"  {act.id}" if self._is_all else ""  # what [keys] in the settings calls it
+                lines.append((("  ", ""), (f"{keys:<{KEY_COLUMN}} ", "key"), (act.description, ""), (name, "dim")))
         return lines
 
     def action_close(self) -> None:

@@ -15,13 +15,11 @@ from specdash.core.events import ModelRead
 from specdash.core.queue import IllegalEdit
 from specdash.core.text import one_line
 from specdash.errors import SpecdashError
-from specdash.ui.source import SourceError
 from specdash.ui.tui.fields import Field
 from specdash.ui.tui.queue_editor import making, saving
 from specdash.ui.tui.queue_editor.add_dialog import AddDialog, Adding, Asked
 from specdash.ui.tui.queue_editor.body import in_words
 from specdash.ui.tui.queue_editor.form import Asking, Form, Values
-from specdash.ui.tui.queue_editor.models import FindModels, FoundModel, finder
 from specdash.ui.tui.queue_editor.screen import TableScreen
 from specdash.ui.tui.queue_editor.staging import Staged, redo, scope_of, stage, staged_on, undo
 from specdash.ui.tui.screens.step_dialogs import Question
@@ -180,24 +178,13 @@ class QueueScreen(TableScreen):
         asked = Asked(
             staged.preview,
             categories,
-            self._finder(),
+            self.dashboard.find_models,
             told,
             making.behind(staged.steps, like.step.id) if clone and like is not None else None,
             like=like.step if clone and like is not None else None,
             iterations=like.iterations if clone and like is not None else None,
         )
         self.app.push_screen(AddDialog(asked), answered)
-
-    def _finder(self) -> FindModels:
-        """Looks for models where the engine is: here, or with the command that the source has for its machine."""
-        found: FindModels | None = getattr(self.dashboard, "find_models", None)
-        if found is not None:
-            return found
-        origin = self.feed.origin
-        if origin is None or origin.is_local:
-            return finder()
-        argv = getattr(self.dashboard.source, "models_argv", None)
-        return finder(argv) if argv is not None else _nowhere(origin.host)
 
     # -- applying, discarding, saving --------------------------------------------------------------------------
 
@@ -286,12 +273,3 @@ class QueueScreen(TableScreen):
             self.refuse(f"not saved: {error}")
         else:
             self.dashboard.tell(f"saved: {path}")
-
-
-def _nowhere(host: str) -> FindModels:
-    """The search on a machine that cannot be searched from here."""
-
-    async def find() -> list[FoundModel]:
-        raise SourceError(f"models on {host} cannot be looked for from here; the run's own are listed")
-
-    return find

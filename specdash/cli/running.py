@@ -1,0 +1,33 @@
+"""The run that a command means when none is named: the one that is going on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from specdash.core.text import one_line
+from specdash.errors import SpecdashError
+
+
+def chosen_run(run: str | None) -> Path:
+    """The run folder that `run` means; for None the only one of this machine that an engine is at work on.
+
+    Raises SpecdashError that lists what there is where it is none, or not clear which.
+    """
+    from specdash.store.runs import find_runs, known_results_dirs, resolve
+
+    if run is not None:
+        return resolve(run, known_results_dirs())
+    from specdash.runtime.locks import lock_owner
+    from specdash.session.run import LOCK_NAME
+
+    runs = find_runs(known_results_dirs(), lambda path: lock_owner(path / LOCK_NAME) is not None)
+    running = [each for each in runs if each.state == "running"]
+    if len(running) == 1:
+        return running[0].path
+    if running:
+        names = "".join(f"\n    {one_line(each.id)}" for each in running)
+        raise SpecdashError("several runs are going on", f"Name one of these:{names}")
+    todo = "Start one: specdash PROFILE"
+    if runs:
+        todo = f"Name one that has ended, such as the last one: {one_line(runs[-1].id)}"
+    raise SpecdashError("no run is going on here", todo)
