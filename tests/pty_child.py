@@ -30,6 +30,8 @@ FACTS: list[ev.Fact] = [started(STEPS), *loaded(k=16), *measured(STEPS[0], [10.0
 class Child:
     """Tells the facts, then what the case asks for; notes how the loop fares."""
 
+    models_argv = None
+
     def __init__(self, case: str) -> None:
         self.origin = Origin("/results/run-1", "tower", None if case == "done" else 4711, True, "0.0")
         self._case = case

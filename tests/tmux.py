@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import tempfile
 import time
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-LIMIT_S = 20.0
+LIMIT_S = 12.0
 POLL_S = 0.03
 # An escape is a key of its own at once.
 SETTINGS = """set -g default-terminal tmux-256color
@@ -131,16 +132,20 @@ class Tmux:
         self._tmux("clear-history", "-t", "main")
 
     @property
+    def pid(self) -> int:
+        """The process of the shell."""
+        return int(self._tmux("display-message", "-p", "-t", "main", "#{pane_pid}"))
+
+    @property
     def is_alive(self) -> bool:
         """Whether there is a window still."""
         return self._run("has-session", "-t", "main").returncode == 0
 
     def close(self) -> None:
         """Ends the server and all that runs in it."""
-        self._run("kill-server")
-        for path in sorted(self._folder.rglob("*"), reverse=True):
-            path.rmdir() if path.is_dir() else path.unlink(missing_ok=True)
-        self._folder.rmdir()
+        if self._folder.exists():
+            self._run("kill-server")
+            shutil.rmtree(self._folder, ignore_errors=True)
 
     def _tmux(self, *arguments: str) -> str:
         done = self._run(*arguments)

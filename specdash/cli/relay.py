@@ -46,11 +46,10 @@ def main(name: str, arguments: list[str]) -> Exit:
 
 def _the_run() -> Path:
     """The run that is going on, else the last one; raises SpecdashError where that is not clear."""
-    from specdash.runtime.locks import lock_owner
-    from specdash.session.run import LOCK_NAME
+    from specdash.runtime.locks import run_owner
     from specdash.store.runs import RUNNING, find_runs, known_results_dirs
 
-    found = find_runs(known_results_dirs(), lambda path: lock_owner(path / LOCK_NAME) is not None)
+    found = find_runs(known_results_dirs(), lambda path: run_owner(path) is not None)
     running = [run for run in found if run.state == RUNNING]
     if len(running) > 1:
         names = ", ".join(run.id for run in running)
@@ -64,15 +63,15 @@ def _engine_of(path: Path) -> socket.socket | None:
     """A connection to the engine at work on a run; None where there is none. Raises SpecdashError."""
     import time
 
-    from specdash.runtime.locks import lock_owner
-    from specdash.ui.sources import LOCK, STARTING_S, WAIT_S, dial, unreachable
+    from specdash.runtime.locks import run_owner
+    from specdash.ui.sources import STARTING_S, WAIT_S, dial, unreachable
 
     until_s = time.monotonic() + STARTING_S
     while True:
         try:
             return dial(path)
         except OSError as error:
-            owner = lock_owner(path / LOCK)
+            owner = run_owner(path)
             if owner is None:
                 return None
             if not owner.here or time.monotonic() > until_s:

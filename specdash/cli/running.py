@@ -17,10 +17,9 @@ def chosen_run(run: str | None) -> Path:
 
     if run is not None:
         return resolve(run, known_results_dirs())
-    from specdash.runtime.locks import lock_owner
-    from specdash.session.run import LOCK_NAME
+    from specdash.runtime.locks import run_owner
 
-    runs = find_runs(known_results_dirs(), lambda path: lock_owner(path / LOCK_NAME) is not None)
+    runs = find_runs(known_results_dirs(), lambda path: run_owner(path) is not None)
     running = [each for each in runs if each.state == "running"]
     if len(running) == 1:
         return running[0].path

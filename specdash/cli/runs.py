@@ -22,10 +22,9 @@ def main(name: str, arguments: list[str]) -> Exit:
     for each in options.dirs:
         if not Path(each).is_dir():
             raise SpecdashError(f"{each}: there is no such folder", "Name a folder that has runs in it: results.dir.")
-    from specdash.runtime.locks import lock_owner
-    from specdash.session.run import LOCK_NAME
+    from specdash.runtime.locks import run_owner
 
-    found = find_runs(known_results_dirs(options.dirs), lambda path: lock_owner(path / LOCK_NAME) is not None)
+    found = find_runs(known_results_dirs(options.dirs), lambda path: run_owner(path) is not None)
     if options.json:
         print(json.dumps([asdict(run) for run in found], indent=2, default=str))
         return Exit.OK

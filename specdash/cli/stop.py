@@ -18,11 +18,10 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser.add_argument("--wait", type=float, default=120.0, metavar="S", help="seconds to wait for its end")
     options = parser.parse_args(arguments)
     from specdash.cli.running import chosen_run
-    from specdash.runtime.locks import lock_owner, wait_unlocked
-    from specdash.session.run import LOCK_NAME
+    from specdash.runtime.locks import run_owner, wait_ended
 
     path = chosen_run(options.run)
-    owner = lock_owner(path / LOCK_NAME)
+    owner = run_owner(path)
     if owner is None:
         print(f"{path.name} is not running")
         return Exit.OK
@@ -31,7 +30,7 @@ def main(name: str, arguments: list[str]) -> Exit:
             f"{path.name} runs on {owner.host}, not on this machine", f"Stop it there: {parser.prog} {path.name}"
         )
     os.kill(owner.pid, signal.SIGTERM)
-    if not wait_unlocked(path / LOCK_NAME, options.wait):
+    if not wait_ended(path, options.wait):
         raise SpecdashError(
             f"{path.name} (pid {owner.pid}) has not ended after {options.wait:.0f} s",
             f"Its log tells what it waits for: {path / 'logs'}; or wait longer: --wait 600",

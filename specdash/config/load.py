@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 import re
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from specdash.config.entries import absence, read_models, same_label_two_files
 from specdash.config.fields import Table, unknown_keys
-from specdash.config.lines import KeyPath, key_lines
+from specdash.config.lines import KeyPath
 from specdash.config.queue_table import Known, read_queue
 from specdash.config.report import Findings, plain
 from specdash.config.sections import (
@@ -26,12 +24,11 @@ from specdash.config.sections import (
     read_results_dir,
     read_sweep,
 )
+from specdash.config.toml_file import read_toml
 from specdash.core.measure import expected_k_seen
 from specdash.core.profile import Profile
 from specdash.core.text import SLUG_LIMIT, slug
 from specdash.errors import Problem, ProfileError
-
-_LARGEST_FILE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +45,7 @@ def check(path: Path | str) -> CheckResult:
     """Reads the profile at `path`; every problem is in the result, in the order of the file, and none is raised."""
     file = Path(path)
     findings = Findings(plain(str(path)))
-    text = _read(file, findings)
-    raw = _parse(text, findings) if text is not None else None
+    raw = read_toml(file, findings, "a profile") if _is_there(file, findings) else None
     profile = _profile(Table(findings, (), raw), file, findings) if raw is not None else None
     for found in (findings.problems, findings.warnings, findings.missing):
         found.sort(key=lambda problem: (problem.where != findings.where, problem.line or 0))
@@ -65,49 +61,19 @@ def load(path: Path | str) -> Profile:
     return result.profile
 
 
-def _read(file: Path, findings: Findings) -> str | None:
-    """The text of the file, or None with the reason filed."""
+def _is_there(file: Path, findings: Findings) -> bool:
+    """Whether there is a file to read, or the reason is filed."""
     try:
         if file.is_dir():
             inside = ", ".join(plain(found.name) for found in sorted(file.glob("*.toml"))[:5])
             findings.problem((), "is a folder, not a profile", f"Profiles in it: {inside}" if inside else "")
-            return None
+            return False
         if (reason := absence(file.absolute())) is not None:
             findings.problem((), *reason)
-            return None
-        if file.stat().st_size > _LARGEST_FILE_BYTES:
-            findings.problem((), f"is too large for a profile: {file.stat().st_size} bytes", "Is it the right file?")
-            return None
-        raw = file.read_bytes()
-    except (OSError, ValueError) as error:
-        reason_text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-        findings.problem((), f"cannot be read: {reason_text}")
-        return None
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        line = raw.count(b"\n", 0, error.start) + 1
-        what = f"is not UTF-8 text: byte 0x{raw[error.start]:02x}"
-        findings.problems.append(Problem(findings.where, line, "", what, "Save it as UTF-8"))
-        return None
-
-
-def _parse(text: str, findings: Findings) -> dict[str, Any] | None:
-    """The TOML of the file, its lines noted; None with the syntax error filed."""
-    try:
-        raw = tomllib.loads(text)
-        findings.lines = key_lines(text)
-    except ValueError as error:  # TOMLDecodeError, and int() on numbers with thousands of digits
-        what, line = plain(str(error)), text.rstrip().count("\n") + 1
-        if found := re.search(r" \(at line (\d+), column \d+\)$", what):
-            what, line = what[: found.start()], int(found[1])
-        todo = 'Text goes in quotes: key = "text"' if what == "Invalid value" else ""
-        findings.problems.append(Problem(findings.where, line, "", f"not TOML: {what}", todo))
-    except RecursionError:
-        findings.problem((), "is nested too deeply for a profile")
-    else:
-        return raw
-    return None
+            return False
+    except (OSError, ValueError):
+        return True  # reading it says what is wrong
+    return True
 
 
 def _profile(top: Table, file: Path, findings: Findings) -> Profile:

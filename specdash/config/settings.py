@@ -19,6 +19,7 @@ from typing import Any
 from specdash.config.fields import Table, unknown_keys
 from specdash.config.lines import key_lines
 from specdash.config.report import Findings, guess, plain
+from specdash.config.toml_file import read_toml
 from specdash.errors import Problem, SpecdashError
 
 FILE_VARIABLE = "SPECDASH_CONFIG"
@@ -26,7 +27,6 @@ NOTIFICATIONS = ("bell", "osc9", "off")
 GLYPHS = ("auto", "unicode", "ascii")
 RATES_HZ = (5.0, 2.0, 1.0, 0.5, 0.2)
 DEFAULT_RATE_HZ = 2.0
-_LARGEST_FILE_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,32 +66,10 @@ def load_settings(path: Path | None = None, binding_ids: Collection[str] = ()) -
     findings = Findings(plain(str(file)))
     if not os.path.lexists(file):
         return Settings(file)
-    raw = _read(file, findings)
+    raw = read_toml(file, findings, "settings")
     if raw is None:
         return Settings(file, warnings=tuple(findings.problems))
     return _settings(Table(findings, (), raw), file, findings, binding_ids)
-
-
-def _read(file: Path, findings: Findings) -> dict[str, Any] | None:
-    """The TOML of the file, its lines noted; None with the reason filed."""
-    try:
-        if file.stat().st_size > _LARGEST_FILE_BYTES:
-            findings.problem((), "is too large for settings", "Is it the right file?")
-            return None
-        text = file.read_bytes().decode("utf-8-sig")
-        raw = tomllib.loads(text)
-        findings.lines = key_lines(text)
-    except OSError as error:
-        findings.problem((), f"cannot be read: {error.strerror or error}")
-    except UnicodeDecodeError as error:
-        findings.problem((), f"is not UTF-8 text: byte 0x{error.object[error.start]:02x}", "Save it as UTF-8")
-    except ValueError as error:
-        findings.problem((), f"not TOML: {plain(str(error))}")
-    except RecursionError:
-        findings.problem((), "is nested too deeply for settings")
-    else:
-        return raw
-    return None
 
 
 def _settings(top: Table, file: Path, findings: Findings, binding_ids: Collection[str]) -> Settings:

@@ -98,19 +98,28 @@ class View:
 
 def fold(view: View, recorded: ev.Recorded) -> View:
     """The view after one more fact."""
-    handler = _HANDLERS.get(type(recorded.fact))
-    changed = handler(view, recorded) if handler is not None else view
-    return replace(changed, last_seq=recorded.seq, updated_s=recorded.time_s)
+    return replace(_told(view, recorded), last_seq=recorded.seq, updated_s=recorded.time_s)
 
 
 def fold_all(records: Iterable[ev.Recorded], view: View | None = None) -> View:
     """The view after all of `records`, begun from `view`; the same as folding one by one, without a copy for each."""
     view = view if view is not None else View()
+    recorded: ev.Recorded | None = None
     for recorded in records:
         if not isinstance(view.steps, _Open):
-            view = replace(view, steps=_Open(view.steps))
-        view = fold(view, recorded)
-    return replace(view, steps=dict(view.steps)) if isinstance(view.steps, _Open) else view
+            view = replace(view, steps=_Open(view.steps), loads=_Open(view.loads))
+        view = _told(view, recorded)
+    if recorded is None:
+        return view
+    return replace(
+        view, steps=dict(view.steps), loads=dict(view.loads), last_seq=recorded.seq, updated_s=recorded.time_s
+    )
+
+
+def _told(view: View, recorded: ev.Recorded) -> View:
+    """The view with what a fact says, but not yet when it was said."""
+    handler = _HANDLERS.get(type(recorded.fact))
+    return handler(view, recorded) if handler is not None else view
 
 
 class _Open(dict[str, Any]):
@@ -125,12 +134,20 @@ def _with(mapping: Mapping[str, Any], key: str, value: Any) -> Mapping[str, Any]
     return {**mapping, key: value}
 
 
+def _changed(view: View, steps: Mapping[str, StepView], current_step: str) -> View:
+    """The view with these steps; itself where nothing in it has to be replaced, as with steps changed in place."""
+    if steps is view.steps and current_step == view.current_step:
+        return view
+    return replace(view, steps=steps, current_step=current_step)
+
+
 def _step(view: View, step_id: str, **changes: Any) -> View:
     """The view with a step changed; a step that the plan does not list is left out."""
     known = view.steps.get(step_id)
     if known is None:
         return view
-    return replace(view, steps=_with(view.steps, step_id, replace(known, **changes)))
+    steps = _with(view.steps, step_id, replace(known, **changes))
+    return view if steps is view.steps else replace(view, steps=steps)
 
 
 def _load(view: View, load_id: str, **changes: Any) -> View:
@@ -138,7 +155,8 @@ def _load(view: View, load_id: str, **changes: Any) -> View:
     known = view.loads.get(load_id)
     if known is None:
         return view
-    return replace(view, loads=_with(view.loads, load_id, replace(known, **changes)))
+    loads = _with(view.loads, load_id, replace(known, **changes))
+    return view if loads is view.loads else replace(view, loads=loads)
 
 
 def _run_started(view: View, recorded: ev.Recorded) -> View:
@@ -241,7 +259,7 @@ def _step_started(view: View, recorded: ev.Recorded) -> View:
     # Samples that were taken with other files, flags or builds are never mixed with new ones.
     kept = known if known.fingerprint == fact.fingerprint else StepView(known.step, iterations=known.iterations)
     started = replace(kept, status=RUNNING, load=fact.load, fingerprint=fact.fingerprint, error=None)
-    return replace(view, steps=_with(view.steps, fact.step, started), current_step=fact.step)
+    return _changed(view, _with(view.steps, fact.step, started), fact.step)
 
 
 def _sample_taken(view: View, recorded: ev.Recorded) -> View:
@@ -251,7 +269,7 @@ def _sample_taken(view: View, recorded: ev.Recorded) -> View:
     if known is None:
         return view
     taken = replace(known, samples=(*known.samples, fact.sample), wall_s=known.wall_s + fact.wall_s)
-    return replace(view, steps=_with(view.steps, fact.step, taken), current_step=fact.step)
+    return _changed(view, _with(view.steps, fact.step, taken), fact.step)
 
 
 def _verdict_raised(view: View, recorded: ev.Recorded) -> View:

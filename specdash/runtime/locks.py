@@ -19,6 +19,7 @@ from types import TracebackType
 from specdash.errors import StoreError
 from specdash.runtime.sockets import runtime_folder
 
+RUN_LOCK = "lock"
 WAIT_S = 0.1
 PROBE_S = 0.02
 PROBES = 15  # somebody who only asks for the owner holds a lock for a moment, and a new owner writes a moment later
@@ -60,7 +61,8 @@ class FileLock:
         try:
             if not _acquire(descriptor):
                 owner = _read(self._path)
-                todo = f"Wait for it, or end it: specdash stop {owner.what if owner is not None else 'RUN'}"
+                name = owner.what if owner is not None else "RUN"
+                todo = f"Watch it: specdash attach {name}; or end it: specdash stop {name}"
                 raise StoreError(f"{self._busy}: {owner or 'another specdash'}", todo)
             self._descriptor = descriptor
             self.note(self._what)
@@ -98,10 +100,14 @@ def _acquire(descriptor: int) -> bool:
     return False
 
 
-def run_lock(path: Path) -> FileLock:
+def run_lock(run: Path) -> FileLock:
     """The lock of a run folder: held for the life of the engine process that writes its journal."""
-    name = path.parent.name
-    return FileLock(path, name, f"{name} is already running")
+    return FileLock(run / RUN_LOCK, run.name, f"{run.name} is already running")
+
+
+def run_owner(run: Path) -> Owner | None:
+    """The engine process at work on a run folder; None when there is none."""
+    return lock_owner(run / RUN_LOCK)
 
 
 def machine_lock(what: str) -> FileLock:
@@ -133,10 +139,10 @@ def lock_owner(path: Path) -> Owner | None:
     return None
 
 
-def wait_unlocked(path: Path, limit_s: float) -> bool:
-    """Waits until nobody holds the lock; False when somebody still does after `limit_s`."""
+def wait_ended(run: Path, limit_s: float) -> bool:
+    """Waits until no engine is at work on a run folder; False when one still is after `limit_s`."""
     until_s = time.monotonic() + limit_s
-    while lock_owner(path) is not None:
+    while run_owner(run) is not None:
         if time.monotonic() > until_s:
             return False
         time.sleep(WAIT_S)

@@ -53,7 +53,6 @@ log = logging.getLogger(__name__)
 
 PROFILE_NAME = "profile.toml"
 JOURNAL_NAME = "journal.jsonl"
-LOCK_NAME = "lock"
 SIGNALS = {
     signal.SIGINT: Exit.INTERRUPTED,
     signal.SIGTERM: Exit.TERMINATED,
@@ -74,7 +73,7 @@ def start_new(profile: Profile, watcher: Watcher) -> Outcome:
         remember(profile.results_dir)
         write_atomic(path / PROFILE_NAME, dump(profile))
         run = _Run(path, prepared, engine, watcher)
-        with run_lock(path / LOCK_NAME):
+        with run_lock(path):
             journal = Journal.create(path / JOURNAL_NAME)
             return run.go(journal, View(), opening_facts(path, prepared, engine, facts, hardware))
 
@@ -85,7 +84,7 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
     prepared = prepare(profile)
     require_models(prepared)
     engine = _engine(profile)
-    with run_lock(path / LOCK_NAME), machine_lock(path.name), closing(Journal.open(path / JOURNAL_NAME)) as journal:
+    with run_lock(path), machine_lock(path.name), closing(Journal.open(path / JOURNAL_NAME)) as journal:
         view = fold_all(read(path / JOURNAL_NAME).records)
         if view.run is None:
             raise StoreError(f"{path} has no first record: nothing was measured", "Start the profile anew.")

@@ -34,11 +34,13 @@ class CaughtUp:
 class Gone:
     """Nothing more will come: the run is over, its engine died, or the line broke. `why` is a sentence.
 
-    `lost`: the engine may still be at work; only the way to it broke.
+    `lost`: the engine may still be at work; only the way to it broke. `again` is the command that comes back to it,
+    where it is not the one of a run of this machine.
     """
 
     why: str
     lost: bool = False
+    again: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

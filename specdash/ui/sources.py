@@ -16,7 +16,7 @@ from specdash.core.commands import Command
 from specdash.core.events import Recorded
 from specdash.core.view import View, fold_all
 from specdash.errors import StoreError
-from specdash.runtime.locks import lock_owner, wait_unlocked
+from specdash.runtime.locks import run_owner, wait_ended
 from specdash.runtime.sockets import connect
 from specdash.store.journal import read
 from specdash.store.runs import JOURNAL
@@ -25,7 +25,6 @@ from specdash.ui.source import MODELS, CaughtUp, Event, Gone, LogPiece, Origin, 
 from specdash.ui.ssh import SshLine
 from specdash.ui.wire import NOBODY, ending, log_name, read_log, read_pointer
 
-LOCK = "lock"
 ANSWER_S = 10.0
 STARTING_S = 3.0  # an engine holds its lock for a moment before it listens
 WAIT_S = 0.05
@@ -61,8 +60,8 @@ class SocketSource(EngineSource):
     async def _why_gone(self) -> Gone:
         if self.is_over:
             return Gone("the run is over")
-        lock = Path(self._origin.path) / LOCK
-        if self._wire.problem is None and await asyncio.to_thread(wait_unlocked, lock, UNLOCKED_S):
+        run = Path(self._origin.path)
+        if self._wire.problem is None and await asyncio.to_thread(wait_ended, run, UNLOCKED_S):
             return Gone(f"the engine has died; what it measured is safe: specdash resume {self.name}")
         broken = self._wire.problem or "the connection to the engine broke"
         return Gone(f"{broken}; try again: specdash attach {self.name}", lost=True)
@@ -80,7 +79,7 @@ def unreachable(path: Path, error: OSError) -> str:
     """Why no engine answers for a run folder, and what to do."""
     if not (path / JOURNAL).is_file():
         return f"{path} is no run folder, or is gone"
-    pointer, owner = read_pointer(path), lock_owner(path / LOCK)
+    pointer, owner = read_pointer(path), run_owner(path)
     host = owner.host if owner is not None else pointer.host if pointer is not None else socket.gethostname()
     if host != socket.gethostname():
         return f"{path.name} is run on {host}: specdash attach --ssh {host} {path.name}"
@@ -146,7 +145,8 @@ class PipeSource(EngineSource):
         said = (
             self._wire.problem or line.said() or (f"ssh ended by signal {-code}" if code < 0 else f"exit code {code}")
         )
-        return Gone(f"the line to {line.host} broke ({said}); the run there goes on: {again}", lost=True)
+        way = f"specdash attach --ssh {line.host}"
+        return Gone(f"the line to {line.host} broke ({said}); the run there goes on: {again}", lost=True, again=way)
 
 
 class FolderSource:
@@ -212,7 +212,7 @@ async def open_run(path: Path, since: int = 0, wait_s: float = STARTING_S) -> So
         try:
             return await SocketSource.open(path, since)
         except SourceError:
-            owner = lock_owner(path / LOCK)
+            owner = run_owner(path)
             if owner is None and (path / JOURNAL).is_file():
                 return FolderSource(path, since)
             if owner is None or not owner.here or time.monotonic() > until_s:

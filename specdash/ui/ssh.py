@@ -48,9 +48,7 @@ class Way:
 class SshLine:
     """One ssh process; `end` is our end of the line, on which the hello is said already."""
 
-    def __init__(
-        self, way: Way, process: subprocess.Popen[bytes], end: socket.socket, errors: IO[bytes]
-    ) -> None:
+    def __init__(self, way: Way, process: subprocess.Popen[bytes], end: socket.socket, errors: IO[bytes]) -> None:
         self.host = way.host
         self.end = end
         self._way = way

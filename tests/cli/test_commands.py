@@ -317,3 +317,8 @@ def test_new_overwrites_nothing(specdash: Specdash, tiny_models: Path, profile: 
 def test_new_refuses_what_is_no_model(specdash: Specdash, profile: Path) -> None:
     assert_one_clear_error(specdash("new", profile), 3, "good.toml")
     assert_one_clear_error(specdash("new", "gone.gguf"), 3, "gone.gguf")
+
+
+@pytest.mark.parametrize("name", ["stop"])
+def test_without_a_run_the_one_that_goes_on_is_meant(name: str, specdash: Specdash) -> None:
+    assert_one_clear_error(specdash(name), 2, "no run is going on here", "specdash PROFILE")

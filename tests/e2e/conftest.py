@@ -40,5 +40,7 @@ def old(tmp_path_factory: pytest.TempPathFactory, fake_server: Path, pair: tuple
     found = Place(tmp_path_factory.mktemp("old"), fake_server, pair)
     run = found.run(found.profile(drafts=["D"]))
     assert run.code == 0, run.stderr
+    assert run.path is not None
+    found.over = run.path
     yield found
     found.close()

@@ -6,7 +6,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,7 @@ import psutil
 from faults.harness import Bench
 from harness import newest, wait_for
 from ptys import PtyProgram
-from real.bench import ONE_THREAD, PROMPTS
+from real.bench import ONE_THREAD
 from tmux import Tmux
 
 from specdash.core import events as ev
@@ -32,6 +32,7 @@ class Place(Bench):
     def __init__(self, folder: Path, fake: Path, models: tuple[Path, Path]) -> None:
         super().__init__(folder, fake, models)
         self._terminals: list[Tmux] = []
+        self.over = folder  # a run folder that tests only look at
         bin_folder = folder / "bin"
         bin_folder.mkdir()
         self.specdash = bin_folder / "specdash"
@@ -63,16 +64,17 @@ class Place(Bench):
 
     def real_profile(self, program: Path, **tables: dict[str, Any]) -> Path:
         """A profile for a real server, with one thread."""
-        sweep = {"methods": ["baseline", "draft"], "k": [2, 4]}
+        sweep: dict[str, Any] = {"k": [2, 4]}
         engine: dict[str, Any] = {"program": str(program), "args": ONE_THREAD, "env": {}}
         measure = {"max_tokens": 48, "iterations": 3}
         given = {"engine": engine, "sweep": sweep, "measure": measure}
-        return self.profile(drafts=["D"], **{name: given.get(name, {}) | tables.get(name, {}) for name in {*given, *tables}})
+        merged: Any = {name: given.get(name, {}) | tables.get(name, {}) for name in {*given, *tables}}
+        return self.profile(("T",), ("D",), "it", **merged)
 
     def slow_profile(self, speed: int = 40, **tables: dict[str, Any]) -> Path:
         """A profile for the fake server, at so many tokens a second: time to act."""
         engine = {"env": {"FAKE_SERVER": f"speed={speed}"}}
-        return self.profile(drafts=["D"], engine=engine | tables.pop("engine", {}), **tables)
+        return self.profile(("T",), ("D",), "it", engine=engine | tables.pop("engine", {}), **tables)
 
     def run_path(self) -> Path:
         """The folder of the newest run."""
@@ -143,6 +145,3 @@ def copy_of(path: Path, name: str) -> Path:
     to = path.parent / name
     shutil.copytree(path, to)
     return to
-
-
-Settings = Mapping[str, Sequence[str]]

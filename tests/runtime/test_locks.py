@@ -15,7 +15,7 @@ import pytest
 from specdash.core.launch import LaunchSpec
 from specdash.errors import Exit, StoreError
 from specdash.runtime import locks
-from specdash.runtime.locks import lock_owner, machine_lock, run_lock, wait_unlocked
+from specdash.runtime.locks import FileLock, lock_owner, machine_lock, run_lock, wait_ended
 from specdash.runtime.process import GuardedProcess
 
 HOLDER = """
@@ -23,7 +23,7 @@ import sys
 from pathlib import Path
 from specdash.errors import StoreError
 from specdash.runtime.locks import run_lock
-lock = run_lock(Path(sys.argv[1]))
+lock = run_lock(Path(sys.argv[1]).parent)
 held = False
 print('ready', flush=True)
 for command in sys.stdin:
@@ -95,14 +95,14 @@ def test_of_eight_processes_exactly_one_wins(path: Path, monkeypatch: pytest.Mon
 def test_the_second_is_told_who_is_first(path: Path) -> None:
     with other(path) as first:
         assert first.ask("take") == "won"
-        with pytest.raises(StoreError) as caught, run_lock(path):
+        with pytest.raises(StoreError) as caught, run_lock(path.parent):
             pass
         assert caught.value.exit_code is Exit.UNSAFE
         assert f"some-run (pid {first.pid} on {os.uname().nodename}, since 20" in caught.value.what
         owner = lock_owner(path)
         assert owner is not None
         assert (owner.pid, owner.what, owner.here) == (first.pid, "some-run", True)
-        assert not wait_unlocked(path, 0.0)
+        assert not wait_ended(path.parent, 0.0)
 
 
 def test_the_dead_hold_nothing(path: Path) -> None:
@@ -111,7 +111,7 @@ def test_the_dead_hold_nothing(path: Path) -> None:
         first.process.kill()
         first.process.wait()
         assert lock_owner(path) is None
-        with run_lock(path):
+        with run_lock(path.parent):
             owner = lock_owner(path)
             assert owner is not None
             assert owner.pid == os.getpid()
@@ -119,24 +119,24 @@ def test_the_dead_hold_nothing(path: Path) -> None:
 
 def test_a_freed_lock_names_nobody(path: Path) -> None:
     assert lock_owner(path) is None
-    with run_lock(path):
+    with run_lock(path.parent):
         pass
     assert lock_owner(path) is None
     assert path.read_bytes() == b""
-    assert wait_unlocked(path, 0.0)
+    assert wait_ended(path.parent, 0.0)
 
 
 def test_an_owners_note_is_not_harmed_by_the_loser(path: Path) -> None:
-    with run_lock(path):
+    with run_lock(path.parent):
         before = path.read_bytes()
-        with pytest.raises(StoreError), run_lock(path):
+        with pytest.raises(StoreError), run_lock(path.parent):
             pass
         assert path.read_bytes() == before
 
 
 def test_asking_does_not_get_in_the_way(path: Path) -> None:
     """One who asks for the owner holds a shared lock for a moment: the next who asks must not take it for an owner."""
-    with run_lock(path):
+    with run_lock(path.parent):
         pass
     with path.open("rb") as asking:
         fcntl.flock(asking, fcntl.LOCK_SH)
@@ -148,12 +148,12 @@ def test_a_lock_waits_for_one_who_only_asks(path: Path, monkeypatch: pytest.Monk
     with path.open("rb") as asking, ExitStack() as stack:
         fcntl.flock(asking, fcntl.LOCK_SH)
         monkeypatch.setattr("time.sleep", lambda _: fcntl.flock(asking, fcntl.LOCK_UN))
-        stack.enter_context(run_lock(path))
+        stack.enter_context(run_lock(path.parent))
         assert lock_owner(path) is not None
 
 
 async def test_a_server_does_not_inherit_the_lock(path: Path) -> None:
-    with run_lock(path):
+    with run_lock(path.parent):
         spec = LaunchSpec(("/bin/sleep", "600"), os.environ, path.parent / "log", 1.0)
         process = await GuardedProcess.start(spec, path.parent)
     assert lock_owner(path) is None
@@ -161,10 +161,10 @@ async def test_a_server_does_not_inherit_the_lock(path: Path) -> None:
 
 
 def test_a_lock_that_cannot_be_made(path: Path, tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match="cannot be opened"), run_lock(tmp_path / "missing" / "lock"):
+    with pytest.raises(StoreError, match="cannot be opened"), run_lock(tmp_path / "missing"):
         pass
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StoreError, match="cannot be opened"), run_lock(path):
+    with pytest.raises(StoreError, match="cannot be opened"), run_lock(path.parent):
         pass
     assert not (tmp_path / "elsewhere").exists()
 
@@ -173,7 +173,7 @@ def test_a_note_that_cannot_be_written() -> None:
     full = Path("/dev/full")
     if not full.exists():
         pytest.skip("no /dev/full")
-    with pytest.raises(StoreError, match="cannot be locked"), run_lock(full):
+    with pytest.raises(StoreError, match="cannot be locked"), FileLock(full, "it", "it is taken"):
         pass
 
 

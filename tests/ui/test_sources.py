@@ -28,6 +28,7 @@ from specdash.runtime.sockets import bind, socket_path
 from specdash.store.journal import read
 from specdash.ui.source import CaughtUp, Event, Gone, Origin, Refused, Source, SourceError
 from specdash.ui.sources import FolderSource, PipeSource, SocketSource, open_run
+from specdash.ui.ssh import Way
 from specdash.ui.wire import Pointer, write_pointer
 
 ROOT = Path(__file__).parents[2]
@@ -157,7 +158,7 @@ async def test_the_end_is_told_from_a_death(run: WatchedRun, way: str, finished:
 
 
 async def test_a_connection_that_breaks_while_the_engine_lives_is_lost(run: WatchedRun) -> None:
-    with run_lock(run.path / "lock"):
+    with run_lock(run.path):
         async with run.monitored() as monitor:
             source = await SocketSource.open(run.path)
             events = source.events()
@@ -215,7 +216,7 @@ async def test_the_relay_finds_the_run_by_itself(run: WatchedRun, runtime: Path)
     source = await PipeSource.open("tower", None, ssh=NO_SSH, remote=SPECDASH)
     assert Path(source.origin.path).name == "z-later"
     await source.close()
-    with run_lock(run.path / "lock"):
+    with run_lock(run.path):
         async with run.monitored():
             source = await PipeSource.open("tower", None, ssh=NO_SSH, remote=SPECDASH)
             assert source.origin.path == str(run.path)
@@ -236,7 +237,7 @@ async def test_an_engine_that_is_starting_is_waited_for(run: WatchedRun) -> None
             await over.wait()
 
     over = asyncio.Event()
-    with run_lock(run.path / "lock"):
+    with run_lock(run.path):
         async with asyncio.TaskGroup() as tasks:
             opening = tasks.create_task(open_run(run.path, wait_s=20))
             tasks.create_task(start())
@@ -248,7 +249,7 @@ async def test_an_engine_that_is_starting_is_waited_for(run: WatchedRun) -> None
 
 async def test_an_engine_that_cannot_be_reached_is_said_so(run: WatchedRun) -> None:
     with (
-        run_lock(run.path / "lock"),
+        run_lock(run.path),
         pytest.raises(SourceError, match=rf"a-run \(pid {os.getpid()}\) cannot be reached"),
     ):
         await open_run(run.path, wait_s=0)
@@ -409,3 +410,18 @@ async def test_others_have_their_turn_while_a_long_run_is_replayed(run: WatchedR
         beside.cancel()
         await source.close()
     assert turns > 5000 / 200
+
+
+async def test_models_are_looked_for_where_the_run_is(run: WatchedRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    here = FolderSource(run.path)
+    assert here.models_argv is None  # nothing is known of it yet
+    async for _ in here.events():
+        pass
+    assert here.models_argv is None
+    monkeypatch.setattr(socket, "gethostname", lambda: started(STEPS).host)
+    assert here.models_argv == [sys.executable, "-m", "specdash", "models", "--json"]
+    way = Way(("ssh",), ("-p", "22"), "tower", ("/opt/spec dash",))
+    argv = way.argv("models", "--json", unasked=True)
+    assert argv[-5:] == ["-p", "22", "--", "tower", "'/opt/spec dash' models --json"]
+    assert "BatchMode=yes" in argv
+    assert "BatchMode=yes" not in way.argv("relay")

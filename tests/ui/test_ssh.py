@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-import getpass
 import os
-import shutil
-import socket
-import subprocess
 import sys
-import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
 import pytest
-from conftest import absent
 from recorded_run import loaded, measured, started, step
+from sshds import Sshd, make_keys, running_sshd
 from watched_run import STEPS, WatchedRun, finish, short_folder, take, until
 
 from specdash.core import events as ev
@@ -29,71 +23,15 @@ ROOT = Path(__file__).parents[2]
 REMOTE = ("env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "specdash")
 
 
-@dataclass(frozen=True, slots=True)
-class Sshd:
-    """A running sshd, and the options with which ssh gets into it."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-    options: tuple[str, ...]
-
-
 @pytest.fixture(scope="module")
 def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a host key and a user's key, made for this test."""
-    for program in ("ssh", "ssh-keygen"):
-        if shutil.which(program) is None:
-            absent(f"no {program}: install openssh-client")
-    folder = tmp_path_factory.mktemp("keys")
-    for name in ("host", "user", "stranger"):
-        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", folder / name], check=True)
-    return folder
+    return make_keys(tmp_path_factory.mktemp("keys"))
 
 
 @pytest.fixture
 def sshd(keys: Path) -> Iterator[Sshd]:
-    program = shutil.which("sshd", path=os.environ.get("PATH", "") + ":/usr/sbin:/sbin")
-    if program is None:
-        absent("no sshd: install openssh-server")
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    config, log = keys / "sshd_config", keys / "sshd.log"
-    config.write_text(
-        f"""Port {port}
-ListenAddress 127.0.0.1
-HostKey {keys / "host"}
-AuthorizedKeysFile {keys / "user.pub"}
-PidFile none
-StrictModes no
-UsePAM no
-PasswordAuthentication no
-KbdInteractiveAuthentication no
-PermitRootLogin prohibit-password
-"""
-    )
-    if os.getuid() == 0:
-        Path("/run/sshd").mkdir(mode=0o755, exist_ok=True)  # where sshd gives up its rights
-    (keys / "known_hosts").write_text(f"[127.0.0.1]:{port} {(keys / 'host.pub').read_text()}")
-    process = subprocess.Popen([program, "-D", "-f", config, "-E", log])
-    try:
-        until_s = time.monotonic() + 10
-        while True:
-            try:
-                socket.create_connection(("127.0.0.1", port), 1).close()
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > until_s:
-                    absent(f"sshd does not start here: {log.read_text() if log.exists() else ''}")
-        options: tuple[str, ...] = ("-F", "none", "-p", str(port), "-i", str(keys / "user"), "-l", getpass.getuser())
-        options += ("-o", "IdentitiesOnly=yes", "-o", "IdentityAgent=none", "-o", "BatchMode=yes")
-        options += ("-o", f"UserKnownHostsFile={keys / 'known_hosts'}", "-o", "StrictHostKeyChecking=yes")
-        yield Sshd(process, port, options)
-    finally:
-        for child in psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []:
-            child.kill()
-        process.kill()
-        process.wait()
+    with running_sshd(keys) as found:
+        yield found
 
 
 @pytest.fixture(autouse=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
@@ -11,20 +11,16 @@ from textual.screen import Screen
 from specdash.config.settings import RATES_HZ, Settings, save_setting
 from specdash.core import commands as cmd
 from specdash.errors import Exit, SpecdashError
-from specdash.ui.tui import finding
-from specdash.ui.tui.finding import Model
+from specdash.ui.tui import places
 from specdash.ui.tui.keys import APP, Act, acts_of, usable, with_keymap
 from specdash.ui.tui.palette import Actions
 from specdash.ui.tui.screens.help import HelpScreen
 from specdash.ui.tui.screens.leave import Choice, LeaveMenu
-from specdash.ui.tui.screens.logs import LogsScreen
-from specdash.ui.tui.screens.main import MainScreen
-from specdash.ui.tui.screens.queue import QueueScreen
-from specdash.ui.tui.screens.results import ResultsScreen
-from specdash.ui.tui.screens.runs import RunsScreen
-from specdash.ui.tui.screens.start import StartScreen
 from specdash.ui.tui.terminal import Terminal
 from specdash.ui.tui.viewer import Opening, Viewer
+
+if TYPE_CHECKING:
+    from specdash.ui.tui.finding import Model
 
 PLAIN_THEME = "ansi-dark"
 # Signs that a terminal without line-drawing characters has.
@@ -70,14 +66,7 @@ class Dashboard(Viewer):
         Binding("ctrl+l", "redraw", "Redraw everything", id="redraw", show=False),
         Binding("ctrl+z", "suspend_process", "Suspend this viewer", id="suspend", show=False),
     ]
-    SCREENS: ClassVar = {
-        "main": MainScreen,
-        "queue": QueueScreen,
-        "results": ResultsScreen,
-        "logs": LogsScreen,
-        "runs": RunsScreen,
-        "start": StartScreen,
-    }
+    SCREENS: ClassVar = places.makers()
 
     def __init__(self, opening: Opening | None, terminal: Terminal, settings: Settings | None = None) -> None:
         super().__init__(terminal, settings)
@@ -116,13 +105,34 @@ class Dashboard(Viewer):
 
     # -- what screens ask for ----------------------------------------------------------------------------------
 
+    @property
+    def has_run(self) -> bool:
+        """Whether a run is shown, or on its way."""
+        return self.source is not None or self._opening is not None
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The keys to a run's screens apply where there is a run, and where no answers would be lost."""
+        if action == "show":
+            return self.place_of(self.screen) not in places.STEPS and (self.has_run or parameters == ("runs",))
+        return self.has_run if action == "detach" else True
+
+    def reaches(self, where: str) -> bool:
+        """Whether the actions of a place can be done now."""
+        return where in (APP, self.place_of(self.screen), "runs", "start") or (
+            self.has_run and where not in places.STEPS
+        )
+
     def action_show(self, name: str) -> None:
         """Brings a screen to the front."""
+        while self.place_of(self.screen) in places.STEPS:
+            self.pop_screen()
         self.switch_screen(name)
 
     async def find_models(self) -> list[Model]:
         """The models on the machine of the run, or of this one where none is open. Raises finding.FindError."""
-        return await finding.models_of(self.source, self.model_dirs)
+        from specdash.ui.tui.finding import models_of
+
+        return await models_of(self.source, self.model_dirs)
 
     @property
     def model_dirs(self) -> tuple[Path, ...]:
@@ -132,7 +142,7 @@ class Dashboard(Viewer):
     def all_acts(self) -> list[Act]:
         """Every action with the keys that it has by itself."""
         found = acts_of(APP, self.BINDINGS)
-        for name, screen in self._screen_kinds().items():
+        for name, screen in places.kinds():
             for kind in reversed(screen.__mro__):
                 if kind.__module__.startswith("specdash."):
                     found += acts_of(name, vars(kind).get("BINDINGS", ()))
@@ -144,10 +154,7 @@ class Dashboard(Viewer):
 
     def place_of(self, screen: Screen[Any]) -> str:
         """The name of a screen; "everywhere" for one that has none."""
-        return next((name for name, kind in self._screen_kinds().items() if isinstance(screen, kind)), APP)
-
-    def _screen_kinds(self) -> dict[str, type[Screen[Any]]]:
-        return {name: kind for name, kind in self.SCREENS.items() if isinstance(kind, type)}
+        return places.name_of(screen) or APP
 
     def perform(self, act: Act) -> None:
         """Does what a key would do, on the screen that the action belongs to."""

@@ -24,6 +24,7 @@ from textual.drivers.linux_driver import LinuxDriver
 
 from specdash.errors import Exit
 from specdash.ui.tui.output import LossyWriter
+from specdash.ui.tui.paste import Pastes
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -182,7 +183,7 @@ class TerminalDriver(LinuxDriver):
     def run_input_thread(self) -> None:
         """Reads keys until it is told to stop; the end of the input is the end of the terminal."""
         decode = getincrementaldecoder("utf-8")("replace").decode
-        parser = XTermParser(self._debug)
+        parser, pastes = XTermParser(self._debug), Pastes()
         with selectors.SelectSelector() as selector:
             selector.register(self.fileno, selectors.EVENT_READ)
             while not self.exit_event.is_set():
@@ -190,7 +191,7 @@ class TerminalDriver(LinuxDriver):
                     data = os.read(self.fileno, _READ_BYTES)
                     if not data:
                         raise OSError("the terminal was closed")
-                    for message in parser.feed(text) if (text := decode(data)) else ():
+                    for message in parser.feed(text) if (text := pastes.cleaned(decode(data))) else ():
                         self.process_message(message)
                 for message in parser.tick():
                     self.process_message(message)

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 from textual import events
+from textual.binding import Binding, BindingType
 from textual.message import Message
 from textual.widgets import Input
 
@@ -27,6 +30,7 @@ class Field(Input):
             """What happened, for the person who pasted."""
             return f"{self.pasted:,} characters were pasted; the first {self.kept:,} that fit were kept"
 
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "Accept")]
     DEFAULT_CSS = "Field, Field:focus { border: none; height: 1; padding: 0 1; }"
 
     def __init__(self, name_id: str, *, placeholder: str = "", value: str = "", limit: int = LIMIT) -> None:

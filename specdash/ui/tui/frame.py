@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 from textual import events
 from textual.binding import Binding
 
+from specdash.ui.tui.keys import long_name
 from specdash.ui.tui.lines import Line, LinesWidget, Span, fitted, width_of
 from specdash.ui.tui.panes.header import banner, connection, header
 from specdash.ui.tui.terminal import Glyphs
@@ -47,7 +48,7 @@ class Bar(LinesWidget):
 class Top(Bar):
     """The first line of a screen, and a second one when the engine has gone."""
 
-    DEFAULT_CSS = "Top { dock: top; height: auto; width: 1fr; }"
+    DEFAULT_CSS = "Top { dock: top; height: auto; min-height: 1; width: 1fr; }"
 
     def repaint(self) -> None:
         """Shows the feed's header."""
@@ -61,7 +62,7 @@ class Top(Bar):
 class Bottom(Bar):
     """The connection and the keys that apply here; a key can be clicked."""
 
-    DEFAULT_CSS = "Bottom { dock: bottom; height: auto; width: 1fr; }"
+    DEFAULT_CSS = "Bottom { dock: bottom; height: 2; width: 1fr; }"
 
     def __init__(self) -> None:
         super().__init__()
@@ -85,13 +86,20 @@ class Bottom(Bar):
         for active in self.screen.active_bindings.values():
             binding = active.binding
             if binding.show and binding.description and active.enabled and binding.action not in found:
-                found[binding.action] = (self._display(binding), binding.description, binding.key)
+                display = self._display(binding)
+                if display is not None:
+                    found[binding.action] = (display, binding.description, binding.key)
         last = [found.pop(action) for action in LAST_ACTIONS if action in found]
         return list(found.values()), last
 
-    def _display(self, binding: Binding) -> str:
-        """The name of a binding's key, in letters where the terminal may lack the sign for it."""
+    def _display(self, binding: Binding) -> str | None:
+        """The name of a binding's key, in letters where the terminal may lack the sign for it; None: it is text now."""
         display = self.app.get_key_display(binding)
+        focused = self.screen.focused
+        is_character = len(display) == 1 and display.isascii()
+        if is_character and focused is not None and focused.check_consume_key(display, display):
+            # A field takes the key as text: another key of the same action stands for it.
+            return binding.key if binding.key != long_name(display) else None
         return display if display.isascii() or not self.dashboard.terminal.glyphs.is_ascii else binding.key.title()
 
     async def on_click(self, event: events.Click) -> None:

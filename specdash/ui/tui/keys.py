@@ -48,15 +48,29 @@ def with_keymap(acts: Iterable[Act], keymap: Mapping[str, str]) -> list[Act]:
     return [Act(each.where, each.id, keymap.get(each.id, each.keys), each.action, each.description) for each in acts]
 
 
+def movement(place: str) -> list[BindingType]:
+    """The keys that move a cursor or a window of rows, by the actions `move` and `page`; `?` lists them."""
+    return [
+        Binding("j,down", "move(1)", "Down", id=f"{place}.down", show=False),
+        Binding("k,up", "move(-1)", "Up", id=f"{place}.up", show=False),
+        Binding("pagedown", "page(1)", "Page down", id=f"{place}.page_down", show=False),
+        Binding("pageup", "page(-1)", "Page up", id=f"{place}.page_up", show=False),
+        Binding("g,home", "move(-1000000)", "First", id=f"{place}.first", show=False),
+        Binding("G,end", "move(1000000)", "Last", id=f"{place}.last", show=False),
+    ]
+
+
 def long_name(key: str) -> str:
     """A key as Textual names it: "?" is "question_mark", "ctrl+?" stays what it is."""
     return _character_to_key(key) if len(key) == 1 else key.lower() if "+" in key else key
 
 
-def shown(key: str) -> str:
-    """A key as a person reads it: "?", "^p", "space"."""
+def shown(key: str, *, is_ascii: bool = False) -> str:
+    """A key as a person reads it: "?", "^p", "space"; in letters where the terminal may lack the sign for it."""
     *modifiers, last = key.split("+") if len(key) > 1 else [key]
     name = format_key(last)
+    if is_ascii and not name.isascii():
+        name = last
     rest = "".join(f"{each}+" for each in modifiers if each != "ctrl")
     return f"{rest}{'^' if 'ctrl' in modifiers else ''}{name}"
 

@@ -49,6 +49,16 @@ def fitted(line: Line, width: int, ellipsis: str = "…") -> Line:
     return (*kept, (ellipsis if width > 0 else "", "dim"))
 
 
+def scrolled(top: int, rows: int, count: int) -> int:
+    """The first of `count` lines that is shown in so many rows, where one has scrolled to `top`."""
+    return max(0, min(top, count - rows))
+
+
+def around(at: int, rows: int, count: int) -> int:
+    """The first of `count` lines that is shown in so many rows, with line `at` in their middle."""
+    return scrolled(at - rows // 2, rows, count)
+
+
 def rule(title: str, right: str, width: int, glyph: str, style: StyleName = "rule") -> Line:
     """A horizontal rule with a title on the left and a note on the right: what separates strips of a screen."""
     left = f"{glyph}{glyph} {title} " if title else ""
@@ -85,7 +95,10 @@ class LinesWidget(Widget):
     def show(self, lines: Sequence[Line]) -> None:
         """Shows these lines instead of the earlier ones."""
         before, self._lines = self._lines, tuple(lines)
-        if len(before) != len(self._lines) and self.styles.height is not None and self.styles.height.is_auto:
+        # A layout that is asked for before the first one can get lost.
+        is_lost = bool(self._lines) and self.size.height == 0 and self.display
+        is_auto = self.styles.height is not None and self.styles.height.is_auto
+        if is_auto and (is_lost or len(before) != len(self._lines)):
             self.refresh(layout=True)
             return
         width = self.size.width

@@ -38,7 +38,7 @@ class Actions(Provider):
         here = app.place_of(self.screen)
         acts = sorted(app.acts(), key=lambda act: act.where != here)
         for act in acts:
-            if act.id in ("palette", "interrupt"):
+            if act.id in ("palette", "interrupt") or not app.reaches(act.where):
                 continue
             where = act.where.capitalize()
             yield (

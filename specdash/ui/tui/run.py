@@ -5,6 +5,8 @@ Nothing of the screen library is imported before the environment says how it is 
 
 from __future__ import annotations
 
+import asyncio
+import gc
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -28,13 +30,29 @@ def show(opening: Opening | None, *, ssh: str | None = None, settings: Settings 
     require_screen()
     for name, value in screen_environment().items():
         os.environ.setdefault(name, value)
+    # All that is made before the first frame is kept: looking through it for garbage takes a fifth of that time.
+    gc.disable()
     from specdash.ui.tui.app import Dashboard
 
     chosen = settings if settings is not None else load_settings()
     terminal = terminal_of(os.environ, sys.stdout.encoding or "ascii", chosen.glyphs)
     app = Dashboard(opening, terminal, chosen)
+    app.on_shown = _settle
     code = app.run(mouse=chosen.mouse)
     return _after(app, code, ssh)
+
+
+async def _settle() -> None:
+    """Does what the first frame did not wait for.
+
+    The other screens are loaded now, not when they are wanted: by then, in two days, another version may be installed.
+    """
+    from specdash.ui.tui.places import kinds
+
+    for _ in kinds():
+        await asyncio.sleep(0)
+    gc.freeze()
+    gc.enable()
 
 
 def require_screen() -> None:

@@ -33,10 +33,15 @@ class RunScreen(Screen[None]):
     def paint(self) -> None:
         """Brings what is on the screen up to date with the feed."""
 
+    def repaint(self) -> None:
+        """Paints, unless the screen is not there yet or not any more: timers and answers may come that late."""
+        if self.is_mounted and self.is_running and self.children:
+            self.paint()
+
     def on_screen_resume(self) -> None:
         """It came to the front."""
-        self.call_after_refresh(self.paint)
+        self.call_after_refresh(self.repaint)
 
     def on_resize(self, event: events.Resize) -> None:
         """The terminal has another size."""
-        self.call_after_refresh(self.paint)
+        self.call_after_refresh(self.repaint)

@@ -43,6 +43,7 @@ from specdash.ui.tui.terminal import Terminal
 BATCH_S = 0.05  # how long events are folded before the screen and the keys get their turn
 RESIZE_S = 0.1  # a window that is dragged sends dozens of sizes; only the last one is drawn
 CLOSE_S = 0.5
+SHOWN_S = 0.5  # a first frame is there by then
 
 Opening = Callable[[], Awaitable[Source | None]]
 
@@ -50,7 +51,8 @@ Opening = Callable[[], Awaitable[Source | None]]
 class Viewer(App[int]):
     """What a dashboard is beneath its screens. Without `settings` nothing of the user's is read or written.
 
-    `crash` is the exception that ended it, if one did; `saw_end`: the run ended while it was watched.
+    `crash` is the exception that ended it, if one did; `saw_end`: the run ended while it was watched. `on_shown` is
+    awaited once, after the first frame.
     """
 
     def __init__(self, terminal: Terminal, settings: Settings | None) -> None:
@@ -69,6 +71,7 @@ class Viewer(App[int]):
         self.frozen = False
         self.mouse_on = settings.mouse if settings is not None else True
         self.leaves_at_end = False
+        self.on_shown: Callable[[], Awaitable[None]] | None = None
         self._dirty = True
         self._stamp = 0
         self._forecast = Forecast()
@@ -132,6 +135,8 @@ class Viewer(App[int]):
         self.theme_changed_signal.subscribe(self, lambda _: self._forget_styles())
         self.app_resume_signal.subscribe(self, lambda _: self.repaint_all())
         self.paint_at(self.rate_hz)
+        if self.on_shown is not None:
+            self.set_timer(SHOWN_S, self.on_shown)
 
     def _forget_styles(self) -> None:
         self._styles = None
@@ -171,6 +176,8 @@ class Viewer(App[int]):
                 batch.clear()
                 self._dirty = True
                 self._watch_end(known)
+                if self.feed.caught_up and not known.caught_up:
+                    self._paint()
                 if time.monotonic() > turn_s:
                     await asyncio.sleep(0)
                     turn_s = time.monotonic() + BATCH_S
@@ -202,7 +209,9 @@ class Viewer(App[int]):
         for screen in self._visible():
             if not screen.is_mounted:
                 continue
-            if isinstance(screen, RunScreen | TinyScreen):
+            if isinstance(screen, RunScreen):
+                screen.repaint()
+            elif isinstance(screen, TinyScreen):
                 screen.paint()
             for bar in screen.query(Bar):
                 bar.repaint()

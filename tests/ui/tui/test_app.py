@@ -16,6 +16,7 @@ from specdash.core import events as ev
 from specdash.core.view import View
 from specdash.ui.feed import Feed
 from specdash.ui.source import Gone, Origin
+from specdash.ui.tui import places
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.notify import announcement, ending
@@ -149,7 +150,7 @@ async def test_every_action_has_an_id_and_words() -> None:
         ids = [act.id for act in acts]
         for name in ("show.main", "leave", "detach", "help", "palette", "freeze", "redraw", "mouse"):
             assert name in ids
-        for kind in app._screen_kinds().values():
+        for _, kind in places.kinds():
             for binding in vars(kind).get("BINDINGS", ()):
                 assert binding.id, f"{kind.__name__}: {binding} cannot be renamed"
                 assert binding.description, f"{kind.__name__}: {binding} cannot be found"

@@ -241,6 +241,9 @@ async def test_a_finished_run_shows_the_log_of_its_last_load(size: tuple[int, in
     source = ScriptedSource(run_facts("l001", "l002"), gone=Gone("the run is over"), logs={"l002": LOG})
     async with dashboard(source, size=size, show="logs") as (app, pilot):
         await settled(app, pilot)
+        app.clock = lambda: 1795255260.0
+        app.paint_now()
+        await pilot.pause()
         assert screen_text(app) == snapshot
         assert all(line[0] in " >=" for line in body(app))
 
@@ -272,7 +275,7 @@ async def test_a_running_log_is_followed_until_one_scrolls_up() -> None:
         await tick(app, pilot, len(data))
         assert body(app)[0] == top
         assert "follow off" in text_at(app, "logs-title")
-        assert "below (G: to the end)" in text_at(app, "logs-notes")
+        assert "below (G: to the end)" in text_at(app, "logs-title")
         await pilot.press("G")
         await settled(app, pilot)
         assert any("line 101" in line for line in body(app))
@@ -353,11 +356,11 @@ async def test_search_finds_in_the_whole_file_and_goes_around() -> None:
         await settled(app, pilot)
         await pilot.press("/", *"out of memory", "enter")
         await settled(app, pilot)
-        assert "match 1 of 3" in text_at(app, "logs-notes")
+        assert "match 1 of 3" in text_at(app, "logs-note")
         for key, number, nth in (("n", 30_000, 2), ("n", 59_000, 3), ("n", 40, 1), ("N", 59_000, 3)):
             await pilot.press(key)
             await settled(app, pilot)
-            assert f"match {nth} of 3" in text_at(app, "logs-notes")
+            assert f"match {nth} of 3" in text_at(app, "logs-note")
             hits = [line for line in body(app) if line.startswith(">")]
             assert len(hits) == 1
             assert f"line {number:05d} Out of Memory" in hits[0]
@@ -365,9 +368,9 @@ async def test_search_finds_in_the_whole_file_and_goes_around() -> None:
         assert ("Out of Memory", "cursor") in highlighted
         await pilot.press("i")
         await settled(app, pilot)
-        assert "not in this log" in text_at(app, "logs-notes")
+        assert "not in this log" in text_at(app, "logs-note")
         await pilot.press("escape")
-        assert text_at(app, "logs-notes").strip("\n") != ""
+        assert text_at(app, "logs-note") == ""
         assert model_of(app).scan is None
 
 
@@ -382,12 +385,12 @@ async def test_a_search_can_be_stopped_and_never_holds_the_keys() -> None:
         await pilot.press("/", *"needle", "enter")
         await pilot.pause()
         assert model_of(app).is_scanning
-        assert "esc stops" in text_at(app, "logs-notes")
+        assert "esc stops" in text_at(app, "logs-note")
         await pilot.press("j")
         await pilot.press("escape")
         await settled(app, pilot)
         assert not model_of(app).is_scanning
-        assert "stopped at" in text_at(app, "logs-notes")
+        assert "stopped at" in text_at(app, "logs-note")
 
 
 async def test_levels_wrap_and_pan() -> None:
@@ -405,7 +408,7 @@ async def test_levels_wrap_and_pan() -> None:
         assert any(line.startswith(" " + (long[16:40]).decode()) for line in body(app))
         await pilot.press("h", "v")
         assert [line[14] for line in body(app) if line.startswith(" ")] == ["W", "E"]
-        assert "warnings and errors" in text_at(app, "logs-notes")
+        assert "warnings and errors" in text_at(app, "logs-title")
         await pilot.press("v")
         assert [line[14] for line in body(app) if line.startswith(" ")] == ["E"]
 
@@ -473,7 +476,7 @@ async def test_a_pasted_megabyte_is_cut_with_a_message_and_the_field_stays_usabl
     async with dashboard(source, show="logs") as (app, pilot):
         await settled(app, pilot)
         await pilot.press("/")
-        field = app.screen.query_one("#logs-search")
+        field = app.screen.query_one("#logs-field")
         field.post_message(events.Paste("\x1b]52;c;x\x07" + "a" * 2**20))
         await pilot.pause()
         assert len(field.value) == 256  # type: ignore[attr-defined]
@@ -481,7 +484,7 @@ async def test_a_pasted_megabyte_is_cut_with_a_message_and_the_field_stays_usabl
         assert any("characters were pasted" in str(each.message) for each in app._notifications)
         await pilot.press("escape", "/", *"control", "enter")
         await settled(app, pilot)
-        assert "match 1 of 1" in text_at(app, "logs-notes")
+        assert "match 1 of 1" in text_at(app, "logs-note")
 
 
 async def test_without_a_load_it_says_what_will_be_here() -> None:
@@ -514,3 +517,40 @@ async def test_a_source_error_while_searching_is_told() -> None:
         await settled(app, pilot)
         assert any("the line broke" in str(each.message) for each in app._notifications)
         assert app.is_running
+
+
+# -- the keys that apply -----------------------------------------------------------------------------------------
+
+
+def footer(app: Any) -> str:
+    return screen_text(app).splitlines()[-1]
+
+
+async def test_the_footer_has_the_keys_that_apply() -> None:
+    source = ScriptedSource(run_facts("l001", "l002"), logs={"l002": LOG, "l001": LOG})
+    async with dashboard(source, show="logs") as (app, pilot):
+        await settled(app, pilot)
+        assert "[ Earlier" in footer(app)
+        assert "] Later" not in footer(app)
+        assert "n Next" not in footer(app)
+        await pilot.press("[")
+        await settled(app, pilot)
+        assert "[ Earlier" not in footer(app)
+        assert "] Later" in footer(app)
+        await pilot.press("/")
+        await settled(app, pilot)
+        typing = footer(app)
+        assert "Accept" in typing
+        assert "f1 Help" in typing
+        for taken in ("Search", "Level", "Leave", "?"):
+            assert taken not in typing
+        await pilot.press(*"server", "enter")
+        await settled(app, pilot)
+        assert "n Next" in footer(app)
+
+
+async def test_every_row_above_the_footer_is_the_log_s() -> None:
+    source = ScriptedSource(run_facts("l001"), logs={"l001": b"0.01.000.000 I line\n" * 200})
+    async with dashboard(source, show="logs") as (app, pilot):
+        await settled(app, pilot)
+        assert len(body(app)) == 24 - 5

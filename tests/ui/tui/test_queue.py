@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
@@ -25,12 +24,12 @@ from specdash.core.profile import EngineConfig, Limits, Measure, ModelRef, Profi
 from specdash.core.queue import IllegalEdit
 from specdash.core.view import View
 from specdash.ui.feed import fold_event
-from specdash.ui.source import Origin, SourceError
+from specdash.ui.source import Origin
 from specdash.ui.tui.app import Dashboard
+from specdash.ui.tui.finding import Model
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.queue_editor import body, making, saving, table
 from specdash.ui.tui.queue_editor.body import in_words
-from specdash.ui.tui.queue_editor.models import FoundModel, finder, parsed
 from specdash.ui.tui.queue_editor.offers import offers, unfit
 from specdash.ui.tui.queue_editor.staging import Effect, change_of, rebased, redo, rows_of, stage, staged_on, undo
 from specdash.ui.tui.terminal import ASCII, Terminal
@@ -38,11 +37,13 @@ from specdash.ui.tui.terminal import ASCII, Terminal
 STEPS = [step(k, category) for k in (None, 4, 8, 16) for category in ("coding", "math", "creative")]
 (B_CODE, B_MATH, B_ART, K4_CODE, K4_MATH, K4_ART, K8_CODE, K8_MATH, K8_ART, *K16) = STEPS
 FOUND = [
-    FoundModel("/m/t.gguf", "t", 40 * 2**30, vocabulary="qwen2, 152,064 tokens", drafts=("/m/d.gguf", "/m/n.gguf")),
-    FoundModel("/m/d.gguf", "d", 2**29, vocabulary="qwen2, 152,064 tokens"),
-    FoundModel("/m/n.gguf", "Qwen 1.5B", 2**30, "dense-small", vocabulary="qwen2, 152,064 tokens"),
-    FoundModel("/m/l.gguf", "Llama 1B", 2**30, vocabulary="llama-bpe, 128,256 tokens"),
-    FoundModel("/m/b.gguf", "broken [bold]", problem="the file is cut short"),
+    Model(
+        "/m/t.gguf", "t", size_bytes=40 * 2**30, vocabulary="qwen2, 152,064 tokens", drafts=("/m/d.gguf", "/m/n.gguf")
+    ),
+    Model("/m/d.gguf", "d", size_bytes=2**29, vocabulary="qwen2, 152,064 tokens"),
+    Model("/m/n.gguf", "Qwen 1.5B", size_bytes=2**30, model_class="dense-small", vocabulary="qwen2, 152,064 tokens"),
+    Model("/m/l.gguf", "Llama 1B", size_bytes=2**30, vocabulary="llama-bpe, 128,256 tokens"),
+    Model("/m/b.gguf", "broken [bold]", problem="the file is cut short"),
 ]
 
 
@@ -68,7 +69,7 @@ def view(scope: str = "startup") -> View:
     return folded(facts(scope))
 
 
-async def find() -> list[FoundModel]:
+async def find() -> list[Model]:
     return FOUND
 
 
@@ -242,35 +243,8 @@ def test_models_are_offered_once_and_unfit_pairs_are_known() -> None:
 
 
 def test_a_found_model_gets_a_label_of_its_own() -> None:
-    other = FoundModel("/other/place.gguf", DRAFT, 1)
+    other = Model("/other/place.gguf", DRAFT, size_bytes=1)
     assert offers(view(), [other], "draft")[-1].label == f"other {DRAFT}"
-
-
-# -- looking for models ----------------------------------------------------------------------------------------
-
-
-async def test_models_are_looked_for_in_another_process() -> None:
-    program = 'import json; print(json.dumps([{"path": "/a.gguf", "label": "A", "size_bytes": 5, "drafts": ["/b"]}]))'
-    assert await finder([sys.executable, "-c", program])() == [FoundModel("/a.gguf", "A", 5, drafts=("/b",))]
-
-
-@pytest.mark.parametrize(
-    ("argv", "why"),
-    [
-        ([sys.executable, "-c", "raise SystemExit('no \x1b[31mluck')"], "failed: no <1b>"),
-        ([sys.executable, "-c", "print('what')"], "cannot be read"),
-        (["/no/such/program"], "cannot be looked for"),
-    ],
-)
-async def test_a_search_that_fails_says_why(argv: list[str], why: str) -> None:
-    with pytest.raises(SourceError, match=why):
-        await finder(argv)()
-
-
-@pytest.mark.parametrize("data", [b"{}x", b"[1]", b'[{"label": "x"}]', b"[[[", b"\xff"])
-def test_a_list_of_models_that_is_none(data: bytes) -> None:
-    with pytest.raises(SourceError, match="cannot be read"):
-        parsed(data)
 
 
 # -- the screen ------------------------------------------------------------------------------------------------
@@ -288,7 +262,7 @@ async def test_it_looks_like_this(size: tuple[int, int], snapshot: SnapshotAsser
 
 async def test_the_dialog_to_add_steps_looks_like_this(snapshot: SnapshotAssertion) -> None:
     async with dashboard(ScriptedSource(facts()), show="queue") as (app, pilot):
-        app.find_models = find  # type: ignore[attr-defined]
+        app.find_models = find  # type: ignore[method-assign]
         await pilot.press("a")
         await app.workers.wait_for_complete()
         await pilot.press("tab", "end", "up")
@@ -302,7 +276,7 @@ async def test_every_size_is_drawn(size: tuple[int, int]) -> None:
         app,
         pilot,
     ):
-        app.find_models = find  # type: ignore[attr-defined]
+        app.find_models = find  # type: ignore[method-assign]
         await pilot.press("x", "J", "D", "n", "a")
         await pilot.press("escape", "c")
         await pilot.press("escape", "enter")
@@ -399,7 +373,7 @@ async def test_another_k_from_the_dialog() -> None:
 
 async def test_an_unchanged_clone_is_a_copy() -> None:
     async with dashboard(ScriptedSource(facts()), show="queue") as (app, pilot):
-        app.find_models = find  # type: ignore[attr-defined]
+        app.find_models = find  # type: ignore[method-assign]
         await pilot.press("c", "enter")
         await pilot.pause()
         assert edits_of(app) == (cmd.Add((replace(K4_MATH, copy=1),), K4_ART.id),)
@@ -407,7 +381,7 @@ async def test_an_unchanged_clone_is_a_copy() -> None:
 
 async def test_a_found_model_comes_along_with_its_steps() -> None:
     async with dashboard(ScriptedSource(facts()), show="queue") as (app, pilot):
-        app.find_models = find  # type: ignore[attr-defined]
+        app.find_models = find  # type: ignore[method-assign]
         await pilot.press("a")
         await app.workers.wait_for_complete()
         await pilot.press("tab", "down", "space", "end", "up", "space", "tab", "asterisk", "space")

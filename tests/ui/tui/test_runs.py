@@ -97,6 +97,9 @@ async def test_runs_are_listed_newest_first(size: tuple[int, int], three: list[P
     async with dashboard(source(), size=size, show="runs") as (app, pilot):
         await settled(app, pilot)
         assert str(three[0].parent).startswith(note(app).strip()[:40])
+        app.clock = lambda: 1795255260.0
+        app.paint_now()
+        await pilot.pause()
         lines = screen_text(app).splitlines()
         # Where the folder is differs from test to test.
         shown = [line.partition(": /")[0] for line in lines if not line.startswith(" /")]
@@ -156,7 +159,7 @@ async def test_the_filter_keeps_what_matches(three: list[Path]) -> None:
         assert "no run matches" in body(app)[0]
         await pilot.press("escape")
         assert len(body(app)) == 4
-        field = app.screen.query_one("#runs-filter")
+        field = app.screen.query_one("#runs-field")
         await pilot.press("/")
         field.post_message(events.Paste("b" * 2**20))
         await pilot.pause()

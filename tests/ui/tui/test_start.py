@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -108,6 +107,8 @@ async def test_a_profile_with_problems_cannot_be_started_and_says_them_all(
         await pilot.press("p", *"bad.toml", "enter")
         await settled(app, pilot)
         text = screen_text(app)
+        assert "r Read again" in text.splitlines()[-1]
+        assert "y Start" not in text
         assert "It cannot be started" in text
         assert "nmae" in text
         assert "sweep.k" in text
@@ -136,34 +137,3 @@ async def test_a_pasted_megabyte_leaves_the_field_usable() -> None:
 async def test_sizes(size: tuple[int, int]) -> None:
     async with started(size) as (app, _):
         assert "models" in screen_text(app)
-
-
-# -- finding, with the real commands -----------------------------------------------------------------------------
-
-
-async def test_finding_asks_the_real_commands(tiny_models: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.undo()
-    found = {Path(each.path).name: each for each in await finding.find_models([str(tiny_models)])}
-    assert str(tiny_models / "draft.gguf") in found["target.gguf"].drafts
-    assert found["target.gguf"].refusal(found["draft.gguf"]) is None
-    assert found["draft.gguf"].refusal(found["target.gguf"]) == "it is no smaller than the target"
-    findings = await finding.examine()
-    assert any(each.what == "memory" for each in findings)
-
-
-@pytest.mark.parametrize(
-    ("said", "reason"),
-    [("import sys; print('boom', file=sys.stderr)", "failed: boom"), ("print('no json')", "said no JSON"),
-     ("import time; time.sleep(600)", "took longer than")],
-)  # fmt: skip
-async def test_a_command_that_fails_is_a_sentence(
-    said: str, reason: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.undo()
-    fake = tmp_path / "python"
-    fake.write_text(f"#!{sys.executable}\n{said}\n")
-    fake.chmod(0o755)
-    monkeypatch.setattr(sys, "executable", str(fake))
-    monkeypatch.setattr(finding, "EXAMINE_LIMIT_S", 5.0)
-    with pytest.raises(FindError, match=reason):
-        await finding.examine()

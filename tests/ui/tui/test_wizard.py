@@ -123,3 +123,14 @@ def test_answers_are_read_strictly() -> None:
             samples_of(wrong)
     with pytest.raises(ValueError, match="no folder"):
         path_of("/no/such/folder/x.toml")
+
+
+async def test_its_keys_are_listed_and_other_screens_wait() -> None:
+    async with started() as (app, pilot):
+        await pilot.press("n", "5")
+        await pilot.pause()
+        assert app.place_of(app.screen) == "wizard"
+        await pilot.press("?")
+        await pilot.pause()
+        assert "Wizard" in screen_text(app)
+        assert "Type a path" in screen_text(app)

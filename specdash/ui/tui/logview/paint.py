@@ -7,17 +7,12 @@ from dataclasses import dataclass
 
 from specdash.core.text import human_bytes, one_line
 from specdash.core.view import LoadView, View
-from specdash.ui.tui.lines import Line, fitted, rule
+from specdash.ui.tui.lines import Line, around, fitted, rule
 from specdash.ui.tui.logview.entries import FILTER_WORDS, Filter, Mark
 from specdash.ui.tui.logview.search import Scanner
 from specdash.ui.tui.logview.window import KEPT_LINES, Window
 from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
-
-KEYS = (
-    ("f", "follow"), ("/", "search"), ("n N", "next, last"), ("i", "case"), ("[ ]", "load"), ("v", "level"),
-    ("w", "wrap"), ("g G", "start, end"), ("esc", "back"),
-)  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,12 +38,13 @@ def title(load: LoadView | None, number: int, count: int, status: Status, width:
     if status.shown_end is not None and size > 0:
         right = f"{follow}   {100 * status.shown_end // size:3d}% of {human_bytes(size)}"
     name = f"{one_line(load.log, 60)}  load {number} of {count}  {load.state.upper()}"
-    return [rule(name, right, width, glyphs.rule), fitted(((f" {one_line(load.key.label)}", "dim"),), width)]
+    label: Line = ((f" {one_line(load.key.label, 60)}", ""), (_left_out(status), "dim"))
+    return [rule(name, right, width, glyphs.rule), fitted(label, width, glyphs.ellipsis)]
 
 
-def notes(status: Status, width: int, ellipsis: str) -> list[Line]:
-    """What is below the log: the search, and what the view leaves out."""
-    return [fitted(_search(status), width, ellipsis), fitted(_left_out(status), width, ellipsis)]
+def searched(status: Status, width: int, ellipsis: str) -> list[Line]:
+    """What is below the log: the search, while there is one."""
+    return [fitted(_search(status), width, ellipsis)] if status.scan is not None else []
 
 
 def _search(status: Status) -> Line:
@@ -72,7 +68,8 @@ def _search(status: Status) -> Line:
     return text
 
 
-def _left_out(status: Status) -> Line:
+def _left_out(status: Status) -> str:
+    """What the view leaves out of the file."""
     parts = []
     window = status.window
     below = window.size - status.shown_end if status.shown_end is not None else 0
@@ -82,19 +79,7 @@ def _left_out(status: Status) -> Line:
         parts.append(f"only {FILTER_WORDS[status.level]}, of the {len(window.lines):,} lines in view")
     if not (window.at_start and window.at_end):
         parts.append(f"the view keeps {KEPT_LINES:,} lines, the file has all")
-    return ((" " + ";  ".join(parts) if parts else "", "dim"),)
-
-
-def keys(width: int, shown: Sequence[tuple[str, str]] = KEYS) -> Line:
-    """The keys that apply, as many as there is room for."""
-    line: Line = ()
-    used = 0
-    for key, meaning in shown:
-        used += len(key) + len(meaning) + 3
-        if used > width:
-            break
-        line = (*line, (f" {key}", "key"), (f" {meaning} ", "dim"))
-    return line
+    return "".join(f"   {part}" for part in parts)
 
 
 def beside(view: View, load: str, marks: Sequence[Mark], width: int, height: int, glyphs: Glyphs) -> list[Line]:
@@ -103,7 +88,7 @@ def beside(view: View, load: str, marks: Sequence[Mark], width: int, height: int
     lines: list[Line] = [rule("loads", "[ and ] switch", width, glyphs.rule)]
     loads = list(view.loads.values())
     at = next((index for index, each in enumerate(loads) if each.id == load), len(loads) - 1)
-    first = max(0, min(at - room // 2, len(loads) - room))
+    first = around(at, room, len(loads))
     for each in loads[first : first + room]:
         sign = glyphs.cursor if each.id == load else " "
         style: StyleName = "bad" if each.state == "failed" else "title" if each.id == load else ""

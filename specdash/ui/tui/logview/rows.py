@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from textwrap import wrap
 
 from rich.cells import cell_len, chop_cells
 
@@ -96,11 +95,6 @@ def _highlighted(text: str, style: StyleName, look: Look) -> list[Span]:
         spans += [(text[at : match.start()], style), (match[0], "cursor")]
         at = match.end()
     return [span for span in (*spans, (text[at:], style)) if span[0]]
-
-
-def folded(text: str, width: int, style: StyleName = "") -> list[Line]:
-    """A sentence on as many rows as it takes."""
-    return [((f" {row}", style),) for row in wrap(text, max(10, width - 2))]
 
 
 def visible(entries: Sequence[Entry], look: Look, place: Place) -> list[Line]:

@@ -26,13 +26,14 @@ _SHARE_OF_TIME = 50  # a forecast is kept this many times as long as it took to 
 def state_word(feed: Feed) -> tuple[str, StyleName]:
     """The state of the run in a word or two, and its style.
 
-    "ENGINE GONE": it ended without saying so; "LINE LOST": it may still be at work; "REPLAY": nothing is at work.
+    "ENGINE GONE": it ended without saying so; "LINE LOST": it may still be at work; "REPLAY": nothing is at work;
+    "UNREADABLE": nothing is, and the journal cannot be read.
     """
     view, gone = feed.view, feed.gone
     if view.finished is not None:
         return ("DONE", "good") if view.finished.state == "finished" else ("STOPPED", "warn")
     if gone is not None and gone.lost:
-        return "LINE LOST", "bad"
+        return ("UNREADABLE" if is_replay(feed) else "LINE LOST"), "bad"
     if gone is not None:
         return ("REPLAY", "accent") if is_replay(feed) else ("ENGINE GONE", "bad")
     if view.run is None or not feed.caught_up:
@@ -105,7 +106,7 @@ def header(feed: Feed, width: int, now_s: float, glyphs: Glyphs, left: Range | N
     """
     word, style = state_word(feed)
     done, total = progress(feed.view)
-    replayed = word != "REPLAY" and is_replay(feed)
+    replayed = word not in ("REPLAY", "UNREADABLE") and is_replay(feed)
     fixed: list[Span] = [(f"{word} (replay)" if replayed else word, style), (f"{done}/{total}", "")]
     counts = _counts(feed.view)
     until = eta(feed, left)
@@ -161,11 +162,16 @@ def connection(feed: Feed, width: int, glyphs: Glyphs, rate_hz: float, notes: tu
 
 def banner(feed: Feed, width: int, glyphs: Glyphs) -> Line | None:
     """Why nothing more comes, and what to do about it; None while all is well, or the end was the run's own."""
-    if feed.gone is None or feed.view.finished is not None or is_replay(feed):
+    if feed.gone is None or feed.view.finished is not None or (is_replay(feed) and not feed.gone.lost):
         return None
+    if is_replay(feed) and feed.origin is not None:
+        # The folder's path would take the room that the reason needs; the connection line has it.
+        reason = one_line(feed.gone.why.replace(f"{feed.origin.path}/", ""), 400)
+        return fitted(((" UNREADABLE: ", "bad"), (reason, "")), width, glyphs.ellipsis)
     word = "LINE LOST" if feed.gone.lost else "ENGINE GONE"
     run = one_line(feed.view.run.run_id, 80) if feed.view.run is not None else "RUN"
-    todo = "attach again: specdash attach" if feed.gone.lost else f"go on: specdash resume {run}"
+    again = one_line(feed.gone.again or "specdash attach", 200)
+    todo = f"attach again: {again}" if feed.gone.lost else f"go on: specdash resume {run}"
     why = one_line(feed.gone.why, 400).rstrip(".")
     room = max(0, width - len(word) - len(todo) - 7)
     shown = fitted(((why, ""),), room, glyphs.ellipsis) if room >= 16 else ()

@@ -61,6 +61,18 @@ def graph(values: Sequence[float | None], width: int, rows: int, high: float, gl
     for number, text in enumerate(texts):
         # The label of a row is what its upper edge stands for; two rows have room for two, more for every other one.
         top = high * (rows - number) / rows
-        label = (f"{top:.3g}" if high > 1 else f"{top:.2g}") if rows < 3 or number % 2 == 0 else ""
+        label = _label(top, high) if rows < 3 or number % 2 == 0 else ""
         lines.append(((f"{label:>{AXIS - 2}} {glyphs.vertical}", "dim"), (text.rstrip(), style)))
     return lines
+
+
+def _label(value: float, high: float) -> str:
+    """A number of a scale up to `high`, in no more cells than the axis has."""
+    if high <= 1:
+        return f"{value:.2g}"
+    if value < 1000:
+        return f"{value:.3g}"
+    for size, letter in ((1e3, "k"), (1e6, "M"), (1e9, "G")):
+        if value < 999.5 * size:
+            return f"{value / size:.3g}{letter}"
+    return f"{value:.0e}"

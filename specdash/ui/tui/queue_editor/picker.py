@@ -103,11 +103,11 @@ class Picker(LinesWidget, can_focus=True):
 
     def on_focus(self) -> None:
         """It takes the keys."""
-        self.repaint()
+        self.call_next(self.repaint)  # Textual notes the focus after this handler
 
     def on_blur(self) -> None:
         """It takes the keys no more."""
-        self.repaint()
+        self.call_next(self.repaint)
 
     def action_move(self, by: int) -> None:
         """The cursor goes up or down."""

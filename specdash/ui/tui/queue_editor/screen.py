@@ -13,6 +13,7 @@ from textual.binding import Binding, BindingType
 
 from specdash.ui.tui.fields import Field
 from specdash.ui.tui.frame import Bottom, Top
+from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.queue_editor.body import Body, body, column_at, row_at
 from specdash.ui.tui.queue_editor.staging import Staged, rebased, staged_on
@@ -31,18 +32,13 @@ class TableScreen(RunScreen):
         Binding("space", "mark", "Mark", id="queue.mark"),
         Binding("i", "invert", "Invert marks", id="queue.invert", show=False),
         Binding("slash", "filter", "Filter", key_display="/", id="queue.filter"),
-        Binding("down,j", "move(1)", "Next step", id="queue.down", show=False),
-        Binding("up,k", "move(-1)", "Previous step", id="queue.up", show=False),
         Binding("shift+down", "mark_on(1)", "Mark downwards", id="queue.mark_down", show=False),
         Binding("shift+up", "mark_on(-1)", "Mark upwards", id="queue.mark_up", show=False),
-        Binding("pagedown", "page(1)", "Page down", id="queue.page_down", show=False),
-        Binding("pageup", "page(-1)", "Page up", id="queue.page_up", show=False),
-        Binding("home,g", "move(-1000000)", "First step", id="queue.first", show=False),
-        Binding("end,G", "move(1000000)", "Last step", id="queue.last", show=False),
+        *movement("queue"),
     ]
     DEFAULT_CSS = """
     TableScreen #queue-body { height: 1fr; }
-    TableScreen #queue-filter { display: none; dock: bottom; }
+    TableScreen #queue-filter { display: none; }
     """
 
     def __init__(self) -> None:

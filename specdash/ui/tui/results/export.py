@@ -12,7 +12,7 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Input, OptionList, Static
+from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from specdash.analysis.result import build_result
@@ -20,6 +20,7 @@ from specdash.core.text import one_line
 from specdash.core.view import View
 from specdash.errors import StoreError
 from specdash.store.export import to_csv, to_json, to_markdown, write_atomic
+from specdash.ui.tui.fields import Field
 
 Format = Literal["md", "csv", "json", "svg"]
 FORMATS: Mapping[Format, str] = {
@@ -71,11 +72,11 @@ class ExportDialog(ModalScreen[Path | None]):
         background: $surface;
     }
     ExportDialog OptionList, ExportDialog OptionList:focus { height: auto; max-height: 6; border: none; padding: 0; }
-    ExportDialog Input, ExportDialog Input:focus { border: none; height: 1; padding: 0; background: $boost; }
+    ExportDialog Field, ExportDialog Field:focus { padding: 0; background: $boost; }
     ExportDialog Static { height: auto; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape", "cancel", "Cancel", id="export.cancel"),
+        Binding("escape,q", "cancel", "Cancel", id="export.cancel"),
         Binding("tab", "app.focus_next", "Next field", id="export.next"),
     ]
 
@@ -96,7 +97,7 @@ class ExportDialog(ModalScreen[Path | None]):
                 *(Option(text, id=kind) for kind, text in FORMATS.items()), id="export-format", markup=False
             )
             yield Static("to the file", markup=False)
-            yield Input(self._default("md"), id="export-path", max_length=4096)
+            yield Field("export-path", value=self._default("md"), limit=4096)
             yield Static("Enter chooses, then writes; Esc closes", id="export-note", markup=False)
 
     def on_mount(self) -> None:
@@ -109,7 +110,7 @@ class ExportDialog(ModalScreen[Path | None]):
     @on(OptionList.OptionHighlighted)
     def _highlighted(self, event: OptionList.OptionHighlighted) -> None:
         """Another format: the path follows, unless it was written by hand."""
-        path = self.query_one(Input)
+        path = self.query_one(Field)
         if event.option.id not in FORMATS:
             return
         if path.value == self._default(self._kind):
@@ -118,10 +119,10 @@ class ExportDialog(ModalScreen[Path | None]):
 
     @on(OptionList.OptionSelected)
     def _selected(self) -> None:
-        self.query_one(Input).focus()
+        self.query_one(Field).focus()
 
-    @on(Input.Submitted)
-    def _submitted(self, event: Input.Submitted) -> None:
+    @on(Field.Submitted)
+    def _submitted(self, event: Field.Submitted) -> None:
         """Enter in the path writes; an existing file takes a second one."""
         event.stop()
         if self._is_writing:
@@ -149,6 +150,10 @@ class ExportDialog(ModalScreen[Path | None]):
             self.dismiss(path)
         finally:
             self._is_writing = False
+
+    def on_field_cut(self, event: Field.Cut) -> None:
+        """More was pasted than a path has."""
+        self._say(event.sentence)
 
     def _say(self, text: str) -> None:
         self.query_one("#export-note", Static).update(one_line(text, 400))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from specdash.core.text import human_seconds, one_line
 from specdash.store.runs import DAMAGED, RUNNING, RunInfo
-from specdash.ui.tui.lines import Line, fitted, rule
+from specdash.ui.tui.lines import Line, around, fitted, rule
 from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
 
@@ -92,7 +92,7 @@ def table(
 ) -> list[Line]:
     """Title, columns, and the rows around the cursor."""
     room = max(1, height - 1)
-    first = max(0, min(cursor - room // 2, len(runs) - room))
+    first = around(cursor, room, len(runs))
     letters = dict(zip(marks, "AB", strict=False))
     return [
         head(width),

@@ -54,6 +54,7 @@ class HelpScreen(LinesDialog[None]):
         order = (
             [self._here, APP] if not self._is_all else [self._here, *(each for each in places if each != self._here)]
         )
+        is_ascii = self.dashboard.terminal.glyphs.is_ascii
         lines: list[Line] = []
         for place in dict.fromkeys(order):
             acts = [act for act in self._acts if act.where == place]
@@ -62,7 +63,7 @@ class HelpScreen(LinesDialog[None]):
             lines += [()] if lines else []
             lines.append(((place.capitalize(), "title"),))
             for act in acts:
-                keys = " ".join(shown(key) for key in act.keys.split(","))
+                keys = " ".join(shown(key, is_ascii=is_ascii) for key in act.keys.split(","))
                 name = f"  {act.id}" if self._is_all else ""  # what [keys] in the settings calls it
                 lines.append((("  ", ""), (f"{keys:<{KEY_COLUMN}} ", "key"), (act.description, ""), (name, "dim")))
         return lines

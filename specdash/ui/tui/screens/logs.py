@@ -7,7 +7,6 @@ keys are answered whatever the size of the file.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
@@ -18,12 +17,14 @@ from textual.containers import Horizontal
 from specdash.core.text import one_line
 from specdash.ui.source import SourceError
 from specdash.ui.tui.fields import Field
+from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, LinesWidget
 from specdash.ui.tui.logview import paint as painting
 from specdash.ui.tui.logview import rows
 from specdash.ui.tui.logview.model import LogModel
 from specdash.ui.tui.logview.search import Scanner
-from specdash.ui.tui.screen import RunScreen
+from specdash.ui.tui.page import PageScreen
+from specdash.ui.tui.panes.pane import paragraph
 
 SCAN_BYTES = 512 * 2**10
 BESIDE_FROM = 120  # columns of the terminal from which there is room beside the log
@@ -31,35 +32,31 @@ BESIDE_WIDTH = 40
 PAN = 16
 
 
-class LogsScreen(RunScreen):
+class LogsScreen(PageScreen):
     """The log of one load: the newest one, or the one that was chosen."""
 
-    AUTO_FOCUS = ""  # keys are the screen's until the search field is opened
-    CSS = """
-    LogsScreen #logs-title { height: 2; }
+    PAGE = "logs"
+    PLACEHOLDER = "search in the whole file; enter"
+    FIELD_LIMIT = 256
+    PARTS = ("title", "body", "beside", "note")
+    SOMETIMES = ("match", "earlier", "later")
+    DEFAULT_CSS = """
     LogsScreen #logs-middle { height: 1fr; }
-    LogsScreen #logs-body { height: 1fr; }
     LogsScreen #logs-beside { height: 1fr; width: 40; padding: 0 0 0 1; display: none; }
-    LogsScreen #logs-notes { height: 2; }
-    LogsScreen #logs-search { display: none; }
-    LogsScreen #logs-keys { height: 1; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("f", "follow", "Follow", id="logs.follow"),
         Binding("slash", "search", "Search", key_display="/", id="logs.search"),
         Binding("n", "match(1)", "Next match", id="logs.next"),
-        Binding("N", "match(-1)", "Last match", id="logs.previous"),
-        Binding("i", "case", "Case of letters", id="logs.case"),
-        Binding("left_square_bracket", "load(-1)", "Earlier load", key_display="[", id="logs.earlier"),
-        Binding("right_square_bracket", "load(1)", "Later load", key_display="]", id="logs.later"),
+        Binding("N", "match(-1)", "Previous match", id="logs.previous", show=False),
+        Binding("left_square_bracket", "earlier", "Earlier", key_display="[", id="logs.earlier"),
+        Binding("right_square_bracket", "later", "Later", key_display="]", id="logs.later"),
         Binding("v", "level", "Level", id="logs.level"),
-        Binding("w", "wrap", "Wrap lines", id="logs.wrap"),
-        Binding("g,home", "start", "Start", id="logs.start"),
+        Binding("w", "wrap", "Wrap", id="logs.wrap"),
+        Binding("i", "case", "Case of letters in searches", id="logs.case", show=False),
+        Binding("g,home", "start", "Start of the file", id="logs.start", show=False),
         Binding("G,end", "end", "End", id="logs.end"),
-        Binding("j,down", "move(1)", "Down", id="logs.down", show=False),
-        Binding("k,up", "move(-1)", "Up", id="logs.up", show=False),
-        Binding("pagedown", "page(1)", "Page down", id="logs.page_down", show=False),
-        Binding("pageup", "page(-1)", "Page up", id="logs.page_up", show=False),
+        *movement("logs")[:4],
         Binding("l,right", "pan(1)", "Right", id="logs.right", show=False),
         Binding("h,left", "pan(-1)", "Left", id="logs.left", show=False),
         Binding("escape", "back", "Back", id="logs.back"),
@@ -71,21 +68,17 @@ class LogsScreen(RunScreen):
         self._log_reading = False
         self._log_searching = False
 
-    def compose(self) -> ComposeResult:
-        """Title, log, what is beside it, notes, keys."""
-        yield LinesWidget(id="logs-title")
+    def compose_body(self) -> ComposeResult:
+        """The log, and what is beside it."""
         with Horizontal(id="logs-middle"):
-            yield LinesWidget(id="logs-body")
+            yield LinesWidget(id="logs-body", classes="page-body")
             yield LinesWidget(id="logs-beside")
-        yield LinesWidget(id="logs-notes")
-        yield Field("logs-search", placeholder="search in the whole file; enter", limit=256)
-        yield LinesWidget(id="logs-keys")
 
     # -- painting ----------------------------------------------------------------------------------------------
 
     def paint(self) -> None:
         """Shows the window as it is, then reads what is lacking."""
-        if not self.is_mounted:
+        if not self.is_ready:
             return
         model = self.log_model
         model.settle(self.feed)
@@ -102,9 +95,9 @@ class LogsScreen(RunScreen):
     def _measure(self) -> None:
         """Tells the model how much room there is."""
         is_wide = self.size.width >= BESIDE_FROM
-        self.query_one("#logs-beside").display = is_wide
+        self.part("beside").display = is_wide
         self.log_model.width = max(1, self.size.width - (BESIDE_WIDTH if is_wide else 0))
-        self.log_model.height = max(1, self.query_one("#logs-body").size.height)
+        self.log_model.height = self.rows
         self.log_model.ellipsis = self.dashboard.terminal.glyphs.ellipsis
 
     def _show(self, place: rows.Place) -> None:
@@ -124,16 +117,14 @@ class LogsScreen(RunScreen):
             found=model.found,
         )
         number = loads.index(load.id) + 1 if load is not None else 0
-        self._lines("logs-title", painting.title(load, number, len(loads), status, width, glyphs))
-        self._lines("logs-body", self._instead() or rows.visible(entries, look, place))
-        self._lines("logs-notes", painting.notes(status, width, glyphs.ellipsis))
-        self._lines("logs-keys", [painting.keys(width)])
+        self.show_page(
+            painting.title(load, number, len(loads), status, width, glyphs),
+            self._instead() or rows.visible(entries, look, place),
+            painting.searched(status, width, glyphs.ellipsis),
+        )
         if width >= BESIDE_FROM:
             beside = painting.beside(view, model.shown or "", model.marks, BESIDE_WIDTH - 1, look.height, glyphs)
-            self._lines("logs-beside", beside)
-
-    def _lines(self, name: str, lines: Sequence[Line]) -> None:
-        self.query_one(f"#{name}", LinesWidget).show(lines)
+            self.part("beside").show(beside)
 
     def _instead(self) -> list[Line]:
         """What stands in the place of a log that cannot be shown."""
@@ -141,7 +132,7 @@ class LogsScreen(RunScreen):
         if model.shown is None:
             return [((" no server was started yet; its log will be here", "dim"),)]
         if model.problem is not None:
-            return rows.folded(f"the log cannot be shown: {model.problem}", model.width, "warn")
+            return list(paragraph(f"the log cannot be shown: {model.problem}", model.width - 1, "warn"))
         if model.entries() or self._log_reading or model.wanted() is not None:
             return []
         said = "nothing of this level in the lines in view" if model.level else "the log is empty so far"
@@ -198,39 +189,29 @@ class LogsScreen(RunScreen):
                 model.settle_match(ended=True)
             self.paint()
 
+    def say(self, text: str) -> None:
+        """Says a sentence in a corner: the rows are the log's."""
+        self.dashboard.tell(text, level="warning")
+
     # -- keys --------------------------------------------------------------------------------------------------
 
     def action_search(self) -> None:
         """Opens the search field."""
-        field = self.query_one("#logs-search", Field)
-        field.display = True
-        field.value = ""
-        field.focus()
+        self.open_field()
 
     def on_input_submitted(self, event: Field.Submitted) -> None:
         """Searches the whole file, from what is on the screen on."""
         event.stop()
-        self._close_field()
+        self.close_field()
         if event.value:
             self.log_model.begin_scan(event.value)
             self.log_model.awaited = 1
             self._search()
         self.paint()
 
-    def on_field_cut(self, event: Field.Cut) -> None:
-        """More was pasted than a search takes."""
-        self.dashboard.tell(event.sentence, level="warning")
-
-    def _close_field(self) -> None:
-        self.query_one("#logs-search", Field).display = False
-        self.set_focus(None)
-
     def action_match(self, direction: int) -> None:
         """Jumps to the next or the last line with the text, around the ends of the file."""
         model = self.log_model
-        if model.scan is None:
-            self.dashboard.tell("search for something first: /")
-            return
         model.awaited = direction
         model.settle_match(ended=not model.is_scanning)
         self.paint()
@@ -255,8 +236,23 @@ class LogsScreen(RunScreen):
             self.log_model.to_end()
         self.paint()
 
-    def action_load(self, by: int) -> None:
-        """Shows the log of another load."""
+    def why_not(self, action: str) -> str | None:
+        """What there must be to go to: matches, or other loads."""
+        loads = list(self.feed.view.loads)
+        if action == "match":
+            return None if self.log_model.scan is not None else ""
+        end = loads[:1] if action == "earlier" else loads[-1:]
+        return None if len(loads) > 1 and end != [self.log_model.shown] else ""
+
+    def action_earlier(self) -> None:
+        """Shows the log of the load before this one."""
+        self._choose(-1)
+
+    def action_later(self) -> None:
+        """Shows the log of the load after this one."""
+        self._choose(1)
+
+    def _choose(self, by: int) -> None:
         self.log_model.choose(by, self.feed)
         self._log_searching = False
         self.paint()
@@ -287,10 +283,6 @@ class LogsScreen(RunScreen):
         self.log_model.to_end()
         self.paint()
 
-    def action_page(self, direction: int) -> None:
-        """A screen up or down."""
-        self.action_move(direction * max(1, self.log_model.height - 2))
-
     def action_move(self, by: int) -> None:
         """Some rows up or down; up ends following."""
         self.log_model.move(by)
@@ -299,8 +291,8 @@ class LogsScreen(RunScreen):
     def action_back(self) -> None:
         """Closes the search field, stops the search, clears it, or goes back to the main screen."""
         model = self.log_model
-        if self.query_one("#logs-search", Field).display:
-            self._close_field()
+        if self.is_typing:
+            self.close_field()
         elif model.is_scanning:
             model.scan_stopped, model.awaited = True, 0
         elif model.scan is not None:

@@ -16,6 +16,7 @@ from specdash.core.plan import KScope
 from specdash.core.steps import RUNNING, StepView
 from specdash.core.text import one_line
 from specdash.ui.tui.frame import Bottom, Top
+from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, LinesWidget
 from specdash.ui.tui.panes.details import details
 from specdash.ui.tui.panes.figures import Figures
@@ -43,12 +44,7 @@ class MainScreen(RunScreen):
         Binding("t", "swap", "Text/log", id="main.swap"),
         Binding("tab", "pane(1)", "Next pane", id="main.next_pane"),
         Binding("shift+tab", "pane(-1)", "Previous pane", id="main.previous_pane", show=False),
-        Binding("down,j", "move(1)", "Next step", id="main.down", show=False),
-        Binding("up,k", "move(-1)", "Previous step", id="main.up", show=False),
-        Binding("pagedown", "page(1)", "Steps: page down", id="main.page_down", show=False),
-        Binding("pageup", "page(-1)", "Steps: page up", id="main.page_up", show=False),
-        Binding("home,g", "move(-1000000)", "First step", id="main.first", show=False),
-        Binding("end,G", "move(1000000)", "Last step", id="main.last", show=False),
+        *movement("main"),
         Binding("escape", "follow", "Follow the run", id="main.follow", show=False),
     ]
     DEFAULT_CSS = "MainScreen #body { height: 1fr; }"

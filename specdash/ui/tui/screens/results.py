@@ -11,10 +11,10 @@ from typing import ClassVar
 from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
-from textual.widgets import Input
 
 from specdash.core.text import one_line
 from specdash.core.view import View
+from specdash.ui.tui.fields import Field
 from specdash.ui.tui.frame import Bottom, Top
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.results import panes
@@ -44,7 +44,7 @@ class ResultsScreen(RunScreen):
     AUTO_FOCUS = ""  # keys are the screen's own until the filter is asked for
     DEFAULT_CSS = """
     ResultsScreen > #results-body { height: 1fr; }
-    ResultsScreen > #results-filter { display: none; height: 1; border: none; padding: 0 1; }
+    ResultsScreen > #results-filter { display: none; }
     ResultsScreen > #results-filter.shown { display: block; }
     """
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -86,8 +86,8 @@ class ResultsScreen(RunScreen):
         """Header, the panes in one widget, the filter while it is written, keys."""
         yield Top()
         yield LinesWidget(id="results-body")
-        yield Input(placeholder="words to look for: target, draft, category, status, k=8", id="results-filter",
-                    max_length=FILTER_CHARS, compact=True)  # fmt: skip
+        yield Field("results-filter", placeholder="words to look for: target, draft, category, status, k=8",
+                    limit=FILTER_CHARS)  # fmt: skip
         yield Bottom()
 
     def on_mount(self) -> None:
@@ -190,39 +190,43 @@ class ResultsScreen(RunScreen):
     def action_back(self) -> None:
         """From samples to where they were opened, then the filter, then the heat map of pairs."""
         if self._state.view != "samples" and self._state.words:
-            self.query_one("#results-filter", Input).value = ""
+            self.query_one("#results-filter", Field).value = ""
         self._become(self._state.back())
 
     # -- filter ------------------------------------------------------------------------------------------------
 
     def action_filter(self) -> None:
         """Words that rows of the table must have."""
-        box = self.query_one("#results-filter", Input)
+        box = self.query_one("#results-filter", Field)
         box.value = self._state.words
         box.add_class("shown")
         box.focus()
         self._become(replace(self._state, view="table"))
         self.call_after_refresh(self._draw)
 
-    @on(Input.Changed, "#results-filter")
-    def _filter_changed(self, event: Input.Changed) -> None:
+    @on(Field.Changed, "#results-filter")
+    def _filter_changed(self, event: Field.Changed) -> None:
         if event.value != self._state.words:
             self._become(replace(self._state, words=event.value))
 
-    @on(Input.Submitted, "#results-filter")
-    def _filter_done(self, event: Input.Submitted) -> None:
+    @on(Field.Submitted, "#results-filter")
+    def _filter_done(self, event: Field.Submitted) -> None:
         event.stop()
         self._close_filter()
 
+    def on_field_cut(self, event: Field.Cut) -> None:
+        """More was pasted than a filter takes."""
+        self.dashboard.tell(event.sentence, level="warning")
+
     def _close_filter(self) -> None:
-        box = self.query_one("#results-filter", Input)
+        box = self.query_one("#results-filter", Field)
         box.remove_class("shown")
         self.set_focus(None)
         self.call_after_refresh(self._draw)
 
     def on_key(self, event: events.Key) -> None:
         """Esc in the filter clears and closes it; it does nothing else then."""
-        box = self.query_one("#results-filter", Input)
+        box = self.query_one("#results-filter", Field)
         if event.key == "escape" and box.has_focus:
             event.stop()
             box.value = ""

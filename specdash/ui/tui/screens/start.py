@@ -6,7 +6,6 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from specdash import __version__
@@ -15,44 +14,32 @@ from specdash.store.runs import RUNNING, RunInfo
 from specdash.ui.tui import finding, switching
 from specdash.ui.tui.fields import Field
 from specdash.ui.tui.finding import FindError, Finding, Model
-from specdash.ui.tui.lines import Line, LinesWidget
-from specdash.ui.tui.logview.paint import keys
-from specdash.ui.tui.logview.rows import folded
-from specdash.ui.tui.screen import RunScreen
+from specdash.ui.tui.keys import movement
+from specdash.ui.tui.lines import Line
+from specdash.ui.tui.page import SENTENCE, PageScreen
+from specdash.ui.tui.screens.plan import PlanScreen
 from specdash.ui.tui.screens.runs import Runs
-from specdash.ui.tui.screens.wizard import PlanScreen, WizardScreen
+from specdash.ui.tui.screens.wizard import WizardScreen
 from specdash.ui.tui.starting.lines import RECENT, engine_lines, models_lines, recent_lines
 
 READ = 20  # journals of the newest runs: the last few, and one that is still going on
-KEYS = (
-    ("n", "new profile"), ("p", "open a profile"), ("d", "demo"), ("enter", "open run"), ("a", "attach"), ("5", "runs"),
-    ("q", "leave"),
-)  # fmt: skip
 
 
-class StartScreen(RunScreen):
+class StartScreen(PageScreen):
     """specdash without a profile."""
 
-    AUTO_FOCUS = ""
-    CSS = """
-    StartScreen #start-title { height: 1; }
-    StartScreen #start-body { height: 1fr; }
-    StartScreen #start-field { display: none; }
-    StartScreen #start-note { height: 2; }
-    StartScreen #start-keys { height: 1; }
-    """
+    PAGE = "start"
+    PLACEHOLDER = "path of a profile; enter shows its plan"
+    SOMETIMES = ("open", "attach", "new", "back")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("n", "new", "New profile", id="start.new"),
-        Binding("p", "profile", "Open a profile", id="start.profile"),
+        Binding("p", "profile", "Profile", id="start.profile"),
         Binding("d", "demo", "Demo", id="start.demo"),
         Binding("enter", "open", "Open run", id="start.open"),
         Binding("a", "attach", "Attach", id="start.attach"),
         Binding("r", "look", "Look again", id="start.look", show=False),
-        Binding("j,down", "move(1)", "Down", id="start.down", show=False),
-        Binding("k,up", "move(-1)", "Up", id="start.up", show=False),
-        Binding("g,home", "move(-100)", "First", id="start.first", show=False),
-        Binding("G,end", "move(100)", "Last", id="start.last", show=False),
-        Binding("escape", "back", "Back", id="start.back", show=False),
+        Binding("escape", "back", "Back", id="start.back"),
+        *movement("start"),
     ]
 
     def __init__(self) -> None:
@@ -63,16 +50,7 @@ class StartScreen(RunScreen):
         self._models_problem = ""
         self._engines_problem = ""
         self._selected: Path | None = None
-        self._note = ""
         self._switching = False
-
-    def compose(self) -> ComposeResult:
-        """Title, what was found, a field for a path, a note, keys."""
-        yield LinesWidget(id="start-title")
-        yield LinesWidget(id="start-body")
-        yield Field("start-field", placeholder="path of a profile; enter shows its plan")
-        yield LinesWidget(id="start-note")
-        yield LinesWidget(id="start-keys")
 
     def on_mount(self) -> None:
         """Looks around."""
@@ -97,7 +75,7 @@ class StartScreen(RunScreen):
 
     async def _find_models(self) -> None:
         try:
-            self.models = await finding.find_models()
+            self.models = await finding.find_models(finding.places_with(self.dashboard.model_dirs))
         except FindError as error:
             self.models, self._models_problem = [], str(error)
         self.paint()
@@ -113,20 +91,27 @@ class StartScreen(RunScreen):
 
     def paint(self) -> None:
         """Shows what is known by now."""
-        if not self.is_mounted:
+        if not self.is_ready:
             return
         width, glyphs = self.size.width, self.dashboard.terminal.glyphs
-        body = self.query_one("#start-body", LinesWidget)
         runs = self.known.found
         recent = recent_lines(runs, self.known.reading, self._cursor(), width, glyphs)
         engines = engine_lines(self.findings, self._engines_problem, width, glyphs)
-        room = max(2, body.size.height - len(recent) - len(engines))
+        room = max(2, self.rows - len(recent) - len(engines))
         models = models_lines(self.models, self._models_problem, width, room, glyphs)
         title: Line = ((" specdash ", "title"), (f"{__version__}   which draft, which K, or none at all", "dim"))
-        self.query_one("#start-title", LinesWidget).show([title])
-        body.show([*models, *engines, *recent])
-        self.query_one("#start-note", LinesWidget).show(folded(self._note, width, "warn")[:2])
-        self.query_one("#start-keys", LinesWidget).show([keys(width, KEYS)])
+        self.show_page([title], [*models, *engines, *recent])
+
+    def why_not(self, action: str) -> str | None:
+        """What has to be found before something can be begun with it."""
+        if action == "new":
+            is_found = self.models is not None and self.findings is not None
+            return None if is_found else "models and engines are still being looked for; a moment"
+        if action == "open":
+            return None if self._recent() else "there is no run yet"
+        if action == "attach":
+            return None if self._going_on() else "no run is going on here"
+        return None if self.is_typing else ""
 
     def _recent(self) -> list[RunInfo]:
         return self.known.found[:RECENT]
@@ -134,9 +119,8 @@ class StartScreen(RunScreen):
     def _cursor(self) -> int:
         return next((at for at, run in enumerate(self._recent()) if run.path == self._selected), 0)
 
-    def _say(self, text: str) -> None:
-        self._note = one_line(text, 600)
-        self.paint()
+    def _going_on(self) -> list[RunInfo]:
+        return [run for run in self.known.found if run.state == RUNNING]
 
     # -- keys --------------------------------------------------------------------------------------------------
 
@@ -145,37 +129,24 @@ class StartScreen(RunScreen):
         recent = self._recent()
         if recent:
             self._selected = recent[max(0, min(self._cursor() + by, len(recent) - 1))].path
-        self._say("")
+        self.say("")
 
     def action_new(self) -> None:
         """The wizard."""
-        if self.models is None or self.findings is None:
-            self._say("models and engines are still being looked for; a moment")
-            return
-        self._say("")
-        self.app.push_screen(WizardScreen(self.models, finding.engines(self.findings)))
+        if self.models is not None and self.findings is not None:
+            self.say("")
+            self.app.push_screen(WizardScreen(self.models, finding.engines(self.findings)))
 
     def action_profile(self) -> None:
         """Opens the field for the path of a profile."""
-        field = self.query_one("#start-field", Field)
-        field.display = True
-        field.focus()
+        self.open_field()
 
     def on_input_submitted(self, event: Field.Submitted) -> None:
         """Shows the plan of a profile."""
         event.stop()
         if event.value.strip():
-            self._close_field()
+            self.action_back()
             self.app.push_screen(PlanScreen(Path(event.value.strip()).expanduser()))
-
-    def on_field_cut(self, event: Field.Cut) -> None:
-        """More was pasted than a path has."""
-        self._say(event.sentence)
-
-    def _close_field(self) -> None:
-        self.query_one("#start-field", Field).display = False
-        self.set_focus(None)
-        self._say("")
 
     def action_demo(self) -> None:
         """Makes a small pair of models and sweeps it."""
@@ -185,38 +156,36 @@ class StartScreen(RunScreen):
         """Opens the selected run."""
         recent = self._recent()
         if not recent:
-            self._say("there is no run yet")
             return
         run = recent[self._cursor()]
         if run.problem is not None:
-            self._say(f"{run.id} cannot be opened: {run.problem}")
+            self.say(f"{run.id} cannot be opened: {run.problem}")
             return
         self._switch(lambda: switching.open_path(self.dashboard, run.path), f"opening {run.id}")
 
     def action_attach(self) -> None:
         """Attaches to the run that is going on; where there are several, they are chosen from on the runs screen."""
-        running = [run for run in self.known.found if run.state == RUNNING]
-        if not running:
-            self._say("no run is going on here")
-        elif len(running) > 1:
+        running = self._going_on()
+        if len(running) > 1:
             self.dashboard.action_show("runs")
-        else:
+        elif running:
             self._switch(lambda: switching.open_path(self.dashboard, running[0].path), f"attaching to {running[0].id}")
 
     def _switch(self, how: Callable[[], Awaitable[str | None]], words: str) -> None:
         if not self._switching:
             self._switching = True
-            self._say(words)
+            self.say(words)
             # The app's worker: this screen may be gone before it ends.
             self.app.run_worker(self._switched(how), group="switch")
 
     async def _switched(self, how: Callable[[], Awaitable[str | None]]) -> None:
         try:
-            self._note = one_line(await how() or "", 600)
+            self._note = one_line(await how() or "", SENTENCE)
         finally:
             self._switching = False
         self.paint()
 
     def action_back(self) -> None:
         """Closes the field."""
-        self._close_field()
+        self.close_field()
+        self.say("")

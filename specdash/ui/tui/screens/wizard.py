@@ -1,4 +1,4 @@
-"""The wizard that writes a profile, and the page that shows what a profile would do before it is started."""
+"""The wizard that writes a profile, a question at a time."""
 
 from __future__ import annotations
 
@@ -7,18 +7,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
 
-from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
 from specdash.core.text import one_line
-from specdash.ui.tui import finding, switching
+from specdash.ui.tui import finding
 from specdash.ui.tui.fields import Field
 from specdash.ui.tui.finding import FindError, Finding, Model
-from specdash.ui.tui.lines import Line, LinesWidget, fitted, rule
-from specdash.ui.tui.logview.paint import keys
-from specdash.ui.tui.logview.rows import folded
-from specdash.ui.tui.screen import RunScreen
+from specdash.ui.tui.keys import movement
+from specdash.ui.tui.lines import Line, around, fitted, rule
+from specdash.ui.tui.page import PageScreen
+from specdash.ui.tui.screens.plan import PlanScreen
 from specdash.ui.tui.starting.answers import (
+    MARKED_PAGES,
     NAME,
     PAGES,
     TEXT_PAGES,
@@ -33,139 +33,21 @@ from specdash.ui.tui.starting.answers import (
     samples_of,
     write,
 )
-from specdash.ui.tui.starting.planned import Planned, digest_of, plan_of
 
 
-class PlanScreen(RunScreen):
-    """What a profile would do; y starts it. The file is read again then: it may have been edited meanwhile."""
-
-    AUTO_FOCUS = ""
-    CSS = """
-    PlanScreen #plan-title { height: 1; }
-    PlanScreen #plan-body { height: 1fr; }
-    PlanScreen #plan-note { height: 2; }
-    PlanScreen #plan-keys { height: 1; }
-    """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("y", "start", "Start", id="plan.start"),
-        Binding("r", "read", "Read again", id="plan.read"),
-        Binding("j,down", "move(1)", "Down", id="plan.down", show=False),
-        Binding("k,up", "move(-1)", "Up", id="plan.up", show=False),
-        Binding("pagedown", "move(15)", "Page down", id="plan.page_down", show=False),
-        Binding("pageup", "move(-15)", "Page up", id="plan.page_up", show=False),
-        Binding("escape,n", "back", "Back", id="plan.back"),
-    ]
-
-    def __init__(self, path: Path) -> None:
-        super().__init__()
-        self.path = path
-        self.planned: Planned | None = None
-        self._note = ""
-        self._top = 0
-        self._starting = False
-
-    def compose(self) -> ComposeResult:
-        """Title, plan, a note, keys."""
-        yield LinesWidget(id="plan-title")
-        yield LinesWidget(id="plan-body")
-        yield LinesWidget(id="plan-note")
-        yield LinesWidget(id="plan-keys")
-
-    def on_mount(self) -> None:
-        """Reads the profile."""
-        self.action_read()
-
-    def action_read(self) -> None:
-        """Reads the profile and the headers of its models again."""
-        self.planned = None
-        self.run_worker(self._read(""), group="plan", exclusive=True)
-
-    async def _read(self, note: str) -> None:
-        self._note = note
-        self.paint()
-        self.planned = await asyncio.to_thread(plan_of, self.path)
-        self.paint()
-
-    def paint(self) -> None:
-        """Shows the plan as far as it is known."""
-        if not self.is_mounted:
-            return
-        width, glyphs = self.size.width, self.dashboard.terminal.glyphs
-        body = self.query_one("#plan-body", LinesWidget)
-        rows: list[Line] = [(("reading the profile and its models", "dim"),)]
-        shown = [("esc", "back")]
-        if self.planned is not None:
-            rows = [row for line in self.planned.lines for row in _wrapped(line, width)]
-            shown = [("y", "start it"), *shown] if self.planned.can_start else shown
-            shown = [*shown, ("r", "read again"), ("j k", "scroll")]
-        self._top = max(0, min(self._top, len(rows) - max(1, body.size.height)))
-        title = rule(f"plan of {one_line(str(self.path), 100)}", "", width, glyphs.rule)
-        self.query_one("#plan-title", LinesWidget).show([fitted(title, width, glyphs.ellipsis)])
-        body.show(rows[self._top : self._top + max(1, body.size.height)])
-        self.query_one("#plan-note", LinesWidget).show(folded(self._note, width, "warn")[:2])
-        self.query_one("#plan-keys", LinesWidget).show([keys(width, shown)])
-
-    def action_move(self, by: int) -> None:
-        """Further up or down the plan."""
-        self._top += by
-        self.paint()
-
-    def action_start(self) -> None:
-        """Starts the profile, unless it is another one by now."""
-        if self.planned is not None and self.planned.can_start and not self._starting:
-            self._starting = True
-            # The app's worker: this screen is gone once the run is shown.
-            self.app.run_worker(self._start(self.planned), group="switch")
-
-    async def _start(self, planned: Planned) -> None:
-        try:
-            if await asyncio.to_thread(digest_of, self.path) != planned.digest:
-                self.planned = None
-                await self._read("The profile was changed on disk: this is its plan now.")
-                return
-            self._note = "starting"
-            self.paint()
-            self._note = await switching.start_path(self.dashboard, self.path) or ""
-            self.paint()
-        finally:
-            self._starting = False
-
-    def action_back(self) -> None:
-        """Back to where it came from; nothing was started."""
-        self.app.pop_screen()
-
-
-def _wrapped(line: Line, width: int) -> list[Line]:
-    """A line on as many rows as it takes; the first span's style for all of a long one."""
-    text = "".join(part for part, _ in line)
-    if len(text) < width:
-        return [((" ", ""), *line)]
-    return folded(text, width, line[0][1] if len(line) == 1 else "")
-
-
-class WizardScreen(RunScreen):
+class WizardScreen(PageScreen):
     """Seven questions, and a profile of the answers."""
 
-    AUTO_FOCUS = ""
-    CSS = """
-    WizardScreen #wizard-title { height: 2; }
-    WizardScreen #wizard-body { height: 1fr; }
-    WizardScreen #wizard-field { display: none; }
-    WizardScreen #wizard-note { height: 2; }
-    WizardScreen #wizard-keys { height: 1; }
-    """
+    PAGE = "wizard"
+    FIELD_ABOVE = True
+    SOMETIMES = ("mark", "all", "type")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "next", "Next", id="wizard.next"),
         Binding("space", "mark", "Mark", id="wizard.mark"),
-        Binding("a", "all", "All or none", id="wizard.all", show=False),
+        Binding("a", "all", "All or none", id="wizard.all"),
         Binding("t", "type", "Type a path", id="wizard.type"),
-        Binding("j,down", "move(1)", "Down", id="wizard.down", show=False),
-        Binding("k,up", "move(-1)", "Up", id="wizard.up", show=False),
-        Binding("pagedown", "move(10)", "Page down", id="wizard.page_down", show=False),
-        Binding("pageup", "move(-10)", "Page up", id="wizard.page_up", show=False),
-        Binding("g,home", "move(-100000)", "First", id="wizard.first", show=False),
-        Binding("G,end", "move(100000)", "Last", id="wizard.last", show=False),
         Binding("escape", "back", "Back", id="wizard.back"),
+        *movement("wizard"),
     ]
 
     def __init__(self, models: Sequence[Model], engines: Sequence[Finding]) -> None:
@@ -175,21 +57,11 @@ class WizardScreen(RunScreen):
         self.engines = list(engines)
         self._page_at = 0
         self._cursor = 0
-        self._note = ""
-        self._typing = False
 
     @property
     def page(self) -> Page:
         """The question of the moment."""
         return PAGES[self._page_at]
-
-    def compose(self) -> ComposeResult:
-        """The question, its choices or a field, a note, keys."""
-        yield LinesWidget(id="wizard-title")
-        yield Field("wizard-field")
-        yield LinesWidget(id="wizard-body")
-        yield LinesWidget(id="wizard-note")
-        yield LinesWidget(id="wizard-keys")
 
     def on_mount(self) -> None:
         """The first question."""
@@ -204,41 +76,33 @@ class WizardScreen(RunScreen):
         found = self._choices()
         marked = (n for n, each in enumerate(found) if self.answers.is_marked(self.page, each.value))
         usable = (n for n, each in enumerate(found) if not each.refusal)
-        self._cursor = next(marked, next(usable, 0)) if self.page not in ("drafts", "categories") else 0
+        self._cursor = next(marked, next(usable, 0)) if self.page not in MARKED_PAGES else 0
         self._open_field(self.page in TEXT_PAGES, self.answers.text_of(self.page))
         self.paint()
 
     def _open_field(self, is_open: bool, value: str = "") -> None:
-        field = self.query_one("#wizard-field", Field)
-        self._typing = field.display = is_open
         if is_open:
-            field.value = value
-            field.cursor_position = len(field.value)
-            field.focus()
+            self.open_field(value)
         else:
-            self.set_focus(None)
+            self.close_field()
 
     def paint(self) -> None:
         """Shows the page."""
-        if not self.is_mounted:
+        if not self.is_ready:
             return
         width, glyphs = self.size.width, self.dashboard.terminal.glyphs
         where = f"{self._page_at + 1} of {len(PAGES)}"
         title: list[Line] = [rule("new profile", where, width, glyphs.rule), ((f" {TITLES[self.page]}", "title"),)]
-        self.query_one("#wizard-title", LinesWidget).show([fitted(line, width, glyphs.ellipsis) for line in title])
-        body = self.query_one("#wizard-body", LinesWidget)
-        height = max(1, body.size.height)
-        found = [] if self._typing else self._choices()
-        first = max(0, min(self._cursor - height // 2, len(found) - height))
-        rows = [self._row(each, number) for number, each in enumerate(found[first : first + height], start=first)]
-        if not rows and not self._typing:
+        found = [] if self.is_typing else self._choices()
+        first = around(self._cursor, self.rows, len(found))
+        rows = [self._row(each, number) for number, each in enumerate(found[first : first + self.rows], start=first)]
+        if not rows and not self.is_typing:
             rows = [((f" {self._nothing()}", "dim"),)]
-        body.show([fitted(row, width, glyphs.ellipsis) for row in rows])
-        self.query_one("#wizard-note", LinesWidget).show(folded(self._note, width, "warn")[:2])
-        shown = [("enter", "next")]
-        shown += [("space", "mark"), ("a", "all")] if self.page in ("drafts", "categories") else []
-        shown += [("t", "type a path")] if self.page in TYPED_PAGES and not self._typing else []
-        self.query_one("#wizard-keys", LinesWidget).show([keys(width, [*shown, ("esc", "back")])])
+        self.show_page(*([fitted(line, width, glyphs.ellipsis) for line in lines] for lines in (title, rows)))
+
+    def why_not(self, action: str) -> str | None:
+        """Several are marked on two pages, and paths typed on two."""
+        return None if self.page in (TYPED_PAGES if action == "type" else MARKED_PAGES) else ""
 
     def _row(self, choice: Choice, number: int) -> Line:
         glyphs = self.dashboard.terminal.glyphs
@@ -256,10 +120,6 @@ class WizardScreen(RunScreen):
             "program": "no engine was found: pip install 'specdash[embedded]', or t: type the path of a llama-server",
         }.get(self.page, "")
 
-    def _say(self, text: str) -> None:
-        self._note = one_line(text, 600)
-        self.paint()
-
     # -- keys --------------------------------------------------------------------------------------------------
 
     def action_move(self, by: int) -> None:
@@ -274,10 +134,10 @@ class WizardScreen(RunScreen):
     def action_mark(self) -> None:
         """Takes a choice, or leaves it."""
         choice = self._current()
-        if choice is None or self.page not in ("drafts", "categories"):
+        if choice is None or self.page not in MARKED_PAGES:
             return
         if choice.refusal:
-            self._say(f"this one cannot be used: {choice.refusal}")
+            self.say(f"this one cannot be used: {choice.refusal}")
             return
         taken = self.answers.drafts if self.page == "drafts" else self.answers.categories
         if choice.value in taken:
@@ -289,7 +149,7 @@ class WizardScreen(RunScreen):
 
     def action_all(self) -> None:
         """Takes all that can be used, or none."""
-        if self.page in ("drafts", "categories"):
+        if self.page in MARKED_PAGES:
             usable = [each.value for each in self._choices() if not each.refusal]
             taken = self.answers.drafts if self.page == "drafts" else self.answers.categories
             taken[:] = [] if set(taken) == set(usable) else usable
@@ -306,14 +166,14 @@ class WizardScreen(RunScreen):
         choice = self._current()
         if self.page in ("target", "program"):
             if choice is None or choice.refusal:
-                self._say(f"this one cannot be used: {choice.refusal}" if choice is not None else self._nothing())
+                self.say(f"this one cannot be used: {choice.refusal}" if choice is not None else self._nothing())
                 return
             if self.page == "target":
                 self._take_target(next(each for each in self.models if each.path == choice.value))
             else:
                 self.answers.program = choice.value
         elif self.page == "categories" and not self.answers.categories:
-            self._say("mark one at least")
+            self.say("mark one at least")
             return
         self._turn(self._page_at + 1)
 
@@ -339,7 +199,7 @@ class WizardScreen(RunScreen):
                     self.app.push_screen(PlanScreen(write(self.answers).absolute()))
                     return
                 case "target":
-                    self._say("reading it")
+                    self.say("reading it")
                     self.run_worker(self._typed_target(text), group="wizard", exclusive=True)
                     return
                 case "program":
@@ -347,7 +207,7 @@ class WizardScreen(RunScreen):
                     if not text.strip():
                         raise ValueError("type a name on PATH or a path")
         except (ValueError, OSError) as error:
-            self._say(str(error))
+            self.say(str(error))
         else:
             self._turn(self._page_at + 1)
 
@@ -355,28 +215,24 @@ class WizardScreen(RunScreen):
         """Reads a model that was not found before, and which of the others fit it."""
         path = await asyncio.to_thread(_file, text)
         if path is None:
-            self._say(f"{text.strip() or 'nothing'} is not a file; type the path of a GGUF file")
+            self.say(f"{text.strip() or 'nothing'} is not a file; type the path of a GGUF file")
             return
         try:
             found = await finding.find_models([str(path), *(each.path for each in self.models)])
         except FindError as error:
-            self._say(str(error))
+            self.say(str(error))
             return
         model = next((each for each in found if Path(each.path) == path), None)
         if model is None or model.problem is not None:
-            self._say(model.problem or "" if model is not None else f"{path} is one of the models in the list")
+            self.say(model.problem or "" if model is not None else f"{path} is one of the models in the list")
             return
         self.models = found
         self._take_target(model)
         self._turn(self._page_at + 1)
 
-    def on_field_cut(self, event: Field.Cut) -> None:
-        """More was pasted than there is room for."""
-        self._say(event.sentence)
-
     def action_back(self) -> None:
         """To the question before; from the first one to the start screen."""
-        if self._typing and self.page in TYPED_PAGES:
+        if self.is_typing and self.page in TYPED_PAGES:
             self._open_field(False)
             self.paint()
         elif self._page_at == 0:

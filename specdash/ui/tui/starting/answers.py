@@ -25,6 +25,7 @@ TITLES: dict[Page, str] = {
     "path": "Where shall the profile be? A new file; nothing is overwritten",
 }
 TEXT_PAGES: frozenset[Page] = frozenset({"k", "samples", "path"})
+MARKED_PAGES: frozenset[Page] = frozenset({"drafts", "categories"})  # where several are chosen
 TYPED_PAGES: frozenset[Page] = frozenset({"target", "program"})  # where a path may be typed instead
 NAME = 32  # columns of a model's name
 MOST_K = 512

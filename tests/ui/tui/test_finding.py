@@ -1,0 +1,94 @@
+"""What there is to start with, as the commands of specdash tell it: here, or on the machine of a run."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from dashboards import ScriptedSource
+from recorded_run import started, step
+
+from specdash.ui.source import MODELS, Gone, own_argv
+from specdash.ui.tui import finding
+from specdash.ui.tui.finding import FindError, Model, models_of
+
+
+def told(program: str) -> list[str]:
+    return [sys.executable, "-c", program]
+
+
+def far(program: str | None) -> ScriptedSource:
+    """A run on another machine, where the program says which models there are."""
+    source = ScriptedSource([started([step()])], models_argv=told(program) if program is not None else None)
+    source.origin = replace(source.origin, is_local=False)
+    return source
+
+
+async def test_the_real_commands_are_asked(tiny_models: Path) -> None:
+    found = {Path(each.path).name: each for each in await finding.find_models([str(tiny_models)])}
+    assert str(tiny_models / "draft.gguf") in found["target.gguf"].drafts
+    assert found["target.gguf"].refusal(found["draft.gguf"]) is None
+    assert found["draft.gguf"].refusal(found["target.gguf"]) == "it is no smaller than the target"
+    read = found["target.gguf"].read_as("target")
+    assert read is not None
+    assert read.architecture is not None
+    findings = await finding.examine()
+    assert any(each.what == "memory" for each in findings)
+
+
+async def test_the_models_of_a_run_elsewhere_are_those_there() -> None:
+    program = 'import json; print(json.dumps([{"path": "/a.gguf", "label": "A", "size_bytes": 5, "drafts": ["/b"]}]))'
+    # Folders of this machine are no concern of that one.
+    assert await models_of(far(program), [Path("/mine")]) == [Model("/a.gguf", "A", size_bytes=5, drafts=("/b",))]
+    with pytest.raises(FindError, match="cannot be looked for from tower"):
+        await models_of(far(None))
+
+
+async def test_the_user_s_own_folders_are_looked_into_beside_the_usual_ones(
+    tmp_path: Path, tiny_models: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("LLAMA_CACHE", str(tiny_models))
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "own.gguf").write_bytes((tiny_models / "draft.gguf").read_bytes())
+    for source in (
+        None,
+        ScriptedSource([started([step()])], gone=Gone("over"), models_argv=own_argv(*MODELS)),
+    ):
+        names = {Path(each.path).name for each in await models_of(source, [mine])}
+        assert {"own.gguf", "target.gguf"} <= names
+    assert finding.places_with(()) == []
+
+
+@pytest.mark.parametrize(
+    ("said", "reason"),
+    [
+        ("import sys; print('boom', file=sys.stderr)", "failed: boom"),
+        ("raise SystemExit('no \\x1b[31mluck')", "failed: no <1b>"),
+        ("print('no json')", "said no JSON"),
+        ("print('[[[')", "said no JSON"),
+        ("print('{}')", "cannot be read"),
+        ("print('[1]')", "cannot be read"),
+        ("""print('[{"label": "x"}]')""", "cannot be read"),
+        ("""print('[{"label": "x", "path": "y", "drafts": 1}]')""", "cannot be read"),
+        ("import sys; sys.stdout.buffer.write(b'\\xff')", "said no JSON"),
+    ],
+)
+async def test_a_search_that_fails_says_why(said: str, reason: str) -> None:
+    with pytest.raises(FindError, match=reason):
+        await models_of(far(said))
+
+
+async def test_a_search_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(finding, "MODELS_LIMIT_S", 0.2)
+    with pytest.raises(FindError, match="on tower took longer than"):
+        await models_of(far("import time; time.sleep(600)"))
+
+
+async def test_a_program_that_is_not_there_is_a_sentence() -> None:
+    source = ScriptedSource([started([step()])], models_argv=["/no/such/program"])
+    with pytest.raises(FindError, match="cannot be started: /no/such/program"):
+        await models_of(source)
