@@ -18,7 +18,7 @@ def keys(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_attach_through_ssh_and_a_line_that_is_cut(place: Place, keys: Path) -> None:
-    profile = place.slow_profile(60, measure={"max_tokens": 48, "iterations": 12})
+    profile = place.slow_profile(60, measure={"max_tokens": 48, "iterations": 8})
     mine = place.environment()
     there = [f"{name}={mine[name]}" for name in ("PYTHONPATH", "XDG_STATE_HOME", "XDG_RUNTIME_DIR")]
     with running_sshd(keys) as sshd:

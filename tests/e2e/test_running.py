@@ -12,7 +12,7 @@ from specdash.core import events as ev
 
 @pytest.mark.real
 def test_start_resize_detach_attach_and_a_hangup(place: Place, llama_server: Path) -> None:
-    profile = place.real_profile(llama_server, measure={"iterations": 24})
+    profile = place.real_profile(llama_server, measure={"iterations": 18})
     with place.terminal() as terminal:
         terminal.command(f"specdash {profile.name}")
         first = terminal.until(" RUN ")

@@ -66,7 +66,7 @@ def leave_and_finish(terminal: Tmux, path: Path, skipped: str, added: list[str],
 
 @pytest.mark.real
 def test_from_the_start_screen_to_the_end_by_keys(place: Place, llama_server: Path) -> None:
-    measure = {"iterations": 10, "categories": ["coding", "conversation"]}
+    measure = {"iterations": 8, "categories": ["coding", "conversation"]}
     profile = place.real_profile(llama_server, sweep={"k": [2]}, measure=measure)
     with place.terminal() as terminal:
         terminal.command("specdash")

@@ -6,9 +6,8 @@ move every line of it. The engine sends only the last part of a long text; `grow
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import re
 from dataclasses import dataclass
-from itertools import groupby
 
 from rich.cells import cell_len
 
@@ -21,7 +20,10 @@ from specdash.ui.tui.panes.pane import Look, Pane, note
 JOINT = 200  # characters by which a text that lost its beginning is found in what was there before
 MOST = 12_000  # characters that are kept of one answer
 
-Cell = tuple[str, bool]
+Row = list[tuple[int, int]]  # parts of a text, from and to
+
+_WORD = re.compile(r"\n|[^\S\n]+|\S+")
+_SAME = re.compile("1+|0+")
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,62 +59,68 @@ def text(look: Look, written: Written | None, width: int, rows: int) -> Pane:
         why = _why_nothing(look.feed)
         said: Line = ((" " + why, "dim"),)
         return Pane("Text", parts, (said,)[: max(0, rows)])
-    lines = wrapped(written, width - 1)
+    harmless, marks = _harmless(written)
+    lines = _rows(harmless, max(1, width - 1))
     step = max(1, rows // 2)
     over = len(lines) - rows
     first = -(-over // step) * step if over > 0 else 0
-    page = [((" ", ""), *line) for line in lines[first : first + rows]] if rows > 0 else []
+    page = [((" ", ""), *_line(harmless, marks, line)) for line in lines[first : first + rows]] if rows > 0 else []
     return Pane("Text", parts, tuple(page))
 
 
 def wrapped(written: Written, width: int) -> list[Line]:
     """The text in lines of at most `width` cells, broken at blanks where there are any."""
-    width = max(1, width)
-    lines: list[Line] = []
-    row: list[Cell] = []
+    harmless, marks = _harmless(written)
+    return [_line(harmless, marks, row) for row in _rows(harmless, max(1, width))]
+
+
+def _rows(text: str, width: int) -> list[Row]:
+    """Which parts of a text stand in each line: thousands of characters are looked through for every repaint."""
+    rows: list[Row] = []
+    row: Row = []
     used = 0
-    for word in _words(written):
-        size = sum(cell_len(character) for character, _ in word)
-        if word[0][0] == "\n":
-            lines.append(_line(row))
+    for found in _WORD.finditer(text):
+        word = found[0]
+        if word == "\n":
+            rows.append(row)
             row, used = [], 0
             continue
-        if used + size > width and row and not word[0][0].isspace():
-            lines.append(_line(row))
+        size = len(word) if word.isascii() else sum(map(cell_len, word))
+        if used + size > width and row and not word[0].isspace():
+            rows.append(row)
             row, used = [], 0
-        for character, drafted in word:
+        if used + size <= width:
+            row.append(found.span())
+            used += size
+            continue
+        for at, character in enumerate(word, start=found.start()):
             cells = cell_len(character)
             if used + cells > width:
                 if character == " ":
                     continue
-                lines.append(_line(row))
+                rows.append(row)
                 row, used = [], 0
-            row.append((character, drafted))
+            row.append((at, at + 1))
             used += cells
-    lines.append(_line(row))
-    return lines
+    rows.append(row)
+    return rows
 
 
-def _words(written: Written) -> list[list[Cell]]:
-    """Words, runs of blanks and line feeds, of harmless characters."""
-    cells: list[Cell] = []
+def _harmless(written: Written) -> tuple[str, str]:
+    """The text without what a terminal would obey, and the mark of each of its characters."""
     if plain(written.text, len(written.text)) == written.text and "\t" not in written.text:
-        cells = [(character, mark == "1") for character, mark in zip(written.text, written.drafted, strict=True)]
-    else:
-        for character, mark in zip(written.text, written.drafted, strict=True):
-            cells += [(each, mark == "1") for each in plain(character).replace("\t", "    ")]
-    words: list[list[Cell]] = []
-    for kind, group in groupby(cells, key=lambda each: "\n" if each[0] == "\n" else each[0].isspace()):
-        found = list(group)
-        words += [[each] for each in found] if kind == "\n" else [found]
-    return words
+        return written.text, written.drafted
+    pieces = [plain(character).replace("\t", "    ") for character in written.text]
+    marks = (mark * len(piece) for mark, piece in zip(written.drafted, pieces, strict=True))
+    return "".join(pieces), "".join(marks)
 
 
-def _line(row: Sequence[Cell]) -> Line:
-    """Cells as spans, neighbours of one kind together."""
+def _line(text: str, marks: str, row: Row) -> Line:
+    """A line's parts as spans, neighbours of one kind together."""
+    shown = "".join(text[first:last] for first, last in row)
+    kinds = "".join(marks[first:last] for first, last in row)
     return tuple(
-        ("".join(character for character, _ in group), "draft" if drafted else "")
-        for drafted, group in groupby(row, key=lambda each: each[1])
+        (shown[found.start() : found.end()], "draft" if found[0][0] == "1" else "") for found in _SAME.finditer(kinds)
     )
 
 
