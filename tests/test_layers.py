@@ -67,12 +67,19 @@ def test_a_module_of_the_core_knows_nothing_above_it(name: str, tmp_path: Path) 
     assert name in done.stdout.split()
 
 
-@pytest.mark.parametrize("args", [["--help"], ["--version"], ["check", "--help"], ["chekc"], ["compare"], []], ids=str)
+@pytest.mark.parametrize("args", [["--help"], ["--version"], ["check", "--help"], ["chekc"], ["compare"]], ids=str)
 def test_small_talk_loads_nothing_heavy(args: list[str], tmp_path: Path) -> None:
     found, done = command(tmp_path, *args)
     assert done.returncode in (0, 2)
     heavy = SCREENS_AND_SERVERS - ({"msgspec"} if "check" in args else set())
     assert not found & heavy
+
+
+@pytest.mark.parametrize("args", [[], ["attach"]], ids=str)
+def test_a_dashboard_without_a_terminal_is_refused_before_it_is_loaded(args: list[str], tmp_path: Path) -> None:
+    found, done = command(tmp_path, *args)
+    assert done.returncode == 2
+    assert not found & (SCREENS_AND_SERVERS - {"asyncio"})
 
 
 def test_help_loads_the_standard_library_only(tmp_path: Path) -> None:

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 import sys
 from pathlib import Path
 
-from specdash.config.load import check
-from specdash.core.text import plain
 from specdash.errors import EngineError, Exit, ProfileError
 
 
@@ -16,6 +13,11 @@ def profile(path: str) -> Exit:
     from specdash.ui.tui.run import require_screen, show
 
     require_screen()
+    import asyncio
+
+    from specdash.config.load import check
+    from specdash.core.text import plain
+
     found = check(Path(path))
     if found.profile is None or found.problems:
         raise ProfileError(found.problems)

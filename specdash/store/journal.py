@@ -19,6 +19,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
+import msgspec
+
 from specdash.core.events import Fact, Recorded, decode, encode
 from specdash.errors import StoreError
 from specdash.store.disk import sync_directory, sync_file, write_all
@@ -33,6 +35,17 @@ _BEGIN = b'{"v":'
 # No room now; there may be again. EFBIG is the limit of RLIMIT_FSIZE or of the file system.
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _parsed(line: bytes) -> Any:
+    """The JSON value of a line; raises ValueError.
+
+    msgspec takes a quarter of json's time, and refuses the half characters that names of files may hold.
+    """
+    try:
+        return msgspec.json.decode(line)
+    except (ValueError, RecursionError):
+        return _DECODER.decode(line.decode("utf-8"))
 
 
 def _no_constant(name: str) -> NoReturn:
@@ -134,7 +147,7 @@ def _fields(line: bytes) -> dict[str, Any]:
 def _members(line: bytes) -> dict[str, Any]:
     """The members of a line, whatever its checksum says; raises _Bad."""
     try:
-        fields = _DECODER.decode(line.decode("utf-8"))
+        fields = _parsed(line)
     except ValueError as error:
         raise _Bad(f"it is no JSON ({error})") from error
     if not isinstance(fields, dict) or not all(isinstance(fields.get(name), int) for name in ("v", "seq")):

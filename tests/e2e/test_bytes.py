@@ -34,7 +34,7 @@ def test_what_a_server_and_its_model_say_is_only_text(place: Place) -> None:
         send(program, "4", b"line 29")
         send(program, "2", b"On/off")
         send(program, "3", b"coding")
-        send(program, "5", b"running")
+        send(program, "5", b"STATE")
         send(program, "1", b"[/foo]")
         program.send("d")
         assert program.wait(20, reads=True) == 0

@@ -11,11 +11,11 @@ import os
 import sys
 from typing import TYPE_CHECKING
 
-from specdash.config.settings import Settings, load_settings
 from specdash.errors import Exit
 from specdash.ui.tui.terminal import require_terminal, screen_environment, terminal_of
 
 if TYPE_CHECKING:
+    from specdash.config.settings import Settings
     from specdash.ui.tui.app import Dashboard
     from specdash.ui.tui.viewer import Opening
 
@@ -28,6 +28,8 @@ def show(opening: Opening | None, *, ssh: str | None = None, settings: Settings 
     while it was watched, 129, 130 or 143 after a signal, 1 after a bug of the dashboard.
     """
     require_screen()
+    from specdash.config.settings import load_settings
+
     for name, value in screen_environment().items():
         os.environ.setdefault(name, value)
     # All that is made before the first frame is kept: looking through it for garbage takes a fifth of that time.
