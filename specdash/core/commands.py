@@ -22,6 +22,7 @@ NAMES = frozenset({PAUSE, RESUME, STOP, STOP_AFTER_LOAD, EDIT})
 
 MOST_SAMPLES = 10_000
 MOST_STEPS = 100_000
+MOST_LABEL_CHARS = 1_000
 MOST_COUNT = 2**31 - 1  # of tokens, experts and copies: what a server's flags can hold
 
 
@@ -176,6 +177,7 @@ def _model(value: Any) -> NewModel:
         raise BadCommand("a model needs a label, a role and a path")
     if model.role not in ("target", "draft"):
         raise BadCommand(f"a model's role is target or draft, not {model.role[:40]!r}")
+    _require_label(model.label)
     return model
 
 
@@ -193,6 +195,12 @@ _STEP_TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
+def _require_label(text: str) -> None:
+    """Raises BadCommand for a name that no profile could give: blank, far too long, or not to be printed."""
+    if not text.strip() or len(text) > MOST_LABEL_CHARS or not text.isprintable():
+        raise BadCommand(f"{text[:40]!r} is no label: use up to {MOST_LABEL_CHARS} printable characters")
+
+
 def _step(value: Any) -> Step:
     """A step from its fields, each of its type; numbers are counts and never negative."""
     if not isinstance(value, Mapping):
@@ -202,6 +210,8 @@ def _step(value: Any) -> Step:
             raise BadCommand(f"a step has no {str(name)[:40]!r}")
         if type(each) not in _STEP_TYPES[name] or (isinstance(each, int) and not 0 <= each <= MOST_COUNT):
             raise BadCommand(f"a step's {name} cannot be {str(each)[:40]!r}")
+        if isinstance(each, str):
+            _require_label(each)
     try:
         return Step(**value)
     except TypeError as error:

@@ -122,7 +122,7 @@ def loads_left(view: View) -> tuple[PlannedLoad, ...]:
     running = view.loads.get(view.current_load or "")
     steps = view.steps
     if running is not None and not running.finished:
-        steps = {step_id: found for step_id, found in steps.items() if not serves(running.key, found.step, scope)}
+        steps = {step_id: found for step_id, found in steps.items() if not serves(running.key, found, scope)}
     return loads_of(steps, scope)
 
 

@@ -28,36 +28,43 @@ def load_key(step: Step, scope: KScope | None) -> LoadKey:
     return step.key(step.k) if scope is KScope.STARTUP else step.pair
 
 
-def serves(running: LoadKey, step: Step, scope: KScope | None) -> bool:
-    """Whether the server that was started as `running` can take a step, as it is."""
+def serves(running: LoadKey, found: StepView, scope: KScope | None) -> bool:
+    """Whether the server that was started as `running` can take a step, with the samples that it has."""
+    step = found.step
     if step.pair != replace(running, k=None):
         return False
     if step.k is None or running.k is None:
         return step.k == running.k
-    return step.k == running.k if scope is KScope.STARTUP else step.k <= running.k
+    if scope is KScope.STARTUP:
+        return step.k == running.k
+    return step.k <= running.k and (not found.samples or found.k_startup in (None, running.k))
 
 
 def loads_of(steps: Steps, scope: KScope | None) -> tuple[PlannedLoad, ...]:
     """The server loads that the steps without an outcome need, in the order of the queue.
 
-    Each is started as it was or would be with none of its steps done: a server's K belongs to its fingerprint.
+    A server's K belongs to the fingerprint of its samples. So a pair's server is started at the largest K of all its
+    steps, the finished ones too, and a step that has samples is finished on a server like theirs.
     """
-    open_steps = [found.step for found in steps.values() if not found.is_done]
+    opened = [found for found in steps.values() if not found.is_done]
     if scope is KScope.STARTUP:
-        return group(open_steps, scope)
+        return group([found.step for found in opened], scope)
     largest: dict[LoadKey, int] = {}
     for found in steps.values():
         if found.step.k is not None:
             largest[found.step.pair] = max(found.step.k, largest.get(found.step.pair, 0))
-    return tuple(
-        replace(load, key=replace(load.key, k=largest.get(replace(load.key, k=None))))
-        for load in group(open_steps, scope)
-    )
+    loads: dict[LoadKey, list[Step]] = {}
+    for found in opened:
+        k = found.k_startup if found.samples and found.k_startup is not None else largest.get(found.step.pair)
+        loads.setdefault(found.step.key(k), []).append(found.step)
+    return tuple(PlannedLoad(key, tuple(each)) for key, each in loads.items())
 
 
 def apply(steps: Steps, edits: Sequence[cmd.Edit], scope: KScope | None) -> Steps:
     """The queue after all of `edits`; raises IllegalEdit for the first that cannot be carried out."""
     for edit in edits:
+        if not getattr(edit, "steps", ()):
+            raise IllegalEdit("no step was chosen")
         steps = _APPLY[type(edit)](steps, edit, scope)
     return steps
 

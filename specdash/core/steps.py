@@ -17,6 +17,7 @@ DONE = frozenset({"ok", "invalid", "failed", "timeout", SKIPPED})
 class StepView:
     """One step: its status, the load that it ran on, all its samples and what was said of them.
 
+    `k_startup` is the K that the server of its samples was started with: the rest of them needs one like that.
     `iterations`: how many samples it takes, where the queue was edited; None for the run's own number. `by_user`: it
     was skipped by the user, so that its absence is nobody's fault.
     """
@@ -30,6 +31,7 @@ class StepView:
     error: str | None = None
     fingerprint: str | None = None
     wall_s: float = 0.0
+    k_startup: int | None = None
     iterations: int | None = None
     by_user: bool = False
 

@@ -15,6 +15,7 @@ from specdash.core import events as ev
 from specdash.core import queue
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.steps import DONE, OPEN, RUNNING, StepView
+from specdash.errors import StoreError
 
 __all__ = ["DONE", "OPEN", "RUNNING", "LoadView", "StepView", "Transition", "View", "fold", "fold_all"]
 
@@ -177,7 +178,7 @@ def _run_resumed(view: View, recorded: ev.Recorded) -> View:
     assert isinstance(fact, ev.RunResumed)
     redone = set(fact.redo)
     steps = {
-        step_id: StepView(found.step)
+        step_id: StepView(found.step, iterations=found.iterations)
         if step_id in redone
         else replace(found, status=OPEN)
         if found.status == RUNNING
@@ -258,7 +259,11 @@ def _step_started(view: View, recorded: ev.Recorded) -> View:
         return view
     # Samples that were taken with other files, flags or builds are never mixed with new ones.
     kept = known if known.fingerprint == fact.fingerprint else StepView(known.step, iterations=known.iterations)
-    started = replace(kept, status=RUNNING, load=fact.load, fingerprint=fact.fingerprint, error=None)
+    load = view.loads.get(fact.load)
+    k_startup = load.key.k if load is not None else None
+    started = replace(
+        kept, status=RUNNING, load=fact.load, fingerprint=fact.fingerprint, error=None, k_startup=k_startup
+    )
     return _changed(view, _with(view.steps, fact.step, started), fact.step)
 
 
@@ -333,11 +338,20 @@ def _command_accepted(view: View, recorded: ev.Recorded) -> View:
         case cmd.STOP | cmd.STOP_AFTER_LOAD:
             return replace(noted, stopping=True, paused=False)
         case cmd.EDIT:
-            # It was legal when it was accepted, so it is now: the same facts were folded before it.
-            edits = [cmd.decode_edit(each) for each in fact.edits]
-            scope = KScope(view.k_scope) if view.k_scope is not None else None
-            return replace(noted, steps=queue.apply(view.steps, edits, scope))
+            return replace(noted, steps=_edited(view, recorded.seq, fact))
     return noted
+
+
+def _edited(view: View, seq: int, fact: ev.CommandAccepted) -> Mapping[str, StepView]:
+    """The queue after the edits of a fact, which were legal when they were accepted by the version that wrote it."""
+    scope = KScope(view.k_scope) if view.k_scope is not None else None
+    try:
+        return queue.apply(view.steps, [cmd.decode_edit(each) for each in fact.edits], scope)
+    except ValueError as error:
+        raise StoreError(
+            f"record {seq} of the journal holds an edit that this version of specdash does not understand: {error}",
+            "Read it with the newer specdash that wrote it.",
+        ) from error
 
 
 def _run_finished(view: View, recorded: ev.Recorded) -> View:

@@ -14,6 +14,7 @@ from specdash.core.judge import hopeless, verdict_of, worth_another_try
 from specdash.core.measure import Verdict
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.prompts import Prompt
+from specdash.core.steps import OPEN
 from specdash.core.transport import Progress
 from specdash.core.view import View
 from specdash.runtime.request import Outcome, Refused, TimedOut, take
@@ -116,19 +117,30 @@ class Sampler:
                 warm = True
             for step in self.still_open(opened):
                 await self._publish(ev.StepStarted(step.id, load, spec.fingerprint))
-            await self._take_blocks(load, name, opened, spec)
-            for step in self.still_open(opened):
+            for step in await self._take_blocks(load, name, opened, spec):
                 await self._conclude(load, step, spec)
 
-    async def _take_blocks(self, load: str, name: str, steps: Sequence[Step], spec: ServerSpec) -> None:
-        """One sample of every step in turn, in shuffled order, until each has as many as it takes."""
-        block = 0
-        while taking := [step for step in self.still_open(steps) if block < self._iterations(step)]:
+    async def _take_blocks(self, load: str, name: str, steps: Sequence[Step], spec: ServerSpec) -> list[Step]:
+        """One sample of every step in turn, in shuffled order, until each has as many as it takes; those that have.
+
+        A step that ended on the way (skipped, failed) and was opened again is left to the next round, which begins at
+        its first block: here it would miss those that have gone by.
+        """
+        block, ended = 0, set[str]()
+        while taking := self._taking(steps, block, ended):
             # Seeded, so that a run can be told again; the load's name keeps two loads from sharing an order.
             random.Random(f"{self._settings.seed}/{name}/{block}").shuffle(taking)
             for step in taking:
-                await self._take_one(load, step, block, spec)
+                if not await self._take_one(load, step, block, spec):
+                    ended.add(step.id)
             block += 1
+        return [step for step in self.still_open(steps) if step.id not in ended]
+
+    def _taking(self, steps: Sequence[Step], block: int, ended: set[str]) -> list[Step]:
+        """The steps of which this block is to be taken; notes those that have ended."""
+        going = {step.id for step in self.still_open(steps)}
+        ended |= {step.id for step in steps} - going
+        return [step for step in steps if step.id not in ended and block < self._iterations(step)]
 
     def _iterations(self, step: Step) -> int:
         found = self._around.view().steps.get(step.id)
@@ -157,36 +169,44 @@ class Sampler:
         """Requests that are measured by nobody: the first ones after a load are slower than all later ones."""
         begun_s = time.monotonic()
         for number in range(self._settings.warmup):
+            await self._wanted.another()
             step = steps[number % len(steps)]
             await self._wanted.during(self._send(step, self._prompt(step, 0), WARM_UP_BLOCK))
         await self._publish(ev.WarmedUp(load, self._settings.warmup, time.monotonic() - begun_s))
 
-    async def _take_one(self, load: str, step: Step, block: int, spec: ServerSpec) -> None:
-        """One valid sample of a step, if it can be had in three tries; ends the step when more would not help."""
-        for _ in range(TRIES):
+    async def _take_one(self, load: str, step: Step, block: int, spec: ServerSpec) -> bool:
+        """One valid sample of a step, if it can be had in three tries; False when the step has ended meanwhile."""
+        tries = 0
+        while tries < TRIES:
             await self._wanted.another()
             found = self._around.view().steps.get(step.id)
-            if found is None or found.is_done or any(sample.block == block for sample in found.good):
-                return
+            if found is None or found.is_done:
+                return False
+            if any(sample.block == block for sample in found.good):
+                return True
+            if found.status == OPEN:  # skipped and opened again between two samples
+                await self._publish(ev.StepStarted(step.id, load, spec.fingerprint))
             self._drop.clear()
             try:
                 outcome = await self._wanted.during(self._send(step, self._prompt(step, block), block), self._drop)
             except Dropped:
-                return
+                continue  # this step has ended, or it was meant for the request before
             if not self.still_open([step]):
-                return  # skipped or removed just before the answer was whole
+                return False  # just before the answer was whole
             if isinstance(outcome, TimedOut | Refused):
                 late = isinstance(outcome, TimedOut)
                 status, verdict = ("timeout", Verdict.TIMEOUT) if late else ("failed", Verdict.HTTP_ERROR)
                 fact = ev.StepFinished(step.id, load, status, (verdict.value,), outcome.why, spec.fingerprint)
                 await self._publish(fact)
-                return
+                return False
             await self._publish(ev.SampleTaken(step.id, load, outcome.sample, outcome.wall_s))
             if hopeless(step, self._around.view().steps[step.id].samples):
                 await self._conclude(load, step, spec)
-                return
+                return False
             if not worth_another_try(outcome.sample):
-                return
+                return True
+            tries += 1
+        return True
 
     def _in_flight(self, step: Step | None, purpose: str, block: int | None, max_tokens: int) -> Progress:
         """A new request is about to be sent; its progress."""

@@ -69,10 +69,11 @@ class Sweep:
                 load = next(iter(loads_of(self._around.view().steps, self._scope)), None)
                 if load is None:
                     return Ended.DONE
+                failed = self._failed()
                 surprises = 0 if await self._run_load(load) else surprises + 1
                 if surprises >= MAX_SURPRISES:
                     return Ended.BUGS
-                if self._settings.stop_on_failure and self._failed(load):
+                if self._settings.stop_on_failure and self._failed() - failed:
                     return Ended.FAILURE
         except StopRequested:
             return Ended.ASKED if self.wanted.asked else Ended.OUT_OF_TIME
@@ -82,14 +83,15 @@ class Sweep:
         known = self._around.view().k_scope
         return KScope(known) if known is not None else None
 
-    def _failed(self, load: PlannedLoad) -> bool:
+    def _failed(self) -> set[str]:
+        """Ids of the steps that have failed so far."""
         steps = self._around.view().steps
-        return any(steps[step.id].status in ("failed", "timeout") for step in load.steps if step.id in steps)
+        return {step_id for step_id, found in steps.items() if found.status in ("failed", "timeout")}
 
     def _open(self, key: LoadKey) -> list[Step]:
         """The open steps that a server started as `key` can take, those that were queued meanwhile among them."""
         known = self._around.view().steps.values()
-        return [found.step for found in known if not found.is_done and serves(key, found.step, self._scope)]
+        return [found.step for found in known if not found.is_done and serves(key, found, self._scope)]
 
     async def _run_load(self, load: PlannedLoad) -> bool:
         """Measures a load's open steps, or records why they could not be; False after an error of our own.
@@ -139,6 +141,7 @@ class Sweep:
         if reason is not None:
             raise Unusable(reason)
         await self._start(spec)
+        await self.wanted.another()
         try:
             if key.draft is not None:
                 await self._probe(key)

@@ -41,7 +41,7 @@ class Wanted:
     def stop_after_load(self) -> None:
         """Nothing is wanted once the server that runs now is done with."""
         self._after_load = True
-        self._going.set()
+        self.go_on()
 
     def pause(self) -> None:
         """Nothing new is to begin until `go_on`; what is in flight is finished."""
@@ -73,7 +73,11 @@ class Wanted:
             raise StopRequested
 
     def _left_s(self) -> float | None:
-        return None if self._deadline_s is None else max(0.0, self._deadline_s - time.monotonic())
+        """Seconds until the time is up; they do not pass during a pause."""
+        if self._deadline_s is None:
+            return None
+        now_s = self._paused_since_s if self._paused_since_s is not None else time.monotonic()
+        return max(0.0, self._deadline_s - now_s)
 
     async def during(self, work: Coroutine[Any, Any, T], drop: asyncio.Event | None = None) -> T:
         """The result of `work`; when it is not wanted any more StopRequested, or Dropped once `drop` is set."""

@@ -19,6 +19,8 @@ from specdash.errors import SpecdashError
 from specdash.session.opening import model_read
 from specdash.session.prepare import Prepared
 
+FILLER_TOKENS = 10_000  # of context that a run can put before a prompt, whatever its profile asks for
+
 
 class Catalogue:
     """The models of a run, by label; `prepared` grows when steps with other models are added."""
@@ -28,39 +30,40 @@ class Catalogue:
         self._engine = engine
 
     def restore(self, view: View) -> None:
-        """Takes in the models that an earlier engine process of this run was asked to add; EngineError for one gone."""
-        for model in view.models.values():
-            known = self.prepared.targets if model.role == "target" else self.prepared.drafts
-            if model.label not in known:
-                self._take(model.role, model.label, read_model(Path(model.path)))
+        """Takes in the models that steps of this run were added with; EngineError for one that is gone."""
+        for found in view.steps.values():
+            for role, label in (("target", found.step.target), ("draft", found.step.draft)):
+                if label is not None and label not in self._models(role):
+                    self._take(role, label, read_model(Path(view.models[label].path)))
 
     async def admit(self, edits: Iterable[cmd.Edit]) -> list[ev.ModelRead]:
-        """Checks that what these edits add can be measured, and reads new models; the facts to record about them.
+        """Checks that what these edits add can be measured, and takes in new models; the facts to record about them.
 
-        Raises IllegalEdit with the reason. Nothing is taken in unless all of it is sound.
+        Raises IllegalEdit with the reason; nothing is taken in then. One command at a time.
         """
-        added = [edit for edit in edits if isinstance(edit, cmd.Add)]
         before = self.prepared
         facts: list[ev.ModelRead] = []
         try:
-            for edit in added:
-                for model in edit.models:
-                    facts += await self._read(model)
-                for step in edit.steps:
-                    self._require(step)
+            for edit in edits:
+                if isinstance(edit, cmd.Add):
+                    for model in edit.models:
+                        facts += await self._read(model)
+                    for step in edit.steps:
+                        self._require(step)
         except IllegalEdit:
             self.prepared = before
             raise
         return facts
 
+    def _models(self, role: str) -> Mapping[str, ModelFacts]:
+        return self.prepared.targets if role == "target" else self.prepared.drafts
+
     async def _read(self, model: cmd.NewModel) -> list[ev.ModelRead]:
-        known = self.prepared.targets if model.role == "target" else self.prepared.drafts
-        other = self.prepared.drafts if model.role == "target" else self.prepared.targets
-        path = _expanded(model.path)
-        found = known.get(model.label) or other.get(model.label)
-        if found is not None and found.path != path:
-            raise IllegalEdit(f"{model.label}: another model of this run has that label: {found.path}")
-        if model.label in known:
+        path = _whole(model.path)
+        known = self._models("target").get(model.label) or self._models("draft").get(model.label)
+        if known is not None and known.path != path:
+            raise IllegalEdit(f"{model.label}: another model of this run has that label: {known.path}")
+        if model.label in self._models(model.role):
             return []
         try:
             facts = await asyncio.to_thread(read_model, path)
@@ -70,9 +73,10 @@ class Catalogue:
         return [model_read(model.label, model.role, facts)]
 
     def _take(self, role: str, label: str, facts: ModelFacts) -> None:
-        targets, drafts = dict(self.prepared.targets), dict(self.prepared.drafts)
-        (targets if role == "target" else drafts)[label] = facts
-        self.prepared = replace(self.prepared, targets=targets, drafts=drafts)
+        models = {**self._models(role), label: facts}
+        self.prepared = (
+            replace(self.prepared, targets=models) if role == "target" else replace(self.prepared, drafts=models)
+        )
 
     def _require(self, step: Step) -> None:
         """Raises IllegalEdit for a step that this run cannot measure, with what there is instead."""
@@ -92,12 +96,25 @@ class Catalogue:
             raise IllegalEdit(f"{step.moe_experts} experts, but {step.target} has {target.expert_count or 'none'}")
         if draft is not None and (conflict := vocabulary_conflict(target, draft)) is not None:
             raise IllegalEdit(f"{step.draft} cannot draft for {step.target}: {conflict}")
+        self._require_room(step)
         if (lacking := self._engine.cannot(step.pair)) is not None:
             raise IllegalEdit(lacking)
 
+    def _require_room(self, step: Step) -> None:
+        """Raises IllegalEdit for a K or a depth that no answer or no context of this run has room for."""
+        profile = self.prepared.profile
+        if step.k is not None and step.k > profile.measure.max_tokens:
+            raise IllegalEdit(f"K={step.k}: answers of {profile.measure.max_tokens} tokens have no room for it")
+        if step.depth > max(FILLER_TOKENS, *profile.depths):
+            raise IllegalEdit(f"depth {step.depth}: this run has text for {max(FILLER_TOKENS, *profile.depths)} tokens")
 
-def _expanded(path: str) -> Path:
-    return Path(path).expanduser()
+
+def _whole(path: str) -> Path:
+    """The path with ~ expanded; IllegalEdit for one that means another file in another working folder."""
+    whole = Path(path).expanduser()
+    if not whole.is_absolute():
+        raise IllegalEdit(f"{path}: give the whole path, since the run's engine is in a folder of its own")
+    return whole
 
 
 def _known(models: Mapping[str, ModelFacts], label: str, role: str) -> ModelFacts:

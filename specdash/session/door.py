@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core import queue
@@ -19,11 +21,19 @@ class Door:
         self._recorder = recorder
         self._sweep = sweep
         self._catalogue = catalogue
+        self._turn = asyncio.Lock()
 
     async def command(self, command: cmd.Command) -> None:
         """Carries out a command and returns once it is on disk; raises IllegalEdit with the reason if it cannot be."""
-        for fact in await self._catalogue.admit(command.edits):
-            await self._recorder.publish(fact)
+        async with self._turn:
+            await self._record(command)
+            self._carry_out(command)
+
+    async def _record(self, command: cmd.Command) -> None:
+        """Checks and records a command; the models that it brings are known before its steps are."""
+        _require_possible(command, self._recorder.view)
+        before = self._catalogue.prepared
+        read = await self._catalogue.admit(command.edits)
         detail = queue.describe(command.edits)
         edits = tuple(cmd.encode_edit(edit) for edit in command.edits)
 
@@ -31,8 +41,14 @@ class Door:
             _require_possible(command, view)
             return ev.CommandAccepted(command.name, detail, edits)
 
-        await self._recorder.publish_made(accepted)
-        self._carry_out(command)
+        try:
+            _require_possible(command, self._recorder.view)  # reading models took its time
+            for fact in read:
+                await self._recorder.publish(fact)
+            await self._recorder.publish_made(accepted)
+        except queue.IllegalEdit:
+            self._catalogue.prepared = before
+            raise
 
     def _carry_out(self, command: cmd.Command) -> None:
         wanted = self._sweep.wanted

@@ -35,7 +35,7 @@ from specdash.runtime.locks import machine_lock, run_lock
 from specdash.runtime.process import sweep_stale
 from specdash.runtime.server import Server, ServerLimits
 from specdash.runtime.sweep import Ended, Surroundings, Sweep, SweepSettings
-from specdash.session.catalogue import Catalogue
+from specdash.session.catalogue import FILLER_TOKENS, Catalogue
 from specdash.session.door import Door
 from specdash.session.handle import Handle, Outcome, Subscription, Watcher
 from specdash.session.launch import MemoryGate, Specs, server_environment, tree_use
@@ -121,7 +121,7 @@ def _engine(profile: Profile) -> Engine:
     """The engine of a profile; the only kind in this version is llama-server."""
     forced = None if profile.engine.k_scope == "auto" else KScope(profile.engine.k_scope)
     # About six characters a token, so that the filler is longer than the deepest context and never repeats.
-    filler = context_filler(max(60_000, 6 * max(profile.depths)))
+    filler = context_filler(6 * max(FILLER_TOKENS, *profile.depths))
     return find(profile.engine.program, forced, filler, {**server_environment(os.environ)[0], **profile.engine.env})
 
 
@@ -298,7 +298,7 @@ def _first(group: BaseExceptionGroup[SpecdashError]) -> SpecdashError:
 
 def _log_to(path: Path) -> None:
     """Sends everything that specdash logs to a file of the run; nothing of it belongs on the user's terminal."""
-    handler = logging.FileHandler(path, encoding="utf-8")
+    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger("specdash").addHandler(handler)
 

@@ -13,10 +13,11 @@ from recorded_run import step
 from specdash.core import commands as cmd
 from specdash.core.commands import BadCommand, Command, decode, decode_edit, encode, encode_edit
 
+LABELS = st.text(st.characters(categories=["L", "N"], include_characters=' +-_."|'), max_size=9).filter(str.strip)
 IDS = st.lists(st.text(max_size=20), max_size=4).map(tuple)
-STEPS = st.lists(st.builds(step, k=st.sampled_from([None, 4]), category=st.text(max_size=9)), max_size=3).map(tuple)
+STEPS = st.lists(st.builds(step, k=st.sampled_from([None, 4]), category=LABELS), max_size=3).map(tuple)
 MODELS = st.lists(
-    st.builds(cmd.NewModel, st.text(min_size=1), st.sampled_from(["target", "draft"]), st.text(min_size=1)), max_size=2
+    st.builds(cmd.NewModel, LABELS, st.sampled_from(["target", "draft"]), st.text(min_size=1)), max_size=2
 ).map(tuple)
 BEFORE = st.none() | st.text(max_size=20)
 COUNT = st.integers(1, cmd.MOST_SAMPLES)

@@ -144,11 +144,20 @@ def test_edits_in_words() -> None:
 
 def test_what_a_running_server_can_take() -> None:
     key = LoadKey(K4_CODE.target, K4_CODE.draft, None, None, 4)
-    assert serves(key, K4_MATH, KScope.STARTUP)
-    assert not serves(key, step(2), KScope.STARTUP)
-    assert serves(key, step(2), KScope.REQUEST)
-    assert not serves(key, K8_CODE, KScope.REQUEST)
-    assert not serves(key, B_CODE, KScope.REQUEST)
+    assert serves(key, StepView(K4_MATH), KScope.STARTUP)
+    assert not serves(key, StepView(step(2)), KScope.STARTUP)
+    assert serves(key, StepView(step(2)), KScope.REQUEST)
+    assert not serves(key, StepView(K8_CODE), KScope.REQUEST)
+    assert not serves(key, StepView(B_CODE), KScope.REQUEST)
+
+
+def test_what_has_samples_is_finished_on_a_server_like_theirs() -> None:
+    half = StepView(step(2), OPEN, samples=(sample(10.0),), k_startup=4)
+    steps = {half.step.id: half, **{each.id: StepView(each) for each in (step(6), step(8))}}
+    assert [(load.key.k, [each.k for each in load.steps]) for load in loads_of(steps, None)] == [(4, [2]), (8, [6, 8])]
+    assert serves(step(4).key(4), half, KScope.REQUEST)
+    assert not serves(step(8).key(8), half, KScope.REQUEST)
+    assert serves(step(8).key(8), replace(half, samples=()), KScope.REQUEST)
 
 
 # -- what no edit can break ------------------------------------------------------------------------------------
@@ -262,5 +271,4 @@ def test_a_step_added_and_removed_leaves_no_trace(found: tuple[Steps, KScope | N
     steps, scope = found
     new: Step = replace(step(2), target="T3")
     both = apply(steps, [cmd.Add((new,)), cmd.Remove((new.id,))], scope)
-    assert list(both) == list(apply(steps, [cmd.Move(())], scope))
     assert both == steps

@@ -125,7 +125,8 @@ async def test_stream_brings_every_event_of_a_recording_in_order_with_its_time()
     assert [data for _, data in got.events] == [block.strip()[6:] for block in blocks]
     times = [t_s for t_s, _ in got.events]
     assert [got.sent_t_s, *times, got.ended_t_s] == sorted([got.sent_t_s, *times, got.ended_t_s])
-    assert progress == Progress(got.sent_t_s, len(blocks), sum(map(len, blocks)), times[0], times[-1])
+    counts = got.sent_t_s, len(blocks), sum(map(len, blocks)), times[0], times[-1]
+    assert progress == Progress(*counts, received=list(got.events))
     assert got.status == 200
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import shutil
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from harness import newest, wait_for
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.ticks import LogTick, MemoryTick, ServerTick, TokenTick
+from specdash.store.journal import Journal
 from specdash.ui.feed import Feed
 from specdash.ui.source import Refused
 
@@ -183,3 +186,98 @@ async def test_clients_see_the_tokens_the_server_the_memory_and_the_log(bench: B
         memory = next(tick for tick in client.ticks if isinstance(tick, MemoryTick))
         assert 0 < memory.available_bytes < memory.total_bytes
     process.end()
+
+
+def drafting(feed: Feed) -> bool:
+    """Whether a step with a draft is being sampled."""
+    token = feed.live.token
+    return feed.view.k_scope is not None and sampling(feed) and token is not None and "draft" in (token.step or "")
+
+
+async def test_a_step_that_is_opened_again_in_mid_load_gets_all_its_blocks(bench: Bench) -> None:
+    process = bench.headless(slow_profile(bench, sweep={"k": [2, 4, 6]}))
+    async with attached(folder(bench)) as client:
+        feed = await client.until(drafting)
+        assert feed.live.token is not None
+        victim = feed.live.token.step
+        assert victim is not None
+        await client.edit(cmd.Skip((victim,)))
+        others = [each for k in (2, 4, 6) for each in step_ids(feed, k) if each != victim]
+        await client.until(lambda feed: any(s.block >= 1 for each in others for s in feed.view.steps[each].samples))
+        await client.edit(cmd.Reopen((victim,)))
+        await client.until(lambda feed: feed.gone is not None)
+    run = process.end()
+    assert_complete(run)
+    assert sorted(each.block for each in run.view.steps[victim].good) == [0, 1, 2]
+    assert len(run.view.loads) == 2
+
+
+async def test_a_larger_k_costs_no_sample_of_the_smaller_ones(bench: Bench) -> None:
+    process = bench.headless(slow_profile(bench))
+    async with attached(folder(bench)) as client:
+        feed = await client.until(lambda feed: any(each.samples and each.step.k for each in feed.view.steps.values()))
+        known = next(each.step for each in feed.view.steps.values() if each.step.k == 4)
+        await client.edit(cmd.Add((replace(known, k=8),), iterations=1))
+    killed = process.kill()
+    run = bench.resume(killed.path)
+    assert run.code == 0
+    taken = Counter((fact.step, fact.sample.block) for fact in run.facts(ev.SampleTaken))
+    assert set(taken.values()) == {1}
+
+
+async def test_a_model_may_be_a_draft_and_a_target(bench: Bench) -> None:
+    small = bench.folder / "small.gguf"
+    shutil.copy(bench.draft, small)
+    process = bench.headless(slow_profile(bench))
+    async with attached(folder(bench)) as client:
+        feed = await client.until(drafting)
+        known = next(each.step for each in feed.view.steps.values() if each.step.k == 4)
+        alone = replace(known.baseline(), target="S")
+        as_draft, as_target = (cmd.NewModel("S", role, str(small)) for role in ("draft", "target"))
+        with pytest.raises(Refused, match="give the whole path"):
+            await client.edit(cmd.Add((alone,), models=(cmd.NewModel("S", "target", "small.gguf"),)))
+        await client.edit(cmd.Add((replace(known, draft="S", k=2),), models=(as_draft,), iterations=1))
+        await client.edit(cmd.Add((alone,), models=(as_target,), iterations=1))
+        await client.ask(cmd.STOP)
+        await client.until(lambda feed: feed.gone is not None)
+    stopped = process.end()
+    assert bench.resume(stopped.path).code == 0
+
+
+async def test_a_refused_edit_leaves_no_model_behind(bench: Bench) -> None:
+    small = bench.folder / "small.gguf"
+    shutil.copy(bench.draft, small)
+    process = bench.headless(slow_profile(bench))
+    async with attached(folder(bench)) as client:
+        feed = await client.until(drafting)
+        known = next(each.step for each in feed.view.steps.values() if each.step.k == 4)
+        new = cmd.NewModel("S", "draft", str(small))
+        with pytest.raises(Refused, match="no such step"):
+            await client.edit(cmd.Add((replace(known, draft="S"),), before="nonsense", models=(new,)))
+        with pytest.raises(Refused, match="no room"):
+            await client.edit(cmd.Add((replace(known, k=1_000_000),)))
+        await client.ask(cmd.STOP)
+        await client.until(lambda feed: feed.gone is not None)
+        assert "S" not in client.feed.view.models
+    stopped = process.end()
+    small.unlink()
+    assert bench.resume(stopped.path).code == 0
+
+
+async def test_an_edit_of_a_later_version_is_said_and_spoils_no_other_run(bench: Bench) -> None:
+    first = bench.run(bench.profile())
+    second = bench.run(bench.profile(name="other"))
+    assert first.path is not None
+    journal = Journal.open(first.path / "journal.jsonl")
+    journal.append(ev.CommandAccepted("edit", "frobbed", ({"edit": "frob", "steps": ["x"]},)))
+    journal.close()
+    listed = bench.start("runs")
+    out, _ = listed.process.communicate()
+    assert second.path is not None
+    assert "damaged" in out
+    assert second.path.name in out
+    for command in ("report", "resume"):
+        asked = bench.start(command, first.path)
+        _, err = asked.process.communicate()
+        assert "does not understand" in err
+        assert "internal error" not in err
