@@ -13,50 +13,14 @@ from typing import Any
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core import queue
-from specdash.core.plan import KScope, LoadKey
+from specdash.core.loads import LoadView, Transition
+from specdash.core.plan import KScope
 from specdash.core.steps import DONE, OPEN, RUNNING, StepView
 from specdash.errors import StoreError
 
 __all__ = ["DONE", "OPEN", "RUNNING", "LoadView", "StepView", "Transition", "View", "fold", "fold_all"]
 
 TRANSITIONS_KEPT = 50
-
-
-@dataclass(frozen=True, slots=True)
-class Transition:
-    """A move of a server's state machine, at `time_s` (seconds since 1970)."""
-
-    time_s: float
-    load: str
-    before: str
-    trigger: str
-    after: str
-    detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class LoadView:
-    """One server load: its key, command, state and what it cost."""
-
-    id: str
-    key: LoadKey
-    argv: tuple[str, ...]
-    log: str
-    size_bytes: int
-    fingerprint: str
-    started_s: float
-    state: str = "stopped"
-    state_since_s: float | None = None
-    load_time_s: float | None = None
-    pid: int | None = None
-    k_scope: str | None = None
-    peak_rss_bytes: int | None = None
-    wired_peak_bytes: int | None = None
-    error: str | None = None
-    hint: str | None = None
-    finished: bool = False
-    timeout_s: float | None = None
-    warm_up_s: float | None = None  # of one warm-up request
 
 
 @dataclass(frozen=True, slots=True)
