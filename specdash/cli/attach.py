@@ -14,6 +14,8 @@ def main(name: str, arguments: list[str]) -> Exit:
     )
     parser.add_argument("--ssh", metavar="HOST", help="the machine that it is on, as ssh knows it")
     options = parser.parse_args(arguments)
+    if options.ssh is not None and not options.ssh.strip():
+        parser.error("--ssh needs the name of a host")
     from specdash.ui.tui.run import require_screen, show
 
     require_screen()
@@ -28,6 +30,8 @@ def main(name: str, arguments: list[str]) -> Exit:
 
 def _far(host: str, run: str | None) -> Exit:
     """The run of another machine. What goes wrong before anything is shown is an error of this command."""
+    import asyncio
+
     from specdash.ui.source import Source, SourceError
     from specdash.ui.sources import PipeSource
     from specdash.ui.ssh import SshLine
@@ -38,6 +42,8 @@ def _far(host: str, run: str | None) -> Exit:
     except SourceError as error:
         raise SpecdashError(str(error)) from error
     line.wait_for_answer()
+    if (why := asyncio.run(line.turned_away())) is not None:
+        raise SpecdashError(why, exit_code=Exit.NOTHING_MEASURED)
 
     async def opening() -> Source:
         return await PipeSource.over(line)

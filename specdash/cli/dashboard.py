@@ -29,7 +29,7 @@ def profile(path: str) -> Exit:
     from specdash.ui.sources import open_run
 
     run = asyncio.run(start_profile(Path(path)))
-    return show(lambda: open_run(run))
+    return show(lambda: open_run(run), own=True)
 
 
 def start() -> Exit:

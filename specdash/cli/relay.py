@@ -25,9 +25,9 @@ def main(name: str, arguments: list[str]) -> Exit:
         "run", nargs="?", metavar="RUN", help="a run folder, or the beginning of its name (default: the one that runs)"
     )
     options = parser.parse_args(arguments)
-    from specdash.store.runs import known_results_dirs, resolve
+    from specdash.cli.running import chosen_run
 
-    path = resolve(options.run, known_results_dirs()) if options.run is not None else _the_run()
+    path = chosen_run(options.run, else_last=True)
     engine = _engine_of(path)
     if engine is not None:
         _copy(engine)
@@ -42,21 +42,6 @@ def main(name: str, arguments: list[str]) -> Exit:
     asyncio.run(serve_folder(path, far))
     copying.join()
     return Exit.OK
-
-
-def _the_run() -> Path:
-    """The run that is going on, else the last one; raises SpecdashError where that is not clear."""
-    from specdash.runtime.locks import run_owner
-    from specdash.store.runs import RUNNING, find_runs, known_results_dirs
-
-    found = find_runs(known_results_dirs(), lambda path: run_owner(path) is not None)
-    running = [run for run in found if run.state == RUNNING]
-    if len(running) > 1:
-        names = ", ".join(run.id for run in running)
-        raise SpecdashError(f"several runs are going on: {names}", "Name one of them.")
-    if not found:
-        raise SpecdashError("there are no runs on this machine", "Start one: specdash PROFILE.")
-    return (running or found)[-1].path
 
 
 def _engine_of(path: Path) -> socket.socket | None:

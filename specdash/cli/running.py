@@ -1,4 +1,4 @@
-"""The run that a command means when none is named: the one that is going on."""
+"""The run that a command means when none is named: the one that is going on, for some also the last one."""
 
 from __future__ import annotations
 
@@ -8,10 +8,11 @@ from specdash.core.text import one_line
 from specdash.errors import SpecdashError
 
 
-def chosen_run(run: str | None) -> Path:
+def chosen_run(run: str | None, *, else_last: bool = False) -> Path:
     """The run folder that `run` means; for None the only one of this machine that an engine is at work on.
 
-    Raises SpecdashError that lists what there is where it is none, or not clear which.
+    `else_last`: where none is, the last one that there is. Raises SpecdashError that lists what there is where it is
+    none, or not clear which.
     """
     from specdash.store.runs import find_runs, known_results_dirs, resolve
 
@@ -24,8 +25,11 @@ def chosen_run(run: str | None) -> Path:
     if len(running) == 1:
         return running[0].path
     if running:
-        names = "".join(f"\n    {one_line(each.id)}" for each in running)
-        raise SpecdashError("several runs are going on", f"Name one of these:{names}")
+        # In one line: through ssh no more than the last ones are shown.
+        names = ", ".join(one_line(each.id) for each in running)
+        raise SpecdashError("several runs are going on", f"Name one of these: {names}")
+    if runs and else_last:
+        return runs[-1].path
     todo = "Start one: specdash PROFILE"
     if runs:
         todo = f"Name one that has ended, such as the last one: {one_line(runs[-1].id)}"

@@ -19,8 +19,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-import msgspec
-
 from specdash.core.events import Fact, Recorded, decode, encode
 from specdash.errors import StoreError
 from specdash.store.disk import sync_directory, sync_file, write_all
@@ -40,8 +38,11 @@ _APPEND = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 def _parsed(line: bytes) -> Any:
     """The JSON value of a line; raises ValueError.
 
-    msgspec takes a quarter of json's time, and refuses the half characters that names of files may hold.
+    msgspec takes a quarter of json's time, and refuses the half characters that names of files may hold. It is loaded
+    with the first line, not before: the first frame of a dashboard has none.
     """
+    import msgspec
+
     try:
         return msgspec.json.decode(line)
     except (ValueError, RecursionError):

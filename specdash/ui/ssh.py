@@ -18,7 +18,7 @@ from typing import IO
 from specdash.core.text import one_line
 from specdash.ui.client import hello
 from specdash.ui.source import MODELS, SourceError
-from specdash.ui.wire import dump
+from specdash.ui.wire import dump, load
 
 GRACE_S = 2.0
 # A line that is down is found out after a minute.
@@ -28,6 +28,8 @@ UNASKED = ("-o", "BatchMode=yes")
 NOT_FOUND = 127  # what a shell ends with when there is no such program
 SSH_FAILED = 255
 STDERR_BYTES = 4096
+PEEK_BYTES = 64 * 1024
+PEEK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +103,37 @@ class SshLine:
         To be called before anything else has the terminal.
         """
         select.select([self.end], [], [])
+
+    async def turned_away(self) -> str | None:
+        """Why there will be no welcome, ssh having been ended then; None where there is one, or it is still to be seen.
+
+        Waits as `wait_for_answer` does, and takes nothing off the line.
+        """
+        seen = b""
+        while True:
+            is_over = self._process.poll() is not None  # asked first: what it has written can be seen then
+            select.select([self.end], [], [])
+            data = b""
+            with suppress(OSError):  # an ssh that ends without having read our hello resets the line
+                data = self.end.recv(PEEK_BYTES, socket.MSG_PEEK)
+            for line in data.split(b"\n")[:-1]:
+                if line.startswith(b'{"welcome":'):
+                    return None
+                if line.startswith(b'{"gone":'):
+                    return await self._left(one_line(str(load(line)["gone"]), 400))
+            if not data or (is_over and data == seen):
+                return await self._left(None)
+            if len(data) >= PEEK_BYTES:
+                return None
+            seen = data
+            await asyncio.sleep(PEEK_S)  # a login shell has said something; what is there already wakes nobody
+
+    async def _left(self, why: str | None) -> str:
+        """Lets go of the line; `why`, or what ssh has to say."""
+        self.end.close()
+        said = why or await self.refusal()
+        await self.close()
+        return said
 
     async def ended(self) -> int:
         """The exit status of ssh, which is ended where it does not end by itself; negative for a signal."""

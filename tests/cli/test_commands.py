@@ -322,3 +322,7 @@ def test_new_refuses_what_is_no_model(specdash: Specdash, profile: Path) -> None
 @pytest.mark.parametrize("name", ["stop"])
 def test_without_a_run_the_one_that_goes_on_is_meant(name: str, specdash: Specdash) -> None:
     assert_one_clear_error(specdash(name), 2, "no run is going on here", "specdash PROFILE")
+
+
+def test_attach_needs_a_host_where_it_is_told_of_one(specdash: Specdash) -> None:
+    assert_one_clear_error(specdash("attach", "--ssh", ""), 2, "--ssh")

@@ -33,7 +33,7 @@ def test_what_a_server_and_its_model_say_is_only_text(place: Place) -> None:
         program.read_until(b"[/foo]")
         send(program, "4", b"line 29")
         send(program, "2", b"On/off")
-        send(program, "3", b"coding")
+        send(program, "3", b"Measure")
         send(program, "5", b"STATE")
         send(program, "1", b"[/foo]")
         program.send("d")

@@ -23,12 +23,13 @@ from specdash.core import events as ev
 from specdash.core.commands import EDIT, PAUSE, STOP, Command, Skip
 from specdash.core.ticks import MemoryTick
 from specdash.core.view import fold_all
+from specdash.errors import Exit, SpecdashError
 from specdash.runtime.locks import run_lock
 from specdash.runtime.sockets import bind, socket_path
 from specdash.store.journal import read
 from specdash.ui.source import CaughtUp, Event, Gone, Origin, Refused, Source, SourceError
 from specdash.ui.sources import FolderSource, PipeSource, SocketSource, open_run
-from specdash.ui.ssh import Way
+from specdash.ui.ssh import SshLine, Way
 from specdash.ui.wire import Pointer, write_pointer
 
 ROOT = Path(__file__).parents[2]
@@ -353,6 +354,38 @@ async def test_another_end_that_is_no_specdash(script: str, message: str) -> Non
     ssh = (sys.executable, "-c", f"import os; os.execlp('sh', 'sh', '-c', {script!r})")
     with pytest.raises(SourceError, match=message):
         await PipeSource.open("tower", "x", ssh=ssh, remote=("specdash",))
+
+
+@pytest.mark.parametrize(
+    ("script", "message"),
+    [
+        ("echo 'ssh: Could not resolve hostname tower' >&2; exit 255", "tower cannot be reached: ssh: Could not"),
+        ("echo Welcome; echo 'sh: specdash: not found' >&2; exit 127", "specdash was not found on tower.*SPECDASH_RE"),
+        ("""echo Welcome; echo '{"gone":"no more room"}'; cat""", "^no more room$"),
+        ("exit 0", "closed without a word"),
+    ],
+)
+def test_attach_that_is_turned_away_shows_no_dashboard(
+    script: str, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import shlex
+
+    from specdash.cli.attach import _far
+
+    ssh = (sys.executable, "-c", f"import os; os.execlp('sh', 'sh', '-c', {script!r})")
+    monkeypatch.setenv("SPECDASH_SSH", shlex.join(ssh))
+    with pytest.raises(SpecdashError, match=message) as raised:
+        _far("tower", None)
+    assert raised.value.exit_code == Exit.NOTHING_MEASURED
+
+
+async def test_a_welcome_is_left_on_the_line(run: WatchedRun) -> None:
+    async with run.monitored():
+        line = SshLine.open("tower", str(run.path), ssh=NO_SSH, remote=SPECDASH)
+        assert await asyncio.to_thread(lambda: asyncio.run(line.turned_away())) is None
+        source = await PipeSource.over(line)
+        assert fold_all(facts(await take(source.events(), CaughtUp))) == run.view
+        await source.close()
 
 
 async def test_what_a_login_shell_says_first_is_passed_over(run: WatchedRun) -> None:

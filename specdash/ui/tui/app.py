@@ -83,7 +83,7 @@ class Dashboard(Viewer):
         self.push_screen("main" if self._opening is not None else "start")
         self.begin()
         if self._opening is not None:
-            self.open_run(self._opening)
+            self.open_run(self._opening, own=self.is_own)
         for warning in self.settings.warnings if self.settings is not None else ():
             self.tell(str(warning), level="warning")
 

@@ -54,7 +54,7 @@ class Top(Bar):
         """Shows the feed's header."""
         app = self.dashboard
         glyphs = app.terminal.glyphs
-        lines = [header(app.feed, self.size.width, app.now_s, glyphs, app.time_left)]
+        lines = [header(app.feed, self.size.width, app.now_s, glyphs, app.time_left, own=app.is_own)]
         gone = banner(app.feed, self.size.width, glyphs)
         self.show(lines if gone is None else [*lines, gone])
 

@@ -35,7 +35,7 @@ class Actions(Provider):
     def _entries(self) -> Iterator[Entry]:
         """Name, explanation and what to call; the actions of the screen in front come first."""
         app = cast("Dashboard", self.app)
-        here = app.place_of(self.screen)
+        here, is_ascii = app.place_of(self.screen), app.terminal.glyphs.is_ascii
         acts = sorted(app.acts(), key=lambda act: act.where != here)
         for act in acts:
             if act.id in ("palette", "interrupt") or not app.reaches(act.where):
@@ -43,7 +43,7 @@ class Actions(Provider):
             where = act.where.capitalize()
             yield (
                 f"{where}: {act.description}",
-                "key " + " ".join(shown(key) for key in act.keys.split(",")),
+                "key " + " ".join(shown(key, is_ascii=is_ascii) for key in act.keys.split(",")),
                 partial(app.perform, act),
             )
         for name in sorted(app.available_themes):

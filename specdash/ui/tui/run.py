@@ -20,12 +20,15 @@ if TYPE_CHECKING:
     from specdash.ui.tui.viewer import Opening
 
 
-def show(opening: Opening | None, *, ssh: str | None = None, settings: Settings | None = None) -> Exit:
+def show(
+    opening: Opening | None, *, ssh: str | None = None, settings: Settings | None = None, own: bool = False
+) -> Exit:
     """Shows a run, or the start screen (None), until the user leaves; the exit code.
 
     `ssh` is the host that the run is watched on, as the user named it. `settings` are read from the user's file where
-    none are given. Raises SpecdashError where there is no terminal to draw on. The code is the run's own when it ended
-    while it was watched, 129, 130 or 143 after a signal, 1 after a bug of the dashboard.
+    none are given. `own`: this command has started the run, which counts as watched even if it is over before it is
+    shown. Raises SpecdashError where there is no terminal to draw on. The code is the run's own when it ended while it
+    was watched, 129, 130 or 143 after a signal, 1 after a bug of the dashboard.
     """
     require_screen()
     from specdash.config.settings import load_settings
@@ -40,6 +43,7 @@ def show(opening: Opening | None, *, ssh: str | None = None, settings: Settings 
     terminal = terminal_of(os.environ, sys.stdout.encoding or "ascii", chosen.glyphs)
     app = Dashboard(opening, terminal, chosen)
     app.on_shown = _settle
+    app.is_own = own
     code = app.run(mouse=chosen.mouse)
     return _after(app, code, ssh)
 

@@ -21,8 +21,11 @@ SENTENCE = 600
 Way = Callable[["Dashboard", Path], Awaitable[str | None]]
 
 
-async def open_path(dashboard: Dashboard, path: Path) -> str | None:
-    """Shows the run of a folder: the one that is going on there, or what its journal tells."""
+async def open_path(dashboard: Dashboard, path: Path, *, own: bool = False) -> str | None:
+    """Shows the run of a folder: the one that is going on there, or what its journal tells.
+
+    `own`: the dashboard has just started it.
+    """
     from specdash.ui.sources import open_run
 
     try:
@@ -33,7 +36,7 @@ async def open_path(dashboard: Dashboard, path: Path) -> str | None:
     async def opening() -> Source:
         return source
 
-    dashboard.open_run(opening)
+    dashboard.open_run(opening, own=own)
     # Dialogs and wizards that led here are done with.
     while len(dashboard.screen_stack) > 2:
         dashboard.pop_screen()
@@ -49,7 +52,7 @@ async def resume_path(dashboard: Dashboard, path: Path) -> str | None:
         await resume_run(path)
     except (SpecdashError, OSError) as error:
         return _sentence(error)
-    return await open_path(dashboard, path)
+    return await open_path(dashboard, path, own=True)
 
 
 async def start_path(dashboard: Dashboard, profile: Path) -> str | None:
@@ -60,7 +63,7 @@ async def start_path(dashboard: Dashboard, profile: Path) -> str | None:
         run = await start_profile(profile)
     except (SpecdashError, OSError) as error:
         return _sentence(error)
-    return await open_path(dashboard, run)
+    return await open_path(dashboard, run, own=True)
 
 
 async def start_demo(dashboard: Dashboard) -> str | None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from rich.console import RenderableType
@@ -26,7 +27,7 @@ from specdash.core import commands as cmd
 from specdash.core.events import Recorded
 from specdash.core.forecast import Outlook, Range
 from specdash.core.text import one_line
-from specdash.errors import Exit
+from specdash.errors import Exit, StoreError
 from specdash.ui.feed import Feed, fold_event, fold_events
 from specdash.ui.source import Event, Gone, Source, SourceError
 from specdash.ui.tui.colours import Colourless
@@ -43,6 +44,7 @@ from specdash.ui.tui.terminal import Terminal
 BATCH_S = 0.05  # how long events are folded before the screen and the keys get their turn
 RESIZE_S = 0.1  # a window that is dragged sends dozens of sizes; only the last one is drawn
 CLOSE_S = 0.5
+FOLDER_S = 3.0  # how often the run's folder is looked for
 SHOWN_S = 0.5  # a first frame is there by then
 
 Opening = Callable[[], Awaitable[Source | None]]
@@ -51,8 +53,9 @@ Opening = Callable[[], Awaitable[Source | None]]
 class Viewer(App[int]):
     """What a dashboard is beneath its screens. Without `settings` nothing of the user's is read or written.
 
-    `crash` is the exception that ended it, if one did; `saw_end`: the run ended while it was watched. `on_shown` is
-    awaited once, after the first frame.
+    `crash` is the exception that ended it, if one did; `saw_end`: the run ended while it was watched, or before that
+    but `is_own`: started from here. `folder_gone`: its folder was removed. `on_shown` is awaited once, after the first
+    frame.
     """
 
     def __init__(self, terminal: Terminal, settings: Settings | None) -> None:
@@ -68,6 +71,8 @@ class Viewer(App[int]):
         self.clock: Callable[[], float] = time.time
         self.crash: BaseException | None = None
         self.saw_end = False
+        self.is_own = False
+        self.folder_gone = False
         self.frozen = False
         self.mouse_on = settings.mouse if settings is not None else True
         self.leaves_at_end = False
@@ -76,6 +81,7 @@ class Viewer(App[int]):
         self._stamp = 0
         self._forecast = Forecast()
         self._painting: Timer | None = None
+        self._folder: Path | None = None
         self._styles: Mapping[StyleName, Style] | None = None
 
     # -- what screens read -------------------------------------------------------------------------------------
@@ -108,6 +114,7 @@ class Viewer(App[int]):
         driver = self.terminal_driver
         dropped = driver.dropped if driver is not None else 0
         found = (
+            "RUN FOLDER REMOVED" if self.folder_gone else "",
             "FROZEN (f)" if self.frozen else "",
             "" if self.mouse_on else "mouse off",
             f"{dropped} frames dropped" if dropped else "",
@@ -135,6 +142,7 @@ class Viewer(App[int]):
         self.theme_changed_signal.subscribe(self, lambda _: self._forget_styles())
         self.app_resume_signal.subscribe(self, lambda _: self.repaint_all())
         self.paint_at(self.rate_hz)
+        self.set_interval(FOLDER_S, self.look_for_folder)
         if self.on_shown is not None:
             self.set_timer(SHOWN_S, self.on_shown)
 
@@ -152,8 +160,9 @@ class Viewer(App[int]):
             with suppress(SourceError, OSError, TimeoutError):
                 await asyncio.wait_for(source.close(), CLOSE_S)
 
-    def open_run(self, opening: Opening) -> None:
-        """Shows another run instead of this one."""
+    def open_run(self, opening: Opening, *, own: bool = False) -> None:
+        """Shows another run instead of this one; `own`: it was started from here."""
+        self.is_own, self.saw_end = own, False
         self.run_worker(self._follow(opening), exclusive=True, group="source")
 
     async def _follow(self, opening: Opening) -> None:
@@ -161,11 +170,13 @@ class Viewer(App[int]):
         before, self.source = self.source, None
         await self._close(before)
         self.feed, self._dirty = Feed(), True
+        self._folder, self.folder_gone = None, False
         try:
             self.source = source = await opening()
             if source is None:
                 return
             self.feed = replace(self.feed, origin=source.origin)
+            self.look_for_folder()
             turn_s = time.monotonic() + BATCH_S
             batch: list[Event] = []
             async for event in source.events():
@@ -181,13 +192,15 @@ class Viewer(App[int]):
                 if time.monotonic() > turn_s:
                     await asyncio.sleep(0)
                     turn_s = time.monotonic() + BATCH_S
-        except SourceError as error:
+        except (SourceError, StoreError) as error:
             self.feed = fold_event(self.feed, Gone(one_line(str(error), 400), lost=True))
             self._dirty = True
             self.tell(str(error), level="error")
 
     def _watch_end(self, before: Feed) -> None:
         """Tells the user when the run that is watched has ended, and leaves if that was waited for."""
+        if self.is_own and self.feed.caught_up and self.feed.view.finished is not None:
+            self.saw_end = True
         if (said := ending(before, self.feed)) is not None:
             self.saw_end = self.saw_end or self.feed.view.finished is not None
             kind = self.settings.notifications if self.settings is not None else "off"
@@ -195,6 +208,26 @@ class Viewer(App[int]):
                 self._driver.write(sent)
         if self.leaves_at_end and not self.is_at_work:
             self.exit(int(Exit.OK))
+
+    def look_for_folder(self) -> None:
+        """Looks whether the run's folder is still there, where it is on this machine."""
+        origin = self.feed.origin
+        if origin is not None and origin.is_local and not any(each.group == "folder" for each in self.workers):
+            self.run_worker(self._look_for(Path(origin.path)), group="folder")
+
+    async def _look_for(self, folder: Path) -> None:
+        # A folder of another machine's disk can keep whoever asks waiting.
+        is_there = await asyncio.to_thread(folder.exists)
+        origin = self.feed.origin
+        if origin is None or Path(origin.path) != folder:
+            return
+        if is_there:
+            self._folder = folder
+        is_gone = self._folder == folder and not is_there
+        if is_gone and not self.folder_gone:
+            self.tell(f"the folder of this run is not there any more: {folder}", level="error")
+        if is_gone != self.folder_gone:
+            self.folder_gone, self._dirty = is_gone, True
 
     def _paint(self) -> None:
         self._fit()

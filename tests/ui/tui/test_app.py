@@ -20,6 +20,7 @@ from specdash.ui.tui import places
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.notify import announcement, ending
+from specdash.ui.tui.palette import Actions
 from specdash.ui.tui.panes.header import banner, connection, header, state_word, status_line
 from specdash.ui.tui.screens.leave import LeaveMenu
 from specdash.ui.tui.screens.tiny import TinyScreen
@@ -154,6 +155,13 @@ async def test_every_action_has_an_id_and_words() -> None:
             for binding in vars(kind).get("BINDINGS", ()):
                 assert binding.id, f"{kind.__name__}: {binding} cannot be renamed"
                 assert binding.description, f"{kind.__name__}: {binding} cannot be found"
+
+
+async def test_the_palette_names_keys_in_letters_where_signs_may_lack() -> None:
+    async with dashboard(ScriptedSource(FACTS), terminal=Terminal(ASCII, "none")) as (app, _):
+        words = [words for _, words, _ in Actions(app.screen)._entries()]
+        assert any("down" in each for each in words)
+        assert all(each.isascii() for each in words)
 
 
 async def test_the_palette_performs_an_action_of_another_screen() -> None:

@@ -134,6 +134,15 @@ async def test_what_is_done_cannot_be_skipped() -> None:
         assert sent(app) == []
 
 
+async def test_while_no_step_runs_there_is_none_to_skip() -> None:
+    between = [*scenes.facts(), ev.StepFinished(scenes.RUNNING.id, "l001", "ok", fingerprint="fp")]
+    async with shown(ScriptedSource([*between, ev.LoadFinished("l001", "stopped")])) as (app, pilot):
+        await press(app, pilot, "s")
+        assert "no step is running; move to a step of the queue to skip it" in told(app)
+        await press(app, pilot, "G", "s")
+        assert isinstance(app.screen, Question)
+
+
 async def test_a_failed_step_is_tried_again() -> None:
     async with shown() as (app, pilot):
         await press(app, pilot, "k", "k", "r")

@@ -95,6 +95,56 @@ class TestServer:
         assert "1 restart" in said(server(look(feed(again, [])), 120, 3))
         assert "restart" not in said(server(look(), 120, 3))
 
+    def test_a_load_that_the_queue_came_back_to_is_no_restart(self) -> None:
+        back = [*scenes.facts(), ev.LoadFinished("l001", "stopped"), *loaded("l002", 16)[:1]]
+        assert "restart" not in said(server(look(feed(back, [])), 120, 3))
+        never = [
+            started(scenes.STEPS),
+            *loaded("l001", 16)[:1],
+            ev.LoadFinished("l001", "failed", error="no such flag"),
+        ]
+        assert "restart" not in said(server(look(feed([*never, *loaded("l002", 16)[:1]], [])), 120, 3))
+
+    def test_a_load_that_failed_says_why_and_what_to_do(self) -> None:
+        failed = ev.LoadFinished(
+            "l001", "failed", error="error: invalid argument: --nope", hint="Look at [engine] args."
+        )
+        of = feed([started(scenes.STEPS), *loaded("l001", 16)[:1], failed], [])
+        for width, rows in ((80, 2), (80, 4), (120, 3), (200, 9)):
+            shown = said(server(look(of), width, rows))
+            assert "load l001 failed: error: invalid argument: --nope" in shown
+            assert "Look at [engine] args." in shown
+            assert "no step is running" not in shown
+        assert "invalid argument" in said(server(look(of), 80, 1))
+        short = ev.LoadFinished("l001", "failed", error="it exited")
+        lost = ev.StepFinished(scenes.BASELINE.id, "l001", "failed", error="it exited: bad flag")
+        told = [started(scenes.STEPS), *loaded("l001", 16)[:1], lost, short]
+        assert "load l001 failed: it exited: bad flag" in said(server(look(feed(told, [])), 80, 2))
+        going_on = feed([started(scenes.STEPS), *loaded("l001", 16)[:1], failed, *loaded("l002", 8)[:1]], [])
+        assert "invalid argument" not in said(server(look(going_on), 80, 4))
+
+    def test_a_long_reason_leaves_room_for_what_to_do(self) -> None:
+        failed = ev.LoadFinished("l001", "failed", error="word " * 90, hint="Do this. " * 40)
+        pane = server(look(feed([started(scenes.STEPS), *loaded("l001", 16)[:1], failed], [])), 80, 2)
+        assert [text_of(line).split()[0] for line in pane.lines] == ["load", "Do"]
+        assert text_of(pane.lines[0]).rstrip().endswith("…")
+
+    def test_a_run_in_which_no_server_was_started_says_why(self) -> None:
+        told = [started(scenes.STEPS), ev.StepFinished(scenes.BASELINE.id, "", "failed", error="the file is gone")]
+        over = feed([*told, ev.RunFinished("finished", 3)], [])
+        assert "no server was started: the file is gone" in said(server(look(over), 80, 2))
+
+    def test_a_request_has_an_age_only_while_it_is_in_flight(self) -> None:
+        assert "request 0:42" in said(server(look(), 120, 3))
+        ready = [*scenes.ticks(), ServerTick("l001", "ready", scenes.NOW_S)]
+        idle = said(server(look(feed(ticks=ready)), 120, 3))
+        assert "  request " not in idle
+        assert "tokens" not in idle
+        assert "paused" not in idle
+        paused = [*scenes.facts(), ev.CommandAccepted("pause")]
+        assert "  paused" in said(server(look(feed(paused, ready)), 120, 3))
+        assert "request 0:42" in said(server(look(feed(paused)), 120, 3))
+
     def test_the_running_step_is_never_left_out(self) -> None:
         assert "step 6/9" in text_of(server(look(), 80, 1).lines[0])
 

@@ -24,7 +24,7 @@ from specdash.core.profile import EngineConfig, Limits, Measure, ModelRef, Profi
 from specdash.core.queue import IllegalEdit
 from specdash.core.view import View
 from specdash.ui.feed import fold_event
-from specdash.ui.source import Origin
+from specdash.ui.source import Gone, Origin
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.finding import Model
 from specdash.ui.tui.lines import Line
@@ -498,3 +498,27 @@ def test_a_file_that_cannot_be(text: str) -> None:
 
 def test_the_rows_of_a_table_are_found_by_words() -> None:
     assert list(table.rows(staged_on(view()), "MATH k=16").shown) == [K16[1].id]
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        (
+            Gone("the engine died"),
+            "refused, and still staged: the engine has gone, and edits need one: specdash resume",
+        ),
+        (
+            Gone("broken", lost=True),
+            "refused, and still staged: the line to the engine is lost; attach again: specdash attach",
+        ),
+    ],
+    ids=["died", "lost"],
+)
+async def test_edits_that_nobody_takes_any_more_say_so(gone: Gone, said: str) -> None:
+    source = ScriptedSource(facts(), gone=gone)
+    async with dashboard(source, size=(160, 36), show="queue") as (app, pilot):
+        await pilot.press("x", "W")
+        await pilot.pause()
+        assert said in screen_text(app)
+        assert edits_of(app) == (cmd.Skip((K4_MATH.id,)),)
+        assert source.commands == []

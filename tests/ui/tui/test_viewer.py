@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
+from pathlib import Path
 
 import scenes
-from dashboards import ScriptedSource, screen_text
+from dashboards import ScriptedSource, dashboard, screen_text
 
-from specdash.ui.source import Event
+from specdash.core import events as ev
+from specdash.ui.source import Event, Gone
 from specdash.ui.tui.app import Dashboard
+from specdash.ui.tui.run import _after
 from specdash.ui.tui.terminal import UNICODE, Terminal
 
 
@@ -42,3 +46,44 @@ async def test_what_has_happened_is_painted_once_it_is_known_and_not_with_the_ne
         await pilot.pause()
         assert "READING" not in screen_text(app)
         assert "5/9" in screen_text(app)
+
+
+async def test_a_folder_that_is_removed_is_said_once(tmp_path: Path) -> None:
+    folder = tmp_path / "run-1"
+    folder.mkdir()
+    source = ScriptedSource(scenes.facts())
+    source.origin = replace(source.origin, path=str(folder))
+    async with dashboard(source) as (app, pilot):
+        assert "RUN FOLDER REMOVED" not in screen_text(app)
+        folder.rmdir()
+        for _ in range(2):
+            app.look_for_folder()
+            await app.workers.wait_for_complete()
+        app.paint_now()
+        await pilot.pause()
+        assert "RUN FOLDER REMOVED" in screen_text(app)
+        assert [each.message for each in app._notifications if "not there any more" in each.message] == [
+            f"the folder of this run is not there any more: {folder}"
+        ]
+
+
+async def test_a_run_that_was_started_from_here_is_watched_even_if_it_was_over_at_once() -> None:
+    over: list[ev.Fact] = [*scenes.facts(), ev.RunFinished("finished", 3)]
+    for own in (True, False):
+        source = ScriptedSource(over, gone=Gone("this run is finished"))
+        source.origin = replace(source.origin, pid=None)
+
+        async def opening(source: ScriptedSource = source) -> ScriptedSource:
+            return source
+
+        app = Dashboard(opening, Terminal(UNICODE, "full"))
+        app.is_own = own
+        async with app.run_test(size=(80, 24)) as pilot:
+            await app.workers.wait_for_complete()
+            await pilot.pause()
+            app.paint_now()
+            await pilot.pause()
+            assert app.saw_end == own
+            assert ("(replay)" in screen_text(app)) != own
+            await pilot.press("q")
+        assert _after(app, app.return_value, None) == (3 if own else 0)

@@ -99,14 +99,19 @@ def _counts(view: View) -> list[Span]:
     return [(f"{count[kind]} {kind}", style) for kind, style in kinds if count[kind]]
 
 
-def header(feed: Feed, width: int, now_s: float, glyphs: Glyphs, left: Range | None = None) -> Line:
+def header(
+    feed: Feed, width: int, now_s: float, glyphs: Glyphs, left: Range | None = None, *, own: bool = False
+) -> Line:
     """The first line of every screen: name, state, steps done, what went wrong, time left; host and clock at its end.
 
-    Where there is no room, the host goes first, then the clock, then what went wrong, then the time left.
+    Where there is no room, the host goes first, then the clock, then what went wrong, then the time left. A run that
+    was started from here (`own`) is no replay, even if it was over before the dashboard came to it.
     """
     word, style = state_word(feed)
+    if own and word == "REPLAY":
+        word, style = "ENGINE GONE", "bad"
     done, total = progress(feed.view)
-    replayed = word not in ("REPLAY", "UNREADABLE") and is_replay(feed)
+    replayed = word not in ("REPLAY", "UNREADABLE") and is_replay(feed) and not own
     fixed: list[Span] = [(f"{word} (replay)" if replayed else word, style), (f"{done}/{total}", "")]
     counts = _counts(feed.view)
     until = eta(feed, left)
@@ -178,6 +183,21 @@ def banner(feed: Feed, width: int, glyphs: Glyphs) -> Line | None:
     return fitted(
         ((f" {word}: ", "bad"), *shown, (". " if shown else "", ""), (todo, "accent")), width, glyphs.ellipsis
     )
+
+
+def why_nobody(feed: Feed) -> str | None:
+    """Why edits reach no engine any more and what to do, in a sentence; None while one may be at work."""
+    gone, run = feed.gone, feed.view.run
+    if gone is None:
+        return None
+    if gone.lost:
+        return f"the line to the engine is lost; attach again: {one_line(gone.again or 'specdash attach', 200)}"
+    finished = feed.view.finished
+    if finished is not None and finished.state == "finished":
+        return "this run is finished and takes no edits"
+    why = "the engine has gone" if finished is None else "this run has ended"
+    name = one_line(run.run_id, 80) if run is not None else "RUN"
+    return f"{why}, and edits need one: specdash resume {name}"
 
 
 def status_line(feed: Feed, width: int, glyphs: Glyphs, left: Range | None = None) -> Line:

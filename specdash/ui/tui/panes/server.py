@@ -7,10 +7,11 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from specdash.core.lifecycle import TABLE, State, Trigger
+from specdash.core.plan import LoadKey
 from specdash.core.text import human_bytes, one_line
 from specdash.core.view import LoadView
 from specdash.ui.tui.lines import Line, Span, fitted, width_of
-from specdash.ui.tui.panes.pane import Look, Pane, age, note
+from specdash.ui.tui.panes.pane import Look, Pane, age, note, paragraph
 from specdash.ui.tui.panes.spark import bar
 from specdash.ui.tui.panes.speed import shown_step
 from specdash.ui.tui.styles import StyleName
@@ -19,6 +20,8 @@ from specdash.ui.tui.styles import StyleName
 _UP = (Trigger.START, Trigger.LISTENING, Trigger.HEALTHY, Trigger.WARMED, Trigger.REQUEST)
 
 ROOMY = 8  # rows from which on each move of the state machine has a line of its own
+
+MOST_REASON = 4  # rows that the reason of a failure takes
 
 SCOPES = {"request": "K per request", "capped": "K per request, capped", "startup": "K fixed at start-up"}
 
@@ -35,11 +38,12 @@ def way_up() -> tuple[State, ...]:
 
 
 def server(look: Look, width: int, rows: int) -> Pane:
-    """State line, running step, load progress, then what else there is room for."""
+    """State line, running step or why the last load failed, load progress, then what else there is room for."""
     load = shown_load(look)
-    lines: list[Line] = [_step_line(look)]
+    failed = _failure(look, width, max(1, min(rows, MOST_REASON)))
+    lines: list[Line] = failed or [_step_line(look)]
     state, since_s = state_now(look, load)
-    if rows > 1:
+    if rows > len(lines):
         lines.insert(0, _states(look, load, state, since_s, width))
     progress = _progress(look, load, state)
     if progress is not None:
@@ -68,9 +72,14 @@ def state_now(look: Look, load: LoadView | None) -> tuple[str | None, float | No
 
 
 def restarts(look: Look) -> int:
-    """How many loads repeat an earlier one: a server that was started again for the same work."""
-    keys = [load.key for load in look.feed.view.loads.values()]
-    return len(keys) - len(set(keys))
+    """How many loads replace one that failed at its work; one that the queue came back to is none."""
+    last: dict[LoadKey, LoadView] = {}
+    count = 0
+    for load in look.feed.view.loads.values():
+        before = last.get(load.key)
+        count += before is not None and before.state == State.FAILED and before.load_time_s is not None
+        last[load.key] = load
+    return count
 
 
 def spent(look: Look, load: LoadView) -> Mapping[str, float]:
@@ -128,6 +137,32 @@ def _engine(look: Look, load: LoadView | None) -> list[Span]:
     return parts
 
 
+def _failure(look: Look, width: int, rows: int) -> list[Line]:
+    """Why the last load failed and what to do, while nothing has followed it; [] where it did not fail."""
+    view = look.feed.view
+    load = next(reversed(list(view.loads.values())), None)
+    if load is None:  # no server was so much as started
+        ended = view.finished is not None or look.feed.gone is not None
+        found = next((step.error for step in view.steps.values() if step.error), None) if ended else None
+        what, error, hint = "no server was started", found, None
+    else:
+        what, error, hint = f"load {one_line(load.id, 12)} failed", load.error if load.finished else None, load.hint
+    if not error:
+        return []
+    # The steps that it took with it may know more: what the server itself said at last.
+    error = next((step.error for step in view.steps.values() if (step.error or "").startswith(error)), error) or error
+    advice = list(paragraph(one_line(hint, 400), width, "accent"))[: max(0, rows - 1)] if hint else []
+    reason = list(paragraph(f"{what}: {one_line(error, 600)}", width, "bad"))
+    if not advice or len(reason) <= rows - len(advice):
+        kept = reason[:rows]
+    else:
+        advice = advice[:1]
+        kept = reason[: rows - 1]
+    if len(kept) < len(reason):
+        kept[-1] = ((f"{kept[-1][0][0][: max(0, width - 4)]} {look.glyphs.ellipsis}", "bad"),)
+    return [*kept, *advice]
+
+
 def _step_line(look: Look) -> Line:
     """What is measured now: never left out, however low the screen is."""
     view, token = look.feed.view, look.feed.live.token
@@ -148,7 +183,11 @@ def _step_line(look: Look) -> Line:
         line.append((f"  repeat {block}/{wanted if wanted is not None else '?'}", ""))
     else:
         line.append((f"  {one_line(purpose, 12)}", "warn"))
-    if token is not None:
+    tick = look.feed.live.server
+    in_flight = token is not None and (tick is None or tick.state == State.BUSY)
+    if view.paused and not in_flight:
+        line.append(("  paused", "warn"))
+    if token is not None and in_flight:
         line.append((f"  request {age(look.now_s - token.started_s)}", ""))
         line.append((f"  {token.tokens:>{len(str(token.max_tokens))}}/{token.max_tokens} tokens", "dim"))
     return tuple(line)

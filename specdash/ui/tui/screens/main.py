@@ -183,6 +183,9 @@ class MainScreen(RunScreen):
     def action_skip(self) -> None:
         """The step under the cursor is not measured, after a question."""
         found = self._chosen()
+        if found is not None and found.status != RUNNING and self._choice.place.follows:
+            self._refuse("no step is running; move to a step of the queue to skip it")
+            return
         if found is None or not self._is_legal(cmd.Skip((found.step.id,))):
             return
         self._question(

@@ -16,6 +16,7 @@ from specdash.core.queue import IllegalEdit
 from specdash.core.text import one_line
 from specdash.errors import SpecdashError
 from specdash.ui.tui.fields import Field
+from specdash.ui.tui.panes.header import why_nobody
 from specdash.ui.tui.queue_editor import making, saving
 from specdash.ui.tui.queue_editor.add_dialog import AddDialog, Adding, Asked
 from specdash.ui.tui.queue_editor.body import in_words
@@ -194,6 +195,8 @@ class QueueScreen(TableScreen):
             self.refuse("nothing is staged")
         elif self.staged.problem is not None:
             self.refuse(f"this cannot be applied: {self.staged.problem}; u takes it back")
+        elif (nobody := why_nobody(self.feed)) is not None:
+            self.refuse(f"refused, and still staged: {nobody}")
         elif not self._sending:
             self._sending = True
             self.run_worker(self._apply(self.staged), group="commands")

@@ -45,7 +45,7 @@ class TinyScreen(ModalScreen[None]):
 
     def paint(self) -> None:
         """Shows the line, and below it what there is room for."""
-        if not self.is_mounted:
+        if not (self.is_mounted and self.is_running and self.children):  # on its way in or out
             return
         app = self.dashboard
         width, height = self.size
