@@ -22,6 +22,9 @@ TESTS = Path(__file__).parent
 CACHE = Path.home() / ".cache" / "specdash-tests"
 NONCE = "SPECDASH_TEST_NONCE"
 
+# Tests start specdash hundreds of times: each start would compile all of it again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
 
 def absent(what: str) -> NoReturn:
     """Skip a test that needs a real server which is not here; in CI that is a failure."""

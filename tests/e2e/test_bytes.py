@@ -13,6 +13,9 @@ from ptys import PtyProgram, colour_codes, left_behind
 EVIL = "\x1b]52;c;aGFja2Vk\x07\x1b]0;hacked\x07\u009b5m\x1b[5;38;5;199m[/foo] [@click=app.quit]x[/] \u202e"
 RAW = (b"\x1b]52", b"\x1b]0;hacked", b"\xc2\x9b", b"\x9b5m", b"\x1b[5;38;5;199m", b"\xe2\x80\xae")
 
+# Only cells that differ are sent: a word of characters that no other line has comes whole.
+LAST = "ZQXJZQXJ"
+
 
 def send(program: PtyProgram, key: str, wanted: bytes) -> None:
     program.send(key)
@@ -22,7 +25,7 @@ def send(program: PtyProgram, key: str, wanted: bytes) -> None:
 def test_what_a_server_and_its_model_say_is_only_text(place: Place) -> None:
     behaviour = json.dumps({"speed": 60, "tokens_text": EVIL})
     log = place.folder / "evil.log"
-    log.write_text("".join(f"line {number} {EVIL}\n" for number in range(30)))
+    log.write_text("".join(f"line {number} {EVIL}\n" for number in range(30)) + f"{LAST} {EVIL}\n")
     server = place.folder / "evil-server"
     server.write_text(f'#!/bin/sh\ncase "$*" in *--port*) cat "{log}" >&2;; esac\nexec "{place.fake}" "$@"\n')
     server.chmod(0o755)
@@ -31,7 +34,7 @@ def test_what_a_server_and_its_model_say_is_only_text(place: Place) -> None:
     with place.pty(profile.name, size=(120, 40)) as program:
         program.read_until(b"RUN")
         program.read_until(b"[/foo]")
-        send(program, "4", b"line 29")
+        send(program, "4", LAST.encode())
         send(program, "2", b"On/off")
         send(program, "3", b"Measure")
         send(program, "5", b"STATE")
@@ -46,7 +49,7 @@ def test_what_a_server_and_its_model_say_is_only_text(place: Place) -> None:
     assert ends(place.run_path())
     with place.pty("attach", place.run_path().name, size=(120, 40)) as program:
         program.read_until(b"STOPPED")
-        send(program, "4", b"line 29")
+        send(program, "4", LAST.encode())
         program.send("q")
         assert program.wait(20, reads=True) == 0
         output = bytes(program.output)

@@ -170,6 +170,14 @@ class TerminalDriver(LinuxDriver):
 
     # -- input -------------------------------------------------------------------------------------------------
 
+    def _get_terminal_size(self) -> tuple[int, int]:
+        """The terminal's own size; COLUMNS and LINES, where a shell exports them, are those of some earlier moment."""
+        try:
+            width, height = os.get_terminal_size(self.fileno)
+        except OSError:
+            width = height = 0
+        return (width, height) if width and height else super()._get_terminal_size()
+
     def _run_input_thread(self) -> None:
         try:
             self.run_input_thread()

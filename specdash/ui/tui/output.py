@@ -46,9 +46,10 @@ class LossyWriter(threading.Thread):
     @property
     def is_backed_up(self) -> bool:
         """Whether so much waits that what is drawn now would be old before it is seen."""
-        if self._size > BACKLOG_BYTES:
-            self._was_backed_up = True
-        return self._was_backed_up
+        with self._changed:
+            # Under the lock: noted a moment after the backlog was written, it would never be taken back.
+            self._was_backed_up = bool(self._waiting) and (self._was_backed_up or self._size > BACKLOG_BYTES)
+            return self._was_backed_up
 
     def write(self, data: bytes) -> None:
         """Takes `data` to be written; returns at once."""
