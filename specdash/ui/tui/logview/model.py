@@ -76,8 +76,7 @@ class LogModel:
         if name != self.shown:
             self.shown, self.window, self.known_bytes = name, Window(), 0
             self.problem, self._problem_bytes, self.found, self._jump = None, -1, None, None
-            # Between two loads of a run that goes on, the last log is followed until the next takes its place.
-            self.follow = load is not None and feed.gone is None and (not load.finished or self.chosen is None)
+            self.follow = load is not None and not load.finished and feed.gone is None
             self._anew = "tail" if self.follow else "head"
             self.key, self.row, self.budget = BEGINNING, 0, MOST_PIECES
             if self.scan is not None:
