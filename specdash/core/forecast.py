@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step
+from specdash.core.plan import LoadKey, PlannedLoad, Step
 from specdash.core.queue import loads_of, serves
 from specdash.core.view import View
 
@@ -118,7 +118,7 @@ def outlook(view: View) -> Outlook:
 
 def loads_left(view: View) -> tuple[PlannedLoad, ...]:
     """The loads that are still to be started: what the server that runs now will take is not among them."""
-    scope = KScope(view.k_scope) if view.k_scope is not None else None
+    scope = view.scope
     running = view.loads.get(view.current_load or "")
     steps = view.steps
     if running is not None and not running.finished:

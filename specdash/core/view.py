@@ -52,6 +52,11 @@ class View:
             return self.engine.k_scope
         return next((load.k_scope for load in reversed(list(self.loads.values())) if load.k_scope), None)
 
+    @property
+    def scope(self) -> KScope | None:
+        """`k_scope` as plans and queues take it."""
+        return KScope(self.k_scope) if self.k_scope is not None else None
+
     def iterations(self, step_id: str) -> int | None:
         """How many samples a step takes; None where neither the queue nor the run says."""
         found = self.steps.get(step_id)
@@ -308,9 +313,8 @@ def _command_accepted(view: View, recorded: ev.Recorded) -> View:
 
 def _edited(view: View, seq: int, fact: ev.CommandAccepted) -> Mapping[str, StepView]:
     """The queue after the edits of a fact, which were legal when they were accepted by the version that wrote it."""
-    scope = KScope(view.k_scope) if view.k_scope is not None else None
     try:
-        return queue.apply(view.steps, [cmd.decode_edit(each) for each in fact.edits], scope)
+        return queue.apply(view.steps, [cmd.decode_edit(each) for each in fact.edits], view.scope)
     except ValueError as error:
         raise StoreError(
             f"record {seq} of the journal holds an edit that this version of specdash does not understand: {error}",

@@ -66,7 +66,8 @@ class Sweep:
         try:
             while True:
                 await self.wanted.another_load()
-                load = next(iter(loads_of(self._around.view().steps, self._scope)), None)
+                view = self._around.view()
+                load = next(iter(loads_of(view.steps, view.scope)), None)
                 if load is None:
                     return Ended.DONE
                 failed = self._failed()
@@ -78,11 +79,6 @@ class Sweep:
         except StopRequested:
             return Ended.ASKED if self.wanted.asked else Ended.OUT_OF_TIME
 
-    @property
-    def _scope(self) -> KScope | None:
-        known = self._around.view().k_scope
-        return KScope(known) if known is not None else None
-
     def _failed(self) -> set[str]:
         """Ids of the steps that have failed so far."""
         steps = self._around.view().steps
@@ -90,8 +86,8 @@ class Sweep:
 
     def _open(self, key: LoadKey) -> list[Step]:
         """The open steps that a server started as `key` can take, those that were queued meanwhile among them."""
-        known = self._around.view().steps.values()
-        return [found.step for found in known if not found.is_done and serves(key, found, self._scope)]
+        view = self._around.view()
+        return [found.step for found in view.steps.values() if not found.is_done and serves(key, found, view.scope)]
 
     async def _run_load(self, load: PlannedLoad) -> bool:
         """Measures a load's open steps, or records why they could not be; False after an error of our own.

@@ -7,7 +7,6 @@ import asyncio
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core import queue
-from specdash.core.plan import KScope
 from specdash.core.view import View
 from specdash.runtime.sweep import Sweep
 from specdash.session.catalogue import Catalogue
@@ -78,5 +77,4 @@ def _require_possible(command: cmd.Command, view: View) -> None:
     if command.name in (cmd.PAUSE, cmd.RESUME) and view.stopping:
         raise queue.IllegalEdit("it is being stopped")
     if command.name == cmd.EDIT:
-        scope = KScope(view.k_scope) if view.k_scope is not None else None
-        queue.apply(view.steps, command.edits, scope)
+        queue.apply(view.steps, command.edits, view.scope)

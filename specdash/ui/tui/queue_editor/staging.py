@@ -13,7 +13,6 @@ from dataclasses import dataclass, field, replace
 from specdash.core import commands as cmd
 from specdash.core.events import ModelRead
 from specdash.core.forecast import Outlook, Range, outlook
-from specdash.core.plan import KScope
 from specdash.core.queue import IllegalEdit, apply, describe
 from specdash.core.steps import StepView
 from specdash.core.view import View
@@ -89,14 +88,9 @@ def staged_on(base: View, before: Outlook | None = None) -> Staged:
     return Staged(base, (), (), base.steps, now, now)
 
 
-def scope_of(view: View) -> KScope | None:
-    """Who decides K in a run, as far as is known."""
-    return KScope(view.k_scope) if view.k_scope is not None else None
-
-
 def stage(staged: Staged, edits: Sequence[cmd.Edit], words: str = "", models: Sequence[ModelRead] = ()) -> Staged:
     """`staged` with an entry more; raises IllegalEdit with the reason, or for edits that change nothing."""
-    steps = apply(staged.steps, edits, scope_of(staged.base))
+    steps = apply(staged.steps, edits, staged.base.scope)
     if list(steps) == list(staged.steps) and steps == staged.steps:
         raise IllegalEdit("that changes nothing: the steps of one server are measured together")
     entry = Entry(tuple(edits), words or describe(edits), tuple(models))
@@ -129,7 +123,7 @@ def rebased(staged: Staged, base: View) -> Staged:
     before = staged.before if base is staged.base else outlook(base)
     if not staged.entries:
         return replace(staged_on(base, before), undone=staged.undone)
-    scope = scope_of(base)
+    scope = base.scope
     is_costly = len(base.steps) * len(staged.entries) > COSTLY
     entries: list[Entry] = []
     steps, last = base.steps, before

@@ -12,7 +12,6 @@ from textual.binding import Binding, BindingType
 
 from specdash.core import commands as cmd
 from specdash.core import queue as edits
-from specdash.core.plan import KScope
 from specdash.core.steps import RUNNING, StepView
 from specdash.core.text import one_line
 from specdash.ui.tui.frame import Bottom, Top
@@ -266,7 +265,7 @@ class MainScreen(RunScreen):
         """Whether the queue as it is known here takes an edit; says why not."""
         view = self.feed.view
         try:
-            edits.apply(view.steps, [edit], KScope(view.k_scope) if view.k_scope is not None else None)
+            edits.apply(view.steps, [edit], view.scope)
         except edits.IllegalEdit as error:
             self._refuse(str(error))
             return False

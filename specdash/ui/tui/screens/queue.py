@@ -22,7 +22,7 @@ from specdash.ui.tui.queue_editor.add_dialog import AddDialog, Adding, Asked
 from specdash.ui.tui.queue_editor.body import in_words
 from specdash.ui.tui.queue_editor.form import Asking, Form, Values
 from specdash.ui.tui.queue_editor.screen import TableScreen
-from specdash.ui.tui.queue_editor.staging import Staged, redo, scope_of, stage, staged_on, undo
+from specdash.ui.tui.queue_editor.staging import Staged, redo, stage, staged_on, undo
 from specdash.ui.tui.screens.step_dialogs import Question
 
 
@@ -75,7 +75,7 @@ class QueueScreen(TableScreen):
 
     def action_shift(self, down: bool) -> None:
         """Moves the chosen steps down or up."""
-        scope = scope_of(self.staged.base)
+        scope = self.staged.base.scope
         self._stage(lambda: making.shifted(self.staged.steps, self.chosen(), down, scope))
 
     def action_next(self) -> None:
