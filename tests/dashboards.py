@@ -76,6 +76,8 @@ async def dashboard(
             app.action_show(show)
             await pilot.pause()
         app.screen.paint()  # type: ignore[attr-defined]
+        await app.workers.wait_for_complete()  # what is worked out beside the screen, such as a recommendation
+        app.screen.paint()  # type: ignore[attr-defined]
         await pilot.pause()
         yield app, pilot
 

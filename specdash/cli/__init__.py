@@ -21,12 +21,9 @@ from specdash.errors import Exit, SpecdashError
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A subcommand: its module under `specdash.cli` (None: not in this version), a line of help, an example.
+    """A subcommand: its module under `specdash.cli`, a line of help, an example. `hidden`: for other programs."""
 
-    `hidden`: for other programs, not listed.
-    """
-
-    module: str | None
+    module: str
     help: str
     example: str
     hidden: bool = False
@@ -39,8 +36,10 @@ COMMANDS: dict[str, Command] = {
     "runs": Command("runs", "list runs and their state", "specdash runs"),
     "resume": Command("run", "go on with an interrupted run", "specdash resume rtx4090_llama-server_qwen"),
     "stop": Command("stop", "end a run cleanly", "specdash stop rtx4090_llama-server_qwen"),
-    "report": Command("report", "write reports from a run's journal", "specdash report RUN --format md"),
-    "compare": Command(None, "two runs side by side", "specdash compare A B"),
+    "report": Command(
+        "report", "write reports from a run's journal, or a result file", "specdash report RUN --format md"
+    ),
+    "compare": Command("compare", "two runs side by side, with uncertainty", "specdash compare A B --max-regression 5"),
     "doctor": Command("doctor", "what was found here, what it can do, what to install", "specdash doctor"),
     "new": Command("new", "write a commented profile", "specdash new big.gguf small.gguf > profile.toml"),
     "models": Command("models", "models found, and which can draft for which", "specdash models ~/models"),
@@ -71,12 +70,8 @@ def command_parser(name: str) -> argparse.ArgumentParser:
     )
 
 
-def _listed(command: Command) -> bool:
-    return command.module is not None and not command.hidden
-
-
 def _main_parser() -> argparse.ArgumentParser:
-    listing = "\n".join(f"  {name:<9} {command.help}" for name, command in COMMANDS.items() if _listed(command))
+    listing = "\n".join(f"  {name:<9} {command.help}" for name, command in COMMANDS.items() if not command.hidden)
     parser = argparse.ArgumentParser(
         prog="specdash",
         usage="specdash [--headless] [PROFILE] | specdash COMMAND ...",
@@ -99,8 +94,6 @@ def dispatch(arguments: Sequence[str]) -> Exit:
     name = arguments[0] if arguments else ""
     command = COMMANDS.get(name)
     if command is not None:
-        if command.module is None:
-            raise SpecdashError(f"specdash {name} is not in this version", "specdash --help lists what is.")
         module = importlib.import_module(f"specdash.cli.{command.module}")
         code = module.main(name, list(arguments[1:]))
         assert isinstance(code, Exit)

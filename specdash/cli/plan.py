@@ -8,6 +8,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from specdash.analysis.strategy import CURVE, MOST_CONFIRMED, SEARCH, first_samples
 from specdash.cli import command_parser
 from specdash.config.load import check
 from specdash.core.forecast import Effort, Range, plan_time
@@ -81,7 +82,7 @@ def _lines(
             KScope.CAPPED: "K per request, up to the start-up value",
             KScope.STARTUP: "Where the server fixes K at start-up",
         }[scope]
-        lines.append(f"{title}: {len(loads)} loads")
+        lines.append(f"{title}: {_count_of_loads(prepared, scope, loads)}")
         for number, load in enumerate(loads, 1):
             ks = sorted({step.k for step in load.steps if step.k is not None})
             label = replace(load.key, k=None).label if ks else load.key.label
@@ -98,9 +99,55 @@ def _lines(
         lines.append("")
     if len(plans) > 1:
         lines.append("Which of the two it is, is found out by a probe on the first load with a draft.")
+    lines += _stages(prepared)
     lines.append(f"A tool that starts a server for every step would need {len(usable)} loads.")
     lines.append(_memory_line(prepared, next(iter(plans.values()))))
     lines += _gaps(prepared, missing)
+    return lines
+
+
+def _most_loads(prepared: Prepared, scope: KScope, loads: Sequence[PlannedLoad]) -> int | None:
+    """How many loads it can become; None where that depends on what is measured."""
+    sweep, passes = prepared.profile.sweep, prepared.profile.measure.passes
+    if prepared.profile.queue or sweep.k not in (CURVE, SEARCH):
+        return _in_passes(len(loads), passes)
+    if scope is not KScope.STARTUP:
+        return _in_passes(len(loads), passes) if sweep.k == CURVE else None
+    pairs = {load.key for load in loads if load.key.draft is not None}
+    return _in_passes(len(loads) + MOST_CONFIRMED * len(pairs), passes) if sweep.k == CURVE else None
+
+
+def _in_passes(loads: int, passes: int) -> int:
+    """The loads of all passes: the last server of one is the first of the next, and goes on."""
+    return passes * loads - (passes - 1) if loads else 0
+
+
+def _count_of_loads(prepared: Prepared, scope: KScope, loads: Sequence[PlannedLoad]) -> str:
+    most = _most_loads(prepared, scope, loads)
+    if most is None:
+        return f"{len(loads)} loads in the first round"
+    return f"{len(loads)} loads" if most == len(loads) else f"{len(loads)} loads at first, {most} at most"
+
+
+def _stages(prepared: Prepared) -> list[str]:
+    """What the plan does later, depending on what it finds."""
+    measure, mode = prepared.profile.measure, None if prepared.profile.queue else prepared.profile.sweep.k
+    lines = []
+    if mode == CURVE:
+        lines.append(
+            f"K = curve: from the load at the largest K every smaller one is predicted; the best {MOST_CONFIRMED} at"
+            " most are then measured, each pair in its turn."
+        )
+    if mode == SEARCH:
+        at_first = first_samples(mode, measure.iterations)
+        lines.append(
+            f"K = search: {at_first} samples for each K at first, up to {measure.iterations} where two cannot be told"
+            " apart; Ks between the best ones join."
+        )
+    if measure.precision is not None:
+        lines.append(f"A step ends as soon as its tok/s is known to ± {measure.precision * 100:g} %.")
+    if measure.passes > 1:
+        lines.append("The loads are run once more in mirrored order, with as many samples again.")
     return lines
 
 
@@ -144,6 +191,7 @@ def _as_json(
                     for load in loads
                 ],
                 "n_loads": len(loads),
+                "most_loads": _most_loads(prepared, scope, loads),
                 "time_s": asdict(time) if (time := _time(prepared, loads)) is not None else None,
                 "largest_bytes": _largest(prepared, loads),
             }

@@ -13,7 +13,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from specdash.config.gguf_header import AGAIN, BadFileError, Header, Walk
+from specdash.config.gguf_header import AGAIN, BadFileError, Header, Walk, WeightBytes
 from specdash.config.gguf_types import FILE_TYPES, TENSOR_TYPES
 from specdash.config.report import plain
 from specdash.core.model import SYNTHETIC_KEY, ModelFacts, VocabFacts
@@ -125,6 +125,11 @@ def _facts(path: Path, parts: tuple[Path, ...], headers: Sequence[Header]) -> Mo
     if architecture == "clip":
         raise EngineError(f"{_name(path)} is a projector for images, not a model", "Name it as mmproj of a target.")
     elements = sum((header.elements for header in headers), Counter[int]())
+    experts = (
+        first.whole(f"{architecture}.expert_count") or None,
+        first.whole(f"{architecture}.expert_used_count") or None,
+    )
+    bytes_per_token, expert_bytes = _weights([header.weights for header in headers], *experts)
     return ModelFacts(
         path=path,
         parts=parts,
@@ -136,12 +141,33 @@ def _facts(path: Path, parts: tuple[Path, ...], headers: Sequence[Header]) -> Mo
         layers=first.whole(f"{architecture}.block_count"),
         embedding_width=first.whole(f"{architecture}.embedding_length"),
         context_length=first.whole(f"{architecture}.context_length"),
-        expert_count=first.whole(f"{architecture}.expert_count") or None,
-        expert_used_count=first.whole(f"{architecture}.expert_used_count") or None,
+        expert_count=experts[0],
+        expert_used_count=experts[1],
         has_chat_template=first.values.get("tokenizer.chat_template") is True,
         vocab=_vocabulary(first, architecture),
         synthetic=first.values.get(SYNTHETIC_KEY) is True,
+        bytes_per_token=bytes_per_token,
+        expert_bytes=expert_bytes,
     )
+
+
+def _weights(parts: Sequence[WeightBytes], count: int | None, used: int | None) -> tuple[int | None, int | None]:
+    """Bytes that one token reads with `used` of `count` experts, and bytes of all experts together.
+
+    None for what cannot be told: a type of unknown size, no weights at all, or experts without their numbers. A router
+    gives each token `used` experts of each layer, all of one size.
+    """
+    if not all(part.known for part in parts):
+        return None, None
+    experts = sum(part.experts for part in parts)
+    whole = sum(part.whole for part in parts)
+    if not any(part.has_output for part in parts):
+        whole += sum(part.embedding for part in parts)
+    if not experts:
+        return whole or None, None
+    if count is None or used is None or used > count:
+        return None, experts
+    return whole + experts * used // count, experts
 
 
 def _quantisation(first: Header, elements: Counter[int]) -> str | None:

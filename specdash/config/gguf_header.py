@@ -8,6 +8,7 @@ never mapped, so that one that shrinks meanwhile is an error and not a signal. L
 
 from __future__ import annotations
 
+import re
 import struct
 import time
 from collections import Counter
@@ -31,9 +32,31 @@ _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
 _TOKENS = "tokenizer.ggml.tokens"
 _TEMPLATE = "tokenizer.chat_template"
+_OUTPUT = "output.weight"
+_EMBEDDING = "token_embd.weight"
+# Of these a token reads its own row: next to nothing.
+_LOOKED_UP = {"per_layer_token_embd.weight", "position_embd.weight", "token_types.weight"}
+_EXPERTS = re.compile(r"_(ch)?exps\.|\.ffn_(gate|up|down)\.\d+\.")  # the latter: files of 2023
+_BLOCK = re.compile(r"blk\.(\d{1,9})\.")
 _KEPT = {"general.architecture", "general.name", "tokenizer.ggml.model", "tokenizer.ggml.pre"}
 
 Value = int | float | bool | str
+
+
+@dataclass(slots=True)
+class WeightBytes:
+    """The bytes of one file's tensors by how decoding one token reads them.
+
+    `whole` is read in full; `experts` in part; `embedding` is a table of which one row is read, unless the model has
+    no matrix of its own for the output (`has_output`) and uses this one. `known` is False where a tensor has a type
+    whose size this version does not know.
+    """
+
+    whole: int = 0
+    experts: int = 0
+    embedding: int = 0
+    has_output: bool = False
+    known: bool = True
 
 
 class BadFileError(Exception):
@@ -58,6 +81,7 @@ class Header:
     token_count: int | None = None
     tensors: int = 0
     elements: Counter[int] = field(default_factory=Counter)  # by ggml type
+    weights: WeightBytes = field(default_factory=WeightBytes)
 
     def whole(self, key: str, most: int = 2**63) -> int | None:
         """The value of a key if it is a whole number from 0 to `most`."""
@@ -183,7 +207,8 @@ class Walk:
 
     def _tensor(self) -> tuple[int, str]:
         """One tensor's info; returns where it ends, in bytes from the begin of the tensor data, and its name."""
-        name = plain(self._take(self._length(KEY_BYTES, "a tensor's name")).decode("utf-8", "replace"))
+        raw = self._take(self._length(KEY_BYTES, "a tensor's name")).decode("utf-8", "replace")
+        name = plain(raw)
         dimensions = self._number("I")
         if dimensions > DIMENSIONS:
             raise BadFileError(f"is damaged: the tensor {name} has {dimensions} dimensions")
@@ -194,11 +219,38 @@ class Walk:
             elements *= width
         self.found.elements[kind] += elements
         if kind not in TENSOR_TYPES:
+            self.found.weights.known = False
             return offset, name  # newer than this table: where it begins is all that can be checked
         _label, block, block_bytes = TENSOR_TYPES[kind]
         if shape and shape[0] % block:
             raise BadFileError(f"is damaged: rows of {shape[0]} in the tensor {name} are not made of blocks of {block}")
-        return offset + elements // block * block_bytes, name
+        size = elements // block * block_bytes
+        self._weigh(raw, size)
+        return offset + size, name
+
+    def _weigh(self, name: str, size: int) -> None:
+        """Adds a tensor of `size` bytes to what one token reads.
+
+        Layers for drafting ahead (`nextn`, the last ones) are not part of an ordinary pass, nor is an encoder.
+        """
+        weights = self.found.weights
+        if name == _EMBEDDING:
+            weights.embedding += size
+        elif _EXPERTS.search(name) is not None and self._is_passed(name):
+            weights.experts += size
+        elif name not in _LOOKED_UP and self._is_passed(name):
+            weights.whole += size
+        weights.has_output |= name == _OUTPUT
+
+    def _is_passed(self, name: str) -> bool:
+        """Whether the tensor belongs to the layers that every token goes through."""
+        block = _BLOCK.match(name)
+        if block is None:
+            return not name.startswith("enc.")
+        architecture = self.found.text("general.architecture")
+        layers = self.found.whole(f"{architecture}.block_count")
+        ahead = self.found.whole(f"{architecture}.nextn_predict_layers") or 0
+        return layers is None or int(block[1]) < layers - ahead
 
     def _check_ends(self, ends: list[tuple[int, str]]) -> None:
         """All tensors lie within the file."""

@@ -12,12 +12,12 @@ from pathlib import Path
 from typing import Literal, cast
 
 from specdash.config.entries import absence, absolute, read_pairs
-from specdash.config.fields import Table, as_whole, parse_duration, parse_size
+from specdash.config.fields import Table, parse_duration, parse_size
 from specdash.config.flags import check_args
 from specdash.config.programs import check_program, located, read_program
 from specdash.config.prompts import CATEGORIES, load_jsonl
-from specdash.config.report import guess, show
-from specdash.core.profile import BUILTIN, EngineConfig, Limits, Measure, ServerConfig, Sweep
+from specdash.config.report import guess, nearest, show
+from specdash.core.profile import BUILTIN, LOSSLESS, EngineConfig, KMode, Limits, Measure, ServerConfig, Sweep
 
 _LARGEST_SEED = 2**32 - 2  # the largest 32-bit value means "random" to llama.cpp
 _FEWEST_TOKENS = 16
@@ -29,7 +29,7 @@ _LATER_KEYS = {
     "url": "openai",
     "api_key_env": "openai",
 }
-_LATER_WORKLOADS = ("lossless", "single", "batch", "concurrent", "cache", "memory", "api", "leak")
+_LATER_WORKLOADS = ("single", "batch", "concurrent", "cache", "memory", "api", "leak")
 
 
 def read_engine(table: Table, base: Path) -> EngineConfig:
@@ -129,17 +129,13 @@ def read_sweep(table: Table, targets: dict[str, list[str]], drafts: dict[str, li
     )
 
 
-def _k(table: Table, *, needed: bool) -> tuple[int, ...] | Literal["auto"]:
+def _k(table: Table, *, needed: bool) -> tuple[int, ...] | KMode:
     """`sweep.k`."""
-    value = table.raw.get("k", "auto")
-    if value == "auto":
-        table.ask("k")
-        return "auto"
-    if value in ("curve", "search"):
-        table.ask("k")
-        table.findings.not_yet(table.at("k"), f"k = {show(value)}", ("auto", "k = [4, 8, 16]"))
-        return "auto"
-    todo = 'For example k = [4, 8, 16]; "curve" and "search" are not in this version'
+    value = table.ask("k", "auto")
+    if value == "auto" or value == "curve" or value == "search":
+        return value
+    close = nearest(value, ("auto", "curve", "search")) if isinstance(value, str) else None
+    todo = "For example k = [4, 8, 16]" if close is None else f"Did you mean {show(close)}?"
     ks = table.wholes("k", (), 1, 'a list of whole numbers, "auto", "curve" or "search"', todo)
     if value == [] and needed:
         table.wrong("k", "a list with at least one K", 'For example k = [4, 8, 16], or k = "auto"')
@@ -150,13 +146,9 @@ def read_measure(table: Table, base: Path) -> tuple[Measure, tuple[str, ...]]:
     """`[measure]`, and the categories that it measures; () where they are in a file that is missing here."""
     findings = table.findings
     prompts, known = _prompts(table, base)
-    if table.ask("precision") is not None:
-        findings.not_yet(table.at("precision"), "stopping at a precision")
-    passes = table.ask("passes", 1)
-    if as_whole(passes, 2, 2):
-        findings.not_yet(table.at("passes"), "passes = 2")
-    elif not as_whole(passes, 1, 1):
-        table.wrong("passes", "1")
+    precision = table.get(
+        "precision", None, "a share above 0 and below 1", _share, "For example precision = 0.02: ± 2 %"
+    )
     max_tokens = table.whole("max_tokens", 256, _FEWEST_TOKENS, todo="Shorter answers are too short to count")
     iterations = table.whole("iterations", 5, 1)
     if iterations == 1:
@@ -164,7 +156,7 @@ def read_measure(table: Table, base: Path) -> tuple[Measure, tuple[str, ...]]:
             table.at("iterations"), "one sample is never a verdict: no interval can be given", "Use 5 or more"
         )
     measure = Measure(
-        workloads=table.words("workloads", ("content",), ("content",), _LATER_WORKLOADS) or ("content",),
+        workloads=table.words("workloads", ("content",), ("content", LOSSLESS), _LATER_WORKLOADS) or ("content",),
         prompts=prompts,
         categories=_categories(table, known),
         max_tokens=max_tokens,
@@ -172,11 +164,18 @@ def read_measure(table: Table, base: Path) -> tuple[Measure, tuple[str, ...]]:
         seed=table.whole("seed", 1, 0, _LARGEST_SEED),
         warmup=table.whole("warmup", 1, 0),
         iterations=iterations,
-        precision=None,
+        precision=precision,
         timeout_s=table.number("timeout_s", 600.0, "seconds, more than 0"),
-        passes=1,
+        passes=table.whole("passes", 1, 1, 2, "2 runs the loads once more in mirrored order"),
     )
     return measure, known if isinstance(measure.categories, str) else measure.categories
+
+
+def _share(value: object) -> float | None:
+    """A share above 0 and below 1."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    return float(value) if 0 < value < 1 else None
 
 
 def _prompts(table: Table, base: Path) -> tuple[Path | Literal["builtin"], tuple[str, ...]]:

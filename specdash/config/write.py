@@ -10,7 +10,7 @@ from typing import Any
 import tomli_w
 
 from specdash.config.entries import model_stem
-from specdash.core.profile import ModelRef, Profile, QueueEntry
+from specdash.core.profile import KMode, ModelRef, Profile, QueueEntry
 from specdash.core.text import slug
 
 _TEMPLATE = """\
@@ -34,7 +34,10 @@ class = {model_class}  # dense-small (<32B), dense-mid, dense-large (70B+), moe,
 {drafts}
 [sweep]
 methods = {methods}  # what drafts: "draft" is a small model; [] measures the target alone
-k = {k_value}  # K, the tokens drafted in one step: {k_comment}
+# K, the tokens drafted in one step: "auto" measures the usual ones ({k_meant});
+# "curve" predicts all of them from one load at the largest, and measures the best again; "search" spends
+# samples where two Ks cannot be told apart yet; or a list such as [2, 4, 8]
+k = {k_value}  # the fewest loads: "curve"
 baseline = true  # the target without a draft, which every speedup is told against
 pairs = "all"  # every draft on every target, or [["target label", "draft label"], …]
 
@@ -85,16 +88,16 @@ def new_profile(
     model_class: str = "auto",
     k: Sequence[int] = (),
     file_name: str = "profile.toml",
-    sweep_k: Sequence[int] | None = None,
+    sweep_k: Sequence[int] | KMode = "auto",
     categories: Sequence[str] | None = None,
     iterations: int = 5,
 ) -> str:
     """A commented profile for `target` and `drafts`, ready to run.
 
     `program` is what serves ("llama-server", "embedded", a path); `k` are the values that "auto" stands for with this
-    target, for a comment; `file_name` is how the comments call the file. `sweep_k` are the Ks to try (None: "auto"),
-    `categories` the prompts to send (None: all), `iterations` the samples of each step. Paths are written absolute.
-    Labels are the names of the files; files of one name in different folders get their folder's name too.
+    target, for a comment; `file_name` is how the comments call the file. `sweep_k` are the Ks to try or how they are
+    found, `categories` the prompts to send (None: all), `iterations` the samples of each step. Paths are written
+    absolute. Labels are the names of the files; files of one name in different folders get their folder's name too.
     """
     paths = [Path(path).expanduser().absolute() for path in dict.fromkeys([target, *drafts])]
     labels = _labels(paths)
@@ -111,10 +114,10 @@ def new_profile(
         model_class=literal(model_class),
         drafts="\n".join(blocks) if blocks else _NO_DRAFT,
         methods=literal(["draft"] if blocks else []),
-        k_value=literal("auto" if sweep_k is None else list(sweep_k)),
+        k_value=literal(sweep_k if isinstance(sweep_k, str) else list(sweep_k)),
         categories=literal("all" if categories is None else list(categories)),
         iterations=iterations,
-        k_comment=f'"auto" chooses ({meant}); or a list such as [2, 4, 8]',
+        k_meant=meant,
     )
 
 

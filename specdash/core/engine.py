@@ -64,7 +64,10 @@ class Health(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One generation to ask for; `k` is sent where the server may obey it, None sends none."""
+    """One generation to ask for; `k` is sent where the server may obey it, None sends none.
+
+    `with_margins` asks for the probabilities that `Generation.margins` is made from, which costs time.
+    """
 
     prompt: str
     max_tokens: int
@@ -72,6 +75,7 @@ class Request:
     seed: int
     k: int | None
     cache_prompt: bool = False
+    with_margins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,6 +126,9 @@ class Engine(Protocol):
 
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
         """The argument list that starts the server, without `wrap`."""
+
+    def command_to_paste(self, spec: ServerSpec) -> tuple[str, ...]:
+        """The same server as a user would start it, `wrap` included, with `events.K_PLACE` in the place of K."""
 
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> EngineClient:
         """A client of the server that was started as `spec` at `endpoint`."""

@@ -14,17 +14,16 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, ClassVar
 
+from specdash.core.evidence import BandwidthMeasured as BandwidthMeasured
+from specdash.core.evidence import Fact as Fact
+from specdash.core.evidence import Json as Json
+from specdash.core.evidence import StepTimes as StepTimes
+from specdash.core.evidence import TextChecked as TextChecked
+from specdash.core.evidence import TextSeen as TextSeen
 from specdash.core.measure import Sample
 from specdash.core.plan import LoadKey, Step
 
-Json = Mapping[str, Any]
-
-
-@dataclass(frozen=True, slots=True)
-class Fact:
-    """Base of all facts; `TYPE` is the journal's name for it."""
-
-    TYPE: ClassVar[str] = ""
+K_PLACE = "{k}"  # in the command of a load
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,15 +77,24 @@ class ModelRead(Fact):
     quantisation: str | None
     model_class: str
     synthetic: bool = False
+    bytes_per_token: int | None = None  # of weights that one token reads, with the model's own number of experts
+    expert_bytes: int | None = None  # of all experts together; None for a dense model
+    expert_count: int | None = None
+    expert_used_count: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class PlanChanged(Fact):
-    """The order or number of loads changed while running, and why."""
+    """The order or number of loads changed while running, and why; `edits` of the queue (core.commands) do it.
+
+    `stage` names what of the plan is thereby begun, where the plan has stages: "pass 2", "confirm TARGET + DRAFT".
+    """
 
     TYPE: ClassVar[str] = "plan_changed"
     reason: str
     loads_left: int
+    edits: tuple[Json, ...] = ()
+    stage: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +109,7 @@ class LoadStarted(Fact):
     size_bytes: int
     load_timeout_s: float
     fingerprint: str
+    command: tuple[str, ...] = ()  # for the user to paste, with K_PLACE where K belongs
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,6 +252,7 @@ FACTS: Mapping[str, type[Fact]] = {
         RunResumed,
         EngineFound,
         ModelRead,
+        BandwidthMeasured,
         PlanChanged,
         LoadStarted,
         StateChanged,
@@ -251,6 +261,9 @@ FACTS: Mapping[str, type[Fact]] = {
         WarmedUp,
         StepStarted,
         SampleTaken,
+        StepTimes,
+        TextSeen,
+        TextChecked,
         VerdictRaised,
         StepFinished,
         LoadFinished,

@@ -20,6 +20,7 @@ class Generation:
     Times ending in `_t_s` are `time.monotonic()` seconds of this process; `prompt_ms` and `predicted_ms` are the
     server's own clock. `chunks` are the events that carry generated tokens, in order; `prompt_tokens` counts the whole
     prompt, `cached_tokens` the part of it that was not processed anew. `finish_reason` is "limit", "eos" or "word".
+    `margins` (nats, one for each of `tokens`) say how far each choice led over the next one, where that was asked.
     `settings` are the speculative settings that the server echoed. `problems` says what was malformed or missing, as
     sentences that may quote the server; a generation with problems is never measured.
     """
@@ -40,7 +41,13 @@ class Generation:
     draft_n_accepted: int | None = None
     model: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
+    margins: tuple[float | None, ...] = ()
     problems: tuple[str, ...] = ()
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The token ids that came with the events; those of a character that was sent late may be missing."""
+        return tuple(token for chunk in self.chunks for token in chunk.tokens)
 
     @property
     def text_hash(self) -> str:

@@ -42,3 +42,4 @@ class LoadView:
     finished: bool = False
     timeout_s: float | None = None
     warm_up_s: float | None = None  # of one warm-up request
+    command: tuple[str, ...] = ()  # for the user to paste; () in journals that lack it

@@ -6,7 +6,7 @@ Pure: nothing here asks a server or a clock. What a stream does not tell is None
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from itertools import groupby, zip_longest
 from types import MappingProxyType
@@ -34,9 +34,10 @@ class Chunk:
 class VerifyStep:
     """One pass of the target: `drafted` tokens were proposed, `accepted` of them kept, `generated` came out.
 
-    `t_s` is the arrival of its first event. The server sends nothing while a character is incomplete, so passes can
-    hide behind one another: `exact` is False where that may have happened. The counts are then sums over `steps`
-    passes, and no single draft length.
+    `t_s` is the arrival of its first event, `end_ms` the server's `predicted_ms` at its end: the difference to the step
+    before is what it took; the first token is there at about 0. The server sends nothing while a character is
+    incomplete, so passes can hide behind one another: `exact` is False where that may have happened. The counts are
+    then sums over `steps` passes, and no single draft length.
     """
 
     t_s: float
@@ -45,6 +46,7 @@ class VerifyStep:
     accepted: int
     steps: int = 1
     exact: bool = True
+    end_ms: float | None = field(default=None, compare=False)
 
 
 def verify_steps(chunks: Sequence[Chunk]) -> tuple[VerifyStep, ...]:
@@ -80,10 +82,11 @@ def verify_steps(chunks: Sequence[Chunk]) -> tuple[VerifyStep, ...]:
             if index == len(groups) - 1:  # an end token among the accepted ones drops those behind it
                 generated = max(0, min(generated, produced))
             exact = passes == 1 and (per_step or first.predicted_n == seen + 1)
-            steps.append(VerifyStep(first.t_s, generated, drafted, accepted, passes, exact))
+            steps.append(VerifyStep(first.t_s, generated, drafted, accepted, passes, exact, last.predicted_ms))
         else:
             generated = max(0, produced)
-            steps.extend([VerifyStep(first.t_s, 1, 0, 0)] * generated)
+            end_ms = last.predicted_ms if generated == 1 else None
+            steps.extend([VerifyStep(first.t_s, 1, 0, 0, end_ms=end_ms)] * generated)
         seen = last.predicted_n
         emitted += generated
         draft_n += drafted
@@ -288,6 +291,10 @@ class Verdict(StrEnum):
     NOT_OUR_SERVER = "not_our_server"
     NOISY = "noisy"
     DRAFT_UNFIT = "draft_unfit"
+    OUTPUT_DIFFERS = "output_differs"
+    IMPOSSIBLE = "impossible"
+    OFF_THE_CURVE = "off_the_curve"
+    DRIFTED = "drifted"
 
 
 DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
@@ -331,5 +338,14 @@ DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
         Verdict.NOISY: "The samples scatter too much for a conclusion: close other programs, or raise iterations.",
         Verdict.DRAFT_UNFIT: "Draft and target have unlike vocabularies, so the server would never use this draft: "
         "choose another one; `specdash models` lists which fit.",
+        Verdict.OUTPUT_DIFFERS: "At temperature 0 the text differs from the baseline's where the baseline was sure of "
+        "its token, so this arm does not compute the target's answer and is never recommended: report it to the "
+        "server's project, and try another build.",
+        Verdict.IMPOSSIBLE: "The rate is above what this machine's memory can deliver for a model of this size, so the "
+        "clock or the model is not what it seems: check the server's log for what it loaded, and try another build.",
+        Verdict.OFF_THE_CURVE: "The measured rate lies off the predicted curve by more than the interval: measure this "
+        "K again, and look for other load on this machine at that time.",
+        Verdict.DRIFTED: "The baseline moved between the passes by more than the difference, so nothing can be said of "
+        "the difference: let the machine cool down or close other programs, and run it again.",
     }
 )

@@ -80,6 +80,8 @@ class ModelFacts:
     `path` is the file that the server is given, `parts` are all files (`path` first), `size_bytes` their sum.
     `parameters` counts weights (None for a vocabulary without any). `quantisation` is a label such as "Q4_K_M".
     `expert_count` is None for a dense model. `synthetic` says that the weights were made up, not trained.
+    `bytes_per_token` is of the weights that a pass over one token reads with the model's own number of experts,
+    `expert_bytes` of all its experts together (None for a dense model); both None where the file does not tell.
     """
 
     path: Path
@@ -97,6 +99,8 @@ class ModelFacts:
     has_chat_template: bool
     vocab: VocabFacts
     synthetic: bool = False
+    bytes_per_token: int | None = None
+    expert_bytes: int | None = None
 
     @property
     def model_class(self) -> ModelClass:

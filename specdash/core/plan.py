@@ -12,7 +12,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
-from specdash.core.model import ModelFacts, k_range
+from specdash.core.measure import expected_k_seen
+from specdash.core.model import ModelFacts, k_max, k_range
 from specdash.core.profile import Profile, QueueEntry
 
 BASELINE = "baseline"
@@ -116,16 +117,19 @@ class PlannedLoad:
 
 
 def k_values(profile: Profile, facts: ModelFacts | None, declared_class: str) -> tuple[int, ...]:
-    """The Ks to try on a target, ascending; for "auto" by the class of the target.
+    """The Ks to begin with on a target, ascending: the listed ones, else by the class of the target.
 
-    The class that the profile declares wins over the header's; with neither known (a profile written for another
-    machine) the range of a small dense model is assumed.
+    A curve begins at the largest K alone, as far as the answers have room for it; the others follow from what that
+    load shows. The class that the profile declares wins over the header's; with neither known (a profile written for
+    another machine) a small dense model is assumed.
     """
     if not isinstance(profile.sweep.k, str):
         return tuple(sorted(set(profile.sweep.k)))
-    if declared_class != "auto":
-        return k_range(declared_class)
-    return k_range(facts.model_class if facts is not None else "dense-small")
+    assumed = facts.model_class if facts is not None else "dense-small"
+    known_class = declared_class if declared_class != "auto" else assumed
+    if profile.sweep.k == "curve":
+        return (max(1, expected_k_seen(k_max(known_class), profile.measure.max_tokens)),)
+    return k_range(known_class)
 
 
 def _experts(profile: Profile, facts: ModelFacts | None) -> tuple[int | None, ...]:

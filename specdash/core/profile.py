@@ -15,6 +15,9 @@ from typing import Final, Literal
 
 BUILTIN: Final = "builtin"
 EMBEDDED: Final = "embedded"
+LOSSLESS: Final = "lossless"
+
+KMode = Literal["auto", "curve", "search"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +77,12 @@ class Sweep:
 
     `moe_experts` are the expert counts that the drafts are tried with; the model's own count is always measured once
     without a draft, as the reference. `depth` is in tokens of context. `pairs` holds (target label, draft label).
+    `k` is a list, or how the Ks are found: "auto" by the class of the target, "curve" predicted from one load at the
+    largest K and confirmed, "search" by spending samples where it matters.
     """
 
     methods: tuple[str, ...] = ("draft",)
-    k: tuple[int, ...] | Literal["auto"] = "auto"
+    k: tuple[int, ...] | KMode = "auto"
     moe_experts: tuple[int, ...] = ()
     ngram_n: tuple[int, ...] = ()
     depth: tuple[int, ...] = (0,)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from specdash.core.events import TextChecked
 from specdash.core.measure import Sample
 from specdash.core.plan import Step
 
@@ -34,6 +35,7 @@ class StepView:
     k_startup: int | None = None
     iterations: int | None = None
     by_user: bool = False
+    checks: tuple[TextChecked, ...] = ()
 
     @property
     def good(self) -> tuple[Sample, ...]:

@@ -48,8 +48,9 @@ class TextRun:
 class TokenTick(Tick):
     """The request in flight: counts since its start, rates over its last seconds, and the end of its text.
 
-    `purpose` is "sample", "warm-up", "probe" or "scrub". `rate_tok_s` and `acceptance_rate` are of the last few
-    seconds (server clock), None while unknown; `drafted` and `accepted` are None where the server does not tell.
+    `purpose` is "sample", "warm-up", "probe", "scrub", "check" (of texts) or "cost" (of a step, for the K curve).
+    `rate_tok_s` and `acceptance_rate` are of the last few seconds (server clock), None while unknown; `drafted` and
+    `accepted` are None where the server does not tell.
     `silent_s`: seconds since the last event. `text` is the last part of what was generated, oldest first.
     """
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from specdash.core.engine import Endpoint, EngineInfo, Health, KProbe, Request, ServerSpec
+from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation, Piece
 from specdash.core.measure import step_facts
 from specdash.core.plan import KScope, LoadKey
@@ -58,26 +59,38 @@ class LlamaServer:
         return f"{self.info.program} cannot set expert counts (no {flag}); use the llama-server program for them"
 
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
-        """The argument list of a server start; a baseline carries no draft flag at all."""
+        """The argument list of a server start."""
+        listen = ("--host", "127.0.0.1", "--port", str(endpoint.port), "--alias", endpoint.alias, "--metrics")
+        return (*self._command, *self._parameters(spec, str(spec.key.k)), *listen, *DEFAULT_ARGS, *spec.args)
+
+    def command_to_paste(self, spec: ServerSpec) -> tuple[str, ...]:
+        """The command as a user would type it: what was measured, without what ties it to this run.
+
+        The built-in llama.cpp is no program of its own, so its command names llama-server, which has the same flags.
+        """
+        program = (KIND,) if len(self._command) > 1 else self._command
+        env = ("env", *(f"{name}={value}" for name, value in spec.env.items())) if spec.env else ()
+        return (*env, *spec.wrap, *program, *self._parameters(spec, K_PLACE), *DEFAULT_ARGS, *spec.args)
+
+    def _parameters(self, spec: ServerSpec, k: str) -> list[str]:
+        """The flags of a load in this program's dialect; a baseline carries no draft flag at all."""
         values: dict[str, str] = {"target": str(spec.target)}
         if spec.draft is not None:
             values |= {
                 "draft": str(spec.draft),
                 "spec_type": "draft-simple",
-                "k": str(spec.key.k),
+                "k": k,
                 "k_min": "0",
                 "p_min": "0",
             }
         if spec.key.moe_experts is not None:
             values["moe_experts"] = f"{spec.architecture}.expert_used_count=int:{spec.key.moe_experts}"
-        parameters = [
+        return [
             part
             for param in PARAMS
             if param.name in values and self.info.dialect in param.flags
             for part in (param.flags[self.info.dialect], values[param.name])
         ]
-        listen = ("--host", "127.0.0.1", "--port", str(endpoint.port), "--alias", endpoint.alias, "--metrics")
-        return (*self._command, *parameters, *listen, *DEFAULT_ARGS, *spec.args)
 
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> LlamaClient:
         """A client of the server that was started as `spec` at `endpoint`."""
@@ -221,6 +234,8 @@ def _body(request: Request) -> dict[str, object]:
         "return_progress": True,
         "return_tokens": True,
     }
+    if request.with_margins:
+        body["n_probs"] = 2
     if request.k is not None:
         body |= {"speculative.n_max": request.k, "speculative.n_min": 0, "speculative.p_min": 0.0}
     return body

@@ -46,6 +46,18 @@ class _Timings(msgspec.Struct, gc=False):
 _NO_TIMINGS = _Timings()
 
 
+class _Alternative(msgspec.Struct, gc=False):
+    """One candidate for a token, with its log-probability in nats."""
+
+    logprob: float | None = None
+
+
+class _Choice(msgspec.Struct, gc=False):
+    """The likeliest candidates for a token, the best first; asked for by `n_probs`, empty for drafted tokens."""
+
+    top_logprobs: tuple[_Alternative, ...] = ()
+
+
 class _Event(msgspec.Struct, gc=False):
     """One event, partial or final."""
 
@@ -60,6 +72,7 @@ class _Event(msgspec.Struct, gc=False):
     generation_settings: dict[str, Any] | None = None
     error: Any = None
     prompt_progress: Any = None
+    completion_probabilities: tuple[_Choice, ...] = ()
 
 
 _DECODER = msgspec.json.Decoder(_Event)
@@ -97,7 +110,34 @@ def decode(answer: StreamedAnswer) -> Generation:
         model=last.model,
         settings=_settings(last.generation_settings or {}),
         problems=_shortened(problems),
+        margins=_margins(events),
     )
+
+
+def _margins(events: Sequence[tuple[float, _Event]]) -> tuple[float | None, ...]:
+    """By how many nats each token led over the next candidate, one for each token id of the stream.
+
+    () where no event tells any. A server that gives one candidate only, or none, leaves None.
+    """
+    margins: list[float | None] = []
+    before = 0
+    for _, event in events:
+        if event.stop or event.prompt_progress is not None or not event.tokens:
+            continue
+        counted = (event.timings or _NO_TIMINGS).predicted_n or event.tokens_predicted or before + 1
+        # Where text was held back, one event stands for several tokens, and tells the margin of the last alone.
+        led = _lead(event.completion_probabilities) if counted - before == 1 else None
+        margins += [led, *[None] * (len(event.tokens) - 1)]
+        before = counted
+    return tuple(margins) if any(each is not None for each in margins) else ()
+
+
+def _lead(choices: Sequence[_Choice]) -> float | None:
+    """By how many nats the first candidate led over the second."""
+    best = choices[0].top_logprobs[:2] if choices else ()
+    if len(best) < 2 or best[0].logprob is None or best[1].logprob is None:
+        return None
+    return best[0].logprob - best[1].logprob
 
 
 def peek(received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:

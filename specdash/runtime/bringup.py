@@ -65,6 +65,7 @@ class Launch:
     argv: tuple[str, ...]
     log_path: Path
     endpoint: Endpoint
+    command: tuple[str, ...] = ()  # for the user to paste
     started_s: float = field(default_factory=time.monotonic)
     process: GuardedProcess | None = None
     client: EngineClient | None = None
@@ -93,7 +94,14 @@ class Launch:
         spec = self.spec
         log = f"{self.log_path.parent.name}/{self.log_path.name}"
         return ev.LoadStarted(
-            self.load, spec.key, self.argv, log, spec.size_bytes, spec.load_timeout_s, spec.fingerprint
+            self.load,
+            spec.key,
+            self.argv,
+            log,
+            spec.size_bytes,
+            spec.load_timeout_s,
+            spec.fingerprint,
+            self.command,
         )
 
     def failure(self, engine: Engine) -> ServerFailed:

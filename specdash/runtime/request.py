@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Protocol
 
 import psutil
 
 from specdash.core.engine import Request
+from specdash.core.generation import Generation
 from specdash.core.judge import Asked, sample_of
 from specdash.core.measure import Sample, Verdict
 from specdash.core.plan import Step
@@ -20,25 +20,13 @@ from specdash.core.transport import HttpError, Progress, RequestTimeout, Transpo
 from specdash.runtime.server import Server
 
 
-class RequestSettings(Protocol):
-    """What of the sweep's settings shapes a request."""
-
-    @property
-    def max_tokens(self) -> int: ...  # noqa: D102
-    @property
-    def temperature(self) -> float: ...  # noqa: D102
-    @property
-    def seed(self) -> int: ...  # noqa: D102
-    @property
-    def timeout_s(self) -> float: ...  # noqa: D102
-
-
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A sample, valid or not, and the time that it took by the wall."""
+    """A sample, valid or not, the time that it took by the wall, and the answer behind it where there is one."""
 
     sample: Sample
     wall_s: float
+    generation: Generation | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,19 +51,18 @@ async def take(
     step: Step,
     prompt_id: str,
     block: int,
-    text: str,
-    settings: RequestSettings,
+    request: Request,
+    timeout_s: float,
     progress: Progress,
 ) -> Outcome:
     """Sends one generation of a step and judges it; raises ServerFailed when the server died."""
-    request = Request(text, settings.max_tokens, settings.temperature, settings.seed, step.k)
     started_s, started_mono_s = time.time(), time.monotonic()
     clocks_before, swapped_before = _clocks(), psutil.swap_memory().sin
     try:
         async with server.lease(progress) as client:
-            generation = await client.generate(request, limit_s=settings.timeout_s, progress=progress)
+            generation = await client.generate(request, limit_s=timeout_s, progress=progress)
     except RequestTimeout:
-        return TimedOut(f"no end after {settings.timeout_s:.0f} s (measure.timeout_s), {progress.events} events seen")
+        return TimedOut(f"no end after {timeout_s:.0f} s (measure.timeout_s), {progress.events} events seen")
     except HttpError as error:
         if 400 <= error.status < 500 and error.status != 429:
             return Refused(f"the server refuses the request: {error}")
@@ -88,13 +75,13 @@ async def take(
     asked = Asked(
         prompt_id,
         block,
-        settings.max_tokens,
+        request.max_tokens,
         started_s,
         server.alias,
         clock_jump_s=jumped_s,
         swapped_in_bytes=psutil.swap_memory().sin - swapped_before,
     )
-    return Taken(sample_of(step, generation, asked), _since(started_mono_s))
+    return Taken(sample_of(step, generation, asked), _since(started_mono_s), generation)
 
 
 def _clocks() -> tuple[float, float]:

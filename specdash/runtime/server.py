@@ -111,6 +111,9 @@ class Server:
                 launch = self._launch
                 if launch is not None and launch.process is not None and self.state not in SETTLED:
                     await asyncio.shield(launch.process.stop())
+                if launch is not None:  # nobody is left who would tell those that wait, as when the journal is full
+                    launch.settled.set()
+                    launch.outcome.set()
 
     async def _apply(self, launch: Launch, trigger: Trigger, detail: str) -> None:
         before = self.state
@@ -263,7 +266,8 @@ class Server:
         port = self._limits.port or free_port()
         endpoint = Endpoint(port, f"specdash-{self._nonce[:8]}-{self._generation}")
         argv = (*spec.wrap, *self._engine.command(spec, endpoint))
-        launch = Launch(self._generation, load, spec, argv, self._logs / f"{load}.log", endpoint)
+        command = self._engine.command_to_paste(spec)
+        launch = Launch(self._generation, load, spec, argv, self._logs / f"{load}.log", endpoint, command)
         self._launch = launch
         try:
             await self._publish(launch.started_fact())

@@ -66,6 +66,7 @@ class Sweep:
         try:
             while True:
                 await self.wanted.another_load()
+                await self._around.reconsider()
                 view = self._around.view()
                 load = next(iter(loads_of(view.steps, view.scope)), None)
                 if load is None:
@@ -178,7 +179,7 @@ class Sweep:
         if scope is not None:
             await self._publish(ev.Probed(self._load_id, scope.value, (), forced=True))
         else:
-            probe = await self.sampler.ask_k(key.k)
+            probe = await self.sampler.asking.ask_k(key.k)
             scope = probe.scope
             await self._publish(ev.Probed(self._load_id, scope.value if scope is not None else None, probe.evidence))
         after = len(loads_left(self._around.view()))

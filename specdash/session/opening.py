@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 from specdash import __version__
+from specdash.analysis.strategy import first_samples
 from specdash.core import events as ev
 from specdash.core.engine import Engine
 from specdash.core.model import ModelFacts
-from specdash.core.plan import iterations_of
-from specdash.core.profile import Measure
+from specdash.core.plan import BASELINE, iterations_of
+from specdash.core.profile import LOSSLESS, Profile
 from specdash.probes.machine import host_name
 from specdash.session.prepare import Prepared
 
@@ -32,11 +33,16 @@ def model_read(label: str, role: str, facts: ModelFacts) -> ev.ModelRead:
         facts.quantisation,
         facts.model_class,
         facts.synthetic,
+        facts.bytes_per_token,
+        facts.expert_bytes,
+        facts.expert_count,
+        facts.expert_used_count,
     )
 
 
-def settings_of(measure: Measure) -> dict[str, object]:
-    """The settings that hold for every sample of a run."""
+def settings_of(profile: Profile) -> dict[str, object]:
+    """The settings that hold for every sample of a run, as JSON has them."""
+    measure, k = profile.measure, profile.sweep.k
     return {
         "max_tokens": measure.max_tokens,
         "temperature": measure.temperature,
@@ -44,7 +50,27 @@ def settings_of(measure: Measure) -> dict[str, object]:
         "warmup": measure.warmup,
         "iterations": measure.iterations,
         "prompts": str(measure.prompts),
+        "workloads": list(measure.workloads),
+        "k": "list" if profile.queue or not isinstance(k, str) else k,
+        "precision": measure.precision,
+        "passes": measure.passes,
     }
+
+
+def _samples_of(prepared: Prepared) -> dict[str, int]:
+    """How many samples steps take at first, by step id, where it is not the number of the profile.
+
+    A text is compared once for each prompt; a search begins with few samples and spends the others where it matters.
+    """
+    profile = prepared.profile
+    counts = iterations_of(profile, list(prepared.prompts))
+    at_first = first_samples(profile.sweep.k if not profile.queue else None, profile.measure.iterations)
+    for step in prepared.steps:
+        if step.workload == LOSSLESS:
+            counts[step.id] = len(prepared.prompts[step.category])
+        elif at_first is not None and step.method != BASELINE:
+            counts[step.id] = at_first
+    return counts
 
 
 def opening_facts(
@@ -52,7 +78,7 @@ def opening_facts(
 ) -> list[ev.Fact]:
     """The facts with which a new run begins."""
     profile = prepared.profile
-    settings = settings_of(profile.measure)
+    settings = settings_of(profile)
     opening: list[ev.Fact] = [
         ev.RunStarted(
             run_id=path.name,
@@ -64,7 +90,7 @@ def opening_facts(
             prompts_digest=prepared.prompts_digest,
             steps=prepared.steps,
             model_family=profile.model_family,
-            iterations=iterations_of(profile, list(prepared.prompts)),
+            iterations=_samples_of(prepared),
         ),
         engine_found(engine),
     ]

@@ -13,12 +13,13 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
 from specdash import __version__
+from specdash.analysis.strategy import CURVE
 from specdash.config.load import load as load_profile
 from specdash.config.prompts import context_filler
 from specdash.config.write import dump
@@ -31,18 +32,22 @@ from specdash.engines.llama_server import find
 from specdash.errors import Exit, SpecdashError, StoreError
 from specdash.probes.machine import hardware_label, machine
 from specdash.probes.sensors import Sensors
+from specdash.runtime.asking import Sampling
 from specdash.runtime.locks import machine_lock, run_lock
 from specdash.runtime.process import sweep_stale
 from specdash.runtime.server import Server, ServerLimits
 from specdash.runtime.sweep import Ended, Surroundings, Sweep, SweepSettings
+from specdash.session.advice import Advice
 from specdash.session.catalogue import FILLER_TOKENS, Catalogue
 from specdash.session.door import Door
+from specdash.session.ending import SIGNALS, verdict_of_run
 from specdash.session.handle import Handle, Outcome, Subscription, Watcher
 from specdash.session.launch import MemoryGate, Specs, server_environment, tree_use
 from specdash.session.opening import engine_found, opening_facts, settings_of
 from specdash.session.prepare import Prepared, prepare, require_models
 from specdash.session.recorder import Recorder
 from specdash.session.reports import write_reports
+from specdash.session.roof import bandwidth_fact
 from specdash.session.terminal import StayAwake, hangup_is_ignored
 from specdash.session.ticker import Ticker
 from specdash.store.export import write_atomic
@@ -53,11 +58,6 @@ log = logging.getLogger(__name__)
 
 PROFILE_NAME = "profile.toml"
 JOURNAL_NAME = "journal.jsonl"
-SIGNALS = {
-    signal.SIGINT: Exit.INTERRUPTED,
-    signal.SIGTERM: Exit.TERMINATED,
-    signal.SIGHUP: Exit.HANGUP,
-}
 
 
 def start_new(profile: Profile, watcher: Watcher) -> Outcome:
@@ -110,11 +110,16 @@ def _require_same(prepared: Prepared, view: View) -> None:
     """Raises when the run's profile was edited, and asks for other steps or samples than the run was begun for."""
     assert view.run is not None
     steps = {step.id for step in prepared.steps} == {step.id for step in view.run.steps}
-    if not steps or settings_of(prepared.profile.measure) != dict(view.run.settings):
+    if not steps or _differ(settings_of(prepared.profile), view.run.settings):
         raise SpecdashError(
             f"{prepared.profile.source} was edited since the run began: it asks for other steps or samples",
             "Undo that to go on with this run, or start a new one: specdash --headless PROFILE.",
         )
+
+
+def _differ(wanted: Mapping[str, object], settings: Mapping[str, object]) -> bool:
+    """Whether a run was begun with other settings; what its version did not know yet is no difference."""
+    return any(name in settings and settings[name] != value for name, value in wanted.items())
 
 
 def _engine(profile: Profile) -> Engine:
@@ -175,9 +180,12 @@ class _Run:
         _log_to(self._path / "logs" / "specdash.log")
         for fact in opening:
             await recorder.publish(fact)
+        if recorder.view.bandwidth is None:
+            await recorder.publish(await bandwidth_fact(self.catalogue.prepared.targets.values(), recorder.view))
         environment, removed = server_environment(os.environ)
         server = self._server(recorder, environment, pidfiles)
         gate = MemoryGate(self._profile.limits.memory)
+        advice = Advice(recorder)
         around = Surroundings(
             publish=recorder.publish,
             view=lambda: recorder.view,
@@ -185,10 +193,12 @@ class _Run:
             refuse=gate.refuse,
             settle_memory=gate.settled,
             prompts=self.catalogue.prepared.prompts,
+            enough=advice.enough,
+            reconsider=advice.reconsider,
         )
         sweep = Sweep(server, around, _settings(self._profile, self._engine))
         door = Door(recorder, sweep, self.catalogue)
-        ticker = Ticker(server, sweep.sampler, self._engine.peek, Sensors().read, self._files_of(recorder))
+        ticker = Ticker(server, sweep.sampler.asking, self._engine.peek, Sensors().read, self._files_of(recorder))
         handle = Handle(
             self._path, lambda: recorder.view, lambda: ticker.live, door.command, _subscriber(recorder, ticker)
         )
@@ -200,7 +210,7 @@ class _Run:
                 await recorder.publish(ev.Noted("warning", note))
             async with _beside(ticker.run()):
                 ended = await self._sweep(server, sweep, recorder)
-            code, reason = self._verdict(ended, recorder.view)
+            code, reason = verdict_of_run(ended, recorder.view, self._path.name, self._signal)
             state = "finished" if ended is Ended.DONE else "stopped"
             await recorder.publish(ev.RunFinished(state, int(code), reason))
         return code
@@ -255,27 +265,6 @@ class _Run:
             self._watcher.complain(f"{number.name}: stopping the server; nothing that was measured is lost")
         recorder.stop_waiting()
         sweep.wanted.stop()
-
-    def _verdict(self, ended: Ended, view: View) -> tuple[Exit, str]:
-        """The exit code of a run, and the reason in words."""
-        again = f"specdash resume {self._path.name}"
-        if ended is Ended.ASKED and self._signal is not None:
-            return SIGNALS[self._signal], f"ended by {self._signal.name}; go on with: {again}"
-        if ended is Ended.OUT_OF_TIME:
-            return Exit.STOPPED_EARLY, f"limits.max_time is used up; go on with: {again}"
-        if ended is Ended.BUGS:
-            return Exit.INCOMPLETE, f"stopped after internal errors; logs/specdash.log has the details: {again}"
-        if ended is Ended.ASKED:
-            return Exit.STOPPED_EARLY, f"stopped by you; go on with: {again}"
-        if ended is not Ended.DONE:
-            return Exit.STOPPED_EARLY, f"stopped by a failure (limits.on_failure); go on with: {again}"
-        statuses = [step.status for step in view.steps.values()]
-        if statuses and all(step.status == "ok" or step.by_user for step in view.steps.values()):
-            return Exit.OK, ""
-        if not any(step.samples for step in view.steps.values()):
-            return Exit.NOTHING_MEASURED, "nothing could be measured"
-        counts = {status: statuses.count(status) for status in dict.fromkeys(statuses) if status != "ok"}
-        return Exit.INCOMPLETE, ", ".join(f"{count} {status}" for status, count in counts.items())
 
     def _derive(self, view: View) -> None:
         """Writes what can be made again from the journal; a failure here loses nothing."""
@@ -334,13 +323,11 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
 def _settings(profile: Profile, engine: Engine) -> SweepSettings:
     measure = profile.measure
     return SweepSettings(
-        max_tokens=measure.max_tokens,
-        temperature=measure.temperature,
-        seed=measure.seed,
+        sampling=Sampling(measure.max_tokens, measure.temperature, measure.seed, measure.timeout_s),
         warmup=measure.warmup,
         iterations=measure.iterations,
-        timeout_s=measure.timeout_s,
         max_time_s=profile.limits.max_time,
         stop_on_failure=profile.limits.on_failure == "stop",
         forced_scope=engine.info.k_scope,
+        with_costs=profile.sweep.k == CURVE and not profile.queue,
     )

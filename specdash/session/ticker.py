@@ -16,7 +16,7 @@ from specdash.core.generation import Piece
 from specdash.core.meter import Meter
 from specdash.core.ticks import Live, LogTick, MemoryTick, ServerTick, Tick, TokenTick, fold_tick
 from specdash.core.transport import Progress
-from specdash.runtime.sampler import Sampler
+from specdash.runtime.asking import Asking
 from specdash.runtime.server import Glance, Server
 from specdash.session.handle import OnTick
 
@@ -35,11 +35,11 @@ class Ticker:
     """Looks, and tells those who have subscribed; `live` is the last of everything."""
 
     def __init__(
-        self, server: Server, sampler: Sampler, peek: Peek, memory: ReadMemory, models: Callable[[str], list[Path]]
+        self, server: Server, asking: Asking, peek: Peek, memory: ReadMemory, models: Callable[[str], list[Path]]
     ) -> None:
         self.live = Live()
         self._server = server
-        self._sampler = sampler
+        self._asking = asking
         self._peek = peek
         self._memory = memory
         self._models = models
@@ -96,7 +96,7 @@ class Ticker:
                 self._tell(tick)
 
     def _tell_tokens(self, glance: Glance | None) -> None:
-        current = self._sampler.current
+        current = self._asking.current
         if current is None or glance is None:
             return
         progress = current.progress

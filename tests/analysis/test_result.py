@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from recorded_run import START_S, TARGET, folded, loaded, measured, sample, started, step
 
+from specdash.analysis.anchors import SECOND_PASS
 from specdash.analysis.result import METRICS, build_result
 from specdash.core import events as ev
 from specdash.core.plan import LoadKey
@@ -20,7 +21,22 @@ SLOW = [10.0, 12.0, 11.0, 10.2, 12.2]
 FAST = [21.0, 23.0, 22.0, 20.0, 22.0]
 
 SCHEMA: dict[str, set[str]] = {
-    "": {"schema", "run", "engine", "loads", "measurements", "curves", "recommendations"},
+    "": {
+        "schema",
+        "run",
+        "engine",
+        "loads",
+        "measurements",
+        "curves",
+        "recommendations",
+        "rules",
+        "bandwidth",
+        "anchors",
+        "plan",
+        "effort",
+        "imported",
+        "pairs",
+    },
     "run": {"id", "name", "state", "started", "finished", "hardware", "host", "specdash_version"},
     "engine": {"kind", "program", "version", "dialect", "capabilities"},
     "loads": {
@@ -56,7 +72,51 @@ SCHEMA: dict[str, set[str]] = {
         "accepted_per_position",
         "k_seen",
         "speedup",
+        "lossless",
+        "roofline",
     },
+    "curves": {
+        "target",
+        "draft",
+        "config",
+        "moe_experts",
+        "depth",
+        "category",
+        "k",
+        "predicted_tok_s",
+        "predicted_ci95",
+        "measured_tok_s",
+        "measured_ci95",
+        "n",
+        "tokens_per_step",
+        "step_time_s",
+        "k_max",
+        "at_edge",
+        "off",
+    },
+    "recommendations": {
+        "target",
+        "config",
+        "moe_experts",
+        "depth",
+        "category",
+        "draft",
+        "k",
+        "method",
+        "speedup",
+        "ci95",
+        "tok_s",
+        "baseline_tok_s",
+        "regret",
+        "regret_ci95",
+        "off",
+        "proven",
+        "tied",
+        "reason",
+        "command",
+    },
+    "rules": {"rule", "source", "held", "evidence"},
+    "effort": {"loads", "load_time_s", "measuring_s", "step_by_step_loads"},
     "samples": {
         "prefill_time_s",
         "prefill_tok_s",
@@ -107,6 +167,10 @@ def test_every_field_of_the_schema_is_there(result: dict[str, Any]) -> None:
         "engine": [result["engine"]],
         "loads": result["loads"],
         "measurements": result["measurements"],
+        "curves": result["curves"],
+        "recommendations": result["recommendations"],
+        "rules": result["rules"],
+        "effort": [result["effort"]],
         "samples": [each for measurement in result["measurements"] for each in measurement["samples"]],
     }
     for name, wanted in SCHEMA.items():
@@ -114,8 +178,6 @@ def test_every_field_of_the_schema_is_there(result: dict[str, Any]) -> None:
         for part in parts[name]:
             assert wanted <= part.keys()
     assert result["schema"] == "specdash.result/1"
-    assert result["curves"] == []
-    assert result["recommendations"] == []
 
 
 def test_a_result_is_json_without_nan(result: dict[str, Any]) -> None:
@@ -286,3 +348,104 @@ def test_the_start_of_a_resumed_run_stays(result: dict[str, Any]) -> None:
     assert (run["resumes"], run["state"]) == (1, "finished")
     assert run["started"] == result["run"]["started"]
     assert folded(facts).started_s == START_S
+
+
+def test_recommendations_curves_and_rules_are_made_of_what_counts(result: dict[str, Any]) -> None:
+    found = {each["category"]: each for each in result["recommendations"]}
+    assert found.keys() == {"all", "coding"}
+    assert (found["all"]["draft"], found["all"]["k"], found["all"]["proven"]) == ("0.5B", 4, True)
+    assert found["all"]["speedup"] == pytest.approx(21.6 / 11.08)
+    assert "out: 0.5B at K = 8 (invalid: k_not_effective)" in found["all"]["reason"]
+    assert [(row["category"], row["k"], row["n"], row["predicted_tok_s"]) for row in result["curves"]] == [
+        ("all", 4, 5, None),
+        ("coding", 4, 5, None),
+    ]
+    row = result["curves"][0]
+    assert row["measured_tok_s"] == pytest.approx(21.6)
+    assert row["measured_ci95"][0] < 21.6 < row["measured_ci95"][1]
+    assert row["tokens_per_step"] == 2.5
+    assert row["step_time_s"] == pytest.approx(2.5 / 21.6)
+    assert (row["off"], row["at_edge"], row["k_max"]) == (False, False, 4)
+    assert len(result["rules"]) > 10
+    assert result["pairs"][0]["best_draft"] == "0.5B"
+
+
+def test_effort_counts_loads_and_time_and_what_a_tool_without_a_plan_would_start(result: dict[str, Any]) -> None:
+    assert result["effort"] == {"loads": 2, "load_time_s": 25.0, "measuring_s": 15.0, "step_by_step_loads": 3}
+    assert result_of()["effort"] == {"loads": 0, "load_time_s": 0.0, "measuring_s": None, "step_by_step_loads": 3}
+    model = ev.ModelRead(TARGET, "target", "/m/72b.gguf", 77 * 2**30, "qwen2", "Q8_0", "dense-large")
+    facts = [started([BASE, K4], settings={"k": "curve", "iterations": 5}), model]
+    # Seven Ks of the class of large dense targets, 4 among them, and the baseline.
+    assert build_result(folded(facts))["effort"]["step_by_step_loads"] == 8
+
+
+def test_stages_bandwidth_and_commands_are_told() -> None:
+    key = LoadKey(TARGET, "0.5B", None, None, 8)
+    command = ("llama-server", "-md", "/m/d.gguf", "--spec-draft-n-max", "{k}")
+    result = result_of(
+        [ev.BandwidthMeasured(2e11, 2**25, 8)],
+        [ev.PlanChanged("every pair has its curve", 1, stage="confirm T + D"), ev.PlanChanged("regrouped", 3)],
+        measured(BASE, SLOW),
+        [ev.LoadStarted("l002", key, ("x",), "logs/x.log", 1, 180.0, "fp", command)],
+        measured(K4, FAST, load="l002"),
+    )
+    assert result["bandwidth"] == {"bytes_s": 2e11, "cache_bytes": 2**25, "threads": 8, "reason": ""}
+    assert result["plan"] == [{"stage": "confirm T + D", "reason": "every pair has its curve"}]
+    assert result["loads"][0]["command"] == list(command)
+    assert result["recommendations"][0]["command"] == "llama-server -md /m/d.gguf --spec-draft-n-max 4"
+    assert (result_of()["bandwidth"], result_of()["plan"], result_of()["anchors"]) == (None, [], [])
+
+
+def test_a_drift_of_the_anchors_refuses_smaller_effects() -> None:
+    settings = {"iterations": 3, "passes": 2}
+    facts = [
+        started([BASE, K4, K8], settings=settings, iterations={each.id: 6 for each in (BASE, K4, K8)}),
+        *measured(BASE, [10.0, 20.0, 30.0, 9.0, 18.0, 27.0]),
+        *measured(K4, [10.2, 20.4, 30.6, 9.18, 18.36, 27.54]),
+        *measured(K8, [15.0, 30.0, 45.0, 14.0, 28.0, 42.0]),
+        ev.PlanChanged("again", 3, (), SECOND_PASS),
+    ]
+    result = build_result(folded(facts))
+    (anchor,) = result["anchors"]
+    assert (anchor["target"], anchor["first_tok_s"], anchor["last_tok_s"], anchor["n"]) == (TARGET, 20.0, 18.0, 3)
+    assert anchor["moved"] == pytest.approx(-0.1)
+    _, k4, k8 = result["measurements"]
+    assert (k4["verdicts"], k8["verdicts"]) == (["drifted"], [])
+    assert "moved by -10.0 %" in k4["details"][0]
+    assert all(each["k"] == 8 for each in result["recommendations"])
+
+
+def test_a_text_that_differs_is_a_verdict_and_no_recommendation() -> None:
+    margins = (5.0,) * 20
+    facts = [
+        started([BASE, K4], settings={"temperature": 0.0, "iterations": 5}),
+        ev.TextSeen("aa", tuple(range(20))),
+        ev.TextSeen("bb", (*range(10), 99, *range(11, 20))),
+        *measured(BASE, SLOW),
+        ev.TextChecked(BASE.id, "l001", "p0", "aa", margins),
+        ev.TextChecked(BASE.id, "l001", "p0", "aa", margins),
+        *measured(K4, FAST),
+        ev.TextChecked(K4.id, "l001", "p0", "bb"),
+    ]
+    result = build_result(folded(facts))
+    k4 = result["measurements"][1]
+    assert k4["verdicts"] == ["output_differs"]
+    assert (k4["lossless"]["state"], k4["lossless"]["diverges_at"]) == ("output_differs", 10)
+    assert k4["details"] == [k4["lossless"]["reason"]]
+    assert [(each["draft"], each["off"]) for each in result["recommendations"]] == [(None, True), (None, True)]
+
+
+def test_a_verdict_that_the_journal_has_already_is_not_told_twice() -> None:
+    base, k4, k8 = [10.0, 20.0, 30.0, 9.0, 18.0, 27.0], [10.2, 20.4, 30.6, 9.18, 18.36, 27.54], K8
+    begun = started([BASE, K4, k8], settings={"passes": 2}, iterations={each.id: 6 for each in (BASE, K4, k8)})
+    facts = [begun, *measured(BASE, base), *measured(K4, k4), ev.PlanChanged("again", 3, (), SECOND_PASS)]
+    detail = build_result(folded(facts))["measurements"][1]["details"][0]
+    again = [*facts, ev.VerdictRaised(K4.id, "l001", "drifted", detail)]
+    found = build_result(folded(again))["measurements"][1]
+    assert (found["verdicts"], found["details"]) == (["drifted"], [detail])
+
+
+def test_rates_of_wild_size_leave_the_document_json() -> None:
+    wild = [1e-9, 1e9, 1.0, 1e-9]
+    result = result_of(measured(BASE, wild), measured(K4, wild[::-1]), measured(K8, [1e300, 1e-300, 1.0, 2.0]))
+    assert json.loads(json.dumps(result, allow_nan=False)) == result

@@ -232,3 +232,40 @@ def test_drift_is_relative_to_the_first_block() -> None:
     assert drift([], [1.0]) is None
     assert drift([1.0], []) is None
     assert drift([0.0], [1.0]) is None
+
+
+@pytest.mark.parametrize("n", [2, 3, 5])
+def test_interval_of_a_speedup_over_categories_covers(n: int) -> None:
+    # Nine categories, of unlike speed and unlike gain; the truth is of these nine.
+    rng = np.random.default_rng(13)
+    levels, gains = rng.uniform(5, 50, 9), rng.uniform(0.8, 2.0, 9)
+    truth = float(sum(levels * gains) / sum(levels))
+    covered = {None: 0, "category": 0}
+    widths: dict[str | None, float] = {None: 0.0, "category": 0.0}
+    runs = 600
+    for _ in range(runs):
+        keys = [(category, block) for category in range(9) for block in range(n)]
+        base = [(key, float(levels[key[0]] * rng.normal(1, 0.03))) for key in keys]
+        spec = [(key, float(levels[key[0]] * gains[key[0]] * rng.normal(1, 0.03))) for key in keys]
+        for name in covered:
+            found = speedup(spec, base, strata=() if name is None else (lambda key: key[0],))  # type: ignore[index]
+            assert found is not None
+            assert found.ci95 is not None
+            covered[name] += found.ci95[0] <= truth <= found.ci95[1]
+            widths[name] += found.ci95[1] - found.ci95[0]
+    print(f"n = {n}: {covered['category'] / runs:.1%} by category, {covered[None] / runs:.1%} as one")
+    assert 0.92 <= covered["category"] / runs <= 0.98
+    assert widths["category"] < widths[None] / 2
+
+
+def test_a_higher_level_gives_a_wider_interval() -> None:
+    spec, base = [(key, 20.0 + key % 3) for key in range(5)], [(key, 10.0 + key % 2) for key in range(5)]
+    found = [speedup(spec, base, level) for level in (0.5, 0.95, 0.99)]
+    ends = [each.ci95 for each in found if each is not None and each.ci95 is not None]
+    assert ends[2][0] < ends[1][0] < ends[0][0] < ends[0][1] < ends[1][1] < ends[2][1]
+    assert found[1] == speedup(spec, base)
+
+
+def test_categories_with_a_single_pair_are_taken_as_one() -> None:
+    spec, base = [(key, 20.0 + key % 3) for key in range(5)], [(key, 10.0 + key % 2) for key in range(5)]
+    assert speedup(spec, base, strata=(lambda key: key,)) == speedup(spec, base)

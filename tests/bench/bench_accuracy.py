@@ -15,8 +15,8 @@ from typing import Any
 
 from figures import Row, facts, place, real_server, spread
 
-MEASURE = 'categories = ["coding", "math"]\nmax_tokens = 128\niterations = 3\nwarmup = 1'
-WARMUP, MAX_TOKENS = 1, 128
+MEASURE = 'categories = ["coding", "math"]\nmax_tokens = 144\niterations = 3\nwarmup = 1'
+WARMUP, MAX_TOKENS = 1, 144
 SERVED = re.compile(r"(?<!prompt )eval time = +([\d.]+) ms / +(\d+) tokens")
 
 
@@ -53,7 +53,7 @@ def main() -> list[Row]:
 def witnessed(run: Path, load: str) -> list[tuple[dict[str, Any], float]]:
     """The samples of a load, each with the rate that follows from the server's log.
 
-    Samples and log lines have the same order; probes are shorter than the requests that are measured, and the warm-up
+    Samples and log lines have the same order; probes and text checks are shorter than what is measured, and the warm-up
     comes before them. Nothing is paired when the counts do not fit.
     """
     log = (run / "logs" / f"{load}.log").read_text(encoding="utf-8", errors="replace")

@@ -15,6 +15,7 @@ import pytest
 
 from specdash.config import gguf_types
 from specdash.config.gguf import read_model
+from specdash.engines.demo import TINY, TINY_MOE, write_moe, write_pair
 from specdash.errors import EngineError
 
 U32, F32, BOOL, STRING, ARRAY, U64 = 4, 6, 7, 8, 9, 10
@@ -410,3 +411,86 @@ def test_gemma_4_adds_a_bos_token_whatever_it_says(tmp_path: Path) -> None:
         tokens(TOKENS),
     ]
     assert read_model(written(tmp_path, build([ARCH, *keys]))).vocab.add_bos
+
+
+def read_per_token(path: Path, used: int = 0, count: int = 1) -> int:
+    """What one token reads of a model, by the package gguf's own reading of the file."""
+    sizes = {found.name: int(found.n_bytes) for found in gguf.GGUFReader(path).tensors}
+    experts = sum(size for name, size in sizes.items() if "_exps" in name)
+    looked_up = sizes["token_embd.weight"] if "output.weight" in sizes else 0
+    return sum(sizes.values()) - looked_up - experts + experts * used // count
+
+
+def test_bytes_per_token_of_a_dense_model_leave_out_the_table_of_embeddings(tmp_path: Path) -> None:
+    target, _draft = write_pair(tmp_path, shape=TINY)
+    facts = read_model(target)
+    assert facts.bytes_per_token == read_per_token(target)
+    assert facts.bytes_per_token is not None
+    assert 3072 * 64 * 4 < facts.size_bytes - facts.bytes_per_token < 3072 * 64 * 4 + 400_000  # the table, the header
+    assert facts.expert_bytes is None
+
+
+def test_bytes_per_token_of_a_mixture_count_the_experts_in_use(tmp_path: Path) -> None:
+    target, _draft = write_moe(tmp_path, shape=TINY_MOE)
+    facts, oracle = read_model(target), gguf.GGUFReader(target)
+    assert facts.bytes_per_token == read_per_token(target, used=2, count=8)
+    assert facts.expert_bytes == sum(int(found.n_bytes) for found in oracle.tensors if "_exps" in found.name)
+
+
+@pytest.mark.parametrize(
+    ("kind", "block_bytes"), [(gguf.GGMLQuantizationType.Q8_0, 34), (gguf.GGMLQuantizationType.Q4_0, 18)]
+)
+def test_a_tied_table_is_read_whole_in_the_type_it_has(
+    tmp_path: Path, kind: gguf.GGMLQuantizationType, block_bytes: int
+) -> None:
+    path = tmp_path / "tied.gguf"
+    writer = gguf.GGUFWriter(path, "llama")
+    for name in ("token_embd.weight", "blk.0.attn_q.weight"):
+        packed = gguf.quants.quantize(np.ones((64, 64), np.float32), kind)
+        writer.add_tensor(name, packed, raw_dtype=kind)
+    writer.write_header_to_file()
+    writer.write_kv_data_to_file()
+    writer.write_tensors_to_file()
+    writer.close()
+    assert read_model(path).bytes_per_token == read_per_token(path) == 2 * 64 * 64 // 32 * block_bytes
+
+
+def expert_model(*, used: int | None, ahead: int = 0, kind: int = 0) -> bytes:
+    """A model of two layers with four experts each, of 64 bytes a matrix; its last `ahead` layers only draft."""
+    entries = [
+        ARCH,
+        u32("llama.block_count", 2),
+        u32("llama.expert_count", 4),
+        u32("llama.nextn_predict_layers", ahead),
+    ]
+    names = ["token_embd", "output", "blk.0.ffn_up_exps", "blk.1.ffn_up_exps", "blk.1.ffn_up_shexp"]
+    infos = [tensor(f"{name}.weight", [16], kind, 64 * number) for number, name in enumerate(names)]
+    entries += [] if used is None else [u32("llama.expert_used_count", used)]
+    return build(entries, infos, data=64 * len(names))
+
+
+@pytest.mark.parametrize(
+    ("content", "wanted"),
+    [
+        (expert_model(used=1), (64 + 2 * 16 + 64, 128)),
+        (expert_model(used=4), (64 + 2 * 64 + 64, 128)),
+        (expert_model(used=1, ahead=1), (64 + 16, 64)),
+        (expert_model(used=None), (None, 128)),
+        (expert_model(used=5), (None, 128)),
+        (expert_model(used=1, kind=77), (None, None)),
+        (build([ARCH]), (None, None)),
+    ],
+)
+def test_bytes_per_token_are_unknown_rather_than_wrong(
+    tmp_path: Path, content: bytes, wanted: tuple[int | None, int | None]
+) -> None:
+    facts = read_model(written(tmp_path, content))
+    assert (facts.bytes_per_token, facts.expert_bytes) == wanted
+
+
+def test_bytes_per_token_of_a_split_model_are_those_of_all_parts(tmp_path: Path) -> None:
+    first = [ARCH, entry("split.count", 2, struct.pack("<H", 2)), entry("split.no", 2, struct.pack("<H", 0))]
+    second = [ARCH, entry("split.count", 2, struct.pack("<H", 2)), entry("split.no", 2, struct.pack("<H", 1))]
+    path = written(tmp_path, build(first, [tensor("token_embd.weight", [16])], data=64), "m-00001-of-00002.gguf")
+    written(tmp_path, build(second, [tensor("output.weight", [8])], data=32), "m-00002-of-00002.gguf")
+    assert read_model(path).bytes_per_token == 32  # the output of another part: the table is not tied

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from specdash.config.load import check, load
 from specdash.config.write import dump, new_profile
-from specdash.core.profile import EngineConfig, Limits, Measure, ModelRef, Profile, ServerConfig, Sweep
+from specdash.core.profile import EngineConfig, KMode, Limits, Measure, ModelRef, Profile, ServerConfig, Sweep
 
 
 def checked(folder: Path, text: str) -> Profile:
@@ -42,6 +42,13 @@ def test_new_profile_explains_every_line(tmp_path: Path) -> None:
     text = new_profile(tmp_path / "a.gguf", [tmp_path / "b.gguf"])
     unexplained = [line for line in text.splitlines() if re.match(r"\w+ = ", line) and "  # " not in line]
     assert unexplained == []
+
+
+@pytest.mark.parametrize("mode", ["auto", "curve", "search"])
+def test_new_profile_takes_every_way_to_find_k_and_names_them_all(tmp_path: Path, mode: KMode) -> None:
+    text = new_profile(tmp_path / "a.gguf", [tmp_path / "b.gguf"], sweep_k=mode)
+    assert checked(tmp_path, text).sweep.k == mode
+    assert all(f'"{each}"' in text for each in ("auto", "curve", "search"))
 
 
 def test_new_profile_without_a_draft(tmp_path: Path) -> None:

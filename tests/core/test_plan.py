@@ -150,6 +150,27 @@ def test_auto_k_goes_by_class(declared: str, known: ModelFacts | None, expected:
     assert k_values(profile(sweep=Sweep(k=(7, 3))), known, declared) == (3, 7)
 
 
+@pytest.mark.parametrize(
+    ("declared", "known", "tokens", "expected"),
+    [
+        ("auto", facts(7_000_000_000), 256, 24),
+        ("auto", facts(32_000_000_000), 256, 32),
+        ("dense-large", None, 256, 48),
+        ("auto", facts(480_000_000_000, experts=160, used=8), 256, 16),
+        ("auto", facts(7_000_000_000), 20, 18),  # longer drafts have no room in an answer
+    ],
+)
+def test_a_curve_begins_at_the_largest_k_alone(
+    declared: str, known: ModelFacts | None, tokens: int, expected: int
+) -> None:
+    found = replace(profile(sweep=Sweep(k="curve")), measure=Measure(max_tokens=tokens))
+    assert k_values(found, known, declared) == (expected,)
+
+
+def test_a_search_begins_with_the_ks_of_the_class() -> None:
+    assert k_values(profile(sweep=Sweep(k="search")), None, "moe") == k_range("moe")
+
+
 def test_auto_k_differs_between_targets_of_one_profile() -> None:
     found = profile(2, 1, Sweep(k="auto"))
     steps = steps_of(found, {"T0": facts(7_000_000_000), "T1": facts(480, experts=8, used=2)}, ("coding",))

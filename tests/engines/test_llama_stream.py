@@ -216,3 +216,25 @@ def test_damage_anywhere_never_raises(at: int, what: bytes, gone: int) -> None:
     got = decoded((_BASE[:at] + what + _BASE[at + gone :]).split(b"\n"))
     assert got.sent_t_s == 100.0
     assert all(chunk.predicted_n > 0 for chunk in got.chunks)
+
+
+def choice(*logprobs: float | None) -> dict[str, Any]:
+    best = [{"id": number, "token": "x", "logprob": each} for number, each in enumerate(logprobs)]
+    return {"id": 0, "token": "x", "logprob": logprobs[0] if logprobs else 0.0, "top_logprobs": best}
+
+
+def test_margins_are_those_of_each_token_and_unknown_where_a_token_was_drafted() -> None:
+    events = [
+        event(1, completion_probabilities=[choice(-0.5, -2.0)]),
+        event(2, completion_probabilities=[choice()]),  # a drafted token has no candidates
+        event(3, completion_probabilities=[choice(-1.0, -1.0)]),
+        event(4),
+        final(4),
+    ]
+    assert decoded(events).margins == (1.5, None, 0.0, None)
+    assert decoded(events).tokens == (7, 7, 7, 7)
+
+
+@pytest.mark.parametrize("told", [[], [choice()], [choice(-1.0)], [choice(-1.0, None)]])
+def test_margins_that_nobody_tells_are_none_at_all(told: list[dict[str, Any]]) -> None:
+    assert decoded([event(1, completion_probabilities=told), final(1)]).margins == ()

@@ -1,15 +1,18 @@
 """What the fake server is told: llama-server's flags in either dialect, and its behaviour from the environment.
 
 `FAKE_DIALECT=current|old` chooses the flags (today's llama.cpp, or that of early 2026). `FAKE_SERVER` holds the
-behaviour, as a JSON object or as `key=value,key=value`; the keys are the fields of Behaviour.
+behaviour, as a JSON object or as `key=value,key=value`; the keys are the fields of Behaviour. Lists are JSON, or
+`0.9/0.8`; pairs are JSON objects, or `0:1/8:1.6`. What the numbers of such a server have to be: truth.py.
 """
 
 from __future__ import annotations
 
 import json
 import textwrap
+from collections.abc import Mapping
 from dataclasses import dataclass, fields, replace
-from typing import NoReturn
+from pathlib import Path
+from typing import NoReturn, cast
 
 REMOVED = "the argument has been removed. use --spec-draft-n-max or --spec-ngram-mod-n-max"
 
@@ -76,6 +79,10 @@ OLD = (
 )
 
 
+Numbers = tuple[float, ...]
+Pairs = tuple[tuple[str, float], ...]
+
+
 @dataclass(frozen=True, slots=True)
 class Behaviour:
     """What this server does; every default is a healthy server. Counts of 0 mean never."""
@@ -86,10 +93,21 @@ class Behaviour:
     prompt_speed: float = 20000.0
     draft_cost: float = 0.05  # of one drafted token, in plain steps
     verify_cost: float = 0.05  # of each further token in a verification, in plain steps
+    step_costs: Pairs = ()  # drafted tokens to the whole step's cost, in place of both; straight lines between them
+    first_step_extra: float = 0.0  # of the first step behind a prompt, in plain steps
+    noise: float = 0.0  # sigma of the logarithm of each step's time; the mean stays
+    drift: float = 0.0  # relative change of speed a second, since `drift_since`
+    drift_since: float = 0.0  # seconds since 1970; 0 = since this server's start
+    drift_per_request: float = 0.0  # relative change of speed with each completion
+    request_log: str = ""  # file by which servers count their completions together
+    exact_clock: bool = False  # the server's clock tells planned times: no delay of this machine is in them
     burn_cpu_s: float = 0.0  # computes so long before the first token of a request
     clock_factor: float = 1.0  # the server's own clock, times this
     # speculation
     acceptance: float = 0.7  # chance of each drafted token
+    acceptances: Numbers = ()  # by draft position in place of `acceptance`; the last one stays
+    acceptance_where: Pairs = ()  # a word to the chance in prompts that hold it, in place of both
+    models: str = ""  # JSON: part of a target's or draft's file name to keys for servers with it
     seed: int = 1
     k_scope: str = ""  # request | capped | startup; "" = as the dialect's real servers
     no_draft: bool = False
@@ -122,6 +140,9 @@ class Behaviour:
     split_utf8: bool = False
     u2028: bool = False
     tokens_text: str = ""  # text of every token
+    differs_at: int = 0  # with a draft, another text from this token on (0-based)
+    near_tie_at: int = 0  # the same, where the baseline was hardly sure either
+    wavers_at: int = 0  # every second completion has another text from this token on, baselines too
     eos_after: int = 0  # tokens of every answer
     no_timings: bool = False
     no_metrics: bool = False
@@ -160,14 +181,42 @@ def read_behaviour(text: str) -> Behaviour:
         given = json.loads(text)
     else:
         given = dict(pair.partition("=")[::2] for pair in text.split(",") if pair)
-    known = {field.name: field.type for field in fields(Behaviour)}
-    values: dict[str, object] = {}
-    for key, value in given.items():
+    return changed(Behaviour(), given)
+
+
+def changed(behaviour: Behaviour, given: Mapping[str, object]) -> Behaviour:
+    """The behaviour with these keys set."""
+    known = {field.name: str(field.type) for field in fields(Behaviour)}
+    for key in given:
         if key not in known:
             raise SystemExit(f"FAKE_SERVER: unknown key {key!r}; known: {', '.join(sorted(known))}")
-        kind = {"int": int, "float": float, "str": str}.get(str(known[key]))
-        values[key] = kind(value) if kind else str(value).lower() in {"1", "true", "", "yes"}
-    return replace(Behaviour(), **values)  # type: ignore[arg-type]  # checked against the fields above
+    return replace(behaviour, **{key: _value(known[key], value) for key, value in given.items()})  # type: ignore[arg-type]  # checked by kind
+
+
+def _value(kind: str, value: object) -> object:
+    """A value of a field of this type, from text or JSON; hashable, as the fields of a frozen class should be."""
+    if kind == "Numbers":
+        return tuple(float(each) for each in (value.split("/") if isinstance(value, str) else cast(list[float], value)))
+    if kind == "Pairs":
+        if isinstance(value, str):
+            value = dict(pair.partition(":")[::2] for pair in value.split("/"))
+        items = cast(Mapping[str, float], value).items() if isinstance(value, Mapping) else cast(Pairs, value)
+        return tuple((str(name), float(number)) for name, number in items)
+    if kind == "bool":
+        return str(value).lower() in {"1", "true", "", "yes"}
+    if kind == "str":
+        return value if isinstance(value, str) else json.dumps(value)
+    return (int if kind == "int" else float)(cast(str, value))
+
+
+def behaviour_of(behaviour: Behaviour, *models: str) -> Behaviour:
+    """The behaviour of a server with these model files: what `models` says of them on top, targets first."""
+    special = json.loads(behaviour.models) if behaviour.models else {}
+    for model in models:
+        for part, keys in special.items():
+            if part in Path(model).name:
+                behaviour = changed(behaviour, keys)
+    return behaviour
 
 
 def table(dialect: str) -> tuple[tuple[str, str, str], ...]:

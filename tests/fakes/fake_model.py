@@ -74,38 +74,79 @@ class Vocabulary:
         """The text of tokens seen before."""
         return "".join(self.texts.get(token, "?") for token in tokens)
 
-    def word(self, prompt: str, place: int) -> tuple[int, str]:
-        """The token at a place of the answer to a prompt."""
+    def word(self, prompt: str, place: int, other: bool = False) -> tuple[int, str]:
+        """The token at a place of the answer to a prompt, or of the `other` answer, which is never the same there."""
         chance = random.Random(f"{prompt}/{place}")
-        text = " " + "".join(chance.choices(SYLLABLES, k=2))
+        syllables = chance.choices(SYLLABLES, k=2)
+        text = " " + "".join([*syllables, syllables[0]] if other else syllables)
         if self.behaviour.tokens_text:
-            text = self.behaviour.tokens_text
+            text = self.behaviour.tokens_text + ("!" if other else "")
         text += "é😀" if self.behaviour.split_utf8 else ""
         text += "\u2028" if self.behaviour.u2028 else ""
         return self.remember(text), text
 
+    def margin(self, prompt: str, place: int) -> float:
+        """By how many nats the token at a place leads over the second choice."""
+        if place and place == self.behaviour.near_tie_at:
+            return 0.004
+        return 0.4 + random.Random(f"{prompt}/{place}/margin").expovariate(1.0)
+
+
+def chance_of(behaviour: Behaviour, prompt: str, position: int) -> float:
+    """The chance that the draft is right at a position of a draft (0-based), those before it being right."""
+    for word, chance in behaviour.acceptance_where:
+        if word in prompt:
+            return chance
+    if behaviour.acceptances:
+        return behaviour.acceptances[min(position, len(behaviour.acceptances) - 1)]
+    return behaviour.acceptance
+
+
+def step_cost(behaviour: Behaviour, drafted: int) -> float:
+    """What a step with so many drafted tokens costs, in plain steps."""
+    table = sorted((int(count), cost) for count, cost in behaviour.step_costs)
+    if not table:
+        return 1 + drafted * (behaviour.draft_cost + behaviour.verify_cost)
+    if len(table) == 1:
+        return table[0][1]
+    # Outside the table its first or last line goes on.
+    upper = next((i for i, (count, _) in enumerate(table) if i and count >= drafted), len(table) - 1)
+    (low, at_low), (high, at_high) = table[upper - 1], table[upper]
+    return at_low + (at_high - at_low) * (drafted - low) / (high - low)
+
 
 def steps(
-    behaviour: Behaviour, words: Vocabulary, prompt: str, n_predict: int, k: int, replayed: bool
+    behaviour: Behaviour,
+    words: Vocabulary,
+    prompt: str,
+    n_predict: int,
+    k: int,
+    replayed: bool = False,
+    wavering: bool = False,
 ) -> Iterator[Burst]:
     """The steps of one answer: the prompt's own token first, then verifications of at most `k` drafted tokens.
 
-    As in llama.cpp the draft is never longer than what may still be generated after the next token.
+    As in llama.cpp the draft is never longer than what may still be generated after the next token. A token that is
+    right at one draft position may be wrong at a later one, where the chance is smaller; never the other way round.
     """
     end = min(n_predict, behaviour.eos_after or n_predict)
+    forks = [behaviour.differs_at, behaviour.near_tie_at] if k else []
+    fork = min(filter(None, [*forks, behaviour.wavers_at if wavering else 0]), default=end)
 
-    def agreed(place: int) -> bool:
-        return replayed or random.Random(f"{behaviour.seed}/{prompt}/{place}/draft").random() < behaviour.acceptance
+    def agreed(place: int, position: int) -> bool:
+        luck = random.Random(f"{behaviour.seed}/{prompt}/{place}/draft").random()
+        return replayed or luck < chance_of(behaviour, prompt, position)
 
     done = 1
     yield Burst([words.word(prompt, 0)], 0, 0, 0.0)
     while done < end:
         drafted = max(0, min(k, n_predict - done - 1))
         accepted = 0
-        while accepted < min(drafted, end - done - 1) and agreed(done + accepted):
+        while accepted < min(drafted, end - done - 1) and agreed(done + accepted, accepted):
             accepted += 1
-        cost = 1 + drafted * (behaviour.draft_cost + behaviour.verify_cost)
-        yield Burst([words.word(prompt, done + i) for i in range(accepted + 1)], drafted, accepted, cost)
+        cost = step_cost(behaviour, drafted) + (behaviour.first_step_extra if done == 1 else 0.0)
+        places = range(done, done + accepted + 1)
+        yield Burst([words.word(prompt, place, place >= fork) for place in places], drafted, accepted, cost)
         done += accepted + 1
 
 

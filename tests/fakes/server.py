@@ -20,9 +20,11 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, NoReturn
 
-from fake_flags import Behaviour, Options, help_text, read_behaviour, read_options
+from fake_flags import Behaviour, Options, behaviour_of, help_text, read_behaviour, read_options
 from fake_model import Burst, Vocabulary, effective_k, steps
-from fake_state import SAMPLING, Clock, Server, metrics, models, props, slots
+from fake_state import Clock, Server, final, metrics, models, partial, probabilities, progress, props, slots
+from fake_time import pace
+from truth import rendered
 
 
 def log(text: str) -> None:
@@ -88,7 +90,7 @@ class Handler(BaseHTTPRequestHandler):
         elif self.path == "/detokenize":
             self.answer(200, {"content": shared.words.decode(body.get("tokens", []))})
         elif self.path == "/apply-template":
-            self.answer(200, {"prompt": "".join(f"{message['content']} " for message in body["messages"])})
+            self.answer(200, {"prompt": rendered(*(message["content"] for message in body["messages"]))})
         elif self.path in {"/completion", "/completions"}:
             with shared.slot:
                 self.complete(body)
@@ -122,7 +124,8 @@ class Handler(BaseHTTPRequestHandler):
         prompt = body.get("prompt", "")
         if isinstance(prompt, list):
             prompt = shared.words.decode(prompt)
-        count = 1 + len(shared.words.encode(prompt))
+        tokens = [1, *shared.words.encode(prompt)]
+        count = len(tokens)
         if count > shared.options.n_ctx:
             return self.error(
                 400,
@@ -132,18 +135,17 @@ class Handler(BaseHTTPRequestHandler):
                 n_ctx=shared.options.n_ctx,
             )
         try:
-            self.generate(body, prompt, count)
+            self.generate(body, prompt, tokens)
         except (HangupError, ConnectionError):
             self.close_connection = True
         return None
 
-    def generate(self, body: dict[str, Any], prompt: str, count: int) -> None:
+    def generate(self, body: dict[str, Any], prompt: str, tokens: list[int]) -> None:
         """The answer, streamed or whole, in the time that this model takes."""
-        shared, behaviour = self.shared, self.shared.behaviour
+        shared, behaviour, count = self.shared, self.shared.behaviour, len(tokens)
         stream = bool(body.get("stream"))
         repeated, shared.last_prompt = prompt == shared.last_prompt, prompt
-        cached = count - 1 if repeated and body.get("cache_prompt", True) else 0
-        cached = min(behaviour.cached, count - 1) if behaviour.cached >= 0 else cached
+        cached = shared.cached(tokens, body.get("cache_prompt", True))
         clock = Clock(shared, cached, count - cached, time.monotonic())
         if stream:
             self.send_response(200)
@@ -151,54 +153,64 @@ class Handler(BaseHTTPRequestHandler):
             self.send_header("Transfer-Encoding", "chunked")
             self.end_headers()
         if stream and body.get("return_progress"):
-            self.progress(clock, 0, count)
+            self.event(progress(clock, 0, count))
         burn(behaviour.burn_cpu_s)
-        clock.first = clock.started + clock.prompt / behaviour.prompt_speed + behaviour.burn_cpu_s
+        prompt_s = clock.prompt / behaviour.prompt_speed + behaviour.burn_cpu_s
+        clock.first = clock.started + prompt_s
         sleep_until(clock.first)
-        clock.prompt_ms = 1e3 * (time.monotonic() - clock.started) * behaviour.clock_factor
+        passed_s = prompt_s if behaviour.exact_clock else time.monotonic() - clock.started
+        clock.prompt_ms = 1e3 * passed_s * behaviour.clock_factor
         if stream and body.get("return_progress"):
-            self.progress(clock, count, count)
+            self.event(progress(clock, count, count))
         shared.counters.prompt += clock.prompt
         n_predict = body.get("n_predict", -1)
         n_predict = shared.options.n_ctx - count if n_predict < 0 else n_predict
-        k = effective_k(behaviour, shared.options, body.get("speculative.n_max"))
-        due, text = clock.first, ""
-        for burst in steps(behaviour, shared.words, prompt, n_predict, k, behaviour.replay and repeated):
-            due += burst.cost * shared.options.experts_share / behaviour.speed
-            sleep_until(due)
-            self.advance(clock, burst, k)
-            text += "".join(word for _, word in burst.tokens)
-            if stream:
-                self.emit(clock, burst, body)
-            if behaviour.die_after_tokens and shared.counters.predicted >= behaviour.die_after_tokens:
-                die(behaviour)
+        texts, chances = self.decode(clock, body, prompt, n_predict, repeated)
         shared.counters.predicted_s += clock.predicted_ms / 1e3
-        final = self.final(clock, body, "" if stream else text, n_predict, prompt)
+        last = final(clock, body, "" if stream else "".join(texts), n_predict, prompt)
         if stream:
-            self.event(final)
+            self.event(last)
             self.chunk(b"")
         else:
-            self.answer(200, final)
+            self.answer(200, last | ({"completion_probabilities": chances} if chances else {}))
 
-    def advance(self, clock: Clock, burst: Burst, k: int) -> None:
-        """Count a step."""
-        clock.predicted += len(burst.tokens)
-        clock.drafted += burst.drafted
-        clock.accepted += burst.accepted
-        clock.predicted_ms = max(0.001, 1e3 * (time.monotonic() - clock.first)) * self.shared.behaviour.clock_factor
-        if clock.predicted == 1:
-            clock.predicted_ms = 0.001
-            clock.first = time.monotonic()
-        self.shared.counters.add(burst, k)
+    def decode(
+        self, clock: Clock, body: dict[str, Any], prompt: str, n_predict: int, repeated: bool
+    ) -> tuple[list[str], list[dict[str, Any]]]:
+        """The steps of the answer, each sent when its time has come; all texts and probabilities."""
+        shared, behaviour = self.shared, self.shared.behaviour
+        k = effective_k(behaviour, shared.options, body.get("speculative.n_max"))
+        wavering, n_probs = shared.requests % 2 == 0, body.get("n_probs", 0)
+        speed = pace(behaviour, shared.options, shared.requests, shared.started_s)
+        texts: list[str] = []
+        chances: list[dict[str, Any]] = []
+        begun, planned_s = clock.first, 0.0
+        replayed = behaviour.replay and repeated
+        for burst in steps(behaviour, shared.words, prompt, n_predict, k, replayed, wavering):
+            planned_s += speed.step_s(burst.cost)
+            sleep_until(begun + planned_s)
+            clock.advance(burst, k, planned_s)
+            found = (
+                probabilities(shared, prompt, clock.predicted - len(burst.tokens), burst, n_probs) if n_probs else []
+            )
+            if body.get("stream"):
+                self.emit(clock, burst, body, [] if burst.drafted else found)
+            texts += [word for _, word in burst.tokens]
+            chances += found
+            if behaviour.die_after_tokens and shared.counters.predicted >= behaviour.die_after_tokens:
+                die(behaviour)
+        return texts, chances
 
-    def emit(self, clock: Clock, burst: Burst, body: dict[str, Any]) -> None:
+    def emit(self, clock: Clock, burst: Burst, body: dict[str, Any], chances: list[dict[str, Any]]) -> None:
         """One event for each token of a step, and the accidents that are due between them."""
         behaviour = self.shared.behaviour
         for number, (token, word) in enumerate(burst.tokens, clock.predicted - len(burst.tokens) + 1):
             count = clock.predicted if self.shared.options.dialect == "old" else number
-            event = self.partial(word, [token], count, clock.cached + clock.prompt)
+            event = partial(word, [token], count, clock.cached + clock.prompt)
             if body.get("timings_per_token") and not behaviour.no_timings:
                 event["timings"] = clock.timings(count)
+            if chances:
+                event["completion_probabilities"] = chances
             self.event(event)
             if behaviour.hang_after and number >= behaviour.hang_after:
                 threading.Event().wait()
@@ -207,48 +219,6 @@ class Handler(BaseHTTPRequestHandler):
             if behaviour.fin and number >= behaviour.fin:
                 self.chunk(b"")
                 raise HangupError
-
-    def partial(self, content: str, tokens: list[int], count: int, evaluated: int) -> dict[str, Any]:
-        """What every event but the last has."""
-        record: dict[str, Any] = {"index": 0, "content": content, "tokens": tokens, "stop": False, "id_slot": -1}
-        return record | {"tokens_predicted": count, "tokens_evaluated": evaluated}
-
-    def progress(self, clock: Clock, processed: int, total: int) -> None:
-        """A progress event; today's servers put a token 0 into it that means nothing."""
-        old = self.shared.options.dialect == "old"
-        event = self.partial("", [] if old else [0], 0, total)
-        if processed or not old:
-            event["timings"] = clock.timings(0) | {"prompt_n": clock.prompt if processed else 0}
-        event["prompt_progress"] = {
-            "total": total,
-            "cache": clock.cached,
-            "processed": processed,
-            "time_ms": int(clock.prompt_ms),
-        }
-        self.event(event)
-
-    def final(self, clock: Clock, body: dict[str, Any], text: str, n_predict: int, prompt: str) -> dict[str, Any]:
-        """The last event, or the whole answer."""
-        options = self.shared.options
-        settings: dict[str, Any] = {**SAMPLING, "n_predict": n_predict, "stream": bool(body.get("stream"))}
-        if options.dialect == "old":
-            settings["speculative.n_max"] = body.get("speculative.n_max", options.k)
-        else:
-            settings["speculative.types"] = "none,draft-simple" if options.speculates else "none"
-        record = {
-            **self.partial(text, [], clock.predicted, clock.cached + clock.prompt),
-            "id_slot": 0,
-            "stop": True,
-            "model": self.shared.name,
-            "generation_settings": settings,
-            "prompt": prompt,
-            "has_new_line": False,
-            "truncated": False,
-            "stop_type": "limit" if clock.predicted >= n_predict else "eos",
-            "stopping_word": "",
-            "tokens_cached": clock.cached + clock.prompt + clock.predicted - 1,
-        }
-        return record if self.shared.behaviour.no_timings else record | {"timings": clock.timings(clock.predicted)}
 
     def event(self, record: dict[str, Any]) -> None:
         """Send one event; the characters are raw UTF-8, as llama-server sends them."""
@@ -337,6 +307,7 @@ def main(args: list[str]) -> None:
     if behaviour.exit_at_once >= 0:
         raise SystemExit(behaviour.exit_at_once)
     options = read_options(args, dialect)
+    behaviour = behaviour_of(behaviour, options.model, options.draft)
     watch_signals(behaviour)
     log("llama_server: initializing ...")
     shared = Server(behaviour, options, Vocabulary(behaviour))

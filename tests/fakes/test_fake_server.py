@@ -6,7 +6,9 @@ import http.client
 import json
 import signal
 import socket
+import statistics
 import subprocess
+import sys
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,11 @@ from typing import Any
 
 import psutil
 import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import truth
+from fake_flags import Behaviour, behaviour_of, read_behaviour
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 CURRENT = "-md {model} --spec-type draft-simple --spec-draft-n-max {k}"
@@ -40,7 +47,8 @@ def events(text: str) -> list[dict[str, Any]]:
 
 
 def stream(running: Any, **more: Any) -> list[dict[str, Any]]:
-    running.url()
+    if "listening on" not in running.log:
+        running.url()
     return events(running.request("/completion", STREAM | more))
 
 
@@ -176,3 +184,110 @@ def test_refusals(start: Callable[..., Any], fake_server: Path, tmp_path: Path) 
     ).stdout
     assert "\n-c,    --ctx-size N                     size of the prompt context\n" in help_text
     assert "--spec-type" not in help_text
+
+
+EXACT = "exact_clock=1,step_costs=0:1/1:1.1/8:1.8/9:2.6,first_step_extra=0.7,acceptances=0.9/0.8/0.7/0.4"
+
+
+def rate_of(answer: list[dict[str, Any]]) -> float:
+    timings = answer[-1]["timings"]
+    return float((timings["predicted_n"] - 1) / timings["predicted_ms"] * 1e3)
+
+
+@pytest.mark.parametrize("k", [0, 2, 8, 9])
+def test_the_truth_is_what_the_server_shows(start: Callable[..., Any], k: int) -> None:
+    behaviour = f"speed=2000,{EXACT}"
+    running = start(CURRENT if k else "", behaviour, k=k)
+    for prompt in ("one two", "three four five"):
+        expected = truth.rate(read_behaviour(behaviour), prompt, 40, k)
+        assert rate_of(stream(running, prompt=prompt)) == pytest.approx(expected, rel=1e-9)
+    speeds = truth.rates(read_behaviour(behaviour), ["one two"], 40, (0, 2, 8, 9))
+    assert speeds[0] < speeds[9] < speeds[8], "the jump of costs behind 8 must show"
+    best = truth.best_k(speeds)
+    assert (truth.regret(speeds, best), truth.regret(speeds, 0) > 0.1) == (0.0, True)
+
+
+def test_costs_between_and_beyond_the_table() -> None:
+    cost = truth.step_cost
+    table = read_behaviour("step_costs=1:1.1/8:1.8/9:2.6")
+    assert [cost(table, k) for k in (0, 1, 4, 8, 9, 10)] == pytest.approx([1.0, 1.1, 1.4, 1.8, 2.6, 3.4])
+    assert [cost(read_behaviour("step_costs=0:2"), k) for k in (0, 5)] == [2.0, 2.0]
+    assert cost(Behaviour(draft_cost=0.1, verify_cost=0.02), 5) == pytest.approx(1.6)
+
+
+def test_acceptance_by_position_and_by_word() -> None:
+    by_position = read_behaviour("acceptances=1/0,step_costs=0:1")
+    assert truth.rate(by_position, "x", 41, 8) == pytest.approx(2000.0)
+    by_word = read_behaviour("acceptance_where=code:1.0/prose:0.0,speed=100,step_costs=0:1")
+    assert truth.rate(by_word, "some prose", 40, 8) == pytest.approx(100.0)
+    assert truth.rate(by_word, "some code", 46, 8) == pytest.approx(900.0)
+
+
+def test_models_have_behaviours_of_their_own(start: Callable[..., Any]) -> None:
+    keys = {"speed": 100000, "acceptance": 1.0, "models": {"model.gguf": {"acceptance": 0.0, "seed": 3}}}
+    found = behaviour_of(read_behaviour(json.dumps(keys)), "/somewhere/model.gguf", "")
+    assert (found.acceptance, found.seed, found.speed) == (0.0, 3, 100000)
+    assert behaviour_of(read_behaviour(json.dumps(keys)), "other.gguf").acceptance == 1.0
+
+
+def test_noise_leaves_the_mean(start: Callable[..., Any]) -> None:
+    running = start("", "noise=0.1,exact_clock=1,speed=20000")
+    times = [1 / rate_of(stream(running, prompt=f"number {number}", n_predict=101)) for number in range(20)]
+    assert statistics.fmean(times) == pytest.approx(1 / 20000, rel=0.01)
+    assert 0.003 < statistics.stdev(times) * 20000 < 0.03
+    assert len(set(times)) == 20
+
+
+def test_drift_goes_on_over_servers(start: Callable[..., Any], tmp_path: Path) -> None:
+    shared = f"exact_clock=1,drift_per_request=-0.1,request_log={tmp_path / 'log'}"
+    speeds = [rate_of(stream(running)) for running in (start("", shared), start("", shared)) for _ in range(2)]
+    assert [speed / 100000 for speed in speeds] == pytest.approx([1.0, 0.9, 0.8, 0.7], rel=1e-6)
+    alone = start("", "exact_clock=1,drift=1000000")
+    assert rate_of(stream(alone)) > 150000
+
+
+@pytest.mark.parametrize(("key", "sure"), [("differs_at", True), ("near_tie_at", False)])
+def test_a_draft_that_changes_the_text(start: Callable[..., Any], key: str, sure: bool) -> None:
+    base, other = start("", f"{key}=7"), start(CURRENT, f"{key}=7")
+    texts = [[event["tokens"] for event in stream(running)[2:-1]] for running in (base, other)]
+    assert texts[0][:7] == texts[1][:7]
+    assert [a == b for a, b in zip(texts[0][7:], texts[1][7:], strict=True)] == [False] * 33
+    answer = stream(base, n_probs=2)[2:-1]
+    top = [event["completion_probabilities"][0]["top_logprobs"] for event in answer]
+    margins = [first["logprob"] - second["logprob"] for first, second in top]
+    assert (margins[7] > 0.1) is sure
+    assert min(margins[:7] + margins[8:]) > 0.1
+
+
+def test_a_server_that_wavers(start: Callable[..., Any]) -> None:
+    running = start("", "wavers_at=3")
+    texts = [[event["tokens"] for event in stream(running)[2:-1]] for _ in range(3)]
+    assert texts[0] == texts[2] != texts[1]
+    assert texts[0][:3] == texts[1][:3]
+
+
+def test_drafted_tokens_carry_no_probabilities(start: Callable[..., Any]) -> None:
+    running = start(CURRENT, "acceptance=1")
+    seen = ["completion_probabilities" in event for event in stream(running, n_probs=2, n_predict=7)]
+    assert seen == [False, False, True, *[False] * 5, True, False]
+    whole = running.request("/completion", {"prompt": "one two", "n_predict": 7, "n_probs": 2})
+    entries = whole["completion_probabilities"]
+    assert [len(entry["top_logprobs"]) for entry in entries] == [2, 0, 0, 0, 0, 0, 2]
+    assert entries[1]["logprob"] == 0.0
+    assert set(entries[0]) == {"id", "token", "bytes", "logprob", "top_logprobs"}
+    assert entries[0]["top_logprobs"][0]["id"] == entries[0]["id"] != entries[0]["top_logprobs"][1]["id"]
+
+
+def test_a_common_beginning_is_cached(start: Callable[..., Any]) -> None:
+    running = start("", "exact_clock=1,prompt_speed=2000")
+    cold = stream(running, prompt="one two three four", cache_prompt=False)[-1]["timings"]
+    again = stream(running, prompt="one two three four", cache_prompt=True)[-1]["timings"]
+    other = stream(running, prompt="one two five six", cache_prompt=True)[-1]["timings"]
+    assert [each["cache_n"] for each in (cold, again, other)] == [0, 4, 3]
+    assert [each["prompt_ms"] for each in (cold, again, other)] == pytest.approx([2.5, 0.5, 1.0])
+    assert stream(running, prompt="one two five six", cache_prompt=False)[-1]["timings"]["cache_n"] == 0
+
+
+def test_unknown_keys_are_refused() -> None:
+    with pytest.raises(SystemExit, match="unknown key 'exeptance'"):
+        read_behaviour("exeptance=1")

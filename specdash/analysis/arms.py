@@ -1,0 +1,233 @@
+"""Arms of a result document, as recommendations and rules compare them: a draft, a method and a K, or no draft.
+
+Everything is read from the document (schema `specdash.result/1`), so that results which never had a journal of ours,
+such as imported ones, are judged by the same code. An arm has rates by what was asked, or, where the file holds no
+samples, a mean for each category. Pure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import fmean
+from typing import Any
+
+from specdash.analysis.rates import PARTS
+from specdash.analysis.stats import CONFIDENCE, Speedup, speedup
+from specdash.core.measure import Verdict
+from specdash.core.plan import BASELINE
+
+Json = Mapping[str, Any]
+Key = tuple[Any, Any, Any]
+"""Category, prompt id and block: what was asked."""
+
+CONTENT = "content"
+ALL = "all"
+_SEVERAL = frozenset({ALL, "mixed"})  # "mixed": results of other tools that tell no categories
+REFUSED = frozenset({Verdict.OUTPUT_DIFFERS.value, Verdict.IMPOSSIBLE.value, Verdict.DRIFTED.value})
+"""Verdicts that no arm can be recommended with."""
+
+
+@dataclass(frozen=True, slots=True)
+class GroupKey:
+    """What arms have in common that are compared with each other."""
+
+    target: str
+    config: str | None
+    moe_experts: int | None
+    depth: int
+
+
+@dataclass(frozen=True, slots=True)
+class Arm:
+    """A way to serve a target.
+
+    `rates` are decoded tokens per second by what was asked; `means`, by category, are there where a file has no
+    samples. `faults` say why steps of it do not count; `copy` tells repeated arms apart.
+    """
+
+    draft: str | None
+    method: str
+    k: int | None
+    copy: int
+    rates: Mapping[Key, float]
+    means: Mapping[Any, float]
+    verdicts: frozenset[str]
+    faults: tuple[str, ...]
+    load: str | None
+    size_bytes: int | None
+    peak_rss_bytes: int | None
+
+    @property
+    def label(self) -> str:
+        """The arm in a few words."""
+        name = self.draft if self.draft is not None else self.method
+        return name if self.k is None else f"{name} at K = {self.k}"
+
+    @property
+    def has_samples(self) -> bool:
+        """Whether single rates are known, and not only means."""
+        return bool(self.rates)
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """The measurements of one group, and what they cover."""
+
+    key: GroupKey
+    measurements: tuple[Json, ...]
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """The categories in the order in which they were measured; names that stand for several are left out."""
+        names = (found.get("category") for found in self.measurements)
+        return tuple(dict.fromkeys(name for name in names if name is not None and name not in _SEVERAL))
+
+
+def groups_of(measurements: Iterable[Json]) -> tuple[Group, ...]:
+    """The groups of a document that have an arm besides the baseline, in the order of their first measurement."""
+    found: dict[GroupKey, list[Json]] = {}
+    for each in measurements:
+        if each.get("workload", CONTENT) == CONTENT:
+            found.setdefault(key_of(each), []).append(each)
+    return tuple(
+        Group(key, tuple(members))
+        for key, members in found.items()
+        if any(each.get("method") != BASELINE for each in members)
+    )
+
+
+def key_of(found: Json) -> GroupKey:
+    """The group that a measurement, curve or anchor of a document belongs to."""
+    return GroupKey(found["target"], found.get("config"), found.get("moe_experts"), found.get("depth") or 0)
+
+
+def arms_of(group: Group, category: str, document: Json) -> tuple[Arm | None, tuple[Arm, ...]]:
+    """The baseline, None where there is none, and the other arms of a group; over all its categories for "all"."""
+    models = {each.get("label"): each for each in document.get("models") or ()}
+    loads = {each.get("id"): each for each in document.get("loads") or ()}
+    members: dict[tuple[Any, ...], list[Json]] = {}
+    seen: dict[tuple[Any, ...], int] = {}
+    for found in group.measurements:
+        arm = (found.get("draft"), found.get("method"), found.get("k"))
+        step = (*arm, found.get("category"))
+        copy = seen.get(step, 0)
+        seen[step] = copy + 1
+        if category in (ALL, found.get("category")):
+            members.setdefault((*arm, copy), []).append(found)
+    arms = [_arm(name, found, models, loads) for name, found in members.items()]
+    baselines = [arm for arm in arms if arm.method == BASELINE]
+    usable = (arm for arm in baselines if arm.rates or arm.means)
+    return next(usable, baselines[0] if baselines else None), tuple(arm for arm in arms if arm.method != BASELINE)
+
+
+def _arm(name: tuple[Any, ...], members: Sequence[Json], models: Mapping[Any, Json], loads: Mapping[Any, Json]) -> Arm:
+    """One arm from its measurements, whatever their status."""
+    draft, method, k, copy = name
+    counted = [found for found in members if found.get("status") == "ok"]
+    rates = {key: rate for found in counted for key, rate in rates_of(found)}
+    peaks = [(loads.get(found.get("load")) or {}).get("peak_rss_bytes") for found in counted]
+    return Arm(
+        draft=draft,
+        method=method,
+        k=k,
+        copy=copy,
+        rates=rates,
+        means={} if rates else {found.get("category"): mean for found in counted if (mean := mean_of(found))},
+        verdicts=frozenset(verdict for found in members for verdict in found.get("verdicts") or ()),
+        faults=tuple(_fault(found) for found in members if found.get("status") != "ok"),
+        load=next((found.get("load") for found in counted), None),
+        size_bytes=(models.get(draft) or {}).get("size_bytes"),
+        peak_rss_bytes=max((peak for peak in peaks if peak is not None), default=None),
+    )
+
+
+def rates_of(found: Json) -> list[tuple[Key, float]]:
+    """The decode rates of a measurement's valid samples, by what was asked."""
+    category = found.get("category")
+    return [
+        ((category, sample.get("prompt_id"), sample.get("block")), rate)
+        for sample in found.get("samples") or ()
+        if sample.get("status", "ok") == "ok" and _is_rate(rate := sample.get("decode_tok_s"))
+    ]
+
+
+def mean_of(found: Json) -> float | None:
+    """The mean decode rate that a measurement's summary tells."""
+    mean = ((found.get("summary") or {}).get("decode_tok_s") or {}).get("mean")
+    return mean if _is_rate(mean) else None
+
+
+def _is_rate(value: Any) -> bool:
+    return isinstance(value, int | float) and 0 < value < math.inf
+
+
+def _fault(found: Json) -> str:
+    """Why a measurement does not count, in a few words."""
+    verdicts = [each for each in found.get("verdicts") or () if each not in REFUSED]
+    status = str(found.get("status"))
+    return f"{status}: {verdicts[0]}" if verdicts else status
+
+
+def compared(first: Arm, second: Arm, level: float = CONFIDENCE) -> Speedup | None:
+    """How many times as fast `first` is, with an interval of confidence `level`; None where they share nothing.
+
+    Only what was asked of both counts, in pairs. Where they share no two questions, the samples of the categories that
+    both have are compared as they are, and where one has only means, those. Categories are fixed parts of the question.
+    """
+    if first.rates and second.rates:
+        keys = first.rates.keys() & second.rates.keys()
+        if len(keys) < min(2, len(first.rates), len(second.rates)):
+            both = categories_of(first) & categories_of(second)
+            return speedup(_within(first, both), _within(second, both), level)
+        # In the order of the first arm's samples: a set has none, and sums in another order round otherwise.
+        shared = [key for key in first.rates if key in keys]
+        return speedup(
+            [(key, first.rates[key]) for key in shared],
+            [(key, second.rates[key]) for key in shared],
+            level,
+            PARTS,
+        )
+    ours, theirs = _means(first), _means(second)
+    common = [category for category in ours if category in theirs]
+    if not common:
+        return None
+    return Speedup(fmean(ours[each] for each in common) / fmean(theirs[each] for each in common), None, None)
+
+
+def shared_means(first: Arm, second: Arm) -> tuple[float, float] | None:
+    """The mean rates of two arms over what was asked of both; None where there is nothing."""
+    keys = [key for key in first.rates if key in second.rates]
+    if keys:
+        return fmean(first.rates[key] for key in keys), fmean(second.rates[key] for key in keys)
+    ours, theirs = _means(first), _means(second)
+    common = [category for category in ours if category in theirs]
+    if not common:
+        return None
+    return fmean(ours[each] for each in common), fmean(theirs[each] for each in common)
+
+
+def overall_mean(arm: Arm) -> float | None:
+    """The mean rate of all that is known of an arm; None of nothing."""
+    known = list(arm.rates.values()) or list(arm.means.values())
+    return fmean(known) if known else None
+
+
+def categories_of(arm: Arm) -> set[Any]:
+    """The categories that an arm has a rate in."""
+    return {key[0] for key in arm.rates} or set(arm.means)
+
+
+def _means(arm: Arm) -> Mapping[Any, float]:
+    """The mean rate in each category."""
+    if not arm.rates:
+        return arm.means
+    parts: dict[Any, list[float]] = {}
+    for key, rate in arm.rates.items():
+        parts.setdefault(key[0], []).append(rate)
+    return {category: fmean(rates) for category, rates in parts.items()}
+
+
+def _within(arm: Arm, categories: set[Any]) -> list[tuple[Hashable, float]]:
+    return [(key, rate) for key, rate in arm.rates.items() if key[0] in categories]

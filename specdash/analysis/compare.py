@@ -1,0 +1,271 @@
+"""Two results side by side: two runs, machines or builds, what both measured, and why two cannot be compared. Pure.
+
+Works on result documents (`analysis.result`, or imported ones), so that a journal, a result.json and another tool's
+file are compared alike. What makes numbers incomparable (other prompts, lengths, sampling, workloads or model files) is
+a reason to refuse. Machines and builds are what one compares: that they differ is said.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from specdash.analysis.stats import CONFIDENCE, speedup, student_t_quantile
+from specdash.analysis.unlike import builds, digest, machines, reasons
+from specdash.core.plan import BASELINE, Step
+
+Json = Mapping[str, Any]
+Keyed = list[tuple[Hashable, float]]
+Key = tuple[Any, ...]
+
+OVERALL = "overall"
+DECODE, PREFILL, TTFT = "decode_tok_s", "prefill_tok_s", "ttft_s"
+
+_ARM = ("target", "draft", "method", "config", "moe_experts", "k", "workload", "depth")
+_GRAVE = ("output_differs", "impossible", "drifted")
+
+
+@dataclass(frozen=True, slots=True)
+class Quotient:
+    """B over A, with the ends of its 95 % interval where there are samples enough; `high` may be infinite."""
+
+    value: float
+    low: float | None = None
+    high: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """One step, or one arm over the categories that both have, in both results.
+
+    `a_tok_s` and `b_tok_s` are mean decode rates; `ratio` with `low` and `high` is B over A. `prefill` is the quotient
+    of prefill rates, `ttft` of times to the first token, where less is better. `a_speedup` and `b_speedup` are over
+    each one's own baseline, so they may be compared across machines. `doubts`: verdicts against either, "B: drifted".
+    """
+
+    step: str
+    arm: Json
+    categories: tuple[str, ...]
+    a_tok_s: float
+    b_tok_s: float
+    ratio: float | None
+    low: float | None = None
+    high: float | None = None
+    prefill: Quotient | None = None
+    ttft: Quotient | None = None
+    a_speedup: Quotient | None = None
+    b_speedup: Quotient | None = None
+    doubts: tuple[str, ...] = ()
+
+    @property
+    def word(self) -> str:
+        """Whether B is faster beyond the noise."""
+        if self.ratio is None or self.low is None or self.high is None:
+            return "unknown"
+        return "faster" if self.low > 1 else "slower" if self.high < 1 else "equal"
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """What `compare` found.
+
+    `reasons` not to compare: then there are no pairs, unless told to. `machines` says how the hardware differs, and
+    `notes` what else does. `overall` are arms over all categories that both have, `pairs` single steps; `only_a` and
+    `only_b` count steps that count in one result alone, `left_out` says so.
+    """
+
+    reasons: tuple[str, ...] = ()
+    machines: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+    left_out: tuple[str, ...] = ()
+    overall: tuple[Pair, ...] = ()
+    pairs: tuple[Pair, ...] = ()
+    only_a: int = 0
+    only_b: int = 0
+
+    def regressions(self, most: float) -> tuple[Pair, ...]:
+        """The arms over all categories that are slower in B by more than the share `most`, with 95 % confidence.
+
+        0.05: the whole interval of B over A lies below 0.95.
+        """
+        return tuple(pair for pair in self.overall if pair.high is not None and pair.high < 1 - most)
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    """The measurements of one result that count, by what they measure."""
+
+    result: Json
+    steps: Mapping[Key, Json]
+    letter: str
+    arms: dict[Key, list[Key]] = field(default_factory=dict)
+
+
+def compare(a: Json, b: Json, *, anyway: bool = False) -> Comparison:
+    """Two results, step by step; `anyway`: also where there are reasons not to.
+
+    Ratios are paired on (category, prompt, block) where samples are there (`stats.speedup`), and not where the prompts
+    are other ones. Without samples they come from the summaries, by Welch, or have no interval.
+    """
+    refused = reasons(a, b)
+    if refused and not anyway:
+        return Comparison(refused)
+    ours, theirs = _side(a, "A"), _side(b, "B")
+    shared = [key for key in ours.steps if key in theirs.steps]
+    same_prompts = digest(a) == digest(b)
+    pairs = [_pair([key], ours, theirs, same_prompts, str(key[-2])) for key in shared]
+    overall = [
+        _pair(both, ours, theirs, same_prompts, OVERALL)
+        for arm, keys in ours.arms.items()
+        if (both := [key for key in keys if key in theirs.steps])
+    ]
+    return Comparison(
+        refused,
+        machines(a, b),
+        builds(a, b),
+        (*_left_out(ours, theirs), *_left_out(theirs, ours)),
+        tuple(pair for pair in overall if pair is not None),
+        tuple(pair for pair in pairs if pair is not None),
+        len(ours.steps) - len(shared),
+        len(theirs.steps) - len(shared),
+    )
+
+
+def _left_out(side: _Side, other: _Side) -> tuple[str, ...]:
+    """A sentence on the steps that count in one result alone."""
+    alone = [key for key in side.steps if key not in other.steps]
+    if not alone:
+        return ()
+    tried = {key for key, _ in _keyed_steps(other.result)}
+    failed = sum(key in tried for key in alone)
+    more = f" ({failed} of them did not come out in {other.letter})" if failed else ""
+    return (f"{len(alone)} {'step' if len(alone) == 1 else 'steps'} only in {side.letter}{more}: left out",)
+
+
+def _keyed_steps(result: Json) -> list[tuple[Key, Json]]:
+    """Measurements by (what is measured, category, number of the copy)."""
+    seen: dict[Key, int] = {}
+    found = []
+    for each in result["measurements"]:
+        key = (*(each[name] for name in _ARM), each["category"])
+        seen[key] = seen.get(key, -1) + 1
+        found.append(((*key, seen[key]), each))
+    return found
+
+
+def _side(result: Json, letter: str) -> _Side:
+    side = _Side(result, {key: each for key, each in _keyed_steps(result) if each["status"] == "ok"}, letter)
+    for key in side.steps:
+        side.arms.setdefault((*key[:-2], key[-1]), []).append(key)
+    return side
+
+
+def _pair(keys: Sequence[Key], ours: _Side, theirs: _Side, same_prompts: bool, name: str) -> Pair | None:
+    """The steps of one arm in both results, taken together; None where one has no rate."""
+    a, b = ([side.steps[key] for key in keys] for side in (ours, theirs))
+    mean_a, mean_b = _mean(a, DECODE), _mean(b, DECODE)
+    if mean_a is None or mean_b is None:
+        return None
+    ratio = _over(b, a, DECODE, paired=same_prompts)
+    arm = dict(zip(_ARM, keys[0], strict=False))
+    return Pair(
+        step=_name(arm, name, keys[0][-1]),
+        arm=arm,
+        categories=tuple(str(key[-2]) for key in keys),
+        a_tok_s=mean_a,
+        b_tok_s=mean_b,
+        ratio=ratio.value if ratio is not None else None,
+        low=ratio.low if ratio is not None else None,
+        high=ratio.high if ratio is not None else None,
+        prefill=_over(b, a, PREFILL, paired=same_prompts),
+        ttft=_over(b, a, TTFT, paired=same_prompts),
+        a_speedup=_own_speedup(keys, ours),
+        b_speedup=_own_speedup(keys, theirs),
+        doubts=tuple(
+            f"{side.letter}: {verdict}"
+            for side, steps in ((ours, a), (theirs, b))
+            for verdict in _GRAVE
+            if any(verdict in each["verdicts"] for each in steps)
+        ),
+    )
+
+
+def _name(arm: Json, category: str, copy: int) -> str:
+    """The name of a step as journals have it; without a K where a file does not tell it."""
+    step = Step(**arm, category=category, copy=copy)
+    return step.id if step.k is not None else step.id.replace(f" | {step.method} K=None", f" | {step.method}")
+
+
+def _own_speedup(keys: Sequence[Key], side: _Side) -> Quotient | None:
+    """The speedup of an arm over the baseline of the same result, over the categories that both have."""
+    named = dict(zip(_ARM, keys[0], strict=False))
+    if named["method"] == BASELINE:
+        return None
+    arm = tuple({**named, "draft": None, "method": BASELINE, "k": None}.values())
+    both = [(key, base) for key in keys if (base := (*arm, key[-2], 0)) in side.steps]
+    if not both:
+        return None
+    return _over([side.steps[key] for key, _ in both], [side.steps[base] for _, base in both], DECODE, paired=True)
+
+
+def _over(over: Sequence[Json], under: Sequence[Json], metric: str, *, paired: bool) -> Quotient | None:
+    """The quotient of the means of a metric; None where either is unknown."""
+    above, below = _values(over, metric), _values(under, metric)
+    if above and below:
+        found = speedup(above if paired else [((None, *_tuple(key)), value) for key, value in above], below)
+        if found is None or not math.isfinite(found.value):
+            return None
+        return Quotient(found.value, *(found.ci95 or (None, None)))
+    if len(over) == len(under) == 1:
+        return _of_summaries(over[0]["summary"].get(metric), under[0]["summary"].get(metric))
+    return None
+
+
+def _tuple(key: Hashable) -> tuple[object, ...]:
+    return key if isinstance(key, tuple) else (key,)
+
+
+def _of_summaries(over: Json | None, under: Json | None) -> Quotient | None:
+    """The quotient of two means, with the interval of Welch on the log scale where both tell n and scatter.
+
+    As `stats.speedup` has it for independent arms.
+    """
+    if over is None or under is None or not _is_rate(over.get("mean")) or not _is_rate(under.get("mean")):
+        return None
+    value = over["mean"] / under["mean"]
+    terms = []
+    for each in (over, under):
+        n, scatter = each.get("n"), each.get("stddev")
+        if n is None or scatter is None or n < 2:
+            return Quotient(value)
+        terms.append(((scatter / each["mean"]) ** 2 / n, n - 1))
+    (u, u_df), (v, v_df) = terms
+    df = (u + v) ** 2 / (u**2 / u_df + v**2 / v_df) if u + v else u_df + v_df
+    half = student_t_quantile((1 + CONFIDENCE) / 2, df) * math.sqrt(u + v)
+    return Quotient(value, value * math.exp(-half), value * math.exp(half) if half < 700 else math.inf)
+
+
+def _values(steps: Sequence[Json], metric: str) -> Keyed:
+    """The values of the good samples, keyed by what was asked."""
+    return [
+        ((each["category"], sample.get("prompt_id"), sample.get("block")), sample[metric])
+        for each in steps
+        for sample in each["samples"]
+        if sample.get("status", "ok") == "ok" and _is_rate(sample.get(metric))
+    ]
+
+
+def _mean(steps: Sequence[Json], metric: str) -> float | None:
+    values = [value for _, value in _values(steps, metric)]
+    if values:
+        return statistics.fmean(values)
+    summary = steps[0]["summary"].get(metric) if len(steps) == 1 else None
+    return summary["mean"] if summary is not None and _is_rate(summary.get("mean")) else None
+
+
+def _is_rate(value: object) -> bool:
+    """Whether it is a number that a quotient can be made of."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf

@@ -1,0 +1,144 @@
+"""What a verification step costs by the number of tokens that it drafts, in units of a full step (one of K_max).
+
+Each request is its own yardstick: a short step is divided by the full steps nearest to it in the same request, so that
+a machine which is slower for a minute moves both. The first step behind a prompt may be slower and never enters; by
+how much more it takes is estimated apart. All centres are medians, since pauses of the scheduler only ever lengthen.
+
+The level is set where the prediction is made: each sample's own decode time is divided by the full steps that its
+trace is worth, so pauses enter the prediction as they entered the sample. A second anchor, steps with nothing drafted
+against the baseline's time per token, is not used: llama-server (b11669) passes every token of a step through the
+draft as well, so a step that drafts nothing costs the target's pass and one of the draft (measured: 10 ms against 4.5
+with a draft as large as its target), and pulling it down to the baseline made small Ks too fast.
+"""
+
+from __future__ import annotations
+
+import math
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from statistics import median
+
+from specdash.analysis.kcurve.replay import Counts
+from specdash.analysis.kcurve.smooth import UNSEEN_JUMP, Node, smoothed
+from specdash.core.events import StepTimes
+
+# A short step in the midst of full ones runs with other shapes and colder caches than on a server that takes no other:
+# seen as up to 0.5 ms of a full step of 60 (b11669, 2 cores, K = 1), and either way for longer drafts.
+CHANGE_OF_LENGTH = 0.005
+_NEAREST = 5
+_MEDIAN_ERROR = 1.2533  # standard error of a median over that of a mean, of normal values: sqrt(pi / 2)
+_MAD = 1.4826  # standard deviation over median absolute deviation, of normal values
+_USUAL_SCATTER = 0.05
+_WEIGHT_OF_USUAL = 4
+_LONGEST_MS = 1e8
+
+
+@dataclass(frozen=True, slots=True)
+class Bill:
+    """What a request's steps cost, in full steps, and how that depends on what was measured.
+
+    `shares[d]`: by what share the total changes with the cost measured at d; `unseen` and `changed`: relative standard
+    errors for lengths between measured ones and for `CHANGE_OF_LENGTH`.
+    """
+
+    total: float
+    shares: Mapping[int, float]
+    unseen: float
+    changed: float
+
+
+@dataclass(frozen=True, slots=True)
+class Costs:
+    """Step costs by drafted tokens; `first_extra`: what the first step of a request takes more, in full steps."""
+
+    k_max: int
+    nodes: Mapping[int, Node]
+    first_extra: float
+
+    def bill(self, counts: Counts) -> Bill | None:
+        """The cost of these steps; None where a length has no measured one on either side, as nothing is extrapolated.
+
+        The cost between two measured lengths is taken as linear.
+        """
+        total, unseen, changed = self.first_extra, 0.0, 0.0
+        amounts: dict[int, float] = {}
+        known = sorted(self.nodes)
+        for drafted, count in counts.items():
+            above = bisect_left(known, drafted)
+            if above == len(known) or (known[above] != drafted and above == 0):
+                return None
+            high = known[above]
+            low = high if high == drafted else known[above - 1]
+            weight = (drafted - low) / (high - low) if high > low else 1.0
+            for node, part in ((low, 1 - weight), (high, weight)):
+                amount = count * part * self.nodes[node].value
+                amounts[node] = amounts.get(node, 0.0) + amount
+                total += amount
+            climb = abs(self.nodes[high].value - self.nodes[low].value)
+            unseen += count * 4 * weight * (1 - weight) * UNSEEN_JUMP * climb
+            changed += count * CHANGE_OF_LENGTH * (drafted < self.k_max)
+        if not total > 0:
+            return None
+        return Bill(total, {node: amount / total for node, amount in amounts.items()}, unseen / total, changed / total)
+
+
+def costs_of(traces: Iterable[StepTimes], k_max: int) -> Costs | None:
+    """Step costs from the traces of one server, of samples and cost requests alike; None without any full step."""
+    ratios: dict[int, list[float]] = {}
+    extras: list[float] = []
+    full = 0
+    for trace in traces:
+        steps = _timed(trace)
+        level = [(index, time_ms) for index, drafted, time_ms in steps if drafted == k_max and index > 0]
+        if not level:
+            continue
+        full += len(level)
+        for index, drafted, time_ms in steps:
+            if index == 0 and drafted == k_max:
+                extras.append(time_ms / _near(level, index) - 1)
+            elif index > 0 and 0 <= drafted < k_max:
+                ratios.setdefault(drafted, []).append(time_ms / _near(level, index))
+    if not full:
+        return None
+    return Costs(k_max, {**smoothed(_nodes(ratios)), k_max: Node(1.0, 0.0, full)}, median(extras) if extras else 0.0)
+
+
+def _near(level: Sequence[tuple[int, float]], index: int) -> float:
+    """The median time of the full steps nearest to a step."""
+    return median(time_ms for _, time_ms in sorted(level, key=lambda each: abs(each[0] - index))[:_NEAREST])
+
+
+def _timed(trace: StepTimes) -> list[tuple[int, int, float]]:
+    """The steps whose time is known and can be one: index, drafted tokens, milliseconds."""
+    pairs = zip(trace.drafted, trace.times_ms, strict=False)
+    return [
+        (index, drafted, time_ms)
+        for index, (drafted, time_ms) in enumerate(pairs)
+        if time_ms is not None and 0 < time_ms < _LONGEST_MS
+    ]
+
+
+def _nodes(ratios: Mapping[int, list[float]]) -> dict[int, Node]:
+    """The median cost of each length, with an error that leans on the scatter of all lengths where it has few.
+
+    Lengths that came up by chance, seldom beside those that were asked for, are left out: a pause in one of two steps
+    would weigh more there than a straight line between the neighbours does. The shortest stays, as nothing else can
+    stand for it.
+    """
+    usually = median(len(found) for found in ratios.values()) if ratios else 0.0
+    logs = {
+        drafted: [math.log(ratio) for ratio in found]
+        for drafted, found in ratios.items()
+        if 2 * len(found) >= usually or drafted == min(ratios)
+    }
+    centres = {drafted: median(found) for drafted, found in logs.items()}
+    residuals = [abs(each - centres[drafted]) for drafted, found in logs.items() if len(found) > 2 for each in found]
+    usual = max(_MAD * median(residuals), 1e-3) if residuals else _USUAL_SCATTER
+    nodes: dict[int, Node] = {}
+    for drafted, found in logs.items():
+        n = len(found)
+        own = _MAD * median(abs(each - centres[drafted]) for each in found)
+        scatter = math.sqrt((n * own**2 + _WEIGHT_OF_USUAL * usual**2) / (n + _WEIGHT_OF_USUAL)) if n > 2 else usual
+        nodes[drafted] = Node(math.exp(centres[drafted]), _MEDIAN_ERROR * scatter / math.sqrt(n), n)
+    return nodes

@@ -1,0 +1,83 @@
+"""Rates of steps and what they say together: speedups over baselines, and drift between blocks. Pure."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass
+
+from specdash.analysis.sequential import Estimate, estimate
+from specdash.analysis.stats import Speedup, drift, speedup
+from specdash.core.measure import Sample
+from specdash.core.plan import BASELINE
+from specdash.core.steps import DONE, StepView
+from specdash.core.view import View
+
+Keyed = list[tuple[Hashable, float]]
+
+
+@dataclass(frozen=True, slots=True)
+class Compared:
+    """The speedup of a step over its baseline; None with the reason, which is None for a baseline itself."""
+
+    speedup: Speedup | None
+    reason: str | None = None
+
+
+def keyed_rates(steps: Iterable[StepView]) -> Keyed:
+    """Decode rates of valid samples, keyed by what was asked: arms answer the same prompts in the same blocks."""
+    return [
+        ((found.step.category, sample.prompt_id, sample.block), sample.decode_tok_s)
+        for found in steps
+        for sample in found.good
+        if sample.decode_tok_s is not None and 0 < sample.decode_tok_s < math.inf
+    ]
+
+
+def prompt_of(key: Hashable) -> Hashable:
+    """The category and prompt in a key of `keyed_rates`."""
+    return key[:2] if isinstance(key, tuple) else None
+
+
+def category_of(key: Hashable) -> Hashable:
+    """The category in a key of `keyed_rates`."""
+    return key[0] if isinstance(key, tuple) else None
+
+
+PARTS = (prompt_of, category_of)
+"""What of a question is fixed and not drawn by chance, the finest part first; for `stats.speedup`."""
+
+
+def rate_estimate(samples: Sequence[Sample]) -> Estimate | None:
+    """The mean decode rate of samples with its interval, over the prompts that they answer; None without a rate."""
+    rates = [(each.prompt_id, each.decode_tok_s) for each in samples if each.decode_tok_s is not None]
+    return estimate([(prompt, rate) for prompt, rate in rates if 0 < rate < math.inf])
+
+
+def over_baseline(found: StepView, view: View) -> Compared:
+    """The speedup of a step over its baseline, or None and why there is none; a baseline has none to give."""
+    if found.step.method == BASELINE or found.status != "ok":
+        return Compared(None)
+    base = view.steps.get(found.step.baseline().id)
+    if base is None:
+        return Compared(None, "no baseline is planned for it")
+    if base.status != "ok":
+        return Compared(
+            None, f"its baseline is {base.status}" if base.status in DONE else "its baseline is not finished"
+        )
+    faster = speedup(keyed_rates([found]), keyed_rates([base]), strata=PARTS)
+    return Compared(faster, None if faster is not None else "there is no rate to compare")
+
+
+def block_drift(samples: Sequence[Sample]) -> float | None:
+    """The relative change of decode_tok_s from the first block to the last: 0.03 = 3 % faster at the end.
+
+    Blocks take turns with their prompts, and prompts differ in speed, so each prompt's first block is compared with
+    its own last one; None where no prompt came twice.
+    """
+    rates: dict[str, list[float]] = {}
+    for sample in sorted(samples, key=lambda each: each.block):
+        if sample.decode_tok_s is not None and math.isfinite(sample.decode_tok_s):
+            rates.setdefault(sample.prompt_id, []).append(sample.decode_tok_s)
+    again = [found for found in rates.values() if len(found) > 1]
+    return drift([found[0] for found in again], [found[-1] for found in again])

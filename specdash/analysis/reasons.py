@@ -1,0 +1,94 @@
+"""The sentences that give the reason of a recommendation."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from specdash.analysis.arms import Arm
+from specdash.analysis.stats import Speedup
+
+NO_BASELINE = "no baseline: nothing says whether a draft helps"
+NAMED = 3
+_LADDER = (2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
+
+
+def sentence(parts: Iterable[str]) -> str:
+    """Parts of a reason as one line; empty ones are left out."""
+    return "; ".join(part for part in parts if part)
+
+
+def baseline_reason(base: Arm) -> str:
+    """Why a baseline that was measured is none."""
+    why = base.faults[0] if base.faults else "without a rate"
+    return f"the baseline is {why}: nothing says whether a draft helps"
+
+
+def choice_reason(chosen: Arm, tied: Sequence[Arm], looked_at: int) -> str:
+    """Why an arm was chosen among those that tie with the leader."""
+    if len(tied) == 1:
+        if looked_at == 1:
+            return "faster than no draft beyond the noise"
+        return f"the fastest of {looked_at} arms beyond the noise"
+    taken = _decided_by(chosen, tied)
+    if len({(arm.draft, arm.method) for arm in tied}) == 1 and len({arm.k for arm in tied}) == len(tied):
+        names = f"K = {_listed(str(arm.k) for arm in sorted(tied, key=lambda arm: arm.k or 0))}"
+    else:
+        names = _listed(arm.label for arm in tied[:NAMED])
+        names += f" ({len(tied) - NAMED} more)" if len(tied) > NAMED else ""
+    return f"{names} cannot be told apart at this noise; {taken} is taken"
+
+
+def _decided_by(chosen: Arm, tied: Sequence[Arm]) -> str:
+    """What the choice between equally fast arms was decided by."""
+    some = "smaller" if len(tied) == 2 else "smallest"
+    rest = [arm for arm in tied if arm.k == chosen.k]
+    if len(rest) < len(tied):
+        names = {(arm.draft, arm.method) for arm in tied}
+        return f"the {some} one" if len(names) == 1 else f"the {some} K"
+    if any(arm.size_bytes != chosen.size_bytes for arm in rest):
+        return f"the {some} draft"
+    if any(arm.peak_rss_bytes != chosen.peak_rss_bytes for arm in rest):
+        return "the one that takes less memory"
+    return "the first by name"
+
+
+def beaten_reason(first: Arm, chosen: Arm) -> str:
+    """Why the thriftiest arm was passed over."""
+    return f"{first.label} would be the thriftier choice, but only {chosen.label} is proven faster than no draft"
+
+
+def off_reason(leader: Arm, faster: Speedup, looked_at: int, is_slower: bool) -> str:
+    """Why no draft is recommended."""
+    best = f"{leader.label}, is {faster.value:.3g} times as fast as none"
+    if faster.ci95 is not None:
+        best += f" ({faster.ci95[0]:.3g} to {faster.ci95[1]:.3g})"
+    if is_slower:
+        return f"every draft is slower than none: the best, {best}"
+    if faster.ci95 is not None and faster.ci95[0] > 1.0:
+        best += f", which is too little to tell from chance among {looked_at} arms"
+    return f"no draft is faster beyond the noise: the best, {best}"
+
+
+def edge_reason(k: int) -> str:
+    """The best K is the largest that was tried, and the line of the profile that goes on from there."""
+    above = [each for each in _LADDER if each > k][:2]
+    further = above if len(above) == 2 else [k + k // 2, 2 * k]
+    return f"the best K is the largest that was tried: sweep.k = {[k, *further]} goes on from here"
+
+
+def out_reason(out: Sequence[tuple[Arm, str]]) -> str:
+    """Which arms could not be recommended whatever their rates, and why; the first few by name."""
+    if not out:
+        return ""
+    same = {why for _, why in out}
+    if len(same) == 1 and len(out) > 1:
+        return f"{len(out)} arms are out ({same.pop()})"
+    named = ", ".join(f"{arm.label} ({why})" for arm, why in out[:NAMED])
+    more = f" and {len(out) - NAMED} more" if len(out) > NAMED else ""
+    return f"out: {named}{more}"
+
+
+def _listed(names: Iterable[str]) -> str:
+    """Names in a row: "a", "a and b", "a, b and c"."""
+    *first, last = names
+    return f"{', '.join(first)} and {last}" if first else last

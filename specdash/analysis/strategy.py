@@ -1,0 +1,239 @@
+"""What to measure next, where that depends on what was measured: K curves, searches, and passes.
+
+Each function looks at a view and gives the next change of its plan, or None. A change is a stage with a reason and
+edits of the queue; it becomes a fact, so a resumed run knows which stages were begun, and no stage is begun twice.
+Pure: whoever calls it records the change, and calls again until there is none.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+from specdash.analysis import kcurve, race
+from specdash.analysis.anchors import SECOND_PASS
+from specdash.core import commands as cmd
+from specdash.core.model import k_max, k_range
+from specdash.core.plan import BASELINE, LoadKey, Step
+from specdash.core.profile import LOSSLESS
+from specdash.core.queue import load_key
+from specdash.core.steps import OPEN, StepView
+from specdash.core.view import View
+
+CURVE, SEARCH = "curve", "search"
+CONFIRM, ROUND, FOUND = "confirm", "search", "found"
+MOST_CONFIRMED = 2
+FALLBACK_KS = (4, 8)
+DEFAULT_PRECISION = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A stage of the plan that begins now, why, and the edits of the queue that it takes."""
+
+    stage: str
+    reason: str
+    edits: tuple[cmd.Edit, ...] = ()
+
+
+def next_change(view: View) -> Change | None:
+    """The next change that follows from what is known; None while samples are being taken or nothing is left to do."""
+    if view.run is None or view.finished is not None or view.stopping:
+        return None
+    mode = view.run.settings.get("k")
+    change: Change | None = None
+    if mode == CURVE:
+        change = _first(_confirm(view, pair, steps) for pair, steps in _settled(view))
+    elif mode == SEARCH:
+        change = _first(_search(view, pair, steps) for pair, steps in _settled(view))
+    return change or _second_pass(view)
+
+
+def first_samples(mode: object, iterations: int) -> int | None:
+    """How many samples a step with a draft takes in the first round of a search; None in any other mode."""
+    return race.next_samples(0, iterations) if mode == SEARCH else None
+
+
+def _first(changes: Iterable[Change | None]) -> Change | None:
+    return next((change for change in changes if change is not None), None)
+
+
+def _stages(view: View) -> set[str]:
+    return {change.stage for change in view.replans}
+
+
+def _settled(view: View) -> list[tuple[LoadKey, list[StepView]]]:
+    """The pairs whose steps all have an outcome, with those of their steps that measure content."""
+    pairs: dict[LoadKey, list[StepView]] = {}
+    for found in view.steps.values():
+        if found.step.method != BASELINE and found.step.draft is not None:
+            pairs.setdefault(found.step.pair, []).append(found)
+    return [
+        (pair, [found for found in steps if found.step.workload != LOSSLESS])
+        for pair, steps in pairs.items()
+        if all(found.is_done for found in steps) and any(found.status == "ok" for found in steps)
+    ]
+
+
+# -- curves -----------------------------------------------------------------------------------------------------------
+
+
+def _confirm(view: View, pair: LoadKey, steps: Sequence[StepView]) -> Change | None:
+    """Adds the Ks that the curve of a pair says are best: two at most, since each may take a load of its own."""
+    stage = f"{CONFIRM} {pair.label}"
+    if stage in _stages(view):
+        return None
+    known = {found.step.k for found in steps if found.step.k is not None}
+    curves = [
+        curve
+        for depth in dict.fromkeys(found.step.depth for found in steps)
+        if (curve := kcurve.curve_of(view, pair, depth)) is not None
+    ]
+    wanted = dict.fromkeys(k for curve in curves for k in kcurve.confirmations(curve, known, MOST_CONFIRMED))
+    ks = list(wanted)[:MOST_CONFIRMED]
+    best = next((curve for curve in curves if curve.best_k is not None), None)
+    if best is None:
+        why = next((curve.reason for curve in curves if curve.reason), "no verification steps were seen")
+        ks = [k for k in FALLBACK_KS if k not in known and k < max(known, default=0)]
+        reason = f"{pair.label}: no curve can be predicted ({why}); measuring {_ks(ks)} instead"
+    elif ks:
+        reason = f"{pair.label}: the best K is predicted to be {best.best_k}; confirming {_ks(ks)}"
+    else:
+        reason = f"{pair.label}: the best K is predicted to be {best.best_k}, which is measured"
+    return Change(stage, reason, _added(view, steps, ks))
+
+
+def _ks(ks: Sequence[int]) -> str:
+    return " and ".join(f"K = {k}" for k in ks) or "nothing"
+
+
+def _added(
+    view: View, steps: Sequence[StepView], ks: Sequence[int], iterations: int | None = None
+) -> tuple[cmd.Edit, ...]:
+    """Steps like those of a pair at its largest K, with these Ks, before whatever comes next for another server.
+
+    They take `iterations` samples, where given, else as many as those at the largest K.
+    """
+    if not ks or not steps:
+        return ()
+    pair = steps[0].step.pair
+    alike = [found for found in view.steps.values() if found.step.pair == pair and found.step.method != BASELINE]
+    largest = max(found.step.k or 0 for found in alike)
+    before = next((step_id for step_id, found in view.steps.items() if found.status == OPEN), None)
+    fresh: dict[int | None, list[Step]] = {}
+    for k in ks:
+        for found in alike:
+            step = replace(found.step, k=k)
+            if found.step.k != largest or found.step.copy or step.id in view.steps:
+                continue
+            own = iterations is None or step.workload == LOSSLESS
+            fresh.setdefault(found.iterations if own else iterations, []).append(step)
+    return tuple(cmd.Add(tuple(added), before=before, iterations=count) for count, added in fresh.items())
+
+
+# -- search -----------------------------------------------------------------------------------------------------------
+
+
+def arms_of(steps: Iterable[StepView]) -> list[race.Arm]:
+    """The Ks of a pair as arms of a race, each with the decode rates of its valid samples."""
+    rates: dict[int, list[tuple[race.Key, float]]] = {}
+    for found in steps:
+        if found.status != "ok" or found.step.k is None:
+            continue
+        category = f"{found.step.category} at depth {found.step.depth}" if found.step.depth else found.step.category
+        rates.setdefault(found.step.k, []).extend(
+            ((category, sample.prompt_id, sample.block), sample.decode_tok_s)
+            for sample in found.good
+            if sample.decode_tok_s is not None and 0 < sample.decode_tok_s < math.inf
+        )
+    return [race.Arm(k, tuple(found)) for k, found in sorted(rates.items())]
+
+
+def _search(view: View, pair: LoadKey, steps: Sequence[StepView]) -> Change | None:
+    """The next round of a search: Ks beside those that may be the best, then more samples for those furthest behind."""
+    assert view.run is not None
+    done = f"{FOUND} {pair.label}"
+    if done in _stages(view):
+        return None
+    settings = view.run.settings
+    most, precision = int(settings.get("iterations") or 1), settings.get("precision") or DEFAULT_PRECISION
+    arms = arms_of(steps)
+    now = race.standing(arms, precision, race.rounds(most))
+    if now.best is None:
+        return Change(done, f"{pair.label}: {now.reason}")
+    stage = f"{ROUND} {pair.label} round {_rounds(view, pair) + 2}"
+    good = [found for found in steps if found.status == "ok"]
+    taken = {k: min(len(found.good) for found in good if found.step.k == k) for k in now.racing}
+    behind = {k: count for k, count in taken.items() if race.next_samples(count, most) > 0}
+    if behind:
+        least = min(behind.values())
+        ks = [k for k in behind if behind[k] == least]
+        count = least + race.next_samples(least, most)
+        short = tuple(found.step.id for found in good if found.step.k in ks and len(found.good) < count)
+        edits: tuple[cmd.Edit, ...] = (cmd.SetIterations(short, count),)
+        return Change(stage, f"{pair.label}: {now.reason}; {count} samples for {_ks(ks)}", edits)
+    new = race.refine(arms, now, _largest(view, pair), precision)
+    edits = _added(view, steps, new, race.next_samples(0, most))
+    if edits:
+        return Change(stage, f"{pair.label}: {now.reason}; {_ks(new)} may be better still", edits)
+    return Change(done, f"{pair.label}: {now.reason}")
+
+
+def _rounds(view: View, pair: LoadKey) -> int:
+    """How many rounds of a pair's search were begun after the first."""
+    return sum(change.stage.startswith(f"{ROUND} {pair.label} round ") for change in view.replans)
+
+
+def _largest(view: View, pair: LoadKey) -> int:
+    """The largest K that a search may go to: that of the curve of such a model."""
+    model = view.models.get(pair.target)
+    tried = max((found.step.k or 0 for found in view.steps.values() if found.step.pair == pair), default=0)
+    try:
+        return max(tried, k_max(model.model_class)) if model is not None else tried
+    except ValueError:
+        return max(tried, *k_range("dense-small"))
+
+
+# -- passes -----------------------------------------------------------------------------------------------------------
+
+
+def _second_pass(view: View) -> Change | None:
+    """Once nothing is open: the loads once more, in mirrored order, so that the baselines stand at both ends.
+
+    The last server goes on with its own steps at once: starting it again would only cost a load.
+    """
+    assert view.run is not None
+    if view.run.settings.get("passes") != 2 or SECOND_PASS in _stages(view):
+        return None
+    if any(not found.is_done for found in view.steps.values()):
+        return None
+    again = [found for found in view.steps.values() if found.status == "ok" and found.step.workload != LOSSLESS]
+    if not again:
+        return None
+    counts: dict[int, list[str]] = {}
+    for found in again:
+        counts.setdefault(2 * len(found.good), []).append(found.step.id)
+    edits: list[cmd.Edit] = [cmd.SetIterations(tuple(ids), count) for count, ids in counts.items()]
+    edits.append(cmd.Move(tuple(_mirrored(again, view))))
+    reason = f"the loads once more in mirrored order: {len(again)} steps"
+    return Change(SECOND_PASS, reason, tuple(edits))
+
+
+def _mirrored(steps: Sequence[StepView], view: View) -> list[str]:
+    """The steps with their loads in reverse order; those of one load keep theirs."""
+    loads: dict[LoadKey, list[Step]] = {}
+    for found in steps:
+        loads.setdefault(load_key(found.step, view.scope), []).append(found.step)
+    order = _as_loaded(loads, view)
+    return [step.id for key in reversed(order) for step in loads[key]]
+
+
+def _as_loaded(loads: Mapping[LoadKey, Collection[Step]], view: View) -> list[LoadKey]:
+    """The loads in the order in which their servers ran first."""
+    first: dict[LoadKey, int] = {}
+    numbers = {load: number for number, load in enumerate(view.loads)}
+    for key, steps in loads.items():
+        ran = [numbers[load] for step in steps if (load := view.steps[step.id].load) in numbers]
+        first[key] = min(ran, default=len(numbers))
+    return sorted(loads, key=lambda key: first[key])

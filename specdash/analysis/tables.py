@@ -1,0 +1,169 @@
+"""The measurements of a result document: each step with its samples and figures, and each arm over its categories."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+from specdash.analysis.findings import Examined, Found
+from specdash.analysis.lossless import Agreement
+from specdash.analysis.plain import plain, plain_sample, plain_speedup, plain_summary
+from specdash.analysis.rates import PARTS, block_drift, keyed_rates, rate_estimate
+from specdash.analysis.roofline import Roofline
+from specdash.analysis.stats import speedup, summarise
+from specdash.core.measure import Sample, combine
+from specdash.core.plan import BASELINE, Step
+from specdash.core.steps import StepView
+
+Json = dict[str, Any]
+
+METRICS = (
+    "prefill_time_s",
+    "prefill_tok_s",
+    "decode_time_s",
+    "decode_tok_s",
+    "throughput_tok_s",
+    "ttft_s",
+    "total_time_s",
+    "prompt_tokens",
+    "cached_tokens",
+    "generated_tokens",
+    "draft_tokens",
+    "accepted_tokens",
+    "steps",
+    "client_decode_time_s",
+    "client_decode_tok_s",
+)
+"""The fields of a sample that are summarised."""
+
+
+def measurement(number: int, name: str, found: StepView, examined: Examined, against: Sequence[Found]) -> Json:
+    """The step `name` with its samples; the figures are null or empty unless its status is "ok"."""
+    step = found.step
+    counted = found.good if found.status == "ok" else ()
+    compared = examined.compared[name]
+    details = (*(detail for detail in found.details if detail), *(detail for _, detail in against if detail))
+    return {
+        "id": f"m{number:03d}",
+        "step": name,
+        "load": found.load,
+        **arm_names(step),
+        "category": step.category,
+        "status": found.status,
+        "verdicts": list(dict.fromkeys((*found.verdicts, *(verdict.value for verdict, _ in against)))),
+        "error": found.error,
+        "details": list(dict.fromkeys(details)),
+        "samples": [plain_sample(sample) for sample in found.samples],
+        "summary": _summaries(counted),
+        **_acceptance(counted),
+        # Also for a step that does not count: it is the evidence against it.
+        "k_seen": max((sample.k_seen for sample in found.samples if sample.k_seen is not None), default=None),
+        "speedup": plain_speedup(compared.speedup),
+        "speedup_reason": compared.reason,
+        "drift": block_drift(counted),
+        "lossless": _agreement(examined.agreements.get(name)),
+        "roofline": _roofline(examined.rooflines.get(name)),
+    }
+
+
+def arm_names(step: Step) -> Json:
+    """What is measured, whatever the category."""
+    return {
+        "target": step.target,
+        "draft": step.draft,
+        "method": step.method,
+        "config": step.config,
+        "k": step.k,
+        "moe_experts": step.moe_experts,
+        "workload": step.workload,
+        "depth": step.depth,
+    }
+
+
+def overall(steps: Mapping[str, StepView]) -> list[Json]:
+    """Each arm over all its categories.
+
+    Every valid sample weighs the same, whatever its category. An arm that lacks a category (`missing`) has another mix
+    of prompts, so its mean is not comparable with the others'; its speedup is, since it is taken over the categories
+    that both it and its baseline have.
+    """
+    arms: dict[Step, list[StepView]] = {}
+    for found in steps.values():
+        arms.setdefault(replace(found.step, category=""), []).append(found)
+    return [_over_categories(arm, members, arms) for arm, members in arms.items()]
+
+
+def _over_categories(arm: Step, steps: Sequence[StepView], arms: Mapping[Step, Sequence[StepView]]) -> Json:
+    counted = [found for found in steps if found.status == "ok"]
+    samples = [sample for found in counted for sample in found.good]
+    base = {found.step.category: found for found in arms.get(arm.baseline(), ()) if found.status == "ok"}
+    both = [found for found in counted if found.step.category in base]
+    faster = None
+    if arm.method != BASELINE and both:
+        others = [base[found.step.category] for found in both]
+        faster = plain_speedup(speedup(keyed_rates(both), keyed_rates(others), strata=PARTS))
+    return {
+        **arm_names(arm),
+        "categories": [found.step.category for found in counted],
+        "missing": [found.step.category for found in steps if found.status != "ok"],
+        "summary": _summaries(samples),
+        **_acceptance(samples),
+        "speedup": faster,
+    }
+
+
+def _summaries(samples: Sequence[Sample]) -> Json:
+    """A summary of each metric over the samples that know it.
+
+    Prompts differ in speed and are no noise: the interval of the decode rate is that of `analysis.sequential.estimate`.
+    """
+    found: Json = {}
+    for metric in METRICS:
+        known = [value for sample in samples if (value := getattr(sample, metric)) is not None]
+        summary = summarise([value for value in known if math.isfinite(value)])
+        if summary is not None:
+            found[metric] = plain_summary(summary)
+    rates = found.get("decode_tok_s")
+    known_rate = rate_estimate(samples) if rates is not None else None
+    if rates is not None and known_rate is not None and known_rate.ci95 is not None:
+        rates["ci95"] = list(known_rate.ci95)
+    return found
+
+
+def _acceptance(samples: Sequence[Sample]) -> Json:
+    """What the samples together say of the draft; sums over samples, so that long answers weigh more."""
+    drafted = sum(sample.draft_tokens or 0 for sample in samples)
+    accepted = sum(sample.accepted_tokens or 0 for sample in samples)
+    facts = combine(sample.step_facts for sample in samples)
+    return {
+        "acceptance_rate": accepted / drafted if drafted else None,
+        "tokens_per_step": facts.tokens_per_step,
+        "accepted_per_position": plain(facts.accepted_per_position),
+    }
+
+
+def _agreement(found: Agreement | None) -> Json | None:
+    if found is None:
+        return None
+    return {
+        "state": str(found.state),
+        "prompts": found.prompts,
+        "tokens": found.tokens,
+        "diverges_at": found.diverges_at,
+        "margin": plain(found.margin),
+        "prompt_id": found.prompt_id,
+        "reason": found.reason,
+    }
+
+
+def _roofline(found: Roofline | None) -> Json | None:
+    if found is None:
+        return None
+    return {
+        "bound_tok_s": plain(found.bound_tok_s),
+        "share": plain(found.share),
+        "bytes_per_pass": found.bytes_per_pass,
+        "reason": found.reason,
+    }

@@ -1,0 +1,164 @@
+"""Requests to the server of the load: rendered prompts, what is in flight, and the one rule about what comes before.
+
+The rule: with a draft loaded, no prompt is sent twice in a row. Builds of early 2026 keep the draft's context even when
+the prompt cache is off; sent the same prompt twice, they propose the previous answer and accept all of it, at no cost.
+Any request that drafts clears that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from specdash.core.engine import KProbe, Request
+from specdash.core.generation import Generation
+from specdash.core.plan import Step
+from specdash.core.profile import LOSSLESS
+from specdash.core.prompts import Prompt
+from specdash.core.transport import Progress, TransportError
+from specdash.runtime.request import Outcome, take
+from specdash.runtime.server import Server
+from specdash.runtime.wanted import Wanted
+
+SCRUB_PROMPT = "The quick brown fox jumps over the lazy dog and"
+SCRUB_TOKENS = 6
+
+
+@dataclass(frozen=True, slots=True)
+class Sampling:
+    """How every answer of a run is made."""
+
+    max_tokens: int
+    temperature: float
+    seed: int
+    timeout_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class InFlight:
+    """A request that is being answered, for those who watch; `purpose` as in core.ticks.TokenTick."""
+
+    step: Step | None
+    purpose: str
+    block: int | None
+    max_tokens: int
+    started_s: float
+    progress: Progress
+
+
+class Asking:
+    """Sends what is asked of one load after the other; `current` is the request in flight, or the last one."""
+
+    def __init__(
+        self, server: Server, prompts: Mapping[str, Sequence[Prompt]], sampling: Sampling, wanted: Wanted
+    ) -> None:
+        self.current: InFlight | None = None
+        self._server = server
+        self._prompts = prompts
+        self._sampling = sampling
+        self._wanted = wanted
+        self._last_text = ""
+        self._rendered: dict[tuple[str, int], str] = {}
+
+    def new_load(self) -> None:
+        """Another server runs now: prompts are rendered anew, since its template may be another."""
+        self._rendered.clear()
+
+    def temperature(self, step: Step) -> float:
+        """The temperature of a step's samples; texts can only be compared at 0."""
+        return 0.0 if step.workload == LOSSLESS else self._sampling.temperature
+
+    def prompt(self, step: Step, block: int) -> Prompt:
+        """The prompt of a block: the same for every arm, so that arms differ in nothing else."""
+        prompts = self._prompts[step.category]
+        return prompts[block % len(prompts)]
+
+    def prompts_of(self, step: Step, blocks: int) -> list[Prompt]:
+        """The different prompts of the first so many blocks."""
+        return [self.prompt(step, block) for block in range(min(blocks, len(self._prompts[step.category])))]
+
+    async def text(self, step: Step, prompt: Prompt) -> str:
+        """The text of a prompt as the server that runs now wants it."""
+        known = self._rendered.get((prompt.id, step.depth))
+        if known is None:
+            async with self._server.lease(Progress()) as client:
+                known = self._rendered[prompt.id, step.depth] = await client.render(prompt, step.depth)
+        return known
+
+    async def ask_k(self, k_startup: int) -> KProbe:
+        """The experiment that tells who decides K."""
+        progress = self._in_flight(None, "probe", None, self._sampling.max_tokens)
+
+        async def ask() -> KProbe:
+            async with self._server.lease(progress) as client:
+                return await client.probe_k(k_startup, limit_s=self._sampling.timeout_s, progress=progress)
+
+        return await self._wanted.during(ask())
+
+    async def sample(
+        self, step: Step, block: int, *, purpose: str = "sample", drop: asyncio.Event | None = None
+    ) -> Outcome:
+        """One request of a step, judged; Dropped when it is not wanted any more, ServerFailed when the server died."""
+
+        async def ask() -> Outcome:
+            prompt = self.prompt(step, block)
+            sampling = self._sampling
+            text = await self._ready(step, prompt)
+            request = Request(text, sampling.max_tokens, self.temperature(step), sampling.seed, step.k)
+            shown = block if purpose == "sample" else None
+            progress = self._in_flight(step, purpose, shown, sampling.max_tokens)
+            return await take(self._server, step, prompt.id, block, request, sampling.timeout_s, progress)
+
+        return await self._wanted.during(ask(), drop)
+
+    async def aside(
+        self,
+        step: Step,
+        prompt: Prompt,
+        purpose: str,
+        max_tokens: int,
+        temperature: float,
+        *,
+        margins: bool = False,
+        repeats: bool = False,
+    ) -> Generation | None:
+        """One answer outside every measurement, its prompt from the cache if it is there; None where it failed.
+
+        ServerFailed when the server died.
+        """
+
+        async def ask() -> Generation:
+            text = await self._ready(step, prompt, may_repeat=repeats)
+            request = Request(
+                text, max_tokens, temperature, self._sampling.seed, step.k, cache_prompt=True, with_margins=margins
+            )
+            progress = self._in_flight(step, purpose, None, max_tokens)
+            async with self._server.lease(progress) as client:
+                return await client.generate(request, limit_s=self._sampling.timeout_s, progress=progress)
+
+        try:
+            answer = await self._wanted.during(ask())
+        except TransportError as error:
+            if await self._server.died():
+                raise self._server.failure() from error
+            return None
+        return None if answer.problems else answer
+
+    async def _ready(self, step: Step, prompt: Prompt, *, may_repeat: bool = False) -> str:
+        """The text of a prompt, once the server may be asked it; `may_repeat`: it may come twice in a row."""
+        text = await self.text(step, prompt)
+        if step.draft is not None and text == self._last_text and not may_repeat:
+            sampling = self._sampling
+            request = Request(SCRUB_PROMPT, SCRUB_TOKENS, sampling.temperature, sampling.seed, step.k)
+            progress = self._in_flight(step, "scrub", None, SCRUB_TOKENS)
+            await take(self._server, step, "scrub", -1, request, sampling.timeout_s, progress)
+        self._last_text = text
+        return text
+
+    def _in_flight(self, step: Step | None, purpose: str, block: int | None, max_tokens: int) -> Progress:
+        """A new request is about to be sent; its progress."""
+        progress = Progress()
+        self.current = InFlight(step, purpose, block, max_tokens, time.time(), progress)
+        return progress

@@ -1,0 +1,116 @@
+"""What is recorded beside the samples: texts to compare, and the verification steps that a K curve is made from.
+
+None of it is a sample. Texts and traces come with the samples for nothing; margins, and the costs of short steps, take
+requests of their own on the load that runs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from itertools import pairwise
+
+from specdash.core import events as ev
+from specdash.core.costs import cost_requests
+from specdash.core.generation import Generation
+from specdash.core.measure import verify_steps
+from specdash.core.plan import BASELINE, KScope, Step
+from specdash.core.profile import LOSSLESS
+from specdash.core.view import View
+from specdash.runtime.asking import Asking, Sampling
+from specdash.runtime.request import Taken
+from specdash.runtime.server import Publish
+
+CHECKED_TOKENS = 128  # of an answer, by default: enough to see a broken arm, and no second measurement
+MOST_TRACES = 6  # whose ends are asked for step costs
+
+
+class Beside:
+    """Records what goes along with the samples of a load."""
+
+    def __init__(self, asking: Asking, publish: Publish, view: Callable[[], View], sampling: Sampling) -> None:
+        self._asking = asking
+        self._publish = publish
+        self._view = view
+        self._sampling = sampling
+
+    async def keep(self, load: str, step: Step, block: int, taken: Taken, *, with_trace: bool) -> None:
+        """Records the text of a valid sample, where texts can be compared, and its verification steps if wanted."""
+        answer = taken.generation
+        if answer is None or taken.sample.status != "ok":
+            return
+        if self._asking.temperature(step) == 0:
+            await self._keep_text(answer)
+        if with_trace:
+            await self._keep_steps(load, step, "sample", block, answer)
+
+    async def check_texts(self, load: str, steps: Sequence[Step]) -> None:
+        """Greedy answers to compare texts by: with margins for baselines, and for all where samples are not greedy.
+
+        A baseline answers every prompt of its samples once more: that shows whether it agrees with itself, and how
+        sure it was of each token. Steps that have their answers already (of an earlier pass or process) keep them.
+        """
+        for step in steps:
+            found = self._view().steps[step.id]
+            is_baseline = step.method == BASELINE
+            greedy = self._asking.temperature(step) == 0
+            if (greedy and not is_baseline) or not found.good:
+                continue
+            blocks = len(found.good) if greedy else 1
+            longest = self._sampling.max_tokens
+            tokens = longest if step.workload == LOSSLESS else min(longest, CHECKED_TOKENS)
+            known = {check.prompt_id for check in found.checks}
+            for prompt in self._asking.prompts_of(step, blocks):
+                if prompt.id in known:
+                    continue
+                answer = await self._asking.aside(step, prompt, "check", tokens, 0.0, margins=is_baseline)
+                if answer is not None:
+                    await self._keep_text(answer)
+                    await self._publish(ev.TextChecked(step.id, load, prompt.id, answer.text_hash, answer.margins))
+
+    async def take_costs(self, load: str, steps: Sequence[Step]) -> None:
+        """Asks for short answers to the samples' own prompts, whose last steps draft fewer and fewer tokens.
+
+        `core.costs` says how long. Requests of one prompt follow each other, so that it is processed once; servers that
+        take K per request may be of the kind that repeats its last draft then, and process it each time.
+        """
+        wanted = {step.id: step for step in steps}
+        traces = [
+            trace
+            for trace in self._view().traces.get(load, ())
+            if trace.purpose == "sample" and trace.step in wanted and trace.block is not None
+        ]
+        if any(trace.purpose == "cost" for trace in self._view().traces.get(load, ())):
+            return
+        chosen = _spread(traces, MOST_TRACES)
+        fixed = self._view().scope is KScope.STARTUP
+        requests = [(trace, tokens) for trace in chosen for tokens in cost_requests(trace, wanted[trace.step].k or 0)]
+        for trace, tokens in requests:
+            step = wanted[trace.step]
+            prompt = self._asking.prompt(step, trace.block or 0)
+            temperature = self._asking.temperature(step)
+            answer = await self._asking.aside(step, prompt, "cost", tokens, temperature, repeats=fixed)
+            if answer is not None:
+                await self._keep_steps(load, step, "cost", trace.block, answer)
+
+    async def _keep_text(self, answer: Generation) -> None:
+        if answer.text_hash not in self._view().texts:
+            await self._publish(ev.TextSeen(answer.text_hash, answer.tokens))
+
+    async def _keep_steps(self, load: str, step: Step, purpose: str, block: int | None, answer: Generation) -> None:
+        steps = verify_steps(answer.chunks)
+        # A pass that hides another one has no time and no draft length of its own.
+        if not steps or not all(each.exact for each in steps):
+            return
+        ends = [0.0, *(each.end_ms for each in steps)]
+        times = tuple(
+            after - before if after is not None and before is not None else None for before, after in pairwise(ends)
+        )
+        drafted, accepted = tuple(each.drafted for each in steps), tuple(each.accepted for each in steps)
+        await self._publish(ev.StepTimes(step.id, load, purpose, block, drafted, accepted, times))
+
+
+def _spread(traces: Sequence[ev.StepTimes], most: int) -> list[ev.StepTimes]:
+    """At most so many traces, evenly out of all: of different steps and prompts."""
+    if len(traces) <= most:
+        return list(traces)
+    return [traces[number * len(traces) // most] for number in range(most)]

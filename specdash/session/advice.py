@@ -1,0 +1,67 @@
+"""What follows from what is known: verdicts on finished steps, and the next stage of the plan; both become facts.
+
+The sweep asks between loads, and whenever the steps of a load are done, while its server still runs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+
+from specdash.analysis.anchors import SECOND_PASS
+from specdash.analysis.findings import findings
+from specdash.analysis.sequential import known_to
+from specdash.analysis.strategy import SEARCH, Change, next_change
+from specdash.core import commands as cmd
+from specdash.core import events as ev
+from specdash.core.forecast import loads_left
+from specdash.core.plan import BASELINE
+from specdash.core.queue import IllegalEdit, apply
+from specdash.core.steps import StepView
+from specdash.core.view import View
+from specdash.session.recorder import Recorder
+
+
+class Advice:
+    """Looks at a run and records what follows."""
+
+    def __init__(self, recorder: Recorder) -> None:
+        self._recorder = recorder
+
+    async def reconsider(self) -> None:
+        """Records every verdict that is new, then stage after stage until none follows."""
+        view = self._recorder.view
+        for step_id, found in findings(view).items():
+            step = view.steps[step_id]
+            for verdict, detail in found:
+                if step.load is not None and verdict.value not in step.verdicts:
+                    await self._recorder.publish(ev.VerdictRaised(step_id, step.load, verdict.value, detail))
+        while (change := next_change(self._recorder.view)) is not None:
+            # Made for the view as it is then: an edit by the user may come between.
+            await self._recorder.publish_made(partial(_fact, change))
+
+    def enough(self, found: StepView) -> bool:
+        """Whether a step's rate is known to `measure.precision`; a search and a second pass set their own numbers."""
+        run = self._recorder.view.run
+        precision = run.settings.get("precision") if run is not None else None
+        if run is None or not isinstance(precision, float):
+            return False
+        if any(change.stage == SECOND_PASS for change in self._recorder.view.replans):
+            return False
+        if run.settings.get("k") == SEARCH and found.step.method != BASELINE:
+            return False
+        samples = sorted(found.good, key=lambda sample: sample.block)
+        rates = [(each.prompt_id, each.decode_tok_s) for each in samples if each.decode_tok_s is not None]
+        most = self._recorder.view.iterations(found.step.id) or len(rates)
+        return known_to(rates, precision, most)
+
+
+def _fact(change: Change, view: View) -> ev.PlanChanged:
+    """The change as a fact: without its edits where one has become impossible meanwhile."""
+    edits, reason = change.edits, change.reason
+    try:
+        steps = apply(view.steps, edits, view.scope) if edits else view.steps
+    except IllegalEdit as error:
+        edits, steps, reason = (), view.steps, f"{reason} (left out: {error})"
+    left = len(loads_left(replace(view, steps=steps)))
+    return ev.PlanChanged(reason, left, tuple(cmd.encode_edit(edit) for edit in edits), change.stage)

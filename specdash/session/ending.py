@@ -1,0 +1,37 @@
+"""How a run ended: its exit code, and the reason in words."""
+
+from __future__ import annotations
+
+import signal
+
+from specdash.core.view import View
+from specdash.errors import Exit
+from specdash.runtime.sweep import Ended
+
+SIGNALS = {
+    signal.SIGINT: Exit.INTERRUPTED,
+    signal.SIGTERM: Exit.TERMINATED,
+    signal.SIGHUP: Exit.HANGUP,
+}
+
+
+def verdict_of_run(ended: Ended, view: View, name: str, by: signal.Signals | None) -> tuple[Exit, str]:
+    """The exit code and the reason; `name` is the run's, for the command that goes on with it."""
+    again = f"specdash resume {name}"
+    if ended is Ended.ASKED and by is not None:
+        return SIGNALS[by], f"ended by {by.name}; go on with: {again}"
+    reasons = {
+        Ended.OUT_OF_TIME: f"limits.max_time is used up; go on with: {again}",
+        Ended.BUGS: f"stopped after internal errors; logs/specdash.log has the details: {again}",
+        Ended.ASKED: f"stopped by you; go on with: {again}",
+        Ended.FAILURE: f"stopped by a failure (limits.on_failure); go on with: {again}",
+    }
+    if ended in reasons:
+        return Exit.INCOMPLETE if ended is Ended.BUGS else Exit.STOPPED_EARLY, reasons[ended]
+    statuses = [step.status for step in view.steps.values()]
+    if statuses and all(step.status == "ok" or step.by_user for step in view.steps.values()):
+        return Exit.OK, ""
+    if not any(step.samples for step in view.steps.values()):
+        return Exit.NOTHING_MEASURED, "nothing could be measured"
+    counts = {status: statuses.count(status) for status in dict.fromkeys(statuses) if status != "ok"}
+    return Exit.INCOMPLETE, ", ".join(f"{count} {status}" for status, count in counts.items())
