@@ -1,49 +1,88 @@
-"""`specdash report`: reports made from a run's journal, at any time, also of a run that is going on."""
+"""`specdash report`: reports made from a run's journal, at any time, also of a run that is going on; or from a file."""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from specdash.cli import command_parser
+from specdash.core.text import one_line
 from specdash.errors import Exit, SpecdashError
 
-FORMATS = ("md", "csv", "json")
-LATER = ("html", "draftbench")
+if TYPE_CHECKING:
+    from specdash.store.results import Named
+
+DEFAULT = ("html", "md", "csv", "json")
+ON_DEMAND = ("draftbench",)
 
 
 def main(name: str, arguments: list[str]) -> Exit:
-    """Writes the wanted formats: one to stdout, several into the run's folder."""
+    """Writes the wanted formats: one to stdout, several into the run's folder, or here where it is a file."""
+    from specdash.session.reports import REPORTS
+
     parser = command_parser(name)
-    parser.add_argument("run", metavar="RUN", help="a run folder, or the beginning of its name")
+    parser.add_argument(
+        "run",
+        metavar="RUN",
+        help="a run folder, or the beginning of its name; or a result file: of specdash, draftbench or velollm",
+    )
+    known = [each for each in (*DEFAULT, *ON_DEMAND) if each in REPORTS]
     parser.add_argument(
         "--format",
         default="",
         metavar="F",
-        help=f"some of {', '.join(FORMATS)}, comma-separated: one is printed, several are written into the run's "
-        "folder (default: all)",
+        help=f"some of {', '.join(known)}, comma-separated: one is printed, several are written into the run's folder,"
+        f" of a result file into this one (default: all but {', '.join(ON_DEMAND)})",
     )
     options = parser.parse_args(arguments)
-    from specdash.analysis.result import build_result
-    from specdash.core.view import fold_all
-    from specdash.session.reports import write_reports
-    from specdash.session.run import JOURNAL_NAME
-    from specdash.store import export
-    from specdash.store.journal import read
-    from specdash.store.runs import known_results_dirs, resolve
+    from specdash.store.results import named_result
+    from specdash.store.runs import known_results_dirs
 
     formats = list(dict.fromkeys(part.strip() for part in options.format.split(",") if part.strip()))
     for each in formats:
-        if each in LATER:
-            raise SpecdashError(f"--format {each} is not in this version", f"There are: {', '.join(FORMATS)}.")
-        if each not in FORMATS:
-            raise SpecdashError(f"--format {each}: no such format", f"There are: {', '.join(FORMATS)}.")
-    path = resolve(options.run, known_results_dirs())
-    view = fold_all(read(path / JOURNAL_NAME).records)
+        if each not in known:
+            raise SpecdashError(f"--format {each}: no such format", f"There are: {', '.join(known)}.")
+    found = named_result(options.run, known_results_dirs())
     if len(formats) == 1:
-        result = build_result(view)
-        write = {"md": export.to_markdown, "csv": export.to_csv, "json": export.to_json}[formats[0]]
-        sys.stdout.write(write(result))
+        sys.stdout.write(_text(found, formats[0]))
         return Exit.OK
-    for written in write_reports(path, view, formats or FORMATS):
+    for written in _written(found, formats or [each for each in DEFAULT if each in REPORTS]):
         print(written)
     return Exit.OK
+
+
+def _text(found: Named, kind: str) -> str:
+    """A report as text. Raises SpecdashError for a file that is broken deeper than its reader looks."""
+    from specdash.session.reports import REPORTS
+
+    write: Any = REPORTS[kind][1]
+    try:
+        text = write(found.result)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if found.view is not None:
+            raise
+        raise SpecdashError(
+            f"{one_line(str(found.path))}: no {kind} report can be made of it: {one_line(repr(error))}",
+            "If it was changed by hand, make it again from the run: specdash report RUN --format json.",
+        ) from error
+    assert isinstance(text, str)
+    return text
+
+
+def _written(found: Named, formats: Sequence[str]) -> list[Path]:
+    """Writes the reports of a run into its folder, those of a file into the working folder under its name."""
+    from specdash.session.reports import REPORTS
+    from specdash.store.export import write_atomic
+
+    written = []
+    for each in formats:
+        name = REPORTS[each][0]
+        if found.view is None:
+            path = Path(f"{found.path.stem}.{name if each == 'draftbench' else f'report.{each}'}")
+        else:
+            path = found.path / name
+        write_atomic(path, _text(found, each))
+        written.append(path)
+    return written

@@ -1,0 +1,146 @@
+"""Which arms of a result belong together: the baselines, the best K of each draft, the pairs and their curves.
+
+An arm is what `overall` of the result lists: target x draft or method x K x config x experts x workload x depth, over
+all its categories.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from specdash.core.plan import BASELINE
+from specdash.store.wording import SPEED, Json, is_noise, known, setting
+
+Key = tuple[Any, ...]
+
+
+def rate_of(arm: Json) -> float | None:
+    """The mean decode rate, tokens per second; None where nothing counts."""
+    return known(((arm.get("summary") or {}).get(SPEED) or {}).get("mean"))
+
+
+def speedup_of(arm: Json) -> float | None:
+    """How many times as fast as its baseline; None where unknown."""
+    return known((arm.get("speedup") or {}).get("value"))
+
+
+def doubt(arm: Json) -> str:
+    """Why a speedup proves nothing: "≈" inside the noise, "?" for too few samples; "" where it does.
+
+    Imported results have neither samples nor intervals; their figures are taken as they are.
+    """
+    ci95 = (arm.get("speedup") or {}).get("ci95")
+    if ci95 is not None:
+        return "≈" if is_noise(ci95) else ""
+    return "?" if known(((arm.get("summary") or {}).get(SPEED) or {}).get("n")) is not None else ""
+
+
+def is_baseline(arm: Json) -> bool:
+    """Whether an arm is one without any speculation."""
+    return bool(arm.get("method") == BASELINE)
+
+
+def setting_key(arm: Json) -> Key:
+    """What an arm shares with its baseline."""
+    return tuple(arm.get(name) for name in ("target", "config", "moe_experts", "depth", "workload"))
+
+
+def pair_key(arm: Json) -> Key:
+    """The arm with K left open. Curves name neither workload nor method: both are those of the content run."""
+    return (*setting_key(arm)[:4], arm.get("draft"))
+
+
+def arm_key(arm: Json) -> Key:
+    """What tells arms apart."""
+    return (*setting_key(arm), arm.get("draft"), arm.get("method"), arm.get("k"))
+
+
+def targets(result: Json) -> list[str]:
+    """The targets in the order of the plan."""
+    return list(dict.fromkeys(str(arm["target"]) for arm in result.get("overall") or ()))
+
+
+def contenders(arms: Iterable[Json]) -> list[Json]:
+    """The baselines, and of each draft and setting the fastest arm, fastest first; arms without a rate are left out.
+
+    An arm that lacks categories has another mix of prompts, so it stands for its pair only where no arm is complete.
+    """
+    best: dict[Key, Json] = {}
+    for arm in arms:
+        if rate_of(arm) is None:
+            continue
+        key = (*setting_key(arm), arm.get("draft"), arm.get("method"))
+        if key not in best or _merit(arm) > _merit(best[key]):
+            best[key] = arm
+    return sorted(best.values(), key=lambda arm: rate_of(arm) or 0.0, reverse=True)
+
+
+def _merit(arm: Json) -> tuple[bool, float]:
+    return not arm.get("missing"), rate_of(arm) or 0.0
+
+
+def condemned(result: Json, verdict: str) -> set[Key]:
+    """The arms (`arm_key`) with a measurement that has this verdict."""
+    return {arm_key(each) for each in result.get("measurements") or () if verdict in (each.get("verdicts") or ())}
+
+
+def curves_by_pair(result: Json) -> dict[Key, list[Json]]:
+    """Points of each pair (`pair_key`) over all categories by ascending K; of its first category where it has no "all".
+
+    Only points with a rate, predicted or measured, count.
+    """
+    found: dict[Key, dict[str, list[Json]]] = {}
+    for point in result.get("curves") or ():
+        if known(point.get("predicted_tok_s")) is None and known(point.get("measured_tok_s")) is None:
+            continue
+        found.setdefault(pair_key(point), {}).setdefault(str(point.get("category") or "all"), []).append(point)
+    chosen = {pair: by.get("all") or next(iter(by.values())) for pair, by in found.items()}
+    return {pair: sorted(points, key=lambda point: point["k"]) for pair, points in chosen.items()}
+
+
+def baseline_of(point: Json, result: Json) -> float | None:
+    """The rate without speculation that a point of a curve is held against."""
+    category = point.get("category") or "all"
+    same = result.get("overall") if category == "all" else result.get("measurements")
+    for arm in same or ():
+        if (
+            is_baseline(arm)
+            and setting_key(arm)[:4] == setting_key(point)[:4]
+            and (category == "all" or arm.get("category") == category)
+        ):
+            return rate_of(arm)
+    return None
+
+
+def best_k(points: Sequence[Json]) -> Json | None:
+    """The point of a curve with the best predicted rate; of the measured ones where nothing was predicted."""
+    for name in ("predicted_tok_s", "measured_tok_s"):
+        rated = [point for point in points if known(point.get(name)) is not None]
+        if rated:
+            return max(rated, key=lambda point: known(point[name]) or 0.0)
+    return None
+
+
+def edge(points: Sequence[Json]) -> str:
+    """What to do about an optimum at the edge of what was tried, "" where there is none."""
+    if not any(point.get("at_edge") for point in points):
+        return ""
+    k_max = max(int(point.get("k_max") or point["k"]) for point in points)
+    return f"The best K is the largest that was tried: go on with k = [{k_max}, {k_max * 3 // 2}, {k_max * 2}]."
+
+
+def pair_name(point: Json, *, with_target: bool = False) -> str:
+    """A pair in words."""
+    draft = point.get("draft") if point.get("draft") is not None else point.get("method") or "no draft model"
+    parts = [str(point.get("target"))] if with_target else []
+    return ", ".join(part for part in (" + ".join([*parts, str(draft)]), setting(point)) if part)
+
+
+def by_arm(measurements: Iterable[Json], field: str) -> dict[Key, list[Json]]:
+    """The measurements of each arm that have this field, in the order of the plan."""
+    found: dict[Key, list[Json]] = {}
+    for each in measurements:
+        if each.get(field) is not None:
+            found.setdefault(arm_key(each), []).append(each)
+    return found

@@ -1,0 +1,1 @@
+"""Result files of other tools, read into the document that reports are made from, and written in their format."""

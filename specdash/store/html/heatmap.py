@@ -1,0 +1,108 @@
+"""Best speedup of each target and draft, as a table with coloured cells: text that can be read, copied and printed."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from html import escape
+
+from specdash.core.text import one_line
+from specdash.store.arms import contenders, doubt, is_baseline, speedup_of
+from specdash.store.html.markup import Markup, esc, join, label, paragraph, section
+from specdash.store.wording import DASH, Json, drafter, faster, ratio, subject
+
+FASTER_STEPS = (1.0, 1.1, 1.25, 1.5, 2.0, 2.75)
+SLOWER_STEPS = (1.0, 0.9, 0.75, 0.5)
+MOST_CELLS_WITH_K = 80
+MOST_COLUMNS = 8
+
+
+def shade(arm: Json | None) -> str:
+    """The CSS class of a cell: f1 to f6 faster, s1 to s4 slower, "eq" where nothing is proven, "na" unknown."""
+    value = None if arm is None else speedup_of(arm)
+    if arm is None or value is None:
+        return "na"
+    if doubt(arm) or math.isclose(value, 1.0, abs_tol=0.0005):
+        return "eq"
+    if value > 1:
+        return f"f{sum(value >= step for step in FASTER_STEPS)}"
+    return f"s{sum(value <= step for step in SLOWER_STEPS)}"
+
+
+def heatmap(result: Json) -> Markup:
+    """Targets against drafts, whichever is the longer list downwards; fastest K of each pair."""
+    arms = [arm for arm in contenders(result.get("overall") or ()) if not is_baseline(arm)]
+    cells: dict[tuple[str, str], Json] = {}
+    for arm in arms:
+        place = (subject(arm), drafter(arm))
+        if place not in cells or (speedup_of(arm) or 0.0) > (speedup_of(cells[place]) or 0.0):
+            cells[place] = arm
+    if not any(speedup_of(arm) is not None for arm in cells.values()):
+        why = "There is no speedup to show: no pair and its baseline both gave figures that count."
+        return section("heatmap", "Every pair", paragraph(why, "none"))
+    # In the order of the plan, which puts like models side by side.
+    planned = [arm for arm in result["overall"] if not is_baseline(arm)]
+    columns = [name for name in dict.fromkeys(map(subject, planned)) if any(name == place[0] for place in cells)]
+    rows = [name for name in dict.fromkeys(map(drafter, planned)) if any(name == place[1] for place in cells)]
+    turned = len(columns) > max(len(rows), MOST_COLUMNS)
+    if turned:
+        columns, rows = rows, columns
+        cells = {(draft, target): arm for (target, draft), arm in cells.items()}
+    with_k = len(columns) * len(rows) <= MOST_CELLS_WITH_K
+    return section("heatmap", "Every pair", *_lead(arms), _grid(columns, rows, cells, with_k, turned=turned))
+
+
+def _lead(arms: Iterable[Json]) -> list[Markup]:
+    """What the colours mean, and how many pairs are slower."""
+    known = [arm for arm in arms if speedup_of(arm) is not None]
+    slower = sum(shade(arm).startswith("s") for arm in known)
+    equal, unsure = (sum(doubt(arm) == mark for arm in known) for mark in "≈?")
+    pairs, verb = "pair" if len(known) == 1 else "pairs", "is" if slower == 1 else "are"
+    text = (
+        "Speedup over the same target without a draft, each pair at its fastest K: "
+        f"{slower} of {len(known)} {pairs} {verb} slower, {equal} equal within the noise (≈)."
+        + (f" Of {unsure} there are too few samples to say (?)." if unsure else "")
+    )
+    slow = [f'<i class="h s{4 - step}"></i>' for step in range(4)]
+    fast = [f'<i class="h f{step + 1}"></i>' for step in range(6)]
+    scale = Markup(
+        '<p class="scale" aria-hidden="true"><span>half as fast</span>'
+        f'{"".join(slow)}<i class="h eq"></i>{"".join(fast)}<span>three times as fast</span></p>'
+    )
+    return [paragraph(text, "lead"), scale]
+
+
+def _grid(
+    columns: list[str], rows: list[str], cells: dict[tuple[str, str], Json], with_k: bool, *, turned: bool
+) -> Markup:
+    """The table itself."""
+    corner = "target" if turned else "draft"
+    head = join(join([Markup('<th scope="col">'), label(name, 40)]) for name in columns)
+    body = []
+    for row in rows:
+        line = [join([Markup('<tr><th scope="row">'), label(row, 40)])]
+        line += [_cell(cells.get((column, row)), with_k=with_k) for column in columns]
+        body.append(join(line))
+    caption = "Best speedup of each target and draft"
+    return Markup(
+        f'<div class="box heat" tabindex="0" role="region" aria-label="{caption}"><table><caption>{caption}</caption>'
+        f'<thead><tr><th scope="col">{corner}{head}</thead><tbody>{join(body)}</tbody></table></div>'
+    )
+
+
+def _number(value: float) -> str:
+    """A speedup that does not read as 1.00 where it is less."""
+    return f"{value:.3f}" if 0.995 <= value < 0.9995 else ratio(value)
+
+
+def _cell(arm: Json | None, *, with_k: bool) -> Markup:
+    """A number in its colour; the interval in its tooltip."""
+    if arm is None:
+        return Markup('<td class="h na" title="not measured">' + DASH)
+    kind, value = shade(arm), speedup_of(arm)
+    if value is None:
+        return Markup(f'<td class="h na" title="no speedup is known">{DASH}')
+    k = "" if arm.get("k") is None else f"K {arm['k']}"
+    title = escape(one_line(f"{faster(arm.get('speedup'))} {k}".strip(), 120))
+    small = f"<small>{esc(k)}</small>" if with_k and k else ""
+    return Markup(f'<td class="h {kind}" title="{title}">{doubt(arm)}{_number(value)}{small}')

@@ -1,0 +1,123 @@
+"""What follows from the figures: recommendations, predicted against measured, rules of thumb, drift of the anchors."""
+
+from __future__ import annotations
+
+from specdash.store.arms import curves_by_pair, edge, pair_name
+from specdash.store.markdown.cells import SENTENCE_CHARS, code, safe, table
+from specdash.store.wording import (
+    DASH,
+    Json,
+    advice,
+    change,
+    chosen,
+    interval,
+    known,
+    ordered,
+    rate,
+    ratio,
+    remark,
+    sentence,
+    share,
+    subject,
+    tied,
+    whole,
+)
+
+HELD = {True: "held", False: "did not hold", None: "not tested"}
+BEST = "\\> "
+
+
+def recommendations(result: Json) -> list[str]:
+    """The answer for each target with its command, and the table by category."""
+    found = ordered(result.get("recommendations") or ())
+    if not found:
+        return []
+    lines = ["## Recommendations", ""]
+    for each in found:
+        if each.get("category", "all") != "all":
+            continue
+        said = " ".join(filter(None, (sentence(advice(each)), remark(each))))
+        lines += [f"**{safe(subject(each))}: {safe(chosen(each))}.** {safe(said, 2 * SENTENCE_CHARS)}", ""]
+        if each.get("tied"):
+            lines += [f"Not told apart from: {safe(tied(each))}.", ""]
+        if each.get("command"):
+            lines += [*code([str(each["command"])]), ""]
+    rows = [
+        [
+            subject(each),
+            chosen(each),
+            str(each.get("category", "all")),
+            ratio(each.get("speedup")),
+            interval(each.get("ci95")),
+            rate(each.get("tok_s")),
+            share(each.get("regret"), 1),
+        ]
+        for each in found
+    ]
+    header = ("target", "use", "category", "speedup", "95 % interval", "tok/s", "regret")
+    lines += [*table(header, rows, texts=3), ""]
+    return [*lines, "- regret: by how much the mean of the fastest alternative is ahead of the choice.", ""]
+
+
+def curves(result: Json) -> list[str]:
+    """Predicted against measured for every K that has both, pair by pair, and the best prediction of each."""
+    rows, notes = [], []
+    for points in curves_by_pair(result).values():
+        predicted = [point for point in points if known(point.get("predicted_tok_s")) is not None]
+        if not predicted:
+            continue
+        name = pair_name(points[0], with_target=True)
+        best = max(predicted, key=lambda point: known(point["predicted_tok_s"]) or 0.0)
+        rows += [_point(name, point, best) for point in predicted if _measured(point) is not None or point is best]
+        if edge(points):
+            notes.append(f"- {safe(name)}: {edge(points)}")
+    if not rows:
+        return []
+    header = ("pair", "K", "predicted tok/s", "95 % interval", "measured tok/s", "95 % interval", "off by", "n")
+    text = (
+        "The best predicted K of each pair is marked \\>, a point off the predicted line by more than its interval !."
+    )
+    return ["## K curves: predicted and measured", "", *table(header, rows, texts=1), "", f"- {text}", *notes, ""]
+
+
+def _measured(point: Json) -> float | None:
+    return known(point.get("measured_tok_s"))
+
+
+def _point(name: str, point: Json, best: Json) -> list[str]:
+    """One K of one pair."""
+    predicted, measured = known(point["predicted_tok_s"]), _measured(point)
+    error = measured / predicted - 1 if predicted and measured is not None else None
+    return [
+        name,
+        (BEST if point is best else "") + str(point["k"]),
+        rate(predicted),
+        interval(point.get("predicted_ci95"), "{:.1f}"),
+        rate(measured),
+        interval(point.get("measured_ci95"), "{:.1f}"),
+        DASH if error is None else change(error) + (" !" if point.get("off") else ""),
+        DASH if measured is None else whole(point.get("n")),
+    ]
+
+
+def rules(result: Json) -> list[str]:
+    """Rules of thumb, and whether they held here."""
+    lines = []
+    for each in result.get("rules") or ():
+        held = each.get("held") if isinstance(each.get("held"), bool) else None
+        source = f" ({safe(each['source'])})" if each.get("source") else ""
+        evidence = f": {safe(each['evidence'])}" if each.get("evidence") else ""
+        lines.append(f"- {HELD[held]}: {safe(each.get('rule'))}{source}{evidence}")
+    return ["## Rules of thumb", "", *lines, ""] if lines else []
+
+
+def anchors(result: Json) -> list[str]:
+    """How far the baselines moved between the passes."""
+    rows = [
+        [subject(each), rate(each.get("first_tok_s")), rate(each.get("last_tok_s")), change(each.get("moved"))]
+        for each in result.get("anchors") or ()
+    ]
+    if not rows:
+        return []
+    header = ("baseline of", "first pass, tok/s", "second pass, tok/s", "moved")
+    return ["## Drift between the passes", "", *table(header, rows, texts=1), ""]

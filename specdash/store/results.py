@@ -1,0 +1,55 @@
+"""A result from whatever a user names: a run, a file inside of it, a saved result.json, or another tool's file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from specdash.analysis.result import build_result
+from specdash.core.view import View, fold_all
+from specdash.errors import SpecdashError
+from specdash.store.foreign.reading import read_result_file
+from specdash.store.journal import read
+from specdash.store.runs import JOURNAL, resolve
+
+Json = dict[str, Any]
+
+_OF_A_RUN = frozenset({JOURNAL, "profile.toml", "result.json", "result.csv", "report.md", "report.html"})
+
+
+@dataclass(frozen=True, slots=True)
+class Named:
+    """What a name on the command line means: a run's folder with its facts, or a file with the result in it."""
+
+    path: Path
+    result: Json
+    view: View | None = None
+
+
+def named_result(name: str, results_dirs: Iterable[Path]) -> Named:
+    """The result that `name` means: a file, or a run by its path or the beginning of its name in `results_dirs`.
+
+    A file that a run writes into its own folder means that run, whose journal is newer. Raises SpecdashError.
+    """
+    given = Path(name).expanduser()
+    if name and _is_result_file(given):
+        return Named(given, read_result_file(given))
+    try:
+        path = resolve(name, results_dirs)
+    except SpecdashError as error:
+        if name and given.exists():
+            what = "a folder without a journal" if given.is_dir() else "neither a run nor a file"
+            raise SpecdashError(f"{name}: it is {what}", "Name a run's folder, or a result file.") from error
+        raise
+    view = fold_all(read(path / JOURNAL).records)
+    return Named(path, build_result(view), view)
+
+
+def _is_result_file(path: Path) -> bool:
+    """Whether a path is a file that stands for itself."""
+    try:
+        return path.is_file() and not (path.name in _OF_A_RUN and (path.parent / JOURNAL).is_file())
+    except (OSError, ValueError):  # a name that no file can have
+        return False

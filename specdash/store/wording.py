@@ -1,0 +1,270 @@
+"""Figures and names of a result in words, for every kind of report; escaping is for the one who writes the format.
+
+Unknown is an en dash. Numbers that are not finite count as unknown. Older documents lack keys: they are asked with a
+default.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from specdash.core.plan import BASELINE
+from specdash.core.text import human_bytes
+
+Json = Mapping[str, Any]
+
+DASH = "\u2013"
+SPEED = "decode_tok_s"
+SCOPES = {
+    "request": "K is taken from each request",
+    "capped": "K is taken from each request, up to the start-up value",
+    "startup": "K is fixed at start-up",
+}
+LOSSLESS = {
+    "output_differs": "output differs",
+    "near_tie": "near tie",
+    "unknown": "unknown",
+    "identical": "identical",
+}
+"""States of `measurements[].lossless` in words, the worst first."""
+
+
+def known(value: Any) -> float | None:
+    """A number that is one, else None."""
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return None
+    return float(value)
+
+
+def bounds(interval: Any) -> tuple[float | None, float | None]:
+    """The ends of an interval, None where unknown or infinite."""
+    if not isinstance(interval, list | tuple) or len(interval) != 2:
+        return None, None
+    return known(interval[0]), known(interval[1])
+
+
+def rate(value: Any) -> str:
+    """Tokens per second, with as many digits as a rate of that size is worth."""
+    number = known(value)
+    return DASH if number is None else f"{number:.{_digits(number)}f}"
+
+
+def _digits(value: float) -> int:
+    return 0 if abs(value) >= 1000 else 1 if abs(value) >= 10 else 2
+
+
+def mean(summary: Json | None) -> str:
+    """Mean ± standard deviation."""
+    value = known((summary or {}).get("mean"))
+    if summary is None or value is None:
+        return DASH
+    spread = known(summary.get("stddev"))
+    return rate(value) if spread is None else f"{rate(value)} ± {spread:.{_digits(value)}f}"
+
+
+def ratio(value: Any) -> str:
+    """A speedup."""
+    number = known(value)
+    return DASH if number is None else f"{number:.2f}"
+
+
+def interval(ci95: Any, form: str = "{:.2f}") -> str:
+    """An interval as "1.20 to 1.34", "?" for an end that is unknown; a dash for none."""
+    low, high = bounds(ci95)
+    if low is None and high is None:
+        return DASH
+    return " to ".join("?" if end is None else form.format(end) for end in (low, high))
+
+
+def is_noise(ci95: Any) -> bool:
+    """Whether an interval of a speedup holds 1, so that the difference counts as none."""
+    if not isinstance(ci95, list | tuple):
+        return False
+    low, high = bounds(ci95)
+    return (low is None or low <= 1) and (high is None or high >= 1)
+
+
+def faster(speedup: Json | None) -> str:
+    """A speedup with its interval; ≈ marks a difference inside the noise."""
+    if speedup is None or known(speedup.get("value")) is None:
+        return DASH
+    ci95 = speedup.get("ci95")
+    if ci95 is None:
+        return f"{ratio(speedup['value'])} (too few)"
+    return f"{'≈' if is_noise(ci95) else ''}{ratio(speedup['value'])} ({interval(ci95)})"
+
+
+def share(value: Any, digits: int = 0) -> str:
+    """A share as a percentage."""
+    number = known(value)
+    return DASH if number is None else f"{number * 100:.{digits}f} %"
+
+
+def change(value: Any) -> str:
+    """A relative change with its sign; never "-0.0"."""
+    number = known(value)
+    return DASH if number is None else f"{round(number * 100, 1) + 0.0:+.1f} %"
+
+
+def regret_interval(each: Json) -> str:
+    """The interval of a recommendation's regret in per cent, without the unit."""
+    low, high = bounds(each.get("regret_ci95"))
+    return interval([_percent(low), _percent(high)], "{:.1f}")
+
+
+def _percent(value: float | None) -> float | None:
+    return None if value is None else value * 100
+
+
+def whole(value: Any) -> str:
+    """A count, or a dash."""
+    number = known(value)
+    return DASH if number is None else f"{number:.0f}"
+
+
+def setting(arm: Json) -> str:
+    """What an arm shares with its baseline beside the target, in words; "" for nothing special."""
+    experts, depth, workload = arm.get("moe_experts"), arm.get("depth"), arm.get("workload")
+    parts = [
+        str(arm["config"]) if arm.get("config") is not None else "",
+        f"{experts} experts" if experts is not None else "",
+        f"depth {depth}" if depth else "",
+        str(workload) if workload not in (None, "content") else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def drafter(arm: Json) -> str:
+    """What drafts in an arm: the draft's label, the method's name, or "none (baseline)"."""
+    if arm.get("draft") is not None:
+        return str(arm["draft"])
+    return "none (baseline)" if arm.get("method") in (BASELINE, None) else str(arm["method"])
+
+
+def arm_name(arm: Json) -> str:
+    """An arm but for its target and K."""
+    return ", ".join(part for part in (drafter(arm), setting(arm)) if part)
+
+
+def subject(each: Json) -> str:
+    """What a recommendation is for, but for the category: the target and its setting."""
+    return ", ".join(part for part in (str(each.get("target")), setting(each)) if part)
+
+
+def chosen(each: Json) -> str:
+    """What a recommendation says to use: "0.5B Q8_0, K = 6", "no draft", or that there is none."""
+    if each.get("off"):
+        return "no draft"
+    if each.get("draft") is None and each.get("method") in (BASELINE, None, ""):
+        return "no recommendation"
+    k = each.get("k")
+    return drafter(each) if k is None else f"{drafter(each)}, K = {k}"
+
+
+def advice(each: Json) -> str:
+    """A recommendation as one sentence behind the target's name and what is chosen."""
+    value, low_high = known(each.get("speedup")), each.get("ci95")
+    if each.get("off") or value is None:
+        return str(each.get("reason") or "no reason is given")
+    sure = f"95 % interval {interval(low_high)}" if low_high is not None else "no interval"
+    text = f"{ratio(value)} times as fast as no draft ({sure})"
+    if known(each.get("tok_s")) is not None and known(each.get("baseline_tok_s")) is not None:
+        text += f", {rate(each['tok_s'])} instead of {rate(each['baseline_tok_s'])} tok/s"
+    return text if each.get("proven", True) else f"{text}; not proven"
+
+
+def remark(each: Json) -> str:
+    """The reason of a recommendation where `advice` does not give it already, as a sentence."""
+    if each.get("off") or known(each.get("speedup")) is None or not each.get("reason"):
+        return ""
+    return sentence(str(each["reason"]))
+
+
+def sentence(text: str) -> str:
+    """A text with a capital letter and a full stop."""
+    text = text.strip()
+    return text[:1].upper() + text[1:] + ("" if not text or text.endswith((".", "!", "?")) else ".")
+
+
+def tied(each: Json) -> str:
+    """The arms that a recommendation is not told apart from."""
+    found = [
+        f"{chosen({'method': 'off', **other, 'off': other.get('k') is None and other.get('draft') is None})}"
+        + (f" ({ratio(other.get('speedup'))})" if known(other.get("speedup")) is not None else "")
+        for other in each.get("tied") or ()
+    ]
+    return "; ".join(found) if found else DASH
+
+
+def ordered(recommendations: Sequence[Json]) -> list[Json]:
+    """Recommendations by target in the order they came, each target's "all" first."""
+    targets = {subject(each): number for number, each in reversed(list(enumerate(recommendations)))}
+    return sorted(recommendations, key=lambda each: (targets[subject(each)], each.get("category") != "all"))
+
+
+def when(run: Json) -> str:
+    """The state of a run, when it ended and why."""
+    state = f"{run['state']} {run['finished']}" if run.get("finished") else str(run.get("state"))
+    return f"{state}: {run['reason']}" if run.get("reason") else state
+
+
+def title(run: Json) -> str:
+    """What a report is about."""
+    label = (run.get("hardware") or {}).get("label")
+    return f"{run.get('name')} on {label}" if label else str(run.get("name"))
+
+
+def build(engine: Json) -> str:
+    """The engine, its version and dialect."""
+    return " ".join(str(engine[name]) for name in ("kind", "version", "dialect") if engine.get(name)) or "unknown"
+
+
+def settings_text(settings: Json) -> str:
+    """Every setting that has a value, lists in brackets."""
+    return ", ".join(
+        f"{name} {_listed(value) if isinstance(value, list) else value}"
+        for name, value in settings.items()
+        if value is not None
+    )
+
+
+def _listed(values: Sequence[Any]) -> str:
+    return f"({', '.join(str(each) for each in values)})"
+
+
+def about(target: str, result: Json) -> str:
+    """What the header of a target's file told: architecture, quantisation, size."""
+    for model in result.get("models") or ():
+        if model.get("label") == target and model.get("role") == "target":
+            size = known(model.get("size_bytes"))
+            parts = [model.get("architecture"), model.get("quantisation"), human_bytes(size) if size else None]
+            return ", ".join(str(part) for part in parts if part)
+    return ""
+
+
+def machine(hardware: Json) -> str:
+    """CPU, memory, devices and system in one line, as far as known."""
+    ram, cores = hardware.get("ram_bytes"), hardware.get("cores")
+    parts = [
+        hardware.get("cpu"),
+        f"{cores} cores" if cores else None,
+        f"{human_bytes(ram)} RAM" if ram else None,
+        *(f"{gpu['name']} ({human_bytes(gpu['memory_bytes'])})" for gpu in hardware.get("gpus") or ()),
+        " ".join(str(hardware[name]) for name in ("os", "os_release", "arch") if hardware.get(name)),
+    ]
+    return ", ".join(str(part) for part in parts if part) or "unknown"
+
+
+def bandwidth(found: Json | None) -> str:
+    """What was measured of the memory, in one sentence; "" where it was not tried."""
+    if found is None:
+        return ""
+    bytes_s, cache = known(found.get("bytes_s")), known(found.get("cache_bytes"))
+    if bytes_s is None:
+        return f"Memory bandwidth is unknown: {found.get('reason') or 'no reason is given'}"
+    threads = known(found.get("threads"))
+    by = "" if threads is None else f" with {threads:.0f} {'thread' if threads == 1 else 'threads'}"
+    text = f"Memory bandwidth, measured here{by}: {bytes_s / 1e9:.1f} GB/s"
+    return text + (f"; last-level cache {human_bytes(cache)}." if cache else ".")
