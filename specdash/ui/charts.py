@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
@@ -14,6 +14,9 @@ from rich.text import Text
 
 MARKERS = ("●", "◆", "▲", "■", "✚")
 ASCII_MARKERS = ("o", "x", "@", "#", "*")
+# Predicted points: hollow where the measured one of the same curve is filled.
+HOLLOW = ("○", "◇", "△", "□", "✢")
+ASCII_HOLLOW = ("~", "=", "^", "-", "'")
 COLOURS = ("cyan", "magenta", "green", "orange", "yellow")
 BASELINE_CURVE = 3
 # What plotext makes of the names in COLOURS, as numbers of the terminal's palette.
@@ -21,12 +24,13 @@ _CURVE_OF = {6: 0, 5: 1, 2: 2, 3: 3, 11: 4}
 K_TITLE = "tok/s by K, all categories; bars are 95 % intervals"
 # Plain axes on the terminal's own background; only the curves keep their colour.
 _PAINT = re.compile(r"\x1b\[(48;5;\d+|38;5;0|38;5;12)m")
+TICK_COLUMNS = 4  # that the number of a K takes below the chart, with the gap to the next
 _ASCII = str.maketrans("┌┐└┘─│├┤┬┴┼┈…", "++++-|+++++..")
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One measured K: its rate in tok/s and the half width of its 95 % interval (0 where there is none).
+    """One K, measured or predicted: its rate in tok/s and the half width of its 95 % interval (0 where there is none).
 
     `ends`: the interval itself, where it does not lie evenly around the value. Other measures than rates are drawn the
     same way.
@@ -51,11 +55,14 @@ def k_curves(
     *,
     ascii_only: bool,
     title: str = K_TITLE,
+    predicted: Mapping[str, Sequence[Point]] | None = None,
 ) -> str:
     """Tokens per second by K with intervals, one curve for each name, and the baseline as a line across.
 
-    There must be one point at least, and every number finite. The text has ANSI colours; whoever prints it drops them
-    where they are not wanted, or asks `coloured` for them.
+    `predicted` has the points of a curve, by its name, that were worked out and not measured: they are hollow, with
+    thin bars, and what was measured of that curve stands alone on top, without a line. There must be one point at
+    least, and every number finite. The text has ANSI colours; whoever prints it drops them where they are not wanted,
+    or asks `coloured` for them.
     """
     # Whoever asks knows the room; plotext would look for a terminal of its own, and find none in a test or a pipe.
     plotext.terminal.limit(False, False)
@@ -63,29 +70,58 @@ def k_curves(
     figure.clear()
     figure.plot_size(width, height)
     figure.theme("clear")
-    for number, (name, points) in enumerate(curves.items()):
+    worked_out = predicted or {}
+    names = dict.fromkeys((*curves, *worked_out))
+    for number, name in enumerate(names):
+        colour = COLOURS[number % len(COLOURS)]
+        hollow = (ASCII_HOLLOW if ascii_only else HOLLOW)[number % len(HOLLOW)]
+        _draw_predicted(figure, worked_out.get(name, ()), hollow, colour, ascii_only=ascii_only)
+    for number, name in enumerate(names):
         marker = (ASCII_MARKERS if ascii_only else MARKERS)[number % len(MARKERS)]
         colour = COLOURS[number % len(COLOURS)]
-        _draw(figure, points, name, marker, colour, ascii_only=ascii_only)
-    lows = [point.interval[0] for points in curves.values() for point in points]
-    highs = [point.interval[1] for points in curves.values() for point in points]
+        joined = not worked_out.get(name)
+        _draw(figure, curves.get(name, ()), name, marker, colour, joined=joined, ascii_only=ascii_only)
+    drawn = [point for points in (*curves.values(), *worked_out.values()) for point in points]
+    lows, highs = [point.interval[0] for point in drawn], [point.interval[1] for point in drawn]
     if baseline_tok_s is not None:
         figure.line(baseline_tok_s, style="dotted")
         lows.append(baseline_tok_s)
         highs.append(baseline_tok_s)
-    ks = sorted({point.k for points in curves.values() for point in points})
+    ks = sorted({point.k for point in drawn})
     margin = (max(highs) - min(lows)) * 0.08 or 1.0
     bottom, top = max(0.0, min(lows) - margin), max(highs) + margin
     figure.ruler("y").lim(bottom, top)
     rates = round_ticks(bottom, top)
     figure.ruler("y").ticks(rates, [f"{each:.6g}" for each in rates])
     figure.ruler("x").lim(ks[0] - 0.5, ks[-1] + 0.5)
-    figure.ruler("x").ticks(ks, [str(k) for k in ks])
+    told = k_ticks(ks, [point.k for points in curves.values() for point in points], width)
+    figure.ruler("x").ticks(told, [str(k) for k in told])
     figure.label("K: tokens drafted a step", axis="x")
     figure.title(title)
     figure.legend(False)
     text = _PAINT.sub("", str(figure.build()))
     return text.translate(_ASCII) if ascii_only else text
+
+
+def k_ticks(ks: Sequence[int], measured: Iterable[int], width: int) -> list[int]:
+    """The Ks whose numbers stand below a chart of `width` columns: measured ones first, as many as are not crowded.
+
+    `ks` ascend.
+    """
+    apart = (ks[-1] - ks[0] + 1) * TICK_COLUMNS / max(1, width - 8)
+    wanted = [
+        *sorted(set(measured)),
+        ks[0],
+        ks[-1],
+        *(k for k in ks if k % 4 == 0),
+        *(k for k in ks if k % 2 == 0),
+        *ks,
+    ]
+    found: list[int] = []
+    for k in dict.fromkeys(wanted):
+        if all(abs(k - each) >= apart for each in found):
+            found.append(k)
+    return sorted(found)
 
 
 def round_ticks(low: float, high: float) -> list[float]:
@@ -95,27 +131,46 @@ def round_ticks(low: float, high: float) -> list[float]:
     return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def legend(names: Iterable[str], *, ascii_only: bool) -> str:
-    """The markers of `k_curves` and what they stand for, on one line."""
+def legend(names: Iterable[str], *, ascii_only: bool, predicted: Collection[str] = ()) -> str:
+    """The markers of `k_curves` and what they stand for, on one line; `predicted` names the curves that have both."""
     markers = ASCII_MARKERS if ascii_only else MARKERS
-    return "   ".join(f"{markers[number % len(markers)]} {name}" for number, name in enumerate(names))
+    hollow = ASCII_HOLLOW if ascii_only else HOLLOW
+    listed = list(names)
+    parts = [f"{markers[number % len(markers)]} {name}" for number, name in enumerate(listed)]
+    signs = [hollow[number % len(hollow)] for number, name in enumerate(listed) if name in predicted]
+    return "   ".join([*parts, *([f"{' '.join(signs)} predicted"] if signs else [])])
 
 
-def _draw(figure: Any, points: Sequence[Point], name: str, marker: str, colour: str, *, ascii_only: bool) -> None:
-    """One curve: a line through the points, an interval at each, and the points on top."""
+def _draw(
+    figure: Any, points: Sequence[Point], name: str, marker: str, colour: str, *, joined: bool, ascii_only: bool
+) -> None:
+    """One curve: an interval at each point, and the points on top; `joined`: with a line through them."""
+    if not points:
+        return
     xs, ys = [float(point.k) for point in points], [point.tok_s for point in points]
-    line = figure.signal(xs, ys, marker=plotext.marker("." if ascii_only else "braille", colour))
-    line.lines(True)
-    figure.draw(line)
-    for point in points:
-        figure.draw(
-            figure.segment(
-                (point.k, point.k), point.interval, marker=plotext.marker("|" if ascii_only else "│", colour)
-            )
-        )
+    if joined:
+        line = figure.signal(xs, ys, marker=plotext.marker("." if ascii_only else "braille", colour))
+        line.lines(True)
+        figure.draw(line)
+    _draw_bars(figure, points, "|" if ascii_only else "│", colour)
     dots = figure.signal(xs, ys, marker=plotext.marker(marker, colour))
     dots.label(name)
     figure.draw(dots)
+
+
+def _draw_predicted(figure: Any, points: Sequence[Point], marker: str, colour: str, *, ascii_only: bool) -> None:
+    """The points of a curve that were worked out: hollow, on thin bars."""
+    if not points:
+        return
+    _draw_bars(figure, points, ":" if ascii_only else "╎", colour)
+    xs, ys = [float(point.k) for point in points], [point.tok_s for point in points]
+    figure.draw(figure.signal(xs, ys, marker=plotext.marker(marker, colour)))
+
+
+def _draw_bars(figure: Any, points: Sequence[Point], bar: str, colour: str) -> None:
+    """The interval of each point."""
+    for point in points:
+        figure.draw(figure.segment((point.k, point.k), point.interval, marker=plotext.marker(bar, colour)))
 
 
 def coloured(chart: str) -> list[list[tuple[str, int | None]]]:

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
-from specdash.core.measure import Sample
+from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.text import human_bytes, human_seconds, one_line
 from specdash.core.view import DONE, View
 
+_VERDICTS = frozenset(verdict.value for verdict in Verdict)
 WIDTH = 400  # a sentence on one line of a log; far longer ones are an attack or a stack trace
 
 
@@ -82,10 +83,32 @@ def _probed(fact: ev.Fact, view: View) -> list[str]:
     return [f"probe: {words} (asked for {asked}: drafted up to {drafted})"]
 
 
+def _bandwidth_measured(fact: ev.Fact, view: View) -> list[str]:
+    assert isinstance(fact, ev.BandwidthMeasured)
+    if fact.bytes_s is None:
+        return [f"memory bandwidth: not measured{f', {fact.reason}' if fact.reason else ''}"]
+    threads = f" with {fact.threads} {'thread' if fact.threads == 1 else 'threads'}" if fact.threads else ""
+    cache = f" (last-level cache {human_bytes(fact.cache_bytes)})" if fact.cache_bytes else ""
+    return [f"memory bandwidth: {fact.bytes_s / 1e9:.1f} GB/s read{threads}{cache}"]
+
+
 def _plan_changed(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.PlanChanged)
-    loads = f"{fact.loads_left} {'load' if fact.loads_left == 1 else 'loads'}"
-    return [f"plan changed: {fact.reason}; {loads} to go after this one"]
+    loads = f"{fact.loads_left} {'load' if fact.loads_left == 1 else 'loads'} to go"
+    if fact.stage:
+        return [f"plan: {fact.reason}; {loads}"]
+    return [f"plan changed: {fact.reason}; {loads} after this one"]
+
+
+def _verdict_raised(fact: ev.Fact, view: View) -> list[str]:
+    """A verdict that comes after the step is over; the others are told with its outcome."""
+    assert isinstance(fact, ev.VerdictRaised)
+    found = view.steps.get(fact.step)
+    if found is None or found.status not in DONE:
+        return []
+    meaning = DESCRIPTION[Verdict(fact.verdict)] if fact.verdict in _VERDICTS else ""
+    lines = [f"verdict {fact.step}: {fact.verdict}{f', {fact.detail}' if fact.detail else ''}"]
+    return [*lines, f"  {meaning}"] if meaning else lines
 
 
 def _sample_taken(fact: ev.Fact, view: View) -> list[str]:
@@ -156,7 +179,9 @@ _HANDLERS = {
     ev.LoadStarted: _load_started,
     ev.LoadReady: _load_ready,
     ev.Probed: _probed,
+    ev.BandwidthMeasured: _bandwidth_measured,
     ev.PlanChanged: _plan_changed,
+    ev.VerdictRaised: _verdict_raised,
     ev.SampleTaken: _sample_taken,
     ev.StepFinished: _step_finished,
     ev.LoadFinished: _load_finished,

@@ -1,8 +1,9 @@
-"""The end of a headless run: what came out, as a table and a chart, and what failed and why."""
+"""The end of a headless run: what to use, what came out as a table and a chart, and what failed and why."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from specdash.analysis.result import build_result
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.text import one_line
 from specdash.core.view import View
+from specdash.ui import recommended
 from specdash.ui.charts import Point, k_curves, legend
 from specdash.ui.narration import percent, rate
 
@@ -22,25 +24,30 @@ CHART_HEIGHT = 16
 CHART_MOST_COLUMNS = 100
 FAILURES_SHOWN = 20
 LEAST_NAME_COLUMNS = 8
+CATEGORIES_SHOWN = 6
 
 Json = Mapping[str, Any]
+REMARKS = frozenset({Verdict.NOISY, Verdict.OUTPUT_DIFFERS, Verdict.IMPOSSIBLE, Verdict.OFF_THE_CURVE, Verdict.DRIFTED})
+"""What is said of a step that has all its samples."""
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
 
 
 def print_summary(console: Console, view: View, path: Path, *, with_table: bool) -> None:
-    """Prints the arms over all categories, their curve (on a terminal), and every step that does not count."""
+    """Prints what to use, the arms over all categories, their curve (on a terminal), and what does not count."""
     if view.run is None:
         return
     ascii_only = "utf" not in (console.encoding or "").lower()
     result = build_result(view)
     arms = [arm for arm in result["overall"] if arm["categories"]]
+    _print_recommendations(console, result.get("recommendations") or (), with_table=with_table)
     if with_table and arms:
         for target in dict.fromkeys(arm["target"] for arm in arms):
             mine = [arm for arm in arms if arm["target"] == target]
             console.print()
             console.print(Text(one_line(target), style="bold"), soft_wrap=True)
             console.print(_table(mine, ascii_only=ascii_only))
-            _print_chart(console, mine, ascii_only=ascii_only)
+            curves = [each for each in result.get("curves") or () if each["target"] == target]
+            _print_chart(console, mine, curves, ascii_only=ascii_only)
         if any(arm["missing"] for arm in arms):
             console.print(Text("* lacks categories that others have, so its tok/s is of another mix of prompts"))
     else:
@@ -53,6 +60,30 @@ def print_summary(console: Console, view: View, path: Path, *, with_table: bool)
         steps = f"{count} {'step is' if count == 1 else 'steps are'}"
         console.print(Text(f"{steps} not measured yet: specdash resume {one_line(path.name)}"), soft_wrap=True)
     console.print(Text(f"report: {one_line(near(path / 'report.md'), 1000)}"), soft_wrap=True)
+
+
+def _print_recommendations(console: Console, found: Sequence[Json], *, with_table: bool) -> None:
+    """What to use for each target, why, and the command line, which is never broken so that it can be pasted."""
+    for each in recommended.for_all(found):
+        if with_table:
+            console.print()
+        style = "bold green" if recommended.is_choice(each) else "bold"
+        line = f"{recommended.subject(each)}: {recommended.choice(each)}"
+        console.print(Text(line, style=style), soft_wrap=not with_table)
+        for said in _reasons(found, each):
+            console.print(Text(f"  {said}"), soft_wrap=not with_table)
+        if words := recommended.command(each):
+            console.print(Text(words), soft_wrap=True)
+
+
+def _reasons(found: Sequence[Json], each: Json) -> list[str]:
+    """What there is to say of a recommendation: its reason, ties, regret, and the categories where another one is."""
+    others = [f"{one_line(str(other['category']), 30)}: {recommended.short(other)}"
+              for other in recommended.unlike(found, each)]  # fmt: skip
+    more = f" and {len(others) - CATEGORIES_SHOWN} more" if len(others) > CATEGORIES_SHOWN else ""
+    apart = f"another choice on {', '.join(others[:CATEGORIES_SHOWN])}{more}" if others else ""
+    said = (recommended.why(each), recommended.ties(each), recommended.regret(each), apart)
+    return [sentence for sentence in said if sentence]
 
 
 def near(path: Path) -> str:
@@ -142,9 +173,9 @@ def _style(faster: Json | None) -> str:
     return "green" if low > 1 else "red" if high < 1 else ""
 
 
-def _print_chart(console: Console, arms: Iterable[Json], *, ascii_only: bool) -> None:
-    """The curve of every draft that was measured at two Ks or more."""
-    curves: dict[str, list[Point]] = {}
+def _print_chart(console: Console, arms: Iterable[Json], rows: Iterable[Json], *, ascii_only: bool) -> None:
+    """The curve of every draft that was measured or predicted at two Ks or more; `rows` are those of "curves"."""
+    measured: dict[str, list[Point]] = {}
     baseline: float | None = None
     for arm in arms:
         found = arm["summary"].get("decode_tok_s")
@@ -155,17 +186,36 @@ def _print_chart(console: Console, arms: Iterable[Json], *, ascii_only: bool) ->
             continue
         interval = found["ci95"]
         half = (interval[1] - interval[0]) / 2 if interval is not None else 0.0
-        curves.setdefault(_name(arm), []).append(Point(arm["k"], found["mean"], half))
-    curves = {name: sorted(points, key=lambda point: point.k) for name, points in curves.items() if len(points) > 1}
-    if not curves:
+        measured.setdefault(_name(arm), []).append(Point(arm["k"], found["mean"], half))
+    predicted = _predicted(rows)
+    names = [name for name in dict.fromkeys((*measured, *predicted))
+             if len({point.k for point in (*measured.get(name, ()), *predicted.get(name, ()))}) > 1]  # fmt: skip
+    if not names:
         return
+    curves = {name: sorted(measured.get(name, ()), key=lambda point: point.k) for name in names}
+    both = {name: predicted[name] for name in names if name in predicted}
     width = min(console.width, CHART_MOST_COLUMNS)
-    chart = Text.from_ansi(k_curves(curves, baseline, width, CHART_HEIGHT, ascii_only=ascii_only))
+    chart = Text.from_ansi(k_curves(curves, baseline, width, CHART_HEIGHT, ascii_only=ascii_only, predicted=both))
     console.print()
     console.print(chart, no_wrap=True)
     dotted = "" if baseline is None else "   dotted: no draft"
-    console.print(Text(f"{legend(curves, ascii_only=ascii_only)}{dotted}"))
+    console.print(Text(f"{legend(curves, ascii_only=ascii_only, predicted=both)}{dotted}"))
     console.print()
+
+
+def _predicted(rows: Iterable[Json]) -> dict[str, list[Point]]:
+    """The predicted points over all categories, by the name of their arm."""
+    found: dict[str, list[Point]] = {}
+    for each in rows:
+        value, ends = each.get("predicted_tok_s"), each.get("predicted_ci95")
+        if each.get("category") != recommended.ALL or value is None or not math.isfinite(value):
+            continue
+        low, high = ends or (None, None)
+        interval = None
+        if low is not None and high is not None and math.isfinite(low) and math.isfinite(high):
+            interval = (float(low), float(high))
+        found.setdefault(_name(each), []).append(Point(each["k"], value, 0.0, interval))
+    return {name: sorted(points, key=lambda point: point.k) for name, points in found.items()}
 
 
 def _failures(measurements: Iterable[Json]) -> list[str]:
@@ -177,7 +227,8 @@ def _failures(measurements: Iterable[Json]) -> list[str]:
             continue
         said = each["error"] or "; ".join(dict.fromkeys(each["details"]))
         why = ": ".join(part for part in (", ".join(each["verdicts"]), said) if part)
-        status = "incomplete" if each["status"] == "ok" else each["status"]
+        short = "noted" if REMARKS.issuperset(each["verdicts"]) else "incomplete"
+        status = short if each["status"] == "ok" else each["status"]
         reasons.setdefault((status, why), []).append(each["step"])
         verdicts |= dict.fromkeys(each["verdicts"])
     lines = []

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 
 import pytest
 
 from specdash.ui.charts import (
+    ASCII_HOLLOW,
     ASCII_MARKERS,
     BASELINE_CURVE,
+    HOLLOW,
     MARKERS,
     Point,
     coloured,
     k_curves,
+    k_ticks,
     legend,
     round_ticks,
 )
@@ -191,6 +195,42 @@ def test_an_uneven_interval_is_drawn_where_it_is() -> None:
 
 def test_a_chart_may_be_wider_than_the_terminal_that_plotext_sees() -> None:
     assert max(map(len, bare(k_curves(CURVES, None, 150, 14, ascii_only=True)).splitlines())) == 150
+
+
+PREDICTED = [Point(k, 40.0 - abs(k - 8), 2.0) for k in range(1, 25)]
+
+
+@pytest.mark.parametrize("ascii_only", [False, True])
+def test_predicted_points_are_hollow_and_measured_ones_stand_alone_on_top(ascii_only: bool) -> None:
+    measured = {"a": [Point(8, 41.0, 1.0), Point(24, 25.0, 1.0)]}
+    text = k_curves(measured, 30.0, 100, 18, ascii_only=ascii_only, predicted={"a": PREDICTED})
+    filled, hollow = ((ASCII_MARKERS if ascii_only else MARKERS)[0], (ASCII_HOLLOW if ascii_only else HOLLOW)[0])
+    plot = "\n".join(bare(text).splitlines()[1:-2])
+    assert plot.count(filled) == 2
+    assert plot.count(hollow) >= len(PREDICTED) - 4  # bars and filled points may lie on some
+    assert not any("\u2801" <= character <= "\u28ff" for character in plot)  # no line joins the two
+    assert (":" if ascii_only else "╎") in plot
+    if ascii_only:
+        assert plot.isascii()
+    assert {number for row in coloured(text) for _, number in row} == {None, 0, BASELINE_CURVE}
+
+
+def test_a_curve_can_be_predicted_alone_and_two_keep_their_colours() -> None:
+    text = k_curves({}, None, 80, 14, ascii_only=False, predicted={"a": PREDICTED, "b": PREDICTED[:3]})
+    assert {number for row in coloured(text) for _, number in row} >= {None, 0, 1}
+    assert legend(["a", "b"], ascii_only=False, predicted=["b"]) == "● a   ◆ b   ◇ predicted"
+    assert legend(["a", "b"], ascii_only=True, predicted=["a", "b"]) == "o a   x b   ~ = predicted"
+
+
+@pytest.mark.parametrize("width", [24, 40, 80, 160])
+def test_ks_below_a_chart_are_not_crowded_and_the_measured_ones_come_first(width: int) -> None:
+    ks = list(range(1, 49))
+    found = k_ticks(ks, [6, 24], width)
+    assert {6, 24} <= set(found) <= set(ks)
+    assert found == sorted(found)
+    columns = (width - 8) / len(ks)
+    assert min((b - a) * columns for a, b in pairwise(found)) >= 4 - 1e-9
+    assert k_ticks([2, 4, 8, 16], [2, 4, 8, 16], 80) == [2, 4, 8, 16]
 
 
 def test_a_chart_has_the_title_that_was_asked_for() -> None:

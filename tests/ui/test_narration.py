@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from specdash.core import events as ev
-from specdash.core.measure import Sample
+from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.plan import DRAFT, LoadKey, Step
 from specdash.core.view import StepView, View
 from specdash.ui.narration import percent, progress, rate, sentences
@@ -56,6 +56,25 @@ SENTENCES: list[tuple[ev.Fact, list[str]]] = [
         ["probe: nothing was drafted, so who decides K cannot be told (asked for 4: drafted up to none)"],
     ),
     (ev.PlanChanged("K is fixed", 3), ["plan changed: K is fixed; 3 loads to go after this one"]),
+    (
+        ev.PlanChanged("T + D: confirming K = 6", 2, stage="confirm T + D"),
+        ["plan: T + D: confirming K = 6; 2 loads to go"],
+    ),
+    (
+        ev.BandwidthMeasured(21.4e9, 32 * 2**20, 2),
+        ["memory bandwidth: 21.4 GB/s read with 2 threads (last-level cache 32.0 MiB)"],
+    ),
+    (ev.BandwidthMeasured(1e9, None, 1), ["memory bandwidth: 1.0 GB/s read with 1 thread"]),
+    (ev.BandwidthMeasured(None, reason="no compiler"), ["memory bandwidth: not measured, no compiler"]),
+    (
+        ev.VerdictRaised(SPEC.id, "load-2", "drifted", "3.1 % between the passes"),
+        [f"verdict {SPEC.id}: drifted, 3.1 % between the passes", f"  {DESCRIPTION[Verdict.DRIFTED]}"],
+    ),
+    (ev.VerdictRaised(SPEC.id, "load-2", "of_another_version"), [f"verdict {SPEC.id}: of_another_version"]),
+    (ev.VerdictRaised(SPEC.baseline().id, "load-2", "noisy"), []),
+    (ev.StepTimes(SPEC.id, "load-2", "cost", None, (4,), (2,), (10.0,)), []),
+    (ev.TextSeen("ab", (1, 2)), []),
+    (ev.TextChecked(SPEC.id, "load-2", "p", "ab"), []),
     (ev.PlanChanged("K is fixed", 1), ["plan changed: K is fixed; 1 load to go after this one"]),
     (
         ev.SampleTaken(SPEC.id, "load-2", GOOD, 1.0),

@@ -10,8 +10,10 @@ import pytest
 from recorded_run import folded, measured, started, step
 from rich.console import Console
 
+from specdash.analysis.result import build_result
 from specdash.core import events as ev
 from specdash.core.view import View
+from specdash.ui import summary
 from specdash.ui.summary import near, print_summary
 
 LONG = "qwen2.5-coder-0.5b-instruct-fp16-and-then-some-q8_0"
@@ -40,7 +42,7 @@ def shown(view: View, width: int = 80, encoding: str = "utf-8", path: Path = Pat
 def test_the_table_fits_and_keeps_every_column(width: int) -> None:
     text = shown(run_of(draft=LONG), width)
     assert max(map(len, text.splitlines())) <= width
-    header = next(line for line in text.splitlines() if "tok/s" in line)
+    header = next(line for line in text.splitlines() if "x baseline" in line)
     assert header.split() == ["draft", "K", "tok/s", "x", "baseline", "(95", "%)", "accepted", "tok/step", "n"]
     assert "…" not in text
     fastest = next(line.split() for line in text.splitlines() if line.split()[:2] == ["8", "1250"])
@@ -74,6 +76,91 @@ def test_a_missing_category_is_marked_and_explained() -> None:
     assert "* lacks categories" in text
     assert "failed: 72B Q8_0 + 0.5B | draft K=4 | math: it is failed" in " ".join(text.split())
     assert "* lacks" not in shown(run_of())
+
+
+COMMAND = "llama-server -m '/models/" + "very-" * 30 + "big model.gguf' -md /models/d.gguf --spec-draft-n-max 8"
+CHOICE = {
+    "target": "72B Q8_0", "config": None, "moe_experts": None, "depth": 0, "category": "all", "draft": "0.5B", "k": 8,
+    "method": "draft", "speedup": 12.5, "ci95": [12.29, 12.72], "tok_s": 1250.0, "baseline_tok_s": 100.0,
+    "regret": 0.0, "regret_ci95": [0.0, 0.012], "off": False, "proven": True,
+    "tied": [{"draft": "0.5B", "k": 16, "speedup": 12.41}], "reason": "K = 8 and 16 tie; the smaller one is taken",
+    "command": COMMAND,
+}  # fmt: skip
+OFF = {
+    **CHOICE, "category": "prose", "draft": None, "k": None, "method": "baseline", "speedup": 1.0, "ci95": None,
+    "off": True, "tied": [], "reason": "no draft is faster beyond the noise", "command": None,
+}  # fmt: skip
+
+
+def document(view: View, **changes: Any) -> dict[str, Any]:
+    """The result of a run with these parts in place of its own."""
+    return {**build_result(view), **changes}
+
+
+def test_what_to_use_comes_first_with_a_command_that_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(summary, "build_result", lambda view: document(view, recommendations=[CHOICE, OFF]))
+    lines = shown(run_of()).splitlines()
+    text = " ".join(" ".join(lines).split())
+    use = "use 0.5B with K = 8: 12.50 times as fast (12.29 to 12.72), 1250 tok/s instead of 100.0"
+    assert f"72B Q8_0: {use}" in text
+    assert text.index(use) < text.index("x baseline (95 %)")
+    assert COMMAND in lines  # a line of its own, whole, at 80 columns
+    assert "not to be told apart from it: 0.5B with K = 16 (12.41)" in text
+    assert "no alternative has a faster mean (at most 1.2 %)" in text
+    assert "another choice on prose: off" in text
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"off": True, "draft": None, "k": None, "reason": "no draft is faster"}, "off: no draft is faster"),
+        (
+            {"draft": None, "k": None, "method": None, "speedup": None, "reason": "no baseline"},
+            "nothing can be recommended: no baseline",
+        ),
+        (
+            {"ci95": None, "proven": False},
+            "12.50 times as fast (no interval), 1250 tok/s instead of 100.0 (not proven)",
+        ),
+        ({"tok_s": None}, "(12.29 to 12.72)"),
+        ({"speedup": float("nan"), "ci95": [None, 2.0]}, "use 0.5B with K = 8, 1250 tok/s"),
+        ({"config": "fa on", "depth": 2048}, "72B Q8_0, fa on, depth 2048: use"),
+        ({"regret": 0.031, "regret_ci95": [0.0, 0.05]}, "an alternative's mean is 3.1 % faster (0.0 to 5.0 %)"),
+    ],
+)
+def test_every_kind_of_recommendation_has_its_words(
+    changes: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found = [{**CHOICE, **changes}]
+    monkeypatch.setattr(summary, "build_result", lambda view: document(view, recommendations=found))
+    assert said in " ".join(shown(run_of(), 160).split())
+
+
+def test_predicted_points_are_hollow_and_measured_ones_filled(monkeypatch: pytest.MonkeyPatch) -> None:
+    base = {"target": "72B Q8_0", "draft": "0.5B", "config": None, "moe_experts": None, "depth": 0, "category": "all"}
+    curve = [
+        {**base, "k": k, "predicted_tok_s": 100.0 + 10 * k, "predicted_ci95": [95.0 + 10 * k, 105.0 + 10 * k]}
+        for k in range(1, 13)
+    ]
+    broken = {**base, "k": 13, "predicted_tok_s": None, "predicted_ci95": None}
+    monkeypatch.setattr(summary, "build_result", lambda view: document(view, curves=[*curve, broken]))
+    text = shown(run_of())
+    chart = text[text.index("tok/s by K") : text.index("K: tokens drafted a step")]
+    assert chart.count("○") >= 8
+    assert chart.count("●") == 3
+    assert "● 0.5B   ○ predicted   dotted: no draft" in text
+    assert "○" not in shown(run_of(draft="other"))
+    ascii_text = shown(run_of(), encoding="ascii")
+    assert "o 0.5B   ~ predicted" in ascii_text
+
+
+def test_a_late_verdict_is_noted_with_its_meaning() -> None:
+    steps = [step(), step(4)]
+    facts = [started(steps), *measured(steps[0], [10.0, 11.0]), *measured(steps[1], [14.0, 15.0])]
+    late = ev.VerdictRaised(steps[1].id, "l001", "output_differs", "token 17 is another one")
+    text = " ".join(shown(folded([*facts, late])).split())
+    assert "noted: 72B Q8_0 + 0.5B | draft K=4 | coding: output_differs: token 17 is another one" in text
+    assert "output_differs: At temperature 0 the text differs" in text
 
 
 def test_paths_are_short_where_they_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -10,8 +12,10 @@ from textual.screen import Screen
 
 from specdash.config.settings import RATES_HZ, Settings, save_setting
 from specdash.core import commands as cmd
+from specdash.core.view import View
 from specdash.errors import Exit, SpecdashError
 from specdash.ui.tui import places
+from specdash.ui.tui.advice import Advice, Adviser, work_out
 from specdash.ui.tui.keys import APP, Act, acts_of, usable, with_keymap
 from specdash.ui.tui.palette import Actions
 from specdash.ui.tui.screens.help import HelpScreen
@@ -72,6 +76,8 @@ class Dashboard(Viewer):
         super().__init__(terminal, settings)
         self.asked: Choice | None = None
         self._opening = opening
+        self._adviser = Adviser()
+        self._is_advising = False
         self.set_class(terminal.glyphs.is_ascii, "-ascii")
 
     # -- beginning ---------------------------------------------------------------------------------------------
@@ -127,6 +133,28 @@ class Dashboard(Viewer):
         while self.place_of(self.screen) in places.STEPS:
             self.pop_screen()
         self.switch_screen(name)
+
+    @property
+    def advice(self) -> Advice:
+        """What follows from what is measured, as of about now; it is worked out beside the screen that asks."""
+        view = self.feed.view
+        if not self._is_advising and self.feed.caught_up and self._adviser.is_behind(view):
+            if self._adviser.is_due(view):
+                self._is_advising = True
+                self._adviser.begin(view)
+                self.run_worker(self._advise(view), group="advice")
+            else:
+                self._dirty = True  # so that it is asked for again, even if nothing else happens
+        return self._adviser.of(view)
+
+    async def _advise(self, view: View) -> None:
+        begun_s = time.monotonic()
+        try:
+            found = await asyncio.to_thread(work_out, view)
+        finally:
+            self._is_advising = False
+        self._adviser.take(view, found, time.monotonic() - begun_s)
+        self._dirty = True
 
     async def find_models(self) -> list[Model]:
         """The models on the machine of the run, or of this one where none is open. Raises finding.FindError."""

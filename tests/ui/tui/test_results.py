@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -102,14 +102,28 @@ def shown(facts: Iterable[ev.Fact], width: int = 80, height: int = 24, **changes
 # -- figures ----------------------------------------------------------------------------------------------------------
 
 
-def test_the_figures_are_those_of_the_report() -> None:
-    view = folded(a_run())
+def uneven_run() -> list[ev.Fact]:
+    """Prompts that differ in speed, and an arm that lacks a sample: where pairs and parts matter to an interval."""
+    steps = [step(k, each) for k in (None, 8) for each in CATEGORIES[:2]]
+    by_prompt = [10.0, 20.0, 40.0] * 3
+    facts: list[ev.Fact] = [started(steps), *loaded("l001", 16)]
+    for place, each in enumerate(steps):
+        gain = 1.0 if each.k is None else 1.2
+        noise = [1 + 0.01 * ((place * 7 + block * 5) % 4) for block in range(9)]
+        facts += measured(each, [rate * gain * wobble for rate, wobble in zip(by_prompt, noise, strict=True)][place:])
+    return facts
+
+
+@pytest.mark.parametrize("facts", [pytest.param(a_run, id="even"), pytest.param(uneven_run, id="uneven")])
+def test_the_figures_are_those_of_the_report(facts: Callable[[], list[ev.Fact]]) -> None:
+    view = folded(facts())
     book, result = a_book(view), build_result(view)
     assert len(result["measurements"]) == len(book.rows)
     for entry in result["measurements"]:
         figures = book.rows[entry["step"]].figures
         rate, faster = entry["summary"].get("decode_tok_s"), entry["speedup"]
         assert (figures.rate.mean if figures.rate is not None else None) == (rate["mean"] if rate else None)
+        assert (list(figures.rate.ci95 or ()) if figures.rate is not None else None) == (rate["ci95"] if rate else None)
         assert (figures.speedup.value if figures.speedup else None) == (faster["value"] if faster else None)
         assert (list(figures.speedup.ci95 or ()) if figures.speedup else None) == (faster["ci95"] if faster else None)
         assert figures.acceptance == entry["acceptance_rate"]
@@ -119,6 +133,12 @@ def test_the_figures_are_those_of_the_report() -> None:
         assert list(arm.missing) == entry["missing"]
         assert (arm.figures.speedup.value if arm.figures.speedup else None) == (
             entry["speedup"]["value"] if entry["speedup"] else None
+        )
+        assert (list(arm.figures.speedup.ci95 or ()) if arm.figures.speedup else None) == (
+            entry["speedup"]["ci95"] if entry["speedup"] else None
+        )
+        assert (list(arm.figures.rate.ci95 or ()) if arm.figures.rate else None) == (
+            entry["summary"]["decode_tok_s"]["ci95"] if entry["summary"] else None
         )
 
 
@@ -588,7 +608,7 @@ def note(app: Dashboard) -> str:
     return str(app.screen.query_one("#export-note").render())
 
 
-@pytest.mark.parametrize(("downs", "kind"), list(enumerate(("md", "csv", "json", "svg"))))
+@pytest.mark.parametrize(("downs", "kind"), list(enumerate(("md", "html", "csv", "json", "svg"))))
 async def test_exports_are_written_where_they_are_proposed(tmp_path: Path, downs: int, kind: str) -> None:
     source = a_source()
     source.origin = Origin(str(tmp_path), "tower", None, True, "0.0")
@@ -599,7 +619,9 @@ async def test_exports_are_written_where_they_are_proposed(tmp_path: Path, downs
     if kind == "json":
         assert json.loads(written)["schema"] == "specdash.result/1"
     else:
-        assert {"md": "# Speculative decoding", "csv": "run,measurement", "svg": "<svg"}[kind] in written
+        assert {"md": "# Speculative decoding", "html": "<!doctype html>", "csv": "run,measurement", "svg": "<svg"}[
+            kind
+        ] in written
     if kind == "svg":
         assert "by&#160;draft" in written
         assert "Export&#160;results" not in written

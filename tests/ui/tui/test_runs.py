@@ -18,7 +18,9 @@ from specdash.store import runs as store
 from specdash.store.journal import Journal
 from specdash.ui.tui import switching
 from specdash.ui.tui.runlist.compare import compare
+from specdash.ui.tui.runlist.compare import lines as compare_lines
 from specdash.ui.tui.runlist.rows import newest_first
+from specdash.ui.tui.terminal import UNICODE
 
 STEPS = [step(), step(k=4), step(k=8)]
 
@@ -207,12 +209,15 @@ def test_unlike_runs_are_refused_with_the_reason() -> None:
     others: dict[str, dict[str, Any]] = {
         "different prompts": {"prompts_digest": "other"},
         "max_tokens is 101 in A and 7 in B": {"settings": settings},
-        "cpu is EPYC 9654 in A and M4 in B": {"hardware": {**a.run.hardware, "cpu": "M4"}},
     }
     for reason, changes in others.items():
         found = compare(a, replace(a, run=replace(a.run, **changes)))
         assert reason in found.reasons[0]
         assert found.pairs == ()
+    # Machines are what one compares: that they differ is said, loudly.
+    other = replace(a, run=replace(a.run, hardware={**a.run.hardware, "cpu": "M4"}))
+    page = compare_lines(compare(a, other), ("a", "b"), 120, UNICODE)
+    assert [style for line in page for text, style in line if "cpu is EPYC 9654 in A and M4 in B" in text] == ["title"]
     # Where the prompts lie does not matter, what they say does.
     moved = replace(a, run=replace(a.run, settings={**a.run.settings, "prompts": "/elsewhere.jsonl"}))
     assert compare(a, moved).reasons == ()

@@ -14,7 +14,8 @@ from textual import events
 
 from specdash.config.load import check
 from specdash.ui.tui import switching
-from specdash.ui.tui.starting.answers import ks_of, path_of, samples_of
+from specdash.ui.tui.fields import Field
+from specdash.ui.tui.starting.answers import ks_of, next_mode, path_of, samples_of
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -75,7 +76,7 @@ async def test_wrong_answers_are_said_in_place_and_nothing_is_overwritten(tmp_pa
         await pilot.press("enter")
         assert "ends within its header [/b]" in note(app)
         await pilot.press("g", "enter", "enter", "enter", *"x", "enter")
-        assert 'K is "auto", or whole numbers' in note(app)
+        assert 'K is "curve", "auto", "search", or whole numbers' in note(app)
         await pilot.press("backspace", *"auto", "enter")
         await pilot.pause()
         await pilot.press("a", "enter")
@@ -113,7 +114,7 @@ async def test_a_target_can_be_typed(tmp_path: Path) -> None:
 
 
 def test_answers_are_read_strictly() -> None:
-    assert ks_of(" auto ") is None
+    assert [ks_of(each) for each in (" auto ", '"Curve"', "search")] == ["auto", "curve", "search"]
     assert ks_of("[8, 2 4;2]") == [2, 4, 8]
     for wrong in ("", "0", "2.5", "-1", "9999", "x", "²"):
         with pytest.raises(ValueError, match="K is"):
@@ -123,6 +124,31 @@ def test_answers_are_read_strictly() -> None:
             samples_of(wrong)
     with pytest.raises(ValueError, match="no folder"):
         path_of("/no/such/folder/x.toml")
+
+
+async def test_the_ways_to_find_k_are_explained_and_chosen_with_the_arrows(tmp_path: Path) -> None:
+    async with started() as (app, pilot):
+        await pilot.press("n", "enter", "enter", "enter")
+        await pilot.pause()
+        text = screen_text(app)
+        assert "one load, all Ks" in text
+        answers = [line.split() for line in text.splitlines() if line.startswith((" curve ", " auto ", " search "))]
+        assert [words[0] for words in answers if len(words) > 1] == ["curve", "auto", "search"]
+        field = app.screen.query_one("#wizard-field", Field)
+        found = []
+        for key in ("down", "down", "up", "up", "up"):
+            await pilot.press(key)
+            await pilot.pause()
+            found.append(field.value)
+        assert found == ["search", "search", "auto", "curve", "curve"]
+        await pilot.press("enter", "enter", "enter", "enter")
+        await settled(app, pilot)
+    assert tomllib.loads((tmp_path / "big.toml").read_text())["sweep"]["k"] == "curve"
+    assert check(tmp_path / "big.toml").problems == []
+
+
+def test_a_list_of_ks_gives_way_to_the_first_or_last_way() -> None:
+    assert [next_mode("2, 4", by) for by in (1, -1)] == ["curve", "search"]
 
 
 async def test_its_keys_are_listed_and_other_screens_wait() -> None:

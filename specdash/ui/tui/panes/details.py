@@ -9,6 +9,7 @@ from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.steps import StepView
 from specdash.core.text import human_seconds, one_line
 from specdash.ui.tui.lines import Line
+from specdash.ui.tui.panes.advice import remarks
 from specdash.ui.tui.panes.figures import accepted_share
 from specdash.ui.tui.panes.pane import Look, paragraph, rate, ratio
 from specdash.ui.tui.panes.queue import state_of
@@ -36,6 +37,9 @@ def _details(look: Look, found: StepView, width: int) -> Iterator[Line]:
     if found.error is not None:
         yield ()
         yield from paragraph(one_line(found.error, 2000), width, "bad")
+    entry = look.advice.measurements.get(found.step.id)
+    for name, text, style in remarks(entry):
+        yield from paragraph(f"{name}: {text}", width, style)
     for verdict in found.verdicts:
         yield ()
         yield ((f" {one_line(verdict, 60)}", "warn"),)

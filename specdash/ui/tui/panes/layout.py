@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from specdash.ui.tui.lines import Line, fitted, width_of
+from specdash.ui.tui.panes.advice import advice
 from specdash.ui.tui.panes.log import log
 from specdash.ui.tui.panes.memory import memory
 from specdash.ui.tui.panes.pane import Look, Pane, ruled
@@ -16,13 +17,14 @@ from specdash.ui.tui.panes.speed import acceptance, speed
 from specdash.ui.tui.panes.text import Written, text
 from specdash.ui.tui.terminal import Glyphs
 
-Name = Literal["server", "speed", "acceptance", "memory", "queue", "text", "log"]
+Name = Literal["server", "speed", "acceptance", "memory", "queue", "text", "log", "advice"]
 Layout = Literal["single", "stacked", "columns"]
 
 PANES: tuple[Name, ...] = ("server", "speed", "acceptance", "memory", "queue", "text", "log")
 STACKED_COLUMNS, STACKED_ROWS = 80, 12  # below that, one pane at a time
 TWO_COLUMNS, TWO_ROWS = 120, 20
 GAP = 3  # between two columns
+ADVICE_FROM = 18  # rows of the middle from which on the recommendation has a place beside the text
 
 # Rows of each pane below its rule in 21 rows, the body of 80x24. What goes first when there are fewer, and what comes
 # first when there are more; None: the pane with its rule. The queue takes what is left.
@@ -106,6 +108,8 @@ class _Painter:
         if name == "queue":
             self.place = settled(self._look, self._choice.place, rows - 1 if rows > 1 else rows)
             return queue(self._look, self.place, width, rows)
+        if name == "advice" or (name == "text" and is_over(self._look)):
+            return advice(self._look.advice, width, rows, self._look.glyphs)
         if name == "text":
             return text(self._look, self._choice.written, width, rows)
         return _DRAW[name](self._look, width, rows)
@@ -118,6 +122,16 @@ _DRAW: dict[Name, Callable[[Look, int, int], Pane]] = {
     "memory": memory,
     "log": log,
 }
+
+
+def is_over(look: Look) -> bool:
+    """Whether no text can come any more, so that what follows from the run stands in its place."""
+    return look.feed.gone is not None and look.feed.view.run is not None
+
+
+def wants_advice(width: int, height: int, *, over: bool) -> bool:
+    """Whether a body of this size has a place for the recommendation."""
+    return over or layout_of(width, height) == "columns"
 
 
 def _single(look: Look, choice: Choice, width: int, height: int) -> Body:
@@ -186,6 +200,9 @@ def _columns(look: Look, choice: Choice, width: int, height: int) -> Body:
     left += painter.block("acceptance", left_width, accept_rows)
     left += painter.block("queue", left_width, middle - len(left) - 1, (0, top + len(left)))
     right = painter.block("memory", right_width, memory_rows)
+    if middle >= ADVICE_FROM and not is_over(look):
+        said = advice(look.advice, right_width, middle // 4, look.glyphs)
+        right += painter.block("advice", right_width, max(1, len(said.lines)))
     right += painter.block("text", right_width, middle - len(right) - 1)
     lines = painter.block("server", width, server_rows)
     lines += beside(left, right, left_width, look.glyphs)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from rich.cells import cell_len, chop_cells, set_cell_size
 
 from specdash.core.forecast import Outlook, Range
 from specdash.ui.feed import Feed
+from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line, Span, width_of
 from specdash.ui.tui.panes.figures import Figures
 from specdash.ui.tui.styles import StyleName
@@ -20,7 +21,7 @@ from specdash.ui.tui.terminal import Glyphs
 class Look:
     """What panes are drawn from: the feed, the time (seconds since 1970), the signs, and what is derived from facts.
 
-    `outlook` may be some seconds older than the feed: it is costly for long queues.
+    `outlook` and `advice` may be some seconds older than the feed: they are costly for long queues.
     """
 
     feed: Feed
@@ -28,6 +29,7 @@ class Look:
     glyphs: Glyphs
     figures: Figures
     outlook: Outlook | None = None
+    advice: Advice = field(default_factory=Advice)
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,12 +8,13 @@ from typing import NamedTuple
 
 from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
 from specdash.core.text import one_line
-from specdash.ui.tui.lines import Line, Span
+from specdash.ui.tui.lines import Line, Span, fitted, text_of
 from specdash.ui.tui.panes.pane import Look, Pane, about, cell, note, rate, ratio, speed_style
 from specdash.ui.tui.styles import StyleName
 
 MARK = 2  # cells for the signs of the running step and of the cursor
 LABELS = (("target", 10), ("draft", 8), ("category", 7))  # with the width that each has at least
+LEAST_STAGE = 12  # cells that say something of a stage of the plan
 VARIABLES = (("config", "config", 8), ("moe_experts", "experts", 7), ("depth", "depth", 6))
 _STATE_STYLE: dict[str, StyleName] = {"ok": "good", "invalid": "warn", "failed": "bad", "timeout": "bad"}
 
@@ -89,6 +90,10 @@ def queue(look: Look, place: Place, width: int, rows: int) -> Pane:
     )
     parts.append((where, "dim"))
     title = f"Queue  {left} left"
+    room = width - len(title) - 9 - sum(len(text) + 2 for text, _ in parts)
+    if view.replans and view.finished is None and room >= LEAST_STAGE:
+        stage = one_line(view.replans[-1].stage or view.replans[-1].reason, 60)
+        parts.append((text_of(fitted(((stage, "accent"),), room, look.glyphs.ellipsis)), "accent"))
     table = columns(look, width)
     lines = [heading(table, look)] if rows > 1 else []
     shown = range(place.top, min(place.top + rows - len(lines), len(overview.order)))

@@ -23,6 +23,8 @@ ROOMY = 8  # rows from which on each move of the state machine has a line of its
 
 MOST_REASON = 4  # rows that the reason of a failure takes
 
+PURPOSES = {"check": "comparing texts", "cost": "measuring step costs"}  # of a request; the others are words already
+
 SCOPES = {"request": "K per request", "capped": "K per request, capped", "startup": "K fixed at start-up"}
 
 
@@ -182,7 +184,7 @@ def _step_line(look: Look) -> Line:
         block = token.block + 1 if token is not None and token.block is not None else len(found.good)
         line.append((f"  repeat {block}/{wanted if wanted is not None else '?'}", ""))
     else:
-        line.append((f"  {one_line(purpose, 12)}", "warn"))
+        line.append((f"  {PURPOSES.get(purpose) or one_line(purpose, 12)}", "warn"))
     tick = look.feed.live.server
     in_flight = token is not None and (tick is None or tick.state == State.BUSY)
     if view.paused and not in_flight:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from specdash.core.forecast import Range
 from specdash.core.steps import SKIPPED
 from specdash.core.text import one_line
+from specdash.core.view import View
 from specdash.ui.tui.lines import Line, Span, fitted
 from specdash.ui.tui.panes.pane import Pane, about, note, ruled
 from specdash.ui.tui.queue_editor.staging import Effect, Staged
@@ -15,6 +16,7 @@ from specdash.ui.tui.queue_editor.table import Column, Place, Rows, columns, hea
 from specdash.ui.tui.terminal import Glyphs
 
 LEAST_ROWS = 3
+PLAN_FROM, PLAN_TALL = 14, 34  # lines from which on the newest stage of the plan is there, and the last three
 SHARE = 3  # the staged edits take at most one part in so many of the height
 
 
@@ -32,11 +34,12 @@ class Body:
 def body(found: Rows, place: Place, width: int, height: int, glyphs: Glyphs, refused: str | None = None) -> Body:
     """The whole body in so much room; `refused` is why the last thing that was asked for was not done."""
     below = _below(found.staged, refused, width, height, glyphs)
-    n_rows = max(0, height - len(below) - 2)
+    plan = plan_lines(found.staged.base, width, height, glyphs)
+    n_rows = max(0, height - len(below) - len(plan) - 2)
     place = settled(found, place, max(1, n_rows))
     table = columns(found, width)
     title = Pane(f"Queue  {len(found.number)} steps", note(_notes(found, place), max(0, width - 30)))
-    lines = [ruled(title, width, glyphs), heading(table, glyphs)]
+    lines = [ruled(title, width, glyphs), *plan, heading(table, glyphs)]
     shown = found.shown[place.top : place.top + n_rows]
     lines += [row(found, each, table, place, width, glyphs) for each in shown]
     if not shown and n_rows:
@@ -44,7 +47,19 @@ def body(found: Rows, place: Place, width: int, height: int, glyphs: Glyphs, ref
         lines.append(((f"  {empty}", "dim"),))
     lines += [()] * max(0, height - len(below) - len(lines))
     fit = [fitted(line, width, glyphs.ellipsis) for line in (*lines, *below)]
-    return Body(tuple(fit[:height]), place, table, 2, len(shown))
+    return Body(tuple(fit[:height]), place, table, 2 + len(plan), len(shown))
+
+
+def plan_lines(view: View, width: int, height: int, glyphs: Glyphs) -> list[Line]:
+    """The last stages of a plan that changes by itself, the newest last; none where there are none, or no room."""
+    most = 0 if height < PLAN_FROM else 1 if height < PLAN_TALL else 3
+    stages = view.replans[len(view.replans) - min(most, len(view.replans)) :]
+    found: list[Line] = []
+    for number, each in enumerate(stages):
+        name: Span = (" plan  " if number == 0 else "       ", "dim")
+        text: Span = (one_line(each.reason or each.stage, 400), "accent" if each is stages[-1] else "dim")
+        found.append(fitted((name, text), width, glyphs.ellipsis))
+    return found
 
 
 def _notes(found: Rows, place: Place) -> list[Span]:

@@ -1,4 +1,7 @@
-"""The K curve of a pair: a measure over K with its 95 % intervals, and the baseline as a line across."""
+"""The K curve of a pair: a measure over K with its 95 % intervals, and the baseline as a line across.
+
+Points that were predicted from one load are hollow; those that were measured are filled.
+"""
 
 from __future__ import annotations
 
@@ -9,6 +12,7 @@ from functools import lru_cache
 from typing import Literal
 
 from specdash.core.text import one_line
+from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.results.figures import Book, Figures, Pair, Variant
 from specdash.ui.tui.results.heatmap import ALL, arms_of, rows_of
@@ -69,6 +73,22 @@ def _values(figures: Mapping[int | None, Figures], quantity: Quantity) -> tuple[
     return tuple(sorted(points))
 
 
+def predicted_of(advice: Advice, pair: Pair, variant: Variant, category: str | None) -> dict[str, tuple[Value, ...]]:
+    """The predicted rates (tok/s) over all categories, and of `category` where one is chosen."""
+    config, experts, _, depth = variant
+    names = dict.fromkeys((ALL, category if category is not None else ALL))
+    found = {}
+    for name in names:
+        points = []
+        for each in advice.curves.get((*pair, config, experts, depth, name), ()):
+            value, ends = each.get("predicted_tok_s"), each.get("predicted_ci95") or (None, None)
+            if value is not None and math.isfinite(value):
+                low, high = (value if end is None else end for end in ends)
+                points.append((each["k"], value, (low, high)))
+        found[name] = tuple(points)
+    return {name: points for name, points in found.items() if points}
+
+
 def is_ready() -> bool:
     """Whether charts can be drawn at once; loading them takes half a second, which no key press should wait for."""
     return CHARTS in sys.modules
@@ -81,21 +101,24 @@ def curve_lines(
     width: int,
     height: int,
     glyphs: Glyphs,
+    predicted: Mapping[str, Sequence[Value]] | None = None,
 ) -> list[Line]:
     """The chart with its legend in `height` lines, or a sentence why there is none."""
-    if not curves:
+    if not curves and not predicted:
         return [(("no K of this pair is measured yet" if quantity == "tok/s" else "no speedup over K yet", "dim"),)]
     if width < LEAST[0] or height < LEAST[1]:
         return [((f"a chart takes {LEAST[0]} x {LEAST[1]} cells", "dim"),)]
     if not is_ready():
         return [(("drawing" + glyphs.ellipsis, "dim"),)]
     packed = tuple((name, tuple(values)) for name, values in curves.items())
-    return list(_drawn(packed, baseline, quantity, width, min(height, TALLEST), glyphs.is_ascii))
+    hollow = tuple((name, tuple(values)) for name, values in (predicted or {}).items())
+    return list(_drawn(packed, hollow, baseline, quantity, width, min(height, TALLEST), glyphs.is_ascii))
 
 
 @lru_cache(maxsize=8)
 def _drawn(
     curves: tuple[tuple[str, tuple[Value, ...]], ...],
+    predicted: tuple[tuple[str, tuple[Value, ...]], ...],
     baseline: float | None,
     quantity: Quantity,
     width: int,
@@ -105,16 +128,21 @@ def _drawn(
     """The chart; drawing takes milliseconds, and the same one is asked for at every paint."""
     from specdash.ui.charts import BASELINE_CURVE, Point, coloured, k_curves, legend
 
-    top = max([value for _, values in curves for _, value, _ in values] + ([baseline] if baseline is not None else []))
-    points = {
-        name: [Point(k, value, 0.0, _within(ends, value, top)) for k, value, ends in values] for name, values in curves
-    }
+    known = [value for _, values in (*curves, *predicted) for _, value, _ in values]
+    top = max(known + ([baseline] if baseline is not None else []))
+    points, hollow = (
+        {name: [Point(k, value, 0.0, _within(ends, value, top)) for k, value, ends in values] for name, values in each}
+        for each in (curves, predicted)
+    )
     title = f"{quantity} by K; bars are 95 % intervals"
-    text = k_curves(points, baseline, width, height - 1, ascii_only=is_ascii, title=title)
+    text = k_curves(points, baseline, width, height - 1, ascii_only=is_ascii, title=title, predicted=hollow)
     lines: list[Line] = [
         tuple((piece, _style(number, BASELINE_CURVE)) for piece, number in pieces) for pieces in coloured(text)
     ]
-    names = legend([one_line(name, 30) for name in points], ascii_only=is_ascii)
+    every = dict.fromkeys((*points, *hollow))
+    names = legend(
+        [one_line(name, 30) for name in every], ascii_only=is_ascii, predicted=[one_line(name, 30) for name in hollow]
+    )
     dotted = "" if baseline is None else f"   {'.' if is_ascii else '┈'} no draft"
     return (*lines, ((names + dotted, "dim"),))
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 import shlex
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.plan import BASELINE
 from specdash.core.text import human_bytes, one_line
 from specdash.core.view import DONE, View
+from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line
+from specdash.ui.tui.panes.advice import remarks
 from specdash.ui.tui.results.figures import Arm, Book, Figures, Pair, Row, Variant, memory_bytes, sign_of
-from specdash.ui.tui.results.heatmap import STYLES, arms_of, best_of, rows_of, strength
+from specdash.ui.tui.results.heatmap import ALL, STYLES, arms_of, best_of, rows_of, strength
 from specdash.ui.tui.results.measures import interval, number, share, spread
 from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
@@ -104,8 +107,11 @@ def _short(arm: Arm) -> str:
     return f"{arm.step.k}:{number(rate.mean)}/s" if rate is not None else f"{arm.step.k}:{arm.found[0].status}"
 
 
-def row_lines(row: Row, view: View, width: int, glyphs: Glyphs) -> list[Line]:
-    """One measurement in short: its figures, its samples' rates, and what was said against it."""
+def row_lines(row: Row, view: View, width: int, glyphs: Glyphs, entry: Mapping[str, Any] | None = None) -> list[Line]:
+    """One measurement in short: its figures, its samples' rates, and what was said against it.
+
+    `entry` is what a result document says of it beside its figures; None while that is not known.
+    """
     found = row.found
     planned = view.iterations(row.id)
     count = f"{len(found.samples)} of {planned}" if planned is not None else str(len(found.samples))
@@ -120,9 +126,10 @@ def row_lines(row: Row, view: View, width: int, glyphs: Glyphs) -> list[Line]:
         lines.append(labelled("K", f"{row.step.k} asked, {'none' if seen is None else seen} seen in force"))
     if found.error:
         lines += wrapped("error", one_line(found.error, 400), width, "bad")
-    for verdict in found.verdicts:
+    derived = (str(each) for each in (entry or {}).get("verdicts") or ())
+    for verdict in dict.fromkeys((*found.verdicts, *derived)):
         lines += wrapped("verdict", f"{one_line(verdict, 40)}: {describe(verdict)}", width, "warn")
-    return lines
+    return lines + [line for name, text, style in remarks(entry) for line in wrapped(name, text, width, style)]
 
 
 def describe(verdict: str) -> str:
@@ -160,6 +167,23 @@ def finding_lines(book: Book, view: View, pair: Pair, variant: Variant, width: i
         lines.append(labelled("one K", f"K={overall.step.k} over all categories  {_result(overall.figures)}", "title"))
     lines += _failures([row for row in rows.values() if row.found.status in DONE or row.found.verdicts], width)
     return lines or [(("nothing can be said yet", "dim"),)]
+
+
+def curve_finding(advice: Advice, pair: Pair, variant: Variant, width: int) -> list[Line]:
+    """What one load predicts of a pair: the best K over all categories, and where measuring disagreed."""
+    config, experts, _, depth = variant
+    rows = advice.curves.get((*pair, config, experts, depth, ALL), ())
+    known = [each for each in rows if each.get("predicted_tok_s") is not None]
+    if not known:
+        return []
+    best = max(known, key=lambda each: each["predicted_tok_s"])
+    low, high = best.get("predicted_ci95") or (None, None)
+    ends = f" [{number(low)},{number(high)}]" if low is not None and high is not None else ""
+    edge = "; the largest K that this load can tell of" if any(each.get("at_edge") for each in known) else ""
+    said = f"K={best['k']} predicted best, {number(best['predicted_tok_s'])}{ends} tok/s{edge}"
+    lines = wrapped("curve", said, width)
+    off = [f"K={each['k']}" for each in rows if each.get("off")]
+    return [*lines, *wrapped("", f"measured off it: {', '.join(off)}", width, "warn")] if off else lines
 
 
 def _is_known(row: Row) -> bool:

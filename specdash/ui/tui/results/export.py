@@ -20,11 +20,13 @@ from specdash.core.text import one_line
 from specdash.core.view import View
 from specdash.errors import StoreError
 from specdash.store.export import to_csv, to_json, to_markdown, write_atomic
+from specdash.store.html import to_html
 from specdash.ui.tui.fields import Field
 
-Format = Literal["md", "csv", "json", "svg"]
+Format = Literal["md", "html", "csv", "json", "svg"]
 FORMATS: Mapping[Format, str] = {
     "md": "Markdown: tables to paste where machines are compared",
+    "html": "HTML: the whole report with charts, one file that opens offline",
     "csv": "CSV: one row for each sample",
     "json": "JSON: everything, schema specdash.result/1",
     "svg": "SVG: a picture of this screen",
@@ -36,7 +38,12 @@ def text_of_export(kind: Format, view: View, picture: str) -> str:
     """The file's content. Raises StoreError for a run in which nothing was measured, or whose numbers are none."""
     if kind == "svg":
         return picture
-    write: Mapping[Format, Callable[[dict[str, object]], str]] = {"md": to_markdown, "csv": to_csv, "json": to_json}
+    write: Mapping[Format, Callable[[dict[str, object]], str]] = {
+        "md": to_markdown,
+        "html": to_html,
+        "csv": to_csv,
+        "json": to_json,
+    }
     try:
         return write[kind](build_result(view))
     except ValueError as error:

@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from specdash.analysis.rates import PARTS, keyed_rates, rate_estimate
 from specdash.analysis.stats import Speedup, Summary, speedup, summarise
-from specdash.core.measure import combine
+from specdash.core.measure import Sample, combine
 from specdash.core.plan import BASELINE, Step
 from specdash.core.view import DONE, OPEN, RUNNING, LoadView, StepView, View
 
@@ -101,14 +102,13 @@ def sign_of(found: Speedup | None) -> str:
 def figures_of(steps: Sequence[StepView], base: Sequence[StepView], without: str = "") -> Figures:
     """The figures of steps, whose baselines are `base`; `without` says why there is no speedup, if that is known."""
     samples = [sample for found in steps for sample in found.good]
-    rates = _rates(steps)
-    faster = None if without else speedup(rates, _rates(base))
+    faster = None if without else _over(steps, base)
     drafted = sum(sample.draft_tokens or 0 for sample in samples)
     accepted = sum(sample.accepted_tokens or 0 for sample in samples)
     ttft = [sample.ttft_s for sample in samples if sample.ttft_s is not None and math.isfinite(sample.ttft_s)]
     return Figures(
         n=len(samples),
-        rate=summarise([value for _, value in rates]),
+        rate=_rate(steps, samples),
         speedup=faster,
         without=without or ("" if faster is not None else NO_RATE),
         acceptance=accepted / drafted if drafted else None,
@@ -118,14 +118,16 @@ def figures_of(steps: Sequence[StepView], base: Sequence[StepView], without: str
     )
 
 
-def _rates(steps: Sequence[StepView]) -> list[tuple[Hashable, float]]:
-    """Decode rates keyed by what was asked, as `speedup` pairs them. A rate that is no number is none."""
-    return [
-        ((found.step.category, sample.prompt_id, sample.block), value)
-        for found in steps
-        for sample in found.good
-        if (value := sample.decode_tok_s) is not None and value > 0 and math.isfinite(value)
-    ]
+def _over(steps: Sequence[StepView], base: Sequence[StepView]) -> Speedup | None:
+    """The speedup of steps over baselines, as a report has it."""
+    return speedup(keyed_rates(steps), keyed_rates(base), strata=PARTS)
+
+
+def _rate(steps: Sequence[StepView], samples: Sequence[Sample]) -> Summary | None:
+    """The summary of decode rates, as a report has it: how prompts differ in speed is no part of the interval."""
+    found = summarise([value for _, value in keyed_rates(steps)])
+    known = rate_estimate(samples) if found is not None else None
+    return replace(found, ci95=known.ci95) if found is not None and known is not None and known.ci95 else found
 
 
 def _row(step_id: str, found: StepView, base: StepView | None) -> Row:
@@ -167,7 +169,7 @@ def _arm(step: Step, steps: Sequence[StepView], bases: Sequence[StepView]) -> Ar
         else _without([base for base in bases if base.step.category in {each.step.category for each in counted}])
     )
     figures = figures_of(counted, [], "-")
-    quotient = None if why else speedup(_rates(both), _rates([good[found.step.category] for found in both]))
+    quotient = None if why else _over(both, [good[found.step.category] for found in both])
     return Arm(
         step,
         tuple(steps),

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from specdash.ui.tui.lines import BLANK, Line, fitted, width_of
 from specdash.ui.tui.terminal import Glyphs
 
-Pane = Literal["heat", "detail", "curve", "findings", "table", "samples"]
+Pane = Literal["advice", "heat", "detail", "curve", "findings", "table", "samples"]
 View = Literal["heat", "curve", "table", "samples"]
 
 WIDE = 120  # columns from which panes stand side by side
+LOWEST = 18  # lines from which a recommendation has one of them
 TALL = 40  # lines from which the table is there as well
 
 
@@ -30,8 +31,17 @@ class Area:
         return self.x <= x < self.x + self.width and self.y <= y < self.y + self.height
 
 
-def areas(view: View, width: int, height: int, heat_rows: int) -> dict[Pane, Area]:
-    """The panes of a view; `heat_rows` is how many lines the heat map would like."""
+def advice_rows(height: int) -> int:
+    """How many lines there are for recommendations at most, in a body so high."""
+    return 0 if height < LOWEST else 1 if height < TALL else 3
+
+
+def areas(view: View, width: int, height: int, heat_rows: int, advice: int = 0) -> dict[Pane, Area]:
+    """The panes of a view; `heat_rows` is how many lines the heat map would like, `advice` those above everything."""
+    if advice and view != "samples":
+        rest = areas(view, width, height - advice, heat_rows)
+        shifted = {pane: replace(area, y=area.y + advice) for pane, area in rest.items()}
+        return {"advice": Area(0, 0, width, advice), **shifted}
     room = height
     if view == "samples":
         return {"samples": Area(0, 0, width, room)}

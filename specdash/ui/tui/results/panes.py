@@ -8,10 +8,12 @@ from dataclasses import dataclass, field, replace
 
 from specdash.core.text import one_line
 from specdash.core.view import DONE, View
+from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line, fitted, rule
+from specdash.ui.tui.panes.advice import strip
 from specdash.ui.tui.results import layout as places
-from specdash.ui.tui.results.curve import Quantity, curve_lines, curves_of
-from specdash.ui.tui.results.detail import arm_lines, finding_lines, pair_lines, row_lines
+from specdash.ui.tui.results.curve import Quantity, curve_lines, curves_of, predicted_of
+from specdash.ui.tui.results.detail import arm_lines, curve_finding, finding_lines, pair_lines, row_lines
 from specdash.ui.tui.results.figures import Book, Row, variant_label
 from specdash.ui.tui.results.grid import Frame, Grid, cell_at, frame_of, grid_lines
 from specdash.ui.tui.results.heatmap import ALL, arms_of, k_grid, legend, pair_grid
@@ -44,9 +46,19 @@ class Drawn:
 
 
 def draw(
-    book: Book, view: View, state: State, width: int, height: int, glyphs: Glyphs, before: Drawn | None = None
+    book: Book,
+    view: View,
+    state: State,
+    width: int,
+    height: int,
+    glyphs: Glyphs,
+    before: Drawn | None = None,
+    advice: Advice | None = None,
 ) -> Drawn:
-    """The screen in `state`. `before`: what was drawn last, whose sorted rows are taken if they still hold."""
+    """The screen in `state`. `before`: what was drawn last, whose sorted rows are taken if they still hold.
+
+    Without `advice` there are no recommendations and no predicted points.
+    """
     top = top_line(book)
     if not book.rows:
         said = "no steps yet" if view.run is None else "this run has no steps"
@@ -64,10 +76,11 @@ def draw(
         if state.by_k
         else pair_grid(book, view, state.variant, state.axes, state.measure)
     )
-    areas = places.areas(state.view, width, height, len(grid.rows) + 4)
+    above = min(places.advice_rows(height), max(1, len(advice.groups))) if advice is not None else 0
+    areas = places.areas(state.view, width, height, len(grid.rows) + 4, above)
     shape = (book, book.shape)
     widths = before.widths if before is not None and before.shape == shape else widths_of(book.rows.values())
-    drawing = _Drawing(book, view, state, glyphs, rows, grid, widths)
+    drawing = _Drawing(book, view, state, glyphs, rows, grid, widths, advice or Advice())
     placed = {pane: (area, drawing.pane(pane, area)) for pane, area in areas.items()}
     lines = places.compose(placed, height, glyphs)
     front = areas.get(drawing.state.view)
@@ -102,9 +115,10 @@ class _Drawing:
         rows: tuple[Row, ...],
         grid: Grid,
         widths: Mapping[str, int],
+        advice: Advice,
     ) -> None:
         self.book, self.view, self.state, self.glyphs, self.rows, self.grid = book, view, state, glyphs, rows, grid
-        self.widths = widths
+        self.widths, self.advice = widths, advice
         self.frame: Frame | None = None
         self.layout: Layout | None = None
 
@@ -113,6 +127,8 @@ class _Drawing:
         if area.height <= 0:
             return []
         match pane:
+            case "advice":
+                lines = strip(self.advice, self.state.target, area.height, area.width, self.glyphs)
             case "heat":
                 lines = self._heat(area)
             case "detail":
@@ -160,7 +176,7 @@ class _Drawing:
             row = self.rows[0]
         if row is not None:
             title = f"{one_line(row.step.category, 30)}  {'no draft' if row.step.k is None else f'K={row.step.k}'}"
-            lines = row_lines(row, self.view, area.width, self.glyphs)
+            lines = row_lines(row, self.view, area.width, self.glyphs, self.advice.measurements.get(row.id))
             return [self._rule(title, "Enter: samples", area), *lines]
         pair = f"{one_line(state.target, 40)} + {one_line(state.draft or 'no draft', 40)}"
         if state.by_k and state.view != "table":
@@ -174,18 +190,22 @@ class _Drawing:
 
     def _curve(self, area: Area) -> list[Line]:
         state = self.state
-        quantity: Quantity = "speedup" if state.measure == "speedup" else "tok/s"
         category = state.category if state.by_k or state.view == "table" else None
+        predicted = predicted_of(self.advice, state.pair, state.variant, category)
+        # A prediction is a rate; over the baseline's it would have no interval that holds.
+        quantity: Quantity = "speedup" if state.measure == "speedup" and not predicted else "tok/s"
         curves, baseline = curves_of(self.book, state.pair, state.variant, category, quantity)
         if not curves and quantity == "speedup":
             quantity = "tok/s"
             curves, baseline = curves_of(self.book, state.pair, state.variant, category, quantity)
         pair = f"{one_line(state.target, 40)} + {one_line(state.draft or 'no draft', 40)}"
-        chart = curve_lines(curves, baseline, quantity, area.width, area.height - 1, self.glyphs)
+        chart = curve_lines(curves, baseline, quantity, area.width, area.height - 1, self.glyphs, predicted)
         return [self._rule(f"{pair}   {quantity} by K", "", area), *chart]
 
     def _findings(self, area: Area) -> list[Line]:
         lines = finding_lines(self.book, self.view, self.state.pair, self.state.variant, area.width)
+        predicted = curve_finding(self.advice, self.state.pair, self.state.variant, area.width)
+        lines = [*predicted, *lines] if self.book.rows else lines
         return [self._rule("Findings and failures", "", area), *_cut(lines, area.height - 1)]
 
     def _table(self, area: Area) -> list[Line]:

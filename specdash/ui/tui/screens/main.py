@@ -19,11 +19,12 @@ from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, LinesWidget
 from specdash.ui.tui.panes.details import details
 from specdash.ui.tui.panes.figures import Figures
-from specdash.ui.tui.panes.layout import PANES, Body, Choice, compose
+from specdash.ui.tui.panes.layout import PANES, Body, Choice, compose, is_over, wants_advice
 from specdash.ui.tui.panes.pane import Look, about
 from specdash.ui.tui.panes.queue import Place, moved, settled
 from specdash.ui.tui.panes.text import grown
 from specdash.ui.tui.screen import RunScreen
+from specdash.ui.tui.screens.advice import AdviceWindow
 from specdash.ui.tui.screens.step_dialogs import Question, StepWindow
 
 WHEEL = 3  # rows that one notch of the wheel moves
@@ -40,6 +41,7 @@ class MainScreen(RunScreen):
         Binding("r", "retry", "Retry", id="main.retry"),
         Binding("S", "stop", "Stop after load", id="main.stop"),
         Binding("enter", "details", "Details", id="main.details"),
+        Binding("a", "advice", "What to use", id="main.advice", show=False),
         Binding("t", "swap", "Text/log", id="main.swap"),
         Binding("tab", "pane(1)", "Next pane", id="main.next_pane"),
         Binding("shift+tab", "pane(-1)", "Previous pane", id="main.previous_pane", show=False),
@@ -66,7 +68,9 @@ class MainScreen(RunScreen):
     def look(self) -> Look:
         """What the panes are drawn from at this moment."""
         app = self.dashboard
-        return Look(app.feed, app.now_s, app.terminal.glyphs, self._figures, app.outlook)
+        look = Look(app.feed, app.now_s, app.terminal.glyphs, self._figures, app.outlook)
+        width, height = self.query_one("#body", LinesWidget).size
+        return replace(look, advice=app.advice) if wants_advice(width, height, over=is_over(look)) else look
 
     def paint(self) -> None:
         """Draws the body anew; the widget sends only what has changed of it."""
@@ -228,9 +232,16 @@ class MainScreen(RunScreen):
 
         def lines_of(width: int) -> Sequence[Line]:
             known = self.feed.view.steps.get(step_id)
-            return details(self.look(), known, width) if known is not None else ((("this step is gone", "warn"),),)
+            if known is None:
+                return ((("this step is gone", "warn"),),)
+            return details(replace(self.look(), advice=self.dashboard.advice), known, width)
 
         self.app.push_screen(StepWindow(lines_of))
+
+    def action_advice(self) -> None:
+        """What to use, by what is measured so far."""
+        found = self.feed.view.steps.get(self._choice.place.cursor or "")
+        self.app.push_screen(AdviceWindow(lambda: self.dashboard.advice, found.step.target if found else ""))
 
     def _chosen(self) -> StepView | None:
         """The step under the cursor."""

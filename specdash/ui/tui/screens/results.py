@@ -28,6 +28,7 @@ from specdash.ui.tui.results.measures import MEASURES
 from specdash.ui.tui.results.state import State
 from specdash.ui.tui.results.table import markdown_table
 from specdash.ui.tui.screen import RunScreen
+from specdash.ui.tui.screens.advice import AdviceWindow
 
 BUDGET_S = 0.03  # how long figures are computed before the screen gets its turn
 VIEWS: tuple[Shown, ...] = ("heat", "curve", "table")
@@ -53,6 +54,7 @@ class ResultsScreen(RunScreen):
         _key("t", "transpose", "Pairs/K", "transpose"),
         _key("c", "see('curve')", "Curve", "curve"),
         _key("b", "see('table')", "Table", "table"),
+        _key("a", "advice", "What to use", "advice"),
         _key("x", "export", "Export", "export"),
         _key("slash", "filter", "Filter", "filter"),
         _key("s", "sort", "Sort", "sort"),
@@ -126,7 +128,10 @@ class ResultsScreen(RunScreen):
         body = self.query_one("#results-body", LinesWidget)
         self._state = self._state.settled(self._book)
         size, glyphs = body.size, self.dashboard.terminal.glyphs
-        self._drawn = panes.draw(self._book, self._view, self._state, size.width, size.height, glyphs, self._drawn)
+        advice = self.dashboard.advice
+        self._drawn = panes.draw(
+            self._book, self._view, self._state, size.width, size.height, glyphs, self._drawn, advice
+        )
         self._state = self._drawn.state
         body.show(self._drawn.lines)
 
@@ -272,6 +277,10 @@ class ResultsScreen(RunScreen):
             return
         self.app.copy_to_clipboard(command)
         self.dashboard.tell(f"copied: {command}")
+
+    def action_advice(self) -> None:
+        """What to use for the target under the cursor, with the whole command line."""
+        self.app.push_screen(AdviceWindow(lambda: self.dashboard.advice, self._state.target))
 
     def action_path(self) -> None:
         """Where the run lies."""

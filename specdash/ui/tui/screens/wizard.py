@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import ClassVar
@@ -29,6 +30,8 @@ from specdash.ui.tui.starting.answers import (
     Page,
     choices,
     ks_of,
+    mode_words,
+    next_mode,
     path_of,
     samples_of,
     write,
@@ -96,6 +99,8 @@ class WizardScreen(PageScreen):
         found = [] if self.is_typing else self._choices()
         first = around(self._cursor, self.rows, len(found))
         rows = [self._row(each, number) for number, each in enumerate(found[first : first + self.rows], start=first)]
+        if self.page == "k":
+            rows = [line for name, text in mode_words(self.answers) for line in _explained(name, text, width)]
         if not rows and not self.is_typing:
             rows = [((f" {self._nothing()}", "dim"),)]
         self.show_page(*([fitted(line, width, glyphs.ellipsis) for line in lines] for lines in (title, rows)))
@@ -123,7 +128,11 @@ class WizardScreen(PageScreen):
     # -- keys --------------------------------------------------------------------------------------------------
 
     def action_move(self, by: int) -> None:
-        """Another choice."""
+        """Another choice; on the page of K another way to find it."""
+        if self.page == "k":
+            self.field.value = next_mode(self.field.value, by)
+            self.field.cursor_position = len(self.field.value)
+            return
         self._cursor = max(0, min(self._cursor + by, len(self._choices()) - 1))
         self.paint()
 
@@ -239,6 +248,12 @@ class WizardScreen(PageScreen):
             self.app.pop_screen()
         else:
             self._turn(self._page_at - 1)
+
+
+def _explained(name: str, text: str, width: int) -> list[Line]:
+    """An answer and what it means, on as many lines as that takes."""
+    pieces = textwrap.wrap(text, max(8, width - 12)) or [""]
+    return [((f" {name if at == 0 else '':<10}", "key"), (piece, "")) for at, piece in enumerate(pieces)]
 
 
 def _file(text: str) -> Path | None:

@@ -10,6 +10,8 @@ from typing import Literal
 
 from specdash.config.prompts import CATEGORIES
 from specdash.config.write import new_profile
+from specdash.core.model import k_max, k_range
+from specdash.core.profile import KMode
 from specdash.core.text import human_bytes, one_line, slug
 from specdash.ui.tui.finding import Finding, Model
 
@@ -19,7 +21,7 @@ TITLES: dict[Page, str] = {
     "target": "Which model shall become faster?",
     "drafts": "Which drafts shall be tried on it? (space marks; none: the target alone is measured)",
     "program": "Which program serves?",
-    "k": 'Which K, the tokens drafted in one step? "auto", or a list such as 2, 4, 8',
+    "k": "Which K, the tokens drafted in one step? (up, down, or a list of your own)",
     "categories": "Which prompts? (space marks, a: all or none)",
     "samples": "How many samples of each step? More make the intervals narrower",
     "path": "Where shall the profile be? A new file; nothing is overwritten",
@@ -28,6 +30,8 @@ TEXT_PAGES: frozenset[Page] = frozenset({"k", "samples", "path"})
 MARKED_PAGES: frozenset[Page] = frozenset({"drafts", "categories"})  # where several are chosen
 TYPED_PAGES: frozenset[Page] = frozenset({"target", "program"})  # where a path may be typed instead
 NAME = 32  # columns of a model's name
+K_MODES: tuple[KMode, ...] = ("curve", "auto", "search")
+DEAR_BYTES = 8 * 2**30  # a model from which on a load takes longer than some samples
 MOST_K = 512
 MOST_SAMPLES = 1000
 
@@ -68,14 +72,43 @@ class Answers:
         return value in (self.drafts if page == "drafts" else self.categories)
 
 
-def ks_of(text: str) -> list[int] | None:
-    """The Ks of an answer; None for "auto". Raises ValueError with a sentence."""
-    if text.strip().lower() in ("auto", '"auto"'):
-        return None
+def ks_of(text: str) -> list[int] | KMode:
+    """The Ks of an answer, or how they are found. Raises ValueError with a sentence."""
+    word = text.strip().strip("'\"").lower()
+    for mode in K_MODES:
+        if word == mode:
+            return mode
     parts = [part for part in re.split(r"[\s,;\[\]]+", text) if part]
     if not parts or not all(re.fullmatch(r"[0-9]{1,4}", part) and 1 <= int(part) <= MOST_K for part in parts):
-        raise ValueError(f'K is "auto", or whole numbers from 1 to {MOST_K} such as 2, 4, 8')
+        raise ValueError(f'K is "curve", "auto", "search", or whole numbers from 1 to {MOST_K} such as 2, 4, 8')
     return sorted({int(part) for part in parts})
+
+
+def next_mode(text: str, by: int) -> KMode:
+    """The way to find K so many places below what was answered; the first or last one where that is none of them."""
+    found = ks_of(text) if text.strip().lower() in K_MODES else None
+    if not isinstance(found, str):
+        return K_MODES[0 if by > 0 else -1]
+    return K_MODES[max(0, min(len(K_MODES) - 1, K_MODES.index(found) + by))]
+
+
+def mode_words(answers: Answers) -> list[tuple[str, str]]:
+    """The ways to find K, each with what it does to this target."""
+    target = answers.target
+    kind = target.model_class if target is not None else None
+    usual = ", ".join(str(k) for k in k_range(kind)) if kind is not None else "by the class of the target"
+    largest = f"K = {k_max(kind)}" if kind is not None else "the largest K"
+    dear = target is not None and (target.size_bytes or 0) >= DEAR_BYTES
+    return [
+        (
+            "curve",
+            f"one load, all Ks: predicted from {largest}, then the best one or two measured"
+            + (" (recommended: a load of this target is dear)" if dear else ""),
+        ),
+        ("auto", f"the usual ones ({usual}), each measured"),
+        ("search", "begins with a few Ks, and spends samples where two cannot be told apart yet"),
+        ("2, 4, 8", "a list of your own, each measured"),
+    ]
 
 
 def samples_of(text: str) -> int:
