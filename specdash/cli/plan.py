@@ -12,7 +12,7 @@ from specdash.analysis.strategy import CURVE, MOST_CONFIRMED, SEARCH, first_samp
 from specdash.cli import command_parser
 from specdash.config.load import check
 from specdash.core.forecast import Effort, Range, plan_time
-from specdash.core.plan import KScope, PlannedLoad
+from specdash.core.plan import KScope, PlannedLoad, k_values
 from specdash.core.text import human_bytes, human_seconds, plain
 from specdash.errors import Exit, Problem, ProfileError
 from specdash.session.prepare import Prepared, prepare
@@ -100,7 +100,7 @@ def _lines(
     if len(plans) > 1:
         lines.append("Which of the two it is, is found out by a probe on the first load with a draft.")
     lines += _stages(prepared)
-    lines.append(f"A tool that starts a server for every step would need {len(usable)} loads.")
+    lines.append(f"A tool that starts a server for every step would need {_step_by_step(prepared)} loads.")
     lines.append(_memory_line(prepared, next(iter(plans.values()))))
     lines += _gaps(prepared, missing)
     return lines
@@ -115,6 +115,17 @@ def _most_loads(prepared: Prepared, scope: KScope, loads: Sequence[PlannedLoad])
         return _in_passes(len(loads), passes) if sweep.k == CURVE else None
     pairs = {load.key for load in loads if load.key.draft is not None}
     return _in_passes(len(loads) + MOST_CONFIRMED * len(pairs), passes) if sweep.k == CURVE else None
+
+
+def _step_by_step(prepared: Prepared) -> int:
+    """The loads of a tool that starts a server for every step, and tries the Ks of the class where ours predicts them."""
+    usable = [step for step in prepared.steps if prepared.usable(step)]
+    if prepared.profile.queue or prepared.profile.sweep.k != CURVE:
+        return len(usable)
+    auto = replace(prepared.profile, sweep=replace(prepared.profile.sweep, k="auto"))
+    declared = {target.label: target.model_class for target in prepared.profile.targets}
+    tried = {label: len(k_values(auto, prepared.targets.get(label), declared[label])) for label in declared}
+    return sum(1 if step.draft is None else tried[step.target] for step in usable)
 
 
 def _in_passes(loads: int, passes: int) -> int:
@@ -197,7 +208,7 @@ def _as_json(
             }
             for scope, loads in plans.items()
         },
-        "step_by_step_loads": len(usable),
+        "step_by_step_loads": _step_by_step(prepared),
         "skipped": [
             {"target": target, "draft": draft, "reason": reason} for (target, draft), reason in prepared.unfit.items()
         ],

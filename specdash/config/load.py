@@ -11,6 +11,9 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from specdash.analysis.race import FIRST_ROUND
+from specdash.analysis.sequential import least_samples
+from specdash.analysis.strategy import SEARCH
 from specdash.config.entries import absence, read_models, same_label_two_files
 from specdash.config.fields import Table, unknown_keys
 from specdash.config.lines import KeyPath
@@ -29,6 +32,8 @@ from specdash.core.measure import expected_k_seen
 from specdash.core.profile import Profile
 from specdash.core.text import SLUG_LIMIT, slug
 from specdash.errors import Problem, ProfileError
+
+_PROMPTS = 3  # of a category, the fewest that the contract asks for
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,11 +142,24 @@ def _warn(findings: Findings, profile: Profile) -> None:
         at = {k: ("queue",) for entry in profile.queue for k in entry.k}
     elif isinstance(sweep.k, tuple):
         at = dict.fromkeys(sweep.k, ("sweep", "k"))
+    _warn_of_few_samples(findings, profile)
     largest = max(at, default=0)
     if profile.drafts and expected_k_seen(largest, measure.max_tokens) < largest:
         what = f"K = {largest} cannot take effect in answers of {measure.max_tokens} tokens: its steps will be invalid"
         todo = f"Set measure.max_tokens to {largest + 2} or more, and rather to ten times K"
         findings.warn(at[largest], what, todo)
+
+
+def _warn_of_few_samples(findings: Findings, profile: Profile) -> None:
+    """Files where more samples are needed for what is asked to do anything."""
+    measure = profile.measure
+    needed = least_samples(_PROMPTS)
+    if measure.precision is not None and measure.iterations < needed:
+        what = f"never stops a step before {needed} samples of {_PROMPTS} prompts; iterations is {measure.iterations}"
+        findings.warn(("measure", "precision"), what, f"Set measure.iterations to {needed} or more, such as 30")
+    if profile.sweep.k == SEARCH and not profile.queue and measure.iterations <= FIRST_ROUND:
+        what = f"search has nothing to decide on: all of the {measure.iterations} samples are taken in its first round"
+        findings.warn(("sweep", "k"), what, "Set measure.iterations to 24 or more; few steps take them all")
 
 
 def _folder_name(top: Table, key: str, default: str) -> str:

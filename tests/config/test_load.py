@@ -422,6 +422,8 @@ def warnings(folder: Path, text: str) -> list[Problem]:
         ("[[configs]]\nlabel = 'x'\nargs = ['--host', '::']", "configs[0].args[0]", "OPEN TO THE NETWORK"),
         ("[engine]\nenv = { LLAMA_ARG_CTX_SIZE = '1' }", "engine.env.LLAMA_ARG_CTX_SIZE", "sets a flag"),
         ("[measure]\niterations = 1", "measure.iterations", "never a verdict"),
+        ("[measure]\nprecision = 0.02", "measure.precision", "never stops a step before 12 samples"),
+        ("[sweep]\nk = 'search'", "sweep.k", "nothing to decide on"),
         ("[engine]\nprogram = 'embedded'\n[sweep]\nmoe_experts = [4]", "sweep.moe_experts", "expert counts"),
     ],
 )

@@ -1,0 +1,108 @@
+"""What decides about drafts and Ks, on real llama.cpp: curves from one load, texts that differ, passes."""
+
+from __future__ import annotations
+
+import stat
+from pathlib import Path
+
+import pytest
+from real.bench import Real, of_draft
+
+from specdash.core import events as ev
+from specdash.engines.demo import TINY, write_pair
+
+MEASURE = {"max_tokens": 64, "iterations": 3}
+
+
+@pytest.fixture(scope="module")
+def sure_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A pair whose draft is mostly right."""
+    return write_pair(tmp_path_factory.mktemp("sure"), shape=TINY, epsilon=0.02)
+
+
+@pytest.mark.real
+def test_a_curve_is_predicted_from_one_load_and_confirmed(
+    machine: Real, llama_server: Path, sure_pair: tuple[Path, Path]
+) -> None:
+    target, draft = sure_pair
+    sweep = {"k": "curve"}
+    run = machine.run(machine.profile(llama_server, {"T": target}, {"D": draft}, sweep=sweep, measure=MEASURE))
+    assert run.code == 0
+    loads = of_draft(run, "D")
+    assert loads[0].key.k == 24
+    assert 1 <= len(loads) <= 3
+    (stage,) = [change for change in run.view.replans if change.stage.startswith("confirm")]
+    assert "predicted" in stage.reason
+    curve = {each["k"]: each for each in run.result["curves"] if each["category"] == "all"}
+    assert all(curve[k]["predicted_tok_s"] > 0 for k in range(1, 25))
+    # Tokens per step are a matter of the text alone: what was replayed is what the confirmed servers did.
+    for arm in run.result["overall"]:
+        if arm["k"] is not None:
+            replayed = curve[arm["k"]]["tokens_per_step"]
+            assert replayed == pytest.approx(arm["tokens_per_step"], rel=0.02), f"K = {arm['k']}"
+    (choice,) = [each for each in run.result["recommendations"] if each["category"] == "all"]
+    assert choice["command"].startswith(str(llama_server))
+    assert "--port" not in choice["command"]
+    assert choice["off"] != ("--spec-draft-n-max" in choice["command"])
+
+
+@pytest.mark.real
+def test_a_server_that_takes_k_per_request_gives_the_curve_on_one_load(
+    machine: Real, old_xllamacpp_python: Path, sure_pair: tuple[Path, Path]
+) -> None:
+    target, draft = sure_pair
+    sweep = {"k": "curve"}
+    program = f"embedded:{old_xllamacpp_python}"
+    run = machine.run(machine.profile(program, {"T": target}, {"D": draft}, sweep=sweep, measure=MEASURE))
+    assert run.code == 0
+    assert len(of_draft(run, "D")) == 1
+    ks = {found.step.k for found in run.view.steps.values() if found.step.k is not None}
+    assert 24 in ks
+    assert 2 <= len(ks) <= 3
+
+
+@pytest.mark.real
+def test_an_honest_draft_changes_no_text_and_one_that_makes_it_up_is_caught(
+    machine: Real, llama_server: Path, sure_pair: tuple[Path, Path]
+) -> None:
+    target, draft = sure_pair
+    measure = {**MEASURE, "workloads": ["content", "lossless"]}
+    sweep = {"k": [4]}
+    honest = machine.profile(llama_server, {"T": target}, {"D": draft}, sweep=sweep, measure=measure)
+    run = machine.run(honest)
+    assert run.code == 0
+    states = {(found["workload"], found["draft"]): found["lossless"]["state"] for found in run.result["measurements"]}
+    assert set(states) == {(workload, arm) for workload in ("content", "lossless") for arm in (None, "D")}
+    assert set(states.values()) <= {"identical", "near_tie"}
+    compared = [found["lossless"]["tokens"] for found in run.result["measurements"] if found["workload"] == "lossless"]
+    assert min(compared) >= 3 * 64, "whole answers to every prompt"
+
+    # A program of its own, since args may not touch how drafts are accepted.
+    program = machine.folder / "made-up"
+    program.write_text(
+        f'#!/bin/sh\ncase " $* " in *" -md "*|*" --spec-draft-model "*) set -- "$@" --spec-synth-len 3;; esac\n'
+        f'exec "{llama_server}" "$@"\n'
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    caught = machine.run(
+        machine.profile(program, {"T": target}, {"D": draft}, name="caught", sweep=sweep, measure=MEASURE)
+    )
+    (drafted,) = [found for found in caught.result["measurements"] if found["draft"] == "D"]
+    assert "output_differs" in drafted["verdicts"]
+    assert drafted["lossless"]["diverges_at"] is not None
+    assert any(fact.verdict == "output_differs" for fact in caught.facts(ev.VerdictRaised))
+    assert all(each["draft"] is None for each in caught.result["recommendations"])
+
+
+@pytest.mark.real
+def test_two_passes_put_the_baseline_at_both_ends(
+    machine: Real, llama_server: Path, sure_pair: tuple[Path, Path]
+) -> None:
+    target, draft = sure_pair
+    measure = {**MEASURE, "passes": 2}
+    run = machine.run(machine.profile(llama_server, {"T": target}, {"D": draft}, sweep={"k": [2, 6]}, measure=measure))
+    assert run.code == 0
+    assert [load.key.k for load in run.view.loads.values()] == [None, 2, 6, 2, None]
+    assert {len(found.good) for found in run.view.steps.values()} == {6}
+    (anchor,) = run.result["anchors"]
+    assert anchor["n"] == 3
