@@ -118,7 +118,7 @@ def _most_loads(prepared: Prepared, scope: KScope, loads: Sequence[PlannedLoad])
 
 
 def _step_by_step(prepared: Prepared) -> int:
-    """The loads of a tool that starts a server for every step, and tries the Ks of the class where ours predicts them."""
+    """The loads of a tool that starts a server for every step; where ours predicts Ks, it tries those of the class."""
     usable = [step for step in prepared.steps if prepared.usable(step)]
     if prepared.profile.queue or prepared.profile.sweep.k != CURVE:
         return len(usable)

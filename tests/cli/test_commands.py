@@ -226,6 +226,18 @@ def test_plan_of_models_that_are_here(specdash: Specdash, profile: Path) -> None
     assert plan["plans"]["startup"]["time_s"]["low_s"] < plan["plans"]["startup"]["time_s"]["high_s"]
 
 
+def test_plan_of_a_curve_tells_the_most_loads_and_what_it_saves(specdash: Specdash) -> None:
+    done = specdash("plan", PROFILES / "best-draft-few-loads.toml")
+    assert done.returncode == 0
+    assert "start-up: 3 loads at first, 13 at most" in done.stdout
+    assert "request: 3 loads at first, 5 at most" in done.stdout
+    assert "K = curve: from the load at the largest K" in done.stdout
+    assert "± 2 %" in done.stdout
+    assert "mirrored order" in done.stdout
+    # 2 workloads x 3 categories of one baseline and 2 drafts at the 7 Ks of a large dense model.
+    assert "would need 90 loads" in done.stdout
+
+
 @pytest.mark.parametrize(("scope", "loads"), [("request", 2), ("capped", 2), ("startup", 4)])
 def test_plan_obeys_a_forced_scope(scope: str, loads: int, specdash: Specdash, profile: Path) -> None:
     profile.write_text(profile.read_text().replace("[engine]", f'[engine]\nk_scope = "{scope}"'))

@@ -1,0 +1,106 @@
+"""Curves, searches and texts on servers whose truth is known: what is chosen is the best, and what is broken is not."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from faults.harness import Bench
+from harness import Run
+
+from specdash.config.prompts import load_builtin
+from specdash.core import events as ev
+
+# The fakes are programs; what is true of them is in modules beside them.
+sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
+
+from fake_flags import read_behaviour
+from truth import rates, regret
+
+# Drafting is cheap, verifying jumps behind 8 tokens: the best K is neither the smallest nor the largest.
+WORLD = "speed=400,acceptance=0.8,step_costs=0:1/1:1.05/8:1.4/9:2/24:3,first_step_extra=0.6,exact_clock=1"
+TOKENS = 48
+
+
+def choice(run: Run, category: str = "all") -> dict[str, Any]:
+    """The recommendation for a category."""
+    (found,) = [each for each in run.result["recommendations"] if each["category"] == category]
+    return dict(found)
+
+
+def truth(ks: Sequence[int], blocks: int) -> dict[int, float]:
+    """The true mean rate of each K (0: no draft) over the prompts that so many blocks ask."""
+    prompts = [prompt.as_text() for prompt in load_builtin() if prompt.category == "coding"]
+    return dict(rates(read_behaviour(WORLD), prompts[:blocks], TOKENS, ks))
+
+
+def settings(k: object, iterations: int = 3, **measure: object) -> dict[str, Any]:
+    return {
+        "engine": {"env": {"FAKE_SERVER": WORLD}},
+        "sweep": {"k": k},
+        "measure": {"max_tokens": TOKENS, "iterations": iterations, **measure},
+    }
+
+
+@pytest.mark.parametrize("scope", ["startup", "request"])
+def test_a_curve_finds_the_best_k_and_its_points_are_true(bench: Bench, scope: str) -> None:
+    tables = settings("curve")
+    tables["engine"]["env"]["FAKE_SERVER"] += f",k_scope={scope}"
+    run = bench.run(bench.profile(drafts=["D"], **tables))
+    assert run.code == 0
+    assert len(run.view.loads) == (4 if scope == "startup" else 2)
+    true = truth(range(25), 3)
+    points = {each["k"]: each for each in run.result["curves"] if each["category"] == "all"}
+    assert sorted(points) == list(range(1, 25))
+    for k, point in points.items():
+        assert point["predicted_tok_s"] == pytest.approx(true[k], rel=0.02), k
+        assert not point["off"]
+    found = choice(run)
+    assert regret(true, found["k"]) < 0.02
+    assert found["speedup"] == pytest.approx(true[found["k"]] / true[0], rel=0.02)
+    assert not run.facts(ev.VerdictRaised)
+
+
+def test_a_search_finds_the_best_k(bench: Bench) -> None:
+    tables = settings("search", iterations=12)
+    tables["engine"]["env"]["FAKE_SERVER"] += ",k_scope=request"
+    run = bench.run(bench.profile(drafts=["D"], **tables))
+    assert run.code == 0
+    assert any(change.stage.startswith("found") for change in run.view.replans)
+    found = choice(run)
+    assert regret(truth(range(25), 12), found["k"]) < 0.02
+
+
+def test_a_curve_that_was_killed_goes_on_where_it_was(bench: Bench) -> None:
+    profile = bench.profile(drafts=["D"], **settings("curve"))
+    command = bench.headless(profile)
+    command.until("plan: ")
+    command.send(signal.SIGKILL)
+    killed = command.end(killed=True)
+    assert killed.path is not None
+    run = bench.resume(killed.path)
+    assert run.code == 0
+    stages = [change.stage for change in run.view.replans]
+    assert len(stages) == len(set(stages)) == 1
+    assert all(found.status == "ok" and len(found.good) == 3 for found in run.view.steps.values())
+    # What had its outcome before is not measured again.
+    assert [load.key.k for load in run.view.loads.values()].count(24) == 1
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "state", "verdict"),
+    [("differs_at=5", "output_differs", True), ("near_tie_at=5", "near_tie", False), ("wavers_at=5", "unknown", False)],
+)
+def test_texts_that_part(bench: Bench, behaviour: str, state: str, verdict: bool) -> None:
+    tables = settings([4])
+    tables["engine"]["env"]["FAKE_SERVER"] += f",{behaviour}"
+    run = bench.run(bench.profile(drafts=["D"], **tables))
+    drafted = next(each for each in run.result["measurements"] if each["draft"] is not None)
+    assert drafted["lossless"]["state"] == state, drafted["lossless"]
+    assert ("output_differs" in drafted["verdicts"]) == verdict
+    assert (choice(run)["k"] is None) == verdict
+    assert any(fact.verdict == "output_differs" for fact in run.facts(ev.VerdictRaised)) == verdict
