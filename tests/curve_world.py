@@ -99,7 +99,7 @@ class World:
         step = rec.step(self.k_max)
         facts: list[ev.Fact] = [
             rec.started([step], settings={"max_tokens": self.tokens}),
-            *rec.loaded("l001", self.k_max),
+            *rec.loaded("l001", self.k_max, "startup"),
             ev.StepStarted(step.id, "l001", "fp"),
         ]
         for block, text in enumerate(texts):

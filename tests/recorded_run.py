@@ -88,14 +88,14 @@ def measured(
     return [*facts, ev.StepFinished(of.id, load, status, verdicts, error, "fp")]
 
 
-def loaded(load: str = "l001", k: int | None = None) -> list[ev.Fact]:
-    """The facts of a server that became ready."""
+def loaded(load: str = "l001", k: int | None = None, scope: str = "request") -> list[ev.Fact]:
+    """The facts of a server that became ready; `scope` is what a probe found."""
     key = LoadKey(TARGET, None if k is None else DRAFT, None, None, k)
     facts: list[ev.Fact] = [
         ev.LoadStarted(load, key, ("llama-server", "-m", "/models/big model.gguf"), "logs/x.log", 2**30, 180.0, "fp"),
         ev.LoadReady(load, 12.5, 4711),
     ]
-    return facts if k is None else [*facts, ev.Probed(load, "request", ((1, 1), (k, k)))]
+    return facts if k is None else [*facts, ev.Probed(load, scope, ((1, 1), (k, k)))]
 
 
 def recorded(facts: Iterable[ev.Fact]) -> list[ev.Recorded]:

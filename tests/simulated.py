@@ -17,7 +17,7 @@ from specdash.analysis import strategy
 from specdash.analysis.sequential import known_to
 from specdash.core import commands as cmd
 from specdash.core import events as ev
-from specdash.core.costs import cost_requests
+from specdash.core.costs import cost_requests, request_lengths
 from specdash.core.measure import Sample
 from specdash.core.plan import BASELINE, DRAFT, KScope, LoadKey, Step
 from specdash.core.queue import loads_of, serves
@@ -222,11 +222,14 @@ class Run:
         traces = [trace for trace in known if trace.step in wanted and trace.purpose == "sample"]
         if len(traces) > MOST_TRACES:
             traces = [traces[number * len(traces) // MOST_TRACES] for number in range(MOST_TRACES)]
-        requests = [(trace, tokens) for trace in traces for tokens in cost_requests(trace, key.k or 0)]
-        random.Random(f"{self._seed}/{load}/costs").shuffle(requests)
-        for trace, tokens in requests:
+        k_max = key.k or 0
+        if self.asked.scope is KScope.STARTUP:
+            requests = [(trace, k_max, tokens) for trace in traces for tokens in cost_requests(trace, k_max)]
+        else:
+            requests = [(trace, k, tokens) for k, tokens in request_lengths(k_max) for trace in traces]
+        for trace, k, tokens in requests:
             step, prompt = wanted[trace.step], (trace.block or 0) % self.world.prompts
-            answer = self.texts.answer(step.draft, step.k or 0, step.category, prompt, tokens)
+            answer = self.texts.answer(step.draft, k, step.category, prompt, tokens)
             times = self._times_ms(answer, self._plain_step_s(step.category, prompt, load_speed))
             self._clock_s += PROMPT_S + sum(times) / 1e3
             self._publish(ev.StepTimes(step.id, load, "cost", trace.block, answer.drafted, answer.accepted, times))

@@ -3,6 +3,9 @@
 A server drafts min(K, tokens still to make - 1) in a step. So a request for n tokens of a text whose steps are known
 ends in steps of known lengths: the one that begins when c tokens are there drafts min(K, n - c - 1). On text that the
 draft guesses badly, one request shows many lengths on its way down; on text that it guesses well, about one.
+
+Builds that take K per request (of early 2026) let the draft propose all K tokens and cut them afterwards: a short last
+step costs nearly what a full one does. They are asked at each length as K, which they obey (`request_lengths`).
 """
 
 from __future__ import annotations
@@ -14,6 +17,9 @@ from specdash.core.events import StepTimes
 # Every short length, where costs climb steeply and most best Ks lie; behind them those around 16 and 32 verified
 # tokens, where kernels change, and enough to draw lines between.
 LENGTHS = (*range(9), 10, 12, 14, 15, 16, 20, 24, 28, 31, 32, 36, 40, 44, 47)
+# What is asked as K of a server that takes it from the request: lines are drawn between them.
+REQUEST_LENGTHS = (1, 2, 3, 4, 6, 8, 9, 12, 16, 20, 24, 32, 40)
+REQUEST_TOKENS = 24  # beside the length itself: room for some full steps
 WARM_STEPS = 2  # full steps behind the first one, for the short ones to be compared with
 _LATEST_STEP = 8  # a request is kept short: its last full step is one of the first
 
@@ -48,6 +54,11 @@ def cost_requests(trace: StepTimes, k_max: int, times: int = 1) -> tuple[int, ..
 def _new(wanted: Mapping[int, int], lengths: Sequence[int]) -> int:
     """How many of the wanted lengths these steps show, the first step left out."""
     return len(wanted.keys() & set(lengths[1:]))
+
+
+def request_lengths(k_max: int) -> tuple[tuple[int, int], ...]:
+    """What to ask a server that takes K per request: (K, number of tokens), for lengths below `k_max`."""
+    return tuple((length, length + REQUEST_TOKENS) for length in REQUEST_LENGTHS if length < k_max)
 
 
 def lengths_of(begins: Sequence[int], tokens: int, k_max: int) -> tuple[int, ...]:

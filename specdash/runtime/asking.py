@@ -123,16 +123,18 @@ class Asking:
         *,
         margins: bool = False,
         repeats: bool = False,
+        k: int | None = None,
     ) -> Generation | None:
         """One answer outside every measurement, its prompt from the cache if it is there; None where it failed.
 
-        ServerFailed when the server died.
+        `k` is asked for in place of the step's own. ServerFailed when the server died.
         """
+        asked_k = step.k if k is None else k
 
         async def ask() -> Generation:
             text = await self._ready(step, prompt, may_repeat=repeats)
             request = Request(
-                text, max_tokens, temperature, self._sampling.seed, step.k, cache_prompt=True, with_margins=margins
+                text, max_tokens, temperature, self._sampling.seed, asked_k, cache_prompt=True, with_margins=margins
             )
             progress = self._in_flight(step, purpose, None, max_tokens)
             async with self._server.lease(progress) as client:

@@ -6,11 +6,11 @@ requests of their own on the load that runs.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 from specdash.core import events as ev
-from specdash.core.costs import cost_requests
+from specdash.core.costs import cost_requests, request_lengths
 from specdash.core.generation import Generation
 from specdash.core.measure import verify_steps
 from specdash.core.plan import BASELINE, KScope, Step
@@ -68,10 +68,11 @@ class Beside:
                     await self._publish(ev.TextChecked(step.id, load, prompt.id, answer.text_hash, answer.margins))
 
     async def take_costs(self, load: str, steps: Sequence[Step]) -> None:
-        """Asks for short answers to the samples' own prompts, whose last steps draft fewer and fewer tokens.
+        """Asks for short answers to the samples' own prompts, with fewer tokens drafted a step.
 
-        `core.costs` says how long. Requests of one prompt follow each other, so that it is processed once; servers that
-        take K per request may be of the kind that repeats its last draft then, and process it each time.
+        Where K is fixed, `core.costs` says at which number of tokens the last steps draft fewer; requests of one prompt
+        follow each other, so that it is processed once. Where a request sets K, each length is asked for as K, prompts
+        in turn: these builds repeat their last draft for a prompt that comes twice in a row.
         """
         wanted = {step.id: step for step in steps}
         traces = [
@@ -81,14 +82,16 @@ class Beside:
         ]
         if any(trace.purpose == "cost" for trace in self._view().traces.get(load, ())):
             return
-        chosen = _spread(traces, MOST_TRACES)
+        by_prompt = {
+            (trace.step, self._asking.prompt(wanted[trace.step], trace.block or 0).id): trace for trace in traces
+        }
+        chosen = _spread(list(by_prompt.values()), MOST_TRACES)
         fixed = self._view().scope is KScope.STARTUP
-        requests = [(trace, tokens) for trace in chosen for tokens in cost_requests(trace, wanted[trace.step].k or 0)]
-        for trace, tokens in requests:
+        for trace, k, tokens in _fixed_requests(chosen, wanted) if fixed else _free_requests(chosen, wanted):
             step = wanted[trace.step]
             prompt = self._asking.prompt(step, trace.block or 0)
             temperature = self._asking.temperature(step)
-            answer = await self._asking.aside(step, prompt, "cost", tokens, temperature, repeats=fixed)
+            answer = await self._asking.aside(step, prompt, "cost", tokens, temperature, repeats=fixed, k=k)
             if answer is not None:
                 await self._keep_steps(load, step, "cost", trace.block, answer)
 
@@ -109,8 +112,20 @@ class Beside:
         await self._publish(ev.StepTimes(step.id, load, purpose, block, drafted, accepted, times))
 
 
+Requested = list[tuple[ev.StepTimes, int | None, int]]  # for the prompt of a trace: K, and the number of tokens
+
+
+def _fixed_requests(traces: Sequence[ev.StepTimes], steps: Mapping[str, Step]) -> Requested:
+    return [(trace, None, tokens) for trace in traces for tokens in cost_requests(trace, steps[trace.step].k or 0)]
+
+
+def _free_requests(traces: Sequence[ev.StepTimes], steps: Mapping[str, Step]) -> Requested:
+    k_max = max((step.k or 0 for step in steps.values()), default=0)
+    return [(trace, k, tokens) for k, tokens in request_lengths(k_max) for trace in traces]
+
+
 def _spread(traces: Sequence[ev.StepTimes], most: int) -> list[ev.StepTimes]:
-    """At most so many traces, evenly out of all: of different steps and prompts."""
+    """At most so many traces, evenly out of all."""
     if len(traces) <= most:
         return list(traces)
     return [traces[number * len(traces) // most] for number in range(most)]

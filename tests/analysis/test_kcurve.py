@@ -28,10 +28,12 @@ def only(view: View, category: str = "all") -> Curve:
     return next(curve for curve in curves(view) if curve.category == category)
 
 
-def view_of(traces: Sequence[ev.StepTimes], k: int = 16, status: str = "ok", **changes: object) -> View:
+def view_of(
+    traces: Sequence[ev.StepTimes], k: int = 16, status: str = "ok", scope: str = "startup", **changes: object
+) -> View:
     """A finished step at `k` with these traces; a sample for each that is not of a cost request."""
     step = rec.step(k)
-    facts: list[ev.Fact] = [rec.started([step]), *rec.loaded("l001", k), ev.StepStarted(step.id, "l001", "fp")]
+    facts: list[ev.Fact] = [rec.started([step]), *rec.loaded("l001", k, scope), ev.StepStarted(step.id, "l001", "fp")]
     for trace in traces:
         of_step = replace(trace, step=step.id)
         if trace.purpose == "sample":
@@ -130,7 +132,7 @@ def test_pauses_are_not_taken_for_costs() -> None:
 
 def test_each_category_has_a_curve_and_all_has_every_sample() -> None:
     steps = [rec.step(16, "coding"), rec.step(16, "prose"), rec.step(16, "empty")]
-    facts: list[ev.Fact] = [rec.started(steps), *rec.loaded("l001", 16)]
+    facts: list[ev.Fact] = [rec.started(steps), *rec.loaded("l001", 16, "startup")]
     for step, scale in zip(steps[:2], (1.0, 2.0), strict=True):
         facts.append(ev.StepStarted(step.id, "l001", "fp"))
         for block in range(3):
@@ -231,7 +233,8 @@ def test_no_trace_raises() -> None:
                 )
             )
         time_s, finish = rng.choice((None, 1e-300, 1.0, 1e300, math.nan)), rng.choice(("limit", "eos", None))
-        found = curves(view_of(traces, finish_reason=finish, decode_time_s=time_s, decode_tok_s=None))
+        scope = rng.choice(("startup", "request"))
+        found = curves(view_of(traces, scope=scope, finish_reason=finish, decode_time_s=time_s, decode_tok_s=None))
         for curve in found:
             assert curve.points or curve.reason
             assert all(math.isfinite(point.tok_s) and point.tok_s >= 0 for point in curve.points)
@@ -272,3 +275,18 @@ def test_a_mean_is_off_the_line_beyond_both_intervals() -> None:
     assert off_the_line(point(4, 120.0), far)
     assert not off_the_line(at, one)
     assert not off_the_line(replace(at, ci95=None), far)
+
+
+def test_where_requests_set_k_only_steps_at_their_own_k_tell_a_cost() -> None:
+    """Builds of early 2026 draft all K tokens and cut them: a short last step costs nearly what a full one does."""
+    full = trace()
+    sample = replace(full, times_ms=tuple(20.0 + 5.0 * 16 * (each > 0) for each in full.drafted))
+    asked = [
+        ev.StepTimes("s", "l001", "cost", 0, (k,) * 6 + (1,), (0,) * 7, (20.0 + 5.0 * k,) * 7)
+        for k in (1, 2, 3, 4, 6, 8, 12)
+    ]
+    curve = only(view_of([sample, *asked], scope="request"))
+    at_one, at_four = curve.at(1), curve.at(4)
+    assert at_one is not None
+    assert at_four is not None
+    assert at_four.step_time_s / at_one.step_time_s == pytest.approx(40 / 25, rel=0.1)

@@ -83,25 +83,38 @@ class Costs:
         return Bill(total, {node: amount / total for node, amount in amounts.items()}, unseen / total, changed / total)
 
 
-def costs_of(traces: Iterable[StepTimes], k_max: int) -> Costs | None:
-    """Step costs from the traces of one server, of samples and cost requests alike; None without any full step."""
+def costs_of(traces: Iterable[StepTimes], k_max: int, *, k_is_fixed: bool = True) -> Costs | None:
+    """Step costs from the traces of one server, of samples and cost requests alike; None without any full step.
+
+    Where requests set K (`k_is_fixed` False), only steps at a request's own K tell a cost: its shorter last steps may
+    still pay for a whole draft. They are held against full steps of the sample with the same prompt.
+    """
+    known = [(trace, _timed(trace)) for trace in traces]
+    levels = {(trace.step, trace.block): _full(steps, k_max) for trace, steps in known if trace.purpose == "sample"}
+    everywhere = [each for _, steps in known for each in _full(steps, k_max)]
     ratios: dict[int, list[float]] = {}
     extras: list[float] = []
-    full = 0
-    for trace in traces:
-        steps = _timed(trace)
-        level = [(index, time_ms) for index, drafted, time_ms in steps if drafted == k_max and index > 0]
+    for trace, steps in known:
+        own = _full(steps, k_max)
+        asked = max(trace.drafted, default=0)
+        level = own or ([] if k_is_fixed else levels.get((trace.step, trace.block)) or everywhere)
         if not level:
             continue
-        full += len(level)
         for index, drafted, time_ms in steps:
+            ratio = time_ms / _near(level, index)
             if index == 0 and drafted == k_max:
-                extras.append(time_ms / _near(level, index) - 1)
-            elif index > 0 and 0 <= drafted < k_max:
-                ratios.setdefault(drafted, []).append(time_ms / _near(level, index))
-    if not full:
+                extras.append(ratio - 1)
+            elif index > 0 and drafted < k_max and (k_is_fixed or drafted in (0, asked)):
+                ratios.setdefault(drafted, []).append(ratio)
+    if not everywhere:
         return None
-    return Costs(k_max, {**smoothed(_nodes(ratios)), k_max: Node(1.0, 0.0, full)}, median(extras) if extras else 0.0)
+    full = Node(1.0, 0.0, len(everywhere))
+    return Costs(k_max, {**smoothed(_nodes(ratios)), k_max: full}, median(extras) if extras else 0.0)
+
+
+def _full(steps: Sequence[tuple[int, int, float]], k_max: int) -> list[tuple[int, float]]:
+    """The full steps behind the first one: index and milliseconds."""
+    return [(index, time_ms) for index, drafted, time_ms in steps if drafted == k_max and index > 0]
 
 
 def _near(level: Sequence[tuple[int, float]], index: int) -> float:

@@ -12,7 +12,7 @@ from specdash.analysis.kcurve.replay import guess_rate
 from specdash.analysis.kcurve.samples import SAMPLE, Evidence, Group, evidence, groups, traces_by_step
 from specdash.analysis.sequential import Estimate
 from specdash.core.events import StepTimes
-from specdash.core.plan import LoadKey
+from specdash.core.plan import KScope, LoadKey
 from specdash.core.steps import StepView
 from specdash.core.view import View
 
@@ -84,7 +84,7 @@ def _curves(
     found = evidence(view, group, steps, by_step)
     if found.k_max is None:
         return
-    costs = costs_of(found.traces, found.k_max)
+    costs = costs_of(found.traces, found.k_max, k_is_fixed=view.scope in (None, KScope.STARTUP))
     reason = _no_prediction(found, costs)
     table: Table = {}
     if costs is not None and not reason:

@@ -71,6 +71,8 @@ def table_of(samples: Sequence[Measured], costs: Costs, guess_rate: float) -> Ta
                 break
             replayed, bill = found
             time_s = each.time_s * bill.total / at_k_max[1].total
+            if not (0 < time_s < math.inf and 0 < each.tokens / time_s < math.inf):
+                break
             wide = _worth(replayed.spread, costs)
             rows.append(_Row(each, replayed, bill, time_s, abs(wide) * replayed.doubt / bill.total))
         if samples and len(rows) == len(samples):
