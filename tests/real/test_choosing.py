@@ -35,11 +35,12 @@ def test_a_curve_is_predicted_from_one_load_and_confirmed(
     assert "predicted" in stage.reason
     curve = {each["k"]: each for each in run.result["curves"] if each["category"] == "all"}
     assert all(curve[k]["predicted_tok_s"] > 0 for k in range(1, 25))
-    # Tokens per step are a matter of the text alone: what was replayed is what the confirmed servers did.
+    # Tokens per step are a matter of the text alone: what was replayed is what the confirmed servers did, but for the
+    # token behind a draft that was kept whole, which no trace tells.
     for arm in run.result["overall"]:
         if arm["k"] is not None:
             replayed = curve[arm["k"]]["tokens_per_step"]
-            assert replayed == pytest.approx(arm["tokens_per_step"], rel=0.02), f"K = {arm['k']}"
+            assert replayed == pytest.approx(arm["tokens_per_step"], rel=0.06), f"K = {arm['k']}"
     (choice,) = [each for each in run.result["recommendations"] if each["category"] == "all"]
     assert choice["command"].startswith(str(llama_server))
     assert "--port" not in choice["command"]
@@ -102,7 +103,7 @@ def test_two_passes_put_the_baseline_at_both_ends(
     measure = {**MEASURE, "passes": 2}
     run = machine.run(machine.profile(llama_server, {"T": target}, {"D": draft}, sweep={"k": [2, 6]}, measure=measure))
     assert run.code == 0
-    assert [load.key.k for load in run.view.loads.values()] == [None, 2, 6, 2, None]
+    assert [load.key.k for load in run.view.loads.values()] == [None, 6, 2, 6, None]
     assert {len(found.good) for found in run.view.steps.values()} == {6}
     (anchor,) = run.result["anchors"]
     assert anchor["n"] == 3
