@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from worlds import Answer, Texts, World
 
 from specdash.analysis import strategy
+from specdash.analysis.anchors import is_between_passes
 from specdash.analysis.sequential import known_to
 from specdash.core import commands as cmd
 from specdash.core import events as ev
@@ -163,7 +164,9 @@ class Run:
         taken = {step.id: self.view.steps[step.id] for step in steps}
         for block in range(max(most.values())):
             taking = [
-                step for step in steps if block < most[step.id] and not self._enough(taken[step.id], most[step.id])
+                step
+                for step in steps
+                if block < most[step.id] and not self._enough(taken[step.id], most[step.id], block)
             ]
             random.Random(f"{self._seed}/{load}/{block // 2}").shuffle(taking)
             for step in reversed(taking) if block % 2 else taking:
@@ -175,9 +178,11 @@ class Run:
                 taken[step.id] = replace(found, samples=(*found.samples, sample))
                 self._publish(ev.SampleTaken(step.id, load, sample, sample.total_time_s or 0.0))
 
-    def _enough(self, found: StepView, most: int) -> bool:
+    def _enough(self, found: StepView, most: int, block: int) -> bool:
         """As `session.advice` decides it."""
         precision = self.asked.precision
+        if is_between_passes(self.view, found.step.id, block):
+            return True
         if precision is None or any(change.stage == SECOND_PASS for change in self.view.replans):
             return False
         if self.asked.mode == strategy.SEARCH and found.step.method != BASELINE:

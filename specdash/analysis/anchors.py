@@ -1,7 +1,8 @@
 """What the baselines say of drift: they run in both passes, so what they moved between is the machine's. Pure.
 
-With `passes` = 2 each step takes its blocks twice, the second time with the loads in mirrored order: it takes twice as
-many samples from then on, and the second half of them belongs to the second pass. A difference between two arms that is
+With `passes` = 2 each step takes its blocks twice, the second time with the loads in mirrored order. The blocks of the
+second pass begin at the same number for all, however early precision ended the first, so that arms are compared block
+by block of one pass. A difference between two arms that is
 smaller than what the same baseline moved by is no difference that could be told.
 """
 
@@ -13,6 +14,7 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from specdash.analysis.stats import drift
+from specdash.core.commands import SetIterations
 from specdash.core.plan import BASELINE, Step
 from specdash.core.steps import StepView
 from specdash.core.view import View
@@ -33,6 +35,33 @@ class Anchor:
     last_tok_s: float
     moved: float
     n: int
+
+
+def second_pass(view: View) -> int | None:
+    """The block at which the second pass begins, for all steps alike; None before it.
+
+    The stage that began it sets the samples of each step to that block and as many more as the step had.
+    """
+    counts = _counts(view)
+    return max(counts.values()) // 2 if counts else None
+
+
+def is_between_passes(view: View, step_id: str, block: int) -> bool:
+    """Whether a block lies behind a step's first pass, which may have ended early, and before the second one."""
+    begins, count = second_pass(view), _counts(view).get(step_id)
+    return begins is not None and count is not None and count - begins <= block < begins
+
+
+def _counts(view: View) -> Mapping[str, int]:
+    """The samples that the second pass asks for, by step id; empty before it."""
+    return {
+        step_id: edit["iterations"]
+        for change in view.replans
+        if change.stage == SECOND_PASS
+        for edit in change.edits
+        if edit.get("edit") == SetIterations.TYPE
+        for step_id in edit["steps"]
+    }
 
 
 def anchors(view: View) -> Mapping[Step, Anchor]:
@@ -68,16 +97,14 @@ def drift_detail(speedup: float, anchor: Anchor) -> str:
 
 def _anchor(arm: Step, steps: Sequence[StepView], view: View) -> Anchor | None:
     """The anchor of a baseline; None where no prompt was answered in both passes."""
-    is_second = any(change.stage == SECOND_PASS for change in view.replans)
+    begins = second_pass(view)
     passes: tuple[dict[object, list[float]], dict[object, list[float]]] = ({}, {})
     for found in steps:
-        both_passes = view.iterations(found.step.id)
-        a_pass = both_passes // 2 if both_passes is not None and is_second else None
         for sample in found.good:
             rate = sample.decode_tok_s
-            if a_pass is not None and rate is not None and 0 < rate < math.inf:
+            if begins is not None and rate is not None and 0 < rate < math.inf:
                 prompt = (found.step.category, sample.prompt_id)
-                passes[sample.block >= a_pass].setdefault(prompt, []).append(rate)
+                passes[sample.block >= begins].setdefault(prompt, []).append(rate)
     before, after = passes
     both = [prompt for prompt in before if prompt in after]
     first, last = _means(before, both), _means(after, both)

@@ -17,6 +17,7 @@ from specdash.analysis.rates import PARTS
 from specdash.analysis.stats import CONFIDENCE, Speedup, speedup
 from specdash.core.measure import Verdict
 from specdash.core.plan import BASELINE
+from specdash.core.profile import LOSSLESS
 
 Json = Mapping[str, Any]
 Key = tuple[Any, Any, Any]
@@ -44,7 +45,8 @@ class Arm:
     """A way to serve a target.
 
     `rates` are decoded tokens per second by what was asked; `means`, by category, are there where a file has no
-    samples. `faults` say why steps of it do not count; `copy` tells repeated arms apart.
+    samples. `verdicts` are of its measurements, and what its compared texts say against it.
+    `faults` say why steps of it do not count; `copy` tells repeated arms apart.
     """
 
     draft: str | None
@@ -73,10 +75,15 @@ class Arm:
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """The measurements of one group, and what they cover."""
+    """The measurements of one group, and what they cover.
+
+    `measurements` are those of speed, `texts` those that were taken to compare texts: they give no rate, but what
+    they say against an arm counts.
+    """
 
     key: GroupKey
     measurements: tuple[Json, ...]
+    texts: tuple[Json, ...] = ()
 
     @property
     def categories(self) -> tuple[str, ...]:
@@ -88,14 +95,28 @@ class Group:
 def groups_of(measurements: Iterable[Json]) -> tuple[Group, ...]:
     """The groups of a document that have an arm besides the baseline, in the order of their first measurement."""
     found: dict[GroupKey, list[Json]] = {}
+    texts: dict[GroupKey, list[Json]] = {}
     for each in measurements:
-        if each.get("workload", CONTENT) == CONTENT:
-            found.setdefault(key_of(each), []).append(each)
+        workload = each.get("workload", CONTENT)
+        if workload in (CONTENT, LOSSLESS):
+            (found if workload == CONTENT else texts).setdefault(key_of(each), []).append(each)
     return tuple(
-        Group(key, tuple(members))
+        Group(key, tuple(members), tuple(texts.get(key, ())))
         for key, members in found.items()
         if any(each.get("method") != BASELINE for each in members)
     )
+
+
+def text_groups(document: Json) -> tuple[GroupKey, ...]:
+    """The groups of a document in which drafts were measured, or are still to be, for their texts alone."""
+    every = (*(document.get("measurements") or ()), *(document.get("unfinished") or ()))
+    with_rates = {key_of(each) for each in every if each.get("workload", CONTENT) == CONTENT}
+    texts = dict.fromkeys(
+        key_of(each)
+        for each in document.get("measurements") or ()
+        if each.get("workload") == LOSSLESS and each.get("method") != BASELINE
+    )
+    return tuple(key for key in texts if key not in with_rates)
 
 
 def key_of(found: Json) -> GroupKey:
@@ -116,14 +137,31 @@ def arms_of(group: Group, category: str, document: Json) -> tuple[Arm | None, tu
         seen[step] = copy + 1
         if category in (ALL, found.get("category")):
             members.setdefault((*arm, copy), []).append(found)
-    arms = [_arm(name, found, models, loads) for name, found in members.items()]
+    against = _against_texts(group, category)
+    arms = [_arm(name, found, models, loads, against.get(name[:3], frozenset())) for name, found in members.items()]
     baselines = [arm for arm in arms if arm.method == BASELINE]
     usable = (arm for arm in baselines if arm.rates or arm.means)
     return next(usable, baselines[0] if baselines else None), tuple(arm for arm in arms if arm.method != BASELINE)
 
 
-def _arm(name: tuple[Any, ...], members: Sequence[Json], models: Mapping[Any, Json], loads: Mapping[Any, Json]) -> Arm:
-    """One arm from its measurements, whatever their status."""
+def _against_texts(group: Group, category: str) -> dict[tuple[Any, ...], frozenset[str]]:
+    """By draft, method and K: the verdicts of compared texts that no arm can be recommended with."""
+    found: dict[tuple[Any, ...], frozenset[str]] = {}
+    for each in group.texts:
+        if category in (ALL, each.get("category")):
+            name = (each.get("draft"), each.get("method"), each.get("k"))
+            found[name] = found.get(name, frozenset()) | (REFUSED & set(each.get("verdicts") or ()))
+    return found
+
+
+def _arm(
+    name: tuple[Any, ...],
+    members: Sequence[Json],
+    models: Mapping[Any, Json],
+    loads: Mapping[Any, Json],
+    against: frozenset[str],
+) -> Arm:
+    """One arm from its measurements, whatever their status; `against` is what its texts say."""
     draft, method, k, copy = name
     counted = [found for found in members if found.get("status") == "ok"]
     rates = {key: rate for found in counted for key, rate in rates_of(found)}
@@ -135,7 +173,7 @@ def _arm(name: tuple[Any, ...], members: Sequence[Json], models: Mapping[Any, Js
         copy=copy,
         rates=rates,
         means={} if rates else {found.get("category"): mean for found in counted if (mean := mean_of(found))},
-        verdicts=frozenset(verdict for found in members for verdict in found.get("verdicts") or ()),
+        verdicts=against.union(verdict for found in members for verdict in found.get("verdicts") or ()),
         faults=tuple(_fault(found) for found in members if found.get("status") != "ok"),
         load=next((found.get("load") for found in counted), None),
         size_bytes=(models.get(draft) or {}).get("size_bytes"),

@@ -13,6 +13,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from specdash.analysis.rates import PARTS
 from specdash.analysis.stats import CONFIDENCE, speedup, student_t_quantile
 from specdash.analysis.unlike import builds, digest, machines, reasons
 from specdash.core.plan import BASELINE, Step
@@ -25,7 +26,9 @@ OVERALL = "overall"
 DECODE, PREFILL, TTFT = "decode_tok_s", "prefill_tok_s", "ttft_s"
 
 _ARM = ("target", "draft", "method", "config", "moe_experts", "k", "workload", "depth")
-_GRAVE = ("output_differs", "impossible", "drifted")
+_DIFFERS = "output_differs"
+_GRAVE = (_DIFFERS, "impossible", "drifted")
+_BAD = ("failed", "invalid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +44,7 @@ class Quotient:
 class Pair:
     """One step, or one arm over the categories that both have, in both results.
 
-    `a_tok_s` and `b_tok_s` are mean decode rates; `ratio` with `low` and `high` is B over A. `prefill` is the quotient
+    `a_tok_s` and `b_tok_s` are mean decode rates, where samples pair of what was asked of both; `ratio` with `low` and `high` is B over A. `prefill` is the quotient
     of prefill rates, `ttft` of times to the first token, where less is better. `a_speedup` and `b_speedup` are over
     each one's own baseline, so they may be compared across machines. `doubts`: verdicts against either, "B: drifted".
     """
@@ -69,12 +72,23 @@ class Pair:
 
 
 @dataclass(frozen=True, slots=True)
+class Lost:
+    """A step that counted in A and does not in B, or whose output differs in B alone; `reason` says which."""
+
+    step: str
+    arm: Json
+    category: str | None
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Comparison:
     """What `compare` found.
 
     `reasons` not to compare: then there are no pairs, unless told to. `machines` says how the hardware differs, and
     `notes` what else does. `overall` are arms over all categories that both have, `pairs` single steps; `only_a` and
-    `only_b` count steps that count in one result alone, `left_out` says so.
+    `only_b` count steps that count in one result alone, `left_out` says so. `lost` are steps that B broke: no ratio can
+    tell of them, and each is a regression whatever the limit.
     """
 
     reasons: tuple[str, ...] = ()
@@ -85,6 +99,7 @@ class Comparison:
     pairs: tuple[Pair, ...] = ()
     only_a: int = 0
     only_b: int = 0
+    lost: tuple[Lost, ...] = ()
 
     def regressions(self, most: float) -> tuple[Pair, ...]:
         """The arms over all categories that are slower in B by more than the share `most`, with 95 % confidence.
@@ -131,7 +146,30 @@ def compare(a: Json, b: Json, *, anyway: bool = False) -> Comparison:
         tuple(pair for pair in pairs if pair is not None),
         len(ours.steps) - len(shared),
         len(theirs.steps) - len(shared),
+        _lost(ours, theirs),
     )
+
+
+def _lost(ours: _Side, theirs: _Side) -> tuple[Lost, ...]:
+    """What counted in A, was tried in B, and failed or changed its output there."""
+    tried = dict(_keyed_steps(theirs.result))
+    found = []
+    for key, mine in ours.steps.items():
+        reason = _loss(mine, tried[key]) if key in tried else ""
+        if reason:
+            arm = dict(zip(_ARM, key, strict=False))
+            found.append(Lost(_name(arm, str(key[-2]), key[-1]), arm, key[-2], reason))
+    return tuple(found)
+
+
+def _loss(mine: Json, other: Json) -> str:
+    """Why a step that counts in A is lost in B; "" where it is not."""
+    if other["status"] in _BAD:
+        why = other.get("error") or ", ".join(map(str, other["verdicts"]))
+        return f"ok in A, {other['status']} in B" + (f": {why}" if why else "")
+    if _DIFFERS in other["verdicts"] and _DIFFERS not in mine["verdicts"]:
+        return "its output differs from the target's in B, and did not in A"
+    return ""
 
 
 def _left_out(side: _Side, other: _Side) -> tuple[str, ...]:
@@ -166,7 +204,7 @@ def _side(result: Json, letter: str) -> _Side:
 def _pair(keys: Sequence[Key], ours: _Side, theirs: _Side, same_prompts: bool, name: str) -> Pair | None:
     """The steps of one arm in both results, taken together; None where one has no rate."""
     a, b = ([side.steps[key] for key in keys] for side in (ours, theirs))
-    mean_a, mean_b = _mean(a, DECODE), _mean(b, DECODE)
+    mean_b, mean_a = _means(b, a, paired=same_prompts)
     if mean_a is None or mean_b is None:
         return None
     ratio = _over(b, a, DECODE, paired=same_prompts)
@@ -215,7 +253,9 @@ def _over(over: Sequence[Json], under: Sequence[Json], metric: str, *, paired: b
     """The quotient of the means of a metric; None where either is unknown."""
     above, below = _values(over, metric), _values(under, metric)
     if above and below:
-        found = speedup(above if paired else [((None, *_tuple(key)), value) for key, value in above], below)
+        if not paired:
+            above = [((None, *_tuple(key)), value) for key, value in above]
+        found = speedup(above, below, strata=PARTS)
         if found is None or not math.isfinite(found.value):
             return None
         return Quotient(found.value, *(found.ci95 or (None, None)))
@@ -258,11 +298,29 @@ def _values(steps: Sequence[Json], metric: str) -> Keyed:
     ]
 
 
-def _mean(steps: Sequence[Json], metric: str) -> float | None:
-    values = [value for _, value in _values(steps, metric)]
-    if values:
-        return statistics.fmean(values)
-    summary = steps[0]["summary"].get(metric) if len(steps) == 1 else None
+def _means(over: Sequence[Json], under: Sequence[Json], *, paired: bool) -> tuple[float | None, float | None]:
+    """The mean decode rates of two arms; over what was asked of both where `stats.speedup` takes just that."""
+    above, below = _values(over, DECODE), _values(under, DECODE)
+    if paired:
+        above, below = _asked_of_both(above, below)
+    return _mean(above, over), _mean(below, under)
+
+
+def _asked_of_both(above: Keyed, below: Keyed) -> tuple[Keyed, Keyed]:
+    """The values at the keys of both, where they form pairs as `stats.speedup` has it; else all."""
+    ours, theirs = dict(above), dict(below)
+    keys = ours.keys() & theirs.keys()
+    is_twice = len(ours) < len(above) or len(theirs) < len(below)
+    if is_twice or 2 * len(keys) < max(4, len(above), len(below)):
+        return above, below
+    return [each for each in above if each[0] in keys], [each for each in below if each[0] in keys]
+
+
+def _mean(rates: Keyed, steps: Sequence[Json]) -> float | None:
+    """The mean of the rates, or what the summary of a single step says."""
+    if rates:
+        return statistics.fmean(value for _, value in rates)
+    summary = steps[0]["summary"].get(DECODE) if len(steps) == 1 else None
     return summary["mean"] if summary is not None and _is_rate(summary.get("mean")) else None
 
 

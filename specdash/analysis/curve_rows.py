@@ -2,52 +2,88 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from statistics import fmean
 from typing import Any
 
 from specdash.analysis.kcurve import Curve, Point, off_the_line
 from specdash.analysis.plain import plain
 from specdash.analysis.rates import rate_estimate
-from specdash.analysis.sequential import Estimate
+from specdash.analysis.sequential import Estimate, estimate
 from specdash.core.measure import Sample, combine
 from specdash.core.plan import DRAFT, LoadKey
-from specdash.core.steps import StepView
+from specdash.core.steps import DONE, StepView
 
 Json = dict[str, Any]
 Place = tuple[LoadKey, str, int]
 """Pair, category and depth: what a curve is of."""
+Asked = tuple[str, str]
+"""Category and prompt id: what a sample answers."""
+Answers = list[tuple[Asked, Sample]]
 
 ALL = "all"
+CONTENT = "content"
 
 
 def curve_rows(steps: Iterable[StepView], known: Sequence[Curve]) -> list[Json]:
     """One row for each pair, category and K that was predicted or measured; "all" before the single categories.
 
-    The K curve of "all" has every valid sample of the pair at that K, of all its categories.
+    The K curve of "all" is over all categories. Where it was predicted, each measured point is weighted to the prompts
+    of the samples that the prediction is made of: else the two would be of different texts.
     """
+    steps = tuple(steps)
     predicted: dict[Place, Curve] = {(curve.pair, curve.category, curve.depth): curve for curve in known}
     measured = _measured(steps)
     return [
         row
         for place in dict.fromkeys((*measured, *predicted))
-        for row in _rows(place, predicted.get(place), measured.get(place, {}))
+        for row in _rows(
+            place, predicted.get(place), measured.get(place, {}), _basis(steps, place, predicted.get(place))
+        )
     ]
 
 
-def _measured(steps: Iterable[StepView]) -> dict[Place, dict[int, list[Sample]]]:
+def _basis(steps: Iterable[StepView], place: Place, curve: Curve | None) -> Counter[Asked]:
+    """What the samples that the curve over all categories is predicted from were asked, and how often.
+
+    Empty for the curve of one category, and where nothing was predicted.
+    """
+    pair, category, depth = place
+    if category != ALL or curve is None or not curve.points:
+        return Counter()
+    return Counter(
+        (each.step.category, sample.prompt_id)
+        for each in steps
+        if (each.step.pair, each.step.depth, each.step.k) == (pair, depth, curve.k_max)
+        and each.step.method == DRAFT
+        and each.step.workload == CONTENT
+        and (each.status not in DONE or each.status == "ok")
+        for sample in each.good
+        if _has_rate(sample)
+    )
+
+
+def _has_rate(sample: Sample) -> bool:
+    return sample.decode_tok_s is not None and 0 < sample.decode_tok_s < math.inf
+
+
+def _measured(steps: Iterable[StepView]) -> dict[Place, dict[int, Answers]]:
     """The valid samples of the steps with a draft, by place and K."""
-    found: dict[Place, dict[int, list[Sample]]] = {}
+    found: dict[Place, dict[int, Answers]] = {}
     for each in steps:
         step = each.step
-        if step.method != DRAFT or step.k is None or step.workload != "content" or each.status != "ok":
+        if step.method != DRAFT or step.k is None or step.workload != CONTENT or each.status != "ok":
             continue
         for category in (ALL, step.category):
             place = (step.pair, category, step.depth)
-            found.setdefault(place, {}).setdefault(step.k, []).extend(each.good)
+            answers = found.setdefault(place, {}).setdefault(step.k, [])
+            answers += [((step.category, sample.prompt_id), sample) for sample in each.good]
     return found
 
 
-def _rows(place: Place, curve: Curve | None, measured: Mapping[int, Sequence[Sample]]) -> list[Json]:
+def _rows(place: Place, curve: Curve | None, measured: Mapping[int, Answers], basis: Mapping[Asked, int]) -> list[Json]:
     """The rows of one curve, by K."""
     points = {point.k: point for point in curve.points} if curve is not None else {}
     ks = sorted(points.keys() | measured.keys())
@@ -56,12 +92,15 @@ def _rows(place: Place, curve: Curve | None, measured: Mapping[int, Sequence[Sam
         "at_edge": curve is not None and curve.at_edge,
         "reason": curve.reason if curve is not None else "",
     }
-    return [{**_row(place, k, points.get(k), measured.get(k, ())), **whole} for k in ks]
+    return [{**_row(place, k, points.get(k), measured.get(k, []), basis), **whole} for k in ks]
 
 
-def _row(place: Place, k: int, point: Point | None, samples: Sequence[Sample]) -> Json:
+def _row(place: Place, k: int, point: Point | None, answers: Answers, basis: Mapping[Asked, int]) -> Json:
     pair, category, depth = place
-    rate = rate_estimate(samples)
+    common = [(asked, sample) for asked, sample in answers if asked in basis and _has_rate(sample)]
+    samples = [sample for _, sample in common or answers]
+    rate = _weighted(common, basis) if common else rate_estimate(samples)
+    is_alike = {asked for asked, _ in common} == basis.keys()
     tokens_per_step, step_time_s = _cost(point, rate, samples)
     return {
         "target": pair.target,
@@ -78,8 +117,34 @@ def _row(place: Place, k: int, point: Point | None, samples: Sequence[Sample]) -
         "n": rate.n if rate is not None else 0,
         "tokens_per_step": tokens_per_step,
         "step_time_s": step_time_s,
-        "off": point is not None and rate is not None and off_the_line(point, rate),
+        "off": point is not None and is_alike and off_the_line(point, samples),
     }
+
+
+def _weighted(answers: Answers, basis: Mapping[Asked, int]) -> Estimate | None:
+    """The mean rate, each prompt weighing as it does in the basis, with its interval.
+
+    Noise is a share of the rate, as in `analysis.sequential`: with the weight w_p on the mean m_p of a prompt's n_p
+    samples, error^2 = s^2 * sum((w_p * m_p)^2 / n_p). The interval of the mean as asked, whose weights are n_p / n, is
+    widened by the ratio of the two.
+    """
+    rates: dict[Asked, list[float]] = {}
+    for asked, sample in answers:
+        if sample.decode_tok_s is not None:
+            rates.setdefault(asked, []).append(sample.decode_tok_s)
+    as_asked = estimate([("/".join(asked), rate) for asked, found in rates.items() for rate in found])
+    if as_asked is None:
+        return None
+    total = sum(basis[asked] for asked in rates)
+    weights = {asked: basis[asked] / total for asked in rates}
+    means = {asked: fmean(found) for asked, found in rates.items()}
+    mean = math.fsum(weights[asked] * means[asked] for asked in rates)
+    if as_asked.ci95 is None:
+        return Estimate(as_asked.n, mean, None)
+    error = math.hypot(*(weights[asked] * means[asked] / math.sqrt(len(found)) for asked, found in rates.items()))
+    error_as_asked = math.hypot(*(means[asked] * math.sqrt(len(found)) for asked, found in rates.items())) / as_asked.n
+    half = error / error_as_asked * (as_asked.ci95[1] - as_asked.ci95[0]) / 2
+    return Estimate(as_asked.n, mean, (mean - half, mean + half))
 
 
 def _cost(point: Point | None, rate: Estimate | None, samples: Sequence[Sample]) -> tuple[float | None, float | None]:

@@ -66,7 +66,7 @@ def _against(
         return
     point = points.get((step.pair, step.category, step.depth, step.k))
     rate = rate_estimate(found.good) if point is not None else None
-    if point is not None and rate is not None and off_the_line(point, rate):
+    if point is not None and rate is not None and off_the_line(point, found.good):
         yield Verdict.OFF_THE_CURVE, f"{rate.mean:.3g} tok/s were measured where the curve predicts {point.tok_s:.3g}"
     anchor = anchor_of(step, examined.anchors)
     compared = examined.compared.get(name)

@@ -15,6 +15,8 @@ from specdash.core.view import View
 
 Keyed = list[tuple[Hashable, float]]
 
+LEAST_SHARED = 2
+
 
 @dataclass(frozen=True, slots=True)
 class Compared:
@@ -54,6 +56,15 @@ def rate_estimate(samples: Sequence[Sample]) -> Estimate | None:
     return estimate([(prompt, rate) for prompt, rate in rates if 0 < rate < math.inf])
 
 
+def times_as_fast(spec: Keyed, base: Keyed) -> Speedup | None:
+    """How many times as fast one arm is as another, by what was asked of both where that is two questions or more."""
+    asked = {key for key, _ in base}
+    shared = {key for key, _ in spec if key in asked}
+    if len(shared) >= LEAST_SHARED:
+        spec, base = ([each for each in rates if each[0] in shared] for rates in (spec, base))
+    return speedup(spec, base, strata=PARTS)
+
+
 def over_baseline(found: StepView, view: View) -> Compared:
     """The speedup of a step over its baseline, or None and why there is none; a baseline has none to give."""
     if found.step.method == BASELINE or found.status != "ok":
@@ -65,8 +76,8 @@ def over_baseline(found: StepView, view: View) -> Compared:
         return Compared(
             None, f"its baseline is {base.status}" if base.status in DONE else "its baseline is not finished"
         )
-    faster = speedup(keyed_rates([found]), keyed_rates([base]), strata=PARTS)
-    return Compared(faster, None if faster is not None else "there is no rate to compare")
+    quotient = times_as_fast(keyed_rates([found]), keyed_rates([base]))
+    return Compared(quotient, None if quotient is not None else "there is no rate to compare")
 
 
 def block_drift(samples: Sequence[Sample]) -> float | None:

@@ -8,6 +8,7 @@ from specdash.analysis.arms import Arm
 from specdash.analysis.stats import Speedup
 
 NO_BASELINE = "no baseline: nothing says whether a draft helps"
+ONLY_TEXTS = "only texts were compared (workload lossless): add content to measure speeds"
 NAMED = 3
 _LADDER = (2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 
@@ -23,19 +24,28 @@ def baseline_reason(base: Arm) -> str:
     return f"the baseline is {why}: nothing says whether a draft helps"
 
 
-def choice_reason(chosen: Arm, tied: Sequence[Arm], looked_at: int) -> str:
-    """Why an arm was chosen among those that tie with the leader."""
+def choice_reason(chosen: Arm, tied: Sequence[Arm], untold: Sequence[Arm], looked_at: int) -> str:
+    """Why an arm was chosen among those that tie with the leader.
+
+    `untold` are slower by their means than what ties, and still inside the noise.
+    """
     if len(tied) == 1:
+        if untold:
+            return f"the fastest by its mean; {_named(untold, chosen)} cannot be told from it at this noise"
         if looked_at == 1:
             return "faster than no draft beyond the noise"
         return f"the fastest of {looked_at} arms beyond the noise"
-    taken = _decided_by(chosen, tied)
-    if len({(arm.draft, arm.method) for arm in tied}) == 1 and len({arm.k for arm in tied}) == len(tied):
-        names = f"K = {_listed(str(arm.k) for arm in sorted(tied, key=lambda arm: arm.k or 0))}"
-    else:
-        names = _listed(arm.label for arm in tied[:NAMED])
-        names += f" ({len(tied) - NAMED} more)" if len(tied) > NAMED else ""
-    return f"{names} cannot be told apart at this noise; {taken} is taken"
+    taken = f"{_named(tied, chosen)} cannot be told apart at this noise; {_decided_by(chosen, tied)} is taken"
+    return f"{taken}; nor can {_named(untold, chosen)}, slower by the means" if untold else taken
+
+
+def _named(arms: Sequence[Arm], chosen: Arm) -> str:
+    """Arms in a row: by K alone where all are of the chosen one's draft, the first few of many."""
+    same = {(arm.draft, arm.method) for arm in (*arms, chosen)}
+    if len(same) == 1 and len({arm.k for arm in arms}) == len(arms):
+        return f"K = {_listed(str(arm.k) for arm in sorted(arms, key=lambda arm: arm.k or 0))}"
+    names = _listed(arm.label for arm in arms[:NAMED])
+    return names + (f" ({len(arms) - NAMED} more)" if len(arms) > NAMED else "")
 
 
 def _decided_by(chosen: Arm, tied: Sequence[Arm]) -> str:
@@ -50,6 +60,15 @@ def _decided_by(chosen: Arm, tied: Sequence[Arm]) -> str:
     if any(arm.peak_rss_bytes != chosen.peak_rss_bytes for arm in rest):
         return "the one that takes less memory"
     return "the first by name"
+
+
+def unproven_reason(leader: Arm, chosen: Arm, faster: Speedup) -> str:
+    """Why the fastest arm was passed over for a thriftier one; `faster` is its ratio to the chosen one."""
+    is_same = (leader.draft, leader.method) == (chosen.draft, chosen.method)
+    name = f"K = {leader.k}" if is_same and leader.k is not None else leader.label
+    percent = 100 * (faster.value - 1)
+    by = f"{percent:.0f}" if percent >= 10 else f"{percent:.2g}"
+    return f"{name} is {by} % faster by its mean, but not proven against no draft"
 
 
 def beaten_reason(first: Arm, chosen: Arm) -> str:

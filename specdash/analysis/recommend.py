@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from specdash.analysis.arms import (
@@ -20,16 +20,19 @@ from specdash.analysis.arms import (
     REFUSED,
     Arm,
     Group,
+    GroupKey,
     arms_of,
     compared,
     groups_of,
     key_of,
     overall_mean,
     shared_means,
+    text_groups,
 )
 from specdash.analysis.plain import plain
 from specdash.analysis.reasons import (
     NO_BASELINE,
+    ONLY_TEXTS,
     baseline_reason,
     beaten_reason,
     choice_reason,
@@ -37,6 +40,7 @@ from specdash.analysis.reasons import (
     off_reason,
     out_reason,
     sentence,
+    unproven_reason,
 )
 from specdash.analysis.stats import CONFIDENCE, Speedup
 from specdash.core.events import K_PLACE
@@ -81,13 +85,29 @@ class _Choice:
 def recommendations(document: Mapping[str, Any]) -> list[Json]:
     """The recommendations of a result document, "all" before the single categories of each group.
 
-    Reads `measurements`, and where they are there `curves`, `loads`, `models` and `anchors`.
+    Reads `measurements`, and where they are there `unfinished`, `curves`, `loads`, `models` and `anchors`. Where texts
+    alone were compared there is one entry that says so.
     """
-    return [
+    found = [
         _recommended(group, category, document)
         for group in groups_of(document["measurements"])
         for category in (ALL, *group.categories)
     ]
+    return [*found, *(_only_texts(key) for key in text_groups(document))]
+
+
+def _only_texts(key: GroupKey) -> Json:
+    """The entry of a group whose drafts have no measurement of speed: nothing can be recommended."""
+    unknown = ("draft", "k", "method", "speedup", "ci95", "tok_s", "baseline_tok_s", "regret", "regret_ci95", "command")
+    return {
+        **asdict(key),
+        "category": ALL,
+        **dict.fromkeys(unknown),
+        "off": False,
+        "proven": False,
+        "tied": [],
+        "reason": ONLY_TEXTS,
+    }
 
 
 def _recommended(group: Group, category: str, document: Mapping[str, Any]) -> Json:
@@ -186,10 +206,19 @@ def _choose(arms: _Field) -> _Choice:
     first = min(tied, key=_thrift)
     chosen = first if first in proven else min(proven, key=_thrift)
     others = tuple(arm for arm in tied if arm is not chosen)
-    reasons = [choice_reason(chosen, tied, len(arms.live)) if chosen in tied else ""]
+    untold = [arm for arm in arms.live if arm not in tied and _is_untold(arm, leader)]
+    reasons = [choice_reason(chosen, tied, untold, len(arms.live)) if chosen in tied else ""]
     if chosen is not first:
-        reasons.append(beaten_reason(first, chosen))
+        reasons.append(_passed_over(first, leader, chosen))
     return _Choice(chosen, False, True, tuple(reasons), others)
+
+
+def _passed_over(first: Arm, leader: Arm, chosen: Arm) -> str:
+    """Why neither the thriftiest of those that tie with the leader was chosen, nor, if that is none, the leader."""
+    faster = compared(leader, chosen)
+    if faster is None or _thrift(first) < _thrift(chosen):
+        return beaten_reason(first, chosen)
+    return unproven_reason(leader, chosen, faster)
 
 
 def _leader(arms: _Field) -> Arm:
@@ -212,6 +241,12 @@ def _ties(arm: Arm, leader: Arm) -> bool:
     if ratio is None:
         return True
     return ratio.value <= 1 + TIE_SHARE and (ratio.ci95 is None or ratio.ci95[0] <= 1.0)
+
+
+def _is_untold(arm: Arm, leader: Arm) -> bool:
+    """Whether an arm is inside the leader's noise, however much slower it is by its mean."""
+    ratio = compared(leader, arm)
+    return ratio is None or ratio.ci95 is None or ratio.ci95[0] <= 1.0
 
 
 def _is_proven(arm: Arm, arms: _Field) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from specdash.analysis import kcurve, race
 from specdash.analysis.anchors import SECOND_PASS
 from specdash.core import commands as cmd
+from specdash.core.measure import Verdict
 from specdash.core.model import k_max, k_range
 from specdash.core.plan import BASELINE, LoadKey, Step
 from specdash.core.profile import LOSSLESS
@@ -26,6 +27,7 @@ CONFIRM, ROUND, FOUND = "confirm", "search", "found"
 MOST_CONFIRMED = 2
 FALLBACK_KS = (4, 8)
 DEFAULT_PRECISION = 0.02
+LEAST_SEARCHED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +52,13 @@ def next_change(view: View) -> Change | None:
     return change or _second_pass(view)
 
 
+def is_unfinished(view: View) -> bool:
+    """Whether a run that has ended has work left: open steps, or a stage of its plan that was not begun."""
+    if any(not found.is_done for found in view.steps.values()):
+        return True
+    return next_change(replace(view, finished=None, stopping=False)) is not None
+
+
 def first_samples(mode: object, iterations: int) -> int | None:
     """How many samples a step with a draft takes in the first round of a search; None in any other mode."""
     return race.next_samples(0, iterations) if mode == SEARCH else None
@@ -64,7 +73,10 @@ def _stages(view: View) -> set[str]:
 
 
 def _settled(view: View) -> list[tuple[LoadKey, list[StepView]]]:
-    """The pairs whose steps all have an outcome, with those of their steps that measure content."""
+    """The pairs whose steps all have an outcome, with those of their steps that measure content.
+
+    Pairs of which nothing can be learned by going on are left out: all failed, or nothing was drafted.
+    """
     pairs: dict[LoadKey, list[StepView]] = {}
     for found in view.steps.values():
         if found.step.method != BASELINE and found.step.draft is not None:
@@ -72,8 +84,13 @@ def _settled(view: View) -> list[tuple[LoadKey, list[StepView]]]:
     return [
         (pair, [found for found in steps if found.step.workload != LOSSLESS])
         for pair, steps in pairs.items()
-        if all(found.is_done for found in steps) and any(found.status == "ok" for found in steps)
+        if all(found.is_done for found in steps) and any(_is_telling(found) for found in steps)
     ]
+
+
+def _is_telling(found: StepView) -> bool:
+    """Whether a finished step says that its pair can be measured, at this K or, where it is not obeyed, at others."""
+    return found.status == "ok" or Verdict.K_NOT_EFFECTIVE.value in found.verdicts
 
 
 # -- curves -----------------------------------------------------------------------------------------------------------
@@ -82,7 +99,7 @@ def _settled(view: View) -> list[tuple[LoadKey, list[StepView]]]:
 def _confirm(view: View, pair: LoadKey, steps: Sequence[StepView]) -> Change | None:
     """Adds the Ks that the curve of a pair says are best: two at most, since each may take a load of its own."""
     stage = f"{CONFIRM} {pair.label}"
-    if stage in _stages(view):
+    if stage in _stages(view) or not steps:
         return None
     known = {found.step.k for found in steps if found.step.k is not None}
     curves = [
@@ -90,8 +107,10 @@ def _confirm(view: View, pair: LoadKey, steps: Sequence[StepView]) -> Change | N
         for depth in dict.fromkeys(found.step.depth for found in steps)
         if (curve := kcurve.curve_of(view, pair, depth)) is not None
     ]
-    wanted = dict.fromkeys(k for curve in curves for k in kcurve.confirmations(curve, known, MOST_CONFIRMED))
-    ks = list(wanted)[:MOST_CONFIRMED]
+    ranked = [kcurve.confirmations(curve, known, MOST_CONFIRMED) for curve in curves]
+    # With several depths, the best of each goes before any runner-up.
+    in_turn = (found[place] for place in range(MOST_CONFIRMED) for found in ranked if place < len(found))
+    ks = list(dict.fromkeys(in_turn))[:MOST_CONFIRMED]
     best = next((curve for curve in curves if curve.best_k is not None), None)
     if best is None:
         why = next((curve.reason for curve in curves if curve.reason), "no verification steps were seen")
@@ -113,7 +132,8 @@ def _added(
 ) -> tuple[cmd.Edit, ...]:
     """Steps like those of a pair at its largest K, with these Ks, before whatever comes next for another server.
 
-    They take `iterations` samples, where given, else as many as those at the largest K.
+    They take `iterations` samples, where given, else as many as those at the largest K. What the user skipped there is
+    skipped here.
     """
     if not ks or not steps:
         return ()
@@ -125,7 +145,7 @@ def _added(
     for k in ks:
         for found in alike:
             step = replace(found.step, k=k)
-            if found.step.k != largest or found.step.copy or step.id in view.steps:
+            if found.step.k != largest or found.step.copy or found.by_user or step.id in view.steps:
                 continue
             own = iterations is None or step.workload == LOSSLESS
             fresh.setdefault(found.iterations if own else iterations, []).append(step)
@@ -154,7 +174,7 @@ def _search(view: View, pair: LoadKey, steps: Sequence[StepView]) -> Change | No
     """The next round of a search: Ks beside those that may be the best, then more samples for those furthest behind."""
     assert view.run is not None
     done = f"{FOUND} {pair.label}"
-    if done in _stages(view):
+    if done in _stages(view) or not steps:
         return None
     settings = view.run.settings
     most, precision = int(settings.get("iterations") or 1), settings.get("precision") or DEFAULT_PRECISION
@@ -162,22 +182,28 @@ def _search(view: View, pair: LoadKey, steps: Sequence[StepView]) -> Change | No
     now = race.standing(arms, precision, race.rounds(most))
     if now.best is None:
         return Change(done, f"{pair.label}: {now.reason}")
+    if most < LEAST_SEARCHED:
+        return Change(done, f"{pair.label}: one sample decides nothing, so no other K is tried: raise iterations")
     stage = f"{ROUND} {pair.label} round {_rounds(view, pair) + 2}"
     good = [found for found in steps if found.status == "ok"]
-    taken = {k: min(len(found.good) for found in good if found.step.k == k) for k in now.racing}
+    # What was allowed, not what came out: a prompt that never gives a valid sample must not be asked for ever.
+    taken = {k: min(view.iterations(found.step.id) or 0 for found in good if found.step.k == k) for k in now.racing}
     behind = {k: count for k, count in taken.items() if race.next_samples(count, most) > 0}
     if behind:
         least = min(behind.values())
         ks = [k for k in behind if behind[k] == least]
         count = least + race.next_samples(least, most)
-        short = tuple(found.step.id for found in good if found.step.k in ks and len(found.good) < count)
+        short = tuple(
+            found.step.id for found in good if found.step.k in ks and (view.iterations(found.step.id) or 0) < count
+        )
         edits: tuple[cmd.Edit, ...] = (cmd.SetIterations(short, count),)
         return Change(stage, f"{pair.label}: {now.reason}; {count} samples for {_ks(ks)}", edits)
     new = race.refine(arms, now, _largest(view, pair), precision)
     edits = _added(view, steps, new, race.next_samples(0, most))
     if edits:
         return Change(stage, f"{pair.label}: {now.reason}; {_ks(new)} may be better still", edits)
-    return Change(done, f"{pair.label}: {now.reason}")
+    used_up = "" if now.settled else "; all samples are used"
+    return Change(done, f"{pair.label}: {now.reason}{used_up}")
 
 
 def _rounds(view: View, pair: LoadKey) -> int:
@@ -211,9 +237,11 @@ def _second_pass(view: View) -> Change | None:
     again = [found for found in view.steps.values() if found.status == "ok" and found.step.workload != LOSSLESS]
     if not again:
         return None
+    blocks = {found.step.id: 1 + max(sample.block for sample in found.good) for found in again}
+    begins = max(blocks.values())  # for all alike, see `anchors.second_pass`
     counts: dict[int, list[str]] = {}
-    for found in again:
-        counts.setdefault(2 * len(found.good), []).append(found.step.id)
+    for step_id, taken in blocks.items():
+        counts.setdefault(begins + taken, []).append(step_id)
     edits: list[cmd.Edit] = [cmd.SetIterations(tuple(ids), count) for count, ids in counts.items()]
     edits.append(cmd.Move(tuple(_mirrored(again, view))))
     reason = f"the loads once more in mirrored order: {len(again)} steps"

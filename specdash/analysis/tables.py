@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, TypeVar
 
 from specdash.analysis.findings import Examined, Found
 from specdash.analysis.lossless import Agreement
 from specdash.analysis.plain import plain, plain_sample, plain_speedup, plain_summary
-from specdash.analysis.rates import PARTS, block_drift, keyed_rates, rate_estimate
+from specdash.analysis.rates import block_drift, keyed_rates, rate_estimate, times_as_fast
 from specdash.analysis.roofline import Roofline
-from specdash.analysis.stats import speedup, summarise
+from specdash.analysis.stats import summarise
 from specdash.core.measure import Sample, combine
 from specdash.core.plan import BASELINE, Step
 from specdash.core.steps import StepView
 
 Json = dict[str, Any]
+Row = TypeVar("Row", bound=Mapping[str, Any])
 
 METRICS = (
     "prefill_time_s",
@@ -92,7 +93,27 @@ def overall(steps: Mapping[str, StepView]) -> list[Json]:
     arms: dict[Step, list[StepView]] = {}
     for found in steps.values():
         arms.setdefault(replace(found.step, category=""), []).append(found)
-    return [_over_categories(arm, members, arms) for arm, members in arms.items()]
+    return in_order([_over_categories(arm, members, arms) for arm, members in arms.items()])
+
+
+def in_order(rows: Iterable[Row]) -> list[Row]:
+    """Arms or measurements as they are read: baselines first, then each draft with its Ks ascending.
+
+    A search or a second pass leaves the queue in an order of its own. Targets, configurations, drafts and what else has
+    no order keep that of their first appearance; so do rows that differ in none of these.
+    """
+    found = list(rows)
+    names = ("target", "config", "draft", "method", "moe_experts", "workload")
+    seen = {name: list(dict.fromkeys(row.get(name) for row in found)) for name in names}
+    places = {name: {value: at for at, value in enumerate(values)} for name, values in seen.items()}
+
+    def place(row: Row) -> tuple[int | bool, ...]:
+        target, config, draft, method, experts, workload = (places[name][row.get(name)] for name in names)
+        k = -1 if row.get("k") is None else row["k"]
+        arm = row.get("method") != BASELINE, draft, method, experts, k
+        return target, config, *arm, workload, row.get("depth") or 0
+
+    return sorted(found, key=place)
 
 
 def _over_categories(arm: Step, steps: Sequence[StepView], arms: Mapping[Step, Sequence[StepView]]) -> Json:
@@ -103,7 +124,7 @@ def _over_categories(arm: Step, steps: Sequence[StepView], arms: Mapping[Step, S
     faster = None
     if arm.method != BASELINE and both:
         others = [base[found.step.category] for found in both]
-        faster = plain_speedup(speedup(keyed_rates(both), keyed_rates(others), strata=PARTS))
+        faster = plain_speedup(times_as_fast(keyed_rates(both), keyed_rates(others)))
     return {
         **arm_names(arm),
         "categories": [found.step.category for found in counted],

@@ -8,13 +8,16 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from specdash.analysis.sequential import least_samples
 from specdash.analysis.strategy import CURVE, MOST_CONFIRMED, SEARCH, first_samples
 from specdash.cli import command_parser
 from specdash.config.load import check
-from specdash.core.forecast import Effort, Range, plan_time
-from specdash.core.plan import KScope, PlannedLoad, k_values
+from specdash.core.forecast import ZERO, Range, prior_load, prior_sample
+from specdash.core.plan import BASELINE, KScope, PlannedLoad, Step, iterations_of, k_values
+from specdash.core.profile import LOSSLESS
 from specdash.core.text import human_bytes, human_seconds, plain
 from specdash.errors import Exit, Problem, ProfileError
+from specdash.runtime.beside import CHECKED_TOKENS
 from specdash.session.prepare import Prepared, prepare
 
 
@@ -47,14 +50,69 @@ def _scopes(prepared: Prepared) -> list[KScope]:
     return [KScope.REQUEST, KScope.STARTUP] if forced == "auto" else [KScope(forced)]
 
 
-def _effort(prepared: Prepared) -> Effort:
+def _time(prepared: Prepared, scope: KScope, loads: Sequence[PlannedLoad]) -> Range | None:
+    """From the plan without what may not be needed to the plan with all of it; None where a size is unknown.
+
+    What a curve confirms may be nothing, a search may end after its first samples, and a step as soon as it is precise
+    enough: only the high end has the rest. Ks that join a search are in neither, since what they are is measured.
+    """
+    is_curve = not prepared.profile.queue and prepared.profile.sweep.k == CURVE
+    least = _time_of(prepared, loads, is_least=True)
+    most = _time_of(prepared, _with_confirmed(loads, scope) if is_curve else loads, is_least=False)
+    return Range(least.low_s, most.high_s) if least is not None and most is not None else None
+
+
+def _with_confirmed(loads: Sequence[PlannedLoad], scope: KScope) -> list[PlannedLoad]:
+    """The loads with the Ks that a curve confirms at most: on loads of their own where K is fixed at start-up."""
+    found: list[PlannedLoad] = []
+    for load in loads:
+        more = MOST_CONFIRMED if load.key.draft is not None else 0
+        if scope is KScope.STARTUP:
+            found += [load] * (1 + more)
+        else:
+            found.append(replace(load, steps=load.steps * (1 + more)))
+    return found
+
+
+def _time_of(prepared: Prepared, loads: Sequence[PlannedLoad], *, is_least: bool) -> Range | None:
+    """The time of these loads in all passes, with the fewest samples or the most; None where a size is unknown."""
+    measure, total = prepared.profile.measure, ZERO
+    listed = iterations_of(prepared.profile, list(prepared.prompts))
+    for place, load in enumerate(loads, 1):
+        size = prepared.size_bytes(load.key)
+        if size is None:
+            return None
+        # The last server of a pass goes on with the next one.
+        starts = 1 if place == len(loads) else measure.passes
+        total += (prior_load(size) + prior_sample(size, measure.max_tokens).times(measure.warmup)).times(starts)
+        for step in load.steps:
+            count = _samples(prepared, step, listed.get(step.id, measure.iterations), is_least=is_least)
+            total += prior_sample(size, measure.max_tokens).times(count) + _checks(prepared, step, size, count)
+    return total
+
+
+def _samples(prepared: Prepared, step: Step, most: int, *, is_least: bool) -> int:
+    """The samples of a step in all passes, where one pass takes `most` of them at most."""
+    prompts, measure = len(prepared.prompts[step.category]), prepared.profile.measure
+    if step.workload == LOSSLESS:
+        return prompts  # each text once, whatever the passes
+    at_first = None if prepared.profile.queue else first_samples(prepared.profile.sweep.k, most)
+    if is_least and at_first is not None and step.method != BASELINE:
+        most = min(most, at_first)
+    if is_least and measure.precision is not None:
+        most = min(most, least_samples(prompts))
+    return most * measure.passes
+
+
+def _checks(prepared: Prepared, step: Step, size_bytes: int, samples: int) -> Range:
+    """The answers that texts are compared by beside the samples, where these do not do for it."""
     measure = prepared.profile.measure
-    return Effort(measure.iterations, measure.warmup, measure.max_tokens)
-
-
-def _time(prepared: Prepared, loads: Sequence[PlannedLoad]) -> Range | None:
-    sizes = {load.key: size for load in loads for size in [prepared.size_bytes(load.key)] if size is not None}
-    return plan_time(loads, sizes, _effort(prepared))
+    is_greedy = step.workload == LOSSLESS or measure.temperature == 0
+    if is_greedy and step.method != BASELINE:
+        return ZERO
+    tokens = measure.max_tokens if step.workload == LOSSLESS else min(measure.max_tokens, CHECKED_TOKENS)
+    prompts = min(samples, len(prepared.prompts[step.category])) if is_greedy else 1
+    return prior_sample(size_bytes, tokens).times(prompts)
 
 
 def _largest(prepared: Prepared, loads: Sequence[PlannedLoad]) -> int | None:
@@ -91,7 +149,7 @@ def _lines(
             lines.append(f"  {number:>3}. {label}{of_k}  ({count} {'step' if count == 1 else 'steps'})")
             if list_steps:
                 lines += [f"         {step.id}" for step in load.steps]
-        time = _time(prepared, loads)
+        time = _time(prepared, scope, loads)
         if time is None:
             lines.append("  time: unknown, since not all models are here")
         else:
@@ -118,14 +176,19 @@ def _most_loads(prepared: Prepared, scope: KScope, loads: Sequence[PlannedLoad])
 
 
 def _step_by_step(prepared: Prepared) -> int:
-    """The loads of a tool that starts a server for every step; where ours predicts Ks, it tries those of the class."""
+    """The loads of a tool that starts a server for every step; where ours predicts Ks, it tries those of the class.
+
+    Every pass takes them anew; texts are compared once.
+    """
     usable = [step for step in prepared.steps if prepared.usable(step)]
+    passes = prepared.profile.measure.passes
+    times = {step: 1 if step.workload == LOSSLESS else passes for step in usable}
     if prepared.profile.queue or prepared.profile.sweep.k != CURVE:
-        return len(usable)
+        return sum(times.values())
     auto = replace(prepared.profile, sweep=replace(prepared.profile.sweep, k="auto"))
     declared = {target.label: target.model_class for target in prepared.profile.targets}
     tried = {label: len(k_values(auto, prepared.targets.get(label), declared[label])) for label in declared}
-    return sum(1 if step.draft is None else tried[step.target] for step in usable)
+    return sum(times[step] * (1 if step.draft is None else tried[step.target]) for step in usable)
 
 
 def _in_passes(loads: int, passes: int) -> int:
@@ -203,7 +266,7 @@ def _as_json(
                 ],
                 "n_loads": len(loads),
                 "most_loads": _most_loads(prepared, scope, loads),
-                "time_s": asdict(time) if (time := _time(prepared, loads)) is not None else None,
+                "time_s": asdict(time) if (time := _time(prepared, scope, loads)) is not None else None,
                 "largest_bytes": _largest(prepared, loads),
             }
             for scope, loads in plans.items()

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from specdash.analysis.race import FIRST_ROUND
 from specdash.analysis.sequential import least_samples
-from specdash.analysis.strategy import SEARCH
+from specdash.analysis.strategy import CURVE, SEARCH
 from specdash.config.entries import absence, read_models, same_label_two_files
 from specdash.config.fields import Table, unknown_keys
 from specdash.config.lines import KeyPath
@@ -33,6 +33,7 @@ from specdash.core.profile import Profile
 from specdash.core.text import SLUG_LIMIT, slug
 from specdash.errors import Problem, ProfileError
 
+_CURVE_TOKENS = 96
 _PROMPTS = 3  # of a category, the fewest that the contract asks for
 
 
@@ -157,6 +158,12 @@ def _warn_of_few_samples(findings: Findings, profile: Profile) -> None:
     if measure.precision is not None and measure.iterations < needed:
         what = f"never stops a step before {needed} samples of {_PROMPTS} prompts; iterations is {measure.iterations}"
         findings.warn(("measure", "precision"), what, f"Set measure.iterations to {needed} or more, such as 30")
+    if profile.sweep.k == CURVE and not profile.queue and profile.drafts and measure.max_tokens < _CURVE_TOKENS:
+        what = f"answers of {measure.max_tokens} tokens are short for a K curve, whose largest K is 16 to 48"
+        findings.warn(("measure", "max_tokens"), what, f"Set measure.max_tokens to {_CURVE_TOKENS} or more")
+    if "content" not in measure.workloads and (profile.sweep.k in (CURVE, SEARCH) or measure.passes > 1):
+        what = "no speed is measured, so K curves, searches and passes have nothing to go by"
+        findings.warn(("measure", "workloads"), what, 'Set measure.workloads to ["content", "lossless"]')
     if profile.sweep.k == SEARCH and not profile.queue and measure.iterations <= FIRST_ROUND:
         what = f"search has nothing to decide on: all of the {measure.iterations} samples are taken in its first round"
         findings.warn(("sweep", "k"), what, "Set measure.iterations to 24 or more; few steps take them all")

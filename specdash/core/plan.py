@@ -120,15 +120,19 @@ def k_values(profile: Profile, facts: ModelFacts | None, declared_class: str) ->
     """The Ks to begin with on a target, ascending: the listed ones, else by the class of the target.
 
     A curve begins at the largest K alone, as far as the answers have room for it; the others follow from what that
-    load shows. The class that the profile declares wins over the header's; with neither known (a profile written for
-    another machine) a small dense model is assumed.
+    load shows. A search begins with the largest beside those of the class, so that a server which takes K from requests
+    is started once for all that may follow. The class that the profile declares wins over the header's; with neither
+    known (a profile written for another machine) a small dense model is assumed.
     """
     if not isinstance(profile.sweep.k, str):
         return tuple(sorted(set(profile.sweep.k)))
     assumed = facts.model_class if facts is not None else "dense-small"
     known_class = declared_class if declared_class != "auto" else assumed
+    largest = max(1, expected_k_seen(k_max(known_class), profile.measure.max_tokens))
     if profile.sweep.k == "curve":
-        return (max(1, expected_k_seen(k_max(known_class), profile.measure.max_tokens)),)
+        return (largest,)
+    if profile.sweep.k == "search":
+        return tuple(sorted({k for k in k_range(known_class) if k < largest} | {largest}))
     return k_range(known_class)
 
 

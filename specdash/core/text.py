@@ -18,7 +18,12 @@ SLUG_LIMIT = 80
 
 # C0 but TAB and LF, DEL, C1, line and paragraph separator, bidi controls, lone surrogates.
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_MARKDOWN = re.compile(r"[\\`|<>\[\]*&]")
+# An underscore between letters or digits, as in Q8_0, is no emphasis.
+_MARKDOWN = re.compile(r"[\\`|<>\[\]*&~#]|(?<![^\W_])_|_(?![^\W_])")
+# What GitHub makes links and notifications of when all escapes are gone already: mentions and mail addresses, numbers of
+# issues, addresses. A word joiner, which has no width, parts them.
+_LINKED = re.compile(r"@|#(?=\d)|\bgh-(?=\d)|:(?=//)|\bwww(?=\.)", re.IGNORECASE)
+_JOINER = "\u2060"
 _SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -46,11 +51,12 @@ def one_line(text: str | bytes, limit: int = LINE_LIMIT) -> str:
 
 
 def markdown_cell(text: str | bytes, limit: int = LINE_LIMIT) -> str:
-    """`one_line` text for a cell of a Markdown table: it can neither end the cell nor become markup or HTML.
+    """`one_line` text for a cell of a Markdown table: it can neither end the cell nor become markup, HTML or a link.
 
-    `limit` counts the characters that a reader sees, without the backslashes.
+    `limit` counts the characters that a reader sees, without the backslashes and the word joiners (U+2060), which stop
+    GitHub from turning `@name`, `#1` and bare addresses into mentions and links.
     """
-    return _MARKDOWN.sub(r"\\\g<0>", one_line(text, limit))
+    return _MARKDOWN.sub(r"\\\g<0>", _LINKED.sub(rf"\g<0>{_JOINER}", one_line(text, limit)))
 
 
 def slug(text: str, default: str = "unnamed") -> str:

@@ -75,25 +75,39 @@ class Beside:
         in turn: these builds repeat their last draft for a prompt that comes twice in a row.
         """
         wanted = {step.id: step for step in steps}
-        traces = [
-            trace
-            for trace in self._view().traces.get(load, ())
-            if trace.purpose == "sample" and trace.step in wanted and trace.block is not None
-        ]
-        if any(trace.purpose == "cost" for trace in self._view().traces.get(load, ())):
-            return
+        known = self._alike(load, wanted)
         by_prompt = {
-            (trace.step, self._asking.prompt(wanted[trace.step], trace.block or 0).id): trace for trace in traces
+            (trace.step, self._asking.prompt(wanted[trace.step], trace.block or 0).id): trace
+            for trace in known
+            if trace.purpose == "sample"
         }
+        # What an interrupted process has asked before is not asked again.
+        costs = [trace for trace in known if trace.purpose == "cost"]
+        at_k = {(trace.step, trace.block, max(trace.drafted, default=0)) for trace in costs}
+        at_length = {(trace.step, trace.block, _generated(trace)) for trace in costs}
         chosen = _spread(list(by_prompt.values()), MOST_TRACES)
         fixed = self._view().scope is KScope.STARTUP
         for trace, k, tokens in _fixed_requests(chosen, wanted) if fixed else _free_requests(chosen, wanted):
             step = wanted[trace.step]
+            if (trace.step, trace.block, tokens) in at_length if fixed else (trace.step, trace.block, k) in at_k:
+                continue
             prompt = self._asking.prompt(step, trace.block or 0)
             temperature = self._asking.temperature(step)
             answer = await self._asking.aside(step, prompt, "cost", tokens, temperature, repeats=fixed, k=k)
             if answer is not None:
                 await self._keep_steps(load, step, "cost", trace.block, answer)
+
+    def _alike(self, load: str, steps: Mapping[str, Step]) -> list[ev.StepTimes]:
+        """The traces of these steps on servers like the one of this load, an earlier process's among them."""
+        view = self._view()
+        fingerprint = view.loads[load].fingerprint
+        return [
+            trace
+            for name, traces in view.traces.items()
+            if name in view.loads and view.loads[name].fingerprint == fingerprint
+            for trace in traces
+            if trace.step in steps and trace.block is not None
+        ]
 
     async def _keep_text(self, answer: Generation) -> None:
         if answer.text_hash not in self._view().texts:
@@ -122,6 +136,11 @@ def _fixed_requests(traces: Sequence[ev.StepTimes], steps: Mapping[str, Step]) -
 def _free_requests(traces: Sequence[ev.StepTimes], steps: Mapping[str, Step]) -> Requested:
     k_max = max((step.k or 0 for step in steps.values()), default=0)
     return [(trace, k, tokens) for k, tokens in request_lengths(k_max) for trace in traces]
+
+
+def _generated(trace: ev.StepTimes) -> int:
+    """How many tokens a request made: the prompt's own, and those of its steps."""
+    return 1 + sum(trace.accepted) + len(trace.accepted)
 
 
 def _spread(traces: Sequence[ev.StepTimes], most: int) -> list[ev.StepTimes]:

@@ -13,6 +13,7 @@ from specdash.core.engine import ServerSpec
 from specdash.core.judge import hopeless, verdict_of, worth_another_try
 from specdash.core.measure import Verdict
 from specdash.core.plan import KScope, LoadKey, Step
+from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
 from specdash.core.steps import OPEN, StepView
 from specdash.core.view import View
@@ -43,8 +44,8 @@ class SweepSettings:
 class Surroundings:
     """What the session lends to the sweep: where facts go, what is known so far, and decisions that are not its own.
 
-    `enough`: whether a step needs no further sample though it may have more. `reconsider`: looks at what is known and
-    records what follows from it, verdicts and changes of the queue.
+    `enough`: whether a step needs no sample of a block, though it may have more. `reconsider`: looks at what is known
+    and records what follows from it, verdicts and changes of the queue.
     """
 
     publish: Publish
@@ -53,7 +54,7 @@ class Surroundings:
     refuse: Callable[[ServerSpec], str | None]
     settle_memory: Callable[[], Awaitable[str | None]]
     prompts: Mapping[str, Sequence[Prompt]]
-    enough: Callable[[StepView], bool]
+    enough: Callable[[StepView, int], bool]
     reconsider: Callable[[], Awaitable[None]]
 
 
@@ -98,8 +99,7 @@ class Sampler:
                 await self._publish(ev.StepStarted(step.id, load, spec.fingerprint))
             finished = await self._take_blocks(load, name, opened, spec)
             await self._beside.check_texts(load, finished)
-            if self._settings.with_costs and spec.key.k is not None:
-                await self._beside.take_costs(load, [step for step in finished if step.k == spec.key.k])
+            await self._beside.take_costs(load, [step for step in finished if self._is_traced(step)])
             for step in self.still_open(finished):
                 await self._conclude(load, step, spec)
             await self._around.reconsider()
@@ -113,7 +113,7 @@ class Sampler:
         block: here it would miss those that have gone by.
         """
         block, ended = 0, set[str]()
-        while taking := self._taking(steps, block, ended):
+        while (taking := self._taking(steps, block, ended)) or self._has_later(steps, block, ended):
             random.Random(f"{self._settings.sampling.seed}/{name}/{block // 2}").shuffle(taking)
             for step in reversed(taking) if block % 2 else taking:
                 if not await self._take_one(load, step, block, spec):
@@ -129,12 +129,31 @@ class Sampler:
         return [
             step
             for step in steps
-            if step.id not in ended and block < self._iterations(step) and not self._around.enough(known[step.id])
+            if step.id not in ended
+            and block < self._iterations(step)
+            and not self._around.enough(known[step.id], block)
         ]
+
+    def _has_later(self, steps: Sequence[Step], block: int, ended: set[str]) -> bool:
+        """Whether there is a later block to take: those between two passes are left out."""
+        known = self._around.view().steps
+        return any(
+            not self._around.enough(known[step.id], later)
+            for step in steps
+            if step.id not in ended and step.id in known
+            for later in range(block + 1, self._iterations(step))
+        )
 
     def _iterations(self, step: Step) -> int:
         found = self._around.view().steps.get(step.id)
         return found.iterations if found is not None and found.iterations is not None else self._settings.iterations
+
+    def _is_traced(self, step: Step) -> bool:
+        """Whether a K curve is made from a step: one at the largest K of its pair, which measures content."""
+        if not self._settings.with_costs or step.k is None or step.workload == LOSSLESS:
+            return False
+        alike = (found.step.k for found in self._around.view().steps.values() if found.step.pair == step.pair)
+        return step.k == max(k for k in alike if k is not None)
 
     async def _render(self, steps: Sequence[Step]) -> None:
         """Renders every prompt that the steps need, each once: no sample waits for it then."""
@@ -175,8 +194,7 @@ class Sampler:
                 fact = ev.StepFinished(step.id, load, status, (verdict.value,), outcome.why, spec.fingerprint)
                 await self._publish(fact)
                 return False
-            with_trace = self._settings.with_costs and step.k is not None and step.k == spec.key.k
-            await self._beside.keep(load, step, block, outcome, with_trace=with_trace)
+            await self._beside.keep(load, step, block, outcome, with_trace=self._is_traced(step))
             await self._publish(ev.SampleTaken(step.id, load, outcome.sample, outcome.wall_s))
             if hopeless(step, self._around.view().steps[step.id].samples):
                 await self._conclude(load, step, spec)

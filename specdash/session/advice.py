@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 
-from specdash.analysis.anchors import SECOND_PASS
+from specdash.analysis.anchors import is_between_passes, second_pass
 from specdash.analysis.findings import findings
 from specdash.analysis.sequential import known_to
 from specdash.analysis.strategy import SEARCH, Change, next_change
@@ -40,13 +40,18 @@ class Advice:
             # Made for the view as it is then: an edit by the user may come between.
             await self._recorder.publish_made(partial(_fact, change))
 
-    def enough(self, found: StepView) -> bool:
-        """Whether a step's rate is known to `measure.precision`; a search and a second pass set their own numbers."""
+    def enough(self, found: StepView, block: int) -> bool:
+        """Whether a step needs no sample of a block: its rate is known to `measure.precision`.
+
+        A search and a second pass set their own numbers of samples; between the passes there are none to take.
+        """
         run = self._recorder.view.run
+        if is_between_passes(self._recorder.view, found.step.id, block):
+            return True
         precision = run.settings.get("precision") if run is not None else None
         if run is None or not isinstance(precision, float):
             return False
-        if any(change.stage == SECOND_PASS for change in self._recorder.view.replans):
+        if second_pass(self._recorder.view) is not None:
             return False
         if run.settings.get("k") == SEARCH and found.step.method != BASELINE:
             return False

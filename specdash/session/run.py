@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from specdash import __version__
-from specdash.analysis.strategy import CURVE
+from specdash.analysis.strategy import CURVE, is_unfinished
 from specdash.config.load import load as load_profile
 from specdash.config.prompts import context_filler
 from specdash.config.write import dump
@@ -92,7 +92,7 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
         run = _Run(path, prepared, engine, watcher)
         run.catalogue.restore(view)
         redo = run.to_redo(view)
-        if view.finished is not None and not redo and all(step.is_done for step in view.steps.values()):
+        if view.finished is not None and not redo and not is_unfinished(view):
             watcher.complain("nothing is left to measure in this run")
             return Outcome(path, Exit(view.finished.exit_code), view)
         changed = [step for step in redo if view.steps[step].status in ("ok", "invalid")]
@@ -180,8 +180,6 @@ class _Run:
         _log_to(self._path / "logs" / "specdash.log")
         for fact in opening:
             await recorder.publish(fact)
-        if recorder.view.bandwidth is None:
-            await recorder.publish(await bandwidth_fact(self.catalogue.prepared.targets.values(), recorder.view))
         environment, removed = server_environment(os.environ)
         server = self._server(recorder, environment, pidfiles)
         gate = MemoryGate(self._profile.limits.memory)
@@ -254,6 +252,9 @@ class _Run:
                 stack.callback(loop.remove_signal_handler, number)
             owner = tasks.create_task(server.run())
             try:
+                if recorder.view.bandwidth is None:
+                    targets = self.catalogue.prepared.targets.values()
+                    await recorder.publish(await bandwidth_fact(targets, recorder.view))
                 return await sweep.run()
             finally:
                 await server.close()

@@ -8,6 +8,7 @@ import pytest
 from recorded_run import folded, measured, started, step
 
 from specdash.analysis.anchors import SECOND_PASS, Anchor, anchor_of, anchors, drift_detail, drifted
+from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.plan import Step
 from specdash.core.view import View
@@ -21,8 +22,9 @@ def two_passes(
     """A run whose blocks from `iterations` on are of the second pass, for which its steps take twice as many."""
     settings = {"max_tokens": 101, "iterations": iterations, "passes": passes}
     counts = {each.id: passes * iterations for each in steps}
-    begun = [ev.PlanChanged("again", 1, (), SECOND_PASS)] if passes == 2 else []
-    told = [started(steps, settings=settings, iterations=counts), *(fact for part in facts for fact in part), *begun]
+    edits = (cmd.encode_edit(cmd.SetIterations(tuple(counts), passes * iterations)),)
+    begun = [ev.PlanChanged("again", 1, edits, SECOND_PASS)] if passes == 2 else []
+    told = [started(steps, settings=settings), *begun, *(fact for part in facts for fact in part)]
     return folded(told)
 
 

@@ -39,7 +39,8 @@ def test_a_rate_above_what_memory_allows_is_impossible() -> None:
 @pytest.mark.parametrize(("predicted", "is_off"), [(20.0, False), (20.3, False), (25.0, True), (15.0, True)])
 def test_a_measured_rate_off_the_predicted_curve_is_told(predicted: float, is_off: bool) -> None:
     view = run(measured(BASE, [10.0, 10.1, 9.9]), measured(K4, [20.0, 20.2, 19.8, 20.1, 19.9]))
-    point = Point(4, predicted, (predicted - 0.5, predicted + 0.5), 2.5, 0.125)
+    rates = tuple(((f"p{block % 3}", block), predicted) for block in range(5))
+    point = Point(4, predicted, (predicted - 0.5, predicted + 0.5), 2.5, 0.125, rates, 0.01)
     curve = Curve(K4.pair, "coding", 0, 8, (point,), 4, False, "")
     examined = replace(examine(view), curves=(curve, replace(curve, category=ALL, points=())))
     found = findings(view, examined)

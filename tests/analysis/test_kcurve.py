@@ -10,8 +10,8 @@ import recorded_run as rec
 from curve_world import World, sample_of
 
 from specdash.analysis.kcurve import Curve, Point, confirmations, curve_of, curves, off_the_line
-from specdash.analysis.sequential import estimate
 from specdash.core import events as ev
+from specdash.core.measure import Sample
 from specdash.core.plan import LoadKey
 from specdash.core.view import View
 
@@ -263,18 +263,21 @@ def test_the_two_best_are_to_be_confirmed() -> None:
     assert confirmations(curve_with(), ()) == ()
 
 
-def test_a_mean_is_off_the_line_beyond_both_intervals() -> None:
-    at = point(4, 100.0)
-    near, far = (estimate([("p", rate) for rate in rates]) for rates in ([102.0, 103.0, 104.0], [109.0, 110.0, 111.0]))
-    one = estimate([("p", 500.0)])
-    assert near is not None
-    assert far is not None
-    assert one is not None
-    assert not off_the_line(at, near)
-    assert off_the_line(at, far)
-    assert off_the_line(point(4, 120.0), far)
-    assert not off_the_line(at, one)
-    assert not off_the_line(replace(at, ci95=None), far)
+def test_answers_are_off_the_line_beyond_what_they_scatter_and_the_prediction_leaves_open() -> None:
+    predicted = [100.0, 50.0, 200.0]  # texts that differ, which is no error of a comparison answer by answer
+    rates = tuple(((f"p{block}", block), rate) for block, rate in enumerate(predicted))
+    at = replace(point(4, 116.7), rates=rates, error=0.01)
+
+    def measured(factors: Sequence[float]) -> list[Sample]:
+        pairs = enumerate(zip(predicted, factors, strict=False))
+        return [rec.sample(rate * factor, block, 4) for block, (rate, factor) in pairs]
+
+    assert not off_the_line(at, measured([1.01, 0.99, 1.01]))
+    assert off_the_line(at, measured([1.11, 1.09, 1.10]))
+    assert off_the_line(at, measured([0.91, 0.89, 0.90]))
+    assert not off_the_line(replace(at, error=0.1), measured([1.11, 1.09, 1.10]))
+    assert not off_the_line(at, measured([5.0])), "one proves nothing"
+    assert not off_the_line(point(4, 116.7), measured([5.0, 5.0, 5.0])), "nothing to compare it with"
 
 
 def test_where_requests_set_k_only_steps_at_their_own_k_tell_a_cost() -> None:

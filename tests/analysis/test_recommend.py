@@ -94,6 +94,16 @@ def test_the_smallest_proven_arm_is_taken_where_the_thriftiest_is_not_proven() -
     assert "only D at K = 8 is proven faster than no draft" in found["reason"]
 
 
+def test_a_leader_that_is_not_proven_is_said_to_lead_and_not_to_be_thrifty() -> None:
+    rough = [18.5, 9.2, 19.0, 9.0, 14.2]
+    found = overall(doc.measured(BASE), doc.measured(scaled(1.2), 4), doc.measured(rough, 8))
+    assert (found["k"], found["proven"]) == (4, True)
+    assert "; K = 8 is 17 % faster by its mean, but not proven against no draft" in f"; {found['reason']}"
+    assert "thriftier" not in found["reason"]
+    found = overall(doc.measured(BASE), doc.measured(scaled(1.2), 4), doc.measured(rough, 8, "E"))
+    assert "E at K = 8 is 17 % faster by its mean" in found["reason"]
+
+
 @pytest.mark.parametrize("verdict", ["output_differs", "impossible", "drifted"])
 def test_an_arm_with_a_verdict_against_it_is_out_in_its_category(verdict: str) -> None:
     measurements = [doc.measured(BASE), doc.measured(scaled(2.0), 8, verdicts=[verdict]), doc.measured(scaled(1.5), 4)]
@@ -112,6 +122,42 @@ def test_an_arm_that_changes_the_text_of_one_category_is_out_everywhere_else_too
         for k, factor in ((None, 1.0), (4, 1.5), (8, 2.0))
     ]
     assert overall(*measurements)["k"] == 4
+
+
+@pytest.mark.parametrize("verdict", ["output_differs", "impossible"])
+def test_what_compared_texts_say_against_an_arm_counts(verdict: str) -> None:
+    speeds = [
+        doc.measured(scaled(factor), k, category=category)
+        for category in ("a", "b")
+        for k, factor in ((None, 1.0), (4, 1.5), (8, 2.0))
+    ]
+    texts = [
+        doc.measured(BASE, k, category="b", workload="lossless", verdicts=[verdict] if k == 8 else [])
+        for k in (None, 4, 8)
+    ]
+    every, a, b = recommendations(doc.document(*speeds, *texts))
+    assert (every["k"], a["k"], b["k"]) == (4, 8, 4)
+    assert f"out: D at K = 8 ({verdict})" in every["reason"]
+    for other in ({"depth": 4096}, {"draft": "E"}, {"config": "kv-q8"}, {"moe_experts": 4}):
+        elsewhere = [{**each, **other} if each["draft"] is not None else each for each in texts]
+        assert overall(*speeds, *elsewhere)["k"] == 8
+
+
+def test_where_only_texts_were_compared_that_is_said() -> None:
+    texts = [doc.measured(scaled(factor), k, workload="lossless") for k, factor in ((None, 1.0), (4, 2.0))]
+    (found,) = recommendations(doc.document(*texts))
+    assert (found["target"], found["category"], found["draft"], found["off"], found["speedup"]) == (
+        "T",
+        "all",
+        None,
+        False,
+        None,
+    )
+    assert found["reason"] == "only texts were compared (workload lossless): add content to measure speeds"
+    known = recommendations(doc.document(doc.measured(BASE), doc.measured(scaled(2.0), 4)))[0]
+    assert found.keys() == known.keys()
+    assert recommendations(doc.document(texts[0])) == []
+    assert recommendations(doc.document(*texts, unfinished=[doc.measured([], 4)])) == []
 
 
 def test_where_every_arm_changes_the_text_off_is_the_answer() -> None:

@@ -11,6 +11,7 @@ from recorded_run import START_S, TARGET, folded, loaded, measured, sample, star
 
 from specdash.analysis.anchors import SECOND_PASS
 from specdash.analysis.result import METRICS, build_result
+from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.plan import LoadKey
 from specdash.core.view import View
@@ -396,14 +397,18 @@ def test_stages_bandwidth_and_commands_are_told() -> None:
     assert (result_of()["bandwidth"], result_of()["plan"], result_of()["anchors"]) == (None, [], [])
 
 
+TWICE = cmd.SetIterations((BASE.id, K4.id, K8.id), 6)
+SECOND = ev.PlanChanged("again", 3, (cmd.encode_edit(TWICE),), SECOND_PASS)
+
+
 def test_a_drift_of_the_anchors_refuses_smaller_effects() -> None:
     settings = {"iterations": 3, "passes": 2}
     facts = [
-        started([BASE, K4, K8], settings=settings, iterations={each.id: 6 for each in (BASE, K4, K8)}),
+        started([BASE, K4, K8], settings=settings),
+        SECOND,
         *measured(BASE, [10.0, 20.0, 30.0, 9.0, 18.0, 27.0]),
         *measured(K4, [10.2, 20.4, 30.6, 9.18, 18.36, 27.54]),
         *measured(K8, [15.0, 30.0, 45.0, 14.0, 28.0, 42.0]),
-        ev.PlanChanged("again", 3, (), SECOND_PASS),
     ]
     result = build_result(folded(facts))
     (anchor,) = result["anchors"]
@@ -437,8 +442,8 @@ def test_a_text_that_differs_is_a_verdict_and_no_recommendation() -> None:
 
 def test_a_verdict_that_the_journal_has_already_is_not_told_twice() -> None:
     base, k4, k8 = [10.0, 20.0, 30.0, 9.0, 18.0, 27.0], [10.2, 20.4, 30.6, 9.18, 18.36, 27.54], K8
-    begun = started([BASE, K4, k8], settings={"passes": 2}, iterations={each.id: 6 for each in (BASE, K4, k8)})
-    facts = [begun, *measured(BASE, base), *measured(K4, k4), ev.PlanChanged("again", 3, (), SECOND_PASS)]
+    begun = started([BASE, K4, k8], settings={"iterations": 3, "passes": 2})
+    facts = [begun, SECOND, *measured(BASE, base), *measured(K4, k4)]
     detail = build_result(folded(facts))["measurements"][1]["details"][0]
     again = [*facts, ev.VerdictRaised(K4.id, "l001", "drifted", detail)]
     found = build_result(folded(again))["measurements"][1]
@@ -449,3 +454,20 @@ def test_rates_of_wild_size_leave_the_document_json() -> None:
     wild = [1e-9, 1e9, 1.0, 1e-9]
     result = result_of(measured(BASE, wild), measured(K4, wild[::-1]), measured(K8, [1e300, 1e-300, 1.0, 2.0]))
     assert json.loads(json.dumps(result, allow_nan=False)) == result
+
+
+def test_arms_come_with_their_ks_ascending_whatever_the_queue_did() -> None:
+    other = step(4, draft="0.6B")
+    steps = [K8, step(16), other, BASE, step(11), step(2), step(2, config="kv-q8"), step(config="kv-q8")]
+    facts = [fact for found in steps for fact in measured(found, SLOW)]
+    arms = build_result(folded([started(steps), *loaded(k=16), *facts]))["overall"]
+    assert [(arm["config"], arm["draft"], arm["k"]) for arm in arms] == [
+        (None, None, None),
+        (None, "0.5B", 2),
+        (None, "0.5B", 8),
+        (None, "0.5B", 11),
+        (None, "0.5B", 16),
+        (None, "0.6B", 4),
+        ("kv-q8", None, None),
+        ("kv-q8", "0.5B", 2),
+    ]

@@ -9,6 +9,7 @@ from honesty import drawn
 from simulated import Asked, Run
 
 from specdash.analysis import strategy
+from specdash.analysis.anchors import second_pass
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.model import k_max
@@ -111,3 +112,62 @@ def test_a_second_pass_takes_the_loads_in_mirrored_order_with_as_many_samples_ag
 def test_stages_survive_the_journal(curve: Run) -> None:
     for change in curve.view.replans:
         assert ev.decode(ev.PlanChanged.TYPE, ev.encode(change)) == change
+
+
+def test_a_search_ends_though_a_prompt_never_gives_a_sample() -> None:
+    run = Run(drawn(1), Asked("search", (2, 4, 8, 16), iterations=16), 3)
+    going = tuple(change for change in run.view.replans if not change.stage.startswith("found"))
+    lacking = {
+        step_id: replace(found, samples=found.samples[1:] if found.step.method != BASELINE else found.samples)
+        for step_id, found in run.view.steps.items()
+    }
+    view = replace(run.view, steps=lacking, replans=going, finished=None)
+    change = strategy.next_change(view)
+    for edit in change.edits if change is not None else ():
+        assert isinstance(edit, cmd.SetIterations)
+        assert all(edit.iterations > (view.iterations(step_id) or 0) for step_id in edit.steps)
+    at_most = {step_id: replace(found, iterations=16) for step_id, found in lacking.items()}
+    change = strategy.next_change(replace(view, steps=at_most))
+    assert change is None or not any(isinstance(edit, cmd.SetIterations) for edit in change.edits)
+
+
+def test_one_sample_for_each_k_starts_no_search() -> None:
+    run = Run(drawn(1), Asked("search", (2, 4, 8, 16), iterations=1), 1)
+    assert {found.step.k for found in run.view.steps.values()} == {None, 2, 4, 8, 16}
+    assert all("raise iterations" in change.reason for change in run.view.replans)
+
+
+def test_what_the_user_skipped_at_the_largest_k_is_not_measured_at_others(curve: Run) -> None:
+    first = {step_id: found for step_id, found in curve.view.steps.items() if found.step.k in (None, K_MAX)}
+    skipped = {
+        step_id: replace(found, status="skipped", by_user=True, samples=())
+        if found.step.k == K_MAX and found.step.category == "prose"
+        else found
+        for step_id, found in first.items()
+    }
+    change = strategy.next_change(replace(curve.view, steps=skipped, replans=(), finished=None))
+    assert change is not None
+    added = {step.category for edit in change.edits if isinstance(edit, cmd.Add) for step in edit.steps}
+    assert added == {"coding", "chat"}
+
+
+def test_a_run_that_was_stopped_between_stages_is_unfinished(curve: Run) -> None:
+    first = {step_id: found for step_id, found in curve.view.steps.items() if found.step.k in (None, K_MAX)}
+    stopped = replace(curve.view, steps=first, replans=(), finished=ev.RunFinished("stopped", 75), stopping=False)
+    assert strategy.is_unfinished(stopped)
+    assert not strategy.is_unfinished(curve.view)
+
+
+def test_passes_that_precision_ended_early_begin_the_second_at_one_block() -> None:
+    run = Run(drawn(1), Asked("list", (2, 8), iterations=24, passes=2, precision=0.015), 1)
+    blocks = {step_id: {sample.block for sample in found.good} for step_id, found in run.view.steps.items()}
+    begins = second_pass(run.view)
+    assert begins is not None
+    firsts = {step_id: {block for block in found if block < begins} for step_id, found in blocks.items()}
+    assert len({len(found) for found in firsts.values()}) > 1, "precision ended steps at different numbers"
+    for step_id, found in blocks.items():
+        assert (
+            {block - begins for block in found if block >= begins}
+            == firsts[step_id]
+            == set(range(len(firsts[step_id])))
+        )

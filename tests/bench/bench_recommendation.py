@@ -7,9 +7,11 @@ and K, as step-by-step tools do, over ten Ks up to 24. Both take the same sample
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+from bench_prediction import PROMPTS
 from figures import Place, Row, facts, place, real_server
 
 from specdash.engines.demo import DEMO, write_pair
@@ -26,9 +28,9 @@ args = ["-c", "2048", "-t", "1", "-tb", "1"]
 [sweep]
 k = {k}
 [measure]
-categories = ["coding", "conversation"]
-max_tokens = 96
-iterations = 3
+prompts = "prompts.jsonl"
+max_tokens = 64
+iterations = 4
 [limits]
 memory = "off"
 inhibit_sleep = false
@@ -40,6 +42,8 @@ def main() -> list[Row]:
     program = real_server()
     with place() as here:
         models = _models(here)
+        lines = (json.dumps({"category": category, "prompt": prompt}) for category, prompt in PROMPTS)
+        (here.folder / "prompts.jsonl").write_text("\n".join(lines) + "\n")
         curve = _answered(here, "curve", program, '"curve"', "auto", models)
         steps = _answered(here, "step-by-step", program, str(list(KS)), "startup", models)
     fewer, faster = steps["loads"] / curve["loads"], steps["wall_s"] / curve["wall_s"]
@@ -69,9 +73,13 @@ def _answered(here: Place, name: str, program: str | Path, k: str, scope: str, m
     journal = [json.loads(line) for line in (run / "journal.jsonl").read_text().splitlines()]
     return {
         "loads": len(list(facts(run, "load_started"))),
-        "wall_s": journal[-1]["t"] - journal[0]["t"],
+        "wall_s": _time_s(journal[-1]) - _time_s(journal[0]),
         "result": json.loads((run / "result.json").read_text(encoding="utf-8")),
     }
+
+
+def _time_s(record: dict[str, Any]) -> float:
+    return datetime.fromisoformat(record["t"]).timestamp()
 
 
 def _targets(result: dict[str, Any]) -> list[str]:

@@ -167,8 +167,8 @@ def test_a_curve_begins_at_the_largest_k_alone(
     assert k_values(found, known, declared) == (expected,)
 
 
-def test_a_search_begins_with_the_ks_of_the_class() -> None:
-    assert k_values(profile(sweep=Sweep(k="search")), None, "moe") == k_range("moe")
+def test_a_search_begins_with_the_ks_of_the_class_and_the_largest() -> None:
+    assert k_values(profile(sweep=Sweep(k="search")), None, "moe") == (*k_range("moe"), 16)
 
 
 def test_auto_k_differs_between_targets_of_one_profile() -> None:

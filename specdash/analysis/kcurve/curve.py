@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from specdash.analysis.kcurve.costs import Costs, costs_of
-from specdash.analysis.kcurve.predict import Point, Table, points_of, table_of
+from specdash.analysis.kcurve.predict import Z_95, Point, Table, points_of, table_of
 from specdash.analysis.kcurve.replay import guess_rate
 from specdash.analysis.kcurve.samples import SAMPLE, Evidence, Group, evidence, groups, traces_by_step
-from specdash.analysis.sequential import Estimate
+from specdash.analysis.stats import speedup
 from specdash.core.events import StepTimes
+from specdash.core.measure import Sample
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.steps import StepView
 from specdash.core.view import View
@@ -66,15 +67,25 @@ def confirmations(curve: Curve, known: Collection[int], most: int = 2) -> tuple[
     return tuple(point.k for point in best if point.k not in known)
 
 
-def off_the_line(point: Point, measured: Estimate) -> bool:
-    """Whether a measured mean lies off its prediction by more than both 95 % intervals together, in quadrature.
+def off_the_line(point: Point, samples: Iterable[Sample]) -> bool:
+    """Whether measured samples lie off their prediction by more than the 95 % interval of their ratio to it.
 
-    False where either has no interval: one sample proves nothing.
+    Both are of the same answers, so they are compared answer by answer: what texts differ in is in neither. The ratio's
+    own scatter (`stats.speedup`) and what the prediction leaves open (`Point.error`) are joined in quadrature. False
+    where fewer than two answers are in both: one proves nothing.
     """
-    if point.ci95 is None or measured.ci95 is None:
+    measured = [
+        ((sample.prompt_id, sample.block), sample.decode_tok_s)
+        for sample in samples
+        if sample.decode_tok_s is not None and 0 < sample.decode_tok_s < math.inf
+    ]
+    known = dict(point.rates)
+    shared = [(key, rate) for key, rate in measured if key in known]
+    ratio = speedup(shared, [(key, known[key]) for key, _ in shared])
+    if ratio is None or ratio.ci95 is None:
         return False
-    halves = [(ends[1] - ends[0]) / 2 for ends in (point.ci95, measured.ci95)]
-    return abs(measured.mean - point.tok_s) > math.hypot(*halves)
+    scatter = math.log(ratio.ci95[1] / ratio.value)
+    return abs(math.log(ratio.value)) > math.hypot(scatter, Z_95 * point.error)
 
 
 def _curves(
@@ -124,6 +135,8 @@ def _no_prediction(found: Evidence, costs: Costs | None) -> str:
     if not found.samples:
         return f"no valid sample at K = {found.k_max}"
     if costs is None:
+        if all(max(trace.drafted[1:], default=0) < (found.k_max or 0) for trace in found.traces):
+            return f"answers have room for K = {found.k_max} in their first step alone: raise max_tokens"
         return f"no step that drafted K = {found.k_max} tokens has a time: the server's timings do not tell them"
     if all(each.text is None and not each.sample.positions_drafted for each in found.samples):
         return "no trace tells which tokens the draft guessed"

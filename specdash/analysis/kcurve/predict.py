@@ -15,8 +15,8 @@ The 95 % interval of a point joins, in quadrature:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from statistics import NormalDist, fmean
 
 from specdash.analysis.kcurve.costs import Bill, Costs
@@ -27,18 +27,23 @@ from specdash.analysis.stats import CONFIDENCE, Interval
 
 OTHER_START = 0.01  # relative, standard: two starts of one server, seen on quiet machines
 
-_Z = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
+Z_95 = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """The prediction for one K: mean tok/s with its 95 % interval (None for one sample), tokens and seconds a step."""
+    """The prediction for one K: mean tok/s with its 95 % interval (None for one sample), tokens and seconds a step.
+
+    `rates`: the answers behind it, as ((prompt id, block), tok/s); `error`: the relative standard error they share.
+    """
 
     k: int
     tok_s: float
     ci95: Interval | None
     tokens_per_step: float
     step_time_s: float
+    rates: tuple[tuple[Hashable, float], ...] = field(default=(), repr=False)
+    error: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,9 +119,9 @@ def _point(k: int, rows: Sequence[_Row], reference: Sequence[_Row], costs: Costs
     scatter = estimate([(f"{row.measured.category}/{row.measured.sample.prompt_id}", row.rate) for row in rows])
     steps = math.fsum(row.replayed.steps for row in rows)
     ci95 = None
+    others = math.hypot(_error(rows, reference, costs), OTHER_START)
     if scatter is not None and scatter.ci95 is not None:
-        others = math.hypot(_error(rows, reference, costs), OTHER_START)
-        half = math.hypot((scatter.ci95[1] - scatter.ci95[0]) / 2, _Z * mean * others)
+        half = math.hypot((scatter.ci95[1] - scatter.ci95[0]) / 2, Z_95 * mean * others)
         ci95 = (max(0.0, mean - half), mean + half)
     return Point(
         k=k,
@@ -124,6 +129,8 @@ def _point(k: int, rows: Sequence[_Row], reference: Sequence[_Row], costs: Costs
         ci95=ci95,
         tokens_per_step=math.fsum(row.measured.tokens for row in rows) / steps,
         step_time_s=math.fsum(row.time_s for row in rows) / steps,
+        rates=tuple(((row.measured.sample.prompt_id, row.measured.sample.block), row.rate) for row in rows),
+        error=others,
     )
 
 

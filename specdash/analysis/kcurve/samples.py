@@ -61,11 +61,17 @@ def groups(view: View) -> dict[Group, list[StepView]]:
 
 
 def traces_by_step(view: View) -> dict[str, list[StepTimes]]:
-    """All traces of a run by the step that they were taken for, in the order in which they came."""
+    """The traces of a run by the step that they were taken for, in the order in which they came.
+
+    Those of servers with other files, flags or builds than the step's samples are left out.
+    """
     found: dict[str, list[StepTimes]] = {}
-    for traces in view.traces.values():
+    for load, traces in view.traces.items():
+        fingerprint = view.loads[load].fingerprint if load in view.loads else None
         for trace in traces:
-            found.setdefault(trace.step, []).append(trace)
+            step = view.steps.get(trace.step)
+            if step is not None and step.fingerprint == fingerprint:
+                found.setdefault(trace.step, []).append(trace)
     return found
 
 
