@@ -79,8 +79,15 @@ class Pair:
 
 
 def pairs_of(document: Json) -> tuple[Pair, ...]:
-    """The pairs of a document that have a rate."""
-    return tuple(pair for group in groups_of(document.get("measurements") or ()) for pair in _pairs(group, document))
+    """The pairs of a document that have a rate; what was sampled once judges no rule."""
+    pairs = (pair for group in groups_of(document.get("measurements") or ()) for pair in _pairs(group, document))
+    return tuple(pair for pair in pairs if not _is_single(pair))
+
+
+def _is_single(pair: Pair) -> bool:
+    """Whether a pair has samples and still no interval; files of means alone are another matter."""
+    has_samples = pair.best is not None and pair.best.has_samples
+    return has_samples and pair.faster is not None and pair.faster.ci95 is None
 
 
 def _pairs(group: Group, document: Json) -> Iterator[Pair]:
@@ -138,7 +145,7 @@ def _peak(group: Group, draft: str, arms: Sequence[Arm], document: Json) -> Peak
     whole = (arm for arm in arms if arm.k is not None and arm.copy == 0 and len(categories_of(arm)) == widest)
     measured = sorted(whole, key=lambda arm: arm.k or 0)
     predicted = {
-        each["k"]: each["predicted_tok_s"]
+        each["k"]: (each["predicted_tok_s"], each.get("predicted_ci95"))
         for each in document.get("curves") or ()
         if key_of(each) == group.key
         and (each.get("draft"), each.get("category")) == (draft, ALL)
@@ -146,8 +153,10 @@ def _peak(group: Group, draft: str, arms: Sequence[Arm], document: Json) -> Peak
     }
     if len(predicted) > len(measured) and len(predicted) > 2:
         ks = tuple(sorted(predicted))
-        best_k = max(ks, key=lambda k: predicted[k])
-        return Peak(ks, tuple(predicted[k] for k in ks), best_k, best_k, best_k, is_predicted=True)
+        best_k = max(ks, key=lambda k: predicted[k][0])
+        floor = (predicted[best_k][1] or (predicted[best_k][0],))[0]
+        tied = [k for k in ks if k == best_k or (predicted[k][1] or (0.0, predicted[k][0]))[1] >= floor]
+        return Peak(ks, tuple(predicted[k][0] for k in ks), best_k, min(tied), max(tied), is_predicted=True)
     if len(measured) < 3:
         return None
     best = max(measured, key=_mean)

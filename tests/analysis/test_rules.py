@@ -184,3 +184,8 @@ def test_what_cannot_be_judged_is_said_and_nothing_raises(measurements: list[dic
         assert row.keys() == {"rule", "source", "held", "evidence"}
         assert row["evidence"]
     assert any(row["held"] is None for row in judged_rules(doc.document(*measurements)))
+
+
+def test_one_sample_judges_no_rule() -> None:
+    found = judged_rules(doc.document(doc.measured([10.0]), doc.measured([18.0], 8), doc.measured([17.0], 4)))
+    assert {each["held"] for each in found} == {None}
