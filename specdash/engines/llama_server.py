@@ -36,6 +36,9 @@ PROBE_ROOM = 10
 ANSWER_LIMIT_S = 30.0
 HEALTH_LIMIT_S = 5.0
 
+HIDDEN = "..."
+_SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD", re.IGNORECASE)
+
 
 class LlamaServer:
     """The program, its flags, and how to start and address it; implements core.engine.Engine."""
@@ -67,9 +70,10 @@ class LlamaServer:
         """The command as a user would type it: what was measured, without what ties it to this run.
 
         The built-in llama.cpp is no program of its own, so its command names llama-server, which has the same flags.
+        Reports are passed on, so values of the environment that sound secret are left out.
         """
         program = (KIND,) if len(self._command) > 1 else self._command
-        env = ("env", *(f"{name}={value}" for name, value in spec.env.items())) if spec.env else ()
+        env = ("env", *(f"{name}={_public(name, value)}" for name, value in spec.env.items())) if spec.env else ()
         return (*env, *spec.wrap, *program, *self._parameters(spec, K_PLACE), *DEFAULT_ARGS, *spec.args)
 
     def _parameters(self, spec: ServerSpec, k: str) -> list[str]:
@@ -109,6 +113,11 @@ class LlamaServer:
         """What to do about a known cause of failure."""
         found = first_cause(log_tail)
         return found[1] if found is not None else None
+
+
+def _public(name: str, value: str) -> str:
+    """The value of an environment variable as others may see it."""
+    return HIDDEN if _SECRET.search(name) else value
 
 
 class LlamaClient:

@@ -9,10 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from specdash.analysis.reasons import edge_reason
 from specdash.core.plan import BASELINE
-from specdash.store.wording import SPEED, Json, is_noise, known, setting
+from specdash.store.wording import SPEED, Json, is_noise, known, sentence, setting, slower_of
 
 Key = tuple[Any, ...]
+CONTENT = "content"
+REFUTED = {"output_differs": "differs", "impossible": "impossible"}
+"""Verdicts that no speedup can stand against, with the word that marks them in a picture."""
 
 
 def rate_of(arm: Json) -> float | None:
@@ -26,14 +30,32 @@ def speedup_of(arm: Json) -> float | None:
 
 
 def doubt(arm: Json) -> str:
-    """Why a speedup proves nothing: "≈" inside the noise, "?" for too few samples; "" where it does.
+    """Why a speedup proves nothing, "" where it does: "≈" inside the noise, "?" too few samples, a word of `REFUTED`.
 
     Imported results have neither samples nor intervals; their figures are taken as they are.
     """
+    if refuted(arm):
+        return refuted(arm)
     ci95 = (arm.get("speedup") or {}).get("ci95")
     if ci95 is not None:
         return "≈" if is_noise(ci95) else ""
     return "?" if known(((arm.get("summary") or {}).get(SPEED) or {}).get("n")) is not None else ""
+
+
+def refuted(arm: Json) -> str:
+    """The word for what makes the figures of an arm worthless, "" for nothing; known of arms from `content_arms`."""
+    return str(arm.get("refuted") or "")
+
+
+def content_arms(result: Json) -> list[Json]:
+    """The arms of `overall` that measured content, each with `refuted`; whole texts are compared elsewhere."""
+    found: dict[Key, str] = {}
+    for each in result.get("measurements") or ():
+        for verdict, word in REFUTED.items():
+            if verdict in (each.get("verdicts") or ()):
+                found.setdefault(arm_key(each), word)
+    arms = [arm for arm in result.get("overall") or () if arm.get("workload") in (None, CONTENT)]
+    return [{**arm, "refuted": found.get(arm_key(arm), "")} for arm in arms]
 
 
 def is_baseline(arm: Json) -> bool:
@@ -64,7 +86,8 @@ def targets(result: Json) -> list[str]:
 def contenders(arms: Iterable[Json]) -> list[Json]:
     """The baselines, and of each draft and setting the fastest arm, fastest first; arms without a rate are left out.
 
-    An arm that lacks categories has another mix of prompts, so it stands for its pair only where no arm is complete.
+    An arm that lacks categories has another mix of prompts, so it stands for its pair only where no arm is complete,
+    and one that is refuted only where all are.
     """
     best: dict[Key, Json] = {}
     for arm in arms:
@@ -76,13 +99,24 @@ def contenders(arms: Iterable[Json]) -> list[Json]:
     return sorted(best.values(), key=lambda arm: rate_of(arm) or 0.0, reverse=True)
 
 
-def _merit(arm: Json) -> tuple[bool, float]:
-    return not arm.get("missing"), rate_of(arm) or 0.0
+def _merit(arm: Json) -> tuple[bool, bool, float]:
+    return not refuted(arm), not arm.get("missing"), rate_of(arm) or 0.0
 
 
-def condemned(result: Json, verdict: str) -> set[Key]:
-    """The arms (`arm_key`) with a measurement that has this verdict."""
-    return {arm_key(each) for each in result.get("measurements") or () if verdict in (each.get("verdicts") or ())}
+def recommended_ks(result: Json) -> dict[Key, Json]:
+    """The recommendation over all categories of each pair (`pair_key`) that is one to use."""
+    found = (each for each in result.get("recommendations") or () if each.get("category", "all") == "all")
+    return {pair_key(each): each for each in found if not each.get("off") and each.get("k") is not None}
+
+
+def other_k(best: Any, each: Json | None) -> str:
+    """The K that is recommended where the best mean is that of another one: "recommended K = 2: tied"; else ""."""
+    if each is None or best is None or each.get("k") == best:
+        return ""
+    is_tied = any(
+        other.get("k") == best and other.get("draft") in (None, each.get("draft")) for other in each.get("tied") or ()
+    )
+    return f"recommended K = {each['k']}{': tied' if is_tied else ''}"
 
 
 def curves_by_pair(result: Json) -> dict[Key, list[Json]]:
@@ -106,11 +140,26 @@ def baseline_of(point: Json, result: Json) -> float | None:
     for arm in same or ():
         if (
             is_baseline(arm)
+            and arm.get("workload") in (None, CONTENT)
             and setting_key(arm)[:4] == setting_key(point)[:4]
             and (category == "all" or arm.get("category") == category)
         ):
             return rate_of(arm)
     return None
+
+
+def slower_pairs(arms: Iterable[Json]) -> str:
+    """How many pairs are slower than their baselines, and how many were left out; "" where none can be compared."""
+    compared = [arm for arm in arms if not is_baseline(arm) and speedup_of(arm) is not None]
+    counted = [arm for arm in compared if not refuted(arm)]
+    slower = sum(not doubt(arm) and (speedup_of(arm) or 1.0) < 1 for arm in counted)
+    parts = [f"{slower_of(slower, len(counted))} slower than the baseline"] if counted else []
+    for verdict, word in REFUTED.items():
+        if number := sum(refuted(arm) == word for arm in compared):
+            said = "output differs" if verdict == "output_differs" else "rate is impossible"
+            one = number == 1
+            parts.append(f"{number} {'is' if one else 'are'} left out, since {'its' if one else 'their'} {said}")
+    return "; ".join(parts)
 
 
 def best_k(points: Sequence[Json]) -> Json | None:
@@ -127,7 +176,7 @@ def edge(points: Sequence[Json]) -> str:
     if not any(point.get("at_edge") for point in points):
         return ""
     k_max = max(int(point.get("k_max") or point["k"]) for point in points)
-    return f"The best K is the largest that was tried: go on with k = [{k_max}, {k_max * 3 // 2}, {k_max * 2}]."
+    return sentence(edge_reason(k_max))
 
 
 def pair_name(point: Json, *, with_target: bool = False) -> str:

@@ -22,6 +22,7 @@ SCOPES = {
     "capped": "K is taken from each request, up to the start-up value",
     "startup": "K is fixed at start-up",
 }
+FROM_ITSELF = "off by: - at the largest K, which is predicted from itself."
 LOSSLESS = {
     "output_differs": "output differs",
     "near_tie": "near tie",
@@ -86,14 +87,19 @@ def is_noise(ci95: Any) -> bool:
     return (low is None or low <= 1) and (high is None or high >= 1)
 
 
-def faster(speedup: Json | None) -> str:
-    """A speedup with its interval; ≈ marks a difference inside the noise."""
+def faster(speedup: Json | None, n: Any = 0) -> str:
+    """A speedup with its interval; ≈ marks a difference inside the noise. `n` samples: None where no file tells."""
     if speedup is None or known(speedup.get("value")) is None:
         return DASH
     ci95 = speedup.get("ci95")
     if ci95 is None:
-        return f"{ratio(speedup['value'])} (too few)"
+        return f"{ratio(speedup['value'])} ({'no interval' if n is None else 'too few'})"
     return f"{'≈' if is_noise(ci95) else ''}{ratio(speedup['value'])} ({interval(ci95)})"
+
+
+def slower_of(count: int, of: int) -> str:
+    """Pairs that something is said of: "0 of 1 pair is", "2 of 3 pairs are"."""
+    return f"{count} of {of} {'pair' if of == 1 else 'pairs'} {'is' if count == 1 or of == 1 else 'are'}"
 
 
 def share(value: Any, digits: int = 0) -> str:
@@ -198,10 +204,32 @@ def tied(each: Json) -> str:
     return "; ".join(found) if found else DASH
 
 
+def off_by(point: Json, mark: str) -> str:
+    """How far a measured point of a curve is off the predicted one; "-" where it was predicted from itself."""
+    predicted, measured = known(point.get("predicted_tok_s")), known(point.get("measured_tok_s"))
+    if not predicted or measured is None:
+        return DASH
+    return (
+        "-"
+        if point.get("k") == point.get("k_max")
+        else change(measured / predicted - 1) + mark * bool(point.get("off"))
+    )
+
+
 def ordered(recommendations: Sequence[Json]) -> list[Json]:
     """Recommendations by target in the order they came, each target's "all" first."""
     targets = {subject(each): number for number, each in reversed(list(enumerate(recommendations)))}
     return sorted(recommendations, key=lambda each: (targets[subject(each)], each.get("category") != "all"))
+
+
+def measured_n(arm: Json) -> Any:
+    """How many samples an arm's rate is the mean of; None where its file does not tell."""
+    return ((arm.get("summary") or {}).get(SPEED) or {}).get("n")
+
+
+def without_samples(imported: Json) -> str:
+    """That an imported file has no single samples, as the end of a sentence; "" where it has."""
+    return "" if imported.get("has_samples") else "they hold no single samples, so there are no intervals"
 
 
 def when(run: Json) -> str:

@@ -16,6 +16,7 @@ from specdash.analysis.result import build_result
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.text import one_line
 from specdash.core.view import View
+from specdash.store.arms import REFUTED, content_arms, refuted
 from specdash.ui import recommended
 from specdash.ui.charts import Point, k_curves, legend
 from specdash.ui.narration import percent, rate
@@ -38,7 +39,7 @@ def print_summary(console: Console, view: View, path: Path, *, with_table: bool)
         return
     ascii_only = "utf" not in (console.encoding or "").lower()
     result = build_result(view)
-    arms = [arm for arm in result["overall"] if arm["categories"]]
+    arms = [arm for arm in content_arms(result) if arm["categories"]]
     _print_recommendations(console, result.get("recommendations") or (), with_table=with_table)
     if with_table and arms:
         for target in dict.fromkeys(arm["target"] for arm in arms):
@@ -59,7 +60,8 @@ def print_summary(console: Console, view: View, path: Path, *, with_table: bool)
         count = len(result["unfinished"])
         steps = f"{count} {'step is' if count == 1 else 'steps are'}"
         console.print(Text(f"{steps} not measured yet: specdash resume {one_line(path.name)}"), soft_wrap=True)
-    console.print(Text(f"report: {one_line(near(path / 'report.md'), 1000)}"), soft_wrap=True)
+    for name in ("report.md", "report.html"):
+        console.print(Text(f"report: {one_line(near(path / name), 1000)}"), soft_wrap=True)
 
 
 def _print_recommendations(console: Console, found: Sequence[Json], *, with_table: bool) -> None:
@@ -104,7 +106,9 @@ def _name(arm: Json) -> str:
 
 
 def _interval(arm: Json) -> str:
-    """The speedup with its interval; "equal" where the interval holds 1, since that is noise."""
+    """The speedup with its interval; "equal" where the interval holds 1, since that is noise; or why it is void."""
+    if refuted(arm):
+        return "output differs" if refuted(arm) == REFUTED[Verdict.OUTPUT_DIFFERS] else refuted(arm)
     faster = arm["speedup"]
     if faster is None:
         return "-"
@@ -138,6 +142,7 @@ def _sentence(arm: Json, *, ascii_only: bool) -> str:
     """One arm on a line, for a log."""
     k = f" K={arm['k']}" if arm["k"] is not None else ""
     faster = f", x baseline {_interval(arm)}" if arm["speedup"] is not None else ""
+    faster = f", {_interval(arm)}" if refuted(arm) else faster
     accepted = f", {percent(arm['acceptance_rate'])} accepted" if arm["acceptance_rate"] is not None else ""
     tok_s = _rate(arm, ascii_only=ascii_only)
     return f"result {one_line(arm['target'])} | {_name(arm)}{k}: {tok_s} tok/s{faster}{accepted}, n = {_count(arm)}"
@@ -156,7 +161,7 @@ def _table(arms: Iterable[Json], *, ascii_only: bool) -> Table:
             Text("" if name == above else name),
             "-" if arm["k"] is None else str(arm["k"]),
             _rate(arm, ascii_only=ascii_only),
-            Text(_interval(arm), style=_style(arm["speedup"])),
+            Text(_interval(arm), style="yellow" if refuted(arm) else _style(arm["speedup"])),
             percent(arm["acceptance_rate"]),
             "-" if arm["tokens_per_step"] is None else f"{arm['tokens_per_step']:.2f}",
             _count(arm),

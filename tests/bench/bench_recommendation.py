@@ -29,8 +29,8 @@ args = ["-c", "2048", "-t", "1", "-tb", "1"]
 k = {k}
 [measure]
 prompts = "prompts.jsonl"
-max_tokens = 64
-iterations = 4
+max_tokens = 48
+iterations = 3
 [limits]
 memory = "off"
 inhibit_sleep = false

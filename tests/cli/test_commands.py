@@ -234,8 +234,34 @@ def test_plan_of_a_curve_tells_the_most_loads_and_what_it_saves(specdash: Specda
     assert "K = curve: from the load at the largest K" in done.stdout
     assert "± 2 %" in done.stdout
     assert "mirrored order" in done.stdout
-    # 2 workloads x 3 categories of one baseline and 2 drafts at the 7 Ks of a large dense model.
-    assert "would need 90 loads" in done.stdout
+    # 3 categories of one baseline and 2 drafts at the 7 Ks of a large dense model; texts once, samples in both passes.
+    assert "would need 135 loads" in done.stdout
+
+
+def test_the_time_of_a_plan_has_what_comes_later(specdash: Specdash, profile: Path) -> None:
+    text = profile.read_text()
+
+    def times(sweep: str, measure: str) -> dict[str, tuple[float, float]]:
+        changed = re.sub(r"(?m)^k = .*$", sweep, text)
+        assert "[measure]" in changed
+        profile.write_text(changed.replace("[measure]", f"[measure]\n{measure}"))
+        found = json.loads(specdash("plan", profile, "--json").stdout)["plans"]
+        return {scope: (plan["time_s"]["low_s"], plan["time_s"]["high_s"]) for scope, plan in found.items()}
+
+    once, listed = times('k = "curve"', ""), times("k = [16]", "")
+    # The Ks to confirm may not be needed; where K is fixed at start-up they take a load of at least a second each.
+    assert once["startup"][0] == listed["startup"][0]
+    assert once["startup"][1] > listed["startup"][1] + 2 * 10
+    assert once["request"][1] > listed["request"][1]
+    twice = times('k = "curve"', "passes = 2")
+    assert twice["request"][0] > once["request"][0] + 1
+    assert twice["startup"][1] - once["startup"][1] > 1.5 * (twice["request"][1] - once["request"][1])
+    with_texts = times('k = "curve"', 'workloads = ["content", "lossless"]')
+    assert with_texts["request"][0] > once["request"][0]
+    assert (
+        times('k = "curve"', "precision = 0.05\niterations = 40")["request"][0]
+        < (times('k = "curve"', "iterations = 40")["request"][0])
+    )
 
 
 @pytest.mark.parametrize(("scope", "loads"), [("request", 2), ("capped", 2), ("startup", 4)])

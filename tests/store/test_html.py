@@ -23,6 +23,7 @@ from report_documents import (
 )
 
 from specdash.errors import StoreError
+from specdash.store.arms import contenders, content_arms, rate_of
 from specdash.store.export import write_atomic
 from specdash.store.html import to_html
 from specdash.store.html.heatmap import shade
@@ -104,7 +105,7 @@ def test_every_section_has_its_figures() -> None:
     assert "did not hold" in page.text("rules")
     assert "-18" in page.text("curves")
     assert "Measured off the predicted line: K 4." in page.text("curves")
-    assert "go on with k = [16, 24, 32]" in page.text("curves")
+    assert "sweep.k = [16, 24, 32] goes on from here" in page.text("curves")
     assert re.search(r"72B 1\.5B \d+ output differs", page.text("lossless"))
     assert "smaller than four caches" in page.text("roofline")
     assert "41.3 GB/s" in page.text("roofline")
@@ -290,3 +291,96 @@ async def check_schemes(page: Any) -> None:
     assert sum(map(int, re.findall(r"\d+", dark)[:3])) > 400 > 350 > sum(map(int, re.findall(r"\d+", light)[:3]))
     assert (await page.print()).startswith(b"%PDF")
     assert page.errors == []
+
+
+def test_rows_have_their_ks_ascending() -> None:
+    document = run_document()
+    document["measurements"].reverse()
+    page = Reader(to_html(document))
+    ks = sorted({each["k"] for each in document["measurements"] if each["k"] is not None})
+    assert len(ks) > 1
+    found = re.findall(rf"0\.5B ({'|'.join(map(str, ks))}) ", page.text("categories"))
+    assert len(found) >= len(ks)
+    assert [int(k) for k in found[: len(ks)]] == ks
+
+
+# -- what refutes a figure, and what is no target of its own -----------------------------------------------------------
+
+
+def refuted_document(verdict: str) -> dict[str, Any]:
+    result = run_document(drafts=("0.5B", "1.5B"))
+    for each in result["measurements"]:
+        each["verdicts"] = [verdict] if each["draft"] == "1.5B" else []
+    return result
+
+
+@pytest.mark.parametrize(("verdict", "word"), [("output_differs", "differs"), ("impossible", "impossible")])
+def test_a_refuted_pair_is_marked_and_not_counted(verdict: str, word: str) -> None:
+    text = to_html(refuted_document(verdict))
+    page = Reader(text)
+    assert "0 of 1 pair is slower than the baseline; 1 is left out" in page.text("heatmap")
+    assert page.count("td", **{"class": "h dif"}) == 1
+    assert word in page.text("heatmap")
+    bars = [figure for figure in figures_of(text) if figure["data"][0]["type"] == "bar"]
+    assert [figure["data"][0]["marker"]["color"].count("#d1495b") for figure in bars] == [1, 1]
+    assert word in [each["text"] for each in bars[1]["layout"]["annotations"]]
+
+
+def test_a_pair_stands_with_its_fastest_k_that_is_not_refuted() -> None:
+    result = run_document()
+    fastest = max((arm for arm in result["overall"] if arm["k"]), key=lambda arm: rate_of(arm) or 0.0)["k"]
+    for each in result["measurements"]:
+        each["verdicts"] = ["output_differs"] if each["k"] == fastest else []
+    (best,) = [arm for arm in contenders(content_arms(result)) if arm["k"]]
+    assert best["k"] != fastest
+
+
+def test_whole_texts_compared_are_no_other_target() -> None:
+    result = run_document()
+    result["overall"] += [{**arm, "workload": "lossless"} for arm in result["overall"]]
+    page = Reader(to_html(result))
+    assert "0 of 1 pair is slower" in page.text("heatmap")
+    assert "lossless" not in page.text("heatmap") + page.text("speed")
+
+
+def test_the_recommended_k_is_marked_where_another_mean_is_better() -> None:
+    result = run_document()
+    best = max(result["curves"], key=lambda point: point["predicted_tok_s"])["k"]
+    for each in result["recommendations"]:
+        each.update(k=16, tied=[{"draft": "0.5B", "k": best, "speedup": 1.5}])
+    page = Reader(to_html(result))
+    assert "recommended K = 16: tied" in page.text("curves")
+    assert page.count("i", **{"class": "k-use"}) == 1
+    for each in result["recommendations"]:
+        each["k"] = best
+    assert Reader(to_html(result)).count("i", **{"class": "k-use"}) == 0
+
+
+def test_measured_points_have_one_colour_and_the_key_names_what_occurs() -> None:
+    result = run_document()
+    for point in result["curves"]:
+        point["predicted_tok_s"] = point["predicted_ci95"] = None
+    text = to_html(result)
+    (trace,) = [each for figure in figures_of(text) for each in figure["data"] if each.get("name") == "measured"]
+    assert trace["marker"]["color"] == trace["line"]["color"] == "#d9791e"
+    assert Reader(text).count("i", **{"class": "k-dot"}) == 1
+    assert Reader(text).count("i", **{"class": "k-line"}) == 0
+
+
+def test_the_largest_k_is_not_held_against_itself() -> None:
+    page = Reader(to_html(run_document()))
+    assert "predicted from itself" in page.text("curves")
+    assert "+0.0 %" not in page.text("curves")
+
+
+@pytest.mark.parametrize(("has_samples", "said"), [(None, True), (False, True), (True, False)])
+def test_an_import_with_samples_is_not_said_to_lack_them(has_samples: bool | None, said: bool) -> None:
+    result = draftbench_document()
+    result["imported"]["has_samples"] = has_samples
+    assert ("no single samples" in Reader(to_html(result)).text("")) is said
+
+
+def test_the_build_and_the_flags_that_matter_stand_near_the_top() -> None:
+    result = run_document()
+    result["loads"][0]["argv"] = ["llama-server", "-ngl", "99", "-c", "4096"]
+    assert "llama-server b11669 current; -ngl 99; -c 4096" in Reader(to_html(result)).text("")

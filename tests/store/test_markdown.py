@@ -198,7 +198,7 @@ def test_predicted_and_measured_stand_side_by_side() -> None:
 
 
 def test_an_optimum_at_the_edge_says_how_to_go_on() -> None:
-    assert "go on with k = [16, 24, 32]" in to_markdown(run_document())
+    assert "sweep.k = [16, 24, 32] goes on from here" in to_markdown(run_document())
 
 
 def test_losslessness_rules_and_anchors_are_told() -> None:
@@ -228,7 +228,7 @@ def test_imported_results_say_what_they_lack() -> None:
     text = to_markdown(draftbench_document())
     assert "**Results of draftbench: they hold no single samples, so there are no intervals.**" in text
     row = next(row for row in arm_tables(text)[0] if row[1] == "1.5B Q6_K")
-    assert row[3:5] == ["19.3", "3.00 (too few)"]
+    assert row[3:5] == ["19.3", "3.00 (no interval)"]
     assert row[-1] == DASH
 
 
@@ -251,3 +251,22 @@ def test_findings_hold_hostile_text_as_text() -> None:
     assert not re.search("[\x1b\u202e\u2028\ud800]", text)
     lines = [line for line in text.splitlines() if line.startswith("|")]
     assert max(map(len, lines)) < 120
+
+
+def test_rows_have_their_ks_ascending_also_in_documents_that_have_not() -> None:
+    result = run_of((16, None, 4, 11, 6))
+    result["overall"].reverse()
+    overall, by_category = arm_tables(to_markdown(result))
+    ks = [DASH, "4", "6", "11", "16"]
+    assert [row[1] for row in overall[2:]] == ks
+    assert [(row[0], row[2]) for row in by_category[2:]] == [(name, k) for name in CATEGORIES for k in ks]
+
+
+def test_rules_that_were_not_tested_share_a_line() -> None:
+    result = run_document()
+    result["rules"] += [
+        {**each, "rule": f"Another: {each['rule']}"} for each in result["rules"] if each["held"] is None
+    ]
+    lines = [line for line in to_markdown(result).splitlines() if line.startswith("- not tested")]
+    assert len(lines) == 1
+    assert lines[0].count("K = 4 is best") == 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -161,13 +162,26 @@ def test_a_late_verdict_is_noted_with_its_meaning() -> None:
     text = " ".join(shown(folded([*facts, late])).split())
     assert "noted: 72B Q8_0 + 0.5B | draft K=4 | coding: output_differs: token 17 is another one" in text
     assert "output_differs: At temperature 0 the text differs" in text
+    assert "output differs" in text.partition("noted:")[0]
+    assert "1.38 (" not in text.partition("noted:")[0]
+
+
+def test_whole_texts_compared_are_not_listed_again() -> None:
+    steps = [step(), step(4)]
+    whole = [replace(each, workload="lossless") for each in steps]
+    rates = zip((*steps, *whole), (10.0, 14.0, 10.5, 14.5), strict=True)
+    facts = [fact for each, rate in rates for fact in measured(each, [rate, rate + 1])]
+    text = shown(folded([started([*steps, *whole]), *facts]))
+    assert text.count("no draft") == shown(folded([started(steps), *facts[: len(facts) // 2]])).count("no draft")
 
 
 def test_paths_are_short_where_they_can_be(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert near(tmp_path / "results" / "r") == "results/r"
     assert near(Path("/elsewhere/r")) == "/elsewhere/r"
-    assert "report: results/r/report.md" in shown(run_of(), path=tmp_path / "results" / "r")
+    text = shown(run_of(), path=tmp_path / "results" / "r")
+    assert "report: results/r/report.md" in text
+    assert "report: results/r/report.html" in text
 
 
 def test_what_is_left_to_measure_is_said_with_the_command() -> None:

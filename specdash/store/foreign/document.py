@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any
 
 from specdash import __version__
@@ -11,6 +11,7 @@ from specdash.analysis.pairs import target_pairs
 from specdash.analysis.recommend import recommendations
 from specdash.analysis.result import SCHEMA
 from specdash.analysis.rules import judged_rules
+from specdash.core.measure import Sample
 from specdash.core.plan import BASELINE, DRAFT
 
 Json = dict[str, Any]
@@ -18,6 +19,7 @@ Json = dict[str, Any]
 CATEGORY = "mixed"
 """The category of measurements over all prompts of a tool, which tells no kinds of text apart."""
 NOTES_SHOWN = 20
+_SAMPLE = tuple(item.name for item in fields(Sample))
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,7 @@ class Finding:
     """One arm as a file tells of it; `summary` by metric, in the units of a sample's fields.
 
     `speedup` over the file's own baseline: {value, stddev, ci95}, or None with `speedup_reason`. `error`: it failed.
+    `samples` are those that the file has one by one, as `sample` makes them.
     """
 
     target: str
@@ -51,12 +54,20 @@ class Finding:
     speedup_reason: str | None = None
     wall_time_s: float | None = None
     error: str | None = None
+    samples: Sequence[Json] = ()
 
 
 def known(mean: float | None, **others: float | int | None) -> Json:
     """A summary of which a file tells the mean and perhaps more."""
     names = ("n", "mean", "stddev", "min", "max", "median", "p95", "ci95")
     return {name: others.get(name) if name != "mean" else mean for name in names}
+
+
+def sample(prompt_id: str, block: int, **told: float | None) -> Json:
+    """A sample of which a file tells only some fields; the others are null, lists empty."""
+    unknown: Json = {name: None for name in _SAMPLE}
+    lists: Json = {"positions_drafted": [], "positions_accepted": [], "reasons": []}
+    return {**unknown, **lists, "prompt_id": prompt_id, "block": block, "status": "ok", **told}
 
 
 def document(origin: Origin, findings: Sequence[Finding], notes: Sequence[str]) -> Json:
@@ -88,7 +99,12 @@ def document(origin: Origin, findings: Sequence[Finding], notes: Sequence[str]) 
         "plan": [],
         "effort": {"loads": None, "load_time_s": None, "measuring_s": None, "step_by_step_loads": None},
         "notes": [],
-        "imported": {"tool": origin.tool, "file": origin.file, "notes": _few(notes)},
+        "imported": {
+            "tool": origin.tool,
+            "file": origin.file,
+            "notes": _few(notes),
+            "has_samples": any(each.samples for each in findings),
+        },
     }
     # The one category is all that there is: what holds of it is said once.
     result["recommendations"] = [each for each in recommendations(result) if each["category"] != CATEGORY]
@@ -149,7 +165,7 @@ def _measurement(name: str, found: Finding) -> Json:
         "verdicts": [],
         "error": found.error,
         "details": [],
-        "samples": [],
+        "samples": [dict(each) for each in found.samples],
         "summary": dict(found.summary),
         "acceptance_rate": found.acceptance_rate,
         "tokens_per_step": None,

@@ -47,7 +47,7 @@ def from_draftbench(content: Json, file: str) -> dict[str, Any]:
             f'{file}: "results" is {shown(type(rows).__name__)}, not a list',
             "A draftbench file has a list of rows there, with target, draft and mean_tps.",
         )
-    read = _Rows([], [])
+    read = _Rows([], [], set())
     for index, row in enumerate(rows, start=1):
         read.take(f"results[{index}]", row)
     if not any(found.error is None for found in read.findings):
@@ -74,16 +74,18 @@ class _Rows:
 
     findings: list[Finding]
     notes: list[str]
+    seen: set[tuple[str, str | None]]
 
     def take(self, place: str, row: object) -> None:
         """One more row: a finding, or a note on why there is none."""
         found = _finding(row, self.notes, place)
         if isinstance(found, str):
             self.notes.append(f"{place} is left out: {found}")
-        elif any((each.target, each.draft) == (found.target, found.draft) for each in self.findings):
+        elif (found.target, found.draft) in self.seen:
             self.notes.append(f"{place} is left out: {_named(found)} stands before it already")
         else:
             self.findings.append(found)
+            self.seen.add((found.target, found.draft))
 
 
 def _named(found: Finding) -> str:

@@ -8,19 +8,23 @@ null, "speculative": {…}, "speedup", "speedup_stddev", "timestamp"}.
 from __future__ import annotations
 
 import hashlib
+import math
 import re
+import statistics
 from collections.abc import Hashable, Mapping
 from dataclasses import asdict
 from typing import Any
 
 from specdash.analysis.stats import Speedup, speedup, summarise
 from specdash.errors import SpecdashError
-from specdash.store.foreign.document import Finding, Origin, document, known
+from specdash.store.foreign.document import Finding, Origin, document, known, sample
 from specdash.store.foreign.values import moment, positive, shown, text, whole
 
 Json = dict[str, Any]
 
 TOOL = "velollm"
+PROMPT = "prompt"
+STDDEV_MATCH = 0.005
 
 _METRICS = {
     "tokens_per_second": ("decode_tok_s", 1.0),
@@ -31,7 +35,6 @@ _METRICS = {
 
 _ALWAYS = (
     "tokens_per_second stands as decode_tok_s: it is the program's own figure, and builds differ by n against n - 1",
-    "scatter and intervals are computed anew from the samples (the file's stddev divides by n, not n - 1)",
     "outputs were not compared, and how many tokens were accepted is not in the file",
 )
 
@@ -57,11 +60,22 @@ def from_velollm(content: Mapping[str, Any], file: str) -> Json:
     vanilla = _summaries(content.get("vanilla"), "vanilla", notes)
     fast = _summaries(content.get("speculative"), "speculative", notes)
     rates = [_samples(content.get(name), "tokens_per_second") for name in ("speculative", "vanilla")]
-    findings = [Finding(target, None, summary=vanilla)] if "decode_tok_s" in vanilla else []
+    # The tool measures all of the one and then all of the other: its runs form no pairs, so no number is there twice.
+    slow_samples = _as_samples(content.get("vanilla"), 0)
+    fast_samples = _as_samples(content.get("speculative"), _count(content.get("vanilla")))
+    findings = [Finding(target, None, summary=vanilla, samples=slow_samples)] if "decode_tok_s" in vanilla else []
     if "decode_tok_s" in fast:
         faster, reason = _faster(rates[0], rates[1], fast, vanilla)
         findings.append(
-            Finding(target, draft, whole(config.get("n_draft")), fast, speedup=faster, speedup_reason=reason)
+            Finding(
+                target,
+                draft,
+                whole(config.get("n_draft")),
+                fast,
+                speedup=faster,
+                speedup_reason=reason,
+                samples=fast_samples,
+            )
         )
     if not findings:
         todo = "\n  ".join(notes[:5]) or "It holds no rates; run the benchmark again."
@@ -94,12 +108,36 @@ def _settings(config: Mapping[str, Any]) -> Json:
     }
 
 
+def _given(run: object, metric: str) -> list[object]:
+    """The samples of a metric as they stand in the file."""
+    told = run.get(metric) if isinstance(run, dict) else None
+    values = told.get("samples") if isinstance(told, dict) else None
+    return values if isinstance(values, list) else []
+
+
+def _count(run: object) -> int:
+    """How many runs an arm had, those included that brought no rate."""
+    return len(_given(run, "tokens_per_second"))
+
+
+def _as_samples(run: object, first: int) -> list[Json]:
+    """The runs of an arm that have a rate, numbered from `first` as blocks; with their times where each has one."""
+    count = _count(run)
+    told = {
+        ours: [None if (found := positive(value)) is None else found / per_unit for value in _given(run, metric)]
+        for metric, (ours, per_unit) in _METRICS.items()
+    }
+    whole_ones = {name: values for name, values in told.items() if len(values) == count}
+    return [
+        sample(PROMPT, first + number, **{name: values[number] for name, values in whole_ones.items()})
+        for number in range(count)
+        if told["decode_tok_s"][number] is not None
+    ]
+
+
 def _samples(run: object, metric: str) -> list[float]:
     """The samples of a metric that are numbers above 0."""
-    given = run.get(metric) if isinstance(run, dict) else None
-    values = given.get("samples") if isinstance(given, dict) else None
-    found = [positive(value) for value in values] if isinstance(values, list) else []
-    return [value for value in found if value is not None]
+    return [found for value in _given(run, metric) if (found := positive(value)) is not None]
 
 
 def _summaries(run: object, name: str, notes: list[str]) -> dict[str, Json]:
@@ -120,6 +158,8 @@ def _summaries(run: object, name: str, notes: list[str]) -> dict[str, Json]:
         total = len(given["samples"]) if isinstance(given.get("samples"), list) else 0
         if total > len(values):
             notes.append(f"{name}.{metric}: {total - len(values)} of {total} samples are no numbers above 0: left out")
+        if _divides_by_n(values, positive(given.get("stddev")), per_unit):
+            notes.append(f"{name}.{metric}: the file's stddev divides by n; here it is computed anew, by n - 1")
         summary = summarise(values)
         mean = positive(given.get("mean"))
         if summary is not None:
@@ -130,6 +170,14 @@ def _summaries(run: object, name: str, notes: list[str]) -> dict[str, Json]:
         else:
             notes.append(f"{name}.{metric} has no sample that counts: left out")
     return found
+
+
+def _divides_by_n(values: list[float], told: float | None, per_unit: float) -> bool:
+    """Whether a standard deviation, in the file's units, is surely that of a population and not of a sample."""
+    if told is None or len(values) < 2:
+        return False
+    by_n, by_less = (spread(values) * per_unit for spread in (statistics.pstdev, statistics.stdev))
+    return math.isclose(told, by_n, rel_tol=STDDEV_MATCH) and not math.isclose(told, by_less, rel_tol=2 * STDDEV_MATCH)
 
 
 def _plain(summary: Json) -> Json:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from specdash.store.html.answer import answer, recommendations, warnings
 from specdash.store.html.charts import Charts, acceptances, curves, speed
-from specdash.store.html.facts import environment, loads, rules, verdicts
+from specdash.store.html.facts import environment, loads, rules, served, verdicts
 from specdash.store.html.heatmap import heatmap
 from specdash.store.html.markup import Markup, join, label, paragraph
 from specdash.store.html.page import document
@@ -41,6 +41,7 @@ def to_html(result: Json) -> str:
             label(title(run), 120),
             Markup("</h1>"),
             paragraph(join(["Run ", label(run.get("id"), 120), ", ", label(when(run), 400)]), "sub"),
+            served(result),
             answer(result),
             warnings(result),
             Markup(f'<nav aria-label="Contents"><ul>{links}</ul></nav></header><main>'),

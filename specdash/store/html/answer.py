@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from specdash.store.arms import contenders, is_baseline, rate_of, speedup_of, targets
+from specdash.store.arms import contenders, content_arms, is_baseline, rate_of, refuted, speedup_of, targets
 from specdash.store.html.markup import (
     Column,
     Markup,
@@ -33,6 +33,7 @@ from specdash.store.wording import (
     share,
     subject,
     tied,
+    without_samples,
 )
 
 COLUMNS = (
@@ -52,14 +53,21 @@ def answer(result: Json) -> Markup:
     best = [each for each in ordered(result.get("recommendations") or ()) if each.get("category", "all") == "all"]
     if not best:
         return Markup(f'<div class="answer">{_fastest(result)}</div>')
-    return Markup(f'<div class="answer">{join(_answer(each) for each in best)}</div>')
+    once = _same({remark(each) for each in best}, len(best))
+    said = paragraph(once) if once else ""
+    return Markup(f'<div class="answer">{join(_answer(each, once) for each in best)}{said}</div>')
 
 
-def _answer(each: Json) -> Markup:
-    """The recommendation for one target."""
+def _same(texts: set[str], count: int) -> str:
+    """The one text that several entries share; "" where they do not."""
+    return texts.pop() if count > 1 and len(texts) == 1 else ""
+
+
+def _answer(each: Json, once: str) -> Markup:
+    """The recommendation for one target; `once` is said behind all of them."""
     what = label(chosen(each)) if each.get("draft") is None else _pair(each)
     line = join([Markup("<p>"), label(subject(each)), ": ", Markup(f"<strong>{what}</strong>"), ". "])
-    parts = [line, f"{sentence(advice(each))} {remark(each)}", Markup("</p>")]
+    parts = [line, f"{sentence(advice(each))} {'' if once else remark(each)}", Markup("</p>")]
     if each.get("command"):
         parts.append(command(str(each["command"])))
     return join(parts)
@@ -74,7 +82,7 @@ def _fastest(result: Json) -> Markup:
     """What was fastest on each target, where the document has no recommendation."""
     rows = []
     for target in targets(result):
-        arms = contenders(arm for arm in result["overall"] if arm["target"] == target)
+        arms = contenders(arm for arm in content_arms(result) if arm["target"] == target and not refuted(arm))
         if not arms:
             rows.append(join([label(target), ": nothing was measured that counts."]))
         elif is_baseline(arms[0]):
@@ -102,9 +110,10 @@ def warnings(result: Json) -> Markup:
         texts.append("No step gave a figure that counts: the reasons are under categories and loads.")
     imported = result.get("imported")
     if imported:
+        lack = without_samples(imported)
         texts.append(
-            f"These are results of {imported.get('tool')}, read from {imported.get('file')}: they hold no single "
-            "samples, so there are no intervals, and a small difference may be none."
+            f"These are results of {imported.get('tool')}, read from {imported.get('file')}"
+            + (f": {lack}, and a small difference may be none." if lack else ".")
         )
         texts += [str(note) for note in imported.get("notes") or ()]
     notes = [str(note.get("text")) for note in result.get("notes") or () if note.get("level") in ("warning", "error")]
@@ -118,13 +127,16 @@ def recommendations(result: Json) -> Markup:
     if not found:
         why = "There are none: nothing was measured that could be compared, or the file comes from an older version."
         return section("recommendations", "Recommendations", paragraph(why, "none"))
+    once = _same({str(each.get("reason") or "") for each in found}, len(found))
     parts = [
         paragraph(
-            "Regret: by how much the fastest alternative's mean is ahead of the choice. Ties inside the noise go to "
-            "the smaller K, then the smaller draft. An interval that holds 1 proves nothing.",
+            "Regret: by how much the fastest alternative's mean is ahead of the choice. Arms that cannot be told "
+            "from the fastest and are at most 1 % slower tie; the smaller K, then the smaller draft wins. An interval "
+            "that holds 1 proves nothing.",
             "lead",
         ),
-        table("Recommendations by target and category", COLUMNS, [_row(each) for each in found]),
+        paragraph(f"For all of them: {sentence(once)}", "lead") if once else Markup(""),
+        table("Recommendations by target and category", COLUMNS, [_row(each, once) for each in found]),
     ]
     commands: dict[str, str] = {}
     for each in found:
@@ -136,7 +148,7 @@ def recommendations(result: Json) -> Markup:
     return section("recommendations", "Recommendations", *parts)
 
 
-def _row(each: Json) -> Row:
+def _row(each: Json, once: str) -> Row:
     """One recommendation; the row of "all" stands out."""
     category = str(each.get("category", "all"))
     settings = setting(each)
@@ -150,14 +162,14 @@ def _row(each: Json) -> Row:
         _over(ratio(each.get("speedup")), interval(each.get("ci95"))),
         rate(each.get("tok_s")),
         _over(share(each.get("regret"), 1), regret_interval(each)),
-        _why(each),
+        _why(each, once),
     ]
     return Row(cells, heads=2, kind="all" if category == "all" else "")
 
 
-def _why(each: Json) -> str:
-    """The reason of a choice, and the arms that it is not told apart from."""
-    reason = sentence(str(each.get("reason") or ""))
+def _why(each: Json, once: str) -> str:
+    """The reason of a choice, but for one said `once`, and the arms that it is not told apart from."""
+    reason = "" if once else sentence(str(each.get("reason") or ""))
     other = f"Not told apart from: {tied(each)}." if each.get("tied") else ""
     return " ".join(filter(None, (reason, other))) or DASH
 

@@ -8,24 +8,27 @@ from typing import Any
 
 from specdash.core.text import one_line
 from specdash.store.arms import (
+    REFUTED,
     Key,
     baseline_of,
     best_k,
-    condemned,
     contenders,
+    content_arms,
     curves_by_pair,
     edge,
     is_baseline,
+    other_k,
     pair_key,
     pair_name,
     rate_of,
-    setting_key,
+    recommended_ks,
+    refuted,
     speedup_of,
     targets,
 )
 from specdash.store.html.figures import acceptance, k_curve, rate_bars, speedup_bars
 from specdash.store.html.markup import Column, Markup, Row, details, join, label, paragraph, section, table
-from specdash.store.wording import DASH, Json, arm_name, change, interval, known, rate, ratio, share, whole
+from specdash.store.wording import DASH, FROM_ITSELF, Json, arm_name, interval, known, off_by, rate, ratio, share, whole
 
 MOST_BARS = 20
 MOST_LINES = 8
@@ -65,33 +68,33 @@ def speed(result: Json, charts: Charts) -> Markup:
     """Throughput and speedup of the baseline and the best K of each draft, a pair of charts for each target."""
     parts = []
     for target in targets(result):
-        found = contenders(arm for arm in result["overall"] if arm["target"] == target)
+        found = contenders(arm for arm in content_arms(result) if arm["target"] == target)
         parts.append(join([Markup("<h3>"), label(target), Markup("</h3>")]))
-        parts.append(_bars(target, found, condemned(result, "output_differs"), charts))
+        parts.append(_bars(target, found, charts))
     if not parts:
         parts.append(paragraph("No step was measured, so there is no rate to draw.", "none"))
     lead = (
         "Decoding only, over all categories: the baseline in dark grey and each draft at its fastest K, with 95 % "
         "intervals. Blue is faster than the baseline, orange slower, light grey inside the noise (≈) or too few "
-        "samples to say (?)."
+        "samples to say (?), red with a mark refuted: the output differs, or the rate is impossible."
     )
     return section("speed", "Speed", paragraph(lead, "lead"), *parts)
 
 
-def _bars(target: str, found: list[Json], differing: set[Key], charts: Charts) -> Markup:
+def _bars(target: str, found: list[Json], charts: Charts) -> Markup:
     """Both charts of one target."""
     if not found:
         return paragraph("Nothing was measured that counts: the reasons are under categories.", "none")
     shown, left = found[:MOST_BARS], len(found) - MOST_BARS
     shown += [arm for arm in found[MOST_BARS:] if is_baseline(arm)]
-    first = shown[0]
+    first = next((arm for arm in shown if not refuted(arm)), shown[0])
     text = f"Bar chart of tokens per second on {target}: {_said(first)} is the fastest."
     base = next((arm for arm in shown if is_baseline(arm)), None)
     text += f" The baseline makes {rate(rate_of(base))}." if base is not None else " There is no baseline."
     parts = [charts.place(rate_bars(shown), text, "Throughput, tok/s")]
     compared = [arm for arm in shown if speedup_of(arm) is not None]
     if compared:
-        best = max(compared, key=lambda arm: speedup_of(arm) or 0.0)
+        best = max(compared, key=lambda arm: (not refuted(arm), speedup_of(arm) or 0.0))
         text = f"Bar chart of speedups on {target}: {_said(best)} is {ratio(speedup_of(best))} times the baseline."
         parts.append(charts.place(speedup_bars(compared), text, "Speedup over the baseline"))
     else:
@@ -100,15 +103,14 @@ def _bars(target: str, found: list[Json], differing: set[Key], charts: Charts) -
     notes = []
     if left > 0:
         notes.append(f"The {MOST_BARS} fastest of {len(found)} are drawn; the others are in the heatmap and the table.")
-    names = [arm_name(arm) for arm in shown if _condemned(arm, differing)]
-    if names:
-        notes.append(f"Output differs from the baseline's, so never recommended: {', '.join(names)}.")
+    for verdict, said in _REFUTED.items():
+        names = [arm_name(arm) for arm in shown if refuted(arm) == REFUTED[verdict]]
+        if names:
+            notes.append(f"{said}, so never recommended: {', '.join(names)}.")
     return join([Markup(f'<div class="pairs">{join(parts)}</div>'), *(paragraph(note, "note") for note in notes)])
 
 
-def _condemned(arm: Json, differing: set[Key]) -> bool:
-    own = (*setting_key(arm), arm.get("draft"), arm.get("method"), arm.get("k"))
-    return own in differing
+_REFUTED = {"output_differs": "Output differs from the baseline's", "impossible": "Faster than the memory allows"}
 
 
 def _said(arm: Json) -> str:
@@ -129,7 +131,11 @@ def curves(result: Json, charts: Charts) -> Markup:
     ranked = _ranked(list(drawn.values()), result)
     several = len({points[0]["target"] for points in ranked}) > 1
     cards = [_card(points, result, charts, with_target=several) for points in ranked]
-    parts = [paragraph(_LEAD, "lead"), _KEY, Markup(f'<div class="cards">{join(cards[:MOST_CURVES])}</div>')]
+    parts = [
+        paragraph(_LEAD, "lead"),
+        _key(ranked, result),
+        Markup(f'<div class="cards">{join(cards[:MOST_CURVES])}</div>'),
+    ]
     if cards[MOST_CURVES:]:
         rest = Markup(f'<div class="cards">{join(cards[MOST_CURVES:])}</div>')
         parts.append(details(f"Curves of {len(cards) - MOST_CURVES} more pairs", rest))
@@ -138,7 +144,12 @@ def curves(result: Json, charts: Charts) -> Markup:
         names = "; ".join(f"{pair_name(points[0], with_target=several)} (K {points[0]['k']})" for points in single)
         parts.append(paragraph(f"Only one K is known of: {names}.", "note"))
     rows = [_point(point, several) for points in ranked for point in points if _is_worth_a_row(point, points)]
-    parts.append(details(f"Figures of the curves ({len(rows)})", table("K curves", CURVE_COLUMNS, rows)))
+    parts.append(
+        details(
+            f"Figures of the curves ({len(rows)})",
+            join([paragraph(FROM_ITSELF, "note"), table("K curves", CURVE_COLUMNS, rows)]),
+        )
+    )
     return section("curves", "K curves", *parts)
 
 
@@ -146,10 +157,25 @@ _LEAD = (
     "Tokens per second by the number of drafted tokens K, over all categories. Predictions come from one load at the "
     "largest K: acceptance of every position, and the time of a step with so many drafted tokens."
 )
-_KEY = Markup(
-    '<ul class="key"><li><i class="k-line"></i>predicted, with its 95 % interval<li><i class="k-dot"></i>measured'
-    '<li><i class="k-base"></i>no draft<li><i class="k-off">\u2715</i>measured off the predicted line</ul>'
-)
+
+
+def _key(curves: list[list[Json]], result: Json) -> Markup:
+    """What the marks of the curves mean; those that occur."""
+    points = [point for own in curves for point in own]
+    chosen = recommended_ks(result)
+    differs = any(other_k((best_k(own) or {}).get("k"), chosen.get(pair_key(own[0]))) for own in curves)
+    signs = (
+        ('<i class="k-line"></i>predicted, with its 95 % interval', _has(points, "predicted_tok_s")),
+        ('<i class="k-dot"></i>measured', _has(points, "measured_tok_s")),
+        ('<i class="k-base"></i>no draft', any(baseline_of(own[0], result) is not None for own in curves)),
+        ('<i class="k-off">\u2715</i>measured off the predicted line', any(point.get("off") for point in points)),
+        ('<i class="k-use"></i>recommended, where that is not the best mean', differs),
+    )
+    return Markup(f'<ul class="key">{"".join(f"<li>{sign}" for sign, occurs in signs if occurs)}</ul>')
+
+
+def _has(points: list[Json], name: str) -> bool:
+    return any(known(point.get(name)) is not None for point in points)
 
 
 def _ranked(curves: list[list[Json]], result: Json) -> list[list[Json]]:
@@ -179,6 +205,9 @@ def _card(points: list[Json], result: Json, charts: Charts, *, with_target: bool
     baseline = baseline_of(points[0], result)
     kind = "predicted" if best is not None and known(best.get("predicted_tok_s")) is not None else "measured"
     summary = "" if best is None else f"best {kind}: K {best['k']}, {rate(best.get(f'{kind}_tok_s'))} tok/s"
+    choice = recommended_ks(result).get(pair_key(points[0]))
+    other = "" if best is None else other_k(best["k"], choice)
+    summary += f"; {other}" if other else ""
     off = [str(point["k"]) for point in points if point.get("off")]
     notes = [f"Measured off the predicted line: K {', '.join(off)}."] if off else []
     notes += [edge(points)] if edge(points) else []
@@ -187,7 +216,7 @@ def _card(points: list[Json], result: Json, charts: Charts, *, with_target: bool
     notes += dict.fromkeys(str(point["reason"]) for point in points if point.get("reason"))
     description = f"K curve of {name}: {summary}; no draft: {rate(baseline)} tok/s. {' '.join(notes)}"
     caption = join([label(name), Markup("<small>"), summary, Markup("</small>")])
-    chart = charts.place(k_curve(points, baseline), description, caption)
+    chart = charts.place(k_curve(points, baseline, choice["k"] if choice and other else None), description, caption)
     said = join(paragraph(note, "note") for note in notes)
     return Markup(f'<div class="card">{chart}{said}</div>')
 
@@ -195,7 +224,6 @@ def _card(points: list[Json], result: Json, charts: Charts, *, with_target: bool
 def _point(point: Json, with_target: bool) -> Row:
     """One line of the table behind the curves."""
     predicted, measured = known(point.get("predicted_tok_s")), known(point.get("measured_tok_s"))
-    error = measured / predicted - 1 if predicted and measured is not None else None
     cells = [
         label(pair_name(point, with_target=with_target)),
         label(point.get("category") or "all"),
@@ -204,7 +232,7 @@ def _point(point: Json, with_target: bool) -> Row:
         interval(point.get("predicted_ci95")),
         rate(measured),
         interval(point.get("measured_ci95")),
-        DASH if error is None else change(error) + (" \u2717" if point.get("off") else ""),
+        off_by(point, " \u2717"),
         DASH if measured is None else whole(point.get("n")),
     ]
     return Row(cells, kind="off" if point.get("off") else "")
@@ -217,7 +245,7 @@ def acceptances(result: Json, charts: Charts) -> Markup:
     """How many draft tokens survive at each position: a chart for each target, a line for each draft."""
     parts: list[Markup] = []
     for target in targets(result):
-        lines = _longest(arm for arm in result["overall"] if arm["target"] == target)
+        lines = _longest(arm for arm in content_arms(result) if arm["target"] == target)
         if not lines:
             continue
         shown = lines[:MOST_LINES]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from itertools import pairwise
 from typing import Any
 
 from specdash.core.measure import DESCRIPTION, Verdict
@@ -61,7 +62,8 @@ ANCHOR_COLUMNS = (
     Column("n"),
 )
 FOLDED_LOADS = 12
-HELD = {True: "held", False: "did not hold", None: "not tested"}
+HELD = {True: "held", False: "did not hold"}
+LAYERS, CONTEXT = ("-ngl", "--gpu-layers", "--n-gpu-layers"), ("-c", "--ctx-size")
 
 
 def rules(result: Json) -> Markup:
@@ -70,16 +72,18 @@ def rules(result: Json) -> Markup:
     if not found:
         why = "None could be tested: they need several drafts, Ks or categories that count."
         return section("rules", "Rules of thumb", paragraph(why, "none"))
-    rows: dict[bool, list[Row]] = {True: [], False: []}  # by whether it was tested
+    rows, untested = [], []
     for each in found:
         held = each.get("held") if isinstance(each.get("held"), bool) else None
+        if held is None:
+            untested.append(str(each.get("rule")) + (f" ({each['source']})" if each.get("source") else ""))
+            continue
         state = Markup(f'<span class="state {str(held).lower()}">{HELD[held]}</span>')
         cells = [str(each.get("rule")), str(each.get("source") or DASH), state, str(each.get("evidence") or "")]
-        rows[held is not None].append(Row(cells))
-    parts = [table("Rules of thumb and whether they held", RULE_COLUMNS, rows[True])] if rows[True] else []
-    if rows[False]:
-        shown = table("Rules of thumb that were not tested", RULE_COLUMNS, rows[False])
-        parts.append(details(f"Not tested here ({len(rows[False])})", shown))
+        rows.append(Row(cells))
+    parts = [table("Rules of thumb and whether they held", RULE_COLUMNS, rows)] if rows else []
+    if untested:
+        parts.append(paragraph(f"Not tested here: {'; '.join(untested)}.", "note"))
     return section("rules", "Rules of thumb", *parts)
 
 
@@ -163,6 +167,16 @@ def _load(each: Json) -> Row:
 
 
 # -- environment and verdicts -----------------------------------------------------------------------------------------
+
+
+def served(result: Json) -> Markup:
+    """In one line what a figure depends on most: the build, the layers on a GPU, and the size of the context."""
+    argvs = [[str(word) for word in each.get("argv") or ()] for each in result.get("loads") or ()]
+    parts = [build(result.get("engine") or {})]
+    for names in (LAYERS, CONTEXT):
+        values = dict.fromkeys(after for argv in argvs for word, after in pairwise(argv) if word in names)
+        parts += [f"{names[0]} {', '.join(values)}"] if values else []
+    return paragraph(label("; ".join(parts), 200), "sub") if parts != ["unknown"] else Markup("")
 
 
 def environment(result: Json) -> Markup:

@@ -12,12 +12,13 @@ from itertools import pairwise
 from typing import Any
 
 from specdash.core.text import one_line
-from specdash.store.arms import doubt, is_baseline, rate_of, speedup_of
-from specdash.store.wording import SPEED, Json, arm_name, bounds, faster, interval, known, mean, rate, ratio
+from specdash.store.arms import doubt, is_baseline, rate_of, refuted, speedup_of
+from specdash.store.wording import SPEED, Json, arm_name, bounds, faster, interval, known, mean, measured_n, rate, ratio
 
 Figure = dict[str, Any]
 
 FASTER, SLOWER, EQUAL, BASE, RULE = "#3d85d6", "#d9791e", "#aab3bd", "#68727d", "#8b949e"
+PREDICTED, MEASURED, REFUTED, CHOSEN = FASTER, SLOWER, "#d1495b", "#2a9d76"
 LINES = ("#3d85d6", "#d9791e", "#2a9d76", "#b562c4", "#c9a100", "#d1495b", "#5aa9c9", "#8b949e")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "hexagon")
 WIDE_CHARS, NARROW_CHARS = 30, 15
@@ -46,21 +47,27 @@ def rate_bars(arms: Sequence[Json]) -> Figure:
         for arm in arms
     ]
     colours = [BASE if is_baseline(arm) else _verdict_colour(arm) for arm in arms]
-    return _bars(arms, values, errors, hover, colours, [rate(value) for value in values], "tok/s", base=0.0)
+    shown = [rate(value) + (" \u2715" if refuted(arm) else "") for value, arm in zip(values, arms, strict=True)]
+    return _bars(arms, values, errors, hover, colours, shown, "tok/s", base=0.0)
 
 
 def speedup_bars(arms: Sequence[Json]) -> Figure:
     """Speedups as bars that start at 1, to the right what is faster, to the left what is slower."""
     values = [speedup_of(arm) or 1.0 for arm in arms]
     errors = [_errors(value, (arm.get("speedup") or {}).get("ci95")) for value, arm in zip(values, arms, strict=True)]
-    hover = [f"{bar_name(arm)}<br>{plot_text(faster(arm.get('speedup')))} times the baseline" for arm in arms]
-    marks = [doubt(arm) for arm in arms]
-    shown = [f"{mark}{ratio(value)}" for mark, value in zip(marks, values, strict=True)]
+    hover = [
+        f"{bar_name(arm)}<br>{plot_text(faster(arm.get('speedup'), measured_n(arm)))} times the baseline"
+        + (f" ({refuted(arm)})" if refuted(arm) else "")
+        for arm in arms
+    ]
+    shown = [refuted(arm) or f"{doubt(arm)}{ratio(value)}" for arm, value in zip(arms, values, strict=True)]
     return _bars(arms, values, errors, hover, [_verdict_colour(arm) for arm in arms], shown, "times baseline", base=1.0)
 
 
 def _verdict_colour(arm: Json) -> str:
-    """Blue is faster, orange slower, light grey equal or unknown."""
+    """Blue is faster, orange slower, light grey equal or unknown, red refuted."""
+    if refuted(arm):
+        return REFUTED
     value = speedup_of(arm)
     if value is None or doubt(arm):
         return EQUAL
@@ -120,7 +127,7 @@ def _bars(
         "data": [trace],
         "layout": _layout(
             ROW_PX * len(rows) + 52,
-            margin={"l": 8, "r": 52, "t": 4, "b": 40},
+            margin={"l": 8, "r": 72, "t": 4, "b": 40},
             yaxis={
                 "tickvals": rows,
                 "ticktext": names,
@@ -159,8 +166,11 @@ def _rule(axis: str, at: float, dash: str = "solid") -> Figure:
 # -- curves -----------------------------------------------------------------------------------------------------------
 
 
-def k_curve(points: Sequence[Json], baseline: float | None) -> Figure:
-    """Predicted rates as a line in its band, measured ones as filled markers, what is off the line crossed out."""
+def k_curve(points: Sequence[Json], baseline: float | None, chosen: int | None = None) -> Figure:
+    """Predicted rates as a line in its band, measured ones as filled markers, what is off the line crossed out.
+
+    A ring is around the K that is `chosen`.
+    """
     predicted = [point for point in points if known(point.get("predicted_tok_s")) is not None]
     measured = [point for point in points if known(point.get("measured_tok_s")) is not None]
     data: list[Figure] = []
@@ -180,12 +190,16 @@ def k_curve(points: Sequence[Json], baseline: float | None) -> Figure:
             "array": [above for _, above in ends],
             "thickness": 1.4,
             "width": 4,
-            "color": SLOWER if predicted else FASTER,
+            "color": MEASURED,
         }
         data.append(trace)
     off = [point for point in measured if point.get("off")]
     if off:
         data.append(_points(off, "measured_tok_s", "measured_ci95", "off the line", mode="markers"))
+    for point in points:
+        if point["k"] == chosen:
+            name = "measured_tok_s" if known(point.get("measured_tok_s")) is not None else "predicted_tok_s"
+            data.append(_points([point], name, name.replace("tok_s", "ci95"), "recommended", mode="markers"))
     shapes = [] if baseline is None else [_rule("y", baseline, "dot")]
     if baseline is not None:  # a shape does not widen an axis: an unseen point does
         data.append({**_plain_line([points[0]["k"]], [baseline]), "opacity": 0, "hoverinfo": "skip"})
@@ -218,11 +232,11 @@ def _band(points: Sequence[Json]) -> list[Figure]:
 
 def _points(points: Sequence[Json], value: str, ci95: str, name: str, *, mode: str) -> Figure:
     """One series of a curve."""
-    alone = name == "measured" and "lines" in mode
     marker = {
-        "predicted": {"symbol": "circle-open", "size": 7, "color": FASTER, "line": {"width": 1.6}},
-        "measured": {"symbol": "circle", "size": 8, "color": FASTER if alone else SLOWER},
-        "off the line": {"symbol": "x-thin", "size": 15, "color": "#d1495b", "line": {"width": 2, "color": "#d1495b"}},
+        "predicted": {"symbol": "circle-open", "size": 7, "color": PREDICTED, "line": {"width": 1.6}},
+        "measured": {"symbol": "circle", "size": 8, "color": MEASURED},
+        "off the line": {"symbol": "x-thin", "size": 15, "color": REFUTED, "line": {"width": 2, "color": REFUTED}},
+        "recommended": {"symbol": "circle-open", "size": 17, "color": CHOSEN, "line": {"width": 2}},
     }[name]
     return {
         "type": "scatter",
@@ -231,7 +245,7 @@ def _points(points: Sequence[Json], value: str, ci95: str, name: str, *, mode: s
         "x": [point["k"] for point in points],
         "y": [point[value] for point in points],
         "marker": marker,
-        "line": {"color": FASTER, "width": 1.6},
+        "line": {"color": MEASURED if name == "measured" else PREDICTED, "width": 1.6},
         "hovertext": [
             f"K {point['k']}, {name}: {rate(point[value])} tok/s<br>95 % interval {interval(point.get(ci95))}"
             for point in points

@@ -7,9 +7,20 @@ from collections.abc import Iterable
 from html import escape
 
 from specdash.core.text import one_line
-from specdash.store.arms import contenders, doubt, is_baseline, speedup_of
+from specdash.store.arms import (
+    contenders,
+    content_arms,
+    doubt,
+    is_baseline,
+    other_k,
+    pair_key,
+    recommended_ks,
+    refuted,
+    slower_pairs,
+    speedup_of,
+)
 from specdash.store.html.markup import Markup, esc, join, label, paragraph, section
-from specdash.store.wording import DASH, Json, drafter, faster, ratio, subject
+from specdash.store.wording import DASH, Json, drafter, faster, measured_n, ratio, subject
 
 FASTER_STEPS = (1.0, 1.1, 1.25, 1.5, 2.0, 2.75)
 SLOWER_STEPS = (1.0, 0.9, 0.75, 0.5)
@@ -18,10 +29,12 @@ MOST_COLUMNS = 8
 
 
 def shade(arm: Json | None) -> str:
-    """The CSS class of a cell: f1 to f6 faster, s1 to s4 slower, "eq" where nothing is proven, "na" unknown."""
+    """The CSS class of a cell: f1 to f6 faster, s1 to s4 slower, "eq" not proven, "dif" refuted, "na" unknown."""
     value = None if arm is None else speedup_of(arm)
     if arm is None or value is None:
         return "na"
+    if refuted(arm):
+        return "dif"
     if doubt(arm) or math.isclose(value, 1.0, abs_tol=0.0005):
         return "eq"
     if value > 1:
@@ -31,36 +44,40 @@ def shade(arm: Json | None) -> str:
 
 def heatmap(result: Json) -> Markup:
     """Targets against drafts, whichever is the longer list downwards; fastest K of each pair."""
-    arms = [arm for arm in contenders(result.get("overall") or ()) if not is_baseline(arm)]
+    arms = [arm for arm in contenders(content_arms(result)) if not is_baseline(arm)]
     cells: dict[tuple[str, str], Json] = {}
     for arm in arms:
         place = (subject(arm), drafter(arm))
-        if place not in cells or (speedup_of(arm) or 0.0) > (speedup_of(cells[place]) or 0.0):
+        if place not in cells or _merit(arm) > _merit(cells[place]):
             cells[place] = arm
     if not any(speedup_of(arm) is not None for arm in cells.values()):
         why = "There is no speedup to show: no pair and its baseline both gave figures that count."
         return section("heatmap", "Every pair", paragraph(why, "none"))
     # In the order of the plan, which puts like models side by side.
-    planned = [arm for arm in result["overall"] if not is_baseline(arm)]
+    planned = [arm for arm in content_arms(result) if not is_baseline(arm)]
     columns = [name for name in dict.fromkeys(map(subject, planned)) if any(name == place[0] for place in cells)]
     rows = [name for name in dict.fromkeys(map(drafter, planned)) if any(name == place[1] for place in cells)]
     turned = len(columns) > max(len(rows), MOST_COLUMNS)
     if turned:
         columns, rows = rows, columns
         cells = {(draft, target): arm for (target, draft), arm in cells.items()}
+    chosen = recommended_ks(result)
     with_k = len(columns) * len(rows) <= MOST_CELLS_WITH_K
-    return section("heatmap", "Every pair", *_lead(arms), _grid(columns, rows, cells, with_k, turned=turned))
+    shown = {place: _cell(arm, chosen.get(pair_key(arm)), with_k=with_k) for place, arm in cells.items()}
+    return section("heatmap", "Every pair", *_lead(arms), _grid(columns, rows, shown, turned=turned))
+
+
+def _merit(arm: Json) -> tuple[bool, float]:
+    return not refuted(arm), speedup_of(arm) or 0.0
 
 
 def _lead(arms: Iterable[Json]) -> list[Markup]:
     """What the colours mean, and how many pairs are slower."""
     known = [arm for arm in arms if speedup_of(arm) is not None]
-    slower = sum(shade(arm).startswith("s") for arm in known)
     equal, unsure = (sum(doubt(arm) == mark for arm in known) for mark in "≈?")
-    pairs, verb = "pair" if len(known) == 1 else "pairs", "is" if slower == 1 else "are"
     text = (
-        "Speedup over the same target without a draft, each pair at its fastest K: "
-        f"{slower} of {len(known)} {pairs} {verb} slower, {equal} equal within the noise (≈)."
+        f"Speedup over the same target without a draft, each pair at its fastest K: {slower_pairs(known)}; "
+        f"{equal} equal within the noise (≈)."
         + (f" Of {unsure} there are too few samples to say (?)." if unsure else "")
     )
     slow = [f'<i class="h s{4 - step}"></i>' for step in range(4)]
@@ -72,16 +89,14 @@ def _lead(arms: Iterable[Json]) -> list[Markup]:
     return [paragraph(text, "lead"), scale]
 
 
-def _grid(
-    columns: list[str], rows: list[str], cells: dict[tuple[str, str], Json], with_k: bool, *, turned: bool
-) -> Markup:
+def _grid(columns: list[str], rows: list[str], cells: dict[tuple[str, str], Markup], *, turned: bool) -> Markup:
     """The table itself."""
     corner = "target" if turned else "draft"
     head = join(join([Markup('<th scope="col">'), label(name, 40)]) for name in columns)
     body = []
     for row in rows:
         line = [join([Markup('<tr><th scope="row">'), label(row, 40)])]
-        line += [_cell(cells.get((column, row)), with_k=with_k) for column in columns]
+        line += [cells.get((column, row), _MISSING) for column in columns]
         body.append(join(line))
     caption = "Best speedup of each target and draft"
     return Markup(
@@ -95,14 +110,23 @@ def _number(value: float) -> str:
     return f"{value:.3f}" if 0.995 <= value < 0.9995 else ratio(value)
 
 
-def _cell(arm: Json | None, *, with_k: bool) -> Markup:
-    """A number in its colour; the interval in its tooltip."""
-    if arm is None:
-        return Markup('<td class="h na" title="not measured">' + DASH)
+def _small(k: str) -> str:
+    return f"<small>{esc(k)}</small>" if k else ""
+
+
+_MISSING = Markup('<td class="h na" title="not measured">' + DASH)
+
+
+def _cell(arm: Json, choice: Json | None, *, with_k: bool) -> Markup:
+    """A number in its colour, or why it is worth nothing; the interval and the recommended K in its tooltip."""
     kind, value = shade(arm), speedup_of(arm)
     if value is None:
         return Markup(f'<td class="h na" title="no speedup is known">{DASH}')
     k = "" if arm.get("k") is None else f"K {arm['k']}"
-    title = escape(one_line(f"{faster(arm.get('speedup'))} {k}".strip(), 120))
-    small = f"<small>{esc(k)}</small>" if with_k and k else ""
-    return Markup(f'<td class="h {kind}" title="{title}">{doubt(arm)}{_number(value)}{small}')
+    other = other_k(arm.get("k"), choice)
+    title = f"{faster(arm.get('speedup'), measured_n(arm))} {k}".strip() + (f"; {other}" if other else "")
+    title = escape(one_line(title, 120))
+    if refuted(arm):
+        return Markup(f'<td class="h {kind}" title="{title}">{refuted(arm)}{_small(k) if with_k else ""}')
+    k += f", use {choice['k']}" if other and choice else ""
+    return Markup(f'<td class="h {kind}" title="{title}">{doubt(arm)}{_number(value)}{_small(k) if with_k else ""}')

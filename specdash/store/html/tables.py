@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from specdash.analysis.tables import in_order
 from specdash.store.arms import by_arm, is_baseline, targets
 from specdash.store.html.markup import Column, Markup, Row, details, esc, join, label, paragraph, section, table
 from specdash.store.wording import (
@@ -15,6 +16,7 @@ from specdash.store.wording import (
     faster,
     known,
     mean,
+    measured_n,
     rate,
     share,
     whole,
@@ -69,7 +71,7 @@ def categories(result: Json) -> Markup:
     )
     parts: list[Markup] = [paragraph(lead, "lead")]
     for name in names:
-        own = [each for each in found if each["target"] == name]
+        own = in_order(each for each in found if each["target"] == name)
         order = list(dict.fromkeys(each.get("category") for each in own))
         own.sort(key=lambda each: order.index(each.get("category")))
         shown = table(f"{name} by category", CATEGORY_COLUMNS, [_measurement(each) for each in own])
@@ -93,7 +95,9 @@ def _measurement(each: Json) -> Row:
     reason = each.get("speedup_reason")
     cells += [
         mean((each.get("summary") or {}).get(SPEED)),
-        faster(each.get("speedup")) if reason is None else Markup(f"<small>{esc(f'none: {reason}')}</small>"),
+        faster(each.get("speedup"), measured_n(each))
+        if reason is None
+        else Markup(f"<small>{esc(f'none: {reason}')}</small>"),
         share(each.get("acceptance_rate")),
         rate(each.get("tokens_per_step")),
         whole(((each.get("summary") or {}).get(SPEED) or {}).get("n")),
@@ -115,7 +119,7 @@ def _why(each: Json) -> str:
 
 def losslessness(result: Json) -> Markup:
     """Whether each arm says what its baseline says: the worst of its categories, broken ones first."""
-    arms = by_arm(result.get("measurements") or (), "lossless")
+    arms = by_arm(in_order(result.get("measurements") or ()), "lossless")
     if not arms:
         why = "Texts were not compared: this needs temperature 0, a baseline, and a build that tells the text."
         return section("lossless", "Same words", paragraph(why, "none"))
@@ -125,8 +129,9 @@ def losslessness(result: Json) -> Markup:
     rows.sort(key=lambda pair: pair[0])
     counts = {state: sum(each["lossless"].get("state") == state for each in worst) for state in order}
     said = ", ".join(f"{count} {LOSSLESS[state]}" for state, count in counts.items() if count)
+    many = f"{len(arms)} {'arm' if len(arms) == 1 else 'arms'}"
     lead = (
-        f"At temperature 0 speculation must not change a word. {len(arms)} arms against their baseline, token by "
+        f"At temperature 0 speculation must not change a word. {many} against the baseline, token by "
         f"token: {said}. A near tie is a difference where the baseline itself was undecided; an arm whose output "
         "differs is never recommended."
     )
@@ -169,7 +174,7 @@ def _lossless(each: Json, found: list[Json]) -> Row:
 
 def roofline(result: Json) -> Markup:
     """How near each arm came to what the memory can deliver: its category with the largest share."""
-    arms = by_arm(result.get("measurements") or (), "roofline")
+    arms = by_arm(in_order(result.get("measurements") or ()), "roofline")
     text = bandwidth(result.get("bandwidth"))
     if not arms:
         parts = [paragraph(text)] if text else []

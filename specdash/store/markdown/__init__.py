@@ -10,7 +10,7 @@ from specdash.store.markdown.cells import safe
 from specdash.store.markdown.findings import anchors, curves, recommendations, rules
 from specdash.store.markdown.footer import footer, not_counted, verdicts
 from specdash.store.markdown.measured import target_section
-from specdash.store.wording import Json, title, when
+from specdash.store.wording import Json, title, when, without_samples
 
 
 def to_markdown(result: Json) -> str:
@@ -35,7 +35,7 @@ def _warnings(result: Json) -> list[str]:
         count = len(result["unfinished"])
         lines += [f"**{count} {'step is' if count == 1 else 'steps are'} not measured yet.**", ""]
     if result.get("imported"):
-        tool = safe(result["imported"].get("tool"))
-        lines += [f"**Results of {tool}: they hold no single samples, so there are no intervals.**", ""]
+        tool, lack = safe(result["imported"].get("tool")), without_samples(result["imported"])
+        lines += [f"**Results of {tool}{f': {lack}' if lack else ''}.**", ""]
         lines += [f"- {safe(note)}" for note in result["imported"].get("notes") or ()] + [""]
     return lines

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from specdash.store.arms import curves_by_pair, edge, pair_name
+from specdash.store.arms import curves_by_pair, edge, other_k, pair_key, pair_name, recommended_ks
 from specdash.store.markdown.cells import SENTENCE_CHARS, code, safe, table
 from specdash.store.wording import (
     DASH,
+    FROM_ITSELF,
     Json,
     advice,
     change,
     chosen,
     interval,
     known,
+    off_by,
     ordered,
     rate,
     ratio,
@@ -23,7 +25,7 @@ from specdash.store.wording import (
     whole,
 )
 
-HELD = {True: "held", False: "did not hold", None: "not tested"}
+HELD = {True: "held", False: "did not hold"}
 BEST = "\\> "
 
 
@@ -69,6 +71,9 @@ def curves(result: Json) -> list[str]:
         name = pair_name(points[0], with_target=True)
         best = max(predicted, key=lambda point: known(point["predicted_tok_s"]) or 0.0)
         rows += [_point(name, point, best) for point in predicted if _measured(point) is not None or point is best]
+        choice = recommended_ks(result).get(pair_key(points[0]))
+        if other_k(best["k"], choice):
+            notes.append(f"- {safe(name)}: best predicted K = {best['k']}, {other_k(best['k'], choice)}.")
         if edge(points):
             notes.append(f"- {safe(name)}: {edge(points)}")
     if not rows:
@@ -77,7 +82,8 @@ def curves(result: Json) -> list[str]:
     text = (
         "The best predicted K of each pair is marked \\>, a point off the predicted line by more than its interval !."
     )
-    return ["## K curves: predicted and measured", "", *table(header, rows, texts=1), "", f"- {text}", *notes, ""]
+    lines = ["## K curves: predicted and measured", "", *table(header, rows, texts=1), "", f"- {text}"]
+    return [*lines, f"- {FROM_ITSELF}", *notes, ""]
 
 
 def _measured(point: Json) -> float | None:
@@ -87,7 +93,6 @@ def _measured(point: Json) -> float | None:
 def _point(name: str, point: Json, best: Json) -> list[str]:
     """One K of one pair."""
     predicted, measured = known(point["predicted_tok_s"]), _measured(point)
-    error = measured / predicted - 1 if predicted and measured is not None else None
     return [
         name,
         (BEST if point is best else "") + str(point["k"]),
@@ -95,19 +100,24 @@ def _point(name: str, point: Json, best: Json) -> list[str]:
         interval(point.get("predicted_ci95"), "{:.1f}"),
         rate(measured),
         interval(point.get("measured_ci95"), "{:.1f}"),
-        DASH if error is None else change(error) + (" !" if point.get("off") else ""),
+        off_by(point, " !"),
         DASH if measured is None else whole(point.get("n")),
     ]
 
 
 def rules(result: Json) -> list[str]:
-    """Rules of thumb, and whether they held here."""
-    lines = []
+    """Rules of thumb, and whether they held here; those that were not tested on one line."""
+    lines, untested = [], []
     for each in result.get("rules") or ():
         held = each.get("held") if isinstance(each.get("held"), bool) else None
         source = f" ({safe(each['source'])})" if each.get("source") else ""
+        if held is None:
+            untested.append(f"{safe(each.get('rule'))}{source}")
+            continue
         evidence = f": {safe(each['evidence'])}" if each.get("evidence") else ""
         lines.append(f"- {HELD[held]}: {safe(each.get('rule'))}{source}{evidence}")
+    if untested:
+        lines.append(f"- not tested: {'; '.join(untested)}")
     return ["## Rules of thumb", "", *lines, ""] if lines else []
 
 

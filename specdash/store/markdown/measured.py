@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from specdash.analysis.tables import in_order
+from specdash.store.arms import contenders, content_arms, slower_pairs
 from specdash.store.markdown.cells import safe, table
 from specdash.store.wording import (
     DASH,
@@ -15,7 +17,9 @@ from specdash.store.wording import (
     faster,
     known,
     mean,
+    measured_n,
     rate,
+    sentence,
     share,
     whole,
 )
@@ -38,8 +42,8 @@ _BOUND_NOTE = "of bound: tok/s over what the memory can deliver, bandwidth / byt
 
 def target_section(target: str, result: Json) -> list[str]:
     """The section of one target: over all categories first, then by category."""
-    arms = [arm for arm in result["overall"] if arm["target"] == target and arm["categories"]]
-    good = [each for each in result["measurements"] if each["target"] == target and each["status"] == "ok"]
+    arms = in_order(arm for arm in result["overall"] if arm["target"] == target and arm["categories"])
+    good = in_order(each for each in result["measurements"] if each["target"] == target and each["status"] == "ok")
     facts = about(target, result)
     lines = [f"## {safe(target)}{f' ({safe(facts)})' if facts else ''}", ""]
     if not good:
@@ -76,11 +80,8 @@ def target_section(target: str, result: Json) -> list[str]:
 
 def _pairs(target: str, result: Json) -> list[str]:
     """How many drafts lose on this target."""
-    for each in result.get("pairs") or ():
-        if each.get("target") == target and each.get("compared") and known(each.get("slower")) is not None:
-            verb = "is" if each["slower"] == 1 else "are"
-            return [f"{each['slower']} of {each['compared']} pairs {verb} slower than the baseline.", ""]
-    return []
+    said = slower_pairs(contenders(arm for arm in content_arms(result) if arm["target"] == target))
+    return [sentence(said), ""] if said else []
 
 
 def _k(arm: Json) -> str:
@@ -92,7 +93,7 @@ def _figures(arm: Json, mark: str) -> list[str]:
     rates = (arm.get("summary") or {}).get(SPEED)
     return [
         mean(rates) + (mark if rates is not None else ""),
-        faster(arm.get("speedup")),
+        faster(arm.get("speedup"), measured_n(arm)),
         share(arm.get("acceptance_rate")),
         rate(arm.get("tokens_per_step")),
         whole((rates or {}).get("n")),

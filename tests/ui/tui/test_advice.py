@@ -24,7 +24,9 @@ from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.panes.advice import advice, everything, remarks, strip, told
 from specdash.ui.tui.results.curve import predicted_of
-from specdash.ui.tui.results.detail import curve_finding
+from specdash.ui.tui.results.detail import choice_finding, curve_finding
+from specdash.ui.tui.results.figures import Book
+from specdash.ui.tui.results.heatmap import arms_of, best_of
 from specdash.ui.tui.results.state import PLAIN
 from specdash.ui.tui.screens.advice import AdviceWindow
 from specdash.ui.tui.terminal import ASCII, UNICODE, Glyphs, Terminal
@@ -212,6 +214,20 @@ def test_predicted_points_are_those_of_the_pair_and_the_category() -> None:
     assert predicted_of(Advice(curves={key: tuple(odd)}), (TARGET, DRAFT), PLAIN, None) == {
         "all": ((2, 11.0, (11.0, 12.0)),)
     }
+
+
+def test_the_recommended_k_is_told_beside_the_best_mean() -> None:
+    view = folded(run.facts())
+    found, book = known(view), Book()
+    book.update(view, 10.0)
+    best = best_of({k: arm for k, arm in arms_of(book, PLAIN)[TARGET, DRAFT].items() if k is not None})
+    assert best is not None
+    k = best.step.k
+    for chosen, said in ((1, f"use best mean K = {k}, recommended K = 1: tied"), (k, "")):
+        choice = {"target": TARGET, "draft": DRAFT, "k": chosen, "tied": [{"draft": DRAFT, "k": k}]}
+        groups = tuple(replace(each, choices=(choice,)) for each in found.groups if each.target == TARGET)
+        lines = choice_finding(book, replace(found, groups=groups), (TARGET, DRAFT), PLAIN, 100)
+        assert words(lines) == said
 
 
 def test_the_best_predicted_k_and_its_edge_are_findings() -> None:

@@ -12,12 +12,13 @@ from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.plan import BASELINE
 from specdash.core.text import human_bytes, one_line
 from specdash.core.view import DONE, View
+from specdash.store.arms import other_k
 from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.advice import remarks
 from specdash.ui.tui.results.figures import Arm, Book, Figures, Pair, Row, Variant, memory_bytes, sign_of
 from specdash.ui.tui.results.heatmap import ALL, STYLES, arms_of, best_of, rows_of, strength
-from specdash.ui.tui.results.measures import interval, number, share, spread
+from specdash.ui.tui.results.measures import interval, number, rate_interval, share
 from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
 
@@ -43,12 +44,11 @@ def wrapped(name: str, text: str, width: int, style: StyleName = "") -> list[Lin
 
 def figure_lines(figures: Figures, view: View, glyphs: Glyphs) -> list[Line]:
     """Rate, speedup, acceptance and times of what was measured."""
-    plus = "+-" if glyphs.is_ascii else "±"
-    half, rate, faster = spread(figures), figures.rate, figures.speedup
+    ends, rate, faster = rate_interval(figures), figures.rate, figures.speedup
     if rate is None:
         lines = [labelled("tok/s", "no rate: no sample that counts has a number", "warn")]
     else:
-        scatter = f" {plus}{number(half)}" if half is not None else " (one sample, no interval)"
+        scatter = f" {ends}" if ends else " (one sample, no interval)"
         values = f"   {number(rate.min)} .. {number(rate.max)}" if rate.n > 1 else ""
         lines = [labelled("tok/s", f"{number(rate.mean)}{scatter}{values}   n {figures.n}")]
     if faster is not None:
@@ -184,6 +184,21 @@ def curve_finding(advice: Advice, pair: Pair, variant: Variant, width: int) -> l
     lines = wrapped("curve", said, width)
     off = [f"K={each['k']}" for each in rows if each.get("off")]
     return [*lines, *wrapped("", f"measured off it: {', '.join(off)}", width, "warn")] if off else lines
+
+
+def choice_finding(book: Book, advice: Advice, pair: Pair, variant: Variant, width: int) -> list[Line]:
+    """The K that is recommended over all categories, where another one has the best mean."""
+    config, experts, _, depth = variant
+    best = best_of({k: arm for k, arm in arms_of(book, variant).get(pair, {}).items() if k is not None})
+    for group in advice.groups:
+        choice = group.overall
+        if (group.target, group.config, group.moe_experts, group.depth) != (pair[0], config, experts, depth):
+            continue
+        if best is None or choice is None or choice.get("off") or choice.get("k") is None:
+            return []
+        other = other_k(best.step.k, choice) if choice.get("draft") == pair[1] else ""
+        return wrapped("use", f"best mean K = {best.step.k}, {other}", width, "title") if other else []
+    return []
 
 
 def _is_known(row: Row) -> bool:

@@ -41,11 +41,11 @@ def interval(found: Speedup | None) -> str:
     return f"[{number(found.ci95[0])},{number(found.ci95[1])}]"
 
 
-def spread(figures: Figures) -> float | None:
-    """Half the width of the 95 % interval of the mean rate; None with fewer than two samples."""
+def rate_interval(figures: Figures) -> str:
+    """The 95 % interval of the mean rate in brackets; "" with fewer than two samples."""
     if figures.rate is None or figures.rate.ci95 is None:
-        return None
-    return (figures.rate.ci95[1] - figures.rate.ci95[0]) / 2
+        return ""
+    return f"[{number(figures.rate.ci95[0])},{number(figures.rate.ci95[1])}]"
 
 
 def value_of(measure: Measure, figures: Figures, loads: Mapping[str, LoadView]) -> float | None:

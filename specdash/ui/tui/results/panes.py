@@ -13,12 +13,19 @@ from specdash.ui.tui.lines import Line, fitted, rule
 from specdash.ui.tui.panes.advice import strip
 from specdash.ui.tui.results import layout as places
 from specdash.ui.tui.results.curve import Quantity, curve_lines, curves_of, predicted_of
-from specdash.ui.tui.results.detail import arm_lines, curve_finding, finding_lines, pair_lines, row_lines
+from specdash.ui.tui.results.detail import (
+    arm_lines,
+    choice_finding,
+    curve_finding,
+    finding_lines,
+    pair_lines,
+    row_lines,
+)
 from specdash.ui.tui.results.figures import Book, Row, variant_label
 from specdash.ui.tui.results.grid import Frame, Grid, cell_at, frame_of, grid_lines
 from specdash.ui.tui.results.heatmap import ALL, arms_of, k_grid, legend, pair_grid
 from specdash.ui.tui.results.layout import Area, Pane
-from specdash.ui.tui.results.measures import number, spread
+from specdash.ui.tui.results.measures import number, rate_interval
 from specdash.ui.tui.results.samples import sample_lines
 from specdash.ui.tui.results.state import State
 from specdash.ui.tui.results.table import Layout, filtered, layout_of, sorted_rows, table_lines, widths_of
@@ -165,9 +172,8 @@ class _Drawing:
         base = arms_of(self.book, self.state.variant).get((self.state.target, None), {}).get(None)
         if base is None or base.figures.rate is None:
             return "no baseline"
-        half = spread(base.figures)
-        plus = "+-" if self.glyphs.is_ascii else "±"
-        return f"baseline {number(base.figures.rate.mean)}{f' {plus}{number(half)}' if half is not None else ''} tok/s"
+        ends = rate_interval(base.figures)
+        return f"baseline {number(base.figures.rate.mean)}{f' {ends}' if ends else ''} tok/s"
 
     def _detail(self, area: Area) -> list[Line]:
         state = self.state
@@ -205,7 +211,8 @@ class _Drawing:
     def _findings(self, area: Area) -> list[Line]:
         lines = finding_lines(self.book, self.view, self.state.pair, self.state.variant, area.width)
         predicted = curve_finding(self.advice, self.state.pair, self.state.variant, area.width)
-        lines = [*predicted, *lines] if self.book.rows else lines
+        chosen = choice_finding(self.book, self.advice, self.state.pair, self.state.variant, area.width)
+        lines = [*chosen, *predicted, *lines] if self.book.rows else lines
         return [self._rule("Findings and failures", "", area), *_cut(lines, area.height - 1)]
 
     def _table(self, area: Area) -> list[Line]:

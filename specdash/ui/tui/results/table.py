@@ -12,7 +12,7 @@ from specdash.core.view import View
 from specdash.ui.tui.lines import BLANK, Line, Span, fitted
 from specdash.ui.tui.results.figures import Row, sign_of, variant_label, variant_of, word_of
 from specdash.ui.tui.results.heatmap import STYLES, WORD_STYLES
-from specdash.ui.tui.results.measures import interval, number, share, shown, spread
+from specdash.ui.tui.results.measures import interval, number, rate_interval, share, shown
 from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
 
@@ -38,7 +38,7 @@ COLUMNS: tuple[Column, ...] = (
     Column("variant", 7, 24, False, 9),
     Column("status", 7, 9, False, 2),
     Column("n", 3, 3, True, 8),
-    Column("tok/s", 12, 16, True, 3),
+    Column("tok/s", 12, 22, True, 3),
     Column("speedup", 19, 20, False, 5),
     Column("acc", 4, 4, True, 7),
     Column("tok/step", 8, 8, True, 11),
@@ -130,9 +130,8 @@ def cell_text(row: Row, column: str, view: View, glyphs: Glyphs) -> str:
         case "status":
             return status_of(row, view)
         case "tok/s":
-            half = spread(figures)
             mean = number(figures.rate.mean) if figures.rate is not None else _none(row)
-            return mean if half is None else f"{mean} {'+-' if glyphs.is_ascii else '±'}{number(half)}"
+            return f"{mean} {rate_interval(figures)}".rstrip()
         case "speedup":
             if figures.speedup is None:
                 return figures.without or "-"
@@ -200,7 +199,7 @@ def layout_of(widths: Mapping[str, int], count: int, cursor: int, width: int, he
         room -= least + 1
     sized: list[tuple[Column, int]] = []
     for column in sorted(kept, key=COLUMNS.index):
-        longest = column.most if column.name == "verdicts" else widths.get(column.name, 0)
+        longest = column.most if column.name in ("tok/s", "verdicts") else widths.get(column.name, 0)
         least = _least(column, widths)
         more = max(0, min(room, column.most - least, longest - least))
         room -= more
@@ -229,6 +228,8 @@ def table_lines(
         spans: list[Span] = [(glyphs.cursor if here else " ", "cursor" if here else "")]
         for column, size in layout.columns:
             text = cell_text(row, column.name, view, glyphs)
+            if column.name == "tok/s" and len(text) > size:  # half an interval would be read as a whole one
+                text = text.partition(" [")[0]
             style: StyleName = "cursor" if here else _style(row, column.name, text)
             spans.append((_fit(text, size, column.is_right, glyphs) + " ", style))
         lines.append(fitted(tuple(spans), width, glyphs.ellipsis))
