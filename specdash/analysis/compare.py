@@ -44,7 +44,8 @@ class Quotient:
 class Pair:
     """One step, or one arm over the categories that both have, in both results.
 
-    `a_tok_s` and `b_tok_s` are mean decode rates, where samples pair of what was asked of both; `ratio` with `low` and `high` is B over A. `prefill` is the quotient
+    `a_tok_s` and `b_tok_s` are mean decode rates, where samples pair of what was asked of both; `ratio` with `low` and
+    `high` is B over A. `prefill` is the quotient
     of prefill rates, `ttft` of times to the first token, where less is better. `a_speedup` and `b_speedup` are over
     each one's own baseline, so they may be compared across machines. `doubts`: verdicts against either, "B: drifted".
     """

@@ -7,6 +7,7 @@ import json
 import math
 import sys
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specdash.cli import command_parser
@@ -15,13 +16,13 @@ from specdash.core.text import one_line
 from specdash.errors import Exit, SpecdashError
 
 if TYPE_CHECKING:
-    from specdash.analysis.compare import Comparison, Pair, Quotient
+    from specdash.analysis.compare import Comparison, Lost, Pair, Quotient
 
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
 
 def main(name: str, arguments: list[str]) -> Exit:
-    """Prints B over A for what both measured; REGRESSION where an arm of B is slower than agreed."""
+    """Prints B over A for what both measured; REGRESSION where an arm of B is slower than agreed, or broken."""
     parser = command_parser(name)
     for letter in "AB":
         parser.add_argument(
@@ -31,12 +32,14 @@ def main(name: str, arguments: list[str]) -> Exit:
         "--max-regression",
         type=_share,
         metavar="PCT",
-        help="exit with 4 where an arm of B, over all categories, is surely slower than A's by more than PCT percent",
+        help="exit with 4 where an arm of B, over all categories, is surely slower than A's by more than PCT percent,"
+        " and where a step that counts in A fails or changes its output in B",
     )
     parser.add_argument("--anyway", action="store_true", help="compare unlike things too; the reasons are printed")
     parser.add_argument("--json", action="store_true", help="the comparison as JSON")
     options = parser.parse_args(arguments)
     from specdash.analysis.compare import compare
+    from specdash.store.foreign.reading import unusable
     from specdash.store.results import named_result
     from specdash.store.runs import known_results_dirs
 
@@ -45,27 +48,26 @@ def main(name: str, arguments: list[str]) -> Exit:
     a, b = (named_result(given, dirs) for given in (options.a, options.b))
     try:
         found = compare(a.result, b.result, anyway=options.anyway)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if a.view is not None and b.view is not None:
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
+        files = [each.path for each in (a, b) if each.view is None]
+        if not files:
             raise
-        raise SpecdashError(
-            f"{names[0]} and {names[1]} cannot be compared: {one_line(repr(error))}",
-            "One of the files was changed by hand; make it again: specdash report RUN --format json.",
-        ) from error
+        raise unusable(Path(" or ".join(map(str, files))), error) from error
     if found.reasons and not options.anyway:
         reasons = "".join(f"\n  - {one_line(reason, 400)}" for reason in found.reasons)
         raise SpecdashError(
             f"{names[0]} and {names[1]} are unlike things:{reasons}", "To compare them all the same: --anyway."
         )
-    if not found.pairs:
+    if not found.pairs and not (found.lost and options.max_regression is not None):
         raise SpecdashError(
             f"{names[0]} and {names[1]} have no step in common that counts in both",
             "They need the same labels of targets and drafts, the same K and the same category.",
             exit_code=Exit.NOTHING_MEASURED,
         )
     slower = found.regressions(options.max_regression) if options.max_regression is not None else ()
+    lost = found.lost if options.max_regression is not None else ()
     if options.json:
-        print(json.dumps(_as_json(found, slower), indent=2, allow_nan=False))
+        print(json.dumps(_as_json(found, (*slower, *lost)), indent=2, allow_nan=False))
     else:
         _print(found, names)
     return _judged(found, slower, options.max_regression)
@@ -101,7 +103,9 @@ def _judged(found: Comparison, slower: tuple[Pair, ...], most: float | None) -> 
             f" {most * 100:g} % (B/A {_ratio(pair.ratio)}, 95 % {_interval(pair.low, pair.high)})",
             file=sys.stderr,
         )
-    return Exit.REGRESSION if slower else Exit.OK
+    for each in found.lost:
+        print(f"specdash: regression: {one_line(each.step)}: {one_line(each.reason, 400)}", file=sys.stderr)
+    return Exit.REGRESSION if slower or found.lost else Exit.OK
 
 
 def _print(found: Comparison, names: list[str]) -> None:
@@ -114,6 +118,9 @@ def _print(found: Comparison, names: list[str]) -> None:
         print(_loud(one_line(machine, 400)))
     for note in (*found.notes, *found.left_out):
         print_folded(one_line(note, 400), 4)
+    if found.lost:
+        print("\nworse in B, where no ratio tells:\n")
+        print_table(("STEP", "WHY"), [(each.step, one_line(each.reason)) for each in found.lost])
     print("\nB over A, all categories that both have:\n")
     _table(found.overall)
     if any(len(pair.categories) > 1 for pair in found.overall):
@@ -175,13 +182,13 @@ def _with_interval(found: Quotient | None) -> str:
     return f"{found.value:.2f} ({found.low:.2f}-{found.high:.2f})"
 
 
-def _as_json(found: Comparison, slower: tuple[Pair, ...]) -> dict[str, Any]:
+def _as_json(found: Comparison, worse: tuple[Pair | Lost, ...]) -> dict[str, Any]:
     """The comparison with null for an interval that has no end."""
     told = {
         **asdict(found),
         "overall": [{**asdict(pair), "word": pair.word} for pair in found.overall],
         "pairs": [{**asdict(pair), "word": pair.word} for pair in found.pairs],
-        "regressions": [pair.step for pair in slower],
+        "regressions": [each.step for each in worse],
     }
     return {name: _finite(value) for name, value in told.items()}
 

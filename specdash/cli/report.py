@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specdash.cli import command_parser
-from specdash.core.text import one_line
 from specdash.errors import Exit, SpecdashError
 
 if TYPE_CHECKING:
@@ -56,17 +55,15 @@ def main(name: str, arguments: list[str]) -> Exit:
 def _text(found: Named, kind: str) -> str:
     """A report as text. Raises SpecdashError for a file that is broken deeper than its reader looks."""
     from specdash.session.reports import REPORTS
+    from specdash.store.foreign.reading import unusable
 
     write: Any = REPORTS[kind][1]
     try:
         text = write(found.result)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
+    except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
         if found.view is not None:
             raise
-        raise SpecdashError(
-            f"{one_line(str(found.path))}: no {kind} report can be made of it: {one_line(repr(error))}",
-            "If it was changed by hand, make it again from the run: specdash report RUN --format json.",
-        ) from error
+        raise unusable(found.path, error) from error
     assert isinstance(text, str)
     return text
 

@@ -20,8 +20,8 @@ SLUG_LIMIT = 80
 _UNSAFE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 # An underscore between letters or digits, as in Q8_0, is no emphasis.
 _MARKDOWN = re.compile(r"[\\`|<>\[\]*&~#]|(?<![^\W_])_|_(?![^\W_])")
-# What GitHub makes links and notifications of when all escapes are gone already: mentions and mail addresses, numbers of
-# issues, addresses. A word joiner, which has no width, parts them.
+# What GitHub makes links and notifications of when all escapes are gone already: mentions and mail addresses,
+# numbers of issues, addresses. A word joiner, which has no width, parts them.
 _LINKED = re.compile(r"@|#(?=\d)|\bgh-(?=\d)|:(?=//)|\bwww(?=\.)", re.IGNORECASE)
 _JOINER = "\u2060"
 _SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from specdash.analysis.result import build_result
+from specdash.core.text import one_line
 from specdash.core.view import View, fold_all
 from specdash.errors import SpecdashError
 from specdash.store.foreign.reading import read_result_file
@@ -39,12 +41,39 @@ def named_result(name: str, results_dirs: Iterable[Path]) -> Named:
     try:
         path = resolve(name, results_dirs)
     except SpecdashError as error:
-        if name and given.exists():
+        if name and _is_loop(given):
+            raise SpecdashError(
+                f"{one_line(name)}: too many levels of symbolic links",
+                "Name the run's folder, or a result file itself.",
+            ) from error
+        if name and _exists(given):
             what = "a folder without a journal" if given.is_dir() else "neither a run nor a file"
-            raise SpecdashError(f"{name}: it is {what}", "Name a run's folder, or a result file.") from error
+            raise SpecdashError(f"{one_line(name)}: it is {what}", "Name a run's folder, or a result file.") from error
+        if error.what.endswith(": no such run"):
+            raise SpecdashError(f"no such file or run: {one_line(name)}", error.todo) from error
         raise
+    except OSError as error:
+        raise SpecdashError(f"{one_line(name)}: {error.strerror}", "Name a run's folder, or a result file.") from error
     view = fold_all(read(path / JOURNAL).records)
     return Named(path, build_result(view), view)
+
+
+def _is_loop(path: Path) -> bool:
+    """Whether symbolic links lead from a path to itself."""
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    except ValueError:
+        return False
+    return False
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except (OSError, ValueError):  # a name that no file can have
+        return False
 
 
 def _is_result_file(path: Path) -> bool:

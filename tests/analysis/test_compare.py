@@ -271,3 +271,26 @@ def test_without_a_baseline_no_pair_is_called_slower() -> None:
     assert found["best_k"] == 4
     nothing = result_of({step(None): rates(), step(2): ()})
     assert target_pairs(nothing["overall"], nothing["measurements"]) == []
+
+
+def test_speedups_have_the_intervals_of_the_report() -> None:
+    # Each category has a gain of its own, which is no scatter.
+    values = {step(None, name): rates(seed=3 + i) for i, name in enumerate(("coding", "math"))}
+    values |= {step(4, name): rates(1.5 + i, seed=9 + i) for i, name in enumerate(("coding", "math"))}
+    result = result_of(values)
+    told = next(arm["speedup"] for arm in result["overall"] if arm["k"] == 4)
+    found = arm_of(compare(result, result), 4).a_speedup
+    assert found.value == told["value"]
+    assert [found.low, found.high] == pytest.approx(told["ci95"])
+
+
+def test_rates_are_those_that_the_ratio_is_of() -> None:
+    a, b = result_of({step(4): [10.0, 20.0, 30.0, 10.0]}), result_of({step(4): [10.0, 20.0, 30.0]})
+    (pair,) = compare(a, b).overall
+    assert (pair.a_tok_s, pair.b_tok_s, pair.ratio) == (20.0, 20.0, 1.0)
+
+
+def test_what_was_not_tried_in_b_is_not_lost() -> None:
+    assert compare(run(), result_of({step(None): rates()})).lost == ()
+    (lost,) = compare(run(), result_of({step(None): rates(), step(4): ()})).lost
+    assert (lost.step, lost.category) == (step(4).id, "coding")

@@ -179,7 +179,14 @@ def test_other_tools_files_compare_with_each_other_and_not_with_runs(
 def test_names_that_mean_nothing_are_one_clear_error(two: Any, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (place / "here" / "empty").mkdir()
     (place / "here" / "text.json").write_text("hello")
-    for name, words in (("absent", "no such run"), ("empty", "without a journal"), ("text.json", "not JSON"), ("", "")):
+    (place / "here" / "loop").symlink_to("loop")
+    for name, words in (
+        ("absent", "no such file or run: absent"),
+        ("loop", "too many levels of symbolic links"),
+        ("empty", "without a journal"),
+        ("text.json", "not JSON"),
+        ("", ""),
+    ):
         assert specdash("compare", name, two[0]) is Exit.USAGE
         out, err = capsys.readouterr()
         assert out == ""
@@ -236,3 +243,34 @@ def test_reports_of_a_run_go_into_its_folder(two: Any, place: Path, capsys: pyte
 def test_a_format_that_is_none_is_refused(two: Any, capsys: pytest.CaptureFixture[str]) -> None:
     assert specdash("report", "before", "--format", "md,pdf") is Exit.USAGE
     assert "--format pdf: no such format" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("limit", ["5", "90"])
+def test_what_fails_or_changes_its_output_is_a_regression(
+    limit: str, write: Any, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    a, b = build_result(folded(facts_of())), build_result(folded(facts_of(run_id="other")))
+    drafted = [each for each in b["measurements"] if each["k"] == 4]
+    drafted[0]["status"], drafted[0]["error"] = "failed", "out of memory"
+    drafted[1]["verdicts"] = ["output_differs"]
+    for name, result in (("a.json", a), ("b.json", b)):
+        (place / "here" / name).write_text(to_json(result))
+    assert specdash("compare", "a.json", "b.json", "--max-regression", limit) is Exit.REGRESSION
+    out, err = capsys.readouterr()
+    for text in (out, err):
+        assert "ok in A, failed in B: out of memory" in text
+        assert "its output differs" in text
+    assert specdash("compare", "a.json", "b.json", "--max-regression", limit, "--json") is Exit.REGRESSION
+    told = json.loads(capsys.readouterr().out)
+    assert [each["step"] for each in told["lost"]] == told["regressions"] == [each["step"] for each in drafted]
+    assert specdash("compare", "b.json", "b.json", "--max-regression", limit) is Exit.OK
+
+
+@pytest.mark.parametrize("command", [("report",), ("compare", LARGE)])
+def test_rates_beyond_what_can_be_calculated_with_are_a_clear_error(
+    command: tuple[object, ...], place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [{"target": "T", "draft": draft, "mean_tps": rate} for draft, rate in ((None, 5e-324), ("D", 1e308))]
+    (place / "here" / "x.json").write_text(json.dumps({"results": rows}))
+    specdash(*command, "x.json")
+    assert "internal error" not in capsys.readouterr().err

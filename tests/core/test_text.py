@@ -78,10 +78,14 @@ def test_one_line_joins_and_marks_the_cut() -> None:
         ("a\\| b", r"a\\\| b"),
         ("`code`", r"\`code\`"),
         ("<img src=x onerror=alert(1)>", r"\<img src=x onerror=alert(1)\>"),
-        ("![x](http://evil)", r"!\[x\](http://evil)"),
+        ("![x](http://evil)", "!\\[x\\](http:\u2060//evil)"),
         ("one\n| two |\n", r"one \| two \|"),
         ("&lt;b&gt; *x*", r"\&lt;b\&gt; \*x\*"),
         ("\x1b[0m", r"\<1b\>\[0m"),
+        ("_em_ a_b __x__ ~~gone~~", r"\_em\_ a_b \_\_x\_\_ \~\~gone\~\~"),
+        ("@octocat a@b.org", "@\u2060octocat a@\u2060b.org"),
+        ("#12 # title gh-7", "\\#\u206012 \\# title gh-\u20607"),
+        ("www.evil.org", "www\u2060.evil.org"),
     ],
 )
 def test_markdown_cell_stays_in_its_cell(raw: str, cell: str) -> None:

@@ -393,3 +393,10 @@ async def test_evidence_of_a_server_that_talks_and_of_one_that_does_not(connect:
     assert "is_processing" in (await (await connect()).evidence())["slots"]
     async with nowhere() as client:
         assert "no answer" in (await client.evidence())["slots"]
+
+
+@pytest.mark.parametrize("name", ["HF_TOKEN", "api_key", "AWS_SECRET", "DbPassword"])
+def test_a_command_to_paste_tells_no_secret(name: str) -> None:
+    words = engine(CURRENT).command_to_paste(replace(spec(8), env={name: "hunter2", "OMP_NUM_THREADS": "4"}))
+    assert words[:3] == ("env", f"{name}=...", "OMP_NUM_THREADS=4")
+    assert "hunter2" not in " ".join(words)

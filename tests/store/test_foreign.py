@@ -16,6 +16,7 @@ from specdash.analysis.result import build_result
 from specdash.core import events as ev
 from specdash.errors import Exit, SpecdashError
 from specdash.store.export import to_csv, to_json, to_markdown
+from specdash.store.foreign.draftbench import _Rows
 from specdash.store.foreign.reading import MOST_BYTES, read_result_file
 from specdash.store.foreign.to_draftbench import to_draftbench
 
@@ -339,6 +340,13 @@ def test_velollm_has_one_pair_with_an_interval(read: Any) -> None:
     assert 2.34 < low < 2.36 < fast["speedup"]["value"] < high < 2.38
     assert (result["run"]["finished"], result["imported"]["tool"]) == ("2025-01-27T12:34:56.000Z", "velollm")
     assert (result["pairs"][0]["slower"], result["settings"]["max_tokens"]) == (0, 100)
+    (advice,) = result["recommendations"]
+    assert (advice["draft"], advice["proven"]) == ("llama-3.2-1b", True)
+    assert advice["ci95"] == pytest.approx(fast["speedup"]["ci95"])
+    assert [each["decode_tok_s"] for each in base["samples"]] == samples
+    assert {each["total_time_s"] for each in fast["samples"]} == {1.488}
+    assert (result["imported"]["has_samples"], read_result_file(LARGE)["imported"]["has_samples"]) == (True, False)
+    assert "tokens_per_second: the file's stddev divides by n" not in notes(result)
 
 
 def test_a_velollm_run_without_a_baseline_has_no_speedup(read: Any) -> None:
@@ -453,3 +461,61 @@ def test_configs_and_depths_have_a_target_of_their_own() -> None:
     assert [(row["target"], row["draft"]) for row in rows] == [
         (TARGET, None), (TARGET, DRAFT), (named, None), (named, DRAFT),
     ]  # fmt: skip
+
+
+def test_a_scatter_of_a_population_is_said(read: Any) -> None:
+    content = copy.deepcopy(VELOLLM)
+    rate = content["vanilla"]["tokens_per_second"]
+    rate["stddev"] = statistics.pstdev(rate["samples"])
+    assert "vanilla.tokens_per_second: the file's stddev divides by n" in notes(read(content))
+
+
+def test_whole_numbers_beyond_any_float_are_unknown_and_said(read: Any) -> None:
+    result = measured_result()
+    result["loads"] = [{"id": "l001", "size_bytes": 10**400}]
+    again = read(json.dumps(result))
+    assert again["loads"][0]["size_bytes"] is None
+    assert "loads[0].size_bytes" in again["notes"][-1]["text"]
+
+
+def test_deep_nesting_is_refused(read: Any) -> None:
+    deep: Any = 1
+    for _ in range(900):
+        deep = [deep]
+    with pytest.raises(SpecdashError, match="nested deeper"):
+        read(json.dumps(measured_result() | {"settings": {"x": deep}}))
+
+
+def test_rows_are_told_apart_without_looking_at_all_before() -> None:
+    class Label(str):
+        """Counts how often it is compared."""
+
+        compared = 0
+        __hash__ = str.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            Label.compared += 1
+            return str.__eq__(self, other)
+
+    read = _Rows([], [], set())
+    for number in range(300):
+        read.take("x", {"target": Label("T"), "draft": str(number), "mean_tps": 1})
+    assert len(read.findings) == 300
+    assert Label.compared < 1000
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "field"),
+    [
+        ("loads", [{"argv": "x"}], "loads[0].argv"),
+        ("models", [{"label": 5}], "models[0].label"),
+        ("curves", [{"predicted_ci95": 3}], "curves[0].predicted_ci95"),
+        ("recommendations", [{"tied": None}], "recommendations[0].tied"),
+        ("recommendations", 7, "recommendations"),
+        ("run", {"hardware": {}, "id": []}, "run.id"),
+    ],
+)
+def test_a_part_of_another_shape_is_named(part: str, value: Any, field: str, read: Any) -> None:
+    with pytest.raises(SpecdashError) as caught:
+        read(json.dumps(measured_result() | {part: value}))
+    assert f"`{field}` is no " in caught.value.what

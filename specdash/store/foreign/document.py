@@ -65,7 +65,7 @@ def known(mean: float | None, **others: float | int | None) -> Json:
 
 def sample(prompt_id: str, block: int, **told: float | None) -> Json:
     """A sample of which a file tells only some fields; the others are null, lists empty."""
-    unknown: Json = {name: None for name in _SAMPLE}
+    unknown: Json = dict.fromkeys(_SAMPLE)
     lists: Json = {"positions_drafted": [], "positions_accepted": [], "reasons": []}
     return {**unknown, **lists, "prompt_id": prompt_id, "block": block, "status": "ok", **told}
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from specdash.analysis.result import SCHEMA
 from specdash.core.text import human_bytes, one_line
 from specdash.errors import SpecdashError
 from specdash.store.foreign.draftbench import from_draftbench, is_draftbench
+from specdash.store.foreign.shapes import wrong_shapes
 from specdash.store.foreign.values import number
 from specdash.store.foreign.velollm import from_velollm, is_velollm
 
@@ -23,6 +24,9 @@ KNOWN = (
     f"There are: result.json of specdash (schema {SCHEMA}), draftbench's results (a list `results` of target, draft,"
     " mean_tps), and velollm's (`config`, `vanilla`, `speculative`)."
 )
+AGAIN = "If it was changed by hand, make it again from the run: specdash report RUN --format json."
+MOST_LEVELS = 50
+MOST_SHOWN = 3
 _TABLES = ("run", "engine", "settings")
 _LISTS = ("models", "loads", "measurements", "unfinished", "overall")
 _LATER: Mapping[str, Any] = {
@@ -45,6 +49,26 @@ _MAYBE_NUMBERS = ("k", "moe_experts")
 
 def read_result_file(path: Path) -> Json:
     """The result document in a file. Raises SpecdashError: what is wrong, where, and what is known here."""
+    try:
+        return _read(path)
+    except (ArithmeticError, RecursionError, LookupError, TypeError, AttributeError, ValueError) as error:
+        raise unusable(path, error) from error
+
+
+def unusable(path: Path, error: Exception) -> SpecdashError:
+    """What to say of a file that is broken deeper than it was looked at: by the field, never in Python's words."""
+    name = one_line(str(path))
+    if isinstance(error, ArithmeticError):
+        return SpecdashError(
+            f"{name}: figures in it are too large or too small to calculate with", "Mend them, or leave their rows out."
+        )
+    if isinstance(error, RecursionError):
+        return SpecdashError(f"{name}: it is nested deeper than a result is", KNOWN)
+    what = f"`{one_line(str(error.args[0]), 60)}` is missing" if isinstance(error, KeyError) else "a field is broken"
+    return SpecdashError(f"{name}: it is no specdash result ({what})", AGAIN)
+
+
+def _read(path: Path) -> Json:
     content = _parsed(path)
     name = one_line(path.name)
     if is_draftbench(content):
@@ -92,20 +116,25 @@ def _parsed(path: Path) -> Any:
 
 def _completed(written: Json, path: Path) -> Json:
     """Our own result, with what a later version added; raises SpecdashError where a part is missing or broken."""
-    result: Json = _finite(written)
+    too_large: list[str] = []
+    result: Json = _finite(written, "", too_large, 0)
     wrong = [f"`{name}` is no table" for name in _TABLES if not isinstance(result.get(name), dict)]
     wrong += [f"`{name}` is no list of tables" for name in _LISTS if not _is_list_of_tables(result.get(name))]
     if not wrong:
-        wrong = _wrong_in(result)
+        wrong = _wrong_in(result) or list(islice(wrong_shapes(result), MOST_SHOWN))
     if wrong:
         raise SpecdashError(
-            f"{one_line(str(path))}: this is no whole result: {'; '.join(wrong[:3])}",
-            "Make it again from the run: specdash report RUN --format json.",
+            f"{one_line(str(path))}: this is no whole result: {one_line('; '.join(wrong[:MOST_SHOWN]), 400)}", AGAIN
         )
     for part in ("measurements", "unfinished"):
         result[part] = [{**dict.fromkeys(_LATER_OF_MEASUREMENTS), **each} for each in result[part]]
     result.setdefault("pairs", target_pairs(result["overall"], result["measurements"]))
-    return {**_LATER, **result}
+    whole = {**_LATER, **result}
+    if too_large:
+        told = one_line(", ".join(too_large[:MOST_SHOWN]), 200)
+        text = f"whole numbers in the file that are too large to calculate with are taken as unknown: {told}"
+        whole["notes"] = [*whole["notes"], {"level": "warning", "text": text}]
+    return whole
 
 
 def _is_list_of_tables(value: object) -> bool:
@@ -159,10 +188,21 @@ def _is_speedup(value: object) -> bool:
     return interval is None or (isinstance(interval, list) and len(interval) == 2)
 
 
-def _finite(value: Any) -> Any:
-    """A JSON value with null for NaN and infinity, which a result never has."""
+def _finite(value: Any, place: str, too_large: list[str], level: int) -> Any:
+    """A JSON value with null for NaN and infinity, which a result never has, and for whole numbers beyond any float.
+
+    The places of the latter are added to `too_large`. Raises RecursionError for what is nested too deep.
+    """
+    if level > MOST_LEVELS:
+        raise RecursionError
     if isinstance(value, dict):
-        return {name: _finite(each) for name, each in value.items()}
+        return {
+            name: _finite(each, f"{place}.{name}".lstrip("."), too_large, level + 1) for name, each in value.items()
+        }
     if isinstance(value, list):
-        return [_finite(each) for each in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [_finite(each, f"{place}[{index}]", too_large, level + 1) for index, each in enumerate(value)]
+    if isinstance(value, int | float) and not isinstance(value, bool) and number(value) is None:
+        if isinstance(value, int):
+            too_large.append(place)
+        return None
+    return value
