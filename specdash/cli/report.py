@@ -71,7 +71,7 @@ def _text(found: Named, kind: str) -> str:
 def _written(found: Named, formats: Sequence[str]) -> list[Path]:
     """Writes the reports of a run into its folder, those of a file into the working folder under its name."""
     from specdash.session.reports import REPORTS
-    from specdash.store.export import write_atomic
+    from specdash.store.disk import write_atomic
 
     written = []
     for each in formats:

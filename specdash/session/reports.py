@@ -7,7 +7,8 @@ from pathlib import Path
 
 from specdash.analysis.result import build_result
 from specdash.core.view import View
-from specdash.store.export import to_csv, to_json, to_markdown, write_atomic
+from specdash.store.disk import write_atomic
+from specdash.store.export import to_csv, to_json, to_markdown
 from specdash.store.foreign.to_draftbench import to_draftbench
 from specdash.store.html import to_html
 

@@ -50,7 +50,7 @@ from specdash.session.reports import write_reports
 from specdash.session.roof import bandwidth_fact
 from specdash.session.terminal import StayAwake, hangup_is_ignored
 from specdash.session.ticker import Ticker
-from specdash.store.export import write_atomic
+from specdash.store.disk import write_atomic
 from specdash.store.journal import Journal, read
 from specdash.store.runs import new_run_dir, remember
 

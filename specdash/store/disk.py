@@ -5,7 +5,10 @@ from __future__ import annotations
 import errno
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+
+from specdash.errors import StoreError
 
 # Network and FUSE file systems answer these to a sync that they do not offer.
 _NOT_OFFERED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
@@ -45,3 +48,26 @@ def write_all(descriptor: int, content: bytes) -> None:
     left = memoryview(content)
     while left:
         left = left[os.write(descriptor, left) :]
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Replaces `path` by `text` in UTF-8 as a whole: at any time it is the old file or the new one.
+
+    Lone surrogates are written as backslash escapes. Raises StoreError; the old file then stands as it was.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        temporary.unlink(missing_ok=True)
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+        descriptor = os.open(temporary, flags, 0o666)
+        try:
+            write_all(descriptor, text.encode("utf-8", "backslashreplace"))
+            sync_file(descriptor)
+        finally:
+            os.close(descriptor)
+        temporary.replace(path)
+        sync_directory(path.parent)
+    except OSError as error:
+        with suppress(OSError):
+            temporary.unlink()
+        raise StoreError(f"{path} cannot be written: {error.strerror}", "An older one stands as it was.") from error

@@ -5,20 +5,15 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping
-from contextlib import suppress
 from dataclasses import fields
-from pathlib import Path
 from typing import Any
 
 from specdash.core.measure import Sample
 from specdash.core.text import one_line
-from specdash.errors import StoreError
-from specdash.store.disk import sync_directory, sync_file, write_all
 from specdash.store.markdown import to_markdown
 
-__all__ = ["to_csv", "to_json", "to_markdown", "write_atomic"]
+__all__ = ["to_csv", "to_json", "to_markdown"]
 
 Json = Mapping[str, Any]
 
@@ -65,26 +60,3 @@ def _cell(value: object) -> str:
         return _cell(";".join(str(each) for each in value))
     shown = one_line(str(value), CELL_CHARS)
     return f"'{shown}" if shown.startswith(_FORMULA) else shown
-
-
-def write_atomic(path: Path, text: str) -> None:
-    """Replaces `path` by `text` in UTF-8 as a whole: at any time it is the old file or the new one.
-
-    Lone surrogates are written as backslash escapes. Raises StoreError; the old file then stands as it was.
-    """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        temporary.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(temporary, flags, 0o666)
-        try:
-            write_all(descriptor, text.encode("utf-8", "backslashreplace"))
-            sync_file(descriptor)
-        finally:
-            os.close(descriptor)
-        temporary.replace(path)
-        sync_directory(path.parent)
-    except OSError as error:
-        with suppress(OSError):
-            temporary.unlink()
-        raise StoreError(f"{path} cannot be written: {error.strerror}", "An older one stands as it was.") from error

@@ -28,6 +28,7 @@ UNASKED = ("-o", "BatchMode=yes")
 NOT_FOUND = 127  # what a shell ends with when there is no such program
 SSH_FAILED = 255
 STDERR_BYTES = 4096
+SAID_CHARS = 400
 PEEK_BYTES = 64 * 1024
 PEEK_S = 0.05
 
@@ -150,13 +151,14 @@ class SshLine:
         self._errors.close()
 
     def said(self) -> str:
-        """The last line that ssh or the program there wrote to stderr, "" for none."""
+        """What ssh or the program there wrote to stderr last, "" for nothing: a message of specdash's whole."""
         if self._errors.closed:
             return ""
         size = self._errors.seek(0, os.SEEK_END)
         self._errors.seek(max(0, size - STDERR_BYTES))
         lines = [one_line(line) for line in self._errors.read().splitlines() if line.strip()]
-        return " ".join(lines[-2:])
+        ours = max((at for at, line in enumerate(lines) if line.startswith("specdash")), default=max(0, len(lines) - 2))
+        return one_line(" ".join(lines[ours:]), SAID_CHARS)
 
     async def refusal(self) -> str:
         """Why there was no welcome, and what to do."""

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from specdash.core.view import View
-from specdash.store.export import write_atomic
+from specdash.store.disk import write_atomic
 from specdash.ui.source import LogPiece, SourceError
 
 PROTOCOL = 1

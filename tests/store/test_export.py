@@ -17,7 +17,8 @@ from recorded_run import folded, loaded, measured, started, step
 from specdash.analysis.result import build_result
 from specdash.core import events as ev
 from specdash.errors import Exit, StoreError
-from specdash.store.export import COLUMNS, to_csv, to_json, write_atomic
+from specdash.store.disk import write_atomic
+from specdash.store.export import COLUMNS, to_csv, to_json
 
 CATEGORIES = ("coding", "math")
 SLOW = [10.0, 12.0, 11.0, 10.0, 12.0]
@@ -122,7 +123,7 @@ def test_a_report_that_cannot_be_synced_leaves_the_old_one(tmp_path: Path, monke
     def fail(descriptor: int) -> bool:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr("specdash.store.export.sync_file", fail)
+    monkeypatch.setattr("specdash.store.disk.sync_file", fail)
     with pytest.raises(StoreError, match="Input/output error"):
         write_atomic(path, "new")
     assert path.read_text() == "old"

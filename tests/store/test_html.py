@@ -24,7 +24,7 @@ from report_documents import (
 
 from specdash.errors import StoreError
 from specdash.store.arms import contenders, content_arms, rate_of
-from specdash.store.export import write_atomic
+from specdash.store.disk import write_atomic
 from specdash.store.html import to_html
 from specdash.store.html.heatmap import shade
 
