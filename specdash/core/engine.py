@@ -1,40 +1,76 @@
 """What the runtime needs of an engine: the seam between driving servers and knowing one kind of server.
 
 An engine turns a ServerSpec into a command line, and speaks to the server that came of it. It knows flags, endpoints
-and wordings; it holds no process and decides nothing about the sweep. Everything it measures it returns as it saw it.
+and wordings; it holds no process and decides nothing about the sweep. Everything it measures it returns as it saw it,
+and what its servers never tell it says once, with the reason, so that unknown is null everywhere and no fault.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from specdash.core.generation import Generation, Piece
+from specdash.core.launch import Ending
+from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.prompts import Prompt
 from specdash.core.transport import Progress
 
+TIMINGS, CACHED, DRAFTED, ACCEPTED = "timings", "cached_tokens", "draft_tokens", "accepted_tokens"
+K_SEEN, TOKEN_IDS, EXACT_LENGTH, ALIAS = "k_seen", "token_ids", "exact_length", "alias"
+UNTOLD = (TIMINGS, CACHED, DRAFTED, ACCEPTED, K_SEEN, TOKEN_IDS, EXACT_LENGTH, ALIAS)
+"""What an engine may be unable to tell: a clock of its own, cached prompt tokens, drafted and accepted tokens, the
+length of drafts, token ids, answers of exactly the length asked for, and a name that proves whose server it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Param:
+    """A parameter of an engine: its scope on a server that honours all it can, its flags, its request field.
+
+    `scope` is "startup", "request", "capped" (a request may go up to the start-up value) or "reload" (a request may set
+    it, at the price of a load). `flags` maps a dialect of the program to the flag that sets it at start-up; a dialect
+    without an entry has no such flag. `field` is the name in the body of a request, None where only a restart changes it.
+    `key` is where a profile sets it.
+    """
+
+    name: str
+    scope: str
+    flags: Mapping[str, str]
+    field: str | None
+    help: str
+    key: str = ""
+
 
 @dataclass(frozen=True, slots=True)
 class EngineInfo:
-    """A program as found on this machine: what it is called, where, which build, and which flags it speaks."""
+    """A program as found on this machine: what it is called, where, which build, and which flags it speaks.
+
+    `k_scope` is forced by the profile, or the only one that this kind of engine has; None: to be probed on each load.
+    `untold` maps names of `UNTOLD` to the reason, as a sentence, why servers of this engine never tell them.
+    """
 
     kind: str
     program: str
     version: str
     dialect: str
-    k_scope: KScope | None  # forced by the profile; None: to be probed on each load
+    k_scope: KScope | None
+    untold: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class ServerSpec:
-    """Everything that a server is started with; equal specs mean the same server."""
+    """Everything that a server is started with; equal specs mean the same server.
+
+    `target` is None where the server knows its model by `model`, the name that requests carry ("" where none is needed).
+    `launch` and `stop` are the commands of a profile that brings its own.
+    """
 
     key: LoadKey
-    target: Path
+    target: Path | None
     draft: Path | None
     architecture: str | None  # for keys that carry it, such as llama.expert_used_count
     templated: bool  # the target has a chat template of its own
@@ -44,14 +80,24 @@ class ServerSpec:
     size_bytes: int
     load_timeout_s: float
     fingerprint: str
+    model: str = ""
+    mmproj: Path | None = None
+    launch: tuple[str, ...] = ()
+    stop: tuple[str, ...] = ()
+
+    @property
+    def method(self) -> str:
+        """What drafts on this load: a name of `core.methods`."""
+        return self.key.method or (BASELINE if self.key.draft is None else DRAFT)
 
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a launched server answers: 127.0.0.1:`port`; `alias` is the nonce that proves it is this launch."""
+    """Where a server answers: at `url`, or at 127.0.0.1:`port`; `alias` is the nonce that proves it is this launch."""
 
     port: int
     alias: str
+    url: str | None = None
 
 
 class Health(StrEnum):
@@ -66,7 +112,8 @@ class Health(StrEnum):
 class Request:
     """One generation to ask for; `k` is sent where the server may obey it, None sends none.
 
-    `with_margins` asks for the probabilities that `Generation.margins` is made from, which costs time.
+    `with_margins` asks for the probabilities that `Generation.margins` is made from, which costs time. `images` are
+    files that belong to the prompt, for vision models.
     """
 
     prompt: str
@@ -76,6 +123,7 @@ class Request:
     k: int | None
     cache_prompt: bool = False
     with_margins: bool = False
+    images: tuple[Path, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +173,13 @@ class Engine(Protocol):
         """Why this program cannot serve a load at all, as far as is known before it starts; None when it can."""
 
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
-        """The argument list that starts the server, without `wrap`."""
+        """The argument list that starts the server, without `wrap`; () where it is running already."""
+
+    def endpoint(self, spec: ServerSpec, port: int, alias: str) -> Endpoint:
+        """Where that server will answer, if it is given this port and this name."""
+
+    def ending(self, spec: ServerSpec, endpoint: Endpoint) -> Ending:
+        """How that server is found and ended, beyond the process that was started."""
 
     def command_to_paste(self, spec: ServerSpec) -> tuple[str, ...]:
         """The same server as a user would start it, `wrap` included, with `events.K_PLACE` in the place of K."""

@@ -61,7 +61,8 @@ class EngineFound(Fact):
     program: str
     version: str
     dialect: str
-    k_scope: str | None = None  # as the profile forces it; None: found by probes
+    k_scope: str | None = None  # as the profile or the kind of engine settles it; None: found by probes
+    untold: Json = field(default_factory=dict)  # names of core.engine.UNTOLD, with the reasons
 
 
 @dataclass(frozen=True, slots=True)

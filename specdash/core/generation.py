@@ -12,6 +12,8 @@ from typing import Any
 
 from specdash.core.measure import Chunk
 
+INFERRED = "inferred"
+
 
 @dataclass(frozen=True, slots=True)
 class Generation:
@@ -21,7 +23,10 @@ class Generation:
     server's own clock. `chunks` are the events that carry generated tokens, in order; `prompt_tokens` counts the whole
     prompt, `cached_tokens` the part of it that was not processed anew. `finish_reason` is "limit", "eos" or "word".
     `margins` (nats, one for each of `tokens`) say how far each choice led over the next one, where that was asked.
-    `settings` are the speculative settings that the server echoed. `problems` says what was malformed or missing, as
+    `settings` are the speculative settings that the server echoed. `acceptance_source` says where the draft counts come
+    from: "server" (its answer), "metrics" (counters before and after) or "inferred" (how the tokens arrived). `steps`
+    and `k_seen` are totals of engines whose chunks do not tell the verification steps; `unknown` maps names of figures
+    to the reason why this answer does not tell them. `problems` says what was malformed or missing, as
     sentences that may quote the server; a generation with problems is never measured.
     """
 
@@ -43,6 +48,11 @@ class Generation:
     settings: Mapping[str, Any] = field(default_factory=dict)
     margins: tuple[float | None, ...] = ()
     problems: tuple[str, ...] = ()
+    acceptance_source: str | None = None
+    steps: int | None = None
+    k_seen: int | None = None
+    positions_accepted: tuple[int, ...] = ()
+    unknown: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def tokens(self) -> tuple[int, ...]:

@@ -7,10 +7,11 @@ place, that the server's clock and ours agree.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from specdash.core.generation import Generation
+from specdash.core.engine import CACHED, DRAFTED, EXACT_LENGTH, K_SEEN, TIMINGS
+from specdash.core.generation import INFERRED, Generation
 from specdash.core.measure import (
     Sample,
     Verdict,
@@ -19,7 +20,8 @@ from specdash.core.measure import (
     rate,
     step_facts,
 )
-from specdash.core.plan import BASELINE, Step
+from specdash.core.methods import BASELINE, is_ceiling, may_draft_nothing
+from specdash.core.plan import Step
 
 MIN_TOKENS = 16
 CLOCK_JUMP_S = 0.5  # reliable clocks drift by microseconds a second
@@ -37,7 +39,7 @@ _NAMES = frozenset(verdict.value for verdict in Verdict)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asked for and under which circumstances it ran."""
+    """What a request asked for and under which circumstances it ran; `untold` is what this engine never tells."""
 
     prompt_id: str
     block: int
@@ -46,6 +48,7 @@ class Asked:
     alias: str | None  # the model name that the answer must carry
     clock_jump_s: float = 0.0  # wall clock minus monotonic moved by this much meanwhile
     swapped_in_bytes: int = 0  # read back from swap by the whole machine meanwhile
+    untold: Collection[str] = ()  # names of core.engine.UNTOLD
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,28 +92,36 @@ def sample_of(step: Step, generation: Generation, asked: Asked) -> Sample:
         generated_tokens=generated,
         draft_tokens=generation.draft_n,
         accepted_tokens=generation.draft_n_accepted,
-        steps=facts.steps,
+        steps=facts.steps if facts.steps is not None else generation.steps,
         clock="server" if server else "client",
         prompt_id=asked.prompt_id,
         block=asked.block,
         started_s=asked.started_s,
         finish_reason=generation.finish_reason,
         text_hash=generation.text_hash,
-        k_seen=facts.k_seen,
-        positions_drafted=facts.positions_drafted,
-        positions_accepted=facts.positions_accepted,
+        k_seen=facts.k_seen if facts.k_seen is not None else generation.k_seen,
+        positions_drafted=facts.positions_drafted or _all_of(generation),
+        positions_accepted=facts.positions_accepted or generation.positions_accepted,
         client_decode_time_s=client_decode_s,
         client_decode_tok_s=rate(generated, client_decode_s),
         status="invalid" if reasons else "ok",
         reasons=reasons,
+        acceptance_source=generation.acceptance_source or ("server" if generation.draft_n is not None else None),
+        unknown=generation.unknown,
     )
+
+
+def _all_of(generation: Generation) -> tuple[int, ...]:
+    """How many steps drafted each position, where counters tell only which were accepted: all of them."""
+    return (generation.steps,) * len(generation.positions_accepted) if generation.steps is not None else ()
 
 
 def reasons_against(step: Step, generation: Generation, asked: Asked) -> tuple[str, ...]:
     """Why a generation must not be counted; empty when nothing speaks against it."""
     circumstances = (
         (generation.finish_reason is None, Verdict.NO_FINISH_REASON),
-        (None in (generation.predicted_ms, generation.prompt_ms, generation.cached_tokens), Verdict.NO_TIMINGS),
+        (TIMINGS not in asked.untold and None in (generation.predicted_ms, generation.prompt_ms), Verdict.NO_TIMINGS),
+        (CACHED not in asked.untold and generation.cached_tokens is None, Verdict.NO_TIMINGS),
         (bool(generation.cached_tokens), Verdict.PROMPT_CACHED),
         (step.method == BASELINE and bool(generation.draft_n), Verdict.BASELINE_DRAFTED),
         (None not in (asked.alias, generation.model) and generation.model != asked.alias, Verdict.SERVER_CHANGED),
@@ -118,49 +129,79 @@ def reasons_against(step: Step, generation: Generation, asked: Asked) -> tuple[s
         (asked.swapped_in_bytes > SWAP_STORM_BYTES, Verdict.SWAPPING),
     )
     found = [*generation.problems, *(verdict for holds, verdict in circumstances if holds)]
-    found += _against_length(generation, asked.max_tokens, known_bad=bool(found))
+    found += _against_length(generation, asked, known_bad=bool(found))
     return tuple(dict.fromkeys(str(reason) for reason in found))
 
 
-def _against_length(generation: Generation, max_tokens: int, *, known_bad: bool) -> list[Verdict]:
+def _against_length(generation: Generation, asked: Asked, *, known_bad: bool) -> list[Verdict]:
     """What the number of tokens says against a generation."""
     generated = generation.generated_tokens
     if generated is None or not generation.chunks:
         return [] if known_bad else [Verdict.TOKEN_COUNT_MISMATCH]
+    last = generation.chunks[-1]
+    may_be_longer = EXACT_LENGTH in asked.untold and generated > asked.max_tokens
+    is_other = generated != asked.max_tokens and not may_be_longer
     checks = (
-        (abs(generation.chunks[-1].predicted_n - generated) > 1, Verdict.TOKEN_COUNT_MISMATCH),
-        (generation.finish_reason == "limit" and generated != max_tokens, Verdict.WRONG_LENGTH),
+        (last.counted and abs(last.predicted_n - generated) > 1, Verdict.TOKEN_COUNT_MISMATCH),
+        (generation.finish_reason == "limit" and is_other, Verdict.WRONG_LENGTH),
         (generated < MIN_TOKENS, Verdict.TOO_SHORT),
     )
     return [verdict for holds, verdict in checks if holds]
 
 
-def findings(step: Step, samples: Sequence[Sample], max_tokens: int) -> tuple[Finding, ...]:
+def findings(
+    step: Step, samples: Sequence[Sample], max_tokens: int, untold: Collection[str] = ()
+) -> tuple[Finding, ...]:
     """What the valid samples of a step prove against it, together; empty when they may be counted.
 
     A K or a speculation that did not take place is said alone: it ends a step after one sample, too few for clocks.
     """
     good = [sample for sample in samples if sample.status == "ok"]
-    return _against_speculation(step, good, max_tokens) or _against_clocks(good)
+    return _against_speculation(step, good, max_tokens, untold) or _against_clocks(good)
 
 
-def _against_speculation(step: Step, good: Sequence[Sample], max_tokens: int) -> tuple[Finding, ...]:
-    """Proof of K and proof of speculation."""
-    if step.method == BASELINE or step.k is None or not good:
+def _against_speculation(
+    step: Step, good: Sequence[Sample], max_tokens: int, untold: Collection[str]
+) -> tuple[Finding, ...]:
+    """Proof of K and proof of speculation, as far as the server tells; what it does not tell is no fault."""
+    if step.method == BASELINE or step.k is None or not good or _unproven(step, good, untold):
         return ()
     k_seen = max((sample.k_seen for sample in good if sample.k_seen is not None), default=None)
     if not any(sample.draft_tokens for sample in good):
-        said = "the server has the draft model loaded and drafted nothing"
-        return (Finding(Verdict.SPECULATION_INACTIVE, said),)
+        if may_draft_nothing(step.method):
+            return ()
+        what = "the draft model loaded" if step.draft is not None else f"{step.method} switched on"
+        return (Finding(Verdict.SPECULATION_INACTIVE, f"the server has {what} and drafted nothing"),)
     if k_seen is None:
         said = f"K = {step.k} cannot be proven: no draft length was seen"
         return (Finding(Verdict.K_NOT_EFFECTIVE, said),)
-    if k_seen != step.k:
+    if k_seen > step.k or (k_seen < step.k and not _may_be_shorter(step, good)):
         said = f"K = {step.k} was asked for, up to {k_seen} tokens a step were drafted"
         if k_seen == expected_k_seen(step.k, max_tokens):
             said += f", as answers of {max_tokens} tokens have no room for more; raise max_tokens"
         return (Finding(Verdict.K_NOT_EFFECTIVE, said),)
     return ()
+
+
+def _may_be_shorter(step: Step, good: Sequence[Sample]) -> bool:
+    """Whether drafts shorter than K are no fault: found text ends, and bursts show only what was accepted of a draft."""
+    return is_ceiling(step.method) or all(sample.acceptance_source == INFERRED for sample in good)
+
+
+def _unproven(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tuple[Finding, ...]:
+    """That nothing can prove the K of a step, where its server does not tell what was drafted."""
+    if step.method == BASELINE or step.k is None or not good:
+        return ()
+    silent = DRAFTED in untold or all(DRAFTED in sample.unknown for sample in good)
+    no_lengths = K_SEEN in untold or all(K_SEEN in sample.unknown for sample in good)
+    if not (silent or no_lengths) or any(sample.k_seen is not None for sample in good):
+        return ()
+    if not silent and not any(sample.draft_tokens for sample in good) and not may_draft_nothing(step.method):
+        return ()
+    said = "this server does not tell what it drafted" if silent else "this server does not tell how long its drafts are"
+    reasons = dict.fromkeys(sample.unknown.get(DRAFTED if silent else K_SEEN, "") for sample in good)
+    why = next((reason for reason in reasons if reason), said)
+    return (Finding(Verdict.K_UNPROVEN, f"K = {step.k} was asked for: {why}"),)
 
 
 def _against_clocks(good: Sequence[Sample]) -> tuple[Finding, ...]:
@@ -188,14 +229,15 @@ def _clocks_apart(sample: Sample) -> bool:
     return clocks_disagree(server_s, client_s) and abs(server_s - client_s) > WAKE_UP_S
 
 
-def hopeless(step: Step, samples: Sequence[Sample]) -> bool:
+def hopeless(step: Step, samples: Sequence[Sample], untold: Collection[str] = ()) -> bool:
     """Whether more samples cannot save the step: a draft longer than K, or a reason that every try repeats."""
     if any(FATAL.intersection(sample.reasons) for sample in samples):
         return True
     good = [sample for sample in samples if sample.status == "ok"]
     if step.method == BASELINE or step.k is None:
         return False
-    if len(good) >= 2 and not any(sample.draft_tokens for sample in good):
+    is_known = not may_draft_nothing(step.method) and not _unproven(step, good, untold)
+    if is_known and len(good) >= 2 and not any(sample.draft_tokens for sample in good):
         return True
     return any(sample.k_seen is not None and sample.k_seen > step.k for sample in good)
 
@@ -205,9 +247,11 @@ def worth_another_try(sample: Sample) -> bool:
     return sample.status != "ok" and not LASTING.intersection(sample.reasons)
 
 
-def verdict_of(step: Step, samples: Sequence[Sample], max_tokens: int) -> tuple[str, tuple[Finding, ...], str | None]:
+def verdict_of(
+    step: Step, samples: Sequence[Sample], max_tokens: int, untold: Collection[str] = ()
+) -> tuple[str, tuple[Finding, ...], str | None]:
     """A finished step's status ("ok", "invalid" or "failed"), the findings against it, and the reason in words."""
-    against = findings(step, samples, max_tokens)
+    against = findings(step, samples, max_tokens, untold)
     if against:
         return "invalid", against, "; ".join(finding.detail for finding in against)
     if not any(sample.status == "ok" for sample in samples):
@@ -216,7 +260,8 @@ def verdict_of(step: Step, samples: Sequence[Sample], max_tokens: int) -> tuple[
             return "failed", (), "no sample could be taken"
         known = tuple(Finding(Verdict(reason), "") for reason in reasons if reason in _NAMES)
         return "invalid", known, "no valid sample: " + ", ".join(reasons)
-    return "ok", _gaps(samples), None
+    good = [sample for sample in samples if sample.status == "ok"]
+    return "ok", (*_gaps(samples), *_unproven(step, good, untold)), None
 
 
 def _gaps(samples: Sequence[Sample]) -> tuple[Finding, ...]:

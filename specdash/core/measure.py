@@ -19,7 +19,9 @@ class Chunk:
     """One stream event that carries generated tokens.
 
     `t_s` is its arrival by `time.monotonic()`. `predicted_n`, `predicted_ms`, `draft_n` and `draft_n_accepted` are the
-    server's cumulative timings since the start of the request; `tokens` are the ids that this event carries.
+    server's cumulative timings since the start of the request; `tokens` are the ids that this event carries. Where a
+    server does not count tokens event by event, `counted` is False and `predicted_n` numbers the events: something to
+    show, and nothing to measure by.
     """
 
     t_s: float
@@ -28,6 +30,7 @@ class Chunk:
     draft_n: int | None
     draft_n_accepted: int | None
     tokens: tuple[int, ...]
+    counted: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +66,8 @@ def verify_steps(chunks: Sequence[Chunk]) -> tuple[VerifyStep, ...]:
     run backwards, yield nothing.
     """
     if all(chunk.draft_n is None for chunk in chunks) and any(chunk.predicted_ms is None for chunk in chunks):
+        return ()
+    if not all(chunk.counted for chunk in chunks):
         return ()
     groups = [tuple(group) for _, group in groupby((chunk for chunk in chunks if chunk.predicted_n > 1), key=_timings)]
     # Where it counts per step, predicted_n tells nothing of single tokens, but is never behind either.
@@ -198,7 +203,7 @@ class Sample:
     ("server" or "client"); the client's own figures stand beside it. `prefill_tok_s` counts the prompt tokens that
     were processed, `throughput_tok_s` is (prompt + generated) / total time. `started_s` is seconds since 1970, UTC;
     `text_hash` is of the generated text. `k_seen` and the positions are those of `StepFacts`. `reasons` are names of
-    `Verdict`, or sentences.
+    `Verdict`, or sentences. `acceptance_source` and `unknown` are those of `core.generation.Generation`.
     """
 
     prefill_time_s: float | None
@@ -227,6 +232,8 @@ class Sample:
     client_decode_tok_s: float | None
     status: str
     reasons: tuple[str, ...]
+    acceptance_source: str | None = None
+    unknown: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod
     def broken(cls, *, prompt_id: str, block: int, started_s: float, reasons: tuple[str, ...]) -> Sample:
@@ -295,6 +302,7 @@ class Verdict(StrEnum):
     IMPOSSIBLE = "impossible"
     OFF_THE_CURVE = "off_the_curve"
     DRIFTED = "drifted"
+    K_UNPROVEN = "k_unproven"
 
 
 DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
@@ -347,5 +355,7 @@ DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
         "K again, and look for other load on this machine at that time.",
         Verdict.DRIFTED: "The baseline moved between the passes by more than the difference, so nothing can be said of "
         "the difference: let the machine cool down or close other programs, and run it again.",
+        Verdict.K_UNPROVEN: "This server does not tell how many tokens it drafted, so the K of this row is what was asked "
+        "for and nothing proves that it took effect: compare with an engine that tells, or read the server's own log.",
     }
 )

@@ -13,11 +13,24 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from specdash.core.measure import expected_k_seen
+from specdash.core.methods import BASELINE, DRAFT, SIZED, is_draftless, needs_draft_model
 from specdash.core.model import ModelFacts, k_max, k_range
-from specdash.core.profile import Profile, QueueEntry
+from specdash.core.profile import Profile, QueueEntry, ServerConfig
 
-BASELINE = "baseline"
-DRAFT = "draft"
+__all__ = [
+    "BASELINE",
+    "DRAFT",
+    "KScope",
+    "LoadKey",
+    "PlannedLoad",
+    "Step",
+    "entry_steps",
+    "fixes_k",
+    "group",
+    "iterations_of",
+    "k_values",
+    "steps_of",
+]
 
 
 class KScope(StrEnum):
@@ -30,34 +43,53 @@ class KScope(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LoadKey:
-    """Everything that only a restart of the server can change; `k` is the start-up K (None without a draft)."""
+    """Everything that only a restart of the server can change; `k` is the start-up K (None without speculation).
+
+    `method` is "" for a baseline and for ordinary drafts, which `draft` tells apart; `ngram_n` is the size of the
+    n-gram that a method looks up, None where it has none or the program's own is used.
+    """
 
     target: str
     draft: str | None
     config: str | None
     moe_experts: int | None
     k: int | None
+    method: str = ""
+    ngram_n: int | None = None
+
+    @property
+    def speculates(self) -> bool:
+        """Whether anything drafts on this load."""
+        return self.draft is not None or bool(self.method)
 
     @property
     def label(self) -> str:
         """The load in a few words, for narration."""
         parts = [self.target if self.draft is None else f"{self.target} + {self.draft}"]
+        if self.method:
+            parts.append(method_label(self.method, self.ngram_n))
         if self.config is not None:
             parts.append(self.config)
         if self.moe_experts is not None:
             parts.append(f"{self.moe_experts} experts")
         if self.k is not None:
             parts.append(f"K {self.k}")
-        elif self.draft is None:
+        elif not self.speculates:
             parts.append("no draft")
         return ", ".join(parts)
+
+
+def method_label(method: str, ngram_n: int | None) -> str:
+    """A method with the size of its n-gram, as names of steps and rows have it: "ngram-simple n=4"."""
+    return method if ngram_n is None else f"{method} n={ngram_n}"
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
     """One thing to measure; `k` and `draft` are None for a baseline, `moe_experts` None for the model's own count.
 
-    `copy` tells apart steps that measure the same thing again (1, 2, …) from the first of them (0).
+    `copy` tells apart steps that measure the same thing again (1, 2, …) from the first of them (0). `ngram_n` is the
+    size of the looked-up n-gram, for methods that have one (None: the program's own).
     """
 
     target: str
@@ -70,12 +102,13 @@ class Step:
     category: str
     depth: int
     copy: int = 0
+    ngram_n: int | None = None
 
     @property
     def id(self) -> str:
         """The step's name in journals and narration; unique within a run, since labels are."""
         parts = [" + ".join(_quoted(label) for label in (self.target, self.draft) if label is not None)]
-        parts.append(BASELINE if self.method == BASELINE else f"{self.method} K={self.k}")
+        parts.append(BASELINE if self.method == BASELINE else f"{method_label(self.method, self.ngram_n)} K={self.k}")
         if self.config is not None:
             parts.append(f"config {_quoted(self.config)}")
         if self.moe_experts is not None:
@@ -91,7 +124,8 @@ class Step:
 
     def key(self, k_startup: int | None) -> LoadKey:
         """The load that this step runs on, if its server is started with `k_startup`."""
-        return LoadKey(self.target, self.draft, self.config, self.moe_experts, k_startup)
+        method = "" if self.method in (BASELINE, DRAFT) else self.method
+        return LoadKey(self.target, self.draft, self.config, self.moe_experts, k_startup, method, self.ngram_n)
 
     @property
     def pair(self) -> LoadKey:
@@ -100,12 +134,18 @@ class Step:
 
     def baseline(self) -> Step:
         """The baseline that this step is compared with: same target, config, experts, category and depth."""
-        return replace(self, draft=None, method=BASELINE, k=None, copy=0)
+        return replace(self, draft=None, method=BASELINE, k=None, copy=0, ngram_n=None)
 
 
 def _quoted(label: str) -> str:
     """A label as a part of a step's name: in quotes where it could be read as several parts."""
     return f'"{label}"' if any(mark in label for mark in ('"', " + ", " | ")) else label
+
+
+def fixes_k(step: Step, scope: KScope | None) -> bool:
+    """Whether a step needs a server of its own K: where K is fixed at start-up, and with every method that has no
+    draft model, since the lengths of their drafts are start-up arguments of every program."""
+    return scope is KScope.STARTUP or is_draftless(step.method)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,14 +166,28 @@ def k_values(profile: Profile, facts: ModelFacts | None, declared_class: str) ->
     """
     if not isinstance(profile.sweep.k, str):
         return tuple(sorted(set(profile.sweep.k)))
-    assumed = facts.model_class if facts is not None else "dense-small"
-    known_class = declared_class if declared_class != "auto" else assumed
+    known_class = _class_of(facts, declared_class)
     largest = max(1, expected_k_seen(k_max(known_class), profile.measure.max_tokens))
     if profile.sweep.k == "curve":
         return (largest,)
     if profile.sweep.k == "search":
         return tuple(sorted({k for k in k_range(known_class) if k < largest} | {largest}))
     return k_range(known_class)
+
+
+def _class_of(facts: ModelFacts | None, declared_class: str) -> str:
+    """The class of a target: as declared, else as its file tells, else a small dense one."""
+    if declared_class != "auto":
+        return declared_class
+    return facts.model_class if facts is not None else "dense-small"
+
+
+def _draftless_ks(profile: Profile, facts: ModelFacts | None, declared_class: str) -> tuple[int, ...]:
+    """The Ks of methods without a draft model, ascending: curves and searches are about drafts, so those of the class
+    are measured one by one there."""
+    if not isinstance(profile.sweep.k, str):
+        return tuple(sorted(set(profile.sweep.k)))
+    return k_range(_class_of(facts, declared_class))
 
 
 def _experts(profile: Profile, facts: ModelFacts | None) -> tuple[int | None, ...]:
@@ -160,41 +214,76 @@ def _pairs(profile: Profile, target: str) -> tuple[str, ...]:
     return tuple(draft for wanted, draft in profile.sweep.pairs if wanted == target)
 
 
+@dataclass(frozen=True, slots=True)
+class _Arm:
+    """What drafts, how many experts there are, and the Ks to try."""
+
+    draft: str | None
+    method: str
+    ngram_n: int | None
+    moe_experts: int | None
+    ks: tuple[int | None, ...]
+
+
+def _arms(
+    profile: Profile, target: str, declared_class: str, facts: Mapping[str, ModelFacts], config: ServerConfig | None
+) -> list[_Arm]:
+    """The arms of a target under a configuration, in the order in which their servers are started: plain ones first."""
+    known, sweep = facts.get(target), profile.sweep
+    experts = _experts(profile, known)
+    served = config.methods if config is not None else None
+    methods = [method for method in sweep.methods if served is None or method in served]
+    arms: list[_Arm] = []
+    if sweep.baseline and (served is None or BASELINE in served):
+        arms += [_Arm(None, BASELINE, None, count, (None,)) for count in _baseline_experts(experts, known)]
+    by_label = {draft.label: draft for draft in profile.drafts}
+    ks = k_values(profile, known, declared_class)
+    for draft in _pairs(profile, target):
+        method = draft_method(by_label[draft].method, facts.get(draft)) if draft in by_label else DRAFT
+        if method in methods:
+            arms += [_Arm(draft, method, None, count, ks) for count in experts]
+    fixed = _draftless_ks(profile, known, declared_class)
+    for method in methods:
+        if is_draftless(method):
+            sizes = (sweep.ngram_n or (None,)) if method in SIZED else (None,)
+            arms += [_Arm(None, method, size, count, fixed) for size in sizes for count in experts]
+    return arms
+
+
+def draft_method(declared: str, facts: ModelFacts | None) -> str:
+    """How a draft model is used: as its entry declares, else by the architecture that its file names ("eagle3")."""
+    if declared != "auto":
+        return declared
+    architecture = facts.architecture if facts is not None else ""
+    return architecture if architecture != DRAFT and needs_draft_model(architecture) else DRAFT
+
+
 def steps_of(profile: Profile, facts: Mapping[str, ModelFacts], categories: Sequence[str]) -> tuple[Step, ...]:
     """Every step of a profile, in the order of its lists. `facts` maps labels to model headers, where known."""
     if profile.queue:
         return tuple(dict.fromkeys(step for step, _ in _listed(profile, categories)))
-    steps: list[Step] = []
-    configs: tuple[str | None, ...] = tuple(config.label for config in profile.configs) or (None,)
-    for target in profile.targets:
-        known = facts.get(target.label)
-        ks = k_values(profile, known, target.model_class)
-        experts = _experts(profile, known)
-        # (draft, experts, Ks) in the order in which the servers are started: the plain ones first.
-        arms: list[tuple[str | None, int | None, tuple[int | None, ...]]] = []
-        if profile.sweep.baseline:
-            arms += [(None, count, (None,)) for count in _baseline_experts(experts, known)]
-        if DRAFT in profile.sweep.methods:
-            arms += [(draft, count, ks) for draft in _pairs(profile, target.label) for count in experts]
-        steps += [
-            Step(
-                target=target.label,
-                draft=draft,
-                method=BASELINE if draft is None else DRAFT,
-                config=config,
-                moe_experts=count,
-                k=k,
-                workload=workload,
-                category=category,
-                depth=depth,
-            )
-            for config in configs
-            for draft, count, arm_ks in arms
-            for k in arm_ks
-            for workload in profile.measure.workloads
-            for depth in profile.sweep.depth
-            for category in categories
-        ]
+    configs: tuple[ServerConfig | None, ...] = profile.configs or (None,)
+    steps = [
+        Step(
+            target=target.label,
+            draft=arm.draft,
+            method=arm.method,
+            config=config.label if config is not None else None,
+            moe_experts=arm.moe_experts,
+            k=k,
+            workload=workload,
+            category=category,
+            depth=depth,
+            ngram_n=arm.ngram_n,
+        )
+        for target in profile.targets
+        for config in configs
+        for arm in _arms(profile, target.label, target.model_class, facts, config)
+        for k in arm.ks
+        for workload in profile.measure.workloads
+        for depth in profile.sweep.depth
+        for category in categories
+    ]
     return tuple(dict.fromkeys(steps))
 
 
@@ -218,7 +307,7 @@ def entry_steps(entry: QueueEntry, workloads: Sequence[str], categories: Sequenc
                     yield Step(
                         target=entry.target,
                         draft=entry.draft,
-                        method=BASELINE if entry.draft is None else DRAFT,
+                        method=entry.method,
                         config=entry.config,
                         moe_experts=entry.moe_experts,
                         k=k,
@@ -226,6 +315,7 @@ def entry_steps(entry: QueueEntry, workloads: Sequence[str], categories: Sequenc
                         category=category,
                         depth=depth,
                         copy=entry.copy,
+                        ngram_n=entry.ngram_n,
                     )
 
 
@@ -237,7 +327,7 @@ def group(steps: Sequence[Step], scope: KScope | None) -> tuple[PlannedLoad, ...
     """
     buckets: dict[LoadKey, list[Step]] = {}
     for step in steps:
-        key = step.key(step.k) if scope is KScope.STARTUP else step.pair
+        key = step.key(step.k) if fixes_k(step, scope) else step.pair
         buckets.setdefault(key, []).append(step)
     return tuple(_started_at_largest(key, found) for key, found in buckets.items())
 

@@ -13,11 +13,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal
 
+from specdash.core.methods import BASELINE
+
 BUILTIN: Final = "builtin"
 EMBEDDED: Final = "embedded"
 LOSSLESS: Final = "lossless"
 
 KMode = Literal["auto", "curve", "search"]
+
+Launch = Mapping[str, tuple[str, ...]]
+"""Commands that start a server, by the method that they start it for; EVERY_METHOD where one does for all."""
+EVERY_METHOD: Final = "*"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +32,9 @@ class EngineConfig:
 
     `program` is a name on PATH, an absolute path, "embedded" (llama.cpp from the xllamacpp wheel beside specdash) or
     "embedded:PYTHON" (from the wheel in that interpreter's environment). `port` 0 means any free one.
-    `load_timeout_s` "auto" is max(180, int(size_gb * 3) + 120).
+    `load_timeout_s` "auto" is max(180, int(size_gb * 3) + 120). `launch` and `stop` are commands that start and end a
+    server; `health`, `ready` and `metrics` are paths on it ("" where not given), `url` is one that runs already, and
+    `cool_down_s` passes after each stop before anything is started. `api_key_env` names a variable, never a key.
     """
 
     kind: str = "llama-server"
@@ -39,6 +47,15 @@ class EngineConfig:
     wrap: tuple[str, ...] = ()
     port: int = 0
     load_timeout_s: float | Literal["auto"] = "auto"
+    launch: Launch = field(default_factory=dict)
+    stop: tuple[str, ...] = ()
+    health: str = ""
+    ready: str = ""
+    metrics: str = ""
+    pid_file: Path | None = None
+    cool_down_s: float = 0.0
+    url: str = ""
+    api_key_env: str = ""
 
     @property
     def is_embedded(self) -> bool:
@@ -51,13 +68,17 @@ class ModelRef:
     """One model of `[[targets]]` or `[[drafts]]`; an entry with a pattern or folder gives several.
 
     `key` ("targets[0].path") and `line` say which entry of the file it came from; `from_pattern` whether the entry
-    named it by a pattern or folder. `path` need not exist: a profile may be written for another machine.
+    named it by a pattern or folder. `path` need not exist: a profile may be written for another machine, and it is None
+    where the server is asked for a model by its name alone (`model`). `mmproj` is the projector of a vision model.
+    `method` is what a draft is used for: "auto", or one of `core.methods.WITH_DRAFT_MODEL`.
     """
 
     label: str
-    path: Path
-    mmproj: str = ""
+    path: Path | None
+    mmproj: Path | None = None
     model_class: str = "auto"
+    model: str = ""
+    method: str = "auto"
     key: str = field(default="", compare=False)
     line: int | None = field(default=None, compare=False)
     from_pattern: bool = field(default=False, compare=False)
@@ -65,10 +86,22 @@ class ModelRef:
 
 @dataclass(frozen=True, slots=True)
 class ServerConfig:
-    """`[[configs]]`: a named set of further start-up arguments, multiplied with the rest of the sweep."""
+    """`[[configs]]`: a named set of further start-up arguments, multiplied with the rest of the sweep.
+
+    `launch` and `stop` take the place of the engine's. `engine` is the kind that serves it where that is not the
+    profile's: what the profile's cannot serve is measured under a configuration of its own, baseline and all.
+    """
 
     label: str
     args: tuple[str, ...] = ()
+    launch: Launch = field(default_factory=dict)
+    stop: tuple[str, ...] = ()
+    engine: str = ""
+
+    @property
+    def methods(self) -> frozenset[str] | None:
+        """The methods that its launch commands are for; None for all."""
+        return None if not self.launch or EVERY_METHOD in self.launch else frozenset(self.launch)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +127,7 @@ class Sweep:
 class QueueEntry:
     """One `[[queue]]`: steps in the order of their lists, K in the outer loop, then depth, then category.
 
-    `k` is empty for a baseline (`draft` is None). `iterations` None: as `[measure]` says. `copy` tells apart entries
+    `k` is empty for a baseline. `iterations` None: as `[measure]` says. `copy` tells apart entries
     that measure the same thing again (1, 2, …) from the first of them (0).
     """
 
@@ -107,6 +140,8 @@ class QueueEntry:
     depth: tuple[int, ...] = (0,)
     iterations: int | None = None
     copy: int = 0
+    method: str = BASELINE
+    ngram_n: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

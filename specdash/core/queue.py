@@ -11,7 +11,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from specdash.core import commands as cmd
-from specdash.core.plan import BASELINE, DRAFT, KScope, LoadKey, PlannedLoad, Step, group
+from specdash.core.methods import BASELINE, needs_draft_model
+from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, fixes_k, group
 from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
 
 Steps = Mapping[str, StepView]
@@ -25,7 +26,7 @@ class IllegalEdit(ValueError):
 
 def load_key(step: Step, scope: KScope | None) -> LoadKey:
     """What the steps of one server have in common: K too, where a server fixes it at start-up."""
-    return step.key(step.k) if scope is KScope.STARTUP else step.pair
+    return step.key(step.k) if fixes_k(step, scope) else step.pair
 
 
 def serves(running: LoadKey, found: StepView, scope: KScope | None) -> bool:
@@ -35,7 +36,7 @@ def serves(running: LoadKey, found: StepView, scope: KScope | None) -> bool:
         return False
     if step.k is None or running.k is None:
         return step.k == running.k
-    if scope is KScope.STARTUP:
+    if fixes_k(step, scope):
         return step.k == running.k
     return step.k <= running.k and (not found.samples or found.k_startup in (None, running.k))
 
@@ -56,6 +57,8 @@ def loads_of(steps: Steps, scope: KScope | None) -> tuple[PlannedLoad, ...]:
     loads: dict[LoadKey, list[Step]] = {}
     for found in opened:
         k = found.k_startup if found.samples and found.k_startup is not None else largest.get(found.step.pair)
+        if fixes_k(found.step, scope):
+            k = found.step.k
         loads.setdefault(found.step.key(k), []).append(found.step)
     return tuple(PlannedLoad(key, tuple(each)) for key, each in loads.items())
 
@@ -173,12 +176,13 @@ def _add(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
 
 
 def _require_sound(step: Step) -> None:
-    if step.method == DRAFT and (step.draft is None or not step.k):
+    if step.method == BASELINE:
+        if step.draft is not None or step.k is not None:
+            raise IllegalEdit(f"{step.id}: a baseline has neither draft nor K")
+    elif needs_draft_model(step.method) and (step.draft is None or not step.k):
         raise IllegalEdit(f"{step.id}: a step with a draft needs a draft model and a K of 1 or more")
-    if step.method == BASELINE and (step.draft is not None or step.k is not None):
-        raise IllegalEdit(f"{step.id}: a baseline has neither draft nor K")
-    if step.method not in (DRAFT, BASELINE):
-        raise IllegalEdit(f"{step.id}: the method {step.method} is not in this version")
+    elif not needs_draft_model(step.method) and (step.draft is not None or not step.k):
+        raise IllegalEdit(f"{step.id}: {step.method} takes no draft model, and needs a K of 1 or more")
 
 
 def _set_iterations(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:

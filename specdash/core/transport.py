@@ -21,12 +21,16 @@ class Unreachable(TransportError):
 
 
 class HttpError(TransportError):
-    """An answer with a status other than 200; `excerpt` is its error message or the start of its body."""
+    """An answer with a status other than 200; `excerpt` is its error message or the start of its body.
 
-    def __init__(self, status: int, excerpt: str) -> None:
+    `retry_after_s`: for how long the server asks to be left alone (its Retry-After header); None when it does not say.
+    """
+
+    def __init__(self, status: int, excerpt: str, retry_after_s: float | None = None) -> None:
         super().__init__(f"HTTP {status}: {excerpt}" if excerpt else f"HTTP {status}")
         self.status = status
         self.excerpt = excerpt
+        self.retry_after_s = retry_after_s
 
 
 class BadAnswer(TransportError):
