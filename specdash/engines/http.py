@@ -1,20 +1,26 @@
-"""HTTP to one server of ours on loopback: short questions, and streamed answers with arrival times.
+"""HTTP to one model server: short questions, and streamed answers with arrival times.
 
 Uses aiohttp's reads as they come, never its lines: one read brings many events of a burst, is stamped once, and is
 split by our own parser, which costs a third of reading line by line. Nothing is decoded while a stream runs.
 
-It speaks to 127.0.0.1 by address and to nothing else: no proxy of the environment, no redirect, no cookies, no
-compression. Every request has a connection of its own, since a server may drop an idle one at the moment of the next
-request. Every failure is one of `core.transport`'s; cancelling a request closes its connection at once, which is how a
-server is told to stop generating.
+A client speaks to the one address that it was made for and to nothing else: no proxy of the environment, no redirect,
+no cookies, no compression. Every request has a connection of its own, since a server may drop an idle one at the moment
+of the next request. Every failure is one of `core.transport`'s; cancelling a request closes its connection at once,
+which is how a server is told to stop generating.
+
+The values of a client's extra headers are secrets (a bearer token): no message of an error quotes them, not even where
+a server repeats them in its own.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime
+from email.utils import parsedate_to_datetime
 from typing import Any
 
 import aiohttp
@@ -35,16 +41,28 @@ from specdash.engines.sse import EventTooLarge, SseParser
 HOST = "127.0.0.1"
 BODY_LIMIT_BYTES = 64 * 1024 * 1024
 EXCERPT_CHARS = 500
+RETRY_AFTER_MOST_S = 3600.0
+HIDDEN = "..."
+SECRET_CHARS = 4
 
 _EVENT_STREAM = "text/event-stream"
 _ERROR_BODY_BYTES = 64 * 1024
 
 
 class Client:
-    """Requests to the server at 127.0.0.1:`port`, each with a limit in seconds; all raise TransportError."""
+    """Requests to one server, each with a limit in seconds; all raise TransportError.
 
-    def __init__(self, port: int) -> None:
-        self._base = f"http://{HOST}:{port}"
+    `where` is a port of 127.0.0.1, or a base URL (http or https, a path prefix is kept); `headers` go with every
+    request, and their values are never shown.
+    """
+
+    def __init__(self, where: int | str, headers: Mapping[str, str] | None = None) -> None:
+        self._base = f"http://{HOST}:{where}" if isinstance(where, int) else where.rstrip("/")
+        self._headers = dict(headers or {})
+        # A server may repeat a token without its scheme, so the words after "Bearer" are secrets by themselves. What
+        # is shorter than any secret is left alone: hiding every "1" would spoil the messages.
+        words = {word for value in self._headers.values() for word in (value, *value.split()[1:])}
+        self._secrets = sorted((word for word in words if len(word) >= SECRET_CHARS), key=len, reverse=True)
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
 
@@ -54,11 +72,11 @@ class Client:
 
     async def get_json(self, path: str, limit_s: float) -> Any:
         """The JSON value that GET `path` answers."""
-        return _json(await self._short("GET", path, None, limit_s))
+        return self._json(await self._short("GET", path, None, limit_s))
 
     async def post_json(self, path: str, body: Any, limit_s: float) -> Any:
         """The JSON value that POST `path` answers to `body`."""
-        return _json(await self._short("POST", path, body, limit_s))
+        return self._json(await self._short("POST", path, body, limit_s))
 
     async def stream(
         self, path: str, body: Any, *, total_limit_s: float, progress: Progress | None = None
@@ -77,7 +95,7 @@ class Client:
             async with asyncio.timeout(total_limit_s), self._answer("POST", path, body) as response:
                 if response.content_type != _EVENT_STREAM:
                     start = await _read(response, _ERROR_BODY_BYTES, whole=False)
-                    raise BadAnswer(f"no event stream but {response.content_type}: {_excerpt(start)}")
+                    raise BadAnswer(f"no event stream but {response.content_type}: {self._excerpt(start)}")
                 try:
                     while received := await response.content.readany():
                         now_s = time.monotonic()
@@ -98,6 +116,12 @@ class Client:
         except EventTooLarge as error:
             raise BadAnswer(str(error)) from error
         return StreamedAnswer(200, sent_t_s, tuple(events), time.monotonic())
+
+    def redacted(self, text: str) -> str:
+        """`text` without the values of this client's headers, for whatever a server said."""
+        for secret in self._secrets:
+            text = text.replace(secret, HIDDEN)
+        return text
 
     async def close(self) -> None:
         """Drops all connections, for good: requests from now on are Unreachable."""
@@ -126,15 +150,27 @@ class Client:
                 method, self._base + path, data=data, headers=headers, allow_redirects=False
             )
         except (aiohttp.ClientConnectionError, OSError) as error:
-            raise Unreachable(_why(error)) from error
+            raise Unreachable(self.redacted(_why(error))) from error
         except (aiohttp.ClientError, HttpProcessingError) as error:
-            raise BadAnswer(f"not an HTTP answer: {_why(error)}") from error
+            raise BadAnswer(f"not an HTTP answer: {self.redacted(_why(error))}") from error
         try:
             if response.status != 200:
-                raise HttpError(response.status, _excerpt(await _read(response, _ERROR_BODY_BYTES, whole=False)))
+                said = self._excerpt(await _read(response, _ERROR_BODY_BYTES, whole=False))
+                raise HttpError(response.status, said, retry_after(response.headers.get("Retry-After")))
             yield response
         finally:
             response.close()
+
+    def _json(self, body: bytes) -> Any:
+        """The JSON value of an answer; NaN, huge numbers and endless nesting are BadAnswer as malformed text is."""
+        try:
+            return msgspec.json.decode(body)
+        except (ValueError, RecursionError) as error:
+            raise BadAnswer(f"no JSON ({error}): {self._excerpt(body)}") from error
+
+    def _excerpt(self, body: bytes) -> str:
+        """What an error's body says, without this client's secrets."""
+        return _shortened(self.redacted(_said(body)))
 
     def _opened(self) -> aiohttp.ClientSession:
         """The session, made inside the running loop at first use."""
@@ -143,7 +179,7 @@ class Client:
                 connector=aiohttp.TCPConnector(force_close=True, limit=0),
                 timeout=aiohttp.ClientTimeout(),  # none of the library's; each request has its own
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"Accept-Encoding": "identity"},
+                headers={**self._headers, "Accept-Encoding": "identity"},
                 auto_decompress=False,
                 trust_env=False,
             )
@@ -168,15 +204,24 @@ async def _read(response: aiohttp.ClientResponse, limit_bytes: int, *, whole: bo
     return b"".join(parts)
 
 
-def _json(body: bytes) -> Any:
-    """The JSON value of an answer; NaN, huge numbers and endless nesting are BadAnswer as any malformed text is."""
-    try:
-        return msgspec.json.decode(body)
-    except (ValueError, RecursionError) as error:
-        raise BadAnswer(f"no JSON ({error}): {_excerpt(body)}") from error
+def retry_after(value: str | None) -> float | None:
+    """The seconds of a Retry-After header, given as a number or as an HTTP date, from 0 to an hour.
+
+    None when there is none, or none that means anything (RFC 9110, section 10.2.3).
+    """
+    text = (value or "").strip()
+    if re.fullmatch(r"\d{1,9}(\.\d{1,9})?", text):
+        seconds = float(text)
+    else:
+        try:
+            due = parsedate_to_datetime(text)
+        except (ValueError, IndexError, OverflowError):
+            return None
+        seconds = ((due if due.tzinfo else due.replace(tzinfo=UTC)) - datetime.now(UTC)).total_seconds()
+    return min(max(0.0, seconds), RETRY_AFTER_MOST_S)
 
 
-def _excerpt(body: bytes) -> str:
+def _said(body: bytes) -> str:
     """What an error's body says: the message of {"error": {"message": …}} or {"error": …}, else how it starts."""
     text = " ".join(body.decode("utf-8", "replace").split())
     try:
@@ -185,8 +230,11 @@ def _excerpt(body: bytes) -> str:
         value = None
     error = value.get("error") if isinstance(value, dict) else None
     message = error.get("message") if isinstance(error, dict) else error
-    if isinstance(message, str):
-        text = message
+    return message if isinstance(message, str) else text
+
+
+def _shortened(text: str) -> str:
+    """`text`, cut to what a message can hold."""
     return text if len(text) <= EXCERPT_CHARS else f"{text[:EXCERPT_CHARS]}…"
 
 

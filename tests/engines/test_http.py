@@ -10,6 +10,8 @@ import struct
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +27,7 @@ from specdash.core.transport import (
     TransportError,
     Unreachable,
 )
-from specdash.engines.http import Client
+from specdash.engines.http import RETRY_AFTER_MOST_S, Client, retry_after
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -415,3 +417,85 @@ async def test_client_can_be_used_again_after_failures_and_not_after_closing() -
         await client.close()
         with pytest.raises(Unreachable, match="closed"):
             await client.get_json("/health", limit_s=30)
+
+
+KEY = "sk-test-0123456789"
+
+
+async def test_base_url_with_a_path_and_headers_is_kept_to() -> None:
+    answer = (RECORDINGS / "health.200.http").read_bytes()
+    async with serving(answer) as served:
+        url = f"http://127.0.0.1:{served.port}/proxy/one/"
+        client = Client(url, headers={"Authorization": f"Bearer {KEY}"})
+        assert await client.get_json("/health", limit_s=30) == {"status": "ok"}
+        assert await client.post_json("/v1/x", {"a": 1}, limit_s=30) == {"status": "ok"}
+        await client.close()
+    for request, path in zip(served.requests, (b"GET /proxy/one/health ", b"POST /proxy/one/v1/x "), strict=True):
+        assert request.startswith(path)
+        assert f"Authorization: Bearer {KEY}\r\n".encode() in request
+
+
+async def test_https_to_a_server_without_it_is_unreachable() -> None:
+    async with serving(b"HTTP/1.1 200 OK\r\n\r\n") as served:
+        client = Client(f"https://127.0.0.1:{served.port}")
+        with pytest.raises(TransportError):
+            await client.get_json("/health", limit_s=30)
+        await client.close()
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        f'HTTP/1.1 401 No\r\n\r\n{{"error":{{"message":"Incorrect API key provided: {KEY}"}}}}',
+        f"HTTP/1.1 401 No\r\n\r\n<html>Bearer {KEY}</html>",
+        f"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\n\r\n<html>{KEY}</html>",
+        f"HTTP/1.1 500 No\r\n\r\n{'x' * 490}{KEY}",
+    ],
+)
+async def test_a_secret_that_a_server_repeats_is_in_no_message(answer: str) -> None:
+    async with serving(answer.encode()) as served:
+        client = Client(f"http://127.0.0.1:{served.port}", headers={"Authorization": f"Bearer {KEY}", "X-Org": "1"})
+        for asked in (client.get_json("/v1/models", limit_s=30), client.stream("/v1/x", {}, total_limit_s=30)):
+            with pytest.raises(TransportError) as caught:
+                await asked
+            assert KEY[:8] not in str(caught.value)
+            assert "..." in str(caught.value)
+        assert client.redacted(f"{KEY} of 1") == "... of 1"
+        await client.close()
+
+
+async def test_retry_after_is_told_with_the_error() -> None:
+    for header, expected in (("Retry-After: 7\r\n", 7.0), ("", None)):
+        async with client_of(f"HTTP/1.1 429 Slow\r\n{header}\r\n".encode()) as (client, _):
+            with pytest.raises(HttpError) as caught:
+                await client.stream("/v1/x", {}, total_limit_s=30)
+        assert caught.value.retry_after_s == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        (None, None),
+        ("", None),
+        ("soon", None),
+        ("-1", None),
+        ("nan", None),
+        ("1e9", None),
+        ("9" * 40, None),
+        ("0", 0.0),
+        (" 2.5 ", 2.5),
+        ("999999999", RETRY_AFTER_MOST_S),
+        ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
+        ("Wed, 21 Oct 2015 07:28:00", 0.0),
+        ("Wed, 99 Oct 2015 07:28:00 GMT", None),
+        (format_datetime(datetime.now(UTC) + timedelta(days=2), usegmt=True), RETRY_AFTER_MOST_S),
+    ],
+)
+def test_retry_after_is_a_number_or_a_date_within_bounds(value: str | None, expected: float | None) -> None:
+    assert retry_after(value) == expected
+
+
+def test_retry_after_as_a_date_is_counted_from_now() -> None:
+    seconds = retry_after(format_datetime(datetime.now(UTC) + timedelta(seconds=600), usegmt=True))
+    assert seconds is not None
+    assert 0 < seconds <= 600
