@@ -48,7 +48,8 @@ class Agreement:
     """How a step's greedy answers agree with those of its baseline; a baseline is compared with itself.
 
     `state` is "identical", "near_tie", "output_differs" or "unknown". `prompts` and `tokens` count what was compared
-    and found equal, up to the first difference of each prompt. `diverges_at` is the index of the first differing token
+    and found equal, up to the first difference of each prompt (characters, where a server tells no token ids).
+    `diverges_at` is the index of the first differing token
     (from 0), `margin` the nats by which the baseline preferred its own there, `prompt_id` where: of the prompt that
     decides the state. `reason` is a sentence for the user.
     """
@@ -83,6 +84,7 @@ class _Comparison:
     margin: float | None = None
     tie: float = NEAR_TIE_NATS  # the largest margin that counts as one
     told: bool = True  # False: unlike texts whose tokens are not known
+    unit: str = "token"  # or "character", where a server tells no ids
 
     @property
     def state(self) -> str:
@@ -205,14 +207,15 @@ def _compare(prompt: str, ours: Sequence[_Answer], theirs: Sequence[_Answer]) ->
 
 def _against(prompt: str, answer: _Answer, base: _Answer, known: Sequence[_Answer]) -> _Comparison:
     """One answer against one of the baseline, `known` being all of the baseline's to this prompt."""
+    unit = "character" if answer.tokens and answer.tokens[0] < 0 else "token"
     if answer.text_hash == base.text_hash:
-        return _Comparison(prompt, len(answer.tokens or ()), None)
+        return _Comparison(prompt, len(answer.tokens or ()), None, unit=unit)
     if answer.tokens is None or base.tokens is None:
-        return _Comparison(prompt, 0, None, told=False)
+        return _Comparison(prompt, 0, None, told=False, unit=unit)
     at = _first_difference(answer, base)
     if at is None:
-        return _Comparison(prompt, min(len(answer.tokens), len(base.tokens)), None)
-    return _Comparison(prompt, at, at, _margin(base.tokens, at, known))
+        return _Comparison(prompt, min(len(answer.tokens), len(base.tokens)), None, unit=unit)
+    return _Comparison(prompt, at, at, _margin(base.tokens, at, known), unit=unit)
 
 
 def _first_difference(one: _Answer, other: _Answer) -> int | None:
@@ -264,7 +267,7 @@ def _verdict(compared: Sequence[_Comparison], whose: str) -> Agreement:
         key=lambda each: (each.diverges_at is not None, each.margin or 0.0),
     )
     if state == IDENTICAL:
-        reason = f"the same tokens as {whose} for {_count(len(tokens), 'prompt')}"
+        reason = f"the same {shown.unit}s as {whose} for {_count(len(tokens), 'prompt')}"
         return Agreement(state, len(tokens), sum(tokens.values()), None, None, None, reason)
     reason = _reason(state, shown, whose)
     return Agreement(state, len(tokens), sum(tokens.values()), shown.diverges_at, shown.margin, shown.prompt_id, reason)
@@ -274,7 +277,7 @@ def _reason(state: str, shown: _Comparison, whose: str) -> str:
     """Why texts that are not the same are judged as they are."""
     if not shown.told:
         return f"the text for prompt {shown.prompt_id} is not {whose}, and the journal does not hold their tokens"
-    where = f"token {shown.diverges_at} of prompt {shown.prompt_id} is not {whose}"
+    where = f"{shown.unit} {shown.diverges_at} of prompt {shown.prompt_id} is not {whose}"
     if shown.margin is None:
         return f"{where}, and how sure the baseline was of its own there is not known"
     if state == NEAR_TIE:

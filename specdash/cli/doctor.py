@@ -71,10 +71,10 @@ def _programs(asked: list[str]) -> list[str]:
 def _engine(program: str, probe: bool) -> list[Finding]:
     """What one engine is, and who decides K on it."""
     from specdash.engines.llama_flags import SPEC_TYPE_NOTE, dialect_words
-    from specdash.engines.llama_server import find
+    from specdash.engines.llama_server import open_program
 
     try:
-        engine = find(program, None, "")
+        engine = open_program(program, None, "")
     except SpecdashError as error:
         return [Finding(FAIL, program, error.what, error.todo)]
     info = engine.info

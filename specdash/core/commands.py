@@ -192,6 +192,7 @@ _STEP_TYPES: Mapping[str, tuple[type, ...]] = {
     "category": (str,),
     "depth": (int,),
     "copy": (int,),
+    "ngram_n": (int, type(None)),
 }
 
 

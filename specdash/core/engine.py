@@ -93,7 +93,10 @@ class ServerSpec:
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """Where a server answers: at `url`, or at 127.0.0.1:`port`; `alias` is the nonce that proves it is this launch."""
+    """Where a server answers: at `url`, or at 127.0.0.1:`port`.
+
+    `alias` is the nonce that proves it is this launch, "" where the kind of server has no way to be given a name.
+    """
 
     port: int
     alias: str

@@ -52,7 +52,10 @@ class StepTimes(Fact):
 
 @dataclass(frozen=True, slots=True)
 class TextSeen(Fact):
-    """The token ids of a text, recorded when its hash comes up for the first time."""
+    """The token ids of a text, recorded when its hash comes up for the first time.
+
+    Of servers that tell no ids its characters are kept, each as -1 minus its code point, below any id.
+    """
 
     TYPE: ClassVar[str] = "text_seen"
     text_hash: str

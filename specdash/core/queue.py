@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from specdash.core import commands as cmd
-from specdash.core.methods import BASELINE, needs_draft_model
+from specdash.core.methods import BASELINE, method_named, needs_draft_model
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, fixes_k, group
 from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
 
@@ -176,6 +176,8 @@ def _add(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
 
 
 def _require_sound(step: Step) -> None:
+    if method_named(step.method) is None and step.method != BASELINE:
+        raise IllegalEdit(f"{step.id}: {step.method} is no method")
     if step.method == BASELINE:
         if step.draft is not None or step.k is not None:
             raise IllegalEdit(f"{step.id}: a baseline has neither draft nor K")

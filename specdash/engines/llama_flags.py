@@ -15,6 +15,7 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from specdash.core.engine import Param
 from specdash.errors import EngineError
 
 CURRENT = "spec-draft"
@@ -23,21 +24,6 @@ BRIEF_LIMIT_S = 60.0  # for --help and --version; builds with a GPU look for it 
 
 _FLAG = re.compile(r"(?<![\w-])--?[a-zA-Z](?:[\w.-]*\w)?")
 _ENTRY = re.compile(r"^ {0,4}-{1,2}[a-zA-Z]")
-
-
-@dataclass(frozen=True, slots=True)
-class Param:
-    """A parameter of the engine: its scope on a server that honours all it can, its flags, its request field.
-
-    `flags` maps a dialect to the flag that sets it at start-up; a dialect without an entry has no such flag. `field`
-    is the name in the body of a completion request, None where only a restart changes it.
-    """
-
-    name: str
-    scope: str
-    flags: Mapping[str, str]
-    field: str | None
-    help: str
 
 
 PARAMS: tuple[Param, ...] = (

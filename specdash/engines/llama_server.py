@@ -16,16 +16,21 @@ from pathlib import Path
 from specdash.core.engine import Endpoint, EngineInfo, Health, KProbe, Request, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation, Piece
+from specdash.core.launch import Ending
 from specdash.core.measure import step_facts
 from specdash.core.plan import KScope, LoadKey
+from specdash.core.profile import EngineConfig
 from specdash.core.prompts import Prompt
 from specdash.core.transport import HttpError, Progress, TransportError
 from specdash.engines.http import Client
 from specdash.engines.llama_flags import BRIEF_LIMIT_S, PARAMS, Flags, first_cause, read_flags, run_briefly
 from specdash.engines.llama_stream import decode, peek
+from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
 
 KIND = "llama-server"
+TITLE = "llama.cpp's server"
+INSTALL = "a llama-server on PATH (https://github.com/ggml-org/llama.cpp), or pip install 'specdash[embedded]'"
 EMBEDDED = "embedded"
 
 # Given before the user's own flags, so that these can override them.
@@ -60,6 +65,14 @@ class LlamaServer:
         if key.moe_experts is None or flag in self._flags:
             return None
         return f"{self.info.program} cannot set expert counts (no {flag}); use the llama-server program for them"
+
+    def endpoint(self, spec: ServerSpec, port: int, alias: str) -> Endpoint:
+        """On this port of loopback, under this name."""
+        return Endpoint(port, alias)
+
+    def ending(self, spec: ServerSpec, endpoint: Endpoint) -> Ending:
+        """Signals are enough."""
+        return Ending()
 
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
         """The argument list of a server start."""
@@ -250,7 +263,14 @@ def _body(request: Request) -> dict[str, object]:
     return body
 
 
-def find(program: str, k_scope: KScope | None, filler: str, env: Mapping[str, str] | None = None) -> LlamaServer:
+def find(config: EngineConfig, context: FindContext) -> LlamaServer:
+    """The engine of a profile."""
+    return open_program(config.program, context.k_scope, context.filler, context.env)
+
+
+def open_program(
+    program: str, k_scope: KScope | None, filler: str, env: Mapping[str, str] | None = None
+) -> LlamaServer:
     """The engine for `program`: a path, a name on PATH, "embedded", or "embedded:PYTHON" for another interpreter.
 
     Runs the program's --help and --version, in the environment that its servers get (None: this process's own);

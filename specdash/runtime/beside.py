@@ -111,7 +111,7 @@ class Beside:
 
     async def _keep_text(self, answer: Generation) -> None:
         if answer.text_hash not in self._view().texts:
-            await self._publish(ev.TextSeen(answer.text_hash, answer.tokens))
+            await self._publish(ev.TextSeen(answer.text_hash, answer.tokens or characters(answer.text)))
 
     async def _keep_steps(self, load: str, step: Step, purpose: str, block: int | None, answer: Generation) -> None:
         steps = verify_steps(answer.chunks)
@@ -124,6 +124,11 @@ class Beside:
         )
         drafted, accepted = tuple(each.drafted for each in steps), tuple(each.accepted for each in steps)
         await self._publish(ev.StepTimes(step.id, load, purpose, block, drafted, accepted, times))
+
+
+def characters(text: str) -> tuple[int, ...]:
+    """A text whose token ids are not told, to be compared character by character: as negative numbers, below any id."""
+    return tuple(-1 - ord(character) for character in text)
 
 
 Requested = list[tuple[ev.StepTimes, int | None, int]]  # for the prompt of a trace: K, and the number of tokens

@@ -61,6 +61,7 @@ class Launch:
 
     generation: int
     load: str
+    engine: Engine
     spec: ServerSpec
     argv: tuple[str, ...]
     log_path: Path
@@ -104,12 +105,12 @@ class Launch:
             self.command,
         )
 
-    def failure(self, engine: Engine) -> ServerFailed:
+    def failure(self) -> ServerFailed:
         """Why this launch failed, with a hint where its log tells the cause."""
         log = log_tail(self.log_path, EXPLAINED_LINES)  # a backtrace of hundreds of lines may follow the cause
-        todo = self.hint or engine.explain("\n".join(log)) or ""
+        todo = self.hint or self.engine.explain("\n".join(log)) or ""
         what = self.error or "the server failed"
-        cause = "" if self.hint else engine.blame("\n".join(log)) or ""
+        cause = "" if self.hint else self.engine.blame("\n".join(log)) or ""
         return ServerFailed(what, f"{todo} (log: {self.log_path})".strip(), log[-SHOWN_LINES:], cause)
 
     def finished_fact(self, state: str, failure: ServerFailed | None) -> ev.LoadFinished:
@@ -182,7 +183,7 @@ async def _polls(launch: Launch, process: GuardedProcess, limits: ServerLimits) 
 
 def _require_alias(launch: Launch, alias: str | None) -> None:
     """Raises when the server calls its model by another name than this launch gave it."""
-    if alias is not None and alias != launch.endpoint.alias:
+    if launch.endpoint.alias and alias is not None and alias != launch.endpoint.alias:
         raise EngineError(
             f"the server on port {launch.endpoint.port} says that its model is {alias!r}, not this run's",
             "Another server answers on this port; stop it, or set engine.port = 0.",

@@ -80,6 +80,7 @@ async def take(
         server.alias,
         clock_jump_s=jumped_s,
         swapped_in_bytes=psutil.swap_memory().sin - swapped_before,
+        untold=server.engine.untold,
     )
     return Taken(sample_of(step, generation, asked), _since(started_mono_s), generation)
 

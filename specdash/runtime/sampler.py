@@ -12,7 +12,7 @@ from specdash.core import events as ev
 from specdash.core.engine import ServerSpec
 from specdash.core.judge import hopeless, verdict_of, worth_another_try
 from specdash.core.measure import Verdict
-from specdash.core.plan import KScope, LoadKey, Step
+from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
 from specdash.core.steps import OPEN, StepView
@@ -36,7 +36,6 @@ class SweepSettings:
     iterations: int
     max_time_s: float | None
     stop_on_failure: bool
-    forced_scope: KScope | None
     with_costs: bool = False
 
 
@@ -62,6 +61,7 @@ class Sampler:
     """Takes the samples of loads, one load at a time."""
 
     def __init__(self, server: Server, around: Surroundings, settings: SweepSettings, wanted: Wanted) -> None:
+        self._server = server
         self.asking = Asking(server, around.prompts, settings.sampling, wanted)
         self._around = around
         self._publish = around.publish
@@ -150,7 +150,7 @@ class Sampler:
 
     def _is_traced(self, step: Step) -> bool:
         """Whether a K curve is made from a step: one at the largest K of its pair, which measures content."""
-        if not self._settings.with_costs or step.k is None or step.workload == LOSSLESS:
+        if not self._settings.with_costs or step.draft is None or step.k is None or step.workload == LOSSLESS:
             return False
         alike = (found.step.k for found in self._around.view().steps.values() if found.step.pair == step.pair)
         return step.k == max(k for k in alike if k is not None)
@@ -196,7 +196,7 @@ class Sampler:
                 return False
             await self._beside.keep(load, step, block, outcome, with_trace=self._is_traced(step))
             await self._publish(ev.SampleTaken(step.id, load, outcome.sample, outcome.wall_s))
-            if hopeless(step, self._around.view().steps[step.id].samples):
+            if hopeless(step, self._around.view().steps[step.id].samples, self._server.engine.untold):
                 await self._conclude(load, step, spec)
                 return False
             if not worth_another_try(outcome.sample):
@@ -207,7 +207,9 @@ class Sampler:
     async def _conclude(self, load: str, step: Step, spec: ServerSpec) -> None:
         """Judges a step on its samples and records the verdict."""
         samples = self._around.view().steps[step.id].samples
-        status, against, error = verdict_of(step, samples, self._settings.sampling.max_tokens)
+        status, against, error = verdict_of(
+            step, samples, self._settings.sampling.max_tokens, self._server.engine.untold
+        )
         for finding in against:
             await self._publish(ev.VerdictRaised(step.id, load, finding.verdict, finding.detail))
         verdicts = tuple(str(finding.verdict) for finding in against)

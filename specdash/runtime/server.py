@@ -18,9 +18,10 @@ from pathlib import Path
 from typing import Any
 
 from specdash.core import events as ev
-from specdash.core.engine import Endpoint, Engine, EngineClient, ServerSpec
+from specdash.core.engine import Engine, EngineClient, EngineInfo, ServerSpec
 from specdash.core.launch import LaunchSpec
 from specdash.core.lifecycle import SETTLED, IllegalTrigger, State, Trigger, next_state
+from specdash.core.plan import LoadKey
 from specdash.core.transport import Progress, TransportError
 from specdash.errors import SpecdashError
 from specdash.runtime.bringup import Launch, ServerFailed, ServerLimits, await_completion, await_health
@@ -70,7 +71,7 @@ class Server:
 
     def __init__(
         self,
-        engine: Engine,
+        engine_of: Callable[[LoadKey], Engine],
         publish: Publish,
         limits: ServerLimits,
         logs: Path,
@@ -81,7 +82,7 @@ class Server:
     ) -> None:
         self.state = State.STOPPED
         self._since_s = time.time()
-        self._engine = engine
+        self._engine_of = engine_of
         self._publish = publish
         self._limits = limits
         self._logs = logs
@@ -177,7 +178,7 @@ class Server:
         environment = {**self._environment, **launch.spec.env, "SPECDASH_RUN": self._nonce}
         spec = LaunchSpec(launch.argv, environment, launch.log_path, self._limits.grace_s)
         process = await GuardedProcess.start(spec, self._pidfiles)
-        client = self._engine.client(launch.spec, launch.endpoint)
+        client = launch.engine.client(launch.spec, launch.endpoint)
         launch.process, launch.client = process, client
         launch.begun.set()
         self._spawn(launch, self._await_exit(launch, process))
@@ -264,10 +265,12 @@ class Server:
             folder.mkdir(parents=True, exist_ok=True)  # the user may have removed the run's folder meanwhile
         self._generation += 1
         port = self._limits.port or free_port()
-        endpoint = Endpoint(port, f"specdash-{self._nonce[:8]}-{self._generation}")
-        argv = (*spec.wrap, *self._engine.command(spec, endpoint))
-        command = self._engine.command_to_paste(spec)
-        launch = Launch(self._generation, load, spec, argv, self._logs / f"{load}.log", endpoint, command)
+        engine = self._engine_of(spec.key)
+        endpoint = engine.endpoint(spec, port, f"specdash-{self._nonce[:8]}-{self._generation}")
+        argv = engine.command(spec, endpoint)
+        argv = (*spec.wrap, *argv) if argv else ()
+        command = engine.command_to_paste(spec)
+        launch = Launch(self._generation, load, engine, spec, argv, self._logs / f"{load}.log", endpoint, command)
         self._launch = launch
         try:
             await self._publish(launch.started_fact())
@@ -337,6 +340,11 @@ class Server:
         return self._launch
 
     @property
+    def engine(self) -> EngineInfo:
+        """The engine that serves the current load."""
+        return self._current.engine.info
+
+    @property
     def pid(self) -> int | None:
         """The process id of the last server; None when there was none."""
         launch = self._launch
@@ -344,8 +352,8 @@ class Server:
 
     @property
     def alias(self) -> str | None:
-        """The model name that answers of this launch must carry."""
-        return self._launch.endpoint.alias if self._launch is not None else None
+        """The model name that answers of this launch must carry; None where its engine has no way to give one."""
+        return (self._launch.endpoint.alias or None) if self._launch is not None else None
 
     def glance(self) -> Glance | None:
         """The server as it is now; None before the first one was started."""
@@ -366,7 +374,7 @@ class Server:
 
     def failure(self) -> ServerFailed:
         """Why the last launch failed, with a hint where its log tells the cause."""
-        return self._current.failure(self._engine)
+        return self._current.failure()
 
     def finished(self) -> ev.LoadFinished:
         """The closing fact of the last launch."""

@@ -147,7 +147,8 @@ class Sweep:
             # It did not answer what is asked before the first sample: it is dead, or not of its kind.
             if await self._server.died():
                 raise self._server.failure() from error
-            raise Unusable(f"the server does not answer as llama-server does: {error}") from error
+            kind = self._server.engine.kind
+            raise Unusable(f"the server does not answer as {kind} does: {error}") from error
 
     @property
     def _load_id(self) -> str:
@@ -175,7 +176,7 @@ class Sweep:
         """Finds out who decides K on this server: where it is the start-up value, other Ks need loads of their own."""
         assert key.k is not None
         before = len(loads_left(self._around.view()))
-        scope = self._settings.forced_scope
+        scope = self._server.engine.k_scope
         if scope is not None:
             await self._publish(ev.Probed(self._load_id, scope.value, (), forced=True))
         else:

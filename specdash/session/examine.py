@@ -49,7 +49,7 @@ async def _probe(engine: Engine, spec: ServerSpec, folder: Path) -> KProbe:
 
     environment, _ = server_environment(os.environ)
     limits = ServerLimits(grace_s=5.0, stall_s=LIMIT_S, budget_bytes=None, port=0, load_limit_is_hard=False)
-    server = Server(engine, ignore, limits, folder, tree_use, environment, os.urandom(8).hex(), folder)
+    server = Server(lambda _: engine, ignore, limits, folder, tree_use, environment, os.urandom(8).hex(), folder)
     async with asyncio.TaskGroup() as tasks:
         owner = tasks.create_task(server.run())
         try:

@@ -28,7 +28,7 @@ from specdash.core.engine import Engine
 from specdash.core.plan import KScope
 from specdash.core.profile import Profile
 from specdash.core.view import View, fold_all
-from specdash.engines.llama_server import find
+from specdash.engines.registry import FindContext, find
 from specdash.errors import Exit, SpecdashError, StoreError
 from specdash.probes.machine import hardware_label, machine
 from specdash.probes.sensors import Sensors
@@ -123,11 +123,12 @@ def _differ(wanted: Mapping[str, object], settings: Mapping[str, object]) -> boo
 
 
 def _engine(profile: Profile) -> Engine:
-    """The engine of a profile; the only kind in this version is llama-server."""
+    """The engine of a profile, looked for in the environment that its servers get."""
     forced = None if profile.engine.k_scope == "auto" else KScope(profile.engine.k_scope)
     # About six characters a token, so that the filler is longer than the deepest context and never repeats.
     filler = context_filler(6 * max(FILLER_TOKENS, *profile.depths))
-    return find(profile.engine.program, forced, filler, {**server_environment(os.environ)[0], **profile.engine.env})
+    environment = {**server_environment(os.environ)[0], **profile.engine.env}
+    return find(profile.engine, FindContext(filler, environment, forced))
 
 
 class _Run:
@@ -194,7 +195,7 @@ class _Run:
             enough=advice.enough,
             reconsider=advice.reconsider,
         )
-        sweep = Sweep(server, around, _settings(self._profile, self._engine))
+        sweep = Sweep(server, around, _settings(self._profile))
         door = Door(recorder, sweep, self.catalogue)
         ticker = Ticker(server, sweep.sampler.asking, self._engine.peek, Sensors().read, self._files_of(recorder))
         handle = Handle(
@@ -223,7 +224,7 @@ class _Run:
             load_limit_is_hard=profile.engine.load_timeout_s != "auto",
         )
         nonce, logs = secrets.token_hex(8), self._path / "logs"
-        return Server(self._engine, recorder.publish, limits, logs, tree_use, environment, nonce, pidfiles)
+        return Server(lambda _: self._engine, recorder.publish, limits, logs, tree_use, environment, nonce, pidfiles)
 
     def _files_of(self, recorder: Recorder) -> Callable[[str], list[Path]]:
         """The model files that a load reads, for those who look at the page cache."""
@@ -321,7 +322,7 @@ async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
             task.cancel()
 
 
-def _settings(profile: Profile, engine: Engine) -> SweepSettings:
+def _settings(profile: Profile) -> SweepSettings:
     measure = profile.measure
     return SweepSettings(
         sampling=Sampling(measure.max_tokens, measure.temperature, measure.seed, measure.timeout_s),
@@ -329,6 +330,5 @@ def _settings(profile: Profile, engine: Engine) -> SweepSettings:
         iterations=measure.iterations,
         max_time_s=profile.limits.max_time,
         stop_on_failure=profile.limits.on_failure == "stop",
-        forced_scope=engine.info.k_scope,
         with_costs=profile.sweep.k == CURVE and not profile.queue,
     )

@@ -118,7 +118,7 @@ def test_what_is_retried_before_the_running_step_joins_its_server_without_moving
         (cmd.Add(()), "no step was chosen"),
         (cmd.Add((step(0),)), "needs a draft model and a K of 1 or more"),
         (cmd.Add((step(4, method="baseline"),)), "a baseline has neither draft nor K"),
-        (cmd.Add((step(method="ngram"),)), "the method ngram is not in this version"),
+        (cmd.Add((step(method="ngram"),)), "ngram takes no draft model, and needs a K of 1 or more"),
         (cmd.SetIterations((B_MATH.id,), 9), "is failed: retry it first"),
         (cmd.SetIterations((B_CODE.id,), 1), "has 1 samples already, which are kept"),
     ],

@@ -18,7 +18,7 @@ from specdash.core.plan import KScope, LoadKey
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import HttpError, Progress, RequestTimeout, StreamCut, TransportError
 from specdash.engines.llama_flags import CURRENT, OLD, Flags, read_flags, run_briefly
-from specdash.engines.llama_server import KIND, LlamaClient, LlamaServer, find, resolve
+from specdash.engines.llama_server import KIND, LlamaClient, LlamaServer, open_program, resolve
 from specdash.errors import EngineError, Exit
 
 FILLER = " one two three four five six seven eight nine ten"
@@ -136,7 +136,7 @@ def script(path: Path, text: str, mode: int = 0o755) -> str:
 
 def refusal(program: str) -> EngineError:
     with pytest.raises(EngineError) as caught:
-        find(program, None, FILLER)
+        open_program(program, None, FILLER)
     assert program.rpartition("/")[2] in caught.value.what
     assert caught.value.todo
     assert caught.value.exit_code is Exit.NOTHING_MEASURED
@@ -206,7 +206,7 @@ def test_find_reads_dialect_and_version(
     dialect: str, name: str, fake_server: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("FAKE_DIALECT", name)
-    found = find(str(fake_server), KScope.CAPPED, FILLER)
+    found = open_program(str(fake_server), KScope.CAPPED, FILLER)
     assert found.info == EngineInfo(KIND, str(fake_server), "0 (fake)", dialect, KScope.CAPPED)
     assert "-md" in found.flags
     assert "cudaMalloc" not in (found.explain("cudaMalloc failed: out of memory") or "cudaMalloc")
@@ -214,7 +214,7 @@ def test_find_reads_dialect_and_version(
 
 @pytest.mark.real
 def test_find_reads_the_real_program(llama_server: Path) -> None:
-    found = find(str(llama_server), None, FILLER)
+    found = open_program(str(llama_server), None, FILLER)
     assert found.info.dialect == CURRENT
     assert found.info.version != "unknown"
     assert "--draft-max" in found.flags.removed

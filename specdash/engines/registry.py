@@ -1,0 +1,66 @@
+"""Every kind of engine by the name that profiles give it, and what each says of itself.
+
+The one list of them: a new engine is one module and a line here. A module is imported when it is needed; its `find`,
+`PARAMS` and `INSTALL` are the same for all.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Protocol, cast
+
+from specdash.core.engine import Engine, Param
+from specdash.core.plan import KScope
+from specdash.core.profile import EngineConfig
+
+__all__ = ["KINDS", "EngineModule", "FindContext", "find", "module_of"]
+
+KINDS: Mapping[str, str] = MappingProxyType(
+    {
+        "llama-server": "specdash.engines.llama_server",
+        "llama-cli": "specdash.engines.llama_cli",
+        "mlx": "specdash.engines.mlx",
+        "script": "specdash.engines.script",
+        "openai": "specdash.engines.openai",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class FindContext:
+    """What an engine may need of a run to find its program.
+
+    `filler` is text for filling a context to a wanted depth, `env` the environment that servers get (None: this
+    process's own), `k_scope` the scope of K that the profile forces.
+    """
+
+    filler: str = ""
+    env: Mapping[str, str] | None = field(default=None, repr=False)
+    k_scope: KScope | None = None
+
+
+class EngineModule(Protocol):
+    """What every engine module has."""
+
+    KIND: str
+    TITLE: str
+    """What it is, in a few words."""
+    INSTALL: str
+    """How to get its programs, one line to paste or a sentence."""
+    PARAMS: tuple[Param, ...]
+
+    def find(self, config: EngineConfig, context: FindContext) -> Engine:
+        """The engine that a profile asks for; EngineError says what is missing and what to do."""
+
+
+def module_of(kind: str) -> EngineModule:
+    """The module of a kind of engine; KeyError for none."""
+    return cast(EngineModule, importlib.import_module(KINDS[kind]))
+
+
+def find(config: EngineConfig, context: FindContext) -> Engine:
+    """The engine of a profile."""
+    return module_of(config.kind).find(config, context)
