@@ -16,6 +16,7 @@ from specdash.config.discover import expand
 from specdash.config.fields import Table
 from specdash.config.lines import KeyPath
 from specdash.config.report import Findings, guess, nearest, plain, show
+from specdash.core.methods import WITH_DRAFT_MODEL
 from specdash.core.profile import ModelRef
 
 CLASSES = ("auto", "dense-small", "dense-mid", "dense-large", "moe")
@@ -66,13 +67,16 @@ def absence(path: Path) -> tuple[str, str] | None:
 
 
 def read_models(
-    tables: Sequence[Table], base: Path, *, are_targets: bool
+    tables: Sequence[Table], base: Path, *, are_targets: bool, by_name: bool = False
 ) -> tuple[list[ModelRef], dict[str, list[str]]]:
-    """The models of all entries, and for each entry's label the labels of its models (for `sweep.pairs`)."""
+    """The models of all entries, and for each entry's label the labels of its models (for `sweep.pairs`).
+
+    `by_name`: the kind of engine finds its models itself, so that an entry may have a `model` name in place of a path.
+    """
     models: list[ModelRef] = []
     groups: dict[str, list[str]] = {}
     for table in tables:
-        found = _read_entry(table, base, are_targets=are_targets)
+        found = _read_entry(table, base, are_targets=are_targets, by_name=by_name)
         for model in found:
             earlier = next((other for other in models if other.label == model.label), None)
             if earlier is not None:
@@ -87,19 +91,26 @@ def read_models(
     return models, groups
 
 
-def _read_entry(table: Table, base: Path, *, are_targets: bool) -> list[ModelRef]:
-    """The models that one entry names: one for a file, any number for a pattern or folder."""
+def _read_entry(table: Table, base: Path, *, are_targets: bool, by_name: bool) -> list[ModelRef]:
+    """The models that one entry names: one for a file or a name, any number for a pattern or folder."""
     label = table.text("label", "")
     text = table.text("path", "")
-    mmproj, model_class = "", "auto"
+    model = table.text("model", "") if by_name else ""
+    if not by_name and table.ask("model") is not None:
+        table.findings.problem(table.at("model"), 'is for kind = "openai" and "script"', "Name the file with path")
+    mmproj, model_class, method = None, "auto", "auto"
     if are_targets:
-        mmproj = table.text("mmproj", "")
         model_class = table.choice("class", "auto", CLASSES)
-        if mmproj:
-            table.findings.not_yet(table.at("mmproj"), "a vision model")
+        mmproj = _mmproj(table, base)
+    else:
+        method = table.choice("method", "auto", ("auto", *sorted(WITH_DRAFT_MODEL)))
     if not text:
-        if table.raw.get("path", "") == "":
-            todo = 'Add path = "…", a .gguf file, a pattern or a folder'
+        if by_name and (model or label):
+            line = table.findings.line(table.at("model" if model else "label"))
+            return [ModelRef(label or plain(model), None, mmproj, model_class, model, method, _key(table), line)]
+        if table.raw.get("path", "") == "" and (by_name or "model" not in table.raw):
+            todo = 'Add path = "…", a model file, a pattern or a folder'
+            todo += ', or model = "…", its name on the server' if by_name else ""
             table.findings.problem(table.at("path") if "path" in table.raw else table.path, "has no path", todo)
         return []
     path = absolute(text, base)
@@ -115,12 +126,25 @@ def _read_entry(table: Table, base: Path, *, are_targets: bool) -> list[ModelRef
             path=one,
             mmproj=mmproj,
             model_class=model_class,
+            model=model,
+            method=method,
             key=_key(table),
             line=line,
             from_pattern=is_pattern,
         )
         for one in paths
     ]
+
+
+def _mmproj(table: Table, base: Path) -> Path | None:
+    """`mmproj`: the projector file of a vision model; None for a model that takes text alone."""
+    text = table.text("mmproj", "")
+    if not text:
+        return None
+    path = absolute(text, base)
+    if (reason := absence(path)) is not None:
+        table.findings.lacks(table.at("mmproj"), *reason)
+    return path
 
 
 def _key(table: Table) -> str:

@@ -31,12 +31,25 @@ _OWNERS: tuple[tuple[str, str], ...] = (
     ("--metrics", "specdash always sets it. Leave it out"),
     ("--api-key --api-key-file --ssl-key-file --ssl-cert-file --api-prefix", _KEY),
 )
+_MLX_OWNERS: tuple[tuple[str, str], ...] = (
+    ("--model", _TARGET),
+    ("--draft-model", _DRAFT),
+    ("--num-draft-tokens", _K),
+    ("--port", "It goes in engine.port (0 = any free port)"),
+    ("--alias", "specdash proves by it that the server is its own. Leave it out"),
+)
+_BY_KIND = {"llama-server": _OWNERS, "llama-cli": _OWNERS, "mlx": _MLX_OWNERS}
 _ONE_STRING = re.compile(r"(--?[A-Za-z][\w-]*)\s+(\S.*)", re.DOTALL)
 
 
-def check_args(findings: Findings, path: KeyPath, args: Iterable[object]) -> None:
-    """Reports what `args` (the raw list at `path`) must not contain, and warns of a server open to the network."""
-    owners = {flag: todo for flags, todo in _OWNERS for flag in flags.split()}
+def check_args(findings: Findings, path: KeyPath, args: Iterable[object], kind: str = "llama-server") -> None:
+    """Reports what `args` (the raw list at `path`) must not contain, and warns of a server open to the network.
+
+    A launch command of the user's own takes any words.
+    """
+    if kind not in _BY_KIND:
+        return
+    owners = {flag: todo for flags, todo in _BY_KIND[kind] for flag in flags.split()}
     items = list(args)
     for index, item in enumerate(items):
         if not isinstance(item, str):

@@ -14,6 +14,7 @@ from pathlib import Path
 from specdash.analysis.race import FIRST_ROUND
 from specdash.analysis.sequential import least_samples
 from specdash.analysis.strategy import CURVE, SEARCH
+from specdash.config.engine_table import BY_NAME, read_engine, require_server, warn_of_port
 from specdash.config.entries import absence, read_models, same_label_two_files
 from specdash.config.fields import Table, unknown_keys
 from specdash.config.lines import KeyPath
@@ -21,7 +22,6 @@ from specdash.config.queue_table import Known, read_queue
 from specdash.config.report import Findings, plain
 from specdash.config.sections import (
     read_configs,
-    read_engine,
     read_limits,
     read_measure,
     read_results_dir,
@@ -29,6 +29,7 @@ from specdash.config.sections import (
 )
 from specdash.config.toml_file import read_toml
 from specdash.core.measure import expected_k_seen
+from specdash.core.methods import needs_draft_model
 from specdash.core.profile import Profile
 from specdash.core.text import SLUG_LIMIT, slug
 from specdash.errors import Problem, ProfileError
@@ -89,12 +90,16 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
     name = _folder_name(top, "name", slug(source.stem, "profile"))
     hardware = _folder_name(top, "hardware", "auto")
     family = top.text("model_family", "")
-    engine = read_engine(top.table("engine"), base)
+    engine_table = top.table("engine")
+    engine = read_engine(engine_table, base)
+    warn_of_port(engine_table, engine, engine.launch)
     target_tables, draft_tables, config_tables = top.tables("targets"), top.tables("drafts"), top.tables("configs")
-    targets, target_groups = read_models(target_tables, base, are_targets=True)
-    drafts, draft_groups = read_models(draft_tables, base, are_targets=False)
+    targets, target_groups = read_models(target_tables, base, are_targets=True, by_name=engine.kind in BY_NAME)
+    drafts, draft_groups = read_models(draft_tables, base, are_targets=False, by_name=engine.kind in BY_NAME)
     same_label_two_files(findings, targets, drafts)
-    configs = read_configs(config_tables)
+    configs = read_configs(config_tables, engine, base)
+    in_every = bool(configs) and all(config.launch or config.url for config in configs)
+    require_server(engine_table, engine, in_every_config=in_every)
     sweep_table = top.table("sweep")
     queue_tables = top.tables("queue")
     is_listed = "queue" in top.raw
@@ -108,8 +113,9 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
         findings.problem(("targets",), "no target model", 'Add [[targets]] with path = "…"')
     if top.raw.get("queue") == []:
         findings.problem(("queue",), "lists no step", "Leave it out, and [sweep] says what is measured")
-    if not is_listed and "draft" in sweep.methods and ("drafts" not in top.raw or top.raw["drafts"] == []):
-        what = 'no draft model, though sweep.methods has "draft"'
+    wanting = [method for method in sweep.methods if needs_draft_model(method)]
+    if not is_listed and wanting and engine.kind not in BY_NAME and not top.raw.get("drafts"):
+        what = f'no draft model, though sweep.methods has "{wanting[0]}"'
         todo = 'Add [[drafts]] with path = "…", or set sweep.methods = [] to measure the baseline alone'
         findings.problem(("drafts",) if "drafts" in top.raw else sweep_table.at("methods"), what, todo)
     profile = Profile(

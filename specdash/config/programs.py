@@ -14,8 +14,21 @@ from specdash.config.report import Findings, plain, show
 from specdash.core.profile import EMBEDDED
 
 DEFAULT_PROGRAM = "llama-server"
+DEFAULTS = {"llama-server": DEFAULT_PROGRAM, "llama-cli": "llama-speculative-simple", "mlx": "mlx_lm.server"}
+"""The program of each kind of engine that starts one."""
+
+MLX_SERVER, SPECDASH_MLX = "mlx_lm.server", "specdash-mlx"
 
 _INSTALL = 'pip install "specdash[embedded]"'
+_INSTALL_MLX = 'pip install "specdash[mlx]"'
+# Programs that are a package of some Python, by kind: the package, its name for the user, how to install it.
+_PYTHONS = {
+    "llama-server": {EMBEDDED: ("xllamacpp", "the built-in llama.cpp", _INSTALL)},
+    "mlx": {
+        MLX_SERVER: ("mlx_lm", "mlx-lm", _INSTALL_MLX),
+        SPECDASH_MLX: ("mlx_lm", "mlx-lm", _INSTALL_MLX),
+    },
+}
 _ELSE = f'Give its path, or set program = "{EMBEDDED}" ({_INSTALL})'
 
 
@@ -25,29 +38,33 @@ def located(text: str, base: Path) -> str:
     return str(absolute(text, base)) if "/" in expanded or expanded.startswith("~") else expanded
 
 
-def read_program(engine: Table, base: Path) -> str:
-    """`engine.program`: a name, an absolute path, "embedded" or "embedded:PYTHON"."""
-    text = engine.text("program", DEFAULT_PROGRAM)
+def read_program(engine: Table, base: Path, kind: str) -> str:
+    """`engine.program` of a kind of engine: a name, an absolute path, or a name of ours with its interpreter."""
+    text = engine.text("program", DEFAULTS[kind])
     path = engine.at("program")
-    if text == EMBEDDED:
-        if find_spec("xllamacpp") is None:
-            engine.findings.lacks(path, "the built-in llama.cpp is not installed here", _INSTALL)
-        return text
-    prefix, _, python = text.partition(":")
-    if prefix == EMBEDDED:
-        if not python:
-            engine.findings.problem(
-                path, "names no Python", f'Write "{EMBEDDED}" or "{EMBEDDED}:/path/of/venv/bin/python"'
-            )
-            return EMBEDDED
-        program = located(python, base)
-        check_program(engine.findings, path, program, "Name the python of an environment that has xllamacpp")
-        return f"{EMBEDDED}:{program}"
     if not text:
         engine.findings.problem(path, "is empty", _ELSE)
-        return DEFAULT_PROGRAM
+        return DEFAULTS[kind]
+    name, _, python = text.partition(":")
+    package = _PYTHONS.get(kind, {}).get(name)
+    if package is not None and python == "" and text != name:
+        engine.findings.problem(path, "names no Python", f'Write "{name}" or "{name}:/path/of/venv/bin/python"')
+        return name
+    if package is not None and python:
+        program = located(python, base)
+        check_program(engine.findings, path, program, f"Name the python of an environment that has {package[0]}")
+        return f"{name}:{program}"
+    if package is not None and (name != MLX_SERVER or shutil.which(name) is None):
+        if find_spec(package[0]) is None:
+            engine.findings.lacks(path, f"{package[1]} is not installed here", package[2])
+        return name
+    if text in (SPECDASH_MLX, EMBEDDED):
+        owner = "mlx" if text == SPECDASH_MLX else "llama-server"
+        engine.findings.problem(path, f'is for kind = "{owner}"', f'This engine is "{kind}"')
+        return DEFAULTS[kind]
     program = located(text, base)
-    check_program(engine.findings, path, program, _ELSE)
+    todo = _ELSE if kind == "llama-server" else f"Give its path; specdash doctor tells what kind {kind} needs"
+    check_program(engine.findings, path, program, todo)
     return program
 
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Literal
 
 from specdash.config.fields import Table, as_whole
 from specdash.config.report import guess, show
+from specdash.core.methods import BASELINE, DRAFT, METHODS, SIZED, method_named, needs_draft_model
 from specdash.core.plan import entry_steps
 from specdash.core.profile import Measure, QueueEntry, ServerConfig
 
@@ -54,30 +55,37 @@ def _read(table: Table, known: Known) -> list[QueueEntry]:
     drafts: list[str | None] = list(_labels(table, "draft", known.drafts)) if has_draft else [None]
     if not has_draft:
         table.ask("draft")
+    method = _method(table, has_draft=has_draft)
     entry = QueueEntry(
         target="",
         config=_config(table, known.configs),
         moe_experts=_optional(table, "moe_experts", 1),
-        k=_k(table, needed=has_draft),
+        k=_k(table, needed=method != BASELINE),
         categories=_categories(table, known.categories),
         depth=table.wholes("depth", (0,), 0) or (0,),
         iterations=_optional(table, "iterations", 1, MOST_SAMPLES),
         copy=table.whole("copy", 0, 0),
+        method=method,
+        ngram_n=_optional(table, "ngram_n", 1),
     )
-    return [
-        QueueEntry(
-            target,
-            draft,
-            entry.config,
-            entry.moe_experts,
-            entry.k,
-            entry.categories,
-            entry.depth,
-            entry.iterations,
-            entry.copy,
-        )
-        for target, draft in product(targets, drafts)
-    ]
+    if entry.ngram_n is not None and method not in SIZED:
+        table.findings.problem(table.at("ngram_n"), f"{show(method)} looks up no n-gram of a size", "Leave it out")
+    return [replace(entry, target=target, draft=draft) for target, draft in product(targets, drafts)]
+
+
+def _method(table: Table, *, has_draft: bool) -> str:
+    """`method`: with a draft an ordinary one, else a baseline, where the entry does not say."""
+    word = table.text("method", DRAFT if has_draft else BASELINE)
+    method = BASELINE if word == BASELINE else method_named(word)
+    if method is None:
+        todo = guess(word, (BASELINE, *METHODS), "The methods are")
+        table.findings.problem(table.at("method"), f"unknown: {show(word)}", todo)
+        return DRAFT if has_draft else BASELINE
+    if has_draft and not needs_draft_model(method):
+        table.findings.problem(table.at("method"), f"{show(word)} takes no draft", "Leave draft out, or method")
+    if not has_draft and needs_draft_model(method):
+        table.findings.problem(table.at("method"), f"{show(word)} needs a draft", 'Add draft = "…"')
+    return method
 
 
 def _labels(table: Table, key: str, known: Mapping[str, Sequence[str]]) -> list[str]:
@@ -119,11 +127,11 @@ def _optional(table: Table, key: str, least: int, most: int | None = None) -> in
 
 
 def _k(table: Table, *, needed: bool) -> tuple[int, ...]:
-    """`k`: at least one with a draft, none without."""
+    """`k`: at least one where something drafts, none for a baseline."""
     ks = table.wholes("k", (), 1, todo="For example k = [4, 8, 16]")
     if needed and not ks and table.raw.get("k", []) == []:
         path = table.at("k") if "k" in table.raw else table.path
-        table.findings.problem(path, "has a draft and no K", "For example k = [4, 8, 16]")
+        table.findings.problem(path, "drafts and has no K", "For example k = [4, 8, 16]")
     if not needed and ks:
         table.findings.problem(table.at("k"), "needs a draft", 'Add draft = "…", or leave k out')
         return ()

@@ -9,90 +9,23 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, cast
+from typing import Literal
 
+from specdash.config.engine_table import BY_NAME, read_args, read_command, read_launch, read_url, warn_of_port
 from specdash.config.entries import absence, absolute, read_pairs
 from specdash.config.fields import Table, parse_duration, parse_size
-from specdash.config.flags import check_args
-from specdash.config.programs import check_program, located, read_program
 from specdash.config.prompts import CATEGORIES, load_jsonl
 from specdash.config.report import guess, nearest, show
+from specdash.core.methods import METHODS, SIZED, method_named
 from specdash.core.profile import BUILTIN, LOSSLESS, EngineConfig, KMode, Limits, Measure, ServerConfig, Sweep
 
 _LARGEST_SEED = 2**32 - 2  # the largest 32-bit value means "random" to llama.cpp
 _FEWEST_TOKENS = 16
-_LATER_KEYS = {
-    "launch": "script",
-    "stop": "script",
-    "health": "script",
-    "metrics": "script",
-    "url": "openai",
-    "api_key_env": "openai",
-}
 _LATER_WORKLOADS = ("single", "batch", "concurrent", "cache", "memory", "api", "leak")
 
 
-def read_engine(table: Table, base: Path) -> EngineConfig:
-    """`[engine]`."""
-    findings = table.findings
-    kind = table.choice("kind", "llama-server", ("llama-server",), ("llama-cli", "mlx", "script", "openai"))
-    for key, owner in _LATER_KEYS.items():
-        if table.ask(key) is not None and table.raw.get("kind", kind) == kind:
-            findings.not_yet(table.at(key), f'a key of kind = "{owner}"')
-    program = read_program(table, base)
-    k_scope = table.choice("k_scope", "auto", ("auto", "request", "capped", "startup"))
-    args = _args(table)
-    wrap = table.strings("wrap", 'One string for each word: wrap = ["numactl", "--interleave=all"]')
-    if wrap:
-        wrap = (located(wrap[0], base), *wrap[1:])
-        check_program(findings, (*table.at("wrap"), 0), wrap[0], "Install it, or leave wrap out")
-    limit: float | Literal["auto"] = "auto"
-    if table.raw.get("load_timeout_s", "auto") == "auto":
-        table.ask("load_timeout_s")
-    else:
-        limit = table.number("load_timeout_s", 0.0, 'seconds, more than 0, or "auto"')
-    return EngineConfig(
-        kind=kind,
-        program=program,
-        k_scope=cast(Literal["auto", "request", "capped", "startup"], k_scope),
-        grace_s=table.number("grace_s", 10.0, "seconds, more than 0"),
-        stall_s=table.number("stall_s", 300.0, "seconds, more than 0"),
-        args=args,
-        env=_env(table),
-        wrap=wrap,
-        port=table.whole("port", 0, 0, 65535, "0 means any free port"),
-        load_timeout_s=limit,
-    )
-
-
-def _args(table: Table) -> tuple[str, ...]:
-    """`args` of the engine or of a configuration."""
-    args = table.strings("args", 'One string for each word: args = ["-c", "4096"]')
-    raw = table.raw.get("args")
-    check_args(table.findings, table.at("args"), raw if isinstance(raw, list) else ())
-    return args
-
-
-def _env(table: Table) -> dict[str, str]:
-    """`engine.env`: names and values for the server's environment."""
-    value = table.ask("env", {})
-    if not isinstance(value, dict):
-        table.wrong("env", "a table of strings", 'For example env = { OMP_NUM_THREADS = "16" }')
-        return {}
-    for name, setting in value.items():
-        path = (*table.at("env"), name)
-        if not name or "=" in name or "\0" in name:
-            table.findings.problem(path, "is not a name for an environment variable")
-        if not isinstance(setting, str) or "\0" in setting:
-            quoted = f'Quote it: "{show(setting)}"' if isinstance(setting, int | float) else ""
-            table.findings.problem(path, f"must be a string; found {show(setting)}", quoted)
-        if name.startswith("LLAMA_ARG_"):
-            table.findings.warn(path, "sets a flag of the server where nobody looks for it", "Use engine.args")
-    return {name: setting for name, setting in value.items() if isinstance(setting, str)}
-
-
-def read_configs(tables: Sequence[Table]) -> tuple[ServerConfig, ...]:
-    """`[[configs]]`, each with a label of its own."""
+def read_configs(tables: Sequence[Table], engine: EngineConfig, base: Path) -> tuple[ServerConfig, ...]:
+    """`[[configs]]`, each with a label of its own; launch commands and addresses only where the engine has them."""
     configs: list[ServerConfig] = []
     for table in tables:
         label = table.text("label", "")
@@ -101,7 +34,17 @@ def read_configs(tables: Sequence[Table]) -> tuple[ServerConfig, ...]:
         elif label and label in {config.label for config in configs}:
             what = f"label {show(label)} is that of an earlier configuration"
             table.findings.problem(table.at("label"), what, "Give each its own label")
-        configs.append(ServerConfig(label, _args(table)))
+        has_server = engine.kind in BY_NAME
+        config = ServerConfig(
+            label,
+            read_args(table, engine.kind),
+            launch=read_launch(table, base) if has_server else {},
+            stop=read_command(table, "stop", base) if has_server else (),
+            url=read_url(table) if engine.kind == "openai" else {},
+        )
+        if has_server:
+            warn_of_port(table, engine, config.launch)
+        configs.append(config)
     return tuple(configs)
 
 
@@ -110,23 +53,44 @@ def read_sweep(table: Table, targets: dict[str, list[str]], drafts: dict[str, li
     if is_listed and table.raw:
         what = "is a matrix of steps, but [[queue]] lists them one by one"
         table.findings.problem(table.path, what, "Leave out [sweep], or the [[queue]] entries")
-    methods = table.words("methods", ("draft",), ("draft",), ("ngram", "lookup", "mtp"))
+    methods = _methods(table)
     baseline = table.boolean("baseline", True)
     if not methods and not baseline:
         table.findings.problem(table.at("methods"), "nothing to measure: no method and no baseline")
     ngram_n = table.wholes("ngram_n", (), 1)
-    if ngram_n:
-        table.findings.not_yet(table.at("ngram_n"), "the n-gram method")
+    if ngram_n and not SIZED.intersection(methods):
+        what = "is the size of a looked-up n-gram, and no method here has one"
+        names = ", ".join(sorted(SIZED))
+        table.findings.problem(table.at("ngram_n"), what, f"Methods with one: {names}; or leave ngram_n out")
     pairs = read_pairs(table, targets, drafts)
     return Sweep(
         methods=methods,
-        k=_k(table, needed="draft" in methods),
+        k=_k(table, needed=bool(methods)),
         moe_experts=table.wholes("moe_experts", (), 1),
         ngram_n=ngram_n,
         depth=table.wholes("depth", (0,), 0) or (0,),
         baseline=baseline,
         pairs="all" if pairs is None else pairs,
     )
+
+
+def _methods(table: Table) -> tuple[str, ...]:
+    """`sweep.methods`, by the names that results have."""
+    given = table.strings("methods", 'For example methods = ["draft", "ngram-simple"]')
+    named: list[str] = []
+    for index, word in enumerate(given):
+        method = method_named(word)
+        if method is None:
+            todo = guess(word, METHODS, "The methods are")
+            table.findings.problem((*table.at("methods"), index), f"unknown: {show(word)}", todo)
+            continue
+        if method in named:
+            table.findings.problem(table.at("methods"), f"lists {show(word)} more than once", "Leave one of them out")
+        elif method not in METHODS:
+            what = f"{show(word)} is not known here: it is measured if the program's --help lists it"
+            table.findings.warn((*table.at("methods"), index), what)
+        named.append(method)
+    return tuple(dict.fromkeys(named)) if "methods" in table.raw else ("draft",)
 
 
 def _k(table: Table, *, needed: bool) -> tuple[int, ...] | KMode:

@@ -10,7 +10,17 @@ from typing import Any
 import tomli_w
 
 from specdash.config.entries import model_stem
-from specdash.core.profile import KMode, ModelRef, Profile, QueueEntry
+from specdash.core.methods import BASELINE, DRAFT
+from specdash.core.profile import (
+    EVERY_METHOD,
+    KMode,
+    Launch,
+    ModelRef,
+    Profile,
+    QueueEntry,
+    ServerConfig,
+    Urls,
+)
 from specdash.core.text import slug
 
 _TEMPLATE = """\
@@ -141,7 +151,7 @@ def dump(profile: Profile) -> str:
         "engine": _engine(profile),
         "targets": [_model(model, target=True) for model in profile.targets],
         "drafts": [_model(model, target=False) for model in profile.drafts],
-        "configs": [{"label": config.label, "args": list(config.args)} for config in profile.configs],
+        "configs": [_config(config) for config in profile.configs if not config.engine],
         **({} if profile.queue else {"sweep": _sweep(profile)}),
         "measure": _measure(profile),
         "limits": _limits(profile),
@@ -153,7 +163,7 @@ def dump(profile: Profile) -> str:
 
 def _engine(profile: Profile) -> dict[str, Any]:
     engine = profile.engine
-    return {
+    table: dict[str, Any] = {
         "kind": engine.kind,
         "program": engine.program,
         "k_scope": engine.k_scope,
@@ -164,12 +174,42 @@ def _engine(profile: Profile) -> dict[str, Any]:
         "wrap": list(engine.wrap),
         "port": engine.port,
         "load_timeout_s": engine.load_timeout_s,
+        "launch": _by_method(engine.launch),
+        "stop": list(engine.stop),
+        "health": engine.health,
+        "ready": engine.ready,
+        "metrics": engine.metrics,
+        "pid_file": str(engine.pid_file or ""),
+        "cool_down_s": engine.cool_down_s,
+        "url": _by_method(engine.url),
+        "api_key_env": engine.api_key_env,
+        "body": dict(engine.body),
     }
+    always = {"kind", "k_scope", "grace_s", "stall_s", "args", "env", "wrap", "port", "load_timeout_s"}
+    return {key: value for key, value in table.items() if key in always or value}
+
+
+def _config(config: ServerConfig) -> dict[str, Any]:
+    table: dict[str, Any] = {"label": config.label, "args": list(config.args)}
+    more = {"launch": _by_method(config.launch), "stop": list(config.stop), "url": _by_method(config.url)}
+    return table | {key: value for key, value in more.items() if value}
+
+
+def _by_method(found: Launch | Urls) -> Any:
+    """A command or an address as a profile has it: alone where it is for every method, else a table."""
+    plain = {name: value if isinstance(value, str) else list(value) for name, value in found.items()}
+    return plain.get(EVERY_METHOD, plain) if len(plain) == 1 else plain
 
 
 def _model(model: ModelRef, *, target: bool) -> dict[str, Any]:
-    entry = {"label": model.label, "path": str(model.path)}
-    return {**entry, "mmproj": model.mmproj, "class": model.model_class} if target else entry
+    entry: dict[str, Any] = {"label": model.label}
+    if model.path is not None:
+        entry["path"] = str(model.path)
+    if model.model:
+        entry["model"] = model.model
+    if not target:
+        return entry | {"method": model.method}
+    return entry | {"mmproj": str(model.mmproj or ""), "class": model.model_class}
 
 
 def _sweep(profile: Profile) -> dict[str, Any]:
@@ -190,6 +230,8 @@ def _entry(entry: QueueEntry) -> dict[str, Any]:
     table = {
         "target": entry.target,
         "draft": entry.draft,
+        "method": None if entry.method == (BASELINE if entry.draft is None else DRAFT) else entry.method,
+        "ngram_n": entry.ngram_n,
         "config": entry.config,
         "moe_experts": entry.moe_experts,
         "k": list(entry.k) or None,

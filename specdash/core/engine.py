@@ -33,8 +33,8 @@ class Param:
 
     `scope` is "startup", "request", "capped" (a request may go up to the start-up value) or "reload" (a request may set
     it, at the price of a load). `flags` maps a dialect of the program to the flag that sets it at start-up; a dialect
-    without an entry has no such flag. `field` is the name in the body of a request, None where only a restart changes it.
-    `key` is where a profile sets it.
+    without an entry has no such flag. `field` is the name in the body of a request, None where only a restart changes
+    it. `key` is where a profile sets it.
     """
 
     name: str
@@ -65,8 +65,8 @@ class EngineInfo:
 class ServerSpec:
     """Everything that a server is started with; equal specs mean the same server.
 
-    `target` is None where the server knows its model by `model`, the name that requests carry ("" where none is needed).
-    `launch` and `stop` are the commands of a profile that brings its own.
+    `target` is None where the server knows its model by `model`, the name that requests carry ("": none is needed).
+    `launch` and `stop` are the commands of a profile that brings its own, `url` is a server that runs already.
     """
 
     key: LoadKey
@@ -84,6 +84,7 @@ class ServerSpec:
     mmproj: Path | None = None
     launch: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()
+    url: str = ""
 
     @property
     def method(self) -> str:

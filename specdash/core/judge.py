@@ -184,7 +184,7 @@ def _against_speculation(
 
 
 def _may_be_shorter(step: Step, good: Sequence[Sample]) -> bool:
-    """Whether drafts shorter than K are no fault: found text ends, and bursts show only what was accepted of a draft."""
+    """Whether drafts shorter than K are no fault: found text ends, and bursts show only what was accepted."""
     return is_ceiling(step.method) or all(sample.acceptance_source == INFERRED for sample in good)
 
 
@@ -198,7 +198,9 @@ def _unproven(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tu
         return ()
     if not silent and not any(sample.draft_tokens for sample in good) and not may_draft_nothing(step.method):
         return ()
-    said = "this server does not tell what it drafted" if silent else "this server does not tell how long its drafts are"
+    said = (
+        "this server does not tell what it drafted" if silent else "this server does not tell how long its drafts are"
+    )
     reasons = dict.fromkeys(sample.unknown.get(DRAFTED if silent else K_SEEN, "") for sample in good)
     why = next((reason for reason in reasons if reason), said)
     return (Finding(Verdict.K_UNPROVEN, f"K = {step.k} was asked for: {why}"),)

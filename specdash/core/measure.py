@@ -355,7 +355,7 @@ DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
         "K again, and look for other load on this machine at that time.",
         Verdict.DRIFTED: "The baseline moved between the passes by more than the difference, so nothing can be said of "
         "the difference: let the machine cool down or close other programs, and run it again.",
-        Verdict.K_UNPROVEN: "This server does not tell how many tokens it drafted, so the K of this row is what was asked "
-        "for and nothing proves that it took effect: compare with an engine that tells, or read the server's own log.",
+        Verdict.K_UNPROVEN: "This server does not tell how many tokens a step drafted, so K is what was asked for "
+        "and nothing proves that it took effect: compare with an engine that tells, or read the server's own log.",
     }
 )

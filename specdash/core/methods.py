@@ -28,7 +28,13 @@ SIZED = frozenset({"ngram", "ngram-simple", "ngram-map-k", "ngram-map-k4v", "ngr
 """Methods whose lookup n-gram has a size that can be set: the axis `sweep.ngram_n`."""
 
 _SAME: Mapping[str, str] = MappingProxyType(
-    {"draft-simple": DRAFT, "draft-mtp": MTP, "draft-eagle3": "eagle3", "draft-dflash": "dflash", "draft-dspark": "dspark"}
+    {
+        "draft-simple": DRAFT,
+        "draft-mtp": MTP,
+        "draft-eagle3": "eagle3",
+        "draft-dflash": "dflash",
+        "draft-dspark": "dspark",
+    }
 )
 _OTHER = re.compile(r"(draft|ngram)-[a-z0-9]+(-[a-z0-9]+)*")
 

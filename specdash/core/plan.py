@@ -143,8 +143,11 @@ def _quoted(label: str) -> str:
 
 
 def fixes_k(step: Step, scope: KScope | None) -> bool:
-    """Whether a step needs a server of its own K: where K is fixed at start-up, and with every method that has no
-    draft model, since the lengths of their drafts are start-up arguments of every program."""
+    """Whether a step needs a server of its own K.
+
+    Where K is fixed at start-up, and with every method that has no draft model: how long their drafts may be is a
+    start-up argument of every program.
+    """
     return scope is KScope.STARTUP or is_draftless(step.method)
 
 
@@ -183,8 +186,10 @@ def _class_of(facts: ModelFacts | None, declared_class: str) -> str:
 
 
 def _draftless_ks(profile: Profile, facts: ModelFacts | None, declared_class: str) -> tuple[int, ...]:
-    """The Ks of methods without a draft model, ascending: curves and searches are about drafts, so those of the class
-    are measured one by one there."""
+    """The Ks of methods without a draft model, ascending.
+
+    Curves and searches are about drafts, so those of the class are measured one by one there.
+    """
     if not isinstance(profile.sweep.k, str):
         return tuple(sorted(set(profile.sweep.k)))
     return k_range(_class_of(facts, declared_class))

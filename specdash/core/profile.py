@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal
+from typing import Final, Literal, TypeVar
 
 from specdash.core.methods import BASELINE
 
@@ -21,9 +21,17 @@ LOSSLESS: Final = "lossless"
 
 KMode = Literal["auto", "curve", "search"]
 
+EVERY_METHOD: Final = "*"
 Launch = Mapping[str, tuple[str, ...]]
 """Commands that start a server, by the method that they start it for; EVERY_METHOD where one does for all."""
-EVERY_METHOD: Final = "*"
+Urls = Mapping[str, str]
+"""Servers that run already, by method as in `Launch`."""
+T = TypeVar("T")
+
+
+def for_method(by_method: Mapping[str, T], method: str) -> T | None:
+    """What a `Launch` or `Urls` has for a method; None for nothing."""
+    return by_method.get(method, by_method.get(EVERY_METHOD))
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +42,8 @@ class EngineConfig:
     "embedded:PYTHON" (from the wheel in that interpreter's environment). `port` 0 means any free one.
     `load_timeout_s` "auto" is max(180, int(size_gb * 3) + 120). `launch` and `stop` are commands that start and end a
     server; `health`, `ready` and `metrics` are paths on it ("" where not given), `url` is one that runs already, and
-    `cool_down_s` passes after each stop before anything is started. `api_key_env` names a variable, never a key.
+    `cool_down_s` passes after each stop before anything is started. `api_key_env` names a variable, never a key; `body`
+    are fields for every request.
     """
 
     kind: str = "llama-server"
@@ -54,8 +63,9 @@ class EngineConfig:
     metrics: str = ""
     pid_file: Path | None = None
     cool_down_s: float = 0.0
-    url: str = ""
+    url: Urls = field(default_factory=dict)
     api_key_env: str = ""
+    body: Mapping[str, object] = field(default_factory=dict)
 
     @property
     def is_embedded(self) -> bool:
@@ -88,7 +98,7 @@ class ModelRef:
 class ServerConfig:
     """`[[configs]]`: a named set of further start-up arguments, multiplied with the rest of the sweep.
 
-    `launch` and `stop` take the place of the engine's. `engine` is the kind that serves it where that is not the
+    `launch`, `stop` and `url` take the place of the engine's. `engine` is the kind that serves it where that is not the
     profile's: what the profile's cannot serve is measured under a configuration of its own, baseline and all.
     """
 
@@ -96,12 +106,14 @@ class ServerConfig:
     args: tuple[str, ...] = ()
     launch: Launch = field(default_factory=dict)
     stop: tuple[str, ...] = ()
+    url: Urls = field(default_factory=dict)
     engine: str = ""
 
     @property
     def methods(self) -> frozenset[str] | None:
-        """The methods that its launch commands are for; None for all."""
-        return None if not self.launch or EVERY_METHOD in self.launch else frozenset(self.launch)
+        """The methods that its launch commands or servers are for; None for all."""
+        named = {*self.launch, *self.url}
+        return None if not named or EVERY_METHOD in named else frozenset(named)
 
 
 @dataclass(frozen=True, slots=True)

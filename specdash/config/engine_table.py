@@ -1,0 +1,234 @@
+"""`[engine]` of a profile, and what of it a `[[configs]]` may replace: each kind of engine has keys of its own."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal, cast
+from urllib.parse import urlsplit
+
+from specdash.config.entries import absolute
+from specdash.config.fields import Table
+from specdash.config.flags import check_args
+from specdash.config.programs import check_program, located, read_program
+from specdash.config.report import guess, show
+from specdash.core.methods import BASELINE, METHODS, method_named
+from specdash.core.profile import EVERY_METHOD, EngineConfig, Launch, Urls
+
+KINDS = ("llama-server", "llama-cli", "mlx", "script", "openai")
+BY_NAME = frozenset({"script", "openai"})
+"""Kinds that start no program of their own: models may be known by name alone."""
+
+_ANY_PORT = "0 means any free port"
+# Keys that only some kinds have, with what to write where a kind has them not.
+_OWNERS: Mapping[str, tuple[str, ...]] = {
+    "program": ("llama-server", "llama-cli", "mlx"),
+    "launch": ("script", "openai"),
+    "stop": ("script", "openai"),
+    "health": ("script", "openai"),
+    "ready": ("script", "openai"),
+    "metrics": ("script", "openai"),
+    "pid_file": ("script", "openai"),
+    "cool_down_s": ("script", "openai"),
+    "url": ("openai",),
+    "api_key_env": ("openai",),
+    "body": ("openai",),
+}
+
+
+def read_engine(table: Table, base: Path) -> EngineConfig:
+    """`[engine]`."""
+    kind = table.choice("kind", "llama-server", KINDS)
+    _refuse_keys_of_others(table, kind)
+    default = EngineConfig()
+    wrap = table.strings("wrap", 'One string for each word: wrap = ["numactl", "--interleave=all"]')
+    if wrap:
+        wrap = (located(wrap[0], base), *wrap[1:])
+        check_program(table.findings, (*table.at("wrap"), 0), wrap[0], "Install it, or leave wrap out")
+    k_scope = table.choice("k_scope", "auto", ("auto", "request", "capped", "startup"))
+    config = EngineConfig(
+        kind=kind,
+        program=read_program(table, base, kind) if kind not in BY_NAME else "",
+        k_scope=cast(Literal["auto", "request", "capped", "startup"], k_scope),
+        grace_s=table.number("grace_s", default.grace_s, "seconds, more than 0"),
+        stall_s=table.number("stall_s", default.stall_s, "seconds, more than 0"),
+        args=read_args(table, kind),
+        env=_env(table),
+        wrap=wrap,
+        port=table.whole("port", 0, 0, 65535, _ANY_PORT),
+        load_timeout_s=_load_timeout(table),
+        launch=read_launch(table, base),
+        stop=read_command(table, "stop", base),
+        health=_path(table, "health"),
+        ready=_path(table, "ready"),
+        metrics=_path(table, "metrics"),
+        pid_file=absolute(text, base) if (text := table.text("pid_file", "")) else None,
+        cool_down_s=table.number("cool_down_s", 0.0, "seconds, 0 or more", zero=True),
+        url=read_url(table),
+        api_key_env=_api_key_env(table),
+        body=_body(table),
+    )
+    if config.launch and config.url:
+        what = "a server is either started or running already: both launch and url are given"
+        table.findings.problem(table.at("url"), what, "Leave one of them out")
+    return config
+
+
+def _refuse_keys_of_others(table: Table, kind: str) -> None:
+    for key, owners in _OWNERS.items():
+        if key in table.raw and kind not in owners:
+            kinds = " and ".join(show(owner) for owner in owners)
+            todo = f"Set kind, or leave {key} out"
+            table.ask(key)
+            table.findings.problem(table.at(key), f"is for kind = {kinds}; this engine is {show(kind)}", todo)
+
+
+def require_server(table: Table, config: EngineConfig, *, in_every_config: bool) -> None:
+    """Files what is missing to reach a server: a script has to be named, an address or a command for `openai`."""
+    if config.kind not in BY_NAME or {"launch", "url"} & set(table.raw) or in_every_config:
+        return
+    wanted = {"script": 'launch = ["./launch.sh"]', "openai": 'url = "http://127.0.0.1:8000"'}[config.kind]
+    more = ", or a launch command" if config.kind == "openai" else ""
+    table.findings.problem(
+        table.path, f"says no way to a server, with kind = {show(config.kind)}", f"Add {wanted}{more}"
+    )
+
+
+def warn_of_port(table: Table, config: EngineConfig, launches: Launch) -> None:
+    """Files where a launch command has no way to learn its port but from the environment."""
+    if config.kind in BY_NAME and launches and not config.port:
+        words = [word for command in launches.values() for word in command]
+        if not any("{port}" in word for word in words):
+            what = "names no port: the server must listen on $SPECDASH_PORT, which changes with every start"
+            table.findings.warn(table.at("launch"), what, "Write {port} in launch, or set engine.port")
+
+
+def read_args(table: Table, kind: str) -> tuple[str, ...]:
+    """`args` of the engine or of a configuration."""
+    args = table.strings("args", 'One string for each word: args = ["-c", "4096"]')
+    raw = table.raw.get("args")
+    check_args(table.findings, table.at("args"), raw if isinstance(raw, list) else (), kind)
+    return args
+
+
+def read_launch(table: Table, base: Path) -> Launch:
+    """`launch`: one command, or a table of them by method."""
+    raw = table.raw.get("launch")
+    if not isinstance(raw, dict):
+        command = read_command(table, "launch", base)
+        return {EVERY_METHOD: command} if command else {}
+    table.ask("launch")
+    inner = Table(table.findings, table.at("launch"), raw)
+    found = {name: read_command(inner, key, base) for key in raw if (name := _method_key(inner, key)) is not None}
+    return {name: command for name, command in found.items() if command}
+
+
+def read_url(table: Table) -> Urls:
+    """`url`: one address, or a table of them by method."""
+    raw = table.raw.get("url")
+    if not isinstance(raw, dict):
+        text = table.text("url", "")
+        return {EVERY_METHOD: text} if text and _is_url(table, "url", text) else {}
+    table.ask("url")
+    inner = Table(table.findings, table.at("url"), raw)
+    found = {name: inner.text(key, "") for key in raw if (name := _method_key(inner, key)) is not None}
+    return {name: text for name, text in found.items() if text and _is_url(inner, name, text)}
+
+
+def _method_key(table: Table, key: str) -> str | None:
+    """The method that a key of a table by methods means; None, with a problem filed, for none."""
+    known = key if key == BASELINE else method_named(key)
+    if known is None:
+        names = [BASELINE, *METHODS]
+        table.findings.problem(table.at(key), f"no method is called {show(key)}", guess(key, names, "The methods are"))
+    return known
+
+
+def _is_url(table: Table, key: str, text: str) -> bool:
+    """Whether an address can be asked; a problem is filed for one that cannot."""
+    try:
+        parts = urlsplit(text)
+        is_good = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port or 1) > 0
+    except ValueError:
+        is_good = False
+    if not is_good:
+        table.wrong(key, "the address of a server", 'For example url = "http://127.0.0.1:8000"')
+    elif "@" in (parts.netloc or ""):
+        what = "has a name or password in it, which would be kept with the results"
+        table.findings.problem(table.at(key), what, "Put the key into a variable, and name that in api_key_env")
+        is_good = False
+    return is_good
+
+
+def read_command(table: Table, key: str, base: Path) -> tuple[str, ...]:
+    """A command as a list of words, its program found like any other."""
+    if isinstance(table.raw.get(key), str):
+        table.ask(key)
+        table.wrong(key, "a list of words, since no shell takes it apart", f'For example {key} = ["./{key}.sh"]')
+        return ()
+    words = table.strings(key, f'One string for each word: {key} = ["./{key}.sh", "--port", "{{port}}"]')
+    if not words:
+        if table.raw.get(key) == []:
+            table.wrong(key, "a command of at least one word")
+        return ()
+    program = located(words[0], base)
+    check_program(table.findings, (*table.at(key), 0), program, f'Give the path of the program, as {key} = ["./…"]')
+    return (program, *words[1:])
+
+
+def _path(table: Table, key: str) -> str:
+    """The path of an endpoint, "/health"; "" where the kind's own is used."""
+    text = table.text(key, "")
+    if text and not text.startswith("/"):
+        table.wrong(key, "a path on the server", f'For example {key} = "/{text.strip("/") or key}"')
+        return ""
+    return text
+
+
+def _api_key_env(table: Table) -> str:
+    name = table.text("api_key_env", "")
+    if name and not re.fullmatch(r"[A-Za-z_]\w*", name):
+        what = "is the name of a variable of the environment, never the key itself"
+        table.findings.problem(table.at("api_key_env"), what, 'For example api_key_env = "OPENAI_API_KEY"')
+        return ""
+    if name and not os.environ.get(name):
+        table.findings.lacks(table.at("api_key_env"), f"the variable {name} is not set here", f"export {name}=…")
+    return name
+
+
+def _body(table: Table) -> dict[str, object]:
+    """`body`: fields that every request carries, beside those that specdash sets."""
+    value = table.ask("body", {})
+    if not isinstance(value, dict):
+        table.wrong("body", "a table of fields", "For example body = { top_k = 1 }")
+        return {}
+    for name in sorted({"model", "messages", "prompt", "stream", "max_tokens", "temperature", "seed"} & set(value)):
+        table.findings.problem((*table.at("body"), name), "is set by specdash", "It goes in [measure] or [[targets]]")
+    return value
+
+
+def _load_timeout(table: Table) -> float | Literal["auto"]:
+    if table.raw.get("load_timeout_s", "auto") == "auto":
+        table.ask("load_timeout_s")
+        return "auto"
+    return table.number("load_timeout_s", 0.0, 'seconds, more than 0, or "auto"')
+
+
+def _env(table: Table) -> dict[str, str]:
+    """`engine.env`: names and values for the server's environment."""
+    value = table.ask("env", {})
+    if not isinstance(value, dict):
+        table.wrong("env", "a table of strings", 'For example env = { OMP_NUM_THREADS = "16" }')
+        return {}
+    for name, setting in value.items():
+        path = (*table.at("env"), name)
+        if not name or "=" in name or "\0" in name:
+            table.findings.problem(path, "is not a name for an environment variable")
+        if not isinstance(setting, str) or "\0" in setting:
+            quoted = f'Quote it: "{show(setting)}"' if isinstance(setting, int | float) else ""
+            table.findings.problem(path, f"must be a string; found {show(setting)}", quoted)
+        if name.startswith("LLAMA_ARG_"):
+            table.findings.warn(path, "sets a flag of the server where nobody looks for it", "Use engine.args")
+    return {name: setting for name, setting in value.items() if isinstance(setting, str)}
