@@ -65,7 +65,8 @@ class EngineInfo:
 class ServerSpec:
     """Everything that a server is started with; equal specs mean the same server.
 
-    `target` is None where the server knows its model by `model`, the name that requests carry ("": none is needed).
+    `target` is None where the server knows its model by `model`, the name that requests carry ("": none is needed);
+    `draft_model` is that of the draft.
     `launch` and `stop` are the commands of a profile that brings its own, `url` is a server that runs already.
     """
 
@@ -77,10 +78,11 @@ class ServerSpec:
     args: tuple[str, ...]
     env: Mapping[str, str]
     wrap: tuple[str, ...]
-    size_bytes: int
+    size_bytes: int | None
     load_timeout_s: float
     fingerprint: str
     model: str = ""
+    draft_model: str = ""
     mmproj: Path | None = None
     launch: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()
@@ -173,8 +175,11 @@ class Engine(Protocol):
     def info(self) -> EngineInfo:
         """What was found on this machine."""
 
-    def cannot(self, key: LoadKey) -> str | None:
-        """Why this program cannot serve a load at all, as far as is known before it starts; None when it can."""
+    def cannot(self, key: LoadKey, *, vision: bool = False) -> str | None:
+        """Why this program cannot serve a load at all, as far as is known before it starts; None when it can.
+
+        `vision`: the target has a projector, and prompts may have images.
+        """
 
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
         """The argument list that starts the server, without `wrap`; () where it is running already."""

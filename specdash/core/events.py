@@ -107,7 +107,7 @@ class LoadStarted(Fact):
     key: LoadKey
     argv: tuple[str, ...]
     log: str
-    size_bytes: int
+    size_bytes: int | None  # of all model files; None where they are the server's own business
     load_timeout_s: float
     fingerprint: str
     command: tuple[str, ...] = ()  # for the user to paste, with K_PLACE where K belongs

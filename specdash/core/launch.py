@@ -9,30 +9,31 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Ending:
-    """How a server is ended beyond signals to its process tree; the default is that alone.
+    """How a server is found and ended beyond the process that was started; the default is that process's tree alone.
 
-    `stop` is a command that ends it cleanly (it runs once, before any signal), `pid_file` the file in which a launch
-    command that daemonises leaves the server's process id, and `cool_down_s` the seconds after the end until the next
-    server may be started, such as for a cluster whose memory comes back late.
+    `stop` is a command that ends it cleanly: it runs once, before any signal. `pid_file` is where a launch command
+    leaves the server's process id. `daemon`: the launch command may end well while what it started goes on, as it may
+    where there is a pid file. `cool_down_s` pass after the end until the next server is started, such as for a cluster
+    whose memory comes back late.
     """
 
     stop: tuple[str, ...] = ()
     pid_file: Path | None = None
     cool_down_s: float = 0.0
+    daemon: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchSpec:
     """A command, its whole environment, its log file (appended to) and the seconds from TERM to KILL.
 
-    `stop` and `pid_file` are those of its `Ending`; `follow_s` is how long a command that has ended well may take
-    until the process of its pid file is there.
+    `follow_s`: a launch command that has ended well, with nothing of it left, may take so long until the process of its
+    pid file is there.
     """
 
     argv: tuple[str, ...]
     env: Mapping[str, str]
     log_path: Path
     grace_s: float
-    stop: tuple[str, ...] = ()
-    pid_file: Path | None = None
-    follow_s: float = 0.0
+    ending: Ending = Ending()
+    follow_s: float = 60.0

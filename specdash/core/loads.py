@@ -27,7 +27,7 @@ class LoadView:
     key: LoadKey
     argv: tuple[str, ...]
     log: str
-    size_bytes: int
+    size_bytes: int | None
     fingerprint: str
     started_s: float
     state: str = "stopped"

@@ -18,12 +18,15 @@ from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation, Piece
 from specdash.core.launch import Ending
 from specdash.core.measure import step_facts
+from specdash.core.methods import DRAFT
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.core.prompts import Prompt
 from specdash.core.transport import HttpError, Progress, TransportError
+from specdash.engines import llama_methods
 from specdash.engines.http import Client
-from specdash.engines.llama_flags import BRIEF_LIMIT_S, PARAMS, Flags, first_cause, read_flags, run_briefly
+from specdash.engines.llama_flags import BRIEF_LIMIT_S, Flags, first_cause, read_flags, run_briefly
+from specdash.engines.llama_flags import PARAMS as OWN_PARAMS
 from specdash.engines.llama_stream import decode, peek
 from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
@@ -35,6 +38,8 @@ EMBEDDED = "embedded"
 
 # Given before the user's own flags, so that these can override them.
 DEFAULT_ARGS = ("-np", "1")
+
+PARAMS = (*OWN_PARAMS, *llama_methods.METHOD_PARAMS)
 
 PROBE_PROMPT = "Once upon a time there was a small model that guessed what a large one would say. It said:"
 PROBE_ROOM = 10
@@ -59,12 +64,14 @@ class LlamaServer:
         """What the program's help lists."""
         return self._flags
 
-    def cannot(self, key: LoadKey) -> str | None:
-        """Only expert counts need a flag that a program may lack: the embedded one has no way to set them."""
-        flag = next(param.flags[self.info.dialect] for param in PARAMS if param.name == "moe_experts")
-        if key.moe_experts is None or flag in self._flags:
-            return None
-        return f"{self.info.program} cannot set expert counts (no {flag}); use the llama-server program for them"
+    def cannot(self, key: LoadKey, *, vision: bool = False) -> str | None:
+        """What the program has no flag for: other methods, and expert counts, which the embedded one cannot set."""
+        if vision:
+            return f"{self.info.program} is asked for text alone here: prompts with images go to llama-mtmd-cli"
+        flag = next(param.flags[self.info.dialect] for param in OWN_PARAMS if param.name == "moe_experts")
+        if key.moe_experts is not None and flag not in self._flags:
+            return f"{self.info.program} cannot set expert counts (no {flag}); use the llama-server program for them"
+        return llama_methods.cannot(key, self._flags, self.info.program) if key.method else None
 
     def endpoint(self, spec: ServerSpec, port: int, alias: str) -> Endpoint:
         """On this port of loopback, under this name."""
@@ -93,21 +100,18 @@ class LlamaServer:
         """The flags of a load in this program's dialect; a baseline carries no draft flag at all."""
         values: dict[str, str] = {"target": str(spec.target)}
         if spec.draft is not None:
-            values |= {
-                "draft": str(spec.draft),
-                "spec_type": "draft-simple",
-                "k": k,
-                "k_min": "0",
-                "p_min": "0",
-            }
+            values["draft"] = str(spec.draft)
+        if spec.method == DRAFT:
+            values |= {"spec_type": "draft-simple", "k": k, "k_min": "0", "p_min": "0"}
         if spec.key.moe_experts is not None:
             values["moe_experts"] = f"{spec.architecture}.expert_used_count=int:{spec.key.moe_experts}"
-        return [
+        given = [
             part
-            for param in PARAMS
+            for param in OWN_PARAMS
             if param.name in values and self.info.dialect in param.flags
             for part in (param.flags[self.info.dialect], values[param.name])
         ]
+        return [*given, *llama_methods.arguments(spec.key, k, self._flags)] if spec.key.method else given
 
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> LlamaClient:
         """A client of the server that was started as `spec` at `endpoint`."""

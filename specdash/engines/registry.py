@@ -16,7 +16,7 @@ from specdash.core.engine import Engine, Param
 from specdash.core.plan import KScope
 from specdash.core.profile import EngineConfig
 
-__all__ = ["KINDS", "EngineModule", "FindContext", "find", "module_of"]
+__all__ = ["KINDS", "EngineModule", "FindContext", "find", "find_fallback", "module_of"]
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -59,6 +59,15 @@ class EngineModule(Protocol):
 def module_of(kind: str) -> EngineModule:
     """The module of a kind of engine; KeyError for none."""
     return cast(EngineModule, importlib.import_module(KINDS[kind]))
+
+
+def find_fallback(config: EngineConfig, context: FindContext) -> Engine | None:
+    """The engine for what the profile's own cannot serve: llama.cpp's command-line programs beside its server, if any."""
+    if config.kind != "llama-server":
+        return None
+    from specdash.engines.llama_cli import beside
+
+    return beside(config, context)
 
 
 def find(config: EngineConfig, context: FindContext) -> Engine:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from typing import Any
 
 from specdash.core import events as ev
 from specdash.core.engine import Engine, EngineClient, EngineInfo, ServerSpec
+from specdash.core.generation import Piece
 from specdash.core.launch import LaunchSpec
 from specdash.core.lifecycle import SETTLED, IllegalTrigger, State, Trigger, next_state
 from specdash.core.plan import LoadKey
@@ -61,7 +62,7 @@ class Glance:
     state: State
     since_s: float
     read_bytes: int | None
-    size_bytes: int
+    size_bytes: int | None
     pids: tuple[int, ...]
     log: Path
 
@@ -343,6 +344,10 @@ class Server:
     def engine(self) -> EngineInfo:
         """The engine that serves the current load."""
         return self._current.engine.info
+
+    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
+        """What these events of an unfinished answer of the current load say, for showing."""
+        return self._current.engine.peek(received)
 
     @property
     def pid(self) -> int | None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from specdash.config.gguf import read_model
 from specdash.core import commands as cmd
 from specdash.core import events as ev
-from specdash.core.engine import Engine
 from specdash.core.model import ModelFacts, vocabulary_conflict
 from specdash.core.plan import Step
 from specdash.core.queue import IllegalEdit
 from specdash.core.view import View
 from specdash.errors import SpecdashError
+from specdash.session.fallback import Engines
 from specdash.session.opening import model_read
 from specdash.session.prepare import Prepared
 
@@ -25,9 +25,9 @@ FILLER_TOKENS = 10_000  # of context that a run can put before a prompt, whateve
 class Catalogue:
     """The models of a run, by label; `prepared` grows when steps with other models are added."""
 
-    def __init__(self, prepared: Prepared, engine: Engine) -> None:
+    def __init__(self, prepared: Prepared, engines: Engines) -> None:
         self.prepared = prepared
-        self._engine = engine
+        self._engines = engines
 
     def restore(self, view: View) -> None:
         """Takes in the models that steps of this run were added with; EngineError for one that is gone."""
@@ -81,23 +81,24 @@ class Catalogue:
     def _require(self, step: Step) -> None:
         """Raises IllegalEdit for a step that this run cannot measure, with what there is instead."""
         prepared = self.prepared
-        target = _known(prepared.targets, step.target, "target")
-        draft = _known(prepared.drafts, step.draft, "draft") if step.draft is not None else None
+        target = _known(prepared, step.target, "target")
+        draft = _known(prepared, step.draft, "draft") if step.draft is not None else None
         configs = [config.label for config in prepared.profile.configs]
         if step.config is not None and step.config not in configs:
             raise IllegalEdit(f"{step.config}: no config of this run; there is {', '.join(configs) or 'none'}")
-        if step.config is None and configs:
+        if step.config is None and any(not config.engine for config in prepared.profile.configs):
             raise IllegalEdit(f"a config is needed: {', '.join(configs)}")
         if step.category not in prepared.prompts:
             raise IllegalEdit(f"{step.category}: no prompts of that category; there is {', '.join(prepared.prompts)}")
         if step.workload not in prepared.profile.measure.workloads:
             raise IllegalEdit(f"{step.workload}: no workload of this run")
-        if step.moe_experts is not None and not 0 < step.moe_experts <= (target.expert_count or 0):
-            raise IllegalEdit(f"{step.moe_experts} experts, but {step.target} has {target.expert_count or 'none'}")
-        if draft is not None and (conflict := vocabulary_conflict(target, draft)) is not None:
+        experts = target.expert_count if target is not None else None
+        if step.moe_experts is not None and not 0 < step.moe_experts <= (experts or 0):
+            raise IllegalEdit(f"{step.moe_experts} experts, but {step.target} has {experts or 'none'}")
+        if target is not None and draft is not None and (conflict := vocabulary_conflict(target, draft)) is not None:
             raise IllegalEdit(f"{step.draft} cannot draft for {step.target}: {conflict}")
         self._require_room(step)
-        if (lacking := self._engine.cannot(step.pair)) is not None:
+        if (lacking := self._engines.cannot(step, vision=prepared.has_vision(step.target))) is not None:
             raise IllegalEdit(lacking)
 
     def _require_room(self, step: Step) -> None:
@@ -117,8 +118,11 @@ def _whole(path: str) -> Path:
     return whole
 
 
-def _known(models: Mapping[str, ModelFacts], label: str, role: str) -> ModelFacts:
-    found = models.get(label)
-    if found is None:
-        raise IllegalEdit(f"{label}: no {role} of this run; there is {', '.join(models) or 'none'}")
-    return found
+def _known(prepared: Prepared, label: str, role: str) -> ModelFacts | None:
+    """The header of a model of this run, None where its server alone has it; IllegalEdit for no model of the run."""
+    models = prepared.targets if role == "target" else prepared.drafts
+    refs = prepared.profile.targets if role == "target" else prepared.profile.drafts
+    if label not in models and all(ref.label != label for ref in refs):
+        names = dict.fromkeys((*models, *(ref.label for ref in refs)))
+        raise IllegalEdit(f"{label}: no {role} of this run; there is {', '.join(names) or 'none'}")
+    return models.get(label)

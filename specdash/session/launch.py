@@ -6,12 +6,14 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from specdash.core.engine import EngineInfo, ServerSpec
 from specdash.core.model import ModelFacts
 from specdash.core.plan import LoadKey
+from specdash.core.profile import ServerConfig, for_method
 from specdash.core.text import human_bytes
 from specdash.errors import EngineError
 from specdash.probes.gpu import gpus
@@ -20,13 +22,16 @@ from specdash.runtime.watch import TreeUse
 from specdash.session.catalogue import Catalogue
 
 SAMPLE_BYTES = 2**20  # hashed at each end of a file: enough to tell two models apart, without reading 600 GB
+UNKNOWN_LOAD_S = 600.0  # as the launch scripts of clusters wait
 SETTLE_LIMIT_S = 60.0
 SETTLE_SHARE = 0.02
 SETTLE_BYTES = 2**30
 
 
-def load_timeout_s(size_bytes: int) -> float:
-    """max(180, int(size_gb * 3) + 120) seconds for everything that a load reads."""
+def load_timeout_s(size_bytes: int | None) -> float:
+    """max(180, int(size_gb * 3) + 120) seconds for everything that a load reads; ten minutes where that is unknown."""
+    if size_bytes is None:
+        return UNKNOWN_LOAD_S
     return float(max(180, int(size_bytes / 1e9 * 3) + 120))
 
 
@@ -50,47 +55,71 @@ def file_identity(facts: ModelFacts) -> list[object]:
 class Specs:
     """Makes ServerSpecs for the loads of one run; identities of files are read once."""
 
-    def __init__(self, catalogue: Catalogue, info: EngineInfo) -> None:
+    def __init__(self, catalogue: Catalogue, info_of: Callable[[LoadKey], EngineInfo]) -> None:
         self._catalogue = catalogue
-        self._info = info
+        self._info_of = info_of
         self._identities: dict[Path, list[object]] = {}
 
     def __call__(self, key: LoadKey) -> ServerSpec:
         """The spec of a load; its fingerprint covers files, flags, settings, prompts and build (the resume rule)."""
         prepared = self._catalogue.prepared
-        profile = prepared.profile
-        target = prepared.targets[key.target]
-        draft = prepared.drafts[key.draft] if key.draft is not None else None
-        config = next((config.args for config in profile.configs if config.label == key.config), ())
-        args = (*profile.engine.args, *config)
-        size = prepared.size_bytes(key) or 0
-        measure = profile.measure
-        facts = {
-            "target": self._identity(target),
+        engine = prepared.profile.engine
+        target = prepared.targets.get(key.target)
+        draft = prepared.drafts.get(key.draft) if key.draft is not None else None
+        target_ref, draft_ref = prepared.refs.get(key.target), prepared.refs.get(key.draft or "")
+        found = (config for config in prepared.profile.configs if config.label == key.config)
+        config = next(found, ServerConfig(""))
+        size = prepared.size_bytes(key)
+        timeout = engine.load_timeout_s
+        spec = ServerSpec(
+            key=key,
+            target=target.path if target is not None else None,
+            draft=draft.path if draft is not None else None,
+            architecture=target.architecture if target is not None else None,
+            templated=target is not None and target.has_chat_template,
+            args=(*engine.args, *config.args),
+            env=engine.env,
+            wrap=engine.wrap,
+            size_bytes=size,
+            load_timeout_s=load_timeout_s(size) if isinstance(timeout, str) else timeout,
+            fingerprint="",
+            model=target_ref.model if target_ref is not None else "",
+            draft_model=draft_ref.model if draft_ref is not None else "",
+            mmproj=target_ref.mmproj if target_ref is not None else None,
+        )
+        method = spec.method
+        spec = replace(
+            spec,
+            launch=for_method(config.launch or engine.launch, method) or (),
+            stop=config.stop or engine.stop,
+            url=for_method(config.url or engine.url, method) or "",
+        )
+        return replace(spec, fingerprint=self._fingerprint(spec, target, draft))
+
+    def _fingerprint(self, spec: ServerSpec, target: ModelFacts | None, draft: ModelFacts | None) -> str:
+        """A digest of all that makes the numbers of a load comparable; what most loads have not is left out of it."""
+        prepared, key = self._catalogue.prepared, spec.key
+        measure, info = prepared.profile.measure, self._info_of(key)
+        facts: dict[str, object] = {
+            "target": self._identity(target) if target is not None else None,
             "draft": self._identity(draft) if draft is not None else None,
             "key": [key.config, key.moe_experts, key.k],
-            "args": args,
-            "env": dict(profile.engine.env),
-            "wrap": profile.engine.wrap,
-            "engine": [self._info.kind, self._info.version, self._info.dialect],
+            "args": spec.args,
+            "env": dict(spec.env),
+            "wrap": spec.wrap,
+            "engine": [info.kind, info.version, info.dialect],
             "prompts": prepared.prompts_digest,
             "sampling": [measure.max_tokens, measure.temperature, measure.seed],
         }
-        digest = hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:16]
-        timeout = profile.engine.load_timeout_s
-        return ServerSpec(
-            key=key,
-            target=target.path,
-            draft=draft.path if draft is not None else None,
-            architecture=target.architecture,
-            templated=target.has_chat_template,
-            args=args,
-            env=profile.engine.env,
-            wrap=profile.engine.wrap,
-            size_bytes=size,
-            load_timeout_s=load_timeout_s(size) if isinstance(timeout, str) else timeout,
-            fingerprint=digest,
-        )
+        more = {
+            "method": [key.method, key.ngram_n] if key.method else None,
+            "models": [spec.model, spec.draft_model] if spec.model or spec.draft_model else None,
+            "mmproj": str(spec.mmproj) if spec.mmproj is not None else None,
+            "server": [spec.launch, spec.url] if spec.launch or spec.url else None,
+            "body": dict(prepared.profile.engine.body) or None,
+        }
+        facts |= {name: value for name, value in more.items() if value is not None}
+        return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
     def _identity(self, facts: ModelFacts) -> list[object]:
         if facts.path not in self._identities:
@@ -112,7 +141,7 @@ class MemoryGate:
         if self._limit == "off":
             return None
         room = self._limit if isinstance(self._limit, int) else available + sum(gpu.free_bytes for gpu in gpus().gpus)
-        if spec.size_bytes <= room:
+        if spec.size_bytes is None or spec.size_bytes <= room:
             return None
         source = "limits.memory allows" if isinstance(self._limit, int) else "free here are"
         return (

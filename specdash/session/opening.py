@@ -7,19 +7,19 @@ from pathlib import Path
 from specdash import __version__
 from specdash.analysis.strategy import first_samples
 from specdash.core import events as ev
-from specdash.core.engine import Engine
+from specdash.core.engine import EngineInfo
 from specdash.core.model import ModelFacts
 from specdash.core.plan import BASELINE, iterations_of
 from specdash.core.profile import LOSSLESS, Profile
 from specdash.probes.machine import host_name
+from specdash.session.fallback import Engines
 from specdash.session.prepare import Prepared
 
 
-def engine_found(engine: Engine) -> ev.EngineFound:
+def engine_found(info: EngineInfo) -> ev.EngineFound:
     """The fact that names the program."""
-    info = engine.info
     forced = info.k_scope.value if info.k_scope is not None else None
-    return ev.EngineFound(info.kind, info.program, info.version, info.dialect, forced)
+    return ev.EngineFound(info.kind, info.program, info.version, info.dialect, forced, info.untold)
 
 
 def model_read(label: str, role: str, facts: ModelFacts) -> ev.ModelRead:
@@ -74,7 +74,7 @@ def _samples_of(prepared: Prepared) -> dict[str, int]:
 
 
 def opening_facts(
-    path: Path, prepared: Prepared, engine: Engine, facts: dict[str, object], hardware: str
+    path: Path, prepared: Prepared, engines: Engines, facts: dict[str, object], hardware: str
 ) -> list[ev.Fact]:
     """The facts with which a new run begins."""
     profile = prepared.profile
@@ -92,7 +92,7 @@ def opening_facts(
             model_family=profile.model_family,
             iterations=_samples_of(prepared),
         ),
-        engine_found(engine),
+        engine_found(engines.main.info),
     ]
     for role, models in (("target", prepared.targets), ("draft", prepared.drafts)):
         opening += [model_read(label, role, model) for label, model in models.items()]
@@ -100,7 +100,7 @@ def opening_facts(
         if not prepared.usable(step):
             reason = prepared.unfit[step.target, step.draft or ""]
             opening.append(ev.StepFinished(step.id, None, "skipped", ("draft_unfit",), reason))
-        elif (lacking := engine.cannot(step.pair)) is not None:
+        elif (lacking := engines.cannot(step, vision=prepared.has_vision(step.target))) is not None:
             opening.append(ev.StepFinished(step.id, None, "skipped", (), lacking))
     if any(model.synthetic for model in prepared.targets.values()):
         opening.append(ev.Noted("warning", "the weights are synthetic: the text means nothing, the timings are real"))

@@ -39,6 +39,16 @@ class Prepared:
         """Whether a step can be measured as far as the headers tell."""
         return step.draft is None or (step.target, step.draft) not in self.unfit
 
+    @property
+    def refs(self) -> Mapping[str, ModelRef]:
+        """The entries of the profile by label."""
+        return {ref.label: ref for ref in (*self.profile.drafts, *self.profile.targets)}
+
+    def has_vision(self, label: str) -> bool:
+        """Whether a target is one that takes images."""
+        ref = self.refs.get(label)
+        return ref is not None and ref.mmproj is not None
+
     def loads(self, scope: KScope | None) -> tuple[PlannedLoad, ...]:
         """The server loads of all usable steps under a scope of K (None: not probed yet)."""
         grouped = KScope.STARTUP if scope is KScope.STARTUP else None
@@ -63,7 +73,7 @@ def prepare(profile: Profile) -> Prepared:
     for prompt in prompts:
         by_category[prompt.category] = (*by_category.get(prompt.category, ()), prompt)
     _require_experts(profile, targets)
-    steps = steps_of(profile, targets, list(by_category))
+    steps = steps_of(profile, {**drafts, **targets}, list(by_category))
     pairs = {(step.target, step.draft) for step in steps if step.draft is not None}
     unfit = {
         pair: reason
@@ -99,6 +109,8 @@ def _read(profile: Profile, refs: Sequence[ModelRef], problems: list[Problem]) -
     """The headers of these models by label; what cannot be read becomes a problem with its line."""
     found: dict[str, ModelFacts] = {}
     for ref in refs:
+        if ref.path is None:
+            continue  # known to its server alone
         try:
             found[ref.label] = read_model(ref.path)
         except SpecdashError as error:

@@ -24,23 +24,23 @@ from specdash.config.load import load as load_profile
 from specdash.config.prompts import context_filler
 from specdash.config.write import dump
 from specdash.core import events as ev
-from specdash.core.engine import Engine
 from specdash.core.plan import KScope
 from specdash.core.profile import Profile
 from specdash.core.view import View, fold_all
-from specdash.engines.registry import FindContext, find
+from specdash.engines.registry import FindContext, find, find_fallback
 from specdash.errors import Exit, SpecdashError, StoreError
 from specdash.probes.machine import hardware_label, machine
 from specdash.probes.sensors import Sensors
 from specdash.runtime.asking import Sampling
 from specdash.runtime.locks import machine_lock, run_lock
-from specdash.runtime.process import sweep_stale
 from specdash.runtime.server import Server, ServerLimits
+from specdash.runtime.stale import sweep_stale
 from specdash.runtime.sweep import Ended, Surroundings, Sweep, SweepSettings
 from specdash.session.advice import Advice
 from specdash.session.catalogue import FILLER_TOKENS, Catalogue
 from specdash.session.door import Door
 from specdash.session.ending import SIGNALS, verdict_of_run
+from specdash.session.fallback import Engines, with_fallback
 from specdash.session.handle import Handle, Outcome, Subscription, Watcher
 from specdash.session.launch import MemoryGate, Specs, server_environment, tree_use
 from specdash.session.opening import engine_found, opening_facts, settings_of
@@ -64,7 +64,7 @@ def start_new(profile: Profile, watcher: Watcher) -> Outcome:
     """Runs a profile from the beginning; raises SpecdashError for what the user can mend."""
     prepared = prepare(profile)
     require_models(prepared)
-    engine = _engine(profile)
+    prepared, engines, notes = _with_engines(prepared)
     facts = machine()
     hardware = hardware_label(facts) if profile.hardware == "auto" else profile.hardware
     with machine_lock(profile.name) as lock:
@@ -72,10 +72,11 @@ def start_new(profile: Profile, watcher: Watcher) -> Outcome:
         lock.note(path.name)
         remember(profile.results_dir)
         write_atomic(path / PROFILE_NAME, dump(profile))
-        run = _Run(path, prepared, engine, watcher)
+        run = _Run(path, prepared, engines, watcher)
+        run.notes += notes
         with run_lock(path):
             journal = Journal.create(path / JOURNAL_NAME)
-            return run.go(journal, View(), opening_facts(path, prepared, engine, facts, hardware))
+            return run.go(journal, View(), opening_facts(path, prepared, engines, facts, hardware))
 
 
 def resume(path: Path, watcher: Watcher) -> Outcome:
@@ -83,13 +84,13 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
     profile = load_profile(path / PROFILE_NAME)
     prepared = prepare(profile)
     require_models(prepared)
-    engine = _engine(profile)
+    prepared, engines, _ = _with_engines(prepared)
     with run_lock(path), machine_lock(path.name), closing(Journal.open(path / JOURNAL_NAME)) as journal:
         view = fold_all(read(path / JOURNAL_NAME).records)
         if view.run is None:
             raise StoreError(f"{path} has no first record: nothing was measured", "Start the profile anew.")
         _require_same(prepared, view)
-        run = _Run(path, prepared, engine, watcher)
+        run = _Run(path, prepared, engines, watcher)
         run.catalogue.restore(view)
         redo = run.to_redo(view)
         if view.finished is not None and not redo and not is_unfinished(view):
@@ -101,8 +102,8 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
                 f"{len(changed)} finished steps are measured again: model files, flags or build have changed"
             )
         opening: list[ev.Fact] = [ev.RunResumed(__version__, redo)]
-        if view.engine != engine_found(engine):
-            opening.append(engine_found(engine))
+        if view.engine != engine_found(engines.main.info):
+            opening.append(engine_found(engines.main.info))
         return run.go(journal, view, opening)
 
 
@@ -122,26 +123,29 @@ def _differ(wanted: Mapping[str, object], settings: Mapping[str, object]) -> boo
     return any(name in settings and settings[name] != value for name, value in wanted.items())
 
 
-def _engine(profile: Profile) -> Engine:
-    """The engine of a profile, looked for in the environment that its servers get."""
+def _with_engines(prepared: Prepared) -> tuple[Prepared, Engines, tuple[str, ...]]:
+    """The engine of a profile, looked for in the environment that its servers get, and what falls back to another."""
+    profile = prepared.profile
     forced = None if profile.engine.k_scope == "auto" else KScope(profile.engine.k_scope)
     # About six characters a token, so that the filler is longer than the deepest context and never repeats.
     filler = context_filler(6 * max(FILLER_TOKENS, *profile.depths))
     environment = {**server_environment(os.environ)[0], **profile.engine.env}
-    return find(profile.engine, FindContext(filler, environment, forced))
+    context = FindContext(filler, environment, forced)
+    main = find(profile.engine, context)
+    return with_fallback(prepared, main, lambda: find_fallback(profile.engine, context))
 
 
 class _Run:
     """One engine process at work on a run folder."""
 
-    def __init__(self, path: Path, prepared: Prepared, engine: Engine, watcher: Watcher) -> None:
-        self.catalogue = Catalogue(prepared, engine)
+    def __init__(self, path: Path, prepared: Prepared, engines: Engines, watcher: Watcher) -> None:
+        self.catalogue = Catalogue(prepared, engines)
         self.notes: list[str] = []  # warnings that are recorded once somebody watches
         self._path = path
         self._profile = prepared.profile
-        self._engine = engine
+        self._engines = engines
         self._watcher = watcher
-        self._specs = Specs(self.catalogue, engine.info)
+        self._specs = Specs(self.catalogue, engines.info)
         self._signal: signal.Signals | None = None
 
     def go(self, journal: Journal, view: View, opening: list[ev.Fact]) -> Outcome:
@@ -197,7 +201,7 @@ class _Run:
         )
         sweep = Sweep(server, around, _settings(self._profile))
         door = Door(recorder, sweep, self.catalogue)
-        ticker = Ticker(server, sweep.sampler.asking, self._engine.peek, Sensors().read, self._files_of(recorder))
+        ticker = Ticker(server, sweep.sampler.asking, server.peek, Sensors().read, self._files_of(recorder))
         handle = Handle(
             self._path, lambda: recorder.view, lambda: ticker.live, door.command, _subscriber(recorder, ticker)
         )
@@ -224,7 +228,7 @@ class _Run:
             load_limit_is_hard=profile.engine.load_timeout_s != "auto",
         )
         nonce, logs = secrets.token_hex(8), self._path / "logs"
-        return Server(lambda _: self._engine, recorder.publish, limits, logs, tree_use, environment, nonce, pidfiles)
+        return Server(self._engines.of, recorder.publish, limits, logs, tree_use, environment, nonce, pidfiles)
 
     def _files_of(self, recorder: Recorder) -> Callable[[str], list[Path]]:
         """The model files that a load reads, for those who look at the page cache."""

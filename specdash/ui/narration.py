@@ -58,9 +58,13 @@ def _engine_found(fact: ev.Fact, view: View) -> list[str]:
     return [f"engine: {fact.program}, {fact.version}"]
 
 
+def _size(size_bytes: int | None) -> str:
+    return "a model of unknown size" if size_bytes is None else human_bytes(size_bytes)
+
+
 def _load_started(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.LoadStarted)
-    return [f"load {fact.load}: {fact.key.label} ({human_bytes(fact.size_bytes)}), log {fact.log}"]
+    return [f"load {fact.load}: {fact.key.label} ({_size(fact.size_bytes)}), log {fact.log}"]
 
 
 def _load_ready(fact: ev.Fact, view: View) -> list[str]:

@@ -206,7 +206,8 @@ def _progress(look: Look, load: LoadView | None, state: str | None) -> Line | No
     limit = load.timeout_s
     elapsed = age(look.now_s - load.started_s)
     told = f"about {share:4.0%}" if share is not None else "progress unknown"
-    amount = f"  {human_bytes(read)} of {human_bytes(size)} read" if read is not None else f"  {human_bytes(size)}"
+    whole = human_bytes(size) if size is not None else "?"
+    amount = f"  {human_bytes(read)} of {whole} read" if read is not None else f"  {whole}"
     return (
         (" load ", "title"),
         (bar(share, 24, look.glyphs), "accent"),
@@ -224,8 +225,8 @@ def _models(look: Look, load: LoadView | None) -> Line:
     program = f"  {one_line(engine.program, 100)}" if engine is not None else ""
     took = f"  loaded in {load.load_time_s:.1f} s" if load.load_time_s is not None else ""
     scope = f"  {SCOPES.get(load.k_scope, load.k_scope)}" if load.k_scope is not None else ""
-    label = f" {one_line(load.key.label, 100)}  {human_bytes(load.size_bytes)}"
-    return ((label, ""), (f"{took}{scope}{program}", "dim"))
+    size = f"  {human_bytes(load.size_bytes)}" if load.size_bytes is not None else ""
+    return ((f" {one_line(load.key.label, 100)}{size}", ""), (f"{took}{scope}{program}", "dim"))
 
 
 def _history(look: Look, width: int) -> Line:

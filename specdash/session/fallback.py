@@ -1,0 +1,99 @@
+"""Steps that the profile's engine cannot serve, and another one can: they are measured by that one.
+
+They go under a configuration of their own, which names the engine, together with a baseline: a rate of one engine is
+never compared with a rate of another, whose definition of decoding may differ.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+from specdash.core.engine import Engine, EngineInfo
+from specdash.core.plan import LoadKey, Step
+from specdash.core.profile import ServerConfig
+from specdash.session.prepare import Prepared
+
+
+@dataclass(frozen=True, slots=True)
+class Engines:
+    """The engine of a run, and the one that steps fall back to; `labels` are the configurations of the latter."""
+
+    main: Engine
+    other: Engine | None = None
+    labels: frozenset[str] = frozenset()
+
+    def of(self, key: LoadKey) -> Engine:
+        """The engine that serves a load."""
+        return self.other if self.other is not None and key.config in self.labels else self.main
+
+    def info(self, key: LoadKey) -> EngineInfo:
+        """What was found of it."""
+        return self.of(key).info
+
+    def cannot(self, step: Step, *, vision: bool) -> str | None:
+        """Why a step cannot be measured."""
+        return self.of(step.pair).cannot(step.pair, vision=vision)
+
+
+def with_fallback(
+    prepared: Prepared, main: Engine, find_other: Callable[[], Engine | None]
+) -> tuple[Prepared, Engines, tuple[str, ...]]:
+    """The plan with the steps that `main` cannot serve given to another engine, and what to tell the user of it.
+
+    `find_other` is asked only if there is such a step. What neither can serve stays, to be skipped with its reason.
+    """
+    reasons = {
+        step: reason
+        for step in prepared.steps
+        if prepared.usable(step)
+        and (reason := main.cannot(step.pair, vision=prepared.has_vision(step.target))) is not None
+    }
+    other = find_other() if reasons else None
+    if other is None:
+        return prepared, Engines(main), ()
+    served = {
+        step: reason
+        for step, reason in reasons.items()
+        if other.cannot(step.pair, vision=prepared.has_vision(step.target)) is None
+    }
+    if not served:
+        return prepared, Engines(main), ()
+    labels = _labels(prepared, {step.config for step in served}, other.info.kind)
+    planned = set(prepared.steps)
+    steps: list[Step] = []
+    for step in prepared.steps:
+        if step not in served:
+            steps.append(step)
+            continue
+        moved = replace(step, config=labels[step.config])
+        if step.baseline() in planned:
+            steps.append(moved.baseline())
+        steps.append(moved)
+    profile = prepared.profile
+    known = {config.label: config for config in profile.configs}
+    added = tuple(
+        replace(known.get(of or "", ServerConfig("")), label=label, engine=other.info.kind)
+        for of, label in labels.items()
+    )
+    changed = replace(
+        prepared, profile=replace(profile, configs=(*profile.configs, *added)), steps=tuple(dict.fromkeys(steps))
+    )
+    notes = tuple(
+        f"measured by {other.info.kind}, with a baseline of its own, as configuration {label!r}: {reason}"
+        for (reason, label) in dict.fromkeys((reason, labels[step.config]) for step, reason in served.items())
+    )
+    return changed, Engines(main, other, frozenset(labels.values())), notes
+
+
+def _labels(prepared: Prepared, configs: set[str | None], kind: str) -> Mapping[str | None, str]:
+    """A new configuration for each that loses steps, under a name that no other has."""
+    taken = {config.label for config in prepared.profile.configs}
+    labels: dict[str | None, str] = {}
+    for config in sorted(configs, key=lambda each: each or ""):
+        wanted = kind if config is None else f"{config}, {kind}"
+        labels[config] = next(
+            name for name in (wanted, *(f"{wanted} {number}" for number in range(2, 99))) if name not in taken
+        )
+        taken.add(labels[config])
+    return labels
