@@ -52,6 +52,15 @@ def old_xllamacpp_python() -> Path:
 
 
 @pytest.fixture(scope="session")
+def mlx_python() -> Path:
+    """A python that has mlx and mlx_lm, an environment of its own."""
+    python = Path(os.environ.get("MLX_PYTHON") or CACHE / "mlx" / "bin" / "python")
+    if not python.is_file():
+        absent(f"no {python}: run tests/tools/install-mlx {CACHE / 'mlx'}")
+    return python
+
+
+@pytest.fixture(scope="session")
 def embedded_available() -> None:
     """The xllamacpp wheel of the extra `embedded`."""
     if importlib.util.find_spec("xllamacpp") is None:

@@ -101,18 +101,29 @@ def write_pair(folder: Path, *, epsilon: float = 0.05, shape: Shape = DEMO, seed
     or gguf is missing, or when the files cannot be written.
     """
     kind = "moe" if shape.experts else "dense"
-    size = "tiny" if shape.width < 128 else "demo"
-    target, draft = folder / f"{size}-{kind}-target.gguf", folder / f"{size}-{kind}-draft.gguf"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
+    target, draft = folder / f"{size_name(shape)}-{kind}-target.gguf", folder / f"{size_name(shape)}-{kind}-draft.gguf"
+    with writing_into(folder):
         _write(target, shape, seed, epsilon, draft=False)
         _write(draft, shape, seed, epsilon, draft=True)
+    return target, draft
+
+
+def size_name(shape: Shape) -> str:
+    """What files of this size are called."""
+    return "tiny" if shape.width < 128 else "demo"
+
+
+@contextlib.contextmanager
+def writing_into(folder: Path) -> Iterator[None]:
+    """Makes `folder`, and turns what fails in writing into it into an EngineError."""
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        yield
     except OSError as error:
         raise EngineError(
             f"cannot write demo models into {str(folder)!r}: {error.strerror or error}",
             "Name another folder, or make room: the demo models take up to 500 MB.",
         ) from error
-    return target, draft
 
 
 def write_moe(folder: Path, *, epsilon: float = 0.03, shape: Shape = DEMO_MOE, seed: int = 1) -> tuple[Path, Path]:
@@ -146,7 +157,7 @@ def vocabulary() -> tuple[list[str], list[int], int]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Weights:
+class Weights:
     """The matrices of one family of models; each depends on the seed and its own name only.
 
     That is what makes the draft's layers the target's.
@@ -206,7 +217,7 @@ class _Weights:
 
 
 def _write(path: Path, shape: Shape, seed: int, epsilon: float, *, draft: bool) -> None:
-    """Writes one model beside `path` and renames it there, so that a half-written one never has that name."""
+    """Writes one model file."""
     try:
         import gguf
         import numpy as np
@@ -215,21 +226,28 @@ def _write(path: Path, shape: Shape, seed: int, epsilon: float, *, draft: bool) 
             f"the demo models need the packages numpy and gguf, and {error.name or 'one of them'} is missing",
             "pip install 'specdash[embedded]'",
         ) from error
-    weights = _Weights(np, shape, seed, epsilon)
-    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
-    writer = gguf.GGUFWriter(unfinished, "llama")
-    try:
+    weights = Weights(np, shape, seed, epsilon)
+    with placed(path) as unfinished, contextlib.closing(gguf.GGUFWriter(unfinished, "llama")) as writer:
         _add_metadata(writer, gguf, path.stem, shape, epsilon, draft=draft)
         for name, tensor in weights.tensors(draft=draft):
             writer.add_tensor(name, tensor)
         writer.write_header_to_file()
         writer.write_kv_data_to_file()
         writer.write_tensors_to_file()
-        writer.close()
+
+
+@contextlib.contextmanager
+def placed(path: Path) -> Iterator[Path]:
+    """A name beside `path` to write a file under, which then replaces `path`: a half-written one never has that name.
+
+    The same content leaves the file as it is, with its time: runs on it can be resumed.
+    """
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        yield unfinished
         if not (path.is_file() and filecmp.cmp(unfinished, path, shallow=False)):
-            unfinished.replace(path)  # the same file stays as it is, with its time: runs on it can be resumed
+            unfinished.replace(path)
     finally:
-        writer.close()
         with contextlib.suppress(FileNotFoundError):
             unfinished.unlink()
 
