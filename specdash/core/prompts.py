@@ -6,6 +6,7 @@ Frozen values only; where prompts come from is `specdash.config.prompts`.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal, get_args
 
 Role = Literal["system", "user", "assistant"]
@@ -24,13 +25,15 @@ class Message:
 class Prompt:
     """What a model is asked: either a `text` or a conversation in `messages`, never both.
 
-    `id` is unique within a set of prompts. ValueError when there is neither or both.
+    `id` is unique within a set of prompts. `images` are files that belong to it, for vision models. ValueError when
+    there is neither text nor conversation, or both.
     """
 
     id: str
     category: str
     messages: tuple[Message, ...] | None = None
     text: str | None = None
+    images: tuple[Path, ...] = ()
 
     def __post_init__(self) -> None:
         if (self.text is None) == (not self.messages):

@@ -106,7 +106,9 @@ class Asking:
             prompt = self.prompt(step, block)
             sampling = self._sampling
             text = await self._ready(step, prompt)
-            request = Request(text, sampling.max_tokens, self.temperature(step), sampling.seed, step.k)
+            request = Request(
+                text, sampling.max_tokens, self.temperature(step), sampling.seed, step.k, images=prompt.images
+            )
             shown = block if purpose == "sample" else None
             progress = self._in_flight(step, purpose, shown, sampling.max_tokens)
             return await take(self._server, step, prompt.id, block, request, sampling.timeout_s, progress)
@@ -134,7 +136,14 @@ class Asking:
         async def ask() -> Generation:
             text = await self._ready(step, prompt, may_repeat=repeats)
             request = Request(
-                text, max_tokens, temperature, self._sampling.seed, asked_k, cache_prompt=True, with_margins=margins
+                text,
+                max_tokens,
+                temperature,
+                self._sampling.seed,
+                asked_k,
+                cache_prompt=True,
+                with_margins=margins,
+                images=prompt.images,
             )
             progress = self._in_flight(step, purpose, None, max_tokens)
             async with self._server.lease(progress) as client:

@@ -293,3 +293,25 @@ def test_filler_never_repeats_a_long_stretch() -> None:
 
     assert repeats(50) == 0
     assert repeats(25) < len(tokens) / 50
+
+
+def test_images_belong_to_a_prompt_and_must_be_there(tmp_path: Path) -> None:
+    (tmp_path / "cat.png").write_bytes(b"png")
+    file = tmp_path / "p.jsonl"
+    file.write_text(
+        '{"category": "vision", "prompt": "What is this?", "image": "cat.png"}\n'
+        '{"category": "vision", "prompt": "And these?", "image": ["cat.png", "cat.png"]}\n'
+    )
+    prompts, problems = load_jsonl(file)
+    assert problems == []
+    assert [len(prompt.images) for prompt in prompts] == [1, 2]
+    assert prompts[0].images == (tmp_path / "cat.png",)
+    before = digest(prompts)
+    (tmp_path / "cat.png").write_bytes(b"another")
+    assert digest(prompts) != before, "another image is another prompt"
+    file.write_text('{"category": "vision", "prompt": "What is this?", "image": "dog.png"}\n')
+    (problem,) = load_jsonl(file)[1]
+    assert (problem.line, problem.key) == (1, "image")
+    assert "dog.png" in problem.what
+    file.write_text('{"category": "vision", "prompt": "What is this?", "image": 3}\n')
+    assert "must be the path of an image" in load_jsonl(file)[1][0].what

@@ -53,7 +53,7 @@ def load_jsonl(path: Path) -> tuple[tuple[Prompt, ...], list[Problem]]:
     A missing `id` becomes `CATEGORY-N`, counted within the category.
     """
     text, problems = read_file(path)
-    return ((), problems) if text is None else parse_jsonl(text, str(path))
+    return ((), problems) if text is None else parse_jsonl(text, str(path), path.parent)
 
 
 def select(prompts: Sequence[Prompt], categories: Sequence[str] | Literal["all"]) -> tuple[Prompt, ...]:
@@ -67,6 +67,14 @@ def select(prompts: Sequence[Prompt], categories: Sequence[str] | Literal["all"]
     return tuple(prompt for prompt in prompts if prompt.category in categories)
 
 
+def _content(image: Path) -> str:
+    """A digest of an image; of its name where it has gone."""
+    try:
+        return hashlib.sha256(image.read_bytes()).hexdigest()
+    except OSError:
+        return image.name
+
+
 def digest(prompts: Sequence[Prompt]) -> str:
     """16 hex digits that name this set of prompts: what is asked, under which names, in which order."""
     content = [
@@ -75,6 +83,7 @@ def digest(prompts: Sequence[Prompt]) -> str:
             prompt.category,
             prompt.text,
             [[message.role, message.content] for message in prompt.messages or ()],
+            *([[_content(image) for image in prompt.images]] if prompt.images else []),
         ]
         for prompt in prompts
     ]

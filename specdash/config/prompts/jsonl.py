@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from specdash.config.entries import absence
+from specdash.config.entries import absence, absolute
 from specdash.config.report import guess, nearest, show
 from specdash.core.prompts import ROLES, Message, Prompt, Role
 from specdash.core.text import one_line
@@ -23,7 +23,7 @@ MOST_PROBLEMS = 100
 LONGEST_NAME = 80
 LONGEST_PATH = 4096
 
-_KEYS = ("category", "prompt", "messages", "id")
+_KEYS = ("category", "prompt", "messages", "id", "image")
 _MESSAGE_KEYS = ("role", "content")
 _FORMAT = 'One line per prompt: {"category": "…", "prompt": "…"}'
 
@@ -52,9 +52,12 @@ def read_file(path: Path) -> tuple[str | None, list[Problem]]:
         return None, [Problem(where, line, "", f"is not UTF-8 text: byte 0x{raw[error.start]:02x}", "Save it as UTF-8")]
 
 
-def parse_jsonl(text: str, where: str) -> tuple[tuple[Prompt, ...], list[Problem]]:
-    """The prompts in `text` and all problems with it, those beyond a hundred as a count; `where` names the file."""
-    reader = _Reader(one_line(where, LONGEST_PATH))
+def parse_jsonl(text: str, where: str, base: Path | None = None) -> tuple[tuple[Prompt, ...], list[Problem]]:
+    """The prompts in `text` and all problems with it, those beyond a hundred as a count.
+
+    `where` names the file; paths of images start at the folder `base`.
+    """
+    reader = _Reader(one_line(where, LONGEST_PATH), base or Path.cwd())
     if text.lstrip().startswith("["):
         reader.problem(None, "", "is one JSON array, not one object per line", _FORMAT)
         return (), reader.problems
@@ -80,6 +83,7 @@ class _Entry:
     category: str
     messages: tuple[Message, ...] | None
     text: str | None
+    images: tuple[Path, ...] = ()
 
 
 def _with_ids(entries: Sequence[_Entry], reader: _Reader) -> tuple[Prompt, ...]:
@@ -99,7 +103,7 @@ def _with_ids(entries: Sequence[_Entry], reader: _Reader) -> tuple[Prompt, ...]:
         if name is None:
             made = (f"{entry.category}-{number}" for number in numbers.setdefault(entry.category, count(1)))
             name = next(name for name in made if name not in lines)
-        prompts.append(Prompt(name, entry.category, entry.messages, entry.text))
+        prompts.append(Prompt(name, entry.category, entry.messages, entry.text, entry.images))
     return tuple(prompts)
 
 
@@ -108,6 +112,7 @@ class _Reader:
     """Turns lines into entries and files what is wrong; `unsaid` counts the problems beyond the first hundred."""
 
     where: str
+    base: Path
     problems: list[Problem] = field(default_factory=list)
     unsaid: int = 0
 
@@ -136,9 +141,23 @@ class _Reader:
             messages = self._messages(line, raw["messages"])
         else:
             self.problem(line, "", "has neither prompt nor messages", 'Add "prompt": "…"')
+        images = self._images(line, raw)
         if category is None or (len(self.problems), self.unsaid) != before:
             return None
-        return _Entry(line, given_id, category, messages, prompt)
+        return _Entry(line, given_id, category, messages, prompt, images)
+
+    def _images(self, line: int, raw: Mapping[str, object]) -> tuple[Path, ...]:
+        """The image files of a prompt, one or a list; each must be there."""
+        value = raw.get("image", [])
+        names = [value] if isinstance(value, str) else value
+        if not isinstance(names, list) or not all(isinstance(name, str) and name for name in names):
+            self.problem(line, "image", f"must be the path of an image, or a list of them; found {_kind(value)}")
+            return ()
+        paths = tuple(absolute(name, self.base) for name in names)
+        for path in paths:
+            if (reason := absence(path)) is not None:
+                self.problem(line, "image", *reason)
+        return paths
 
     def _object(self, line: int, text: str) -> Mapping[str, object] | None:
         """The JSON object of one line."""
