@@ -41,7 +41,7 @@ _OWNERS: Mapping[str, tuple[str, ...]] = {
 def read_engine(table: Table, base: Path) -> EngineConfig:
     """`[engine]`."""
     kind = table.choice("kind", "llama-server", KINDS)
-    _refuse_keys_of_others(table, kind)
+    refuse_keys_of_others(table, kind)
     default = EngineConfig()
     wrap = table.strings("wrap", 'One string for each word: wrap = ["numactl", "--interleave=all"]')
     if wrap:
@@ -76,7 +76,8 @@ def read_engine(table: Table, base: Path) -> EngineConfig:
     return config
 
 
-def _refuse_keys_of_others(table: Table, kind: str) -> None:
+def refuse_keys_of_others(table: Table, kind: str) -> None:
+    """Files each key of a table that only other kinds of engine have."""
     for key, owners in _OWNERS.items():
         if key in table.raw and kind not in owners:
             kinds = " and ".join(show(owner) for owner in owners)

@@ -11,7 +11,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
-from specdash.config.engine_table import BY_NAME, read_args, read_command, read_launch, read_url, warn_of_port
+from specdash.config.engine_table import (
+    read_args,
+    read_command,
+    read_launch,
+    read_url,
+    refuse_keys_of_others,
+    warn_of_port,
+)
 from specdash.config.entries import absence, absolute, read_pairs
 from specdash.config.fields import Table, parse_duration, parse_size
 from specdash.config.prompts import CATEGORIES, load_jsonl
@@ -34,16 +41,15 @@ def read_configs(tables: Sequence[Table], engine: EngineConfig, base: Path) -> t
         elif label and label in {config.label for config in configs}:
             what = f"label {show(label)} is that of an earlier configuration"
             table.findings.problem(table.at("label"), what, "Give each its own label")
-        has_server = engine.kind in BY_NAME
+        refuse_keys_of_others(table, engine.kind)
         config = ServerConfig(
             label,
             read_args(table, engine.kind),
-            launch=read_launch(table, base) if has_server else {},
-            stop=read_command(table, "stop", base) if has_server else (),
-            url=read_url(table) if engine.kind == "openai" else {},
+            launch=read_launch(table, base),
+            stop=read_command(table, "stop", base),
+            url=read_url(table),
         )
-        if has_server:
-            warn_of_port(table, engine, config.launch)
+        warn_of_port(table, engine, config.launch)
         configs.append(config)
     return tuple(configs)
 
