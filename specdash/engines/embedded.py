@@ -195,6 +195,10 @@ FLAGS = (
          enum="ggml_type"),
     Flag("-ctvd --cache-type-v-draft", "TYPE", OLD + "cache_type_v", _kv_type, "as -ctv, for the draft",
          enum="ggml_type"),
+    Flag("--spec-type", "[none|ngram-cache|ngram-simple|ngram-map-k|ngram-map-k4v|ngram-mod]", OLD + "type", str,
+         "type of speculative decoding to use when no draft model is provided", enum="common_speculative_type"),
+    *(Flag(f"--spec-ngram-{name.replace('_', '-')}", "N", f"{OLD}ngram_{name}", int,
+           f"{name} of ngram speculative decoding") for name in ("size_n", "size_m", "min_hits")),
     # ... and in today's.
     Flag("--spec-draft-model -md --model-draft", "FNAME", NEW + "mparams.path", str,
          "draft model for speculative decoding"),

@@ -24,11 +24,12 @@ BRIEF_LIMIT_S = 60.0  # for --help and --version; builds with a GPU look for it 
 
 _FLAG = re.compile(r"(?<![\w-])--?[a-zA-Z](?:[\w.-]*\w)?")
 _ENTRY = re.compile(r"^ {0,4}-{1,2}[a-zA-Z]")
+_SPEC_TYPES = re.compile(r"^\s*--spec-type\s+\[?([a-z0-9-]+(?:[,|][a-z0-9-]+)+)", re.MULTILINE)
 
 
 PARAMS: tuple[Param, ...] = (
-    Param("target", "startup", {CURRENT: "-m", OLD: "-m"}, None, "the model that is sped up"),
-    Param("draft", "startup", {CURRENT: "-md", OLD: "-md"}, None, "the small model that proposes tokens"),
+    Param("target", "startup", {CURRENT: "-m", OLD: "-m"}, None, "the model that is sped up", "targets.path"),
+    Param("draft", "startup", {CURRENT: "-md", OLD: "-md"}, None, "the model that proposes tokens", "drafts.path"),
     Param("spec_type", "startup", {CURRENT: "--spec-type"}, None, "without draft-simple a draft model is never used"),
     Param(
         "k",
@@ -36,6 +37,7 @@ PARAMS: tuple[Param, ...] = (
         {CURRENT: "--spec-draft-n-max", OLD: "--draft-max"},
         "speculative.n_max",
         "tokens drafted for each verification; builds since mid-2026 ignore it in requests",
+        "sweep.k",
     ),
     Param(
         "k_min",
@@ -57,17 +59,19 @@ PARAMS: tuple[Param, ...] = (
         {CURRENT: "--override-kv", OLD: "--override-kv"},
         None,
         "experts used for each token of a mixture-of-experts model",
+        "sweep.moe_experts",
     ),
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """The flags that a program lists, and which dialect of speculative decoding they make."""
+    """The flags that a program lists, which dialect of speculative decoding they make, and what `--spec-type` takes."""
 
     known: frozenset[str]
     removed: frozenset[str]
     dialect: str
+    spec_types: tuple[str, ...] = ()
 
     def __contains__(self, flag: str) -> bool:
         """Whether the program takes `flag`."""
@@ -93,6 +97,12 @@ def parse_help(text: str) -> tuple[frozenset[str], frozenset[str]]:
     return frozenset(known - removed), frozenset(removed)
 
 
+def read_spec_types(text: str) -> tuple[str, ...]:
+    """What `--spec-type` takes, as a help text lists it: `none,draft-simple,…` today, `[none|ngram-cache|…]` before."""
+    found = _SPEC_TYPES.search(text)
+    return tuple(re.split("[,|]", found[1])) if found is not None else ()
+
+
 def read_flags(
     command: Sequence[str], shown_as: str, limit_s: float = BRIEF_LIMIT_S, env: Mapping[str, str] | None = None
 ) -> Flags:
@@ -115,7 +125,7 @@ def read_flags(
             f"{shown_as} lists no flag for the draft length: neither --spec-draft-n-max nor --draft-max",
             "It was built without speculative decoding or is of before 2025; use a newer llama.cpp.",
         )
-    return Flags(known, removed, dialect)
+    return Flags(known, removed, dialect, read_spec_types(text))
 
 
 def run_briefly(command: Sequence[str], shown_as: str, limit_s: float, env: Mapping[str, str] | None = None) -> str:
@@ -166,6 +176,15 @@ HINTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             r"|ErrorOutOfDeviceMemory",
             "It ran out of memory: a smaller context (-c), fewer layers on the GPU (-ngl), or a smaller model or"
             " quantisation.",
+        ),
+        (
+            r"doesn't contain MTP layers",
+            'The model file has no layers for multi-token prediction: take "mtp" out of sweep.methods, or use a file'
+            " that was converted with them.",
+        ),
+        (
+            r"draft model is not eagle3|(EAGLE3|EAGLE3 model|DFlash|DFlash model) requires|has no target_layer_ids",
+            "The draft is no head of this kind: eagle3, dflash and dspark need a file that was made for this target.",
         ),
         (
             r"GGML_ASSERT|GGML_ABORT",

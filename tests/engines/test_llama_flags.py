@@ -78,8 +78,9 @@ def test_todays_help() -> None:
 def test_an_old_help() -> None:
     known, removed = parse_help(HELP[OLD])
     assert {"-m", "-md", "--model-draft", "--draft-max", "--draft-min", "--draft-p-min", "--metrics"} <= known
+    assert {"--spec-type", "--spec-ngram-size-n", "--spec-ngram-size-m", "--spec-ngram-min-hits"} <= known
     assert not removed
-    assert "--spec-type" not in known
+    assert not {flag for flag in known if flag.startswith("--spec-draft")}
 
 
 @pytest.mark.parametrize("dialect", [CURRENT, OLD])
@@ -202,6 +203,11 @@ def test_recorded_logs(name: str, words: str | None) -> None:
             "whole",
         ),
         ("embedded: cannot set --override-kv", "use the llama-server program"),
+        (
+            "0.00.578.981 W llama_init_from_model: context type MTP requested but model doesn't contain MTP layers",
+            'take "mtp" out of sweep.methods',
+        ),
+        ('GGML_ASSERT(n > 0 && "DFlash model has no target_layer_ids") failed', "made for this target"),
     ],
 )
 def test_typical_causes(line: str, words: str) -> None:

@@ -25,10 +25,10 @@ def vocabulary() -> tuple[list[str], list[int]]:
     return special + octets + words, kinds + [6] * len(octets) + [1] * len(words)
 
 
-def write(path: Path, layers: int) -> None:
-    """Write the first `layers` layers of the model."""
+def begun(path: Path, architecture: str, layers: int) -> gguf.GGUFWriter:
+    """A file with the header of a tiny model, and no tensor yet."""
     tokens, kinds = vocabulary()
-    file = gguf.GGUFWriter(path, "llama")
+    file = gguf.GGUFWriter(path, architecture)
     file.add_name(path.stem)
     file.add_context_length(8192)
     file.add_embedding_length(WIDTH)
@@ -47,6 +47,21 @@ def write(path: Path, layers: int) -> None:
     file.add_eos_token_id(2)
     file.add_unk_token_id(0)
     file.add_chat_template("{% for m in messages %}{{ m['content'] }} {% endfor %}")
+    return file
+
+
+def finish(file: gguf.GGUFWriter) -> None:
+    """Write everything that was added, and close the file."""
+    file.write_header_to_file()
+    file.write_kv_data_to_file()
+    file.write_tensors_to_file()
+    file.close()
+
+
+def write(path: Path, layers: int) -> None:
+    """Write the first `layers` layers of the model."""
+    tokens, _ = vocabulary()
+    file = begun(path, "llama", layers)
     random = np.random.default_rng(1)
 
     def weights(name: str, rows: int, columns: int, scale: float = 1.0) -> None:
@@ -69,10 +84,7 @@ def write(path: Path, layers: int) -> None:
         weights(f"blk.{layer}.ffn_gate", 2 * WIDTH, WIDTH)
         weights(f"blk.{layer}.ffn_up", 2 * WIDTH, WIDTH)
         weights(f"blk.{layer}.ffn_down", WIDTH, 2 * WIDTH, share)
-    file.write_header_to_file()
-    file.write_kv_data_to_file()
-    file.write_tensors_to_file()
-    file.close()
+    finish(file)
 
 
 if __name__ == "__main__":
