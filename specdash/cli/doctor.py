@@ -22,6 +22,11 @@ K_SCOPE_WORDS = {
 }
 
 
+_PROGRAMS = ("llama-cli", "mlx")
+# Kinds of which the user brings the server, with programs that start one where they are on PATH.
+_USERS_OWN = {"script": ("mlx.launch",), "openai": ("vllm", "sglang", "lms", "ollama")}
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """One line of the examination: a state, what was looked at, what was found, what to do about it."""
@@ -39,14 +44,11 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser.add_argument("--no-probe", action="store_true", help="start no server, so do not find out who decides K")
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
     options = parser.parse_args(arguments)
-    engines = [finding for program in _programs(options.program) for finding in _engine(program, not options.no_probe)]
-    if not engines:
-        engines = [
-            Finding(
-                FAIL, "engine", "no llama-server on PATH and no built-in llama.cpp", "pip install 'specdash[embedded]'"
-            )
-        ]
-    findings = [*engines, *_machine(), *_disk()]
+    servers = [finding for program in _programs(options.program) for finding in _engine(program, not options.no_probe)]
+    if not servers:
+        servers = [Finding(FAIL, "llama-server", "none on PATH, and no built-in llama.cpp", _install("llama-server"))]
+    programs = [finding for kind in _PROGRAMS for finding in _other_programs(kind)]
+    findings = [*servers, *programs, *map(_users_own, _USERS_OWN), *_machine(), *_disk()]
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -54,7 +56,7 @@ def main(name: str, arguments: list[str]) -> Exit:
             print_folded(f"{finding.state:<4}  {finding.what}: {finding.found}", indent=6)
             if finding.todo:
                 print_folded(f"      -> {finding.todo}", indent=9)
-    usable = any(finding.state == OK for finding in engines)
+    usable = any(finding.state == OK for finding in (*servers, *programs))
     return Exit.OK if usable else Exit.NOTHING_MEASURED
 
 
@@ -88,6 +90,38 @@ def _engine(program: str, probe: bool) -> list[Finding]:
     if probe:
         found.append(_k_scope(program, engine))
     return found
+
+
+def _install(kind: str) -> str:
+    from specdash.engines.registry import module_of
+
+    return module_of(kind).INSTALL
+
+
+def _other_programs(kind: str) -> list[Finding]:
+    """Each program of a kind of engine: what was found, or why it cannot be used here."""
+    from specdash.core.profile import EngineConfig
+    from specdash.engines.registry import FindContext, module_of
+
+    module = module_of(kind)
+    found: list[Finding] = []
+    for program in module.PROGRAMS:
+        try:
+            info = module.find(EngineConfig(kind=kind, program=program), FindContext()).info
+        except SpecdashError as error:
+            found.append(Finding(WARN, f"{kind}, {program}", f"not usable here: {error.what}", error.todo))
+        else:
+            found.append(Finding(OK, f"{kind}, {program}", f"{info.program}, {info.version}"))
+    return found
+
+
+def _users_own(kind: str) -> Finding:
+    """A kind of engine that needs nothing of specdash's own."""
+    from specdash.engines.registry import module_of
+
+    here = [name for name in _USERS_OWN[kind] if shutil.which(name)]
+    on_path = f"; on PATH: {', '.join(here)}" if here else ""
+    return Finding(OK, kind, f"{module_of(kind).TITLE}; needs nothing of specdash's own{on_path}")
 
 
 def _k_scope(program: str, engine: object) -> Finding:

@@ -12,6 +12,7 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 
 from specdash.core.engine import Endpoint, EngineInfo, Health, KProbe, Request, ServerSpec
 from specdash.core.events import K_PLACE
@@ -35,6 +36,8 @@ KIND = "llama-server"
 TITLE = "llama.cpp's server"
 INSTALL = "a llama-server on PATH (https://github.com/ggml-org/llama.cpp), or pip install 'specdash[embedded]'"
 EMBEDDED = "embedded"
+UNTOLD: Mapping[str, str] = MappingProxyType({})
+PROGRAMS = (KIND, EMBEDDED)
 
 # Given before the user's own flags, so that these can override them.
 DEFAULT_ARGS = ("-np", "1")

@@ -51,6 +51,10 @@ class EngineModule(Protocol):
     INSTALL: str
     """How to get its programs, one line to paste or a sentence."""
     PARAMS: tuple[Param, ...]
+    UNTOLD: Mapping[str, str]
+    """What its servers never tell, or not all of them: names of `core.engine.UNTOLD` with the reasons."""
+    PROGRAMS: tuple[str, ...]
+    """The programs to look for where a profile names none; () for an engine that brings no program of its own."""
 
     def find(self, config: EngineConfig, context: FindContext) -> Engine:
         """The engine that a profile asks for; EngineError says what is missing and what to do."""
