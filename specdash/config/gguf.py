@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import os
 import re
-import stat
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from specdash.config.gguf_header import AGAIN, BadFileError, Header, Walk, WeightBytes
+from specdash.config.gguf_header import Header, Walk
 from specdash.config.gguf_types import FILE_TYPES, TENSOR_TYPES
+from specdash.config.model_file import AGAIN, bytes_read, regular_file, shown
 from specdash.config.report import plain
 from specdash.core.model import SYNTHETIC_KEY, ModelFacts, VocabFacts
 from specdash.errors import EngineError
@@ -54,44 +54,17 @@ def read_model(path: Path) -> ModelFacts:
     headers = [first, *(_read(part) for part in parts[1:])]
     for number, (part, header) in enumerate(zip(parts, headers, strict=True)):
         if header.whole("split.no") not in (number, None if number == 0 else number):
-            raise EngineError(f"{_name(part)} is not part {number + 1} of {_name(path)}, as its name says", AGAIN)
+            raise EngineError(f"{shown(part)} is not part {number + 1} of {shown(path)}, as its name says", AGAIN)
     expected, found = first.whole("split.tensors.count"), sum(header.tensors for header in headers)
     if len(parts) > 1 and expected is not None and expected != found:
-        raise EngineError(f"{_name(path)} and its parts have {found} tensors, {expected} belong to the model", AGAIN)
+        raise EngineError(f"{shown(path)} and its parts have {found} tensors, {expected} belong to the model", AGAIN)
     return _facts(path, parts, headers)
 
 
 def _read(path: Path) -> Header:
     """Walks the header of one file; EngineError when that cannot be done."""
-    try:
-        # O_NONBLOCK: opening a FIFO would otherwise wait for a writer. It does nothing to regular files.
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with open(descriptor, "rb", buffering=2**16) as file:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise BadFileError(_kind(status.st_mode), "Name a .gguf file.")
-            return Walk(file, status.st_size).header()
-    except BadFileError as error:
-        raise EngineError(f"{_name(path)} {error.what}", error.todo) from None
-    except FileNotFoundError:
-        raise EngineError(f"{_name(path)} does not exist", "Check the path.") from None
-    except IsADirectoryError:
-        raise EngineError(f"{_name(path)} is a folder, not a model", "Name a .gguf file.") from None
-    except (OSError, ValueError) as error:  # ValueError: a NUL in the name
-        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise EngineError(f"{_name(path)} cannot be read: {plain(reason)}", "Check the path and the rights.") from None
-
-
-def _kind(mode: int) -> str:
-    """What is there instead of a regular file."""
-    if stat.S_ISDIR(mode):
-        return "is a folder, not a model"
-    return "is a FIFO, not a model file" if stat.S_ISFIFO(mode) else "is a device or socket, not a model file"
-
-
-def _name(path: Path) -> str:
-    """A path as it may be shown."""
-    return plain(str(path))
+    with regular_file(path, "Name a .gguf file.") as (file, size):
+        return Walk(file, size).header()
 
 
 def _parts(path: Path, first: Header) -> tuple[Path, ...]:
@@ -102,18 +75,18 @@ def _parts(path: Path, first: Header) -> tuple[Path, ...]:
         return (path,)
     if match is None or int(match["count"]) != count:
         raise EngineError(
-            f"{_name(path)} is a part of a model in {count} parts, and not named as one",
+            f"{shown(path)} is a part of a model in {count} parts, and not named as one",
             f"llama.cpp finds the parts by names like NAME-00001-of-{count:05}.gguf.",
         )
     files = [path.with_name(f"{match['stem']}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
     if files[0] != path:
-        raise EngineError(f"{_name(path)} is part {int(match['number'])} of {count}", f"Name {_name(files[0])}.")
+        raise EngineError(f"{shown(path)} is part {int(match['number'])} of {count}", f"Name {shown(files[0])}.")
     missing = [file.name for file in files if not os.path.exists(file)]
     if missing:
         names = ", ".join(plain(name) for name in missing[:_NAMED_PARTS])
         more = f" and {len(missing) - _NAMED_PARTS} more" if len(missing) > _NAMED_PARTS else ""
         raise EngineError(
-            f"{_name(path)} is a model in {count} parts; missing: {names}{more}", "Put all parts into one folder."
+            f"{shown(path)} is a model in {count} parts; missing: {names}{more}", "Put all parts into one folder."
         )
     return tuple(files)
 
@@ -123,13 +96,13 @@ def _facts(path: Path, parts: tuple[Path, ...], headers: Sequence[Header]) -> Mo
     first = headers[0]
     architecture = first.text("general.architecture") or ""
     if architecture == "clip":
-        raise EngineError(f"{_name(path)} is a projector for images, not a model", "Name it as mmproj of a target.")
+        raise EngineError(f"{shown(path)} is a projector for images, not a model", "Name it as mmproj of a target.")
     elements = sum((header.elements for header in headers), Counter[int]())
     experts = (
         first.whole(f"{architecture}.expert_count") or None,
         first.whole(f"{architecture}.expert_used_count") or None,
     )
-    bytes_per_token, expert_bytes = _weights([header.weights for header in headers], *experts)
+    bytes_per_token, expert_bytes = bytes_read([header.weights for header in headers], *experts)
     return ModelFacts(
         path=path,
         parts=parts,
@@ -149,25 +122,6 @@ def _facts(path: Path, parts: tuple[Path, ...], headers: Sequence[Header]) -> Mo
         bytes_per_token=bytes_per_token,
         expert_bytes=expert_bytes,
     )
-
-
-def _weights(parts: Sequence[WeightBytes], count: int | None, used: int | None) -> tuple[int | None, int | None]:
-    """Bytes that one token reads with `used` of `count` experts, and bytes of all experts together.
-
-    None for what cannot be told: a type of unknown size, no weights at all, or experts without their numbers. A router
-    gives each token `used` experts of each layer, all of one size.
-    """
-    if not all(part.known for part in parts):
-        return None, None
-    experts = sum(part.experts for part in parts)
-    whole = sum(part.whole for part in parts)
-    if not any(part.has_output for part in parts):
-        whole += sum(part.embedding for part in parts)
-    if not experts:
-        return whole or None, None
-    if count is None or used is None or used > count:
-        return None, experts
-    return whole + experts * used // count, experts
 
 
 def _quantisation(first: Header, elements: Counter[int]) -> str | None:

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from specdash.config.gguf_types import TENSOR_TYPES, what_instead
+from specdash.config.model_file import BadFileError, WeightBytes
 from specdash.config.report import plain
 
 HEADER_BYTES = 256 * 2**20
@@ -26,7 +27,6 @@ TEXTS_BYTES = 64 * 2**20  # of all token texts
 KEY_BYTES = 2**16 - 1
 CHUNK_BYTES = 2**20
 DIMENSIONS = 4
-AGAIN = "Download or copy it again."
 
 _STRING, _ARRAY = 8, 9
 _SCALARS = {0: "B", 1: "b", 2: "H", 3: "h", 4: "I", 5: "i", 6: "f", 7: "?", 10: "Q", 11: "q", 12: "d"}
@@ -41,31 +41,6 @@ _BLOCK = re.compile(r"blk\.(\d{1,9})\.")
 _KEPT = {"general.architecture", "general.name", "tokenizer.ggml.model", "tokenizer.ggml.pre"}
 
 Value = int | float | bool | str
-
-
-@dataclass(slots=True)
-class WeightBytes:
-    """The bytes of one file's tensors by how decoding one token reads them.
-
-    `whole` is read in full; `experts` in part; `embedding` is a table of which one row is read, unless the model has
-    no matrix of its own for the output (`has_output`) and uses this one. `known` is False where a tensor has a type
-    whose size this version does not know.
-    """
-
-    whole: int = 0
-    experts: int = 0
-    embedding: int = 0
-    has_output: bool = False
-    known: bool = True
-
-
-class BadFileError(Exception):
-    """Why a file cannot be used, worded to follow its name; `todo` says what to do about it."""
-
-    def __init__(self, what: str, todo: str = AGAIN) -> None:
-        super().__init__(what)
-        self.what = what
-        self.todo = todo
 
 
 @dataclass(slots=True)
