@@ -1,0 +1,150 @@
+"""Every engine through the same checks, on the real program wherever it can be run here.
+
+What is checked is what a run relies on: a server that is ready answers, what it does not tell is null and never 0, the
+K of a step is proven or said to be unproven, a baseline does not draft, the words are the same, and nothing is left.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from conformance.cases import CASES, Case
+from conformance.served import MAX_TOKENS, Served, serving, spec_of
+
+from specdash.core import events as ev
+from specdash.core.engine import ACCEPTED, CACHED, DRAFTED, EXACT_LENGTH, UNTOLD, Engine, ServerSpec
+from specdash.core.judge import verdict_of
+from specdash.core.measure import Sample
+from specdash.core.methods import DRAFT
+from specdash.core.plan import KScope, Step
+from specdash.engines.registry import KINDS, FindContext, find, module_of
+
+PROMPTS = (
+    "Once upon a time there was a small model that guessed what a large one would say next, and it guessed",
+    "Write one line about the sea, one about the hills and one about the road between the two of them",
+)
+pytestmark = pytest.mark.real
+
+
+@pytest.fixture(params=CASES, ids=[case.name for case in CASES])
+def case(request: pytest.FixtureRequest) -> Iterator[Case]:
+    """One program of one engine; what ran is noted for the end of the test run."""
+    found: Case = request.param
+    yield found
+    request.node.user_properties.append(("conformance", f"{'real' if found.real else 'fake'}: {found.name}"))
+
+
+def models_of(case: Case, request: pytest.FixtureRequest) -> tuple[Path | None, Path | None]:
+    """Target and draft for a case."""
+    if case.models == "none":
+        return None, Path("/draft")
+    folder = Path(request.getfixturevalue({"gguf": "tiny_models", "mlx": "tiny_mlx_models"}[case.models]))
+    suffix = ".gguf" if case.models == "gguf" else ""
+    return folder / f"target{suffix}", folder / f"draft{suffix}"
+
+
+def assert_counts(sample: Sample, engine: Engine) -> None:
+    """A sample that may be summarised, with the five mandatory figures; the rest known, or untold with its reason."""
+    assert sample.status == "ok", sample.reasons
+    untold = engine.info.untold
+    for name in ("prefill_time_s", "decode_time_s", "decode_tok_s", "throughput_tok_s", "ttft_s", "total_time_s"):
+        value = getattr(sample, name)
+        assert value is not None, name
+        assert value > 0, name
+    assert sample.generated_tokens is not None
+    assert sample.generated_tokens == MAX_TOKENS or EXACT_LENGTH in untold
+    assert sample.prompt_tokens is not None
+    assert sample.prompt_tokens > 0
+    if CACHED in untold:
+        assert sample.cached_tokens in (None, 0)
+    else:
+        assert sample.cached_tokens == 0
+    assert sample.clock == ("client" if sample.decode_time_s == sample.client_decode_time_s else "server")
+    assert set(untold) <= set(UNTOLD)
+    assert all(reason.strip() for reason in untold.values())
+
+
+async def baseline_of(served: Served, engine: Engine) -> dict[str, str]:
+    """Checks a server without speculation; its greedy texts by prompt."""
+    samples = [await served.sample(prompt, None, block) for block, prompt in enumerate(PROMPTS)]
+    for sample in samples:
+        assert_counts(sample, engine)
+        assert not sample.draft_tokens, "a baseline does not draft"
+        assert sample.accepted_tokens in (None, 0)
+        assert sample.k_seen is None
+    texts = {prompt: await served.text(prompt, None) for prompt in PROMPTS}
+    assert all(text.strip() for text in texts.values())
+    assert await served.text(PROMPTS[0], None) == texts[PROMPTS[0]], "greedy answers are the same twice"
+    return texts
+
+
+async def assert_speculation(served: Served, engine: Engine, case: Case, k: int, texts: dict[str, str]) -> None:
+    """Checks a server with a draft at one K."""
+    samples = [await served.sample(prompt, k, block) for block, prompt in enumerate(PROMPTS)]
+    step = Step("T", "D", DRAFT, None, None, k, "content", "coding", 0)
+    status, findings, error = verdict_of(step, samples, MAX_TOKENS, engine.info.untold)
+    assert status == "ok", error
+    unproven = any(finding.verdict == "k_unproven" for finding in findings)
+    for sample in samples:
+        assert_counts(sample, engine)
+        silent = {DRAFTED, ACCEPTED} & {*engine.info.untold, *sample.unknown}
+        if silent:
+            assert sample.draft_tokens is None, "unknown is null"
+            assert sample.acceptance_source is None
+        else:
+            assert sample.draft_tokens is not None
+            assert sample.accepted_tokens is not None
+            assert 0 <= sample.accepted_tokens <= sample.draft_tokens
+            assert sample.draft_tokens > 0
+            assert sample.acceptance_source in ("server", "metrics", "inferred")
+        if sample.acceptance_source != "inferred" and not unproven:
+            assert sample.k_seen == k
+    for prompt in PROMPTS if case.models != "none" else ():
+        ours, theirs = await served.text(prompt, k), texts[prompt]
+        common = min(len(ours), len(theirs))
+        assert ours[:common] == theirs[:common], "speculation does not change the words"
+
+
+async def test_conforms(case: Case, request: pytest.FixtureRequest, tmp_path: Path) -> None:
+    engine = find(case.config(request), FindContext(filler=" one two three"))
+    assert engine.info.kind == case.kind
+    assert engine.info.version
+    target, draft = models_of(case, request)
+    largest = max(case.ks)
+
+    def spec(with_draft: bool, k: int | None) -> ServerSpec:
+        launch = case.launch(request, with_draft) if case.launch is not None else ()
+        args = ("-c", "1024") if case.models == "gguf" and not launch else ()
+        return spec_of(target, draft if with_draft else None, k, launch=launch, args=args, env=dict(case.env))
+
+    async with serving(engine, spec(False, None), tmp_path) as served:
+        assert isinstance(served.facts[0], ev.LoadStarted), "a load is told before anything runs"
+        texts = await baseline_of(served, engine)
+    if not case.drafts:
+        return
+    fixed = case.scope is KScope.STARTUP
+    for k in case.ks if fixed else (largest,):
+        async with serving(engine, spec(True, k), tmp_path) as served:
+            if k == largest and engine.info.k_scope is None:
+                probe = await served.client.probe_k(largest, limit_s=60.0)
+                assert probe.scope is case.scope, probe.evidence
+            for asked in (k,) if fixed else case.ks:
+                await assert_speculation(served, engine, case, asked, texts)
+
+
+def test_every_engine_has_a_case_and_says_what_it_is() -> None:
+    assert {case.kind for case in CASES} == set(KINDS)
+    assert len({case.name for case in CASES}) == len(CASES)
+    for kind in KINDS:
+        module = module_of(kind)
+        assert kind == module.KIND
+        assert module.TITLE
+        assert module.INSTALL
+        assert set(module.UNTOLD) <= set(UNTOLD)
+        assert module.PARAMS
+        for param in module.PARAMS:
+            assert param.scope in {"startup", "request", "capped", "reload"}, param
+            assert param.help, param
+        assert any(param.name == "k" for param in module.PARAMS)
