@@ -17,7 +17,8 @@ from specdash.core.engine import Endpoint, Engine, EngineClient, Health, ServerS
 from specdash.core.transport import HttpError
 from specdash.errors import EngineError
 from specdash.runtime.listener import prove_listener
-from specdash.runtime.process import ExitInfo, GuardedProcess, log_tail
+from specdash.runtime.process import GuardedProcess, log_tail
+from specdash.runtime.serverprocess import ExitInfo
 from specdash.runtime.watch import Watch
 
 POLL_FIRST_S = 0.02  # a tiny model is ready in milliseconds; a large one is polled ever less often

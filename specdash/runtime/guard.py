@@ -1,14 +1,22 @@
 """The guard: a small process between the engine and a server, which outlives neither.
 
-Started as `python -I -S guard.py --fd N --grace S -- ARGV...`; standard library only. It starts ARGV in a session of
-its own with the standard output and error that it was given itself, and holds one end of a socket whose other end
-only the engine has. When that end closes, however the engine died, the whole tree of the server is ended. On Linux it
-is a subreaper, so a grandchild that leaves its session is still found; elsewhere the process group and `ps` must do.
+Started as `python -I -S guard.py --fd N --grace S [OPTIONS] -- ARGV...`; standard library only. It starts ARGV in a
+session of its own with the standard output and error that it was given itself, and holds one end of a socket whose
+other end only the engine has. When that end closes, however the engine died, the whole tree of the server is ended. On
+Linux it is a subreaper, so a grandchild that leaves its session is still found; elsewhere the process group and `ps`
+must do.
+
+Options: `--follow S` is for launch commands that daemonise. ARGV may then end with 0 while what it started goes on:
+that is the server now, and where `--pid-file PATH` is given, the process that this file names, whoever is its parent.
+Where nothing is left of ARGV, such a process is waited for, up to S seconds. A file that was there before the launch
+does not count, nor a process. `--stop JSON` is a command, run once before any signal, for up to the grace.
 
 To the engine, as JSON lines: {"event": "started", "pid"}, {"event": "failed", "errno", "message"} when ARGV cannot be
-run, {"event": "exited", "code"|"signal"}, and last {"event": "gone", "stuck": [pids that could not be killed]}.
-From the engine, as bytes: T (TERM once, grace, KILL) and K (KILL now). A second T changes nothing, since llama-server
-takes a second TERM for "exit without cleaning up".
+run, {"event": "following", "pid"} for the process of the pid file, {"event": "exited", "code"|"signal"} with "left"
+where a launch command left no server ("nothing", or "earlier": its pid file names a process of before the launch), and
+last {"event": "gone", "stuck": [pids that could not be killed]}.
+From the engine, as bytes: T (stop command, TERM once, grace, KILL) and K (KILL now). A second T changes nothing, since
+llama-server takes a second TERM for "exit without cleaning up".
 """
 
 from __future__ import annotations
@@ -24,23 +32,43 @@ import subprocess
 import sys
 import time
 
+if __name__ == "__main__":  # -I leaves out where specdash is
+    sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
+
+from specdash.runtime.proctable import ZOMBIE, PidFile, Process, below, is_there, processes
+
 PR_SET_CHILD_SUBREAPER = 36
 KILL_LIMIT_S = 5.0  # a process that outlives KILL for so long is stuck in the kernel
 OOM_SCORE = "300"  # short of memory, the kernel takes the server rather than the user's terminal
-ZOMBIE = 0  # no process group has this number
+POLL_S = 0.5  # for what wakes nobody, such as the end of somebody else's child
+PID_FILE_S = 0.1  # a server is known this soon
 
 
 class Guard:
     """Watches one server; everything happens in `run`."""
 
-    def __init__(self, engine: socket.socket, grace_s: float) -> None:
+    def __init__(
+        self, engine: socket.socket, grace_s: float, stop: list[str], pid_file: str | None, follow_s: float | None
+    ) -> None:
         self._engine = engine
         self._grace_s = grace_s
+        self._stop_argv = stop
+        self._pid_file = PidFile(pid_file) if pid_file else None
+        self._follow_s = follow_s
         self._pid = 0
-        self._exited = False
+        self._reaped = False  # what was started has ended
+        self._exited = False  # the server has ended, and that was told
+        self._followed_s: float | None = None  # since when the launch command has ended well
+        self._left_some = False
+        self._daemon: tuple[int, str] | None = None
+        self._statuses: dict[int, int] = {}
+        self._ending = False
+        self._then_s = 0.0  # from TERM to KILL, after the stop command
+        self._stopper = 0
+        self._stopper_until_s = 0.0
         self._deadline_s: float | None = None
         self._killed_s: float | None = None
-        self._seen: dict[int, int] = {}
+        self._seen: dict[int, Process] = {}
 
     def run(self, argv: list[str]) -> int:
         """Starts ARGV, waits for its end or the engine's, and leaves nothing behind; 1 when something is stuck."""
@@ -62,10 +90,12 @@ class Guard:
             watched.register(descriptor, select.POLLIN)
         while True:
             self._reap()
-            if self._exited and not self._remaining():
+            self._follow()
+            wants_stop = self._stop_argv and not self._ending
+            if self._exited and not wants_stop and not self._stopper and not self._remaining():
                 self._tell(event="gone", stuck=[])
                 return 0
-            if self._exited and self._deadline_s is None:
+            if self._exited:
                 self._stop(0.0)  # what a wrapper leaves behind when its server has ended
             self._enforce()
             if self._killed_s is not None and time.monotonic() - self._killed_s > KILL_LIMIT_S:
@@ -89,11 +119,8 @@ class Guard:
             return False
         self._pid = child.pid
         child.returncode = 0  # it is reaped here, together with what it leaves behind
-        try:
-            with open(f"/proc/{self._pid}/oom_score_adj", "w", encoding="ascii") as file:
-                file.write(OOM_SCORE)
-        except OSError:
-            pass
+        with contextlib.suppress(OSError), open(f"/proc/{self._pid}/oom_score_adj", "w", encoding="ascii") as file:
+            file.write(OOM_SCORE)
         return True
 
     def _obey(self) -> bool:
@@ -103,51 +130,53 @@ class Guard:
         except ConnectionError:
             wanted = b""
         if b"K" in wanted:
-            self._stop(0.0)
-        elif self._deadline_s is None:
+            self._kill_now()
+        else:
             self._stop(self._grace_s)
         return bool(wanted)
 
-    def _stop(self, grace_s: float) -> None:
-        """TERM now, KILL after `grace_s`; TERM is sent only the first time."""
-        now_s = time.monotonic()
-        if self._deadline_s is None:
-            self._signal_all(signal.SIGTERM if grace_s else signal.SIGKILL)
-        self._deadline_s = min(self._deadline_s or now_s + grace_s, now_s + grace_s)
+    # -- a server that is not what was started -----------------------------------------------------------------
 
-    def _enforce(self) -> None:
-        """KILL, and again for processes that appeared since, once the grace is over."""
-        now_s = time.monotonic()
-        if self._deadline_s is not None and now_s >= self._deadline_s:
-            self._killed_s = self._killed_s or now_s
-            self._signal_all(signal.SIGKILL)
+    def _follow(self) -> None:
+        """Looks after a server whose launch command has ended well, or finds out that there is none."""
+        if self._exited:
+            return
+        what, pid = "", 0
+        if self._pid_file is not None and self._daemon is None:
+            what, pid, start = self._pid_file.look()
+            if what == "there":
+                self._daemon = (pid, start)
+                self._tell(event="following", pid=pid)
+        if self._followed_s is None:
+            return
+        left = None if self._daemon is not None else self._remaining()
+        self._left_some |= bool(left)
+        waited_s = time.monotonic() - self._followed_s
+        if self._daemon is not None:
+            if not is_there(*self._daemon):
+                self._note_exit(self._status_of(self._daemon[0]))
+        elif what == "gone":
+            self._note_exit(self._status_of(pid))
+        elif left and what != "earlier":
+            if waited_s > (self._follow_s or 0.0):
+                self._pid_file = None  # what the command left is a server all the same
+        elif self._left_some and (self._pid_file is None or self._ending):
+            self._note_exit(self._status_of(0))
+        elif self._ending or what == "earlier" or self._pid_file is None or waited_s > (self._follow_s or 0.0):
+            earlier = self._pid_file is not None and self._pid_file.earlier()
+            self._note_exit(0, left="earlier" if earlier else "nothing")
 
-    def _patience(self) -> float | None:
-        """Milliseconds to wait for news: for ever, to the end of the grace, or until KILL should have worked."""
-        if self._deadline_s is None:
-            return None
-        if self._killed_s is not None:
-            return 50.0
-        # Half a second at most, for systems where the end of a grandchild wakes nobody; 1 more against waking early.
-        return max(0.0, min(self._deadline_s - time.monotonic(), 0.5)) * 1000 + 1
+    def _status_of(self, pid: int) -> int | None:
+        """How a process ended that was handed to us, 0: the last one; its end may not have been collected yet."""
+        self._reap()
+        return self._statuses.get(pid or next(reversed(self._statuses), 0))
 
-    def _signal_all(self, number: int) -> None:
-        """To the server's process group in one go, and to each descendant outside of it."""
-        members = self._remaining()  # first: the end of a parent may hide its children
-        told = False
-        if not self._exited:
-            try:
-                os.killpg(self._pid, number)
-                told = True
-            except (ProcessLookupError, PermissionError):
-                pass
-        for pid, group in members.items():
-            if told and group == self._pid:
-                continue
-            try:
-                os.kill(pid, number)
-            except (ProcessLookupError, PermissionError):
-                continue
+    def _note_exit(self, status: int | None, **more: str) -> None:
+        """Tells how the server ended, once; `status` is None where only its parent was told."""
+        self._exited = True
+        code = None if status is None else os.waitstatus_to_exitcode(status)
+        number = -code if code is not None and code < 0 else None
+        self._tell(event="exited", code=code if number is None else None, signal=number, **more)
 
     def _reap(self) -> None:
         """Collects every child that has ended; the server's own end is told."""
@@ -158,39 +187,147 @@ class Guard:
                 return
             if pid == 0:
                 return
-            if pid == self._pid:
-                self._exited = True
-                code = os.waitstatus_to_exitcode(status)
-                self._tell(event="exited", code=code if code >= 0 else None, signal=-code if code < 0 else None)
+            if pid == self._stopper:
+                self._stopper = 0
+                if status:
+                    _say(f"the stop command failed ({os.waitstatus_to_exitcode(status)})")
+                self._signal_first()
+            elif pid != self._pid:
+                if self._follow_s is not None:
+                    self._statuses[pid] = status
+            else:
+                self._reaped = True
+                if status == 0 and self._follow_s is not None and not self._ending:
+                    self._followed_s = time.monotonic()
+                else:
+                    self._note_exit(status)
 
-    def _remaining(self) -> dict[int, int]:
-        """The server and all its descendants that are still there: process group by pid."""
-        processes = _processes()
-        found: dict[int, int] = {}
-        fringe = {os.getpid()}
-        while fringe:
-            fringe = {pid for pid, (parent, _) in processes.items() if parent in fringe}
-            found |= {pid: processes[pid][1] for pid in fringe if processes[pid][1] != ZOMBIE}
+    # -- the end -----------------------------------------------------------------------------------------------
+
+    def _stop(self, grace_s: float) -> None:
+        """The stop command, then TERM, and KILL after `grace_s`; only the first time."""
+        if self._ending:
+            return
+        self._ending = True
+        self._then_s = grace_s
+        if not self._run_stop_command():
+            self._signal_first()
+
+    def _kill_now(self) -> None:
+        """KILL, whatever else has begun."""
+        self._ending = True
+        self._end_stop_command()
+        self._then_s = 0.0
+        if self._deadline_s is None:
+            self._signal_first()
+        self._deadline_s = min(self._deadline_s or 0.0, time.monotonic())
+
+    def _run_stop_command(self) -> bool:
+        """Starts it; False where there is none, it cannot be run, or there is no time for it."""
+        if not self._stop_argv or not self._grace_s:
+            return False
+        earlier = self._pid_file.earlier() if self._pid_file is not None else None
+        if earlier:
+            _say(f"the stop command is not run, since it may end pid {earlier}, which ran before the launch")
+            return False
+        try:
+            child = subprocess.Popen(self._stop_argv, stdin=subprocess.DEVNULL, start_new_session=True)
+        except (OSError, ValueError) as error:
+            _say(f"the stop command cannot be run: {error}")
+            return False
+        child.returncode = 0  # it is reaped with all others
+        self._stopper = child.pid
+        self._stopper_until_s = time.monotonic() + self._grace_s
+        return True
+
+    def _end_stop_command(self) -> None:
+        if self._stopper:
+            with contextlib.suppress(OSError):
+                os.killpg(self._stopper, signal.SIGKILL)
+            self._stopper = 0
+
+    def _signal_first(self) -> None:
+        """TERM, or KILL at once where there is no grace."""
+        if self._deadline_s is None:
+            self._signal_all(signal.SIGTERM if self._then_s else signal.SIGKILL)
+            self._deadline_s = time.monotonic() + self._then_s
+
+    def _enforce(self) -> None:
+        """KILL, and again for processes that appeared since, once the grace is over; the stop command has one too."""
+        now_s = time.monotonic()
+        if self._stopper and now_s >= self._stopper_until_s:
+            _say(f"the stop command still ran after {self._grace_s:.0f} s")
+            self._end_stop_command()
+            self._signal_first()
+        if self._deadline_s is not None and now_s >= self._deadline_s:
+            self._killed_s = self._killed_s or now_s
+            self._signal_all(signal.SIGKILL)
+
+    def _patience(self) -> float | None:
+        """Milliseconds to wait for news: for ever, to the end of the grace, or until KILL should have worked."""
+        if self._killed_s is not None:
+            return 50.0
+        until_s = self._stopper_until_s if self._stopper else self._deadline_s
+        if until_s is None:
+            if self._pid_file is not None and self._daemon is None:
+                return PID_FILE_S * 1000
+            wakes_nobody = self._daemon is not None or sys.platform != "linux"
+            return POLL_S * 1000 if self._followed_s is not None and wakes_nobody else None
+        # Half a second at most, for systems where the end of a grandchild wakes nobody; 1 more against waking early.
+        return max(0.0, min(until_s - time.monotonic(), POLL_S)) * 1000 + 1
+
+    def _signal_all(self, number: int) -> None:
+        """To the server's process group in one go, and to each descendant outside of it."""
+        members = self._remaining()  # first: the end of a parent may hide its children
+        told = False
+        if not self._reaped:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._pid, number)
+                told = True
+        for pid, process in members.items():
+            if told and process.group == self._pid:
+                continue
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(pid, number)
+
+    def _remaining(self) -> dict[int, Process]:
+        """The server and all its descendants that are still there."""
+        table = processes()
+        daemon, start = self._daemon or (0, "")
+        found: dict[int, Process] = {}
+        if daemon and (daemon not in table or table[daemon].start == start):
+            # What a server leaves behind that is nobody's child here is known by its group.
+            found = {pid: each for pid, each in table.items() if daemon in (pid, each.group)}
+        found |= below(table, {os.getpid(), *found})
         if sys.platform != "linux":
             # Nobody hands us orphans there: those in the server's process group are ours, and those seen before.
-            seen = self._seen
+            seen = {pid: each.start for pid, each in self._seen.items()}
             found |= {
-                pid: group for pid, (_, group) in processes.items() if group and group in (self._pid, seen.get(pid))
+                pid: each for pid, each in table.items() if self._pid == each.group or seen.get(pid) == each.start
             }
             self._seen = found
-        return found
+        return {pid: each for pid, each in found.items() if each.group != ZOMBIE}
 
     def abandon(self) -> None:
         """Ends what can be ended without looking around, for a guard that fails itself."""
-        if self._pid and not self._exited:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            if self._pid and not self._reaped:
                 os.killpg(self._pid, signal.SIGKILL)
+        with contextlib.suppress(OSError):
+            if self._daemon is not None and not self._exited:
+                os.kill(self._daemon[0], signal.SIGKILL)
 
     def _tell(self, **event: object) -> None:
         try:
             self._engine.sendall(json.dumps(event).encode() + b"\n")
         except OSError:
             return  # the engine is gone; nobody is left to be told
+
+
+def _say(text: str) -> None:
+    """A line in the server's log."""
+    with contextlib.suppress(OSError):
+        os.write(2, f"specdash: {text}\n".encode())
 
 
 def _forget_inherited_signals() -> None:
@@ -204,43 +341,20 @@ def _forget_inherited_signals() -> None:
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
 
 
-def _processes() -> dict[int, tuple[int, int]]:
-    """(parent, process group) of every process, by pid; the group of a zombie is ZOMBIE.
-
-    A zombie may still have children: it is what a process looks like whose first thread has ended before the others.
-    """
-    if sys.platform == "linux":
-        return dict(_from_proc())
-    lister = subprocess.Popen(["/bin/ps", "-axo", "pid=,ppid=,pgid=,stat="], stdout=subprocess.PIPE)
-    rows = [line.split() for line in lister.communicate(timeout=10)[0].decode().splitlines()]
-    return {
-        int(row[0]): (int(row[1]), ZOMBIE if row[3].startswith("Z") else int(row[2]))
-        for row in rows
-        if len(row) == 4 and int(row[0]) != lister.pid
-    }
-
-
-def _from_proc() -> list[tuple[int, tuple[int, int]]]:
-    found = []
-    for name in os.listdir("/proc"):
-        if not name.isdigit():
-            continue
-        try:
-            with open(f"/proc/{name}/stat", "rb") as file:
-                fields = file.read().rpartition(b")")[2].split()
-        except OSError:
-            continue
-        found.append((int(name), (int(fields[1]), ZOMBIE if fields[0] in (b"Z", b"X") else int(fields[2]))))
-    return found
-
-
 def main() -> int:
-    """Parses `--fd N --grace S -- ARGV...` and guards."""
+    """Parses the options of the module's docstring, and guards."""
     separator = sys.argv.index("--")
     options = dict(zip(sys.argv[1:separator:2], sys.argv[2:separator:2], strict=True))
     engine = socket.socket(fileno=int(options["--fd"]))
     engine.set_inheritable(False)
-    guard = Guard(engine, float(options["--grace"]))
+    follow = options.get("--follow")
+    guard = Guard(
+        engine,
+        float(options["--grace"]),
+        json.loads(options.get("--stop", "[]")),
+        options.get("--pid-file"),
+        float(follow) if follow is not None else None,
+    )
     try:
         return guard.run(sys.argv[separator + 1 :])
     except BaseException:

@@ -10,13 +10,12 @@ import asyncio
 import errno
 import json
 import os
-import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from io import FileIO
 from pathlib import Path
 
@@ -24,15 +23,15 @@ import psutil
 
 from specdash.core.launch import LaunchSpec
 from specdash.errors import EngineError, StoreError
-from specdash.runtime.tree import KILL_LIMIT_S, descendants, end_tree, identity, wait_gone
+from specdash.runtime.listener import prove_listener
+from specdash.runtime.serverprocess import ExitInfo
+from specdash.runtime.stale import STOP_LIMIT_S, note_daemon, write_pidfile
+from specdash.runtime.tree import KILL_LIMIT_S, descendants, end_tree, identity
 
 GUARD = Path(__file__).with_name("guard.py")
 START_LIMIT_S = 30.0
-STOP_LIMIT_S = 10.0  # beyond the grace; the guard itself gives up 5 s after KILL
-STALE_GRACE_S = 3.0
 PAGE_IN_S = 0.01  # a page from a slow disk or a network
 TAIL_BYTES = 64 * 1024
-PARTIES = ("server", "guard", "engine")
 
 HINTS = {
     errno.ENOENT: "Is it installed, and on PATH? Is the interpreter of a script?",
@@ -41,31 +40,14 @@ HINTS = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class ExitInfo:
-    """How a process ended: exit code, or the signal that ended it; `stuck` are pids that KILL could not end."""
-
-    code: int | None
-    signal: int | None
-    stuck: tuple[int, ...] = ()
-
-    @property
-    def sentence(self) -> str:
-        """The end in words, as the second half of "the server ..."."""
-        if self.signal is not None:
-            known = self.signal in set(signal.Signals)
-            return f"was ended by {signal.Signals(self.signal).name if known else f'signal {self.signal}'}"
-        if self.code is not None:
-            return f"exited with code {self.code}"
-        return "ended in a way nobody saw"
-
-
 class _Wire(asyncio.Protocol):
     """What the guard says, as futures."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.started: asyncio.Future[int] = loop.create_future()
         self.gone: asyncio.Future[ExitInfo] = loop.create_future()
+        self.daemon: tuple[int, str | None] | None = None
+        self.on_daemon: Callable[[int], None] = lambda _: None
         self.lost = False
         self._exit = ExitInfo(None, None)
         self._buffer = b""
@@ -87,13 +69,21 @@ class _Wire(asyncio.Protocol):
                     f"cannot be run: {event['message']}", HINTS.get(number, "") if isinstance(number, int) else ""
                 )
             )
+        elif kind == "following":
+            pid = int(str(event["pid"]))
+            self.daemon = (pid, identity(pid))
+            self.on_daemon(pid)
         elif kind == "exited":
             code, number = event["code"], event["signal"]
-            self._exit = ExitInfo(code if isinstance(code, int) else None, number if isinstance(number, int) else None)
+            self._exit = ExitInfo(
+                code if isinstance(code, int) else None,
+                number if isinstance(number, int) else None,
+                left=str(event.get("left", "")),
+            )
         elif kind == "gone" and not self.gone.done():
             stuck = event["stuck"]
             pids = tuple(pid for pid in stuck if isinstance(pid, int)) if isinstance(stuck, list) else ()
-            self.gone.set_result(ExitInfo(self._exit.code, self._exit.signal, pids))
+            self.gone.set_result(replace(self._exit, stuck=pids))
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The guard has ended; if it did not say how the server did, nobody knows."""
@@ -105,7 +95,9 @@ class _Wire(asyncio.Protocol):
 
 
 class GuardedProcess:
-    """One server process tree, from its start until nothing of it is left."""
+    """One server process tree, from its start until nothing of it is left; implements `ServerProcess`."""
+
+    is_ours = True
 
     def __init__(
         self,
@@ -119,12 +111,15 @@ class GuardedProcess:
         self.pid = pid
         self.guard_pid = guard.pid
         self._identity = identity(pid)
-        self._grace_s = spec.grace_s
+        self._stop_limit_s = _graces_s(spec) + STOP_LIMIT_S
         self._guard = guard
         self._wire = wire
         self._transport = transport
         self._pidfile = pidfile
         self._asked = False
+        wire.on_daemon = lambda pid: note_daemon(pidfile, pid)
+        if wire.daemon is not None:
+            note_daemon(pidfile, wire.daemon[0])
 
     @classmethod
     async def start(cls, spec: LaunchSpec, pidfiles: Path) -> GuardedProcess:
@@ -146,11 +141,11 @@ class GuardedProcess:
             async with asyncio.timeout(START_LIMIT_S):
                 transport, _ = await loop.create_connection(lambda: wire, sock=ours)
                 pid = await asyncio.shield(wire.started)
-            pidfile = write_pidfile(pidfiles, pid, spec.argv, guard.pid, spec.grace_s)
+            pidfile = write_pidfile(pidfiles, pid, spec.argv, guard.pid, _graces_s(spec))
         except BaseException as error:
             wire.started.cancel()
             (transport or ours).close()  # which the guard takes for the engine's end
-            await asyncio.to_thread(_reap, guard, spec.grace_s + STOP_LIMIT_S)
+            await asyncio.to_thread(_reap, guard, _graces_s(spec) + STOP_LIMIT_S)
             if isinstance(error, EngineError):
                 raise EngineError(f"{spec.argv[0]} {error.what}", error.todo) from None
             if isinstance(error, TimeoutError):
@@ -163,7 +158,9 @@ class GuardedProcess:
         info = await asyncio.shield(self._wire.gone)
         if self._wire.lost:
             # Without its guard, what left the server's session and lost its parents cannot be found any more.
-            info = replace(info, stuck=await asyncio.to_thread(end_tree, self.pid, self._identity, 0.0))
+            left = [(self.pid, self._identity), *filter(None, [self._wire.daemon])]
+            stuck = [await asyncio.to_thread(end_tree, pid, known_as, 0.0) for pid, known_as in left]
+            info = replace(info, stuck=tuple(sorted({pid for each in stuck for pid in each})))
         self._transport.close()
         await asyncio.to_thread(_reap, self._guard, KILL_LIMIT_S)
         if not info.stuck:
@@ -171,20 +168,35 @@ class GuardedProcess:
         return info
 
     async def stop(self) -> ExitInfo:
-        """Ends the tree: TERM once, grace, KILL. Asked again, it only waits."""
+        """Ends the tree: stop command, TERM once, grace, KILL. Asked again, it only waits."""
         if not self._asked and not self._wire.gone.done():
             self._asked = True
             self._transport.write(b"T")
         try:
-            async with asyncio.timeout(self._grace_s + STOP_LIMIT_S):
+            async with asyncio.timeout(self._stop_limit_s):
                 return await self.wait_gone()
         except TimeoutError:
             self._guard.kill()
             return await self.wait_gone()
 
+    @property
+    def daemon_pid(self) -> int | None:
+        """The process that the pid file of a launch command names, once it is found."""
+        return self._wire.daemon[0] if self._wire.daemon is not None else None
+
     def tree(self) -> list[int]:
-        """Pids of the server and all its descendants."""
-        return descendants(self.guard_pid) if self._guard.returncode is None else []
+        """Pids of the server and all its descendants, those of a process that its pid file names among them."""
+        if self._guard.returncode is not None:
+            return []
+        found = descendants(self.guard_pid)
+        pid, known_as = self._wire.daemon or (0, None)
+        if pid and pid not in found and known_as is not None and identity(pid) == known_as:
+            found += [pid, *descendants(pid)]
+        return found
+
+    def prove(self, port: int) -> None:
+        """Raises NotOurServer unless the one listener on the port is of this tree."""
+        prove_listener(port, self.tree())
 
     def cpu_seconds(self) -> float:
         """Processor time that the tree has used, with that of children that have ended."""
@@ -231,6 +243,13 @@ def _major_faults(pid: int) -> int:
 
 def _start_guard(descriptor: int, log: FileIO, spec: LaunchSpec) -> subprocess.Popen[bytes]:
     options = ["--fd", str(descriptor), "--grace", str(spec.grace_s)]
+    ending = spec.ending
+    if ending.stop:
+        options += ["--stop", json.dumps(ending.stop)]
+    if ending.daemon or ending.pid_file is not None:
+        options += ["--follow", str(spec.follow_s)]
+    if ending.pid_file is not None:
+        options += ["--pid-file", str(ending.pid_file)]
     try:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", str(GUARD), *options, "--", *spec.argv],
@@ -245,6 +264,11 @@ def _start_guard(descriptor: int, log: FileIO, spec: LaunchSpec) -> subprocess.P
         raise EngineError(
             f"{spec.argv[0]} cannot be started: {error}", "Check its arguments and environment."
         ) from None
+
+
+def _graces_s(spec: LaunchSpec) -> float:
+    """How long an end may take until KILL: a stop command has the grace, and then what it leaves has it."""
+    return spec.grace_s * (2 if spec.ending.stop else 1)
 
 
 def _reap(guard: subprocess.Popen[bytes], limit_s: float) -> None:
@@ -275,45 +299,3 @@ def log_tail(path: Path, lines: int = 60) -> tuple[str, ...]:
     except OSError:
         return ()
     return tuple(text.removesuffix("\n").split("\n")[-lines:]) if text else ()
-
-
-# -- pid files: servers that an earlier, killed engine may have left behind ---------------------------------------
-
-
-def write_pidfile(folder: Path, pid: int, argv: tuple[str, ...], guard_pid: int, grace_s: float) -> Path:
-    """Notes a server, its guard and the engine that owns them, each by pid and identity; the file's path."""
-    path = folder / f"{pid}.json"
-    pids = {"server": pid, "guard": guard_pid, "engine": os.getpid()}
-    note: dict[str, object] = {name: {"pid": each, "identity": identity(each)} for name, each in pids.items()}
-    try:
-        path.write_text(json.dumps(note | {"grace_s": grace_s, "argv": argv}), encoding="utf-8")
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}", "Check the folder's rights.") from error
-    return path
-
-
-def sweep_stale(folder: Path) -> list[str]:
-    """Ends servers whose engine is dead, by pid and identity, never by name; what was ended, in words.
-
-    A guard that is still at it is waited for: a second TERM would cut its server's clean end short.
-    """
-    ended = []
-    for path in sorted(folder.glob("*.json")):
-        try:
-            note = json.loads(path.read_text(encoding="utf-8"))
-            processes = {name: (int(note[name]["pid"]), str(note[name]["identity"])) for name in PARTIES}
-            limit_s, argv = float(note["grace_s"]) + STOP_LIMIT_S, " ".join(map(str, note["argv"]))
-        except (OSError, ValueError, TypeError, KeyError):
-            path.unlink(missing_ok=True)
-            continue
-        living = {name for name, (pid, known_as) in processes.items() if identity(pid) == known_as}
-        if "engine" in living:
-            continue
-        if "guard" in living:
-            wait_gone(dict([processes["guard"]]), limit_s)
-        pid, known_as = processes["server"]
-        if identity(pid) == known_as:
-            end_tree(pid, known_as, STALE_GRACE_S)
-            ended.append(f"pid {pid} ({argv[:80]})")
-        path.unlink(missing_ok=True)
-    return ended

@@ -77,6 +77,12 @@ def end_tree(pid: int, known_as: str | None, grace_s: float) -> tuple[int, ...]:
     return tuple(sorted(tree))
 
 
+def left_of(pid: int, known_as: str | None) -> bool:
+    """Whether this process is there, or others of its session: no new process gets a pid that still names a session."""
+    now = identity(pid)
+    return now == known_as or (now is None and any(_session(other) == pid for other in psutil.pids()))
+
+
 def _family(pid: int, known: dict[int, str]) -> dict[int, str]:
     """A process, its session, and the descendants of it and of those `known` already: identity by pid."""
     roots = {pid, *known, *(other for other in psutil.pids() if _session(other) == pid)}

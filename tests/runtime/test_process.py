@@ -8,27 +8,27 @@ import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import TypeVar
 
 import psutil
 import pytest
+from trees import LIMIT_S, STUBBORN, gone, logged, python, shell
 
 from specdash.core.launch import LaunchSpec
 from specdash.errors import EngineError, StoreError
 from specdash.runtime import process as process_module
-from specdash.runtime.process import ExitInfo, GuardedProcess, log_tail, sweep_stale, write_pidfile
+from specdash.runtime import stale as stale_module
+from specdash.runtime.process import GuardedProcess, log_tail
+from specdash.runtime.serverprocess import ExitInfo
+from specdash.runtime.stale import sweep_stale, write_pidfile
 from specdash.runtime.tree import descendants, identity
 
 GRACE_S = 0.3
-LIMIT_S = 30.0
 
 Start = Callable[..., Awaitable[GuardedProcess]]
 
 SLEEPER = "import signal, sys; print('up', flush=True); signal.pause()"
-STUBBORN = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('up', flush=True); signal.pause()"
 COUNTER = """
 import signal, sys, time
 def on_term(*_):
@@ -50,43 +50,6 @@ def start(tmp_path: Path) -> Start:
         return process
 
     return go
-
-
-async def logged(path: Path, word: str) -> list[str]:
-    """The words of a log once `word` is among them."""
-    return await asyncio.to_thread(until, lambda: words if word in (words := words_of(path)) else None)
-
-
-def words_of(path: Path) -> list[str]:
-    return path.read_text(encoding="utf-8").split() if path.exists() else []
-
-
-Found = TypeVar("Found")
-
-
-def until(look: Callable[[], Found | None]) -> Found:
-    """What `look` finds, once it finds something; files tell nobody when they grow."""
-    end_s = time.monotonic() + LIMIT_S
-    while not (found := look()):
-        assert time.monotonic() < end_s, "nothing found in time"
-        time.sleep(0.01)
-    return found
-
-
-async def gone(*pids: int) -> bool:
-    """Whether all of these processes end within the limit."""
-    return await asyncio.to_thread(until, lambda: all(identity(pid) is None for pid in pids))
-
-
-def python(code: str, *args: object) -> tuple[object, ...]:
-    return (sys.executable, "-I", "-S", "-c", code, *args)
-
-
-def shell(tmp_path: Path, text: str) -> Path:
-    script = tmp_path / "wrapper"
-    script.write_text(f"#!/bin/bash\n{text}\n")
-    script.chmod(0o755)
-    return script
 
 
 async def test_exit_code_and_output_are_known(tmp_path: Path, start: Start) -> None:
@@ -475,7 +438,7 @@ def test_a_server_of_a_dead_engine_is_ended(tmp_path: Path, orphan: subprocess.P
 
 
 def test_a_server_that_ignores_term_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(process_module, "STALE_GRACE_S", 0.2)
+    monkeypatch.setattr(stale_module, "STALE_GRACE_S", 0.2)
     with subprocess.Popen([*map(str, python(STUBBORN))], stdout=subprocess.PIPE) as server:
         assert server.stdout is not None
         server.stdout.readline()
