@@ -1,0 +1,233 @@
+"""Streamed answers of /v1/chat/completions and /v1/completions, decoded after they have ended; pure.
+
+Events are JSON objects with `choices` of one `delta` (chat) or `text` (completions) each, then one with `usage`, then
+`[DONE]`. A generated token is in an event that brings text (`content`, `reasoning_content` or `reasoning`, `text`), or
+token ids (vLLM's and SGLang's `return_token_ids`), or whose own count of tokens has grown; events with a role only, or
+with nothing, carry none, and so do not end the time to the first token.
+
+How many tokens an event carries is told by some: llama-server by `timings_per_token`, vLLM and SGLang by
+`stream_options.continuous_usage_stats`. The latter send one event for each verification step, so that the steps and
+what they accepted can be read off; it is inferred, since a slow reader is sent several steps at once. For all others
+`Chunk.counted` is False, and the one count is that of `usage`.
+
+Only what is named here is read. Nothing that a server sends raises: what is malformed or missing is a problem of the
+Generation, and statistics of an unknown form (see `openai_stats`) are unknown and no problem.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+
+from specdash.core.engine import DRAFTED, K_SEEN
+from specdash.core.generation import INFERRED, Generation, Piece
+from specdash.core.measure import Chunk, step_facts
+from specdash.core.transport import StreamedAnswer
+from specdash.engines import openai_stats as stats
+from specdash.engines.openai_events import Candidate, Event, Usage, read_event, read_events
+from specdash.engines.openai_stats import NOTHING, Told
+
+FINISH_REASONS = {"length": "limit", "stop": "eos"}
+PROBLEMS_KEPT = 5
+SPARE_EVENTS = 4  # text of one token may come in two events, where it ends a thought
+FEWEST_PIECES = 3
+LONG_ANSWER = 16
+BUNCHED_SHARE = 0.02  # of an answer, in its first event: its decode time is then known to about as much
+
+SILENT = "the server tells nothing about drafting in its answers"
+
+_Events = Sequence[tuple[float, Event]]
+
+
+def decode(answer: StreamedAnswer, *, k: int | None = None, speculates: bool = False) -> Generation:
+    """What a streamed answer says, with every fault in `problems`; never raises for what a server sent.
+
+    `k`: the most tokens that the server may draft in a step, where that is known; `speculates`: whether the server was
+    started to. Without it nothing is inferred from how tokens arrive.
+    """
+    problems: list[str] = []
+    events, done = read_events(answer, problems)
+    told = _told(event for _, event in events)
+    chunks = _chunks(events, problems)
+    usage = _usage(events)
+    reasons = [event.choice.finish_reason for _, event in events if event.choice.finish_reason]
+    finish_reason = FINISH_REASONS.get(reasons[-1]) if reasons else None
+    if reasons and finish_reason is None:
+        problems.append(f"the answer ended with finish_reason {reasons[-1][:50]!r}")
+    if not done and (not reasons or usage.completion_tokens is None):
+        problems.append("the stream ended early: without its last events, and without [DONE]")
+    elif usage.completion_tokens is None:
+        problems.append("the answer has no usage, so its tokens are not counted")
+    _check_counts(chunks, usage.completion_tokens, told, problems)
+    cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details is not None else None
+    found = _inferred(chunks, usage.completion_tokens, told, k) if speculates else told
+    has_timings = any(isinstance(event.timings, dict) for _, event in events)  # they leave out drafts of none
+    return Generation(
+        sent_t_s=answer.sent_t_s,
+        first_token_t_s=chunks[0].t_s if chunks else None,
+        last_token_t_s=chunks[-1].t_s if chunks else None,
+        ended_t_s=answer.ended_t_s,
+        chunks=chunks,
+        text="".join(event.choice.said for _, event in events),
+        finish_reason=finish_reason,
+        prompt_tokens=usage.prompt_tokens,
+        cached_tokens=told.cached_tokens if cached is None else cached,
+        generated_tokens=usage.completion_tokens,
+        prompt_ms=told.prompt_ms,
+        predicted_ms=told.predicted_ms,
+        draft_n=found.draft_n,
+        draft_n_accepted=found.draft_n_accepted,
+        model=next((event.model for _, event in events if event.model), None),
+        settings=dict(told.shown),
+        margins=_margins(events),
+        problems=_shortened(problems),
+        acceptance_source=_source(told, found),
+        steps=found.steps,
+        k_seen=found.k_seen,
+        positions_accepted=found.positions_accepted,
+        unknown=_unknown(found, chunks, has_timings=has_timings),
+    )
+
+
+def _unknown(found: Told, chunks: Sequence[Chunk], *, has_timings: bool) -> dict[str, str]:
+    """Why figures about drafting are missing, for all that are."""
+    unknown = dict(found.unknown)
+    if found.draft_n is None and not has_timings:
+        unknown.setdefault(DRAFTED, SILENT)
+    if found.draft_n and found.k_seen is None and step_facts(chunks).k_seen is None:
+        unknown.setdefault(K_SEEN, "the server tells how many tokens were drafted, and not in how many steps")
+    return unknown
+
+
+def peek(received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
+    """The events of an unfinished answer that carry generated tokens, with their text; faults are passed over."""
+    pieces: list[Piece] = []
+    for t_s, data in received:
+        try:
+            event = read_event(data)
+        except (ValueError, RecursionError):
+            continue
+        if event.choice.said or event.choice.token_ids:
+            n = event.generated
+            chunk = Chunk(t_s, n or len(pieces) + 1, None, None, None, event.choice.token_ids or (), counted=bool(n))
+            pieces.append(Piece(chunk, event.choice.said))
+    return tuple(pieces)
+
+
+def _told(events: Iterable[Event]) -> Told:
+    """The statistics of the last event that has any."""
+    found = NOTHING
+    for event in events:
+        sources = (
+            stats.llama(event.timings),
+            stats.vllm(event.metrics),
+            stats.lm_studio(event.stats),
+            stats.sglang(event.sglext, event.choice.meta_info),
+        )
+        found = next((told for told in sources if told != NOTHING), found)
+    return found
+
+
+def _margins(events: _Events) -> tuple[float | None, ...]:
+    """By how many nats each token led over the next candidate, one for each token id; () where that is not told."""
+    margins: list[float | None] = []
+    for _, event in events:
+        ids = event.choice.token_ids or ()
+        chances = event.choice.logprobs.content or () if event.choice.logprobs is not None else ()
+        leads = [_lead(each.top_logprobs) for each in chances]
+        margins += leads if len(leads) == len(ids) else [None] * len(ids)
+    return tuple(margins) if any(each is not None for each in margins) else ()
+
+
+def _lead(candidates: Sequence[Candidate]) -> float | None:
+    """By how many nats the first candidate led over the second."""
+    best = [candidate.logprob for candidate in candidates[:2]]
+    return best[0] - best[1] if len(best) == 2 and best[0] is not None and best[1] is not None else None
+
+
+def _usage(events: _Events) -> Usage:
+    """The last counts of an answer; continuous ones are overtaken by those of the end."""
+    return next((event.usage for _, event in reversed(events) if event.usage is not None), Usage())
+
+
+def _counts_itself(events: _Events) -> bool:
+    """Whether every event with text says how many tokens there are so far."""
+    with_text = [event for _, event in events if event.choice.said or event.choice.token_ids]
+    return len(with_text) > 1 and all(event.generated for event in with_text)
+
+
+def _chunks(events: _Events, problems: list[str]) -> tuple[Chunk, ...]:
+    """The events that carry generated tokens."""
+    counted = _counts_itself(events)
+    chunks: list[Chunk] = []
+    seen = 0
+    for t_s, event in events:
+        choice = event.choice
+        if not event.choices:
+            continue
+        generated = event.generated
+        if not counted:
+            if choice.said or choice.token_ids:
+                chunks.append(Chunk(t_s, len(chunks) + 1, None, None, None, choice.token_ids or (), counted=False))
+            continue
+        if generated is None or generated == seen:
+            continue  # text that was held back, or an end without a token
+        if generated < seen:
+            problems.append(f"the token count fell from {seen} to {generated}")
+            continue
+        seen = generated
+        told = stats.llama(event.timings)
+        chunks.append(
+            Chunk(t_s, generated, told.predicted_ms, told.draft_n, told.draft_n_accepted, choice.token_ids or ())
+        )
+    return tuple(chunks)
+
+
+def _check_counts(chunks: Sequence[Chunk], generated: int | None, told: Told, problems: list[str]) -> None:
+    """What the number of events says against the number of tokens, and against times that are taken from them."""
+    if not chunks or generated is None:
+        return
+    if not chunks[0].counted and len(chunks) > generated + SPARE_EVENTS:
+        problems.append(f"the usage counts {generated} tokens, and {len(chunks)} events brought some")
+    if told.predicted_ms is not None or generated < LONG_ANSWER:
+        return
+    first = chunks[0].predicted_n
+    if len(chunks) < (2 if chunks[0].counted else FEWEST_PIECES):
+        problems.append(f"{generated} tokens came in {len(chunks)} pieces: something on the way holds them back")
+    elif chunks[0].counted and first - 1 > BUNCHED_SHARE * generated:
+        problems.append(f"the first event brought {first} tokens at once: when the first was made is not told")
+
+
+def _inferred(chunks: Sequence[Chunk], generated: int | None, told: Told, k: int | None) -> Told:
+    """What the arrival of tokens says of drafting, where the server says nothing: steps, and what they accepted.
+
+    The first event is of the prompt; each further one is a verification step, which makes what it accepted and one
+    more. How much was drafted stays unknown. A step of more than `k` + 1 tokens is several, so nothing is known then.
+    """
+    if told.draft_n is not None or told.steps is not None or len(chunks) < 2 or not chunks[0].counted:
+        return told
+    if any(chunk.predicted_ms is not None for chunk in chunks) or generated is None:
+        return told  # llama-server's own counters tell the steps, or that there was no draft
+    made = [new.predicted_n - old.predicted_n for old, new in pairwise(chunks)]
+    longest = max(made)
+    if k is not None and longest > k + 1:
+        why = f"an event brought {longest} tokens, more than one step with K = {k} makes: steps came together"
+        return Told(unknown={**told.unknown, DRAFTED: why, K_SEEN: why})
+    unknown = {**told.unknown, DRAFTED: f"{SILENT}; the steps are inferred from how its tokens arrive"}
+    if longest - 1 != k:
+        unknown[K_SEEN] = f"the longest step made {longest} tokens, so its draft had {longest - 1} or more"
+    seen = k if longest - 1 == k else None
+    return Told(draft_n_accepted=sum(made) - len(made), steps=len(made), k_seen=seen or None, unknown=unknown)
+
+
+def _source(told: Told, found: Told) -> str | None:
+    """Where the draft counts come from."""
+    if told.draft_n is not None or told.steps is not None:
+        return "server"
+    return INFERRED if found.steps is not None else None
+
+
+def _shortened(problems: list[str]) -> tuple[str, ...]:
+    """The first few problems and how many more there are."""
+    more = len(problems) - PROBLEMS_KEPT
+    return tuple(problems) if more <= 0 else (*problems[:PROBLEMS_KEPT], f"and {more} more problems")
