@@ -6,7 +6,7 @@ CACHE ?= $(HOME)/.cache/specdash-tests
 REAL = LLAMA_CPP_BIN="$(CACHE)/llama.cpp/bin" XLLAMACPP_OLD_PYTHON="$(CACHE)/xllamacpp-0.2.14/bin/python" \
 	MLX_PYTHON="$(CACHE)/mlx/bin/python"
 
-.PHONY: demo test check unit real-engines bench campaigns format clean
+.PHONY: demo test check unit real-engines bench campaigns docs format clean
 
 demo: $(VENV)/.embedded
 	$(BIN)/specdash demo
@@ -33,6 +33,9 @@ bench: $(VENV)/.dev
 
 campaigns: $(VENV)/.dev
 	$(REAL) $(BIN)/python -m pytest -m slow
+
+docs: $(VENV)/.dev
+	$(BIN)/python tests/tools/engine_docs.py > docs/engines.md
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -16,6 +16,7 @@ from specdash.core.forecast import ZERO, Range, prior_load, prior_sample
 from specdash.core.plan import BASELINE, KScope, PlannedLoad, Step, iterations_of, k_values
 from specdash.core.profile import LOSSLESS
 from specdash.core.text import human_bytes, human_seconds, plain
+from specdash.engines.registry import SETTLED_SCOPES
 from specdash.errors import Exit, Problem, ProfileError
 from specdash.runtime.beside import CHECKED_TOKENS
 from specdash.session.prepare import Prepared, prepare
@@ -45,9 +46,15 @@ def main(name: str, arguments: list[str]) -> Exit:
 
 
 def _scopes(prepared: Prepared) -> list[KScope]:
-    """The scopes of K to plan for: the forced one, else both, since only a probe tells."""
+    """The scopes of K to plan for: the one that is settled, else both, since only a probe tells; one if both agree."""
     forced = prepared.profile.engine.k_scope
-    return [KScope.REQUEST, KScope.STARTUP] if forced == "auto" else [KScope(forced)]
+    if forced != "auto":
+        return [KScope(forced)]
+    settled = SETTLED_SCOPES.get(prepared.profile.engine.kind)
+    if settled is not None:
+        return [settled]
+    drafted = any(step.draft is not None for step in prepared.steps)
+    return [KScope.REQUEST, KScope.STARTUP] if drafted else [KScope.STARTUP]
 
 
 def _time(prepared: Prepared, scope: KScope, loads: Sequence[PlannedLoad]) -> Range | None:

@@ -16,7 +16,7 @@ from specdash.core.engine import Engine, Param
 from specdash.core.plan import KScope
 from specdash.core.profile import EngineConfig
 
-__all__ = ["KINDS", "EngineModule", "FindContext", "find", "find_fallback", "module_of"]
+__all__ = ["KINDS", "SETTLED_SCOPES", "EngineModule", "FindContext", "find", "find_fallback", "module_of"]
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -27,6 +27,11 @@ KINDS: Mapping[str, str] = MappingProxyType(
         "openai": "specdash.engines.openai",
     }
 )
+
+SETTLED_SCOPES: Mapping[str, KScope] = MappingProxyType(
+    {"llama-cli": KScope.REQUEST, "mlx": KScope.REQUEST, "script": KScope.STARTUP, "openai": KScope.STARTUP}
+)
+"""Who decides K, for kinds of engine of which that is known before anything is started."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ def module_of(kind: str) -> EngineModule:
 
 
 def find_fallback(config: EngineConfig, context: FindContext) -> Engine | None:
-    """The engine for what the profile's own cannot serve: llama.cpp's command-line programs beside its server, if any."""
+    """The engine for what the profile's own cannot serve: llama.cpp's programs beside its server, if there are any."""
     if config.kind != "llama-server":
         return None
     from specdash.engines.llama_cli import beside
