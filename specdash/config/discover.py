@@ -1,4 +1,7 @@
-"""Finds model files: those that a pattern or folder of a profile names, and those that other tools have downloaded."""
+"""Finds models: those that a pattern or folder of a profile names, and those that other tools have downloaded.
+
+A model is a GGUF file (of a split one the first part) or a folder that MLX loads.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from specdash.config.gguf import read_model
+from specdash.config.mlx_folder import CONFIG, WEIGHTS, folder_name, is_mlx_folder, read_mlx_folder, writes_text
 from specdash.config.report import plain
 from specdash.core.model import ModelFacts, vocabulary_conflict
 from specdash.errors import EngineError
@@ -25,7 +29,7 @@ _NOT_MODELS = ("blobs", "refs", ".locks", ".no_exist")  # folders of the Hugging
 
 @dataclass(frozen=True, slots=True)
 class FoundModel:
-    """A model file that was found: `facts`, or else `problem`, the reason why it cannot be used.
+    """A model that was found: `facts`, or else `problem`, the reason why it cannot be used.
 
     `label` is the name that its owner knows ("llama3.2:3b" in Ollama), `source` where it was found.
     """
@@ -49,22 +53,27 @@ class Family:
     drafts: Mapping[Path, tuple[Path, ...]]
 
 
-def expand(pattern: str, base: Path) -> list[Path]:
-    """The model files that `pattern` names, in natural order ("9B" before "32B").
+def read_any(path: Path) -> ModelFacts:
+    """The facts of a model: of a folder as MLX loads it, or of a GGUF file; EngineError."""
+    return read_mlx_folder(path) if os.path.isdir(path) else read_model(path)
 
-    A folder stands for all models in and below it, a pattern (`*`, `?`, `[…]`, `**`) for what matches it: only first
-    parts of split models, and no projectors for images (mmproj). Any other path stands for itself, whether or not it
-    exists. `~` and `$VAR` are expanded; relative patterns start at `base`.
+
+def expand(pattern: str, base: Path) -> list[Path]:
+    """The models that `pattern` names, in natural order ("9B" before "32B").
+
+    A folder that is no model itself stands for all models in and below it, a pattern (`*`, `?`, `[…]`, `**`) for what
+    matches it: only first parts of split models, and no projectors for images (mmproj). Any other path stands for
+    itself, whether or not it exists. `~` and `$VAR` are expanded; relative patterns start at `base`.
     """
     path = base / os.path.expanduser(os.path.expandvars(pattern))
     if os.path.isdir(path):
-        return sorted(_below(path), key=natural)
+        return [path] if is_mlx_folder(path) else sorted(_below(path), key=natural)
     root = base if path.is_relative_to(base) else Path(path.anchor)  # no pattern in what the user did not write
     rest = str(path.relative_to(root))
     if os.path.lexists(path) or not glob.has_magic(rest):
         return [path]
-    matches = [root / one for one in glob.iglob(rest, root_dir=root, recursive=True) if _is_model(one)]
-    return sorted({one for one in matches if not os.path.isdir(one)}, key=natural)
+    matches = {root / one for one in glob.iglob(rest, root_dir=root, recursive=True)}
+    return sorted((one for one in matches if _is_model(one)), key=natural)
 
 
 def natural(path: Path) -> list[tuple[int, str, int]]:
@@ -90,7 +99,7 @@ def find_models(folders: Sequence[Path] | None = None) -> list[FoundModel]:
             found.append(FoundModel(folder, plain(folder.name), source, None, "the folder cannot be read"))
         for path, label in _in(folder):
             try:
-                status = path.stat()
+                status = min(path.glob(WEIGHTS), default=path).stat() if path.is_dir() else path.stat()
             except OSError:
                 pass  # reading it says why
             else:
@@ -158,9 +167,9 @@ def _weight(facts: ModelFacts) -> int:
 
 
 def _read(path: Path, label: str, source: str, shared: dict[bytes, bytes]) -> FoundModel:
-    """One file as a found model; equal token texts are kept once for all of them."""
+    """One found model; equal token texts are kept once for all of them."""
     try:
-        facts = read_model(path)
+        facts = read_any(path)
     except EngineError as error:
         return FoundModel(path, plain(label), source, None, f"{error.what}. {error.todo}" if error.todo else error.what)
     texts = shared.setdefault(facts.vocab.texts, facts.vocab.texts)
@@ -173,28 +182,35 @@ def _source(folder: Path) -> str:
 
 
 def _in(folder: Path) -> Iterator[tuple[Path, str]]:
-    """The model files of a place and their labels."""
+    """The models of a place and their labels."""
     if _is_ollama(folder):
         yield from _ollama(folder)
     elif os.path.isdir(folder):
         for path in sorted(_below(folder), key=natural):
-            yield path, path.name[: -len(".gguf")]
+            yield path, path.name[: -len(".gguf")] if _is_gguf(path.name) else folder_name(path)
     elif os.path.exists(folder):
         yield folder, folder.stem
 
 
 def _below(folder: Path) -> Iterator[Path]:
-    """The model files in and below a folder; links to folders are not followed, what cannot be listed is passed."""
+    """The models in and below a folder; links to folders are not followed, what cannot be listed is passed."""
     for parent, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if name not in _NOT_MODELS]
+        if CONFIG in names and writes_text(Path(parent)):
+            yield Path(parent)
         for name in names:
-            if _is_model(name):
+            if _is_gguf(name):
                 yield Path(parent, name)
 
 
-def _is_model(name: str) -> bool:
+def _is_model(path: Path) -> bool:
+    """Whether a pattern may mean this file or folder."""
+    return is_mlx_folder(path) if os.path.isdir(path) else _is_gguf(path.name)
+
+
+def _is_gguf(name: str) -> bool:
     """Whether a file name is that of a model, or of the first part of one."""
-    lower = os.path.basename(name).lower()
+    lower = name.lower()
     return lower.endswith(".gguf") and "mmproj" not in lower and not _LATER_PART.search(lower)
 
 

@@ -15,6 +15,7 @@ from pathlib import Path
 from specdash.config.discover import expand
 from specdash.config.fields import Table
 from specdash.config.lines import KeyPath
+from specdash.config.mlx_folder import folder_name, is_mlx_folder
 from specdash.config.report import Findings, guess, nearest, plain, show
 from specdash.core.methods import WITH_DRAFT_MODEL
 from specdash.core.profile import ModelRef
@@ -37,8 +38,8 @@ def absolute(text: str, base: Path) -> Path:
 
 
 def model_stem(path: Path) -> str:
-    """The name of a model file without `.gguf` and without the number of a part of several."""
-    name = path.name[: -len(".gguf")] if path.name.lower().endswith(".gguf") else path.name
+    """The name of a model folder, or of a file without `.gguf` and without the number of a part of several."""
+    name = path.name[: -len(".gguf")] if path.name.lower().endswith(".gguf") else folder_name(path)
     return plain(_SHARD.sub("", name)) or "model"
 
 
@@ -114,9 +115,10 @@ def _read_entry(table: Table, base: Path, *, are_targets: bool, by_name: bool) -
             table.findings.problem(table.at("path") if "path" in table.raw else table.path, "has no path", todo)
         return []
     path = absolute(text, base)
-    is_pattern = path.is_dir() or (any(char in text for char in "*?[") and not path.exists())
+    is_folder = path.is_dir() and is_mlx_folder(path)
+    is_pattern = not is_folder and (path.is_dir() or (any(char in text for char in "*?[") and not path.exists()))
     paths = _matches(table, path, base) if is_pattern else [path]
-    if not is_pattern and (reason := absence(path)) is not None:
+    if not is_pattern and not is_folder and (reason := absence(path)) is not None:
         table.findings.lacks(table.at("path"), *reason)
     line = table.findings.line(table.at("path"))
     return [
@@ -162,7 +164,7 @@ def _matches(table: Table, path: Path, base: Path) -> list[Path]:
         table.findings.lacks(table.at("path"), f"a file name is not UTF-8: {show(str(odd))}", "Rename the file")
     if good:
         return good
-    what = "no .gguf model in the folder" if path.is_dir() else "no .gguf model matches"
+    what = "no .gguf or MLX model in the folder" if path.is_dir() else "no .gguf or MLX model matches"
     table.findings.lacks(table.at("path"), f"{what} {show(str(path))}")
     return [path]
 

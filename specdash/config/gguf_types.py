@@ -68,7 +68,7 @@ def what_instead(head: bytes) -> tuple[str, str]:
         if head.startswith(beginning):
             return what, todo
     if head[8:9] == b"{" and head[5:8] == b"\0\0\0":
-        return "is a safetensors file, not a GGUF file", "Get a .gguf file of the model."
+        return "is a safetensors file, not a GGUF file", "Name its folder, for an MLX server; or get a .gguf file."
     if head.lstrip().lower().startswith(_PAGES):
         return (
             "is a web page, not a model",

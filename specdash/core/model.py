@@ -1,12 +1,12 @@
 """What a model file says about itself, which drafts fit which targets, and the Ks that suit a class of models.
 
-Pure values: reading files is `specdash.config.gguf`. Strings are as they stand in the file; whoever shows them makes
+Pure values: reading files is `specdash.config`'s. Strings are as they stand in the file; whoever shows them makes
 them safe first. The sentences that functions here return are safe.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeVar
@@ -14,6 +14,7 @@ from typing import Literal, TypeVar
 T = TypeVar("T")
 ModelClass = Literal["dense-small", "dense-mid", "dense-large", "moe"]
 
+GGUF, MLX = "gguf", "mlx"  # formats: a file of llama.cpp's, a folder of safetensors as MLX loads it
 SYNTHETIC_KEY = "specdash.synthetic"  # in a header: true when the weights were made up, not trained
 
 MID_PARAMETERS = 32_000_000_000
@@ -25,7 +26,7 @@ FIRST_COMPARED_TOKEN = 5  # llama.cpp's SPEC_VOCAB_CHECK_START_TOKEN_ID
 _LENGTH_BYTES = 8
 _SHOWN_CHARS = 40
 
-# llama.cpp's tokenizers by the family that it compares; any other name is a family of its own.
+# Tokenizers of GGUF files and of tokenizer.json by the family that is compared; any other name is one of its own.
 _FAMILIES = {
     "llama": "SPM (SentencePiece)",
     "gpt2": "BPE",
@@ -38,6 +39,10 @@ _FAMILIES = {
     "plamo2": "PLaMo-2",
     "no_vocab": "none",
     "none": "none",
+    "BPE": "BPE",
+    "Unigram": "UGM (Unigram)",
+    "WordPiece": "WPM (WordPiece)",
+    "WordLevel": "words",
 }
 
 
@@ -75,9 +80,10 @@ class VocabFacts:
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """What the header of a model file tells, for all parts of a split one.
+    """What the header of a model file tells, for all parts of a split one, or what the files of a model folder do.
 
-    `path` is the file that the server is given, `parts` are all files (`path` first), `size_bytes` their sum.
+    `path` is the file or folder that the server is given, `parts` are all files, `size_bytes` is what their weights
+    have. `format` is GGUF or MLX.
     `parameters` counts weights (None for a vocabulary without any). `quantisation` is a label such as "Q4_K_M".
     `expert_count` is None for a dense model. `synthetic` says that the weights were made up, not trained.
     `bytes_per_token` is of the weights that a pass over one token reads with the model's own number of experts,
@@ -101,6 +107,7 @@ class ModelFacts:
     synthetic: bool = False
     bytes_per_token: int | None = None
     expert_bytes: int | None = None
+    format: str = GGUF
 
     @property
     def model_class(self) -> ModelClass:
@@ -142,6 +149,9 @@ def vocabulary_conflict(target: ModelFacts, draft: ModelFacts) -> str | None:
     it. The ids of BOS and EOS matter only where they are added to a prompt; older builds compared them always, and
     what they refuse on top of this shows as a draft that proposes nothing.
     """
+    if target.format != draft.format:
+        said = {GGUF: "a GGUF file", MLX: "an MLX folder"}
+        return f"the target is {said[target.format]} and the draft {said[draft.format]}: no server takes both"
     ours, theirs = target.vocab, draft.vocab
     if ours.family != theirs.family:
         return f"the tokenizers differ: the target's is {ours.family}, the draft's {theirs.family}"
@@ -160,6 +170,11 @@ def vocabulary_conflict(target: ModelFacts, draft: ModelFacts) -> str | None:
             f"{ours.size} in the target, {theirs.size} in the draft"
         )
     return _first_difference(ours, theirs)
+
+
+def packed_texts(texts: Iterable[bytes]) -> bytes:
+    """Token texts in the order of their ids, as `VocabFacts.texts` has them."""
+    return b"".join(len(text).to_bytes(_LENGTH_BYTES, "little") + text for text in texts)
 
 
 def _first_difference(ours: VocabFacts, theirs: VocabFacts) -> str | None:

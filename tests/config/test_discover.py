@@ -6,8 +6,9 @@ import struct
 from pathlib import Path
 
 import pytest
+from mlx_folders import mlx_model
 
-from specdash.config.discover import FoundModel, default_folders, expand, families, find_models
+from specdash.config.discover import FoundModel, default_folders, expand, families, find_models, read_any
 
 
 def text(value: str) -> bytes:
@@ -33,6 +34,55 @@ def touch(folder: Path, *names: str) -> None:
     for name in names:
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
+
+
+# Folders that MLX loads
+
+
+def test_mlx_folders_stand_beside_files(tmp_path: Path) -> None:
+    model(tmp_path / "b.gguf")
+    for name in ("a-4bit", "org/c-4bit"):
+        mlx_model(tmp_path / name)
+    assert expand("", tmp_path) == [tmp_path / "a-4bit", tmp_path / "b.gguf", tmp_path / "org/c-4bit"]
+    assert expand("a-4bit", tmp_path) == [tmp_path / "a-4bit"]
+    assert expand("**/*-4bit", tmp_path) == [tmp_path / "a-4bit", tmp_path / "org/c-4bit"]
+    assert expand("org", tmp_path) == [tmp_path / "org/c-4bit"]
+    assert expand("a-4bit/*", tmp_path) == []
+
+
+def test_mlx_models_of_the_caches_are_found_once_and_named(tmp_path: Path) -> None:
+    repository = tmp_path / "models--org--Small-4bit"
+    mlx_model(repository / "snapshots" / "0123")
+    (repository / "blobs").mkdir()
+    (repository / "snapshots/0123/model.safetensors").rename(repository / "blobs/abc")
+    for revision in ("0123", "4567"):
+        mlx_model(repository / "snapshots" / revision)
+        (repository / "snapshots" / revision / "model.safetensors").unlink()
+        (repository / "snapshots" / revision / "model.safetensors").symlink_to("../../blobs/abc")
+    embedding = mlx_model(tmp_path / "models--org--Embedder" / "snapshots" / "0123", architectures=["BertModel"])
+    mlx_model(tmp_path / "org" / "Large-8bit", tensors={"w": ("BF16", (99, 8))})
+    (tmp_path / "org" / "Broken").mkdir()
+    (tmp_path / "org" / "Broken" / "config.json").write_text("{")
+    (tmp_path / "org" / "Broken" / "model.safetensors").touch()
+    found = find_models([tmp_path])
+    assert [(one.label, one.facts is None) for one in found] == [
+        ("Small-4bit", False),
+        ("Broken", True),
+        ("Large-8bit", False),
+    ]
+    assert embedding not in [one.path for one in found]
+    (family,) = families(found)
+    assert family.drafts[tmp_path / "org/Large-8bit"] == (repository / "snapshots/0123",)
+
+
+def test_files_and_folders_never_draft_for_each_other(tmp_path: Path) -> None:
+    words = ("a", "b", "c", "d", "e", "f", "g")
+    model(tmp_path / "a.gguf", words=words)
+    mlx_model(tmp_path / "b-4bit", words=words)
+    grouped = families(find_models([tmp_path]))
+    assert [len(family.models) for family in grouped] == [1, 1]
+    assert read_any(tmp_path / "a.gguf").format == "gguf"
+    assert read_any(tmp_path / "b-4bit").format == "mlx"
 
 
 # Patterns and folders
