@@ -68,13 +68,12 @@ def read_vocabulary(folder: Path, config: Mapping[str, Any]) -> tuple[VocabFacts
         return _unread(folder, config), templated
     found = _read(folder / TOKENIZER, _TOKENIZERS)
     texts = _texts(folder / TOKENIZER, found)
-    ids = {text: number for number, text in enumerate(texts)}
     special: dict[str, int | None] = {}
     for which in ("bos_token", "eos_token"):
         text = about.get(which)
         text = text.get("content") if isinstance(text, Mapping) else text
-        number = ids.get(text) if isinstance(text, str) else None
-        special[which] = number if number is not None else _first(config.get(f"{which}_id"), len(texts))
+        named = isinstance(text, str) and text in texts
+        special[which] = texts.index(str(text)) if named else _first(config.get(f"{which}_id"), len(texts))
     return VocabFacts(
         tokenizer=found.model.type or "unknown",
         pre=None,

@@ -80,7 +80,7 @@ def folder_name(path: Path) -> str:
 def read_mlx_folder(path: Path) -> ModelFacts:
     """The facts of the model in the folder `path`; its `parts` are all files that decide what it computes.
 
-    Raises EngineError when its configuration, weights or tokenizer are missing or damaged. Some 0.1 s for a vocabulary
+    Raises EngineError when its configuration, weights or tokenizer are missing or damaged. Some 0.3 s for a vocabulary
     of 152,000 tokens.
     """
     if not (path / CONFIG).exists():
