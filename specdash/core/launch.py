@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 
@@ -13,14 +13,15 @@ class Ending:
 
     `stop` is a command that ends it cleanly: it runs once, before any signal. `pid_file` is where a launch command
     leaves the server's process id. `daemon`: the launch command may end well while what it started goes on, as it may
-    where there is a pid file. `cool_down_s` pass after the end until the next server is started, such as for a cluster
-    whose memory comes back late.
+    where there is a pid file. `env` is what the launch and stop commands are told besides. `cool_down_s` pass after the
+    end until the next server is started, such as for a cluster whose memory comes back late.
     """
 
     stop: tuple[str, ...] = ()
     pid_file: Path | None = None
     cool_down_s: float = 0.0
     daemon: bool = False
+    env: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,5 +36,5 @@ class LaunchSpec:
     env: Mapping[str, str]
     log_path: Path
     grace_s: float
-    ending: Ending = Ending()
+    ending: Ending = field(default_factory=Ending)
     follow_s: float = 60.0

@@ -14,7 +14,7 @@ from specdash.runtime.serverprocess import ExitInfo
 class AttachedProcess:
     """Stands where `runtime.process.GuardedProcess` stands for a server of ours; see `ServerProcess`."""
 
-    pid: int | None = None
+    server_pid: int | None = None
     is_ours = False
 
     def __init__(self) -> None:

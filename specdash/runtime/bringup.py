@@ -8,21 +8,25 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from specdash.core import events as ev
 from specdash.core.engine import Endpoint, Engine, EngineClient, Health, ServerSpec
+from specdash.core.launch import Ending, LaunchSpec
 from specdash.core.transport import HttpError
 from specdash.errors import EngineError
-from specdash.runtime.listener import prove_listener
+from specdash.runtime.attached import AttachedProcess
+from specdash.runtime.listener import require_free
 from specdash.runtime.process import GuardedProcess, log_tail
-from specdash.runtime.serverprocess import ExitInfo
+from specdash.runtime.serverprocess import ExitInfo, ServerProcess
 from specdash.runtime.watch import Watch
 
 POLL_FIRST_S = 0.02  # a tiny model is ready in milliseconds; a large one is polled ever less often
 POLL_MOST_S = 0.5
+ATTACH_S = 5.0  # a server that is said to run already answers at once
+FOLLOW_S = 60.0  # a launch command's server that somebody else starts is there by then
 EXPLAINED_LINES = 5000
 SHOWN_LINES = 60
 
@@ -68,8 +72,9 @@ class Launch:
     log_path: Path
     endpoint: Endpoint
     command: tuple[str, ...] = ()  # for the user to paste
+    ending: Ending = field(default_factory=Ending)
     started_s: float = field(default_factory=time.monotonic)
-    process: GuardedProcess | None = None
+    process: ServerProcess | None = None
     client: EngineClient | None = None
     in_flight: int = 0
     doomed: bool = False
@@ -77,6 +82,7 @@ class Launch:
     hint: str = ""
     exit: ExitInfo | None = None
     stop_s: float | None = None
+    ended_s: float | None = None
     watch: Watch = field(default_factory=Watch)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     outcome: asyncio.Event = field(default_factory=asyncio.Event)
@@ -128,8 +134,24 @@ class Launch:
         )
 
 
+async def start_process(
+    launch: Launch, environment: Mapping[str, str], limits: ServerLimits, pidfiles: Path
+) -> ServerProcess:
+    """What serves the launch: a process of its own under a guard, or, without a command, a server that runs already."""
+    if not launch.argv:
+        return AttachedProcess()
+    ending = launch.ending
+    if ending.daemon:
+        # Its own command may not mind, and the readiness of another server would be taken for its own.
+        require_free(launch.endpoint.port)
+    env = {**environment, **launch.spec.env, **ending.env}
+    follow_s = min(FOLLOW_S, launch.spec.load_timeout_s)
+    spec = LaunchSpec(launch.argv, env, launch.log_path, limits.grace_s, ending, follow_s)
+    return await GuardedProcess.start(spec, pidfiles)
+
+
 async def await_health(
-    launch: Launch, process: GuardedProcess, client: EngineClient, limits: ServerLimits, on_loading: Callable[[], None]
+    launch: Launch, process: ServerProcess, client: EngineClient, limits: ServerLimits, on_loading: Callable[[], None]
 ) -> bool:
     """Polls until health is OK; False when the launch is over. Raises EngineError when the load limit has passed."""
     async for _ in _polls(launch, process, limits):
@@ -138,16 +160,21 @@ async def await_health(
             return True
         if health is Health.LOADING:
             on_loading()
+        elif not process.is_ours and time.monotonic() - launch.started_s > ATTACH_S:
+            raise EngineError(
+                f"nothing answers at {launch.endpoint.url or f'port {launch.endpoint.port}'}",
+                "Start the server, or correct engine.url.",
+            )
     return False
 
 
-async def await_completion(launch: Launch, process: GuardedProcess, client: EngineClient, limits: ServerLimits) -> bool:
+async def await_completion(launch: Launch, process: ServerProcess, client: EngineClient, limits: ServerLimits) -> bool:
     """Proves whose server it is, and tries until it has generated a token: some say "healthy" while they still load.
 
     False when the launch is over. Raises EngineError for a server that is not ours, or when the load limit has passed.
     """
     async for _ in _polls(launch, process, limits):
-        prove_listener(launch.endpoint.port, process.tree())
+        process.prove(launch.endpoint.port)
         try:
             _require_alias(launch, await client.model_alias())
             await client.complete_one(max(launch.spec.load_timeout_s, limits.stall_s))
@@ -159,7 +186,7 @@ async def await_completion(launch: Launch, process: GuardedProcess, client: Engi
     return False
 
 
-async def _polls(launch: Launch, process: GuardedProcess, limits: ServerLimits) -> AsyncIterator[None]:
+async def _polls(launch: Launch, process: ServerProcess, limits: ServerLimits) -> AsyncIterator[None]:
     """Yields for every look at a server that is being loaded, until the launch is over; raises at the load limit.
 
     The limit is the load time-out, extended by `stall_s` for as long as the load makes progress, unless it is hard.
@@ -191,7 +218,7 @@ def _require_alias(launch: Launch, alias: str | None) -> None:
         )
 
 
-def _load_progress(launch: Launch, process: GuardedProcess) -> tuple[int, ...]:
+def _load_progress(launch: Launch, process: ServerProcess) -> tuple[int, ...]:
     """Numbers that grow while a server loads, in steps of 1 MiB: its log, bytes read, resident memory."""
     try:
         log_bytes = os.stat(launch.log_path).st_size

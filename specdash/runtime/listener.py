@@ -58,6 +58,15 @@ def prove_listener(port: int, pids: Sequence[int]) -> None:
         )
 
 
+def require_free(port: int) -> None:
+    """Raises NotOurServer when somebody listens where 127.0.0.1:`port` leads: it would answer in our server's place."""
+    if _linux(port, ()) if sys.platform == "linux" else _lsof(port):
+        raise NotOurServer(
+            f"port {port} is served already, by {_holders(port)}",
+            "Stop that server, such as with your stop script, or set another engine.port.",
+        )
+
+
 def _linux(port: int, pids: Sequence[int]) -> dict[str, set[int]]:
     """Listening sockets on the port by inode, and which of `pids` hold them, from /proc."""
     inodes: set[str] = set()

@@ -184,6 +184,11 @@ class GuardedProcess:
         """The process that the pid file of a launch command names, once it is found."""
         return self._wire.daemon[0] if self._wire.daemon is not None else None
 
+    @property
+    def server_pid(self) -> int:
+        """The process that the pid file names, else the one that was started."""
+        return self.daemon_pid or self.pid
+
     def tree(self) -> list[int]:
         """Pids of the server and all its descendants, those of a process that its pid file names among them."""
         if self._guard.returncode is not None:

@@ -20,14 +20,14 @@ from typing import Any
 from specdash.core import events as ev
 from specdash.core.engine import Engine, EngineClient, EngineInfo, ServerSpec
 from specdash.core.generation import Piece
-from specdash.core.launch import LaunchSpec
 from specdash.core.lifecycle import SETTLED, IllegalTrigger, State, Trigger, next_state
 from specdash.core.plan import LoadKey
 from specdash.core.transport import Progress, TransportError
 from specdash.errors import SpecdashError
-from specdash.runtime.bringup import Launch, ServerFailed, ServerLimits, await_completion, await_health
-from specdash.runtime.listener import NotOurServer, free_port, prove_listener
-from specdash.runtime.process import GuardedProcess
+from specdash.runtime.bringup import Launch, ServerFailed, ServerLimits, await_completion, await_health, start_process
+from specdash.runtime.glance import Glance, glance_at
+from specdash.runtime.listener import NotOurServer, free_port
+from specdash.runtime.serverprocess import ServerProcess
 from specdash.runtime.watch import Stall, TreeMemory
 
 __all__ = ["Publish", "Server", "ServerFailed", "ServerLimits"]
@@ -49,22 +49,6 @@ class _Message:
     generation: int
     trigger: Trigger | None
     detail: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Glance:
-    """A server as it is now, for those who watch: `since_s` (seconds since 1970) is when it came into its state.
-
-    `read_bytes`: what it has read so far, while it loads; `pids`: its processes, none once it is gone.
-    """
-
-    load: str
-    state: State
-    since_s: float
-    read_bytes: int | None
-    size_bytes: int | None
-    pids: tuple[int, ...]
-    log: Path
 
 
 class Server:
@@ -176,9 +160,8 @@ class Server:
 
     async def _bring_up(self, launch: Launch) -> None:
         """STARTING to READY: process, health, listener and alias, one token."""
-        environment = {**self._environment, **launch.spec.env, "SPECDASH_RUN": self._nonce}
-        spec = LaunchSpec(launch.argv, environment, launch.log_path, self._limits.grace_s)
-        process = await GuardedProcess.start(spec, self._pidfiles)
+        environment = {**self._environment, "SPECDASH_RUN": self._nonce}
+        process = await start_process(launch, environment, self._limits, self._pidfiles)
         client = launch.engine.client(launch.spec, launch.endpoint)
         launch.process, launch.client = process, client
         launch.begun.set()
@@ -194,11 +177,11 @@ class Server:
         if self.state is State.STARTING:
             self._post(launch, Trigger.LISTENING)
 
-    async def _await_exit(self, launch: Launch, process: GuardedProcess) -> None:
+    async def _await_exit(self, launch: Launch, process: ServerProcess) -> None:
         info = await process.wait_gone()
-        launch.exit = info
+        launch.exit, launch.ended_s = info, time.monotonic()
         if self.state is not State.STOPPING and launch.error is None:
-            launch.error = f"the server {info.sentence} while {self.state.value}"
+            launch.error, launch.hint = info.failure(self.state.value, launch.ending.pid_file)
         if info.stuck:
             launch.error = f"could not be killed: processes {', '.join(map(str, info.stuck))} (stuck in the kernel?)"
             for _ in ENDING:
@@ -208,7 +191,7 @@ class Server:
         if launch.client is not None:
             await launch.client.close()
 
-    async def _observe(self, launch: Launch, process: GuardedProcess) -> None:
+    async def _observe(self, launch: Launch, process: ServerProcess) -> None:
         """Once a second: peak memory, the memory budget, and whether a request hangs."""
         pause_s = min(OBSERVE_S, self._limits.stall_s / 4)
         budget = self._limits.budget_bytes
@@ -242,6 +225,14 @@ class Server:
 
     # -- what others ask for -----------------------------------------------------------------------------------
 
+    @property
+    def cooling_s(self) -> float:
+        """Seconds until the last server's cool-down is over: nothing should be started before."""
+        launch = self._launch
+        if launch is None or launch.ended_s is None:
+            return 0.0
+        return max(0.0, launch.ended_s + launch.ending.cool_down_s - time.monotonic())
+
     async def start(self, load: str, spec: ServerSpec) -> EngineClient:
         """Starts a server and returns when it is proven ready; ServerFailed says why it is not.
 
@@ -270,8 +261,9 @@ class Server:
         endpoint = engine.endpoint(spec, port, f"specdash-{self._nonce[:8]}-{self._generation}")
         argv = engine.command(spec, endpoint)
         argv = (*spec.wrap, *argv) if argv else ()
-        command = engine.command_to_paste(spec)
-        launch = Launch(self._generation, load, engine, spec, argv, self._logs / f"{load}.log", endpoint, command)
+        command, ending = engine.command_to_paste(spec), engine.ending(spec, endpoint)
+        log_path = self._logs / f"{load}.log"
+        launch = Launch(self._generation, load, engine, spec, argv, log_path, endpoint, command, ending)
         self._launch = launch
         try:
             await self._publish(launch.started_fact())
@@ -308,7 +300,7 @@ class Server:
         """Proves again, cheaply, that the listener is this launch's; else ends it and raises ServerFailed."""
         assert launch.process is not None
         try:
-            prove_listener(launch.endpoint.port, launch.process.tree())
+            launch.process.prove(launch.endpoint.port)
         except NotOurServer as error:
             # A server that has just died holds no port either, and how it died says more.
             if not await launch.ended_within(LISTENER_S):
@@ -353,7 +345,7 @@ class Server:
     def pid(self) -> int | None:
         """The process id of the last server; None when there was none."""
         launch = self._launch
-        return launch.process.pid if launch is not None and launch.process is not None else None
+        return launch.process.server_pid if launch is not None and launch.process is not None else None
 
     @property
     def alias(self) -> str | None:
@@ -362,20 +354,9 @@ class Server:
 
     def glance(self) -> Glance | None:
         """The server as it is now; None before the first one was started."""
-        launch = self._launch
-        if launch is None:
+        if self._launch is None:
             return None
-        process = launch.process if self.state not in SETTLED else None
-        loading = process is not None and self.state in (State.STARTING, State.LOADING, State.WARMING)
-        return Glance(
-            load=launch.load,
-            state=self.state,
-            since_s=self._since_s,
-            read_bytes=process.read_bytes() if process is not None and loading else None,
-            size_bytes=launch.spec.size_bytes,
-            pids=tuple(process.tree()) if process is not None else (),
-            log=launch.log_path,
-        )
+        return glance_at(self._launch, self.state, self._since_s)
 
     def failure(self) -> ServerFailed:
         """Why the last launch failed, with a hint where its log tells the cause."""

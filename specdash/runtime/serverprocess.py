@@ -52,8 +52,8 @@ class ServerProcess(Protocol):
     """The processes behind one launch."""
 
     @property
-    def pid(self) -> int | None:
-        """The process that was started, or the one that its pid file names; None where it is not ours."""
+    def server_pid(self) -> int | None:
+        """The process that its pid file names, else the one that was started; None where it is not ours."""
 
     @property
     def is_ours(self) -> bool:

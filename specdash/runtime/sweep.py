@@ -155,12 +155,20 @@ class Sweep:
         return f"l{self._loads:03d}"
 
     async def _start(self, spec: ServerSpec) -> None:
+        await self._cool_down()
         self._loads += 1
         begun_s = time.monotonic()
         await self.wanted.during(self._server.start(self._load_id, spec))
         await self._publish(
             ev.LoadReady(self._load_id, time.monotonic() - begun_s, self._server.pid or 0, self._server.alias)
         )
+
+    async def _cool_down(self) -> None:
+        """Waits until the server before may be followed by another, unless the sweep is not wanted any more."""
+        wait_s = self._server.cooling_s
+        if wait_s > 0:
+            await self._publish(ev.Noted("info", f"{wait_s:.0f} s until the next server (engine.cool_down_s)"))
+            await self.wanted.during(asyncio.sleep(wait_s))
 
     async def _end_load(self) -> None:
         """Stops the server of the current load, notes its end, and waits until its memory is back."""

@@ -17,7 +17,8 @@ from specdash.core.meter import Meter
 from specdash.core.ticks import Live, LogTick, MemoryTick, ServerTick, Tick, TokenTick, fold_tick
 from specdash.core.transport import Progress
 from specdash.runtime.asking import Asking
-from specdash.runtime.server import Glance, Server
+from specdash.runtime.glance import Glance
+from specdash.runtime.server import Server
 from specdash.session.handle import OnTick
 
 log = logging.getLogger(__name__)
