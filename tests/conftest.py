@@ -84,6 +84,18 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def tiny_mlx_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the MLX model folders target and draft."""
+    from specdash.engines.demo import TINY
+    from specdash.engines.demo_mlx import write_mlx_pair
+
+    folder = tmp_path_factory.mktemp("mlx")
+    for path, name in zip(write_mlx_pair(folder, shape=TINY, epsilon=0.2), ("target", "draft"), strict=True):
+        path.rename(folder / name)
+    return folder
+
+
 @dataclass(slots=True)
 class Running:
     """A server that a test started: its process, and what it has logged until it was ready."""

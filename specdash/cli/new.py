@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 
 from specdash.cli import command_parser
+from specdash.core.model import ModelFacts
 from specdash.core.text import plain
 from specdash.errors import Exit, SpecdashError
 
@@ -15,17 +16,17 @@ from specdash.errors import Exit, SpecdashError
 def main(name: str, arguments: list[str]) -> Exit:
     """Writes a profile to stdout or to a new file; warns of a draft that cannot serve the target."""
     parser = command_parser(name)
-    parser.add_argument("target", metavar="TARGET", help="the GGUF file of the model to speed up")
-    parser.add_argument("drafts", nargs="*", metavar="DRAFT", help="GGUF files of small models of the same family")
+    parser.add_argument("target", metavar="TARGET", help="the model to speed up: a GGUF file, or an MLX folder")
+    parser.add_argument("drafts", nargs="*", metavar="DRAFT", help="small models of the same family, of the same kind")
     parser.add_argument("-o", "--output", metavar="FILE", help="write to a new file instead of stdout")
     options = parser.parse_args(arguments)
-    from specdash.config.gguf import read_model
+    from specdash.config.discover import read_any
     from specdash.config.write import new_profile
     from specdash.core.model import k_range, vocabulary_conflict
 
-    target = read_model(Path(options.target).expanduser())
+    target = read_any(Path(options.target).expanduser())
     for draft in options.drafts:
-        facts = read_model(Path(draft).expanduser())
+        facts = read_any(Path(draft).expanduser())
         conflict = vocabulary_conflict(target, facts)
         if conflict is not None:
             _warn(f"{draft} cannot draft for this target: {conflict}")
@@ -35,7 +36,8 @@ def main(name: str, arguments: list[str]) -> Exit:
     text = new_profile(
         Path(options.target),
         [Path(draft) for draft in options.drafts],
-        program="llama-server" if shutil.which("llama-server") else "embedded",
+        kind="mlx" if target.path.is_dir() else "llama-server",
+        program=_program(target),
         k=k_range(target.model_class),
         file_name=output.name if output is not None else "profile.toml",
     )
@@ -52,6 +54,13 @@ def main(name: str, arguments: list[str]) -> Exit:
     name = shlex.quote(str(output))
     print(plain(f"wrote {output}; next: specdash plan {name}, then specdash --headless {name}"), file=sys.stderr)
     return Exit.OK
+
+
+def _program(target: ModelFacts) -> str:
+    """What serves such a model here."""
+    if target.path.is_dir():
+        return "specdash-mlx"
+    return "llama-server" if shutil.which("llama-server") else "embedded"
 
 
 def _warn(text: str) -> None:

@@ -138,6 +138,11 @@ def _read_entry(table: Table, base: Path, *, are_targets: bool, by_name: bool) -
     ]
 
 
+def path_of(model: ModelRef) -> KeyPath:
+    """Where in the file the path of a model is."""
+    return (model.key.partition("[")[0].partition(".")[0], *map(int, re.findall(r"\[(\d+)]", model.key)), "path")
+
+
 def _mmproj(table: Table, base: Path) -> Path | None:
     """`mmproj`: the projector file of a vision model; None for a model that takes text alone."""
     text = table.text("mmproj", "")
@@ -175,9 +180,8 @@ def same_label_two_files(findings: Findings, targets: Sequence[ModelRef], drafts
     for draft in drafts:
         target = by_label.get(draft.label)
         if target is not None and target.path != draft.path:
-            where: KeyPath = ("drafts", *map(int, re.findall(r"\[(\d+)]", draft.key)), "path")
             what = f"label {show(draft.label)} is that of another file at {target.key}"
-            findings.problem(where, what, "Give each file a label of its own")
+            findings.problem(path_of(draft), what, "Give each file a label of its own")
 
 
 def read_pairs(

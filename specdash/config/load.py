@@ -15,9 +15,10 @@ from specdash.analysis.race import FIRST_ROUND
 from specdash.analysis.sequential import least_samples
 from specdash.analysis.strategy import CURVE, SEARCH
 from specdash.config.engine_table import BY_NAME, read_engine, require_server, warn_of_port
-from specdash.config.entries import absence, read_models, same_label_two_files
+from specdash.config.entries import absence, path_of, read_models, same_label_two_files
 from specdash.config.fields import Table, unknown_keys
 from specdash.config.lines import KeyPath
+from specdash.config.mlx_folder import is_mlx_folder
 from specdash.config.queue_table import Known, read_queue
 from specdash.config.report import Findings, plain
 from specdash.config.sections import (
@@ -30,7 +31,7 @@ from specdash.config.sections import (
 from specdash.config.toml_file import read_toml
 from specdash.core.measure import expected_k_seen
 from specdash.core.methods import needs_draft_model
-from specdash.core.profile import Profile
+from specdash.core.profile import ModelRef, Profile
 from specdash.core.text import SLUG_LIMIT, slug
 from specdash.errors import Problem, ProfileError
 
@@ -96,6 +97,7 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
     target_tables, draft_tables, config_tables = top.tables("targets"), top.tables("drafts"), top.tables("configs")
     targets, target_groups = read_models(target_tables, base, are_targets=True, by_name=engine.kind in BY_NAME)
     drafts, draft_groups = read_models(draft_tables, base, are_targets=False, by_name=engine.kind in BY_NAME)
+    targets, drafts = (_fitting(findings, models, engine.kind) for models in (targets, drafts))
     same_label_two_files(findings, targets, drafts)
     configs = read_configs(config_tables, engine, base)
     in_every = bool(configs) and all(config.launch or config.url for config in configs)
@@ -135,6 +137,23 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
     )
     _warn(findings, profile)
     return profile
+
+
+def _fitting(findings: Findings, models: list[ModelRef], kind: str) -> list[ModelRef]:
+    """The models of the form that a kind of engine takes: of a pattern those alone, and a problem for any other one."""
+    if kind in BY_NAME:
+        return models
+    fit: list[ModelRef] = []
+    for model in models:
+        is_folder = model.path is not None and is_mlx_folder(model.path)
+        is_file = model.path is not None and model.path.is_file()
+        if not (is_folder if kind != "mlx" else is_file):
+            fit.append(model)
+        elif not model.from_pattern:
+            what = "is a folder as MLX loads it" if is_folder else "is a file"
+            wanted = "a .gguf file" if is_folder else "the folder of a model, with config.json and safetensors"
+            findings.problem(path_of(model), f'{what}, and kind = "{kind}" takes {wanted}', "Set engine.kind to fit it")
+    return fit
 
 
 def _warn(findings: Findings, profile: Profile) -> None:

@@ -31,9 +31,7 @@ name = {name}  # names the results folder
 hardware = {hardware}  # "auto", or your own label for this machine, such as "rtx4090-24gb"
 
 [engine]
-kind = "llama-server"  # llama.cpp's server
-program = {program}  # a name on PATH, a path, or "embedded": the llama.cpp inside specdash
-args = ["-c", "4096"]  # for every server start; on a GPU add "-ngl", "99"; no shell, so one string for each word
+{engine}
 wrap = []  # put before the server's own command, such as ["numactl", "--interleave=all"]
 
 [[targets]]  # the model to make faster; repeat the block for more
@@ -67,6 +65,17 @@ on_failure = "continue"  # what fails is recorded and the rest still measured; o
 dir = "results"  # relative to this file
 """
 
+_ENGINES = {
+    "llama-server": """\
+kind = "llama-server"  # llama.cpp's server; others: docs/engines.md
+program = {program}  # a name on PATH, a path, or "embedded": the llama.cpp inside specdash
+args = ["-c", "4096"]  # for every server start; on a GPU add "-ngl", "99"; no shell, so one string for each word""",
+    "mlx": """\
+kind = "mlx"  # mlx-lm; others: docs/engines.md
+program = {program}  # our server around mlx-lm, which tells what was drafted; or "mlx_lm.server", the stock one
+args = []  # for every server start, such as ["--kv-bits", "8"]; no shell, so one string for each word""",
+}
+
 _DRAFT = """\
 [[drafts]]  # a small model of the same family, with the same vocabulary
 label = {label}  # its name in tables and charts
@@ -93,6 +102,7 @@ def new_profile(
     target: Path,
     drafts: Sequence[Path],
     *,
+    kind: str = "llama-server",
     program: str = "llama-server",
     hardware: str = "auto",
     model_class: str = "auto",
@@ -104,10 +114,11 @@ def new_profile(
 ) -> str:
     """A commented profile for `target` and `drafts`, ready to run.
 
-    `program` is what serves ("llama-server", "embedded", a path); `k` are the values that "auto" stands for with this
-    target, for a comment; `file_name` is how the comments call the file. `sweep_k` are the Ks to try or how they are
-    found, `categories` the prompts to send (None: all), `iterations` the samples of each step. Paths are written
-    absolute. Labels are the names of the files; files of one name in different folders get their folder's name too.
+    `program` of the engine `kind` is what serves ("llama-server", "embedded", a path); `k` are the values that "auto"
+    stands for with this target, for a comment; `file_name` is how the comments call the file. `sweep_k` are the Ks to
+    try or how they are found, `categories` the prompts to send (None: all), `iterations` the samples of each step.
+    Paths are written absolute. Labels are the names of the files; files of one name in different folders get their
+    folder's name too.
     """
     paths = [Path(path).expanduser().absolute() for path in dict.fromkeys([target, *drafts])]
     labels = _labels(paths)
@@ -118,7 +129,7 @@ def new_profile(
         file=slug(file_name, "profile.toml"),
         name=literal(slug(labels[paths[0]], "profile")),
         hardware=literal(hardware),
-        program=literal(program),
+        engine=_ENGINES[kind].format(program=literal(program)),
         target_label=literal(labels[paths[0]]),
         target_path=literal(str(paths[0])),
         model_class=literal(model_class),

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from specdash.config.gguf import read_model
+from specdash.config.discover import read_any
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.model import ModelFacts, vocabulary_conflict
@@ -34,7 +34,7 @@ class Catalogue:
         for found in view.steps.values():
             for role, label in (("target", found.step.target), ("draft", found.step.draft)):
                 if label is not None and label not in self._models(role):
-                    self._take(role, label, read_model(Path(view.models[label].path)))
+                    self._take(role, label, read_any(Path(view.models[label].path)))
 
     async def admit(self, edits: Iterable[cmd.Edit]) -> list[ev.ModelRead]:
         """Checks that what these edits add can be measured, and takes in new models; the facts to record about them.
@@ -66,7 +66,7 @@ class Catalogue:
         if model.label in self._models(model.role):
             return []
         try:
-            facts = await asyncio.to_thread(read_model, path)
+            facts = await asyncio.to_thread(read_any, path)
         except SpecdashError as error:
             raise IllegalEdit(error.what) from error
         self._take(model.role, model.label, facts)

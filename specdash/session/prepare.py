@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from specdash.config.gguf import read_model
+from specdash.config.discover import read_any
 from specdash.config.prompts import digest, load_builtin, load_jsonl, select
 from specdash.core.model import ModelFacts, vocabulary_conflict
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, group, steps_of
@@ -112,7 +112,7 @@ def _read(profile: Profile, refs: Sequence[ModelRef], problems: list[Problem]) -
         if ref.path is None:
             continue  # known to its server alone
         try:
-            found[ref.label] = read_model(ref.path)
+            found[ref.label] = read_any(ref.path)
         except SpecdashError as error:
             problems.append(Problem(str(profile.source), ref.line, ref.key, error.what, error.todo))
     return found

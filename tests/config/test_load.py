@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from specdash.config.fields import parse_duration, parse_size
 from specdash.config.load import CheckResult, check, load
-from specdash.core.profile import ServerConfig
+from specdash.config.write import dump
+from specdash.core.plan import steps_of
+from specdash.core.profile import ServerConfig, for_method
 from specdash.errors import Exit, Problem, ProfileError
 
 MODELS = '[[targets]]\npath = "big.gguf"\n[[drafts]]\npath = "small.gguf"\n'
@@ -105,8 +107,6 @@ BAD: list[tuple[str, int, str, str, str]] = [
     ('[engine]\nkind = "openai"\nurl = "http://x"\nbody = { seed = 1 }', 4, "engine.body.seed", "is set by", "It"),
     ('[engine]\nkind = "script"\nlaunch = "./x.sh"', 3, "engine.launch", "a list of words", "launch = ["),
     ('[engine]\nkind = "script"\nlaunch = ["sh"]\nhealth = "healthz"', 4, "engine.health", "a path", '"/healthz"'),
-    ('[engine]\nkind = "mlx"\nargs = ["--model", "x"]', 3, "engine.args[0]", "not for args", "[[targets]]"),
-    ('[engine]\nkind = "mlx"\nprogram = "specdash-mlx:"', 3, "engine.program", "names no Python", "specdash-mlx:/"),
     ('[engine]\nkind = "llama-cli"\nprogram = "embedded"', 3, "engine.program", 'kind = "llama-server"', "llama-cli"),
     ('[engine]\nk_scope = "requests"', 2, "engine.k_scope", "found", '"request"'),
     ('[engine]\nargs = ["-c",\n4096]', 3, "engine.args[1]", "must be a string; found 4096", 'Quote it: "4096"'),
@@ -364,7 +364,7 @@ pairs = [["big", "Qwen"], ["big", "one"]]
 """
     profile = load(write(tmp_path, text))
     assert [draft.label for draft in profile.drafts] == ["Qwen q-0.5b", "Qwen q-1.5b", "one"]
-    assert all(draft.from_pattern and draft.path.parent == tmp_path / "d" for draft in profile.drafts)
+    assert all(draft.from_pattern and draft.path and draft.path.parent == tmp_path / "d" for draft in profile.drafts)
     assert [draft.key for draft in profile.drafts] == ["drafts[0].path", "drafts[0].path", "drafts[1].path"]
     assert profile.sweep.pairs == (("big", "Qwen q-0.5b"), ("big", "Qwen q-1.5b"), ("big", "one"))
     folder = load(write(tmp_path, "[[targets]]\npath = 'big.gguf'\n[[drafts]]\npath = 'd'\n"))
@@ -374,7 +374,7 @@ pairs = [["big", "Qwen"], ["big", "one"]]
 def test_a_bracket_in_a_file_name_is_no_pattern(tmp_path: Path) -> None:
     gguf_folder(tmp_path / "d", "a[1].gguf", "a1.gguf")
     profile = load(write(tmp_path, "[[targets]]\npath = 'd/a[1].gguf'\n[sweep]\nmethods = []\n"))
-    assert [target.path.name for target in profile.targets] == ["a[1].gguf"]
+    assert [target.path and target.path.name for target in profile.targets] == ["a[1].gguf"]
 
 
 def test_label_of_a_model_in_parts_and_of_a_link(tmp_path: Path) -> None:
@@ -577,3 +577,84 @@ def test_no_document_makes_it_raise(tmp_path: Path, document: dict[str, Any]) ->
     assert all(str(problem).isprintable() for problem in result.problems + result.warnings + result.missing)
     lines = path.read_text(encoding="utf-8").count("\n") + 1
     assert all(problem.line is None or 1 <= problem.line <= lines for problem in result.problems)
+
+
+def test_models_are_of_the_form_that_the_engine_takes(tmp_path: Path) -> None:
+    folder = tmp_path / "mlx-model"
+    folder.mkdir()
+    (folder / "config.json").write_text('{"model_type": "llama"}')
+    (folder / "model.safetensors").write_bytes(b"")
+    (tmp_path / "a.gguf").write_bytes(b"GGUF")
+    for kind, named, wanted in (("mlx", "a.gguf", "the folder of a model"), ("llama-cli", "mlx-model", "a .gguf file")):
+        path = write(tmp_path, f'[engine]\nkind = "{kind}"\n[[targets]]\npath = "{named}"\n[sweep]\nmethods = []\n')
+        (problem,) = check(path).problems
+        assert (problem.line, problem.key) == (4, "targets[0].path")
+        assert wanted in problem.what
+    for kind, found in (("mlx", ["mlx-model"]), ("llama-server", ["a", "big", "small"])):
+        path = write(tmp_path, f'[engine]\nkind = "{kind}"\n[[targets]]\npath = "."\n[sweep]\nmethods = []\n')
+        profile = check(path).profile
+        assert profile is not None
+        assert [target.label for target in profile.targets] == found
+
+
+def test_what_mlx_may_not_be_given(tmp_path: Path) -> None:
+    for line, key, what in (
+        ('args = ["--model", "x"]', "engine.args[0]", "not for args"),
+        ('program = "specdash-mlx:"', "engine.program", "names no Python"),
+    ):
+        (problem,) = check(
+            write(tmp_path, f'[engine]\nkind = "mlx"\n{line}\n[[targets]]\npath = "m"\n[sweep]\nmethods = []\n')
+        ).problems
+        assert (problem.line, problem.key) == (3, key)
+        assert what in problem.what
+
+
+def test_launch_and_url_may_be_tables_by_method(tmp_path: Path) -> None:
+    text = """
+[engine]
+kind = "script"
+launch = { baseline = ["sh", "a.sh"], ngram = ["./b.sh", "{k}"] }
+stop = ["./stop.sh"]
+port = 8080
+[[targets]]
+label = "cluster"
+[[configs]]
+label = "kv8"
+launch = ["./kv8.sh"]
+[sweep]
+methods = ["ngram"]
+k = [5]
+ngram_n = [4]
+"""
+    result = check(write(tmp_path, text))
+    assert result.problems == []
+    profile = result.profile
+    assert profile is not None
+    assert profile.engine.launch == {"baseline": ("sh", "a.sh"), "ngram": (str(tmp_path / "b.sh"), "{k}")}
+    assert profile.engine.stop == (str(tmp_path / "stop.sh"),)
+    assert for_method(profile.configs[0].launch, "ngram") == (str(tmp_path / "kv8.sh"),)
+    assert profile.targets[0].path is None
+    assert load(write(tmp_path, dump(profile))) == profile
+    steps = [(step.method, step.k, step.ngram_n) for step in steps_of(profile, {}, ["coding"])]
+    assert steps == [("baseline", None, None), ("ngram", 5, 4)]
+
+
+def test_a_configuration_measures_the_methods_that_it_has_commands_for(tmp_path: Path) -> None:
+    text = """
+[engine]
+kind = "openai"
+[[targets]]
+model = "big"
+[[configs]]
+label = "plain"
+url = { baseline = "http://127.0.0.1:1" }
+[[configs]]
+label = "both"
+url = { baseline = "http://127.0.0.1:2", mtp = "http://127.0.0.1:3" }
+[sweep]
+methods = ["mtp"]
+k = [3]
+"""
+    profile = load(write(tmp_path, text))
+    steps = [(step.config, step.method) for step in steps_of(profile, {}, ["coding"])]
+    assert steps == [("plain", "baseline"), ("both", "baseline"), ("both", "mtp")]
