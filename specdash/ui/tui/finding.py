@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -48,6 +49,11 @@ class Model:
     unfit: dict[str, str] = field(default_factory=dict)
     architecture: str | None = None
     vocabulary: str | None = None
+
+    @property
+    def is_folder(self) -> bool:
+        """Whether it is a folder as MLX loads it, and no GGUF file."""
+        return os.path.isdir(self.path)
 
     def refusal(self, draft: Model) -> str | None:
         """Why `draft` cannot draft for this model; None when it can."""
@@ -101,6 +107,9 @@ def places_with(folders: Sequence[Path]) -> list[str]:
     return [str(folder) for folder in (*usual, *folders)] if folders else []
 
 
+MLX = "mlx, "  # before the program's name, in what the doctor says
+
+
 async def examine() -> list[Finding]:
     """What the doctor finds without starting a server: a sweep may be going on. Raises FindError."""
     command = "`specdash doctor`"
@@ -115,9 +124,22 @@ async def demo_profile() -> Path:
 
 
 def engines(findings: Sequence[Finding]) -> list[Finding]:
-    """The programs among the findings, those that can be used and those that cannot."""
-    named = [found for found in findings if found.what in ("llama-server", "embedded", "engine")]
-    return [found for found in named if found.state in ("ok", "FAIL")]
+    """The programs among the findings that a new profile may have, those that can be used and those that cannot.
+
+    MLX is named only where it can be used: most machines have no use for it.
+    """
+    named = [found for found in findings if found.what in ("llama-server", "embedded") or is_mlx(found)]
+    return [found for found in named if found.state == "ok" or (found.state == "FAIL" and not is_mlx(found))]
+
+
+def is_mlx(found: Finding) -> bool:
+    """Whether a finding is a program that serves MLX models."""
+    return found.what.startswith(MLX)
+
+
+def program_of(found: Finding) -> str:
+    """The program of a finding as a profile names it."""
+    return found.what.removeprefix(MLX)
 
 
 async def _models(argv: Sequence[str], places: Sequence[str], where: str) -> list[Model]:

@@ -12,7 +12,8 @@ from recorded_run import started, step
 
 from specdash.ui.source import MODELS, Gone, own_argv
 from specdash.ui.tui import finding
-from specdash.ui.tui.finding import FindError, Model, models_of
+from specdash.ui.tui.finding import FindError, Finding, Model, models_of
+from specdash.ui.tui.starting.answers import Answers, choices
 
 
 def told(program: str) -> list[str]:
@@ -92,3 +93,19 @@ async def test_a_program_that_is_not_there_is_a_sentence() -> None:
     source = ScriptedSource([started([step()])], models_argv=["/no/such/program"])
     with pytest.raises(FindError, match="cannot be started: /no/such/program"):
         await models_of(source)
+
+
+async def test_a_new_profile_names_a_program_that_takes_such_models(tmp_path: Path) -> None:
+    findings = [
+        Finding("ok", "llama-server", "b1"),
+        Finding("ok", "embedded, draft models", "used"),
+        Finding("ok", "mlx, specdash-mlx", "0.32"),
+        Finding("warn", "mlx, mlx_lm.server", "not usable here"),
+        Finding("ok", "script", "launch scripts"),
+        Finding("FAIL", "embedded", "broken"),
+    ]
+    found = finding.engines(findings)
+    assert [finding.program_of(each) for each in found] == ["llama-server", "specdash-mlx", "embedded"]
+    for path, programs in ((tmp_path / "t.gguf", ["llama-server", "embedded"]), (tmp_path, ["specdash-mlx"])):
+        answers = Answers(target=Model(str(path), "T"))
+        assert [choice.value for choice in choices("program", answers, [], found)] == programs

@@ -13,7 +13,7 @@ from specdash.config.write import new_profile
 from specdash.core.model import k_max, k_range
 from specdash.core.profile import KMode
 from specdash.core.text import human_bytes, one_line, slug
-from specdash.ui.tui.finding import Finding, Model
+from specdash.ui.tui.finding import Finding, Model, is_mlx, program_of
 
 Page = Literal["target", "drafts", "program", "k", "categories", "samples", "path"]
 PAGES: tuple[Page, ...] = ("target", "drafts", "program", "k", "categories", "samples", "path")
@@ -144,11 +144,15 @@ def choices(page: Page, answers: Answers, models: Sequence[Model], engines: Sequ
         ]
         return sorted(found, key=lambda choice: bool(choice.refusal))
     if page == "program":
+        takes_folder = answers.target is not None and answers.target.is_folder
         return [
             Choice(
-                each.what, one_line(f"{each.what}: {each.found}"), each.todo or each.found if each.state != "ok" else ""
+                program_of(each),
+                one_line(f"{program_of(each)}: {each.found}"),
+                each.todo or each.found if each.state != "ok" else "",
             )
             for each in engines
+            if is_mlx(each) == takes_folder
         ]
     return [Choice(each, each) for each in CATEGORIES] if page == "categories" else []
 
@@ -168,6 +172,7 @@ def write(answers: Answers) -> Path:
     text = new_profile(
         Path(answers.target.path),
         [Path(each) for each in answers.drafts],
+        kind="mlx" if answers.target.is_folder else "llama-server",
         program=answers.program,
         file_name=path.name,
         sweep_k=ks_of(answers.k),
