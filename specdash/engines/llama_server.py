@@ -96,7 +96,7 @@ class LlamaServer:
         Reports are passed on, so values of the environment that sound secret are left out.
         """
         program = (KIND,) if len(self._command) > 1 else self._command
-        env = ("env", *(f"{name}={_public(name, value)}" for name, value in spec.env.items())) if spec.env else ()
+        env = ("env", *(f"{name}={public_value(name, value)}" for name, value in spec.env.items())) if spec.env else ()
         return (*env, *spec.wrap, *program, *self._parameters(spec, K_PLACE), *DEFAULT_ARGS, *spec.args)
 
     def _parameters(self, spec: ServerSpec, k: str) -> list[str]:
@@ -135,7 +135,7 @@ class LlamaServer:
         return found[1] if found is not None else None
 
 
-def _public(name: str, value: str) -> str:
+def public_value(name: str, value: str) -> str:
     """The value of an environment variable as others may see it."""
     return HIDDEN if _SECRET.search(name) else value
 

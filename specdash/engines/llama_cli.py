@@ -1,0 +1,351 @@
+"""The llama-cli engine: llama.cpp's command-line programs, for what a server cannot do or where there is none.
+
+Each request runs a program anew, which loads its models, answers and ends: `llama-speculative-simple` or
+`llama-speculative` with a draft model or a method of `--spec-type`, `llama-lookup` for prompt lookup, `llama-mtmd-cli`
+for images, and `llama-completion` (or the `llama-cli` of older builds) as their baseline. The server that the runtime
+starts, guards and watches is `cli_bridge`, whose child the program is: so a run has the limits, the proofs and the
+clean end of any server. What the figures mean is stated in `cli_answer`.
+
+K is a word of each run's command line, so it belongs to the request. The chat template of a model is not applied: the
+programs have no way to render one, so all of them get the prompt's plain text; llama-mtmd-cli applies its own.
+Context of a wanted depth is approximate: as much text as holds so many tokens, by the rate of a run that counted some.
+"""
+
+from __future__ import annotations
+
+import signal
+import struct
+import sys
+import tempfile
+import time
+import zlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from specdash.core.engine import (
+    EXACT_LENGTH,
+    TOKEN_IDS,
+    Endpoint,
+    EngineInfo,
+    Health,
+    KProbe,
+    Param,
+    Request,
+    ServerSpec,
+)
+from specdash.core.events import K_PLACE
+from specdash.core.generation import Generation, Piece
+from specdash.core.launch import Ending
+from specdash.core.methods import is_ceiling
+from specdash.core.plan import KScope, LoadKey
+from specdash.core.profile import EngineConfig
+from specdash.core.prompts import Prompt
+from specdash.core.transport import (
+    HttpError,
+    Progress,
+    RequestTimeout,
+    StreamCut,
+    StreamedAnswer,
+    TransportError,
+)
+from specdash.engines import llama_methods
+from specdash.engines.cli_answer import Asked, Event, decode, events_of, lost_its_end, peek
+from specdash.engines.cli_programs import Program, Programs, locate
+from specdash.engines.http import Client
+from specdash.engines.llama_flags import CURRENT, OLD, first_cause
+from specdash.engines.llama_flags import PARAMS as MODEL_PARAMS
+from specdash.engines.llama_server import public_value
+from specdash.engines.registry import FindContext
+from specdash.errors import EngineError
+
+KIND = "llama-cli"
+TITLE = "llama.cpp's command-line programs"
+INSTALL = (
+    "llama-speculative-simple, llama-lookup, llama-completion and llama-mtmd-cli of one build of llama.cpp"
+    " (https://github.com/ggml-org/llama.cpp) on PATH, or their folder as engine.program"
+)
+
+_BOTH = (CURRENT, OLD)
+PARAMS: tuple[Param, ...] = (
+    *MODEL_PARAMS,
+    *llama_methods.METHOD_PARAMS,
+    Param("mmproj", "startup", dict.fromkeys(_BOTH, "--mmproj"), None, "the projector of images", "targets.mmproj"),
+    Param("max_tokens", "request", dict.fromkeys(_BOTH, "-n"), "n", "tokens to generate", "measure.max_tokens"),
+    Param("temperature", "request", dict.fromkeys(_BOTH, "--temp"), "temp", "temperature", "measure.temperature"),
+    Param("seed", "request", dict.fromkeys(_BOTH, "-s"), "seed", "seed of the sampling", "measure.seed"),
+)
+
+UNTOLD: Mapping[str, str] = {
+    TOKEN_IDS: "The programs print text alone, so answers are compared character by character.",
+    EXACT_LENGTH: "The programs that speculate make up to K tokens more than they are asked for.",
+}
+
+ANSWER_LIMIT_S = 30.0
+HEALTH_LIMIT_S = 5.0
+HANG_UP_S = 10.0  # after the run's own limit, by which the bridge ends it
+FILLER_CHARS = 4000  # of which the tokens are counted, to tell how much text is a wanted depth
+PROBE_PROMPT = "Once upon a time there was a small model that guessed what a large one would say. It said:"
+PROBE_TOKENS = 32
+# The programs print from a thread of their own, and exit without waiting for it: on a busy machine up to every tenth
+# run of llama-completion and llama-lookup (b11669) lost its last lines, all of its statistics among them.
+TRIES = 3
+LINE_CHARS = 300
+PASTED: Mapping[str, str] = {"{k}": K_PLACE, "{n}": "256", "{temp}": "0", "{seed}": "1", "{images}": "IMAGE"}
+
+
+class ProgramFailed(HttpError):
+    """A program that ended with an exit code other than 0, as it would again: it refuses the request."""
+
+    def __init__(self, what: str, todo: str = "") -> None:
+        super().__init__(422, what)
+        self.todo = todo
+
+    def __str__(self) -> str:
+        """What happened, without a status: no HTTP server is to blame."""
+        return self.excerpt
+
+
+class LlamaCli:
+    """The programs of one build; implements core.engine.Engine."""
+
+    def __init__(self, programs: Programs, info: EngineInfo, filler: str) -> None:
+        self._programs = programs
+        self._filler = filler
+        self.info = info
+
+    def cannot(self, key: LoadKey, *, vision: bool = False) -> str | None:
+        """What no program that is here has a way to do."""
+        try:
+            self._programs.choose(key, vision=vision)
+        except EngineError as error:
+            return error.what
+        return None
+
+    def endpoint(self, spec: ServerSpec, port: int, alias: str) -> Endpoint:
+        """The bridge, on this port of loopback, under this name."""
+        return Endpoint(port, alias)
+
+    def ending(self, spec: ServerSpec, endpoint: Endpoint) -> Ending:
+        """Signals are enough."""
+        return Ending()
+
+    def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
+        """The bridge, with the command line of the load's runs behind it."""
+        _, template = self._load(spec)
+        files = [str(path) for path in (spec.target, spec.draft, spec.mmproj) if path is not None]
+        bridge = (sys.executable, "-I", str(Path(__file__).with_name("cli_bridge.py")))
+        own = ("--port", str(endpoint.port), "--alias", endpoint.alias)
+        return (*bridge, *own, *(word for path in files for word in ("--need", path)), "--", *template)
+
+    def command_to_paste(self, spec: ServerSpec) -> tuple[str, ...]:
+        """One run of the program as a user would start it, with a prompt to be replaced."""
+        _, template = self._load(spec)
+        at = template.index("{prompt}")
+        template[at - 1 : at + 1] = ["-p", "Once upon a time"]
+        shown = (f"{name}={public_value(name, value)}" for name, value in spec.env.items())
+        env = ("env", *shown) if spec.env else ()
+        return (*env, *spec.wrap, *(PASTED.get(word, word) for word in template))
+
+    def _load(self, spec: ServerSpec) -> tuple[Program, list[str]]:
+        """The program of a load and the command line of its runs."""
+        program = self._programs.choose(spec.key, vision=spec.mmproj is not None)
+        return program, self._programs.template(program, spec)
+
+    def client(self, spec: ServerSpec, endpoint: Endpoint) -> CliClient:
+        """A client of the bridge that was started as `spec` at `endpoint`."""
+        return CliClient(endpoint, self._load(spec)[0], spec, self._filler)
+
+    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
+        """The pieces of text that have come so far."""
+        return peek(received)
+
+    def blame(self, log_tail: str) -> str | None:
+        """The line of a log that tells a known cause of failure."""
+        found = first_cause(log_tail)
+        return found[0] if found is not None else None
+
+    def explain(self, log_tail: str) -> str | None:
+        """What to do about a known cause of failure."""
+        found = first_cause(log_tail)
+        return found[1] if found is not None else None
+
+
+class CliClient:
+    """Runs of one load's program, asked of its bridge; implements core.engine.EngineClient."""
+
+    def __init__(self, endpoint: Endpoint, program: Program, spec: ServerSpec, filler: str) -> None:
+        self._http = Client(endpoint.port)
+        self._program = program
+        self._spec = spec
+        self._filler = filler
+        self._chars_per_token: float | None = None
+        self._tries = TRIES
+
+    async def health(self) -> Health:
+        """GET /health: the bridge answers as soon as it has checked files and program."""
+        try:
+            await self._http.get_json("/health", limit_s=HEALTH_LIMIT_S)
+        except TransportError:
+            return Health.DOWN
+        return Health.OK
+
+    async def model_alias(self) -> str | None:
+        """The name that the bridge was given."""
+        answer = await self._http.get_json("/v1/models", limit_s=ANSWER_LIMIT_S)
+        models = answer.get("data") if isinstance(answer, Mapping) else None
+        first = models[0] if isinstance(models, list) and models else None
+        name = first.get("id") if isinstance(first, Mapping) else None
+        return name if isinstance(name, str) else None
+
+    async def complete_one(self, limit_s: float) -> None:
+        """One whole run, of a token or two: it proves that the models can be loaded. EngineError says why not."""
+        with tempfile.TemporaryDirectory(prefix="specdash-") as folder:
+            image = Path(folder) / "grey.png"
+            image.write_bytes(grey_png(64))
+            images = (image,) if self._program.sees else ()
+            request = Request("Hello", 1, 0.0, 1, self._spec.key.k, images=images)
+            for _ in range(TRIES):
+                try:
+                    answer = await self._run(request, limit_s, None)
+                except ProgramFailed as error:
+                    raise EngineError(error.excerpt, error.todo) from error
+                if any(event.out.strip() for _, event in events_of(answer)[0]):
+                    return
+        raise EngineError(
+            f"{self._program.name} ended well and printed no text, {TRIES} times",
+            "Run it by hand with the same models, and see what it does.",
+        )
+
+    async def generate(self, request: Request, *, limit_s: float, progress: Progress | None = None) -> Generation:
+        """One run, for which `limit_s` counts from when its models should be loaded (`engine.load_timeout_s`).
+
+        A run that lost the end of its output is made anew, as long as there is time and it has ever helped.
+        """
+        limit_s += self._spec.load_timeout_s
+        ends_s = time.monotonic() + limit_s
+        asked = self._asked(request)
+        for tries_left in reversed(range(self._tries)):
+            answer = await self._run(request, limit_s, progress)
+            if not lost_its_end(answer, asked):
+                break
+            limit_s = ends_s - time.monotonic()
+            if tries_left == 0 or limit_s <= 0:
+                self._tries = 1
+                break
+        return decode(answer, asked)
+
+    def _asked(self, request: Request) -> Asked:
+        """What a request means to this load's program."""
+        k = self._k(request) if self._spec.key.speculates else None
+        return Asked(self._program, request.prompt, request.max_tokens, k, is_ceiling(self._spec.method))
+
+    def _k(self, request: Request) -> int | None:
+        return request.k if request.k is not None else self._spec.key.k
+
+    async def _run(self, request: Request, limit_s: float, progress: Progress | None) -> StreamedAnswer:
+        """The events of a run that ended with exit code 0; every other end is an error that says which, and why."""
+        if self._program.sees and not request.images:
+            raise ProgramFailed(f"{self._program.name} needs an image with each prompt, and this one has none")
+        # What speculates goes on until it has more than -n; llama-lookup takes 0 for endless.
+        tokens = max(1, request.max_tokens - 1) if self._program.speculates else request.max_tokens
+        body: dict[str, Any] = {"prompt": request.prompt, "limit_s": limit_s, "n": tokens, "seed": request.seed}
+        body |= {"temp": request.temperature, "images": [str(path) for path in request.images]}
+        if self._spec.key.speculates:
+            body["k"] = self._k(request)
+        answer = await self._http.stream("/run", body, total_limit_s=limit_s + HANG_UP_S, progress=progress)
+        pieces, last = events_of(answer)
+        if last is None:
+            raise StreamCut(len(pieces), "the bridge to the program ended before the program did")
+        if last.limit:
+            raise RequestTimeout(limit_s, len(pieces))
+        if last.exit != 0:
+            raise self._failure(last)
+        return answer
+
+    def _failure(self, last: Event) -> TransportError:
+        """Why a run ended as it did, with the line of its stderr that tells most."""
+        stderr = last.stderr or ""
+        known = first_cause(stderr)
+        lines = [line.strip() for line in stderr.splitlines() if line.strip()]
+        line = known[0] if known is not None else lines[-1] if lines else "it printed no reason"
+        if last.signal is not None:
+            name = signal.Signals(last.signal).name if last.signal in set(signal.Signals) else str(last.signal)
+            return TransportError(f"{self._program.name} was ended by {name}: {line[:LINE_CHARS]}")
+        what = f"{self._program.name} ended with exit code {last.exit}: {line[:LINE_CHARS]}"
+        return ProgramFailed(what, known[1] if known is not None else "")
+
+    async def render(self, prompt: Prompt, depth_tokens: int) -> str:
+        """The prompt's plain text, behind about `depth_tokens` of other text."""
+        filler = await self._filling(depth_tokens) if depth_tokens else ""
+        return f"{filler}{prompt.as_text()}"
+
+    async def _filling(self, depth_tokens: int) -> str:
+        """Text of about so many tokens. A run that counts the tokens of some of it tells how much that is."""
+        if self._chars_per_token is None:
+            text = self._filler[:FILLER_CHARS]
+            counting = Request(text, 1, 0.0, 1, self._spec.key.k)
+            tokens = (await self.generate(counting, limit_s=self._spec.load_timeout_s)).prompt_tokens
+            if not tokens:
+                raise TransportError(f"{self._program.name} did not tell how many tokens its prompt had")
+            self._chars_per_token = len(text) / tokens
+        wanted = round(depth_tokens * self._chars_per_token)
+        repeats = -(-wanted // max(1, len(self._filler)))
+        return f"{(self._filler * repeats)[:wanted]}\n\n"
+
+    async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
+        """Two runs at two Ks: what the program says that it was set to, where it drafted at all."""
+        evidence: list[tuple[int, int | None]] = []
+        for k in (k_startup, k_startup + 2):
+            request = Request(PROBE_PROMPT, PROBE_TOKENS, 0.0, 1, k)
+            generation = await self.generate(request, limit_s=limit_s, progress=progress)
+            evidence.append((k, generation.settings.get("speculative.n_max") if generation.draft_n else None))
+        if any(seen is None for _, seen in evidence):
+            return KProbe(None, tuple(evidence))
+        obeyed = all(seen == k for k, seen in evidence)
+        return KProbe(KScope.REQUEST if obeyed else KScope.STARTUP, tuple(evidence))
+
+    async def evidence(self) -> Mapping[str, str]:
+        """What runs, for how long, and the last that it wrote to stderr."""
+        try:
+            return {"state": (await self._http.get_text("/state", limit_s=2.0))[:2000]}
+        except TransportError as error:
+            return {"state": f"no answer: {error}"}
+
+    async def close(self) -> None:
+        """Drops all connections, which ends what runs."""
+        await self._http.close()
+
+
+def grey_png(side: int) -> bytes:
+    """A grey picture of `side` by `side` pixels, for the proof that a vision model can be loaded."""
+
+    def part(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\x80" * 3 * side) * side)
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + part(b"IDAT", rows) + part(b"IEND", b"")
+
+
+def find(config: EngineConfig, context: FindContext) -> LlamaCli:
+    """The programs that `config.program` stands for: one of them, llama-server, or a folder.
+
+    EngineError where there are none, or where the one that is named, or else the first, is no program of llama.cpp.
+    """
+    programs = locate(config.program, context.env)
+    name = programs.first
+    flags = programs.flags(name)
+    scope = context.k_scope or KScope.REQUEST
+    info = EngineInfo(KIND, programs.paths[name], programs.version(name), flags.dialect, scope, UNTOLD)
+    return LlamaCli(programs, info, context.filler)
+
+
+def beside(config: EngineConfig, context: FindContext) -> LlamaCli | None:
+    """The programs that stand beside llama-server, for what it cannot serve; None where there are none."""
+    if config.is_embedded:
+        return None
+    try:
+        return find(config, context)
+    except EngineError:
+        return None
