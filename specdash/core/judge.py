@@ -29,7 +29,7 @@ SWAP_STORM_BYTES = 64 * 2**20
 WAKE_UP_S = 0.03  # measured with both cores busy: a token is seen up to this late
 
 # Reasons that belong to the server, not to one request: no sample of the step will be better.
-FATAL = frozenset({Verdict.PROMPT_CACHED, Verdict.BASELINE_DRAFTED})
+FATAL = frozenset({Verdict.PROMPT_CACHED, Verdict.BASELINE_DRAFTED, Verdict.K_NOT_EFFECTIVE})
 # Reasons that belong to the prompt: another try would only repeat them.
 LASTING = FATAL | {Verdict.TOO_SHORT, Verdict.WRONG_LENGTH}
 

@@ -45,6 +45,10 @@ class StreamCut(TransportError):
         self.after_events = after_events
 
 
+class ServerGaveUp(TransportError):
+    """The server says of itself that it will answer no more; the message is the second half of "the server ..."."""
+
+
 class RequestTimeout(TransportError):
     """The whole request took longer than `limit_s`; `after_events` events of a stream had come (None: no stream)."""
 

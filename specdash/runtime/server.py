@@ -22,7 +22,7 @@ from specdash.core.engine import Engine, EngineClient, EngineInfo, ServerSpec
 from specdash.core.generation import Piece
 from specdash.core.lifecycle import SETTLED, IllegalTrigger, State, Trigger, next_state
 from specdash.core.plan import LoadKey
-from specdash.core.transport import Progress, TransportError
+from specdash.core.transport import Progress, ServerGaveUp, TransportError
 from specdash.errors import SpecdashError
 from specdash.runtime.bringup import Launch, ServerFailed, ServerLimits, await_completion, await_health, start_process
 from specdash.runtime.glance import Glance, glance_at
@@ -291,6 +291,10 @@ class Server:
         try:
             await self._prove(launch)
             yield launch.client
+        except ServerGaveUp as error:
+            self._doom(launch, f"the server {error}")
+            await launch.settled.wait()
+            raise self.failure() from error
         finally:
             launch.in_flight -= 1
             if launch.in_flight == 0:

@@ -27,6 +27,7 @@ MODEL = "kimi-k2.5"
 UNWELL = frozenset({"overloaded", "shutting_down", "distributed_fatal", "inference_stalled"})  # answered with 503
 START_K = 3  # adaptive K begins here, whatever was asked for
 THRESHOLD = 0.3  # dynamic speculation is off below this acceptance
+COUNTERS = ("total_steps", "total_fallback_steps", "total_proposed", "total_accepted", "total_bonus_tokens")
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,9 +96,6 @@ class State:
         if self.args.adaptive_k and self.speculates:
             wanted = self.k_now + (1 if self.ema > 0.6 else -1)
             self.k_now = max(1, min(self.args.num_speculative_tokens, wanted))
-
-
-COUNTERS = ("total_steps", "total_fallback_steps", "total_proposed", "total_accepted", "total_bonus_tokens")
 
 
 def spec_metrics(state: State) -> dict[str, Any]:
@@ -221,9 +219,9 @@ class Handler(BaseHTTPRequestHandler):
             "completion_tokens": len(texts),
             "total_tokens": prompt_tokens + len(texts),
         }
-        self.finish(body, "".join(texts), usage, chat=chat)
+        self.end(body, "".join(texts), usage, chat=chat)
 
-    def finish(self, body: dict[str, Any], text: str, usage: dict[str, int], *, chat: bool) -> None:
+    def end(self, body: dict[str, Any], text: str, usage: dict[str, int], *, chat: bool) -> None:
         """The last events of a stream, or the whole answer."""
         state = self.state
         if not body.get("stream"):
