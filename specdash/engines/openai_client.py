@@ -17,7 +17,7 @@ from specdash.core.engine import CACHED, DRAFTED, K_SEEN, Health, KProbe, Reques
 from specdash.core.generation import Generation
 from specdash.core.plan import KScope
 from specdash.core.prompts import Message, Prompt
-from specdash.core.transport import BadAnswer, HttpError, Progress, TransportError
+from specdash.core.transport import BadAnswer, HttpError, Progress, RequestTimeout, TransportError
 from specdash.engines.http import Client
 from specdash.engines.openai_flavour import (
     ServerFacts,
@@ -144,20 +144,28 @@ class OpenAiClient:
             return await self._http.post_json(await self._path(), body, left_s)
 
         try:
-            answer = await self._patiently(one, limit_s)
+            async with asyncio.timeout(limit_s):
+                answer = await self._by_either_api(one, limit_s)
+        except TimeoutError as error:
+            raise RequestTimeout(limit_s) from error
+        if not isinstance(answer, Mapping) or not answer.get("choices"):
+            said = answer.get("error") if isinstance(answer, Mapping) else None
+            told = f": {self._http.redacted(str(said))[:200]}" if said else ""
+            raise BadAnswer(f"the server answers a completion with something else{told}")
+
+    async def _by_either_api(self, asked: Callable[[float], Awaitable[T]], limit_s: float) -> T:
+        """By the chat endpoint; by the other one, from now on, where this model has no chat template."""
+        try:
+            return await self._patiently(asked, limit_s)
         except HttpError as error:
             if self._api == COMPLETIONS or error.status not in NO_CHAT:
                 raise
             self._api = COMPLETIONS
             try:
-                answer = await self._patiently(one, limit_s)
+                return await self._patiently(asked, limit_s)
             except HttpError:
                 self._api = CHAT
                 raise error from None
-        if not isinstance(answer, Mapping) or not answer.get("choices"):
-            said = answer.get("error") if isinstance(answer, Mapping) else None
-            told = f": {self._http.redacted(str(said))[:200]}" if said else ""
-            raise BadAnswer(f"the server answers a completion with something else{told}")
 
     async def generate(self, request: Request, *, limit_s: float, progress: Progress | None = None) -> Generation:
         """One streamed completion; the metrics are read before it is sent and after it has ended.
@@ -294,15 +302,17 @@ class OpenAiClient:
         """By how much the counters grew, read until they account for the whole answer, or stand still."""
         found = SpecCounters(None, None, None, reason=self._no_metrics)
         for attempt in range(SETTLE_TRIES):
+            if attempt:
+                await asyncio.sleep(SETTLE_S)
             after = await self._counters()
             if after is None:
                 return found
-            found = difference(before, after)
+            last, found = found, difference(before, after)
             made = 1 + (found.drafts or 0) + (found.accepted_tokens or 0) + (found.plain_steps or 0)
-            if not self._server.speculates or found.drafts is None or made >= (generation.generated_tokens or 0):
+            is_whole = found.drafts is None or made >= (generation.generated_tokens or 0)
+            stands_still = bool(found.drafts) and found == last
+            if is_whole or stands_still or not self._server.speculates:
                 break
-            if attempt + 1 < SETTLE_TRIES:
-                await asyncio.sleep(SETTLE_S)
         return found
 
 
@@ -314,7 +324,7 @@ def _with_counters(generation: Generation, found: SpecCounters) -> Generation:
         length = {K_SEEN: wrong} if generation.k_seen is None else {}
         return replace(generation, unknown={**generation.unknown, DRAFTED: wrong, **length})
     if found.drafts is None or found.draft_tokens is None or found.accepted_tokens is None or generated is None:
-        reason = {DRAFTED: found.reason} if found.reason and generation.steps is None else {}
+        reason = {DRAFTED: found.reason} if found.reason else {}
         return replace(generation, unknown={**generation.unknown, **reason})
     unknown = {name: why for name, why in generation.unknown.items() if name not in (DRAFTED, K_SEEN)}
     k_seen = found.k_seen
