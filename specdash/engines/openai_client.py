@@ -13,11 +13,12 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeVar
 
-from specdash.core.engine import CACHED, DRAFTED, K_SEEN, Health, KProbe, Request
+from specdash.core.engine import CACHED, DRAFTED, Health, KProbe, Request
 from specdash.core.generation import Generation
 from specdash.core.plan import KScope
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import BadAnswer, HttpError, Progress, RequestTimeout, TransportError
+from specdash.engines.counted import with_counters
 from specdash.engines.http import Client
 from specdash.engines.openai_flavour import (
     ServerFacts,
@@ -52,8 +53,9 @@ class Server:
 
     `where` is a port of 127.0.0.1 or a base URL without /v1. `model` is the name that requests carry ("": the only one
     that it offers), `draft_model` that of the draft, for servers that take it per request. `health`, `ready` and
-    `metrics` are paths ("": the usual ones, none, and those of its flavour). `fields` go into every request. `k` and
-    `speculates` are what it was started with, as far as is known.
+    `metrics` are paths ("": the usual ones, none, and those of its flavour). `fields` go into every request. `alias` is
+    the name that the model was given for this launch, "" where there is none. `k` and `speculates` are what it was
+    started with, as far as is known.
     """
 
     where: int | str
@@ -65,6 +67,7 @@ class Server:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     fields: Mapping[str, Any] = field(default_factory=dict)
     api: str = CHAT
+    alias: str = ""
     k: int | None = None
     speculates: bool = False
 
@@ -113,9 +116,14 @@ class OpenAiClient:
         return Health.OK
 
     async def model_alias(self) -> str | None:
-        """None: these servers are not given a name by us. Asks who answers, so that a stranger is found out here."""
-        await self._facts()
-        return None
+        """The name that was given to this launch, if it is there; None where none was given.
+
+        Asks who answers in either case, so that a stranger is found out here.
+        """
+        models = (await self._facts()).models
+        if not self._server.alias:
+            return None
+        return self._server.alias if self._server.alias in models else next(iter(models), "no model")
 
     async def _facts(self) -> ServerFacts:
         if self._known is None:
@@ -187,7 +195,7 @@ class OpenAiClient:
             return generation
         if before is None:
             return self._unmeasured(generation)
-        return _with_counters(generation, await self._grown(before, generation))
+        return with_counters(generation, await self._grown(before, generation))
 
     async def render(self, prompt: Prompt, depth_tokens: int) -> str:
         """The prompt as text; its messages are kept, and sent for that text. The server applies its own template.
@@ -314,33 +322,3 @@ class OpenAiClient:
             if is_whole or stands_still or not self._server.speculates:
                 break
         return found
-
-
-def _with_counters(generation: Generation, found: SpecCounters) -> Generation:
-    """A generation with what the metrics say of it: nothing, where they cannot be those of this answer alone."""
-    generated = generation.generated_tokens
-    wrong = found.against(generated) if generated is not None else "the answer's tokens are not counted"
-    if wrong is not None:
-        length = {K_SEEN: wrong} if generation.k_seen is None else {}
-        return replace(generation, unknown={**generation.unknown, DRAFTED: wrong, **length})
-    if found.drafts is None or found.draft_tokens is None or found.accepted_tokens is None or generated is None:
-        reason = {DRAFTED: found.reason} if found.reason else {}
-        return replace(generation, unknown={**generation.unknown, **reason})
-    unknown = {name: why for name, why in generation.unknown.items() if name not in (DRAFTED, K_SEEN)}
-    k_seen = found.k_seen
-    configured = len(found.accepted_per_position)
-    if k_seen is not None and found.k_now is None and k_seen < configured:
-        unknown[K_SEEN] = f"drafts were {k_seen} tokens long on average, and the longest may have been {configured}"
-        k_seen = None
-    plain = max(0, generated - 1 - found.drafts - found.accepted_tokens) if found.plain_steps is None else 0
-    return replace(
-        generation,
-        draft_n=found.draft_tokens,
-        draft_n_accepted=found.accepted_tokens,
-        steps=found.drafts + plain + (found.plain_steps or 0),
-        k_seen=k_seen,
-        # A step without a draft tried no position, and only steps are counted here.
-        positions_accepted=found.accepted_per_position if not plain and not found.plain_steps else (),
-        acceptance_source="metrics",
-        unknown=unknown,
-    )

@@ -1,0 +1,73 @@
+"""Words of a user's own command with places for what changes from load to load: `--port {port}`; pure.
+
+Only the places named here are filled, wherever they stand in a word; every other brace is left as it is, so that a word
+may be JSON: `{"model":"{draft}","num_speculative_tokens":{k}}`. The same values are in the command's environment, for
+scripts that take no arguments: `$SPECDASH_PORT`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+
+from specdash.core.engine import Endpoint, ServerSpec
+from specdash.core.plan import LoadKey
+
+PLACES: Mapping[str, str] = {
+    "port": "the port to listen on",
+    "host": "the address to listen at, 127.0.0.1",
+    "model": "the target: its name in the profile, or its path",
+    "draft": "the draft model: its name in the profile, or its path",
+    "k": "the draft length",
+    "method": "what drafts, as the profile calls it",
+    "ngram_n": "the size of the n-gram that is looked up",
+    "config": "the name of the configuration",
+    "alias": "a name of this launch, for a server that can be given one: it proves whose server answers",
+}
+HOST = "127.0.0.1"
+
+_PLACE = re.compile(r"\{(" + "|".join(PLACES) + r")\}")
+
+
+def values_of(spec: ServerSpec, endpoint: Endpoint) -> dict[str, str]:
+    """What goes into each place for one load; a place that the load has nothing for is missing."""
+    found: dict[str, object] = {
+        "port": endpoint.port,
+        "host": HOST,
+        "model": spec.model or spec.target or spec.key.target,
+        "draft": (spec.draft_model or spec.draft or spec.key.draft) if spec.key.draft is not None else None,
+        "k": spec.key.k,
+        "method": spec.method,
+        "ngram_n": spec.key.ngram_n,
+        "config": spec.key.config,
+        "alias": endpoint.alias or None,
+    }
+    return {name: str(value) for name, value in found.items() if value is not None}
+
+
+def places_of(key: LoadKey) -> frozenset[str]:
+    """The places that a load has something for."""
+    optional = {"draft": key.draft, "k": key.k, "ngram_n": key.ngram_n, "config": key.config}
+    has = {name: value is not None for name, value in optional.items()}
+    return frozenset(name for name in PLACES if has.get(name, True))
+
+
+def filled(words: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
+    """The words with every place filled that has a value."""
+    return tuple(_PLACE.sub(lambda match: values.get(match[1], match[0]), word) for word in words)
+
+
+def names(words: Sequence[str], place: str) -> bool:
+    """Whether a place is in any of the words."""
+    return any(f"{{{place}}}" in word for word in words)
+
+
+def with_variables(words: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
+    """A command that gets the values in its environment too; `env` becomes the program, so it is no process more."""
+    return ("env", *(f"SPECDASH_{name.upper()}={value}" for name, value in values.items()), *words)
+
+
+def lacking(words: Sequence[str], known: frozenset[str]) -> tuple[str, ...]:
+    """The places in these words that a load has nothing for, in order."""
+    asked = (match for word in words for match in _PLACE.findall(word))
+    return tuple(dict.fromkeys(name for name in asked if name not in known))
