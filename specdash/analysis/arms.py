@@ -16,6 +16,7 @@ from typing import Any
 from specdash.analysis.rates import PARTS
 from specdash.analysis.stats import CONFIDENCE, Speedup, speedup
 from specdash.core.measure import Verdict
+from specdash.core.methods import drafter_label
 from specdash.core.plan import BASELINE
 from specdash.core.profile import LOSSLESS
 
@@ -44,6 +45,7 @@ class GroupKey:
 class Arm:
     """A way to serve a target.
 
+    `ngram_n` is the size of the n-gram that a method looks up, where it was set.
     `rates` are decoded tokens per second by what was asked; `means`, by category, are there where a file has no
     samples. `verdicts` are of its measurements, and what its compared texts say against it.
     `faults` say why steps of it do not count; `copy` tells repeated arms apart.
@@ -60,11 +62,17 @@ class Arm:
     load: str | None
     size_bytes: int | None
     peak_rss_bytes: int | None
+    ngram_n: int | None = None
+
+    @property
+    def drafter(self) -> tuple[str | None, str, int | None]:
+        """What drafts: arms with the same differ in K."""
+        return self.draft, self.method, self.ngram_n
 
     @property
     def label(self) -> str:
         """The arm in a few words."""
-        name = self.draft if self.draft is not None else self.method
+        name = drafter_label(self.draft, self.method, self.ngram_n) or self.method
         return name if self.k is None else f"{name} at K = {self.k}"
 
     @property
@@ -131,27 +139,32 @@ def arms_of(group: Group, category: str, document: Json) -> tuple[Arm | None, tu
     members: dict[tuple[Any, ...], list[Json]] = {}
     seen: dict[tuple[Any, ...], int] = {}
     for found in group.measurements:
-        arm = (found.get("draft"), found.get("method"), found.get("k"))
+        arm = _names(found)
         step = (*arm, found.get("category"))
         copy = seen.get(step, 0)
         seen[step] = copy + 1
         if category in (ALL, found.get("category")):
             members.setdefault((*arm, copy), []).append(found)
     against = _against_texts(group, category)
-    arms = [_arm(name, found, models, loads, against.get(name[:3], frozenset())) for name, found in members.items()]
+    arms = [_arm(name, found, models, loads, against.get(name[:-1], frozenset())) for name, found in members.items()]
     baselines = [arm for arm in arms if arm.method == BASELINE]
     usable = (arm for arm in baselines if arm.rates or arm.means)
     return next(usable, baselines[0] if baselines else None), tuple(arm for arm in arms if arm.method != BASELINE)
 
 
 def _against_texts(group: Group, category: str) -> dict[tuple[Any, ...], frozenset[str]]:
-    """By draft, method and K: the verdicts of compared texts that no arm can be recommended with."""
+    """By the names of arms: the verdicts of compared texts that no arm can be recommended with."""
     found: dict[tuple[Any, ...], frozenset[str]] = {}
     for each in group.texts:
         if category in (ALL, each.get("category")):
-            name = (each.get("draft"), each.get("method"), each.get("k"))
+            name = _names(each)
             found[name] = found.get(name, frozenset()) | (REFUSED & set(each.get("verdicts") or ()))
     return found
+
+
+def _names(found: Json) -> tuple[Any, ...]:
+    """What tells the arms of a group apart."""
+    return found.get("draft"), found.get("method"), found.get("k"), found.get("ngram_n")
 
 
 def _arm(
@@ -162,7 +175,7 @@ def _arm(
     against: frozenset[str],
 ) -> Arm:
     """One arm from its measurements, whatever their status; `against` is what its texts say."""
-    draft, method, k, copy = name
+    draft, method, k, ngram_n, copy = name
     counted = [found for found in members if found.get("status") == "ok"]
     rates = {key: rate for found in counted for key, rate in rates_of(found)}
     peaks = [(loads.get(found.get("load")) or {}).get("peak_rss_bytes") for found in counted]
@@ -176,8 +189,9 @@ def _arm(
         verdicts=against.union(verdict for found in members for verdict in found.get("verdicts") or ()),
         faults=tuple(_fault(found) for found in members if found.get("status") != "ok"),
         load=next((found.get("load") for found in counted), None),
-        size_bytes=(models.get(draft) or {}).get("size_bytes"),
+        size_bytes=0 if draft is None else (models.get(draft) or {}).get("size_bytes"),
         peak_rss_bytes=max((peak for peak in peaks if peak is not None), default=None),
+        ngram_n=ngram_n,
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from specdash.analysis.rates import PARTS
 from specdash.analysis.stats import CONFIDENCE, speedup, student_t_quantile
 from specdash.analysis.unlike import builds, digest, machines, reasons
+from specdash.core.methods import method_label
 from specdash.core.plan import BASELINE, Step
 
 Json = Mapping[str, Any]
@@ -25,7 +26,7 @@ Key = tuple[Any, ...]
 OVERALL = "overall"
 DECODE, PREFILL, TTFT = "decode_tok_s", "prefill_tok_s", "ttft_s"
 
-_ARM = ("target", "draft", "method", "config", "moe_experts", "k", "workload", "depth")
+_ARM = ("target", "draft", "method", "config", "moe_experts", "k", "workload", "depth", "ngram_n")
 _DIFFERS = "output_differs"
 _GRAVE = (_DIFFERS, "impossible", "drifted")
 _BAD = ("failed", "invalid")
@@ -189,7 +190,7 @@ def _keyed_steps(result: Json) -> list[tuple[Key, Json]]:
     seen: dict[Key, int] = {}
     found = []
     for each in result["measurements"]:
-        key = (*(each[name] for name in _ARM), each["category"])
+        key = (*(each.get(name) for name in _ARM), each["category"])
         seen[key] = seen.get(key, -1) + 1
         found.append(((*key, seen[key]), each))
     return found
@@ -235,7 +236,8 @@ def _pair(keys: Sequence[Key], ours: _Side, theirs: _Side, same_prompts: bool, n
 def _name(arm: Json, category: str, copy: int) -> str:
     """The name of a step as journals have it; without a K where a file does not tell it."""
     step = Step(**arm, category=category, copy=copy)
-    return step.id if step.k is not None else step.id.replace(f" | {step.method} K=None", f" | {step.method}")
+    named = method_label(step.method, step.ngram_n)
+    return step.id if step.k is not None else step.id.replace(f" | {named} K=None", f" | {named}")
 
 
 def _own_speedup(keys: Sequence[Key], side: _Side) -> Quotient | None:
@@ -243,7 +245,7 @@ def _own_speedup(keys: Sequence[Key], side: _Side) -> Quotient | None:
     named = dict(zip(_ARM, keys[0], strict=False))
     if named["method"] == BASELINE:
         return None
-    arm = tuple({**named, "draft": None, "method": BASELINE, "k": None}.values())
+    arm = tuple({**named, "draft": None, "method": BASELINE, "k": None, "ngram_n": None}.values())
     both = [(key, base) for key in keys if (base := (*arm, key[-2], 0)) in side.steps]
     if not both:
         return None

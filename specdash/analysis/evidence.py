@@ -190,11 +190,11 @@ def _ratio(target: Json, draft: Json) -> float | None:
 
 def _acceptance(group: Group, arm: Arm) -> float | None:
     """The mean acceptance over the categories of an arm."""
-    names = (arm.draft, arm.method, arm.k)
+    names = (arm.draft, arm.method, arm.k, arm.ngram_n)
     known = [
         found["acceptance_rate"]
         for found in group.measurements
-        if (found.get("draft"), found.get("method"), found.get("k")) == names
+        if (found.get("draft"), found.get("method"), found.get("k"), found.get("ngram_n")) == names
         and found.get("status") == "ok"
         and found.get("acceptance_rate") is not None
     ]

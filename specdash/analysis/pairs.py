@@ -8,28 +8,31 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from specdash.core.plan import BASELINE
+
 Json = Mapping[str, Any]
 
 REFUTED = frozenset({"output_differs", "impossible"})
 """Verdicts with which an arm cannot be the best of anything."""
 
-_ARM = ("target", "draft", "method", "config", "k", "moe_experts", "workload", "depth")
-_PAIR = ("target", "draft", "config", "moe_experts", "workload", "depth")
+_PAIR = ("target", "draft", "method", "ngram_n", "config", "moe_experts", "workload", "depth")
+_ARM = (*_PAIR, "k")
 
 
 def target_pairs(overall: Sequence[Json], measurements: Iterable[Json]) -> list[dict[str, Any]]:
     """One entry for each target that was measured with a draft, in the order of `overall`; both lists as in a result.
 
-    A pair is a target with a draft (and config, experts, depth), judged by the best of its Ks over all categories.
+    A pair is a target with a draft, or a method without one (and config, experts, depth), judged by the best of its Ks
+    over all categories.
     `pairs` counts those that have a rate, `compared` those of them that have a baseline too, `slower` those of them
     that are slower than it: beyond the noise where the interval is known, by the mean where it is not. `slower` is None
-    where nothing could be compared. `best_draft`, `best_k`, `best_tok_s` and `speedup` (a factor) are those of the pair
-    with the largest speedup, of the fastest where there is no baseline.
+    where nothing could be compared. `best_draft`, `best_method`, `best_ngram_n`, `best_k`, `best_tok_s` and `speedup`
+    (a factor) are those of the pair with the largest speedup, of the fastest where there is no baseline.
     """
     refuted = {_names(each, _ARM) for each in measurements if REFUTED.intersection(each["verdicts"])}
     best: dict[str, dict[tuple[Any, ...], Json]] = {}
     for arm in overall:
-        if arm["draft"] is None or arm["workload"] == "lossless" or "decode_tok_s" not in arm["summary"]:
+        if arm["method"] == BASELINE or arm["workload"] == "lossless" or "decode_tok_s" not in arm["summary"]:
             continue
         pairs = best.setdefault(arm["target"], {})
         known = pairs.get(_names(arm, _PAIR))
@@ -39,7 +42,7 @@ def target_pairs(overall: Sequence[Json], measurements: Iterable[Json]) -> list[
 
 
 def _names(entry: Json, names: Sequence[str]) -> tuple[Any, ...]:
-    return tuple(entry[name] for name in names)
+    return tuple(entry.get(name) for name in names)
 
 
 def _rank(arm: Json, refuted: set[tuple[Any, ...]]) -> tuple[bool, float, float]:
@@ -58,6 +61,8 @@ def _entry(target: str, arms: Sequence[Json], refuted: set[tuple[Any, ...]]) -> 
         "compared": len(compared),
         "slower": sum(is_slower(arm["speedup"]) for arm in compared) if compared else None,
         "best_draft": best["draft"] if counts else None,
+        "best_method": best["method"] if counts else None,
+        "best_ngram_n": best.get("ngram_n") if counts else None,
         "best_k": best["k"] if counts else None,
         "best_tok_s": best["summary"]["decode_tok_s"]["mean"] if counts else None,
         "speedup": best["speedup"]["value"] if counts and best["speedup"] is not None else None,

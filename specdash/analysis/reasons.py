@@ -41,7 +41,7 @@ def choice_reason(chosen: Arm, tied: Sequence[Arm], untold: Sequence[Arm], looke
 
 def _named(arms: Sequence[Arm], chosen: Arm) -> str:
     """Arms in a row: by K alone where all are of the chosen one's draft, the first few of many."""
-    same = {(arm.draft, arm.method) for arm in (*arms, chosen)}
+    same = {arm.drafter for arm in (*arms, chosen)}
     if len(same) == 1 and len({arm.k for arm in arms}) == len(arms):
         return f"K = {_listed(str(arm.k) for arm in sorted(arms, key=lambda arm: arm.k or 0))}"
     names = _listed(arm.label for arm in arms[:NAMED])
@@ -53,7 +53,7 @@ def _decided_by(chosen: Arm, tied: Sequence[Arm]) -> str:
     some = "smaller" if len(tied) == 2 else "smallest"
     rest = [arm for arm in tied if arm.k == chosen.k]
     if len(rest) < len(tied):
-        names = {(arm.draft, arm.method) for arm in tied}
+        names = {arm.drafter for arm in tied}
         return f"the {some} one" if len(names) == 1 else f"the {some} K"
     if any(arm.size_bytes != chosen.size_bytes for arm in rest):
         return f"the {some} draft"
@@ -64,7 +64,7 @@ def _decided_by(chosen: Arm, tied: Sequence[Arm]) -> str:
 
 def unproven_reason(leader: Arm, chosen: Arm, faster: Speedup) -> str:
     """Why the fastest arm was passed over for a thriftier one; `faster` is its ratio to the chosen one."""
-    is_same = (leader.draft, leader.method) == (chosen.draft, chosen.method)
+    is_same = leader.drafter == chosen.drafter
     name = f"K = {leader.k}" if is_same and leader.k is not None else leader.label
     percent = 100 * (faster.value - 1)
     by = f"{percent:.0f}" if percent >= 10 else f"{percent:.2g}"

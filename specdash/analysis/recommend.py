@@ -98,7 +98,8 @@ def recommendations(document: Mapping[str, Any]) -> list[Json]:
 
 def _only_texts(key: GroupKey) -> Json:
     """The entry of a group whose drafts have no measurement of speed: nothing can be recommended."""
-    unknown = ("draft", "k", "method", "speedup", "ci95", "tok_s", "baseline_tok_s", "regret", "regret_ci95", "command")
+    arm = ("draft", "k", "method", "ngram_n")
+    unknown = (*arm, "speedup", "ci95", "tok_s", "baseline_tok_s", "regret", "regret_ci95", "command")
     return {
         **asdict(key),
         "category": ALL,
@@ -127,6 +128,7 @@ def _recommended(group: Group, category: str, document: Mapping[str, Any]) -> Js
         "draft": choice.arm.draft if choice.arm is not None else None,
         "k": choice.arm.k if choice.arm is not None else None,
         "method": chosen.method if chosen is not None else None,
+        "ngram_n": choice.arm.ngram_n if choice.arm is not None else None,
         "speedup": plain(faster.value) if faster is not None else 1.0 if choice.off else None,
         "ci95": plain(faster.ci95) if faster is not None else None,
         "tok_s": means[0] if means is not None else None,
@@ -135,10 +137,15 @@ def _recommended(group: Group, category: str, document: Mapping[str, Any]) -> Js
         "regret_ci95": plain(regret_ci95),
         "off": choice.off,
         "proven": choice.proven,
-        "tied": [{"draft": arm.draft, "k": arm.k, "speedup": plain(arms.speedup_of(arm).value)} for arm in choice.tied],
+        "tied": [{**_names(arm), "speedup": plain(arms.speedup_of(arm).value)} for arm in choice.tied],
         "reason": sentence((*choice.reasons, edge, out_reason(arms.out))),
         "command": _command(chosen, document),
     }
+
+
+def _names(arm: Arm) -> Json:
+    """What an arm is called in a recommendation."""
+    return {"draft": arm.draft, "k": arm.k, "method": arm.method, "ngram_n": arm.ngram_n}
 
 
 def _field(group: Group, category: str, document: Mapping[str, Any]) -> _Field:
@@ -258,13 +265,17 @@ def _is_proven(arm: Arm, arms: _Field) -> bool:
 
 
 def _thrift(arm: Arm) -> tuple[Any, ...]:
-    """What decides between arms that are equally fast: K, size of the draft, memory of the server, name."""
+    """What decides between arms that are equally fast: K, size of the draft, memory of the server, name.
+
+    A method without a draft model has one of no size.
+    """
     return (
         arm.k if arm.k is not None else 0,
         arm.size_bytes if arm.size_bytes is not None else float("inf"),
         arm.peak_rss_bytes if arm.peak_rss_bytes is not None else float("inf"),
         arm.draft or "",
         arm.method,
+        arm.ngram_n or 0,
         arm.copy,
     )
 
@@ -318,7 +329,7 @@ def _edge(chosen: Arm, arms: _Field, group: Group, category: str, document: Mapp
         at_edge = any(each.get("at_edge") and each.get("k_max") == chosen.k for each in predicted)
     else:
         everything = (*arms.live, *(arm for arm, _ in arms.out))
-        tried = {arm.k for arm in everything if (arm.draft, arm.method) == (chosen.draft, chosen.method)}
+        tried = {arm.k for arm in everything if arm.drafter == chosen.drafter}
         at_edge = len(tried) > 1 and chosen.k == max(k for k in tried if k is not None)
     return edge_reason(chosen.k) if at_edge else ""
 

@@ -77,6 +77,7 @@ def arm_names(step: Step) -> Json:
         "method": step.method,
         "config": step.config,
         "k": step.k,
+        "ngram_n": step.ngram_n,
         "moe_experts": step.moe_experts,
         "workload": step.workload,
         "depth": step.depth,
@@ -100,7 +101,7 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
     """Arms or measurements as they are read: baselines first, then each draft with its Ks ascending.
 
     A search or a second pass leaves the queue in an order of its own. Targets, configurations, drafts and what else has
-    no order keep that of their first appearance; so do rows that differ in none of these.
+    no order keep that of their first appearance; so do rows that differ in none of these. Sizes of n-grams ascend too.
     """
     found = list(rows)
     names = ("target", "config", "draft", "method", "moe_experts", "workload")
@@ -110,7 +111,8 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
     def place(row: Row) -> tuple[int | bool, ...]:
         target, config, draft, method, experts, workload = (places[name][row.get(name)] for name in names)
         k = -1 if row.get("k") is None else row["k"]
-        arm = row.get("method") != BASELINE, draft, method, experts, k
+        size = -1 if row.get("ngram_n") is None else row["ngram_n"]
+        arm = row.get("method") != BASELINE, draft, method, size, experts, k
         return target, config, *arm, workload, row.get("depth") or 0
 
     return sorted(found, key=place)

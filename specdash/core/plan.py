@@ -13,7 +13,15 @@ from dataclasses import dataclass, replace
 from enum import StrEnum
 
 from specdash.core.measure import expected_k_seen
-from specdash.core.methods import BASELINE, DRAFT, SIZED, is_draftless, needs_draft_model
+from specdash.core.methods import (
+    BASELINE,
+    DRAFT,
+    SIZED,
+    drafter_label,
+    is_draftless,
+    method_label,
+    needs_draft_model,
+)
 from specdash.core.model import ModelFacts, k_max, k_range
 from specdash.core.profile import Profile, QueueEntry, ServerConfig
 
@@ -79,11 +87,6 @@ class LoadKey:
         return ", ".join(parts)
 
 
-def method_label(method: str, ngram_n: int | None) -> str:
-    """A method with the size of its n-gram, as names of steps and rows have it: "ngram-simple n=4"."""
-    return method if ngram_n is None else f"{method} n={ngram_n}"
-
-
 @dataclass(frozen=True, slots=True)
 class Step:
     """One thing to measure; `k` and `draft` are None for a baseline, `moe_experts` None for the model's own count.
@@ -126,6 +129,11 @@ class Step:
         """The load that this step runs on, if its server is started with `k_startup`."""
         method = "" if self.method in (BASELINE, DRAFT) else self.method
         return LoadKey(self.target, self.draft, self.config, self.moe_experts, k_startup, method, self.ngram_n)
+
+    @property
+    def drafter(self) -> str | None:
+        """What drafts, as it is shown; None for a baseline."""
+        return drafter_label(self.draft, self.method, self.ngram_n)
 
     @property
     def pair(self) -> LoadKey:

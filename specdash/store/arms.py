@@ -1,7 +1,7 @@
 """Which arms of a result belong together: the baselines, the best K of each draft, the pairs and their curves.
 
-An arm is what `overall` of the result lists: target x draft or method x K x config x experts x workload x depth, over
-all its categories.
+An arm is what `overall` of the result lists: target x draft or method x size of n-gram x K x config x experts x
+workload x depth, over all its categories.
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from specdash.analysis.reasons import edge_reason
-from specdash.core.plan import BASELINE
-from specdash.store.wording import SPEED, Json, is_noise, known, sentence, setting, slower_of
+from specdash.core.plan import BASELINE, DRAFT
+from specdash.store.wording import SPEED, Json, drafter_of, is_noise, known, sentence, setting, slower_of
 
 Key = tuple[Any, ...]
 CONTENT = "content"
@@ -69,13 +69,19 @@ def setting_key(arm: Json) -> Key:
 
 
 def pair_key(arm: Json) -> Key:
-    """The arm with K left open. Curves name neither workload nor method: both are those of the content run."""
-    return (*setting_key(arm)[:4], arm.get("draft"))
+    """The arm with K left open. Curves name neither workload nor method: they are of drafts, in the content run."""
+    return (*setting_key(arm)[:4], *_drafting(arm))
+
+
+def _drafting(arm: Json) -> Key:
+    """What drafts; an ordinary draft model needs no method to be told by."""
+    method = arm.get("method")
+    return arm.get("draft"), None if method == DRAFT else method, arm.get("ngram_n")
 
 
 def arm_key(arm: Json) -> Key:
     """What tells arms apart."""
-    return (*setting_key(arm), arm.get("draft"), arm.get("method"), arm.get("k"))
+    return (*setting_key(arm), *_drafting(arm), arm.get("k"))
 
 
 def targets(result: Json) -> list[str]:
@@ -93,7 +99,7 @@ def contenders(arms: Iterable[Json]) -> list[Json]:
     for arm in arms:
         if rate_of(arm) is None:
             continue
-        key = (*setting_key(arm), arm.get("draft"), arm.get("method"))
+        key = (*setting_key(arm), *_drafting(arm))
         if key not in best or _merit(arm) > _merit(best[key]):
             best[key] = arm
     return sorted(best.values(), key=lambda arm: rate_of(arm) or 0.0, reverse=True)
@@ -113,9 +119,8 @@ def other_k(best: Any, each: Json | None) -> str:
     """The K that is recommended where the best mean is that of another one: "recommended K = 2: tied"; else ""."""
     if each is None or best is None or each.get("k") == best:
         return ""
-    is_tied = any(
-        other.get("k") == best and other.get("draft") in (None, each.get("draft")) for other in each.get("tied") or ()
-    )
+    names = (None, drafter_of(each))
+    is_tied = any(other.get("k") == best and drafter_of(other) in names for other in each.get("tied") or ())
     return f"recommended K = {each['k']}{': tied' if is_tied else ''}"
 
 
@@ -181,9 +186,9 @@ def edge(points: Sequence[Json]) -> str:
 
 def pair_name(point: Json, *, with_target: bool = False) -> str:
     """A pair in words."""
-    draft = point.get("draft") if point.get("draft") is not None else point.get("method") or "no draft model"
     parts = [str(point.get("target"))] if with_target else []
-    return ", ".join(part for part in (" + ".join([*parts, str(draft)]), setting(point)) if part)
+    drafts = drafter_of(point) or "no draft model"
+    return ", ".join(part for part in (" + ".join([*parts, drafts]), setting(point)) if part)
 
 
 def by_arm(measurements: Iterable[Json], field: str) -> dict[Key, list[Json]]:

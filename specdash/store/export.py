@@ -19,7 +19,7 @@ Json = Mapping[str, Any]
 
 CELL_CHARS = 1000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_STEP = ("load", "target", "draft", "method", "config", "moe_experts", "k", "workload", "category", "depth")
+_STEP = ("load", "target", "draft", "method", "config", "moe_experts", "k", "workload", "category", "depth", "ngram_n")
 _OUTCOME = ("status", "verdicts", "error")
 _SAMPLE = tuple(field.name for field in fields(Sample) if field.name not in ("status", "reasons"))
 COLUMNS = ("run", "measurement", *_STEP, *_OUTCOME, *_SAMPLE, "sample_status", "sample_reasons")
@@ -41,7 +41,7 @@ def to_csv(result: Json) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
     for each in (*result["measurements"], *result["unfinished"]):
-        step = [result["run"]["id"], each["id"], *(each[name] for name in (*_STEP, *_OUTCOME))]
+        step = [result["run"]["id"], each["id"], *(each.get(name) for name in (*_STEP, *_OUTCOME))]
         if not each["samples"]:
             rows.writerow([*map(_cell, step), *[""] * (len(COLUMNS) - len(step))])
         for sample in each["samples"]:

@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from specdash.core.plan import BASELINE
+from specdash.core.methods import BASELINE, drafter_label
 from specdash.core.text import human_bytes
 
 Json = Mapping[str, Any]
@@ -142,11 +142,14 @@ def setting(arm: Json) -> str:
     return ", ".join(part for part in parts if part)
 
 
+def drafter_of(arm: Json) -> str | None:
+    """What drafts in an arm, as `core.methods.drafter_label` names it; None for a baseline."""
+    return drafter_label(arm.get("draft"), arm.get("method"), arm.get("ngram_n"))
+
+
 def drafter(arm: Json) -> str:
     """What drafts in an arm: the draft's label, the method's name, or "none (baseline)"."""
-    if arm.get("draft") is not None:
-        return str(arm["draft"])
-    return "none (baseline)" if arm.get("method") in (BASELINE, None) else str(arm["method"])
+    return drafter_of(arm) or "none (baseline)"
 
 
 def arm_name(arm: Json) -> str:

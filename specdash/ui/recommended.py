@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from specdash.core.plan import BASELINE
+from specdash.core.methods import BASELINE, drafter_label
 from specdash.core.text import one_line
 from specdash.ui.narration import rate
 
@@ -38,8 +38,9 @@ def is_choice(each: Json) -> bool:
 
 
 def arm(each: Json) -> str:
-    """A draft with its K, in words; also of an entry of `tied`."""
-    name = one_line(str(each.get("draft") or each.get("method") or "no draft"), NAME_CHARS)
+    """What drafts, with its K, in words; also of an entry of `tied`."""
+    drafts = drafter_label(each.get("draft"), each.get("method"), each.get("ngram_n"))
+    name = one_line(drafts or "no draft", NAME_CHARS)
     return name if each.get("k") is None else f"{name} with K = {each['k']}"
 
 

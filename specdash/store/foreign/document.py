@@ -142,6 +142,7 @@ def _arm(found: Finding) -> Json:
         "method": BASELINE if found.draft is None else DRAFT,
         "config": None,
         "k": found.k,
+        "ngram_n": None,
         "moe_experts": None,
         "workload": "content",
         "depth": 0,

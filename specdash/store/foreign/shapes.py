@@ -80,8 +80,8 @@ _LISTS = {
         true_or_false="synthetic",
     ),
     "loads": _shape(
-        text="id target draft config state k_scope log fingerprint error hint",
-        whole_number="moe_experts k_startup peak_rss_bytes wired_peak_bytes size_bytes",
+        text="id target draft method config state k_scope log fingerprint error hint",
+        whole_number="moe_experts k_startup ngram_n peak_rss_bytes wired_peak_bytes size_bytes",
         number="load_time_s",
         list_of_texts="argv command",
     ),
@@ -93,7 +93,7 @@ _LISTS = {
     ),
     "recommendations": _shape(
         text="target draft config category method reason command",
-        whole_number="moe_experts depth k",
+        whole_number="moe_experts depth k ngram_n",
         number="speedup tok_s baseline_tok_s regret",
         pair_of_numbers="ci95 regret_ci95",
         true_or_false="off proven",
@@ -102,18 +102,22 @@ _LISTS = {
     "rules": _shape(text="rule source evidence", true_or_false="held"),
     "anchors": _shape(text="target config", whole_number="moe_experts depth n", number="first_tok_s last_tok_s moved"),
     "plan": _shape(text="stage reason"),
-    "pairs": _shape(text="target best_draft", whole_number="pairs compared slower best_k", number="best_tok_s speedup"),
+    "pairs": _shape(
+        text="target best_draft best_method",
+        whole_number="pairs compared slower best_k best_ngram_n",
+        number="best_tok_s speedup",
+    ),
     "notes": _shape(text="level text"),
     "overall": _shape(
         text="target draft method config workload",
-        whole_number="k moe_experts depth",
+        whole_number="k ngram_n moe_experts depth",
         number="acceptance_rate tokens_per_step",
         list_of_texts="categories missing",
     ),
 }
 _STEP = _shape(
     text="id step load target draft method config workload category status error speedup_reason",
-    whole_number="k moe_experts depth k_seen",
+    whole_number="k ngram_n moe_experts depth k_seen",
     number="acceptance_rate tokens_per_step drift wall_time_s",
     list_of_texts="verdicts",
     table="lossless roofline",

@@ -11,13 +11,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from specdash.analysis.pairs import REFUTED
-from specdash.core.plan import BASELINE
+from specdash.core.methods import drafter_label
 
 Json = Mapping[str, Any]
 Row = dict[str, Any]
 
 DIGITS = 10
-_ARM = ("target", "draft", "method", "config", "k", "moe_experts", "workload", "depth")
+_ARM = ("target", "draft", "method", "ngram_n", "config", "k", "moe_experts", "workload", "depth")
 _LLAMA_CPP = frozenset({"llama-server", "llama-cli", "embedded", "demo", "llamacpp"})
 
 
@@ -73,7 +73,7 @@ def _rows(result: Json) -> list[Row]:
 
 
 def _names(entry: Json, names: Sequence[str]) -> tuple[Any, ...]:
-    return tuple(entry[name] for name in names)
+    return tuple(entry.get(name) for name in names)
 
 
 def _target(arm: Json) -> str:
@@ -86,7 +86,7 @@ def _target(arm: Json) -> str:
 
 def _draft(arm: Json) -> str | None:
     """Null is the baseline; an arm that drafts without a model has the name of its method."""
-    return None if arm["method"] == BASELINE else arm["draft"] or arm["method"]
+    return drafter_label(arm["draft"], arm["method"], arm.get("ngram_n"))
 
 
 def _best(arms: Iterable[Json], base: Json | None, measured: Mapping[tuple[Any, ...], Sequence[Json]]) -> Row:

@@ -22,6 +22,7 @@ from specdash.store.wording import (
     advice,
     chosen,
     drafter,
+    drafter_of,
     interval,
     ordered,
     rate,
@@ -65,7 +66,7 @@ def _same(texts: set[str], count: int) -> str:
 
 def _answer(each: Json, once: str) -> Markup:
     """The recommendation for one target; `once` is said behind all of them."""
-    what = label(chosen(each)) if each.get("draft") is None else _pair(each)
+    what = label(chosen(each)) if each.get("off") or drafter_of(each) is None else _pair(each)
     line = join([Markup("<p>"), label(subject(each)), ": ", Markup(f"<strong>{what}</strong>"), ". "])
     parts = [line, f"{sentence(advice(each))} {'' if once else remark(each)}", Markup("</p>")]
     if each.get("command"):

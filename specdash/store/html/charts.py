@@ -273,8 +273,8 @@ def _longest(arms: Iterable[Json]) -> list[Json]:
     found: dict[Key, Json] = {}
     best: dict[Key, float] = {}
     for arm in arms:
-        key = (*pair_key(arm), arm.get("method"))
+        key = pair_key(arm)
         best[key] = max(best.get(key, 0.0), rate_of(arm) or 0.0)
         if arm.get("accepted_per_position") and (key not in found or (arm.get("k") or 0) > (found[key].get("k") or 0)):
             found[key] = arm
-    return sorted(found.values(), key=lambda arm: best[(*pair_key(arm), arm.get("method"))], reverse=True)
+    return sorted(found.values(), key=lambda arm: best[pair_key(arm)], reverse=True)

@@ -31,6 +31,7 @@ from specdash.store.wording import (
     bandwidth,
     build,
     change,
+    drafter_of,
     known,
     machine,
     rate,
@@ -156,7 +157,7 @@ def _load(each: Json) -> Row:
         [
             label(each.get("id")),
             label(subject(each)),
-            label(each["draft"] if each.get("draft") is not None else DASH),
+            label(drafter_of(each) or DASH),
             DASH if each.get("k_startup") is None else str(each["k_startup"]),
             DASH if seconds is None else human_seconds(seconds),
             DASH if peak is None else human_bytes(peak),

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from html import escape
 
+from specdash.core.methods import is_draftless
 from specdash.core.text import one_line
 from specdash.store.arms import (
+    Key,
     contenders,
     content_arms,
     doubt,
@@ -26,6 +28,8 @@ FASTER_STEPS = (1.0, 1.1, 1.25, 1.5, 2.0, 2.75)
 SLOWER_STEPS = (1.0, 0.9, 0.75, 0.5)
 MOST_CELLS_WITH_K = 80
 MOST_COLUMNS = 8
+CAPTION = "Best speedup of each target and draft"
+LENGTHS = "Speedup of each method without a draft model, by the longest draft"
 
 
 def shade(arm: Json | None) -> str:
@@ -64,7 +68,28 @@ def heatmap(result: Json) -> Markup:
     chosen = recommended_ks(result)
     with_k = len(columns) * len(rows) <= MOST_CELLS_WITH_K
     shown = {place: _cell(arm, chosen.get(pair_key(arm)), with_k=with_k) for place, arm in cells.items()}
-    return section("heatmap", "Every pair", *_lead(arms), _grid(columns, rows, shown, turned=turned))
+    grid = _grid(columns, rows, shown, corner="target" if turned else "draft", caption=CAPTION)
+    return section("heatmap", "Every pair", *_lead(arms), grid, *_lengths(planned, chosen))
+
+
+def _lengths(arms: Iterable[Json], chosen: Mapping[Key, Json]) -> list[Markup]:
+    """Of each target its methods without a draft model against the length of their drafts, where there are several."""
+    targets: dict[str, list[Json]] = {}
+    for arm in arms:
+        if is_draftless(str(arm.get("method"))) and arm.get("k") is not None:
+            targets.setdefault(subject(arm), []).append(arm)
+    parts = []
+    for target, found in targets.items():
+        ks = sorted({int(arm["k"]) for arm in found})
+        rows = list(dict.fromkeys(map(drafter, found)))
+        if len(ks) < 2 or not any(speedup_of(arm) is not None for arm in found):
+            continue
+        cells = {
+            (f"K = {arm['k']}", drafter(arm)): _cell(arm, chosen.get(pair_key(arm)), with_k=False) for arm in found
+        }
+        heading = join([Markup("<h3>"), label(f"{target}: n-grams and the longest draft"), Markup("</h3>")])
+        parts += [heading, _grid([f"K = {k}" for k in ks], rows, cells, corner="method", caption=LENGTHS)]
+    return parts
 
 
 def _merit(arm: Json) -> tuple[bool, float]:
@@ -89,16 +114,16 @@ def _lead(arms: Iterable[Json]) -> list[Markup]:
     return [paragraph(text, "lead"), scale]
 
 
-def _grid(columns: list[str], rows: list[str], cells: dict[tuple[str, str], Markup], *, turned: bool) -> Markup:
+def _grid(
+    columns: list[str], rows: list[str], cells: dict[tuple[str, str], Markup], *, corner: str, caption: str
+) -> Markup:
     """The table itself."""
-    corner = "target" if turned else "draft"
     head = join(join([Markup('<th scope="col">'), label(name, 40)]) for name in columns)
     body = []
     for row in rows:
         line = [join([Markup('<tr><th scope="row">'), label(row, 40)])]
         line += [cells.get((column, row), _MISSING) for column in columns]
         body.append(join(line))
-    caption = "Best speedup of each target and draft"
     return Markup(
         f'<div class="box heat" tabindex="0" role="region" aria-label="{caption}"><table><caption>{caption}</caption>'
         f'<thead><tr><th scope="col">{corner}{head}</thead><tbody>{join(body)}</tbody></table></div>'
