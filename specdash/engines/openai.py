@@ -148,8 +148,10 @@ class OpenAiEngine:
             return EngineInfo(KIND, program, UNKNOWN, UNKNOWN, scope, dict(UNTOLD))
         return EngineInfo(KIND, program, facts.version, facts.flavour.value, scope, untold_by(facts.flavour))
 
-    def cannot(self, key: LoadKey) -> str | None:
+    def cannot(self, key: LoadKey, *, vision: bool = False) -> str | None:
         """What the running server has no way to do, and what the launch command needs and the load has not."""
+        if vision:
+            return "images are not sent to servers of this kind"
         method = key.method or (BASELINE if key.draft is None else DRAFT)
         flavour = self._seen.facts.flavour if self._seen.facts is not None else None
         if flavour is Flavour.OLLAMA and method != BASELINE:

@@ -108,6 +108,7 @@ def test_a_load_without_what_the_command_asks_for_is_refused_in_words() -> None:
         "the profile names no server for ngram-simple; there is one for baseline, draft"
     )
     assert by_method.cannot(replace(BASELINE_KEY, method="mtp", config="own")) is None  # the config may have one
+    assert "images" in str(engine().cannot(BASELINE_KEY, vision=True))
 
 
 def test_a_launch_that_can_be_named_proves_itself_by_it() -> None:
