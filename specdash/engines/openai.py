@@ -166,18 +166,17 @@ class OpenAiEngine:
             if given and for_method(self._config.url, method) is None:
                 return f"the profile names no server for {method}; there is one for {', '.join(sorted(given))}"
             return None
-        return _missing(command, key)
+        return _missing(command, key, places_of(key))
 
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
         """The launch command with its places filled, and the arguments of the profile; () for a server that runs."""
         if endpoint.url is not None or not spec.launch:
             return ()
-        missing = _missing(spec.launch, spec.key)
-        if missing is not None:
-            raise EngineError(
-                f"engine.launch: {missing}", "Give a command for each method: launch = { baseline = […], … }"
-            )
         values = values_of(spec, endpoint)
+        missing = _missing(spec.launch, spec.key, frozenset(values))
+        if missing is not None:
+            todo = "Give a command for each method: launch = { baseline = […], draft = […] }"
+            raise EngineError(f"engine.launch: {missing}", todo)
         return with_variables((*filled(spec.launch, values), *spec.args), values)
 
     def endpoint(self, spec: ServerSpec, port: int, alias: str) -> Endpoint:
@@ -254,12 +253,12 @@ def untold_by(flavour: Flavour) -> dict[str, str]:
     return reasons
 
 
-def _missing(command: Sequence[str], key: LoadKey) -> str | None:
+def _missing(command: Sequence[str], key: LoadKey, known: frozenset[str]) -> str | None:
     """What a command asks for and a load has not, in words."""
-    names = lacking(command, places_of(key))
-    if not names:
+    places = lacking(command, known)
+    if not places:
         return None
-    asked = ", ".join(f"{{{name}}}" for name in names)
+    asked = ", ".join(f"{{{place}}}" for place in places)
     return f"the launch command asks for {asked}, and the load {key.label!r} has none"
 
 

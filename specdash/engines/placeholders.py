@@ -46,9 +46,9 @@ def values_of(spec: ServerSpec, endpoint: Endpoint) -> dict[str, str]:
 
 
 def places_of(key: LoadKey) -> frozenset[str]:
-    """The places that a load has something for."""
-    optional = {"draft": key.draft, "k": key.k, "ngram_n": key.ngram_n, "config": key.config}
-    has = {name: value is not None for name, value in optional.items()}
+    """The places that a load has something for; its K may not be chosen yet, but it has one where it speculates."""
+    optional = {"draft": key.draft, "ngram_n": key.ngram_n, "config": key.config}
+    has = {"k": key.speculates, **{name: value is not None for name, value in optional.items()}}
     return frozenset(name for name in PLACES if has.get(name, True))
 
 

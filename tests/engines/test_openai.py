@@ -98,6 +98,7 @@ def test_a_command_to_paste_shows_no_secrets_and_leaves_k_open() -> None:
 def test_a_load_without_what_the_command_asks_for_is_refused_in_words() -> None:
     found = engine(launch={EVERY_METHOD: SPECULATIVE})
     assert found.cannot(DRAFT_KEY) is None
+    assert found.cannot(replace(DRAFT_KEY, k=None)) is None  # its K is chosen later
     assert found.cannot(BASELINE_KEY) == "the launch command asks for {draft}, {k}, and the load 'T, no draft' has none"
     with pytest.raises(EngineError, match=r"asks for \{draft\}, \{k\}") as caught:
         found.command(spec(BASELINE_KEY, launch=SPECULATIVE), AT)
