@@ -34,8 +34,14 @@ _PER_TOKEN = rf" *\({_RATE} ms per token(?:,{_RATE} tokens per second)?\)"
 _FORMS = tuple(
     (re.compile(begin), re.compile(f"{begin}{rest}"))
     for begin, rest in (
-        ("encoded ", rf" *(?P<encoded_tokens>\d+) tokens in +(?P<encoded_s>{_NUMBER}) seconds, speed:{_RATE} t/s"),
-        ("decoded ", rf" *(?P<decoded_tokens>\d+) tokens in +(?P<decoded_s>{_NUMBER}) seconds, speed:{_RATE} t/s"),
+        (
+            r"encoded +(?=\d)",
+            rf"(?P<encoded_tokens>\d+) tokens in +(?P<encoded_s>{_NUMBER}) seconds, speed:{_RATE} t/s",
+        ),
+        (
+            r"decoded +(?=\d)",
+            rf"(?P<decoded_tokens>\d+) tokens in +(?P<decoded_s>{_NUMBER}) seconds, speed:{_RATE} t/s",
+        ),
         (r"n_draft\b", r" *= *(?P<n_draft>\d+)"),
         (r"n_predict\b", r" *= *(?P<n_predict>\d+)"),
         (r"n_drafted\b", r" *= *(?P<n_drafted>\d+)"),
