@@ -8,11 +8,11 @@ of its own; a server that runs already has the K that it has, and its answers or
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import re
 import threading
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from specdash.core.engine import ALIAS, CACHED, TIMINGS, TOKEN_IDS, Endpoint, EngineInfo, Param, ServerSpec
@@ -30,6 +30,8 @@ from specdash.engines.openai_stream import peek
 from specdash.engines.placeholders import PLACES, filled, lacking, names, places_of, values_of, with_variables
 from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
+
+log = logging.getLogger(__name__)
 
 KIND = "openai"
 TITLE = "a server with /v1/chat/completions: vLLM, SGLang, LM Studio, Ollama and others"
@@ -119,13 +121,6 @@ HINTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
 )
 
 
-@dataclass(slots=True)
-class _Seen:
-    """What the last server said of itself."""
-
-    facts: ServerFacts | None = None
-
-
 class OpenAiEngine:
     """How such servers are started and reached; implements core.engine.Engine."""
 
@@ -135,25 +130,31 @@ class OpenAiEngine:
         self._config = config
         self._headers = headers
         self._filler = filler
-        self._seen = _Seen(facts)
+        self._found = facts
+        self._seen = facts
 
     @property
     def info(self) -> EngineInfo:
-        """The address or the command, and, once a server has answered, which one it is."""
-        facts = self._seen.facts
+        """The address or the command, and which server was found there.
+
+        Version and flavour stay as they were found, "unknown" for what is launched later: they are part of what a load
+        is known by, and must not change within a run. What is untold follows the server that answered last.
+        """
         launched = next((command[0] for command in self._config.launch.values()), "")
         program = launched or next(iter(self._config.url.values()), "")
         scope = KScope.STARTUP if self._config.k_scope == "auto" else KScope(self._config.k_scope)
-        if facts is None:
-            return EngineInfo(KIND, program, UNKNOWN, UNKNOWN, scope, dict(UNTOLD))
-        return EngineInfo(KIND, program, facts.version, facts.flavour.value, scope, untold_by(facts.flavour))
+        version, dialect = UNKNOWN, UNKNOWN
+        if self._found is not None:
+            version, dialect = self._found.version, self._found.flavour.value
+        untold = untold_by(self._seen.flavour) if self._seen is not None else dict(UNTOLD)
+        return EngineInfo(KIND, program, version, dialect, scope, untold)
 
     def cannot(self, key: LoadKey, *, vision: bool = False) -> str | None:
         """What the running server has no way to do, and what the launch command needs and the load has not."""
         if vision:
             return "images are not sent to servers of this kind"
         method = key.method or (BASELINE if key.draft is None else DRAFT)
-        flavour = self._seen.facts.flavour if self._seen.facts is not None else None
+        flavour = self._seen.flavour if self._seen is not None else None
         if flavour is Flavour.OLLAMA and method != BASELINE:
             return "Ollama has no speculative decoding that can be asked for"
         if flavour is Flavour.LM_STUDIO and method not in (BASELINE, DRAFT):
@@ -216,7 +217,8 @@ class OpenAiEngine:
         return OpenAiClient(server, self._filler, self._learn)
 
     def _learn(self, facts: ServerFacts) -> None:
-        self._seen.facts = facts
+        log.info("the server that answers is %s, version %s", facts.flavour.value, facts.version)
+        self._seen = facts
 
     def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
         """What these events of an answer that is not whole yet say."""
