@@ -14,7 +14,7 @@ from typing import Any
 from specdash.config.prompts import CATEGORIES, load_jsonl
 from specdash.config.write import dump
 from specdash.core.commands import NewModel
-from specdash.core.plan import BASELINE, DRAFT, Step, iterations_of, steps_of
+from specdash.core.plan import BASELINE, Step, iterations_of, steps_of
 from specdash.core.profile import BUILTIN, ModelRef, Profile, QueueEntry, Sweep
 from specdash.core.steps import StepView
 from specdash.errors import SpecdashError
@@ -96,7 +96,8 @@ def _as_matrix(profile: Profile, listed: Sequence[_Listed], categories: Sequence
         drafts=_named(profile.drafts, [step.draft for step in steps]),
         configs=tuple(each for each in profile.configs if any(step.config == each.label for step in steps)),
         sweep=Sweep(
-            methods=(DRAFT,) if pairs else (),
+            methods=tuple(dict.fromkeys(step.method for step in steps if step.method != BASELINE)),
+            ngram_n=tuple(dict.fromkeys(step.ngram_n for step in steps if step.ngram_n is not None)),
             k=tuple(sorted({step.k for step in steps if step.k is not None})) or "auto",
             depth=tuple(dict.fromkeys(step.depth for step in steps)),
             baseline=any(step.method == BASELINE for step in steps),
@@ -157,6 +158,8 @@ def _entry(listed: _Listed) -> QueueEntry:
         depth=(step.depth,),
         iterations=listed.iterations,
         copy=step.copy,
+        method=step.method,
+        ngram_n=step.ngram_n,
     )
 
 

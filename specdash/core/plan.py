@@ -71,6 +71,11 @@ class LoadKey:
         return self.draft is not None or bool(self.method)
 
     @property
+    def drafter(self) -> str | None:
+        """What drafts, as it is shown; None for a baseline."""
+        return drafter_label(self.draft, self.method, self.ngram_n)
+
+    @property
     def label(self) -> str:
         """The load in a few words, for narration."""
         parts = [self.target if self.draft is None else f"{self.target} + {self.draft}"]

@@ -99,7 +99,7 @@ def near(path: Path) -> str:
 
 def _name(arm: Json) -> str:
     """An arm without its target and K, in words."""
-    parts = [drafter_label(arm["draft"], arm["method"], arm.get("ngram_n")) or "no draft"]
+    parts = [drafter_label(arm["draft"], arm.get("method"), arm.get("ngram_n")) or "no draft"]
     parts += [arm["config"]] if arm["config"] is not None else []
     parts += [f"{arm['moe_experts']} experts"] if arm["moe_experts"] is not None else []
     parts += [f"depth {arm['depth']}"] if arm["depth"] else []

@@ -225,7 +225,11 @@ def test_ks_as_text() -> None:
 
 def test_a_matrix_leaves_out_what_is_there_and_what_cannot_work() -> None:
     matrix = making.Matrix(
-        (TARGET,), (None, DRAFT, "L"), (8, 32), categories=("coding",), unfit=frozenset({(TARGET, "L")})
+        (TARGET,),
+        (making.Way(), making.Way(DRAFT, "draft"), making.Way("L", "draft")),
+        (8, 32),
+        categories=("coding",),
+        unfit=frozenset({(TARGET, "L")}),
     )
     new, taken = making.steps_of(matrix, view().steps)
     assert ([each.k for each in new], taken) == ([32], 2)

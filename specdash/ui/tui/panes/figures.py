@@ -11,6 +11,7 @@ from math import isfinite
 from statistics import fmean, stdev
 
 from specdash.core.measure import Sample, StepFacts, combine
+from specdash.core.methods import BASELINE
 from specdash.core.steps import StepView
 from specdash.core.text import one_line
 from specdash.core.ticks import HISTORY
@@ -74,7 +75,7 @@ class Figures:
         """How many times as fast as its baseline a step is; None for a baseline and where none is measured."""
         baseline = view.steps.get(found.step.baseline().id)
         mine = self.measured(found).rate_tok_s
-        if baseline is None or found.step.draft is None or mine is None:
+        if baseline is None or found.step.method == BASELINE or mine is None:
             return None
         theirs = self.measured(baseline).rate_tok_s
         return mine / theirs if theirs else None
@@ -134,8 +135,9 @@ def _columns(view: View) -> tuple[Mapping[str, int], frozenset[str]]:
     labels: dict[str, set[object]] = {}
     for found in view.steps.values():
         step = found.step
-        for name in ("target", "draft", "category", "config", "moe_experts", "depth", "workload", "copy"):
+        for name in ("target", "category", "config", "moe_experts", "depth", "workload", "copy"):
             labels.setdefault(name, set()).add(getattr(step, name))
+        labels.setdefault("draft", set()).add(step.drafter)
     widths = {
         name: max(len(one_line(str(each), 60)) if each is not None else 1 for each in found)
         for name, found in labels.items()

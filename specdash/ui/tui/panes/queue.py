@@ -206,7 +206,7 @@ def _values(look: Look, found: StepView, number: int) -> dict[str, Span]:
     return {
         "number": (str(number), quiet),
         "target": (one_line(step.target, 60), quiet),
-        "draft": (one_line(step.draft, 60) if step.draft is not None else "none", quiet if step.draft else "dim"),
+        "draft": (one_line(step.drafter, 60) if step.drafter is not None else "none", quiet if step.drafter else "dim"),
         "k": (str(step.k) if step.k is not None else "-", quiet),
         "category": (one_line(step.category, 60) + copy, quiet),
         "config": (one_line(step.config, 60) if step.config is not None else "-", quiet),

@@ -175,7 +175,7 @@ def _step_line(look: Look) -> Line:
         return ((f" no step is running  {left} of {total} still queued", "dim"),)
     step = found.step
     number = look.figures.overview(view).place[step.id] + 1
-    models = one_line(step.target if step.draft is None else f"{step.target} + {step.draft}", 60)
+    models = one_line(step.target if step.drafter is None else f"{step.target} + {step.drafter}", 60)
     k = f"  K={step.k}" if step.k is not None else "  baseline"
     line: list[Span] = [(f" step {number}/{total} ", "title"), (f"{models}{k}  {one_line(step.category, 24)}", "")]
     wanted = view.iterations(step.id)

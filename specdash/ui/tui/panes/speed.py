@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from specdash.core.methods import BASELINE, is_ceiling, may_draft_nothing
 from specdash.core.steps import StepView
 from specdash.core.ticks import TokenTick
 from specdash.ui.tui.lines import Line, Span, width_of
@@ -88,7 +89,7 @@ def _speed_parts(look: Look) -> list[Span]:
             baseline = look.feed.view.steps[step.step.baseline().id]
             base = rate(look.figures.measured(baseline).rate_tok_s)
             parts.append((f"x{ratio(factor)} vs base {base}", speed_style(factor)))
-        elif step.step.draft is None:
+        elif step.step.method == BASELINE:
             parts.append(("baseline", "dim"))
     best = look.figures.overview(look.feed.view).best
     if best is not None:
@@ -98,7 +99,7 @@ def _speed_parts(look: Look) -> list[Span]:
 
 def _acceptance_parts(look: Look, *, with_k: bool) -> list[Span]:
     found, token = _measured(look), _now(look)
-    if found is not None and found[0].step.draft is None:
+    if found is not None and found[0].step.method == BASELINE:
         return [("no draft in this step", "dim")]
     parts: list[Span] = []
     if look.feed.gone is None:
@@ -116,23 +117,24 @@ def _acceptance_parts(look: Look, *, with_k: bool) -> list[Span]:
 def _k_seen(found: StepView, mine: Measured) -> Span:
     """A draft that is loaded is not yet a draft that is used: the longest one that was seen."""
     if mine.facts.k_seen is None:
-        return ("K seen -", "dim") if not mine.n or mine.drafted is None else ("nothing drafted", "warn")
+        if not mine.n or (mine.drafted is None and not may_draft_nothing(found.step.method)):
+            return "K seen -", "dim"
+        return "nothing drafted", "dim" if may_draft_nothing(found.step.method) else "warn"
     return f"K seen {mine.facts.k_seen}", ""
 
 
 def _proof(look: Look) -> tuple[Line, ...]:
     """In words: what shows that the draft works with the K that was asked for, and how far drafts hold."""
     found = _measured(look)
-    if found is None or found[0].step.draft is None:
+    if found is None or found[0].step.method == BASELINE:
         return ()
     step, mine = found
-    asked = step.step.k
-    if mine.facts.k_seen is None:
-        return (((" proof: ", "dim"), ("nothing drafted yet", "warn" if mine.n else "dim")),)
-    words: Line = (
-        (" proof: ", "dim"),
-        (f"K {asked} asked, up to {mine.facts.k_seen} drafted", "good" if mine.facts.k_seen == asked else "warn"),
-    )
+    asked, seen = step.step.k, mine.facts.k_seen
+    if seen is None:
+        is_fault = mine.n and not may_draft_nothing(step.step.method)
+        return (((" proof: ", "dim"), ("nothing drafted yet", "warn" if is_fault else "dim")),)
+    is_right = seen == asked or (is_ceiling(step.step.method) and asked is not None and seen < asked)
+    words: Line = ((" proof: ", "dim"), (f"K {asked} asked, up to {seen} drafted", "good" if is_right else "warn"))
     kept = mine.facts.accepted_per_position
     if not kept:
         return (words,)

@@ -14,6 +14,7 @@ from textual.screen import ModalScreen
 
 from specdash.core import commands as cmd
 from specdash.core.events import ModelRead
+from specdash.core.methods import BASELINE, is_draftless
 from specdash.core.plan import Step
 from specdash.core.queue import IllegalEdit
 from specdash.core.text import human_bytes, one_line
@@ -21,8 +22,8 @@ from specdash.core.view import View
 from specdash.ui.tui.fields import Field
 from specdash.ui.tui.finding import FindError, Model
 from specdash.ui.tui.lines import Line, LinesWidget, fitted
-from specdash.ui.tui.queue_editor.making import Matrix, added, parsed_ks, parsed_samples, steps_of
-from specdash.ui.tui.queue_editor.offers import Offer, new_models, offers, reads, unfit, why_not
+from specdash.ui.tui.queue_editor.making import Matrix, Way, added, parsed_ks, parsed_samples, steps_of
+from specdash.ui.tui.queue_editor.offers import Offer, chosen_as, new_models, offers, reads, unfit, ways_of, why_not
 from specdash.ui.tui.queue_editor.picker import Item, Picker
 
 if TYPE_CHECKING:
@@ -85,6 +86,7 @@ class AddDialog(ModalScreen[Adding | None]):
         self._searched: str = "looking for models ..."
         self._targets: tuple[Offer, ...] = ()
         self._drafts: tuple[Offer, ...] = ()
+        self._ways: dict[str | None, Way] = {}
         self._ready: Adding | None = None
         self._problem: str | None = None
         self._taken = ""
@@ -129,14 +131,15 @@ class AddDialog(ModalScreen[Adding | None]):
     def on_mount(self) -> None:
         """Offers what the run knows at once, and what is found when it is."""
         view, like = self._asked.view, self._asked.like
-        first = like or next((found.step for found in view.steps.values() if found.step.draft is not None), None)
+        speculative = (found.step for found in view.steps.values() if found.step.method != BASELINE)
+        first = like or next(speculative, None)
         first = first or next((found.step for found in view.steps.values()), None)
         categories = self._asked.categories
         self._picker("categories").chosen = {like.category} if like is not None else set(categories)
         self._picker("categories").offer([Item(each, each) for each in categories])
         if first is not None:
             self._picker("targets").chosen = {first.target}
-            self._picker("drafts").chosen = {first.draft}
+            self._picker("drafts").chosen = {chosen_as(first)}
             if self._has("add-configs"):
                 self._picker("configs").chosen = {first.config}
         if self._has("add-configs"):
@@ -170,7 +173,10 @@ class AddDialog(ModalScreen[Adding | None]):
         reasons = unfit(view, self._targets, self._drafts)
         self._picker("targets").offer([_item(row, row.problem) for row in self._targets])
         chosen = [each for each in self._picker("targets").values if each is not None]
-        items = [_item(row, why_not(row, chosen, reasons)) for row in self._drafts]
+        self._ways = ways_of(view, self._drafts)
+        methods = {value: way.label for value, way in self._ways.items() if is_draftless(way.method)}
+        items = [Item(value, name, None, "no model") for value, name in methods.items()]
+        items += [_item(row, why_not(row, chosen, reasons)) for row in self._drafts]
         self._picker("drafts").offer([Item(None, BASELINE_LABEL), *items])
         self._later()
 
@@ -203,7 +209,7 @@ class AddDialog(ModalScreen[Adding | None]):
         steps = [found.step for found in view.steps.values()]
         matrix = Matrix(
             targets=tuple(each for each in self._picker("targets").values if each is not None),
-            drafts=self._picker("drafts").values,
+            ways=tuple(self._ways[each] for each in self._picker("drafts").values if each in self._ways),
             ks=parsed_ks(self._text("add-ks")),
             configs=configs,
             experts=experts or (None,),

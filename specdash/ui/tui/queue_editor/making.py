@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import groupby, product
 
 from specdash.core import commands as cmd
-from specdash.core.plan import BASELINE, DRAFT, KScope, Step
+from specdash.core.methods import BASELINE, drafter_label
+from specdash.core.plan import KScope, Step
 from specdash.core.queue import IllegalEdit, load_key
 from specdash.core.steps import OPEN, RUNNING, StepView
 
@@ -78,9 +79,9 @@ def changed(steps: Steps, ids: Sequence[str], ks: Sequence[int], iterations: int
     if not ks:
         return (cmd.SetIterations(tuple(ids), iterations or 1),)
     old = [steps[each] for each in ids if each in steps]
-    if all(found.step.draft is None for found in old):
+    if all(found.step.method == BASELINE for found in old):
         raise IllegalEdit("a baseline has no K")
-    stay = [found for found in old if found.step.draft is None or [found.step.k] == list(ks)]
+    stay = [found for found in old if found.step.method == BASELINE or [found.step.k] == list(ks)]
     gone = [found for found in old if found not in stay]
     edits: list[cmd.Edit] = []
     if gone:
@@ -153,15 +154,29 @@ def parsed_samples(text: str) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
+class Way:
+    """What drafts in a step: a draft model by its label, a method, the size of its n-gram. A baseline by default."""
+
+    draft: str | None = None
+    method: str = BASELINE
+    ngram_n: int | None = None
+
+    @property
+    def label(self) -> str:
+        """Its name in lists."""
+        return drafter_label(self.draft, self.method, self.ngram_n) or BASELINE
+
+
+@dataclass(frozen=True, slots=True)
 class Matrix:
-    """Steps to add: every target with every draft (None: without one), K, configuration, expert count and category.
+    """Steps to add: every target with every way to draft, K, configuration, expert count and category.
 
     `unfit` has the pairs of target and draft that cannot work; `as_copies`: what is in the queue already is measured
     once more instead of left out.
     """
 
     targets: tuple[str, ...] = ()
-    drafts: tuple[str | None, ...] = ()
+    ways: tuple[Way, ...] = ()
     ks: tuple[int, ...] = ()
     configs: tuple[str | None, ...] = (None,)
     experts: tuple[int | None, ...] = (None,)
@@ -178,13 +193,14 @@ def steps_of(matrix: Matrix, known: Steps) -> tuple[tuple[Step, ...], int]:
     new: list[Step] = []
     taken = 0
     used = set(known)
-    for target, config, draft, count in product(matrix.targets, matrix.configs, matrix.drafts, matrix.experts):
-        if draft is not None and (target, draft) in matrix.unfit:
+    for target, config, way, count in product(matrix.targets, matrix.configs, matrix.ways, matrix.experts):
+        if way.draft is not None and (target, way.draft) in matrix.unfit:
             continue
-        ks: tuple[int | None, ...] = (None,) if draft is None else matrix.ks
+        ks: tuple[int | None, ...] = (None,) if way.method == BASELINE else matrix.ks
         for k, depth, category in product(ks, matrix.depths, matrix.categories):
-            method = BASELINE if draft is None else DRAFT
-            step = Step(target, draft, method, config, count, k, matrix.workload, category, depth)
+            step = Step(
+                target, way.draft, way.method, config, count, k, matrix.workload, category, depth, ngram_n=way.ngram_n
+            )
             if step.id in used and not matrix.as_copies:
                 taken += 1
                 continue
@@ -199,11 +215,11 @@ def added(matrix: Matrix, known: Steps, models: Sequence[cmd.NewModel], before: 
     """The edit that adds a matrix, with those of `models` that its steps use."""
     if not matrix.targets:
         raise IllegalEdit("choose a target")
-    if not matrix.drafts:
+    if not matrix.ways:
         raise IllegalEdit("choose a draft, or the baseline without one")
     if not matrix.categories:
         raise IllegalEdit("choose a category")
-    if any(draft is not None for draft in matrix.drafts) and not matrix.ks:
+    if any(way.method != BASELINE for way in matrix.ways) and not matrix.ks:
         raise IllegalEdit("a draft needs a K, such as 2,4,8")
     new, taken = steps_of(matrix, known)
     if len(new) > MOST_NEW:

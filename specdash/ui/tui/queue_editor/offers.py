@@ -8,10 +8,15 @@ from pathlib import PurePath
 
 from specdash.core.commands import NewModel
 from specdash.core.events import ModelRead
+from specdash.core.methods import BASELINE, DRAFT, is_draftless, needs_draft_model
+from specdash.core.plan import Step
 from specdash.core.view import View
 from specdash.ui.tui.finding import Model
+from specdash.ui.tui.queue_editor.making import Way
 
 OTHER_VOCABULARY = "another vocabulary"
+METHOD = "\0"
+"""What stands before the name of a method in a list, so that no draft can be taken for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +51,33 @@ def offers(view: View, found: Sequence[Model], role: str) -> tuple[Offer, ...]:
         labels.add(label)
         others.append(Offer(label, model.path, True, model, model.problem))
     return (*rows, *sorted(others, key=lambda each: (each.problem is not None, each.label.casefold())))
+
+
+def ways_of(view: View, drafts: Sequence[Offer]) -> dict[str | None, Way]:
+    """The ways to draft that can be chosen, by what a list has for them.
+
+    None for the baseline, then the methods without a draft model that the run has, with the sizes of their n-grams
+    there, then the drafts by their labels.
+    """
+    found: dict[str | None, Way] = {None: Way()}
+    steps = [each.step for each in view.steps.values()]
+    for step in steps:
+        if is_draftless(step.method):
+            way = Way(None, step.method, step.ngram_n)
+            found[METHOD + way.label] = way
+    used = {step.draft: step.method for step in steps if step.draft is not None}
+    for row in drafts:
+        architecture = row.found.architecture if row.found is not None else None
+        kind = architecture if architecture is not None and needs_draft_model(architecture) else DRAFT
+        found[row.label] = Way(row.label, used.get(row.label, kind))
+    return found
+
+
+def chosen_as(step: Step) -> str | None:
+    """What a list of `ways_of` has for the way that a step drafts."""
+    if step.draft is not None or step.method == BASELINE:
+        return step.draft
+    return METHOD + Way(None, step.method, step.ngram_n).label
 
 
 def _offer(label: str, read: ModelRead | None, by_path: Mapping[str, Model], *, is_new: bool) -> Offer:

@@ -215,7 +215,7 @@ def _values(found: Rows, step_id: str) -> dict[str, Span]:
         "number": (str(found.number[step_id]), "dim"),
         "on": ("" if is_gone or each.status == SKIPPED else "x", style),
         "target": (one_line(step.target, 60), style),
-        "draft": (one_line(step.draft, 60) if step.draft is not None else "(none)", style),
+        "draft": (one_line(step.drafter, 60) if step.drafter is not None else "(none)", style),
         "k": (str(step.k) if step.k is not None else "-", style),
         "category": (one_line(step.category, 60) + copy, style),
         "config": (one_line(step.config, 60) if step.config is not None else "-", style),

@@ -13,6 +13,7 @@ from specdash.core.plan import BASELINE
 from specdash.core.text import human_bytes, one_line
 from specdash.core.view import DONE, View
 from specdash.store.arms import other_k
+from specdash.store.wording import drafter_of
 from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.advice import remarks
@@ -196,7 +197,7 @@ def choice_finding(book: Book, advice: Advice, pair: Pair, variant: Variant, wid
             continue
         if best is None or choice is None or choice.get("off") or choice.get("k") is None:
             return []
-        other = other_k(best.step.k, choice) if choice.get("draft") == pair[1] else ""
+        other = other_k(best.step.k, choice) if drafter_of(choice) == pair[1] else ""
         return wrapped("use", f"best mean K = {best.step.k}, {other}", width, "title") if other else []
     return []
 

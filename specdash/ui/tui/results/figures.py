@@ -19,6 +19,8 @@ from specdash.core.plan import BASELINE, Step
 from specdash.core.view import DONE, OPEN, RUNNING, LoadView, StepView, View
 
 Pair = tuple[str, str | None]
+"""A target and what drafts for it, by name; None for a baseline."""
+
 Variant = tuple[str | None, int | None, str, int]
 
 NO_BASELINE = "no base"
@@ -70,8 +72,8 @@ NOTHING = Figures(0, None, None, "", None, None, None, ())
 
 
 def pair_of(step: Step) -> Pair:
-    """The target and the draft of a step; None for the draft of a baseline."""
-    return step.target, step.draft
+    """The target of a step and what drafts for it; None for a baseline."""
+    return step.target, step.drafter
 
 
 def variant_of(step: Step) -> Variant:

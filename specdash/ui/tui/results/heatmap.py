@@ -1,11 +1,12 @@
-"""The two heat maps: targets by drafts with the best K of each pair, and categories by K of one pair."""
+"""The heat maps: targets by drafts with the best K of each pair, categories by K of one pair, and methods by K."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from specdash.core.plan import BASELINE, Step
+from specdash.core.methods import BASELINE, is_draftless
+from specdash.core.plan import Step
 from specdash.core.steps import StepView
 from specdash.core.view import View
 from specdash.ui.tui.lines import Line
@@ -47,7 +48,7 @@ def axes_of(book: Book) -> Axes:
     return Axes(
         tuple(dict.fromkeys(variant_of(step) for step in drafted)),
         tuple(dict.fromkeys(step.target for step in steps)),
-        tuple(sorted(dict.fromkeys(step.draft for step in steps), key=lambda draft: draft is not None)),
+        tuple(sorted(dict.fromkeys(step.drafter for step in steps), key=lambda draft: draft is not None)),
     )
 
 
@@ -67,7 +68,7 @@ def rows_of(book: Book, pair: Pair, variant: Variant) -> dict[tuple[str, int | N
     found: dict[tuple[str, int | None], Row] = {}
     for row in book.rows.values():
         step = row.step
-        if step.target == pair[0] and step.draft in (pair[1], None) and variant_of(step) == variant:
+        if step.target == pair[0] and step.drafter in (pair[1], None) and variant_of(step) == variant:
             before = found.get((step.category, step.k))
             if before is None or row.figures.n or not before.figures.n:
                 found[(step.category, step.k)] = row
@@ -114,7 +115,7 @@ def pair_grid(book: Book, view: View, variant: Variant, axes: Axes, measure: Mea
 
 def _pair_cell(arm: Arm, view: View, measure: Measure) -> Cell:
     """The cell of a pair's best arm; the rate itself for a target without a draft."""
-    if arm.step.draft is None:
+    if arm.step.method == BASELINE:
         measure = "tok/s" if measure == "speedup" else measure
         value = value_of(measure, arm.figures, view.loads)
         unit = "/s" if measure == "tok/s" and value is not None else ""
@@ -142,7 +143,7 @@ def word_cell(steps: Sequence[StepView], planned: int | None = None) -> Cell:
 def ks_of(book: Book, pair: Pair, variant: Variant) -> tuple[int | None, ...]:
     """The columns of a pair's own heat map: the baseline first, where there is one, then its Ks."""
     steps = [arm.step for arm in book.arms.values() if variant_of(arm.step) == variant and arm.step.target == pair[0]]
-    ks = {step.k for step in steps if step.draft == pair[1] or step.draft is None}
+    ks = {step.k for step in steps if step.drafter in (pair[1], None)}
     return tuple(sorted(ks, key=lambda k: -1 if k is None else k))
 
 
@@ -178,6 +179,35 @@ def k_grid(book: Book, view: View, pair: Pair, variant: Variant, measure: Measur
     names = tuple(NO_DRAFT if k is None else f"K={k}" for k in ks)
     title = pair[0] if pair[1] is None else f"{pair[0]} + {pair[1]}"
     return Grid(title, "category", (*categories, ALL), names, cells)
+
+
+def lengths_of(book: Book, target: str, variant: Variant) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """The methods without a draft model of a target, and the longest drafts that they were tried with."""
+    steps = [
+        arm.step
+        for arm in book.arms.values()
+        if is_draftless(arm.step.method) and arm.step.target == target and variant_of(arm.step) == variant
+    ]
+    names = dict.fromkeys(step.drafter for step in steps)
+    return tuple(name for name in names if name is not None), tuple(sorted({step.k for step in steps if step.k}))
+
+
+def length_grid(book: Book, view: View, target: str, variant: Variant, measure: Measure) -> Grid:
+    """Methods without a draft model, each with the size of its n-gram, by K: over all categories."""
+    arms = arms_of(book, variant)
+    names, ks = lengths_of(book, target, variant)
+    known = {(name, k): arm for name in names for k, arm in arms.get((target, name), {}).items() if arm.figures.n}
+    fastest = max(known, key=lambda place: strength(known[place].figures), default=None)
+    cells: dict[tuple[int, int], Cell] = {}
+    for row, name in enumerate(names):
+        for column, k in enumerate(ks):
+            arm = arms.get((target, name), {}).get(k)
+            if arm is None or not arm.figures.n:
+                cells[row, column] = word_cell(arm.found if arm is not None else ())
+                continue
+            marks = ("*" if (name, k) == fastest and len(known) > 1 else "") + ("~" if arm.missing else "")
+            cells[row, column] = replace(figure_cell(arm.figures, view, measure), marks=marks)
+    return Grid(f"{target}: method by K", "method", names, tuple(f"K={k}" for k in ks), cells)
 
 
 def _fastest(figures: Mapping[int | None, Figures]) -> int | None:

@@ -23,7 +23,7 @@ from specdash.ui.tui.results.detail import (
 )
 from specdash.ui.tui.results.figures import Book, Row, variant_label
 from specdash.ui.tui.results.grid import Frame, Grid, cell_at, frame_of, grid_lines
-from specdash.ui.tui.results.heatmap import ALL, arms_of, k_grid, legend, pair_grid
+from specdash.ui.tui.results.heatmap import ALL, arms_of, k_grid, legend, length_grid, pair_grid
 from specdash.ui.tui.results.layout import Area, Pane
 from specdash.ui.tui.results.measures import number, rate_interval
 from specdash.ui.tui.results.samples import sample_lines
@@ -78,11 +78,7 @@ def draw(
         rows = before.rows
     else:
         rows = tuple(sorted_rows(filtered(list(book.rows.values()), state.words), state.sorting))
-    grid = (
-        k_grid(book, view, state.pair, state.variant, state.measure)
-        if state.by_k
-        else pair_grid(book, view, state.variant, state.axes, state.measure)
-    )
+    grid = _grid_of(book, view, state)
     above = min(places.advice_rows(height), max(1, len(advice.groups))) if advice is not None else 0
     areas = places.areas(state.view, width, height, len(grid.rows) + 4, above)
     shape = (book, book.shape)
@@ -95,6 +91,15 @@ def draw(
     return Drawn(
         tuple(lines), drawing.state, rows, key, widths, shape, grid, drawing.frame, drawing.layout, areas, page, book
     )
+
+
+def _grid_of(book: Book, view: View, state: State) -> Grid:
+    """The heat map that a state shows."""
+    if state.by_length:
+        return length_grid(book, view, state.target, state.variant, state.measure)
+    if state.by_k:
+        return k_grid(book, view, state.pair, state.variant, state.measure)
+    return pair_grid(book, view, state.variant, state.axes, state.measure)
 
 
 def top_line(book: Book) -> Line:
@@ -165,7 +170,7 @@ class _Drawing:
         right = f"computing, {self.book.pending} left" if self.book.pending else right
         lines = [self._rule(title, right, area)]
         lines += grid_lines(self.grid, cursor, self.frame, area.width, self.glyphs)
-        return [*lines, *legend(of_pairs=not state.by_k)]
+        return [*lines, *legend(of_pairs=not state.by_k and not state.by_length)]
 
     def _baseline(self) -> str:
         """The rate without a draft of the target under the cursor."""
@@ -185,7 +190,7 @@ class _Drawing:
             lines = row_lines(row, self.view, area.width, self.glyphs, self.advice.measurements.get(row.id))
             return [self._rule(title, "Enter: samples", area), *lines]
         pair = f"{one_line(state.target, 40)} + {one_line(state.draft or 'no draft', 40)}"
-        if state.by_k and state.view != "table":
+        if (state.by_k or state.by_length) and state.view != "table":
             arms = arms_of(self.book, state.variant)
             arm = arms.get((state.target, None) if state.k is None else state.pair, {}).get(state.k)
             title = f"{ALL} categories  {'no draft' if state.k is None else f'K={state.k}'}"

@@ -7,7 +7,17 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from specdash.ui.tui.results.figures import Book, Pair, Row, Variant, variant_of
-from specdash.ui.tui.results.heatmap import ALL, Axes, arms_of, axes_of, best_of, categories_of, ks_of, rows_of
+from specdash.ui.tui.results.heatmap import (
+    ALL,
+    Axes,
+    arms_of,
+    axes_of,
+    best_of,
+    categories_of,
+    ks_of,
+    lengths_of,
+    rows_of,
+)
 from specdash.ui.tui.results.layout import View as Shown
 from specdash.ui.tui.results.measures import Measure
 from specdash.ui.tui.results.table import Sorting
@@ -21,12 +31,14 @@ Entry = TypeVar("Entry")
 class State:
     """Cursors are labels, not numbers, so that they stay where they are while a run adds steps.
 
-    `by_k`: the heat map is categories by K of one pair, else targets by drafts. `step_id`: the row under the cursor of
+    `by_k`: the heat map is categories by K of one pair; `by_length`: methods without a draft model by K, of one target;
+    else it is targets by drafts. `draft` is what drafts, by name. `step_id`: the row under the cursor of
     the table, or the measurement whose samples are shown, from line `offset`. `opened_from`: the view to go back to.
     """
 
     view: Shown = "heat"
     by_k: bool = False
+    by_length: bool = False
     measure: Measure = "speedup"
     axes: Axes = field(default_factory=lambda: Axes((), (), ()))
     variant: Variant = PLAIN
@@ -56,7 +68,18 @@ class State:
         draft = self.draft
         if not self.is_placed or draft not in axes.drafts:
             draft = next((each for each in axes.drafts if each is not None), None)
-        return replace(self, axes=axes, variant=variant, target=target, draft=draft, is_placed=True)
+        settled = replace(self, axes=axes, variant=variant, target=target, draft=draft, is_placed=True)
+        return replace(settled, by_length=self.by_length and settled.has_lengths(book))
+
+    def has_lengths(self, book: Book) -> bool:
+        """Whether the target under the cursor was tried with several methods without a draft model, or Ks of one."""
+        names, ks = lengths_of(book, self.target, self.variant)
+        return len(names) * len(ks) > 1
+
+    def turned(self, book: Book) -> State:
+        """The next heat map: targets by drafts, categories by K, methods by K where there is a choice of them."""
+        to_lengths = self.by_k and self.has_lengths(book)
+        return replace(self, view="heat", by_k=not self.by_k and not self.by_length, by_length=to_lengths)
 
     def next_variant(self) -> State:
         """The next of the run's variants."""
@@ -64,6 +87,9 @@ class State:
 
     def cursor(self, book: Book) -> tuple[int, int]:
         """Row and column of the heat map's cursor."""
+        if self.by_length:
+            names, ks = lengths_of(book, self.target, self.variant)
+            return _place(names, self.draft), _place(ks, self.k)
         if not self.by_k:
             return _place(self.axes.targets, self.target), _place(self.axes.drafts, self.draft)
         categories = (*categories_of(book, self.pair, self.variant), ALL)
@@ -71,6 +97,9 @@ class State:
 
     def at(self, book: Book, row: int, column: int) -> State:
         """The heat map's cursor put on a cell."""
+        if self.by_length:
+            names, lengths = lengths_of(book, self.target, self.variant)
+            return replace(self, draft=_nth(names, row, None), k=_nth(lengths, column, None), category=ALL)
         if not self.by_k:
             return replace(self, target=_nth(self.axes.targets, row, ""), draft=_nth(self.axes.drafts, column, None))
         categories = (*categories_of(book, self.pair, self.variant), ALL)
@@ -99,7 +128,7 @@ class State:
         """The cursor of the table on a row; the heat maps follow."""
         step = row.step
         known = variant_of(step) if variant_of(step) in self.axes.variants else self.variant
-        draft = step.draft if step.draft is not None else self.draft
+        draft = step.drafter if step.drafter is not None else self.draft
         return replace(
             self, step_id=row.id, variant=known, target=step.target, draft=draft, category=step.category, k=step.k
         )
@@ -116,6 +145,8 @@ class State:
         """After Enter: from a pair to its Ks, from a measurement to its samples, from all categories to their rows."""
         if self.view == "samples" or not self.axes.targets:
             return self
+        if self.view != "table" and self.by_length:
+            return replace(self, view="heat", by_k=True, by_length=False, category=ALL)
         if self.view != "table" and not self.by_k:
             best = best_of(arms_of(book, self.variant).get(self.pair, {}))
             k = best.step.k if best is not None else next(iter(ks_of(book, self.pair, self.variant)), None)
@@ -136,7 +167,7 @@ class State:
             return replace(self, words="")
         if self.view != "heat":
             return replace(self, view="heat")
-        return replace(self, by_k=False)
+        return replace(self, by_k=False, by_length=False)
 
 
 def _place(entries: Sequence[Entry], entry: Entry) -> int:

@@ -78,7 +78,7 @@ def words_of(row: Row) -> str:
     """What a filter looks in: all labels of a row, in lower case."""
     step = row.step
     k = "baseline" if step.k is None else f"k={step.k}"
-    parts = (step.target, step.draft or "no draft", variant_label(variant_of(step)), step.category, row.found.status)
+    parts = (step.target, step.drafter or "no draft", variant_label(variant_of(step)), step.category, row.found.status)
     return f"{' '.join(parts)} {' '.join(row.found.verdicts)} {k} ".lower()
 
 
@@ -105,7 +105,7 @@ def sorted_rows(rows: Sequence[Row], sorting: Sorting) -> list[Row]:
 _FALLING = frozenset({"tok/s", "speedup", "acc", "tok/step", "n"})
 _KEYS: Mapping[str, Callable[[Row], float | str | None]] = {
     "target": lambda row: row.step.target,
-    "draft": lambda row: row.step.draft,
+    "draft": lambda row: row.step.drafter,
     "K": lambda row: row.step.k,
     "category": lambda row: row.step.category,
     "variant": lambda row: variant_label(variant_of(row.step)),
@@ -145,7 +145,7 @@ def cell_text(row: Row, column: str, view: View, glyphs: Glyphs) -> str:
 
 _LABELS: Mapping[str, Callable[[Row], str]] = {
     "target": lambda row: row.step.target,
-    "draft": lambda row: row.step.draft or "",
+    "draft": lambda row: row.step.drafter or "",
     "K": lambda row: "" if row.step.k is None else str(row.step.k),
     "category": lambda row: row.step.category,
     "variant": lambda row: variant_label(variant_of(row.step)),

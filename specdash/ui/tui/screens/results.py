@@ -160,8 +160,8 @@ class ResultsScreen(RunScreen):
         self._become(replace(self._state, measure=MEASURES[(at + 1) % len(MEASURES)]))
 
     def action_transpose(self) -> None:
-        """Targets by drafts, or categories by K."""
-        self._become(replace(self._state, view="heat", by_k=not self._state.by_k))
+        """Targets by drafts, categories by K, or methods without a draft model by K."""
+        self._become(self._state.turned(self._book))
 
     def action_variant(self) -> None:
         """The next of the configs, expert counts and depths that the run compares."""

@@ -88,7 +88,7 @@ def _summary(prepared: Prepared) -> list[Line]:
 
 def _load(load: PlannedLoad) -> str:
     ks = sorted({step.k for step in load.steps if step.k is not None})
-    models = load.key.target if load.key.draft is None else f"{load.key.target} + {load.key.draft}"
+    models = load.key.target if load.key.drafter is None else f"{load.key.target} + {load.key.drafter}"
     of_k = f", K = {', '.join(map(str, ks))}" if ks else ", no draft"
     return f"{one_line(models, 120)}{of_k}  ({len(load.steps)} {'step' if len(load.steps) == 1 else 'steps'})"
 
