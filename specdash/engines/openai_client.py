@@ -8,6 +8,7 @@ asked about a request beside the request itself happens before it is sent or aft
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
@@ -31,6 +32,8 @@ from specdash.engines.openai_flavour import (
 )
 from specdash.engines.openai_stream import decode
 from specdash.engines.spec_metrics import SpecCounters, difference, read_metrics
+
+log = logging.getLogger(__name__)
 
 CHAT = "/chat/completions"
 COMPLETIONS = "/completions"
@@ -261,6 +264,7 @@ class OpenAiClient:
                 pause_s = error.retry_after_s
                 if error.status not in BUSY or pause_s is None or time.monotonic() + pause_s >= due_s:
                     raise
+                log.warning("asked again in %.1f s: %s", pause_s, error)
                 await asyncio.sleep(pause_s)
 
     async def _filling(self, depth_tokens: int) -> str:

@@ -25,8 +25,9 @@ from specdash.runtime.watch import Watch
 
 POLL_FIRST_S = 0.02  # a tiny model is ready in milliseconds; a large one is polled ever less often
 POLL_MOST_S = 0.5
+BUSY = frozenset({429, 503})
 ATTACH_S = 5.0  # a server that is said to run already answers at once
-FOLLOW_S = 60.0  # a launch command's server that somebody else starts is there by then
+FOLLOW_S = 30.0  # a launch command's server that somebody else starts is there by then
 EXPLAINED_LINES = 5000
 SHOWN_LINES = 60
 
@@ -145,7 +146,7 @@ async def start_process(
         # Its own command may not mind, and the readiness of another server would be taken for its own.
         require_free(launch.endpoint.port)
     env = {**environment, **launch.spec.env, **ending.env}
-    follow_s = min(FOLLOW_S, launch.spec.load_timeout_s)
+    follow_s = min(FOLLOW_S, launch.spec.load_timeout_s / 2)
     spec = LaunchSpec(launch.argv, env, launch.log_path, limits.grace_s, ending, follow_s)
     return await GuardedProcess.start(spec, pidfiles)
 
@@ -179,7 +180,7 @@ async def await_completion(launch: Launch, process: ServerProcess, client: Engin
             _require_alias(launch, await client.model_alias())
             await client.complete_one(max(launch.spec.load_timeout_s, limits.stall_s))
         except HttpError as error:
-            if error.status != 503:
+            if error.status not in BUSY:
                 raise
         else:
             return True

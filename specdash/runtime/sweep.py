@@ -167,7 +167,7 @@ class Sweep:
         """Waits until the server before may be followed by another, unless the sweep is not wanted any more."""
         wait_s = self._server.cooling_s
         if wait_s > 0:
-            await self._publish(ev.Noted("info", f"{wait_s:.0f} s until the next server (engine.cool_down_s)"))
+            await self._publish(ev.Noted("info", f"{wait_s:.1f} s until the next server (engine.cool_down_s)"))
             await self.wanted.during(asyncio.sleep(wait_s))
 
     async def _end_load(self) -> None:

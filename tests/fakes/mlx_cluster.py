@@ -34,7 +34,8 @@ COUNTERS = ("total_steps", "total_fallback_steps", "total_proposed", "total_acce
 class Cluster:
     """What this server does; every default is a healthy server."""
 
-    busy: int = 0  # so many completions are refused first
+    busy: int = 0  # so many completions are refused
+    busy_after: int = 0  # behind so many that are not
     busy_status: int = 503  # 429 = too many requests, 503 = memory pressure
     retry_after: str = "0.1"
     status: str = "ok"  # what /health says
@@ -166,7 +167,7 @@ class Handler(BaseHTTPRequestHandler):
         state.requests += 1
         if state.status in UNWELL - {"overloaded"}:
             return self.answer(503, {"error": {"message": f"server is {state.status}"}})
-        if state.requests <= state.cluster.busy:
+        if 0 < state.requests - state.cluster.busy_after <= state.cluster.busy:
             headers = {"Retry-After": state.cluster.retry_after} if state.cluster.retry_after else {}
             return self.answer(state.cluster.busy_status, {"error": {"message": "memory pressure"}}, headers)
         if state.cluster.html:
