@@ -70,7 +70,8 @@ def _launched(kind: str, **more: Any) -> Config:
 def llama_command(request: pytest.FixtureRequest, with_draft: bool) -> tuple[str, ...]:
     """The command of a real llama-server as a launch command of the profile has it."""
     server = str(request.getfixturevalue("llama_server"))
-    base = (server, "-m", "{model}", "--port", "{port}", "-c", "1024", "-np", "1", "--metrics", "--no-cache-prompt")
+    one = ("-c", "1024", "-np", "1", "-t", "1")  # more threads wait for each other wherever other tests run beside it
+    base = (server, "-m", "{model}", "--port", "{port}", *one, "--metrics", "--no-cache-prompt")
     if not with_draft:
         return base
     return (*base, "-md", "{draft}", "--spec-type", "draft-simple", "--spec-draft-n-max", "{k}")
