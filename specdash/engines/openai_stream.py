@@ -6,8 +6,8 @@ token ids (vLLM's and SGLang's `return_token_ids`), or whose own count of tokens
 with nothing, carry none, and so do not end the time to the first token.
 
 How many tokens an event carries is told by some: llama-server by `timings_per_token`, vLLM and SGLang by
-`stream_options.continuous_usage_stats`. The latter send one event for each verification step, so that the steps and
-what they accepted can be read off; it is inferred, since a slow reader is sent several steps at once. For all others
+`stream_options.continuous_usage_stats`. The latter send one event for each verification step, so that the steps can be
+read off; they are inferred, since a slow reader is sent several at once (seen with vLLM). For all others
 `Chunk.counted` is False, and the one count is that of `usage`.
 
 Only what is named here is read. Nothing that a server sends raises: what is malformed or missing is a problem of the
@@ -199,10 +199,11 @@ def _check_counts(chunks: Sequence[Chunk], generated: int | None, told: Told, pr
 
 
 def _inferred(chunks: Sequence[Chunk], generated: int | None, told: Told, k: int | None) -> Told:
-    """What the arrival of tokens says of drafting, where the server says nothing: steps, and what they accepted.
+    """What the arrival of tokens says of drafting, where the server says nothing: the steps.
 
     The first event is of the prompt; each further one is a verification step, which makes what it accepted and one
-    more. How much was drafted stays unknown. A step of more than `k` + 1 tokens is several, so nothing is known then.
+    more. How much was drafted stays unknown, and so nothing is said of what was accepted of it. A step of more than
+    `k` + 1 tokens is several, so nothing is known then.
     """
     if told.draft_n is not None or told.steps is not None or len(chunks) < 2 or not chunks[0].counted:
         return told
@@ -217,7 +218,7 @@ def _inferred(chunks: Sequence[Chunk], generated: int | None, told: Told, k: int
     if longest - 1 != k:
         unknown[K_SEEN] = f"the longest step made {longest} tokens, so its draft had {longest - 1} or more"
     seen = k if longest - 1 == k else None
-    return Told(draft_n_accepted=sum(made) - len(made), steps=len(made), k_seen=seen or None, unknown=unknown)
+    return Told(steps=len(made), k_seen=seen or None, unknown=unknown)
 
 
 def _source(told: Told, found: Told) -> str | None:

@@ -87,11 +87,10 @@ def test_vllm_completions_have_the_same_counts() -> None:
     assert (len(got.tokens), got.problems) == (24, ())
 
 
-def test_vllm_without_its_metrics_shows_its_steps_and_what_they_accepted() -> None:
+def test_vllm_without_its_metrics_shows_its_steps() -> None:
     got = decoded("vllm-0.32.0.chat.default.sse", k=4, speculates=True)
     assert (got.draft_n, got.acceptance_source, got.cached_tokens) == (None, "inferred", None)
-    counts = [chunk.predicted_n for chunk in got.chunks]
-    assert (got.steps, got.draft_n_accepted) == (len(counts) - 1, counts[-1] - len(counts))
+    assert (got.steps, got.draft_n_accepted) == (len(got.chunks) - 1, None)
     assert got.k_seen == 4  # one step made five tokens
     assert "inferred" in got.unknown[DRAFTED]
     assert decoded("vllm-0.32.0.chat.default.sse").steps is None  # a baseline: nothing is inferred
