@@ -426,7 +426,7 @@ class Connection(asyncio.Protocol):
             if not self._streams:
                 self._head(200, "text/event-stream", "Cache-Control: no-store\r\n")
             self._streams = True
-            self._transport.write(b"data: %b\n\n" % json.dumps(event).encode())
+            self._transport.write(b"data: %b\n\n" % json.dumps(event, ensure_ascii=False).encode("utf-8", "replace"))
         if "exit" in event:
             self._transport.close()
             self._bridge.ended(self)

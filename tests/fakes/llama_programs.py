@@ -9,10 +9,8 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 NAMES = ("llama-speculative-simple", "llama-speculative", "llama-lookup", "llama-completion", "llama-mtmd-cli")
@@ -22,7 +20,6 @@ ACCEPTED = 2  # of each draft that has as many
 COMMON = ("-m", "-n", "-f", "-p", "--temp", "-s", "-c", "--override-kv", "--no-escape")
 
 
-@dataclass(slots=True)
 class Behaviour:
     """What the programs do: `end` is ok, exit0 (at once), fail (exit code 1, with a reason), kill, hang or lost (the
     statistics, in the first run of those that share the file `count`); `stats` is ok, none or changed; `flood` is a
@@ -58,7 +55,7 @@ def install(folder: Path, names: tuple[str, ...] = NAMES) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         program = folder / name
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{Path(__file__)}" {name} "$@"\n')
+        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" -I -S "{Path(__file__)}" {name} "$@"\n')
         program.chmod(0o755)
     return folder
 
@@ -167,8 +164,8 @@ def loses(count: str) -> bool:
 
 def run(name: str, args: list[str], old: bool, doing: Behaviour) -> int:
     """One run, well or ill."""
-    if doing.child:
-        subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    if doing.child and os.fork() == 0:
+        time.sleep(600)
     piece = b"\xff\x00x" * 4096
     for number in (1, 2):
         for _ in range(doing.flood // len(piece)):
