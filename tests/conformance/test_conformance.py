@@ -25,6 +25,7 @@ PROMPTS = (
     "Once upon a time there was a small model that guessed what a large one would say next, and it guessed",
     "Write one line about the sea, one about the hills and one about the road between the two of them",
 )
+SMALL = ("-c", "1024", "-t", "1", "-tb", "1")  # one thread: several servers share few cores
 pytestmark = pytest.mark.real
 
 
@@ -116,7 +117,7 @@ async def test_conforms(case: Case, request: pytest.FixtureRequest, tmp_path: Pa
 
     def spec(with_draft: bool, k: int | None) -> ServerSpec:
         launch = case.launch(request, with_draft) if case.launch is not None else ()
-        args = ("-c", "1024") if case.models == "gguf" and not launch else ()
+        args = SMALL if case.models == "gguf" else ()
         return spec_of(target, draft if with_draft else None, k, launch=launch, args=args, env=dict(case.env))
 
     async with serving(engine, spec(False, None), tmp_path) as served:
