@@ -104,7 +104,7 @@ def _samples(prepared: Prepared, step: Step, most: int, *, is_least: bool) -> in
     if step.workload == LOSSLESS:
         return prompts  # each text once, whatever the passes
     at_first = None if prepared.profile.queue else first_samples(prepared.profile.sweep.k, most)
-    if is_least and at_first is not None and step.method != BASELINE:
+    if is_least and at_first is not None and step.draft is not None:
         most = min(most, at_first)
     if is_least and measure.precision is not None:
         most = min(most, least_samples(prompts))
@@ -213,6 +213,8 @@ def _count_of_loads(prepared: Prepared, scope: KScope, loads: Sequence[PlannedLo
 def _stages(prepared: Prepared) -> list[str]:
     """What the plan does later, depending on what it finds."""
     measure, mode = prepared.profile.measure, None if prepared.profile.queue else prepared.profile.sweep.k
+    if all(step.draft is None for step in prepared.steps):
+        mode = None  # curves and searches are about draft models
     lines = []
     if mode == CURVE:
         lines.append(

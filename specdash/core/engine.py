@@ -51,6 +51,8 @@ class EngineInfo:
 
     `k_scope` is forced by the profile, or the only one that this kind of engine has; None: to be probed on each load.
     `untold` maps names of `UNTOLD` to the reason, as a sentence, why servers of this engine never tell them.
+    `remembers` are the methods whose servers keep what they have seen from request to request, so that a prompt that is
+    sent again is no new text to them.
     """
 
     kind: str
@@ -59,6 +61,7 @@ class EngineInfo:
     dialect: str
     k_scope: KScope | None
     untold: Mapping[str, str] = field(default_factory=dict)
+    remembers: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

@@ -31,7 +31,7 @@ WAKE_UP_S = 0.03  # measured with both cores busy: a token is seen up to this la
 # Reasons that belong to the server, not to one request: no sample of the step will be better.
 FATAL = frozenset({Verdict.PROMPT_CACHED, Verdict.BASELINE_DRAFTED, Verdict.K_NOT_EFFECTIVE})
 # Reasons that belong to the prompt: another try would only repeat them.
-LASTING = FATAL | {Verdict.TOO_SHORT, Verdict.WRONG_LENGTH}
+LASTING = FATAL | {Verdict.TOO_SHORT, Verdict.WRONG_LENGTH, Verdict.RECALLED}
 
 
 _NAMES = frozenset(verdict.value for verdict in Verdict)
@@ -39,7 +39,10 @@ _NAMES = frozenset(verdict.value for verdict in Verdict)
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a request asked for and under which circumstances it ran; `untold` is what this engine never tells."""
+    """What a request asked for and under which circumstances it ran; `untold` is what this engine never tells.
+
+    `is_recalled`: the method drafts from memory, and its server has answered this prompt before.
+    """
 
     prompt_id: str
     block: int
@@ -49,6 +52,7 @@ class Asked:
     clock_jump_s: float = 0.0  # wall clock minus monotonic moved by this much meanwhile
     swapped_in_bytes: int = 0  # read back from swap by the whole machine meanwhile
     untold: Collection[str] = ()  # names of core.engine.UNTOLD
+    is_recalled: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +127,7 @@ def reasons_against(step: Step, generation: Generation, asked: Asked) -> tuple[s
         (TIMINGS not in asked.untold and None in (generation.predicted_ms, generation.prompt_ms), Verdict.NO_TIMINGS),
         (CACHED not in asked.untold and generation.cached_tokens is None, Verdict.NO_TIMINGS),
         (bool(generation.cached_tokens), Verdict.PROMPT_CACHED),
+        (asked.is_recalled, Verdict.RECALLED),
         (step.method == BASELINE and bool(generation.draft_n), Verdict.BASELINE_DRAFTED),
         (None not in (asked.alias, generation.model) and generation.model != asked.alias, Verdict.SERVER_CHANGED),
         (abs(asked.clock_jump_s) > CLOCK_JUMP_S, Verdict.CLOCK_JUMPED),

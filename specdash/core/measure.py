@@ -303,6 +303,7 @@ class Verdict(StrEnum):
     OFF_THE_CURVE = "off_the_curve"
     DRIFTED = "drifted"
     K_UNPROVEN = "k_unproven"
+    RECALLED = "recalled"
 
 
 DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
@@ -357,5 +358,8 @@ DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
         "the difference: let the machine cool down or close other programs, and run it again.",
         Verdict.K_UNPROVEN: "This server does not tell how many tokens a step drafted, so K is what was asked for "
         "and nothing proves that it took effect: compare with an engine that tells, or read the server's own log.",
+        Verdict.RECALLED: "This method keeps what its server has seen, and this prompt had been answered before, so "
+        "the answer was drafted from memory and only first answers count: give more prompts to a category, or lower "
+        "iterations.",
     }
 )

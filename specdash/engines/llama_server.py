@@ -286,7 +286,8 @@ def open_program(
     command, shown_as = resolve(program)
     flags = read_flags(command, shown_as, env=env)
     version = _version(run_briefly([*command, "--version"], shown_as, BRIEF_LIMIT_S, env))
-    return LlamaServer(command, EngineInfo(KIND, shown_as, version, flags.dialect, k_scope), flags, filler)
+    info = EngineInfo(KIND, shown_as, version, flags.dialect, k_scope, remembers=llama_methods.REMEMBERING)
+    return LlamaServer(command, info, flags, filler)
 
 
 def resolve(program: str) -> tuple[tuple[str, ...], str]:

@@ -3,6 +3,10 @@
 The rule: with a draft loaded, no prompt is sent twice in a row. Builds of early 2026 keep the draft's context even when
 the prompt cache is off; sent the same prompt twice, they propose the previous answer and accept all of it, at no cost.
 Any request that drafts clears that.
+
+A method that remembers (`EngineInfo.remembers`) drafts an answer that it has given before from memory, however long ago
+that was: nothing clears that but another server. So it is warmed up by another prompt, and samples of a prompt that
+came before do not count.
 """
 
 from __future__ import annotations
@@ -24,6 +28,7 @@ from specdash.runtime.wanted import Wanted
 
 SCRUB_PROMPT = "The quick brown fox jumps over the lazy dog and"
 SCRUB_TOKENS = 6
+WARM_UP = "warm-up"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +65,13 @@ class Asking:
         self._sampling = sampling
         self._wanted = wanted
         self._last_text = ""
+        self._asked: set[str] = set()  # of the load
         self._rendered: dict[tuple[str, int], str] = {}
 
     def new_load(self) -> None:
         """Another server runs now: prompts are rendered anew, since its template may be another."""
         self._rendered.clear()
+        self._asked.clear()
 
     def temperature(self, step: Step) -> float:
         """The temperature of a step's samples; texts can only be compared at 0."""
@@ -105,13 +112,18 @@ class Asking:
         async def ask() -> Outcome:
             prompt = self.prompt(step, block)
             sampling = self._sampling
-            text = await self._ready(step, prompt)
+            remembers = step.method in self._server.engine.remembers
+            text = SCRUB_PROMPT if remembers and purpose == WARM_UP else await self._ready(step, prompt)
+            is_recalled = remembers and text in self._asked
+            self._asked.add(text)
             request = Request(
                 text, sampling.max_tokens, self.temperature(step), sampling.seed, step.k, images=prompt.images
             )
             shown = block if purpose == "sample" else None
             progress = self._in_flight(step, purpose, shown, sampling.max_tokens)
-            return await take(self._server, step, prompt.id, block, request, sampling.timeout_s, progress)
+            return await take(
+                self._server, step, prompt.id, block, request, sampling.timeout_s, progress, is_recalled=is_recalled
+            )
 
         return await self._wanted.during(ask(), drop)
 
@@ -135,6 +147,7 @@ class Asking:
 
         async def ask() -> Generation:
             text = await self._ready(step, prompt, may_repeat=repeats)
+            self._asked.add(text)
             request = Request(
                 text,
                 max_tokens,

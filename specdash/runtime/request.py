@@ -54,6 +54,8 @@ async def take(
     request: Request,
     timeout_s: float,
     progress: Progress,
+    *,
+    is_recalled: bool = False,
 ) -> Outcome:
     """Sends one generation of a step and judges it; raises ServerFailed when the server died."""
     started_s, started_mono_s = time.time(), time.monotonic()
@@ -81,6 +83,7 @@ async def take(
         clock_jump_s=jumped_s,
         swapped_in_bytes=psutil.swap_memory().sin - swapped_before,
         untold=server.engine.untold,
+        is_recalled=is_recalled,
     )
     return Taken(sample_of(step, generation, asked), _since(started_mono_s), generation)
 

@@ -17,7 +17,7 @@ from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
 from specdash.core.steps import OPEN, StepView
 from specdash.core.view import View
-from specdash.runtime.asking import Asking, Sampling
+from specdash.runtime.asking import WARM_UP, Asking, Sampling
 from specdash.runtime.beside import Beside
 from specdash.runtime.request import Refused, TimedOut
 from specdash.runtime.server import Publish, Server
@@ -166,7 +166,7 @@ class Sampler:
         begun_s = time.monotonic()
         for number in range(self._settings.warmup):
             await self._wanted.another()
-            await self.asking.sample(steps[number % len(steps)], 0, purpose="warm-up")
+            await self.asking.sample(steps[number % len(steps)], 0, purpose=WARM_UP)
         await self._publish(ev.WarmedUp(load, self._settings.warmup, time.monotonic() - begun_s))
 
     async def _take_one(self, load: str, step: Step, block: int, spec: ServerSpec) -> bool:

@@ -15,7 +15,6 @@ from specdash.analysis.strategy import SEARCH, Change, next_change
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.forecast import loads_left
-from specdash.core.plan import BASELINE
 from specdash.core.queue import IllegalEdit, apply
 from specdash.core.steps import StepView
 from specdash.core.view import View
@@ -53,7 +52,7 @@ class Advice:
             return False
         if second_pass(self._recorder.view) is not None:
             return False
-        if run.settings.get("k") == SEARCH and found.step.method != BASELINE:
+        if run.settings.get("k") == SEARCH and found.step.draft is not None:
             return False
         samples = sorted(found.good, key=lambda sample: sample.block)
         rates = [(each.prompt_id, each.decode_tok_s) for each in samples if each.decode_tok_s is not None]

@@ -9,7 +9,7 @@ from specdash.analysis.strategy import first_samples
 from specdash.core import events as ev
 from specdash.core.engine import EngineInfo
 from specdash.core.model import ModelFacts
-from specdash.core.plan import BASELINE, iterations_of
+from specdash.core.plan import iterations_of
 from specdash.core.profile import LOSSLESS, Profile
 from specdash.probes.machine import host_name
 from specdash.session.fallback import Engines
@@ -60,7 +60,8 @@ def settings_of(profile: Profile) -> dict[str, object]:
 def _samples_of(prepared: Prepared) -> dict[str, int]:
     """How many samples steps take at first, by step id, where it is not the number of the profile.
 
-    A text is compared once for each prompt; a search begins with few samples and spends the others where it matters.
+    A text is compared once for each prompt; a search, which is about draft models, begins with few samples and spends
+    the others where it matters.
     """
     profile = prepared.profile
     counts = iterations_of(profile, list(prepared.prompts))
@@ -68,7 +69,7 @@ def _samples_of(prepared: Prepared) -> dict[str, int]:
     for step in prepared.steps:
         if step.workload == LOSSLESS:
             counts[step.id] = len(prepared.prompts[step.category])
-        elif at_first is not None and step.method != BASELINE:
+        elif at_first is not None and step.draft is not None:
             counts[step.id] = at_first
     return counts
 
