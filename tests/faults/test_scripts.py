@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -10,7 +11,7 @@ from typing import Any
 
 import psutil
 import pytest
-from harness import LIMIT_S, Machine, Run, assert_complete, wait_for
+from harness import LIMIT_S, ROOT, Machine, Run, assert_complete, wait_for
 
 from specdash.core import events as ev
 
@@ -82,13 +83,13 @@ def test_a_cluster_is_swept_and_left_stopped(scripts: Scripts) -> None:
         scripts.profile(
             {"f16": {}, "kv8": {"launch": {"baseline": [str(CLUSTER / "launch_kv_fp8.sh")]}}},
             engine={"launch": launch, "cool_down_s": 0.3},
-            sweep={"methods": ["ngram"], "k": [3, 5], "ngram_n": [2]},
+            sweep={"methods": ["ngram"], "k": [5], "ngram_n": [2]},
         )
     )
     assert_complete(run)
     assert run.code == 0, run.stderr
     rows = {(row["config"], row["method"], row["k"]): row for row in run.result["measurements"]}
-    assert set(rows) == {("f16", "baseline", None), ("kv8", "baseline", None), ("f16", "ngram", 3), ("f16", "ngram", 5)}
+    assert set(rows) == {("f16", "baseline", None), ("kv8", "baseline", None), ("f16", "ngram", 5)}
     for (_, method, k), row in rows.items():
         assert (row["status"], row["k_seen"], row["samples"][0]["clock"]) == ("ok", k, "client"), row
         assert (row["acceptance_rate"] is None) == (method == "baseline")
@@ -96,9 +97,50 @@ def test_a_cluster_is_swept_and_left_stopped(scripts: Scripts) -> None:
             assert 0 < row["acceptance_rate"] < 1
     assert [" ".join(load["argv"]) for load in run.result["loads"]][1].endswith(" ".join(STEADY))
     assert all(load["peak_rss_bytes"] > 0 for load in run.result["loads"]), "the daemon's memory is counted"
-    assert all("stopped" in (run.path or Path(), log)[0].joinpath(log).read_text() for log in logs(run))
-    assert run.stderr.count("until the next server") == 3
+    assert all("stopped" in ((run.path or Path()) / log).read_text() for log in logs(run))
+    assert run.stderr.count("until the next server") == 2
     assert not scripts.pid_file.exists()
+
+
+def test_the_example_of_an_mlx_cluster(scripts: Scripts) -> None:
+    """profiles/mlx-cluster.toml as it stands, shortened, with an mlx.launch and an mlx_lm_server that are fakes."""
+    programs, package = scripts.folder / "bin", scripts.folder / "python" / "mlx_lm_server"
+    programs.mkdir()
+    package.mkdir(parents=True)
+    (programs / "mlx.launch").write_text('#!/bin/bash\nwhile [ "$1" != -- ]; do shift; done\nshift\n"$@" &\nwait\n')
+    (programs / "mlx.launch").chmod(0o755)
+    fakes = CLUSTER.parent
+    (package / "__main__.py").write_text(
+        f"import runpy, sys\nsys.path.insert(0, {str(fakes)!r})\n"
+        f"runpy.run_path({str(fakes / 'mlx_cluster.py')!r}, run_name='__main__')\n"
+    )
+    text = (ROOT / "profiles" / "mlx-cluster.toml").read_text()
+    for old, new in (
+        ("/tmp/", f"{scripts.folder}/"),
+        ('"./scripts', f'"{ROOT}/profiles/scripts'),
+        ('MLX_NODES = "mac2.local"', 'FAKE_SERVER = "speed=4000"'),
+        ("cool_down_s = 15", "cool_down_s = 0.1"),
+        ("k = [3, 5]", "k = [5]"),
+        ('categories = ["coding", "repetitive"]\niterations = 5', 'categories = ["coding"]\niterations = 1'),
+    ):
+        assert old in text
+        text = text.replace(old, new)
+    (scripts.folder / "mlx-cluster.toml").write_text(text + "\n[limits]\ninhibit_sleep = false\n")
+    env = {
+        "PATH": f"{programs}:{os.environ['PATH']}",
+        "PYTHONPATH": f"{ROOT}:{package.parent}",
+        "MLX_PYTHON": sys.executable,
+    }
+    run = scripts.headless(scripts.folder / "mlx-cluster.toml", env=env).end()
+    assert_complete(run)
+    assert run.code == 0, run.stderr
+    rows = [(row["config"], row["method"], row["k_seen"], row["status"]) for row in run.result["measurements"]]
+    assert sorted(map(str, rows)) == sorted(
+        str((config, method, k, "ok"))
+        for config in ("kv 16", "kv 8")
+        for method, k in (("baseline", None), ("ngram", 5))
+    )
+    assert all("stopped" in ((run.path or Path()) / log).read_text() for log in logs(run))
 
 
 def logs(run: Run) -> list[str]:
