@@ -12,6 +12,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import count
 from typing import Any, TypeVar
 
 from specdash.core.engine import CACHED, DRAFTED, Health, KProbe, Request
@@ -44,6 +45,8 @@ METRICS_LIMIT_S = 5.0
 CHARACTERS_PER_TOKEN = 4  # of English, for servers that do not count
 SETTLE_TRIES = 5  # counters of a request may be published a little after its last byte
 SETTLE_S = 0.05
+PAUSE_FIRST_S = 0.05
+PAUSE_MOST_S = 5.0
 BUSY = frozenset({429, 503})
 NO_CHAT = frozenset({400, 404, 405, 422, 501})  # how servers say that a model has no chat template
 
@@ -257,15 +260,19 @@ class OpenAiClient:
     async def _patiently(self, asked: Callable[[float], Awaitable[T]], limit_s: float) -> T:
         """Asks again after a Retry-After, as long as that is within the limit; raises the refusal otherwise."""
         due_s = time.monotonic() + limit_s
-        while True:
+        for tries in count():
             try:
                 return await asked(due_s - time.monotonic())
             except HttpError as error:
-                pause_s = error.retry_after_s
-                if error.status not in BUSY or pause_s is None or time.monotonic() + pause_s >= due_s:
+                if error.status not in BUSY or error.retry_after_s is None:
+                    raise
+                # Who always says "at once" is not to be asked a thousand times.
+                pause_s = max(error.retry_after_s, min(PAUSE_MOST_S, PAUSE_FIRST_S * 2**tries))
+                if time.monotonic() + pause_s >= due_s:
                     raise
                 log.warning("asked again in %.1f s: %s", pause_s, error)
                 await asyncio.sleep(pause_s)
+        raise AssertionError("the loop above returns or raises")
 
     async def _filling(self, depth_tokens: int) -> str:
         """About `depth_tokens` tokens of varied text."""
@@ -281,7 +288,7 @@ class OpenAiClient:
         problems = [self._http.redacted(problem) for problem in generation.problems]
         if self._answered_as is None:
             self._answered_as = generation.model
-        elif generation.model != self._answered_as:
+        elif generation.model not in (None, self._answered_as):
             problems.append(f"it was answered by model {generation.model!r}, and before by {self._answered_as!r}")
         unknown = dict(generation.unknown)
         cached = generation.cached_tokens

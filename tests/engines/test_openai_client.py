@@ -331,6 +331,13 @@ async def test_a_busy_server_is_asked_again_when_it_says(played: Played) -> None
     assert progress.sent_t_s == got.sent_t_s > times[1]  # waiting is no part of the answer
 
 
+async def test_a_server_that_is_always_busy_at_once_is_not_hammered(played: Played) -> None:
+    client = played.client("plain", busy=1000, retry_after="0")
+    with pytest.raises(HttpError):
+        await client.generate(ASKED, limit_s=0.5)
+    assert 1 < len(played.asked("/v1/chat/completions")) < 6
+
+
 @pytest.mark.parametrize(
     ("status", "retry_after"), [(429, ""), (503, ""), (429, "600"), (503, "Wed, 21 Oct 2099 07:28:00 GMT"), (500, "0")]
 )
