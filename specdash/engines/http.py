@@ -65,6 +65,7 @@ class Client:
         self._secrets = sorted((word for word in words if len(word) >= SECRET_CHARS), key=len, reverse=True)
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
+        self._reading: set[aiohttp.ClientResponse] = set()
 
     async def get_text(self, path: str, limit_s: float) -> str:
         """The body of GET `path` as text, malformed UTF-8 replaced."""
@@ -124,8 +125,11 @@ class Client:
         return text
 
     async def close(self) -> None:
-        """Drops all connections, for good: requests from now on are Unreachable."""
+        """Drops all connections, for good: requests from now on are Unreachable, and those being read are cut."""
         self._closed = True
+        for response in tuple(self._reading):
+            # The library's own close leaves whoever reads an answer waiting for more of it.
+            response.content.set_exception(aiohttp.ClientConnectionError("the connection was dropped here"))
         if self._session is not None:
             await self._session.close()
             self._session = None
@@ -153,12 +157,14 @@ class Client:
             raise Unreachable(self.redacted(_why(error))) from error
         except (aiohttp.ClientError, HttpProcessingError) as error:
             raise BadAnswer(f"not an HTTP answer: {self.redacted(_why(error))}") from error
+        self._reading.add(response)
         try:
             if response.status != 200:
                 said = self._excerpt(await _read(response, _ERROR_BODY_BYTES, whole=False))
                 raise HttpError(response.status, said, retry_after(response.headers.get("Retry-After")))
             yield response
         finally:
+            self._reading.discard(response)
             response.close()
 
     def _json(self, body: bytes) -> Any:

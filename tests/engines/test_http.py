@@ -219,6 +219,23 @@ async def test_cancelling_closes_the_connection_at_once() -> None:
             await gone.wait()
 
 
+async def test_closing_the_client_cuts_what_is_being_read() -> None:
+    """As when a server that is not ours to end has fallen silent."""
+    progress = Watched(1)
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(STREAM_HEAD + chunk(b"data: 1\n\n"))
+        with suppress(ConnectionError):
+            await reader.read()
+
+    async with client_of(answer) as (client, _), asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(client.stream("/completion", {}, total_limit_s=30, progress=progress))
+        await progress.reached.wait()
+        await client.close()
+        with pytest.raises(StreamCut, match="dropped"):
+            await task
+
+
 async def test_drip_ends_at_the_total_limit() -> None:
     async def answer(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(STREAM_HEAD + chunk(b"data: 1\n\n"))
@@ -439,7 +456,7 @@ async def test_https_to_a_server_without_it_is_unreachable() -> None:
     async with serving(b"HTTP/1.1 200 OK\r\n\r\n") as served:
         client = Client(f"https://127.0.0.1:{served.port}")
         with pytest.raises(TransportError):
-            await client.get_json("/health", limit_s=30)
+            await client.get_json("/health", limit_s=0.5)
         await client.close()
 
 

@@ -213,6 +213,8 @@ class Handler(BaseHTTPRequestHandler):
                 texts.append(word)
                 if body.get("stream") and not self.event(piece(state, body, word, None, chat=chat)):
                     return
+            if behaviour.hang_after and len(texts) >= behaviour.hang_after:
+                threading.Event().wait()
             if behaviour.die_after_tokens and len(texts) >= behaviour.die_after_tokens:
                 os._exit(behaviour.die_code)
         usage = {
