@@ -228,12 +228,15 @@ async def test_closing_the_client_cuts_what_is_being_read() -> None:
         with suppress(ConnectionError):
             await reader.read()
 
-    async with client_of(answer) as (client, _), asyncio.TaskGroup() as tasks:
-        task = tasks.create_task(client.stream("/completion", {}, total_limit_s=30, progress=progress))
-        await progress.reached.wait()
-        await client.close()
+    async with client_of(answer) as (client, _):
+
+        async def close() -> None:
+            await progress.reached.wait()
+            await client.close()
+
+        asked = client.stream("/completion", {}, total_limit_s=30, progress=progress)
         with pytest.raises(StreamCut, match="dropped"):
-            await task
+            await asyncio.gather(asked, close())
 
 
 async def test_drip_ends_at_the_total_limit() -> None:
