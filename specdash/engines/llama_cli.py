@@ -89,7 +89,7 @@ PROBE_PROMPT = "Once upon a time there was a small model that guessed what a lar
 PROBE_TOKENS = 32
 # The programs print from a thread of their own, and exit without waiting for it: on a busy machine up to every tenth
 # run of llama-completion and llama-lookup (b11669) lost its last lines, all of its statistics among them.
-TRIES = 3
+TRIES = 5
 LINE_CHARS = 300
 PASTED: Mapping[str, str] = {"{k}": K_PLACE, "{n}": "256", "{temp}": "0", "{seed}": "1", "{images}": "IMAGE"}
 
