@@ -90,10 +90,10 @@ async def assert_speculation(served: Served, engine: Engine, case: Case, k: int,
     unproven = any(finding.verdict == "k_unproven" for finding in findings)
     for sample in samples:
         assert_counts(sample, engine)
-        silent = {DRAFTED, ACCEPTED} & {*engine.info.untold, *sample.unknown}
-        if silent:
+        if sample.acceptance_source is None:
+            assert {DRAFTED, ACCEPTED} & {*engine.info.untold, *sample.unknown}, "unknown, and no reason is given"
             assert sample.draft_tokens is None, "unknown is null"
-            assert sample.acceptance_source is None
+            assert sample.accepted_tokens is None
         else:
             assert sample.draft_tokens is not None
             assert sample.accepted_tokens is not None
