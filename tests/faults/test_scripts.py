@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator, Mapping
@@ -255,6 +256,15 @@ def test_a_port_that_is_served_already_is_not_measured(scripts: Scripts) -> None
     (error,) = errors(run).values()
     assert f"port {port} is served already" in error
     assert f"pid {other.pid}" in error
+
+
+def test_a_stop_does_not_wait_for_the_cool_down(scripts: Scripts) -> None:
+    command = scripts.headless(scripts.profile({"a": {}, "b": {}}, engine={"cool_down_s": 600}))
+    command.until("until the next server")
+    command.send(signal.SIGINT)
+    run = command.end()
+    assert run.code == 130
+    assert errors(run) == {"a": "", "b": "open: None"}
 
 
 def test_a_killed_run_stops_its_cluster(scripts: Scripts) -> None:
