@@ -143,6 +143,18 @@ def test_a_prompt_twice_in_a_row(wheel: tuple[str, list[object]], serve: Callabl
     assert (again["draft_n_accepted"] == again["draft_n"]) is (wheel[0] == "old")
 
 
+def test_ngrams_are_looked_up(wheel: tuple[str, list[object]], serve: Callable[..., Any]) -> None:
+    flags = {
+        "current": "--spec-ngram-simple-size-n 2 --spec-ngram-simple-size-m 3",
+        "old": "--spec-ngram-size-n 2 --spec-ngram-size-m 3 --draft-max 3",
+    }
+    running = serve(f"--spec-type ngram-simple {flags[wheel[0]]}")
+    timings = complete(running, "baba dodo lala bebe didi momo " * 6, n_predict=200)["timings"]
+    assert timings["draft_n"] > 0
+    done = run(wheel, "--spec-type", "ngram-giraffe")
+    assert (done.returncode, "unknown value: ngram-giraffe" in done.stderr) == (1, True)
+
+
 def test_term_ends_it(serve: Callable[..., Any]) -> None:
     process = serve("").process
     process.terminate()
