@@ -16,7 +16,7 @@ from specdash.core.plan import KScope
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import BadAnswer, HttpError, Progress, TransportError
 from specdash.engines.http import Client
-from specdash.engines.mlx_stream import decode, longest_burst
+from specdash.engines.mlx_stream import decode, drafts_seen
 
 TEXT, CHAT = "/v1/completions", "/v1/chat/completions"
 
@@ -115,8 +115,8 @@ class StockClient:
     async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
         """Whether requests decide K, as far as it shows: a build that does refuses a K below 0.
 
-        Then nothing longer than a step with K = 1 may arrive at once. Bursts show accepted tokens only, and on a busy
-        machine none: that they are not clear is no evidence of anything.
+        Then, with K = 1, steps may not accept more than one. Bursts show accepted tokens only, and on a busy machine
+        none: that they are not clear is no evidence of anything.
         """
         try:
             await self._post({"prompt": "Hello", "max_tokens": 1, "num_draft_tokens": -1}, limit_s)
@@ -131,8 +131,7 @@ class StockClient:
             prompt = f"Chapter {len(evidence) + 1}. {PROBE_PROMPT}"
             _path, body = self._asked(Request(prompt, PROBE_TOKENS, temperature=0.0, seed=1, k=k))
             answer = await self._http.stream(TEXT, body, total_limit_s=limit_s, progress=progress)
-            longest = longest_burst(answer)
-            evidence.append((k, longest - 1 if longest is not None else None))
+            evidence.append((k, drafts_seen(answer, k_startup)))
         ignored = k_startup > 1 and (evidence[-1][1] or 0) > 1
         return KProbe(KScope.STARTUP if ignored else KScope.REQUEST, tuple(evidence))
 

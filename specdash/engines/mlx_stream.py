@@ -27,11 +27,12 @@ CLEARLY_APART = 3.0  # the shortest gap between bursts to the longest within one
 SAME_MOMENT_S = 0.001  # about what the server needs for a token's event; shorter gaps are never between two steps
 BURST_GAP_S = 0.015  # no burst has longer gaps, however loaded the machine: those are between tokens made one by one
 FEWEST_TOKENS = 16
+FEWEST_MOMENTS = 3
 
 
 def decode(answer: StreamedAnswer, k: int | None) -> Generation:
     """What a streamed answer says, with every fault in `problems`; `k`: what was to be drafted, None or 0: nothing."""
-    generation = openai_stream.decode(answer)
+    generation = _timed(openai_stream.decode(answer))
     unknown = {name: why for name, why in generation.unknown.items() if name not in (DRAFTED, K_SEEN)}
     if not k:
         return replace(generation, unknown=unknown)
@@ -59,9 +60,25 @@ def decode(answer: StreamedAnswer, k: int | None) -> Generation:
     )
 
 
-def longest_burst(answer: StreamedAnswer) -> int | None:
-    """The most tokens that came at once; None where that is not clear."""
-    return max(_bursts(openai_stream.decode(answer))[0], default=None)
+def _timed(generation: Generation) -> Generation:
+    """With a problem where a long answer came at hardly any moments: then nothing tells how long it took."""
+    moments = len({chunk.t_s for chunk in generation.chunks})
+    if len(generation.chunks) < FEWEST_TOKENS or moments >= FEWEST_MOMENTS:
+        return generation
+    said = f"{len(generation.chunks)} tokens arrived at {moments} moments, so how long they took is not known"
+    return replace(generation, problems=(*generation.problems, said))
+
+
+def drafts_seen(answer: StreamedAnswer, most: int) -> int | None:
+    """How many drafted tokens the long steps of an answer accepted; None where its steps are not clear.
+
+    Long is what one in ten is as long as: a stall that joins two steps makes no long draft. `most` is the largest K
+    that the server can be at.
+    """
+    sizes = sorted(_bursts(openai_stream.decode(answer))[0])
+    if not sizes or sizes[-1] > most + 1:
+        return None
+    return sizes[-1 - len(sizes) // 10] - 1
 
 
 def _bursts(generation: Generation) -> tuple[tuple[int, ...], str]:

@@ -12,7 +12,7 @@ import pytest
 from specdash.core.engine import DRAFTED, K_SEEN
 from specdash.core.measure import INFERRED
 from specdash.core.transport import StreamedAnswer
-from specdash.engines.mlx_stream import decode, longest_burst
+from specdash.engines.mlx_stream import decode, drafts_seen
 from specdash.engines.sse import SseParser
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
@@ -20,9 +20,9 @@ WITHIN_S, BETWEEN_S = 0.0008, 0.02
 
 
 def recorded(name: str) -> StreamedAnswer:
-    """A recorded stream, its events at once: recordings have no times."""
+    """A recorded stream, its events one by one: recordings have no times."""
     data = SseParser().feed((RECORDINGS / f"{name}.stream.mlx-lm-0.32.2.sse").read_bytes())
-    return StreamedAnswer(200, 0.0, tuple((1.0, event) for event in data), 1.0)
+    return StreamedAnswer(200, 0.0, tuple((1.0 + number, event) for number, event in enumerate(data)), 99.0)
 
 
 def event(text: str, finish_reason: str | None = None) -> bytes:
@@ -76,7 +76,13 @@ def test_bursts_are_steps() -> None:
     assert (found.draft_n, found.draft_n_accepted) == (4 * 9, sum(sizes[:-1]) - 9)
     assert found.k_seen == 4
     assert found.unknown == {}
-    assert longest_burst(answered(sizes)) == 5
+
+
+def test_the_length_of_drafts_is_that_of_the_longer_steps() -> None:
+    assert drafts_seen(answered((5, 3, 1, 5, 2, 4, 1, 5, 2, 3)), 4) == 4
+    assert drafts_seen(answered((2, 1, 2, 2, 1, 2, 4, 2, 1, 2, 2, 2, 1)), 4) == 1  # a stall has joined two steps
+    assert drafts_seen(answered((2, 1, 2, 2, 1, 2, 4, 2, 1, 2, 2, 2, 1)), 2) is None
+    assert drafts_seen(answered((1,) * 32), 4) is None
 
 
 def test_the_last_step_counts_where_its_end_is_certain() -> None:
@@ -119,6 +125,13 @@ def test_a_stall_among_tokens_that_come_one_by_one_is_no_burst() -> None:
     late = tuple((t_s + (0.2 if number > 20 else 0), data) for number, (t_s, data) in enumerate(answer.events))
     found = decode(StreamedAnswer(200, 0.9, late, answer.ended_t_s + 1), 40)
     assert "did not arrive in clear bursts" in found.unknown[DRAFTED]
+
+
+def test_an_answer_that_came_at_once_has_no_time() -> None:
+    answer = answered((5, 3, 1, 5, 2, 4))
+    at_once = tuple((1.0 + (number > 5), data) for number, (_t_s, data) in enumerate(answer.events))
+    found = decode(StreamedAnswer(200, 0.9, at_once, 9.0), 4)
+    assert found.problems == ("20 tokens arrived at 2 moments, so how long they took is not known",)
 
 
 def test_half_an_answer_is_a_problem_and_nothing_is_inferred() -> None:
