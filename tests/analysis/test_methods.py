@@ -1,0 +1,199 @@
+"""Methods without a draft model in everything that is made of a run: results, recommendations, reports, comparisons."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from typing import Any
+
+import documents as doc
+import pytest
+from recorded_run import DRAFT, TARGET, folded, loaded, measured, started, step
+
+from specdash.analysis.arms import Arm
+from specdash.analysis.compare import compare
+from specdash.analysis.recommend import recommendations
+from specdash.analysis.result import build_result
+from specdash.core import events as ev
+from specdash.core.plan import LoadKey, Step
+from specdash.store.arms import contenders, content_arms, pair_name, recommended_ks
+from specdash.store.export import to_csv, to_markdown
+from specdash.store.foreign.to_draftbench import to_draftbench
+from specdash.store.html.heatmap import heatmap
+from specdash.store.wording import arm_name, chosen
+from specdash.ui import recommended
+
+Json = dict[str, Any]
+BASE = [10.0, 10.1, 9.9, 10.05, 9.95]
+
+
+def ngram(k: int, size: int | None = 4, **changes: Any) -> Step:
+    return step(k, draft=None, method="ngram-simple", ngram_n=size, **changes)
+
+
+def rates(factor: float, wobble: float = 0.004) -> list[float]:
+    return [rate * factor * (1 + wobble * sign) for rate, sign in zip(BASE, (1, -1, 0, -1, 1), strict=True)]
+
+
+GAINS = {
+    step(4): 1.2,
+    ngram(4, 2): 1.1,
+    ngram(4): 1.5,
+    ngram(8): 1.3,
+    step(4, draft=None, method="mtp"): 1.25,
+    step(4, draft="head", method="eagle3"): 0.9,
+}
+COMMAND = ("llama-server", "-m", "/T.gguf", "--spec-type", "ngram-simple", "--spec-ngram-simple-size-m", ev.K_PLACE)
+
+
+def a_run(**gains: float) -> Json:
+    """A baseline, a draft, two sizes of n-grams, layers for prediction and a head; n-grams of four are the best."""
+    steps = [step(), *GAINS]
+    key = LoadKey(TARGET, None, None, None, 4, "ngram-simple", 4)
+    facts: list[ev.Fact] = [started(steps), *loaded("l001", 4)]
+    facts += [
+        ev.LoadStarted("l002", key, ("llama-server",), "logs/y.log", 2**30, 180.0, "fp", command=COMMAND),
+        ev.LoadReady("l002", 1.0, 4712),
+    ]
+    facts += measured(steps[0], BASE)
+    for each, gain in GAINS.items():
+        load = "l002" if each.ngram_n == 4 and each.k == 4 else "l001"
+        facts += measured(each, rates(gains.get(each.drafter or "", gain)), load=load)
+    return build_result(folded([*facts, ev.RunFinished("finished", 0)]))
+
+
+@pytest.fixture(scope="module")
+def result() -> Json:
+    return a_run()
+
+
+def test_rows_and_loads_name_the_method_and_its_size(result: Json) -> None:
+    rows = [(each["draft"], each["method"], each["ngram_n"], each["k"]) for each in result["overall"]]
+    assert rows == [
+        (None, "baseline", None, None),
+        (None, "ngram-simple", 2, 4),
+        (None, "ngram-simple", 4, 4),
+        (None, "ngram-simple", 4, 8),
+        (None, "mtp", None, 4),
+        (DRAFT, "draft", None, 4),
+        ("head", "eagle3", None, 4),
+    ], "as they are read: what has no draft model beside the baseline, sizes and Ks ascending"
+    assert all(each["speedup"] is not None for each in result["overall"][1:])
+    assert [(load["draft"], load["method"], load["ngram_n"]) for load in result["loads"]] == [
+        (DRAFT, "draft", None),
+        (None, "ngram-simple", 4),
+    ]
+    assert json.loads(json.dumps(result)) == result
+
+
+def test_a_load_for_each_method_size_and_k_is_what_a_step_by_step_tool_needs(result: Json) -> None:
+    assert result["effort"]["step_by_step_loads"] == 7
+
+
+def test_a_method_is_recommended_with_its_size_and_a_command_to_paste(result: Json) -> None:
+    (found,) = (each for each in result["recommendations"] if each["category"] == "all")
+    assert (found["draft"], found["method"], found["ngram_n"], found["k"], found["off"]) == (
+        None, "ngram-simple", 4, 4, False,
+    )  # fmt: skip
+    assert found["command"] == "llama-server -m /T.gguf --spec-type ngram-simple --spec-ngram-simple-size-m 4"
+    assert recommended.short(found) == "ngram-simple n=4 with K = 4"
+    assert recommended.is_choice(found)
+    assert chosen(found) == "ngram-simple n=4, K = 4"
+    assert recommended_ks(result) == {(TARGET, None, None, 0, None, "ngram-simple", 4): found}
+
+
+def test_of_equals_a_method_needs_no_memory_for_a_draft_and_ties_are_named() -> None:
+    base = doc.measured(BASE)
+    tied = [
+        doc.measured(rates(1.5), 4),
+        doc.measured(rates(1.501, -0.004), 4, draft=None, method="ngram-mod", ngram_n=8, load="l-a"),
+        doc.measured(rates(1.502, 0.001), 4, draft=None, method="ngram-mod", ngram_n=4, load="l-b"),
+    ]
+    found = recommendations(doc.document(base, *tied, models=[doc.model("D", 10**9)]))[0]
+    assert (found["draft"], found["method"], found["ngram_n"]) == (None, "ngram-mod", 4)
+    assert {(each["draft"], each["method"], each["ngram_n"]) for each in found["tied"]} == {
+        ("D", "draft", None),
+        (None, "ngram-mod", 8),
+    }
+    assert "ngram-mod n=8 at K = 4" in found["reason"]
+
+
+def test_the_best_k_at_the_edge_is_told_of_one_size_alone() -> None:
+    document = doc.document(
+        doc.measured(BASE),
+        *(doc.measured(rates(gain), k, draft=None, method="ngram-simple", ngram_n=size) for size, k, gain in (
+            (2, 4, 1.2), (2, 8, 1.6), (4, 16, 1.1),
+        )),
+    )  # fmt: skip
+    found = recommendations(document)[0]
+    assert (found["ngram_n"], found["k"]) == (2, 8)
+    assert "the best K is the largest that was tried" in found["reason"]
+
+
+def test_arms_differ_in_the_size_of_their_n_grams() -> None:
+    arms = [Arm(None, "ngram-simple", 4, 0, {}, {}, frozenset(), (), None, None, None, size) for size in (2, None)]
+    assert [arm.label for arm in arms] == ["ngram-simple n=2 at K = 4", "ngram-simple at K = 4"]
+    assert arms[0].drafter != arms[1].drafter
+
+
+def test_two_runs_are_compared_size_by_size(result: Json) -> None:
+    other = a_run(**{"ngram-simple n=2": 1.3})
+    pairs = {(pair.arm["method"], pair.arm["ngram_n"], pair.arm["k"]): pair for pair in compare(result, other).overall}
+    assert len(pairs) == 7
+    assert pairs["ngram-simple", 2, 4].word == "faster"
+    assert pairs["ngram-simple", 4, 4].ratio == pytest.approx(1.0)
+    assert pairs["ngram-simple", 4, 4].step == f"{TARGET} | ngram-simple n=4 K=4 | overall"
+    speedup = pairs["mtp", None, 4].a_speedup
+    assert speedup is not None
+    assert speedup.value == pytest.approx(1.25, rel=0.01)
+
+
+def test_a_result_of_a_version_that_knew_no_sizes_is_compared(result: Json) -> None:
+    older = json.loads(json.dumps(result))
+    for part in ("measurements", "overall"):
+        for each in older[part]:
+            del each["ngram_n"]
+    kept = {(pair.arm["method"], pair.arm["ngram_n"]) for pair in compare(older, result).overall}
+    assert kept == {("baseline", None), ("draft", None), ("mtp", None), ("eagle3", None)}
+
+
+def test_reports_name_what_drafts(result: Json) -> None:
+    names = ("ngram-simple n=2", "ngram-simple n=4", "mtp", "head (eagle3)", DRAFT)
+    arms = content_arms(result)
+    assert {arm_name(arm) for arm in arms} == {*names, "none (baseline)"}
+    assert [arm_name(arm) for arm in contenders(arms)][:2] == ["ngram-simple n=4", "mtp"]
+    assert pair_name(arms[-1], with_target=True).startswith(f"{TARGET} + ")
+    markdown, page = to_markdown(result), str(heatmap(result))
+    for name in names:
+        assert name in markdown
+        assert name in page
+
+
+def test_sizes_by_lengths_are_a_heat_map_of_their_own(result: Json) -> None:
+    page = str(heatmap(result))
+    assert page.count("<table>") == 2
+    table = page[page.rindex("<table>") :]
+    assert [name in table for name in ("ngram-simple n=2", "ngram-simple n=4", "K = 4", "K = 8", "mtp", DRAFT)] == [
+        True, True, True, True, True, False,
+    ]  # fmt: skip
+    assert "1.50" in table
+    assert "not measured" in table, "two has no K = 8"
+
+
+def test_other_formats_keep_them_apart(result: Json) -> None:
+    rows = list(csv.DictReader(io.StringIO(to_csv(result))))
+    assert {(row["method"], row["ngram_n"], row["k"]) for row in rows} >= {
+        ("ngram-simple", "2", "4"), ("ngram-simple", "4", "8"), ("mtp", "", "4"), ("baseline", "", ""),
+    }  # fmt: skip
+    exported = json.loads(to_draftbench(result))["results"]
+    assert [each["draft"] for each in exported].count(None) == 1
+    assert {each["draft"] for each in exported} >= {"ngram-simple n=2", "ngram-simple n=4", "mtp", "head (eagle3)"}
+
+
+def test_pairs_count_methods_too(result: Json) -> None:
+    (entry,) = result["pairs"]
+    assert (entry["pairs"], entry["compared"], entry["slower"]) == (5, 5, 1)
+    assert (entry["best_draft"], entry["best_method"], entry["best_ngram_n"], entry["best_k"]) == (
+        None, "ngram-simple", 4, 4,
+    )  # fmt: skip
