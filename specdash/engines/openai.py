@@ -105,16 +105,16 @@ HINTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
             "The port is taken by another program; write {port} in launch and leave engine.port at 0.",
         ),
         (
-            r"Can't load tokenizer|load the tokenizer|tokenizer.* not found|no tokenizer",
+            r"Can't load tokenizer|instantiate the backend tokenizer|tokenizer.* not found|no tokenizer",
             "The model folder has no tokenizer; download it whole (tokenizer.json, tokenizer_config.json).",
         ),
         (
             r"not a valid model identifier|does not appear to have a file named|Repository Not Found"
-            r"|Invalid repository ID|No such file or directory",
+            r"|Invalid repository ID|Repo id must be|No such file or directory",
             "The model is not there; check targets.path or targets.model, and what launch makes of {model}.",
         ),
         (
-            r"speculative.*(not supported|invalid|unknown|must)|(unsupported|invalid) speculative",
+            r"validation errors? for SpeculativeConfig|speculative.*(not supported|invalid|unknown|must)",
             "The server refuses the speculation asked for; check --speculative-config in the launch command.",
         ),
     )

@@ -217,11 +217,25 @@ def test_a_key_that_cannot_be_is_refused_without_being_shown(
 
 
 @pytest.mark.parametrize(
+    ("name", "cause", "todo"),
+    [
+        ("no-tokenizer", "Couldn't instantiate the backend tokenizer", "has no tokenizer"),
+        ("unknown-flag", "unrecognized arguments: --speculative-modle", "does not know a flag"),
+        ("no-model", "Repo id must be in the form", "The model is not there"),
+        ("unknown-method", "validation error for SpeculativeConfig", "check --speculative-config"),
+    ],
+)
+def test_failed_starts_of_a_real_vllm_are_explained(name: str, cause: str, todo: str) -> None:
+    text = (FAKE.parents[1] / "data" / "openai" / f"vllm-0.32.0.{name}.log").read_text()
+    assert cause in str(engine().blame(text))
+    assert todo in str(engine().explain(text))
+
+
+@pytest.mark.parametrize(
     ("log", "todo"),
     [
         ("torch.OutOfMemoryError: CUDA out of memory. Tried to allocate 2 GiB", "ran out of memory"),
         ("ValueError: No available memory for the cache blocks.", "ran out of memory"),
-        ("vllm: error: unrecognized arguments: --speculative-modle x", "does not know a flag"),
         ("OSError: [Errno 98] Address already in use", "port is taken"),
         ("OSError: Can't load tokenizer for '/m/x'.", "no tokenizer"),
         ("huggingface_hub.errors.HFValidationError: Invalid repository ID or local directory", "model is not there"),
