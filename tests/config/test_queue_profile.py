@@ -269,3 +269,38 @@ def test_what_is_saved_is_checked_and_gives_the_same_steps(
     assert steps(again) == tuple(sound)
     counts = iterations_of(again, measured_categories(again))
     assert [counts.get(step.id, again.measure.iterations) for step in sound] == [n or 5 for n in sound.values()]
+
+
+# -- methods without a draft model ----------------------------------------------------------------------------------
+
+
+def methods_profile(folder: Path) -> Profile:
+    sweep = Sweep(methods=("draft", "ngram-simple", "mtp"), ngram_n=(2, 4), k=(2, 4))
+    return profile(folder, targets=(ModelRef("T", folder / "T.gguf"),), sweep=sweep)
+
+
+def test_a_matrix_of_methods_comes_back_as_one(tmp_path: Path) -> None:
+    before = methods_profile(tmp_path)
+    again = edited(before, views(before))
+    assert again.queue == ()
+    assert (again.sweep.methods, again.sweep.ngram_n) == (("draft", "ngram-simple", "mtp"), (2, 4))
+    assert steps(again) == steps(before)
+    assert steps(loaded(tmp_path, text_of(again))) == steps(before)
+
+
+def test_methods_that_are_no_matrix_any_more_are_listed_with_their_sizes(tmp_path: Path) -> None:
+    before = methods_profile(tmp_path)
+    kept = [found for found in views(before) if (found.step.ngram_n, found.step.k) != (2, 4)]
+    again = edited(before, kept)
+    assert {(entry.method, entry.ngram_n) for entry in again.queue} == {
+        ("baseline", None), ("draft", None), ("ngram-simple", 2), ("ngram-simple", 4), ("mtp", None),
+    }  # fmt: skip
+    assert steps(loaded(tmp_path, text_of(again))) == tuple(found.step for found in kept)
+
+
+def test_a_queue_without_any_draft_leaves_the_drafts_alone(tmp_path: Path) -> None:
+    before = methods_profile(tmp_path)
+    kept = [found for found in views(before) if found.step.draft is None]
+    again = edited(before, kept)
+    assert (again.queue, again.sweep.methods) == ((), ("ngram-simple", "mtp"))
+    assert steps(loaded(tmp_path, text_of(again))) == tuple(found.step for found in kept)
