@@ -20,8 +20,8 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from specdash.core.engine import DRAFTED, K_SEEN
-from specdash.core.generation import INFERRED, Generation, Piece
-from specdash.core.measure import Chunk, step_facts
+from specdash.core.generation import Generation, Piece
+from specdash.core.measure import INFERRED, Chunk, step_facts
 from specdash.core.transport import StreamedAnswer
 from specdash.engines import openai_stats as stats
 from specdash.engines.openai_events import Candidate, Event, Usage, read_event, read_events
