@@ -13,7 +13,7 @@ from specdash.analysis.plain import plain, plain_sample, plain_speedup, plain_su
 from specdash.analysis.rates import block_drift, keyed_rates, rate_estimate, times_as_fast
 from specdash.analysis.roofline import Roofline
 from specdash.analysis.stats import summarise
-from specdash.core.measure import Sample, combine
+from specdash.core.measure import Sample, acceptance_source, combine
 from specdash.core.plan import BASELINE, Step
 from specdash.core.steps import StepView
 
@@ -162,6 +162,7 @@ def _acceptance(samples: Sequence[Sample]) -> Json:
     facts = combine(sample.step_facts for sample in samples)
     return {
         "acceptance_rate": accepted / drafted if drafted else None,
+        "acceptance_source": acceptance_source(samples) if drafted else None,
         "tokens_per_step": facts.tokens_per_step,
         "accepted_per_position": plain(facts.accepted_per_position),
     }

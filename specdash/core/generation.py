@@ -12,8 +12,6 @@ from typing import Any
 
 from specdash.core.measure import Chunk
 
-INFERRED = "inferred"
-
 
 @dataclass(frozen=True, slots=True)
 class Generation:

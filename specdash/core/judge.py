@@ -11,8 +11,9 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from specdash.core.engine import CACHED, DRAFTED, EXACT_LENGTH, K_SEEN, TIMINGS
-from specdash.core.generation import INFERRED, Generation
+from specdash.core.generation import Generation
 from specdash.core.measure import (
+    INFERRED,
     Sample,
     Verdict,
     clocks_disagree,

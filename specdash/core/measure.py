@@ -12,6 +12,7 @@ from itertools import groupby, zip_longest
 from types import MappingProxyType
 
 CLOCK_TOLERANCE = 0.05
+INFERRED = "inferred"  # of a source of draft counts: seen in how the tokens arrived, and told by nobody
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +162,12 @@ def combine(facts: Iterable[StepFacts]) -> StepFacts:
         positions_drafted=_sum_columns(each.positions_drafted for each in known),
         positions_accepted=_sum_columns(each.positions_accepted for each in known),
     )
+
+
+def acceptance_source(samples: Iterable[Sample]) -> str | None:
+    """Where the draft counts of samples come from: "inferred" if those of any are, None where nothing is known."""
+    sources = {sample.acceptance_source for sample in samples if sample.acceptance_source is not None}
+    return INFERRED if INFERRED in sources else next(iter(sorted(sources)), None)
 
 
 def _sum_columns(rows: Iterable[tuple[int, ...]]) -> tuple[int, ...]:

@@ -45,7 +45,7 @@ class ScriptClient:
 
     def __init__(self, server: Server, filler: str, on_facts: Callable[[ServerFacts], None]) -> None:
         self._server = server
-        self._make = lambda found: OpenAiClient(found, filler, on_facts)
+        self._make: Callable[[Server], OpenAiClient] = lambda found: OpenAiClient(found, filler, on_facts)
         self._http = Client(server.where)
         self._inner = self._make(server)
         self._tells_k = False

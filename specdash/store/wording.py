@@ -10,12 +10,14 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from specdash.core.measure import INFERRED
 from specdash.core.methods import BASELINE, drafter_label
 from specdash.core.text import human_bytes
 
 Json = Mapping[str, Any]
 
 DASH = "\u2013"
+INFERRED_NOTE = "~: inferred from how the tokens arrived, since this server does not tell what it drafted."
 SPEED = "decode_tok_s"
 SCOPES = {
     "request": "K is taken from each request",
@@ -106,6 +108,17 @@ def share(value: Any, digits: int = 0) -> str:
     """A share as a percentage."""
     number = known(value)
     return DASH if number is None else f"{number * 100:.{digits}f} %"
+
+
+def accepted(arm: Json) -> str:
+    """The share of drafted tokens that was accepted; "~" where that is inferred."""
+    text = share(arm.get("acceptance_rate"))
+    return f"~{text}" if is_inferred(arm) else text
+
+
+def is_inferred(arm: Json) -> bool:
+    """Whether the acceptance of an arm is seen in how its tokens arrived, since its server does not tell."""
+    return arm.get("acceptance_source") == INFERRED and known(arm.get("acceptance_rate")) is not None
 
 
 def change(value: Any) -> str:

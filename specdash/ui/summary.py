@@ -13,7 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from specdash.analysis.result import build_result
-from specdash.core.measure import DESCRIPTION, Verdict
+from specdash.core.measure import DESCRIPTION, INFERRED, Verdict
 from specdash.core.methods import drafter_label
 from specdash.core.text import one_line
 from specdash.core.view import View
@@ -144,9 +144,14 @@ def _sentence(arm: Json, *, ascii_only: bool) -> str:
     k = f" K={arm['k']}" if arm["k"] is not None else ""
     faster = f", x baseline {_interval(arm)}" if arm["speedup"] is not None else ""
     faster = f", {_interval(arm)}" if refuted(arm) else faster
-    accepted = f", {percent(arm['acceptance_rate'])} accepted" if arm["acceptance_rate"] is not None else ""
+    accepted = f", {_accepted(arm)} accepted" if arm["acceptance_rate"] is not None else ""
     tok_s = _rate(arm, ascii_only=ascii_only)
     return f"result {one_line(arm['target'])} | {_name(arm)}{k}: {tok_s} tok/s{faster}{accepted}, n = {_count(arm)}"
+
+
+def _accepted(arm: Json) -> str:
+    """The share of drafted tokens that was accepted; "~" where that is inferred from how tokens arrived."""
+    return ("~" if arm.get("acceptance_source") == INFERRED else "") + percent(arm["acceptance_rate"])
 
 
 def _table(arms: Iterable[Json], *, ascii_only: bool) -> Table:
@@ -163,7 +168,7 @@ def _table(arms: Iterable[Json], *, ascii_only: bool) -> Table:
             "-" if arm["k"] is None else str(arm["k"]),
             _rate(arm, ascii_only=ascii_only),
             Text(_interval(arm), style="yellow" if refuted(arm) else _style(arm["speedup"])),
-            percent(arm["acceptance_rate"]),
+            _accepted(arm),
             "-" if arm["tokens_per_step"] is None else f"{arm['tokens_per_step']:.2f}",
             _count(arm),
         )

@@ -7,13 +7,16 @@ from specdash.store.arms import by_arm, is_baseline, targets
 from specdash.store.html.markup import Column, Markup, Row, details, esc, join, label, paragraph, section, table
 from specdash.store.wording import (
     DASH,
+    INFERRED_NOTE,
     LOSSLESS,
     SPEED,
     Json,
+    accepted,
     arm_name,
     bandwidth,
     change,
     faster,
+    is_inferred,
     known,
     mean,
     measured_n,
@@ -70,6 +73,8 @@ def categories(result: Json) -> Markup:
         "prompt's first block to its last."
     )
     parts: list[Markup] = [paragraph(lead, "lead")]
+    if any(is_inferred(each) for each in found):
+        parts.append(paragraph(INFERRED_NOTE, "lead"))
     for name in names:
         own = in_order(each for each in found if each["target"] == name)
         order = list(dict.fromkeys(each.get("category") for each in own))
@@ -98,7 +103,7 @@ def _measurement(each: Json) -> Row:
         faster(each.get("speedup"), measured_n(each))
         if reason is None
         else Markup(f"<small>{esc(f'none: {reason}')}</small>"),
-        share(each.get("acceptance_rate")),
+        accepted(each),
         rate(each.get("tokens_per_step")),
         whole(((each.get("summary") or {}).get(SPEED) or {}).get("n")),
         change(each.get("drift")),

@@ -7,14 +7,17 @@ from specdash.store.arms import contenders, content_arms, slower_pairs
 from specdash.store.markdown.cells import safe, table
 from specdash.store.wording import (
     DASH,
+    INFERRED_NOTE,
     LOSSLESS,
     SPEED,
     Json,
     about,
+    accepted,
     arm_name,
     bandwidth,
     change,
     faster,
+    is_inferred,
     known,
     mean,
     measured_n,
@@ -74,6 +77,8 @@ def target_section(target: str, result: Json) -> list[str]:
         header.append("of bound")
         rows = [[*row, share(bound.get("share"))] for row, bound in zip(rows, bounds, strict=True)]
         notes.append(_BOUND_NOTE)
+    if any(is_inferred(each) for each in good):
+        notes.append(safe(INFERRED_NOTE))
     lines += [*table(header, rows, texts=2), "", *(f"- {note}" for note in notes)]
     return [*lines, *_unbound(bounds, result), "", *_losslessness(good)]
 
@@ -94,7 +99,7 @@ def _figures(arm: Json, mark: str) -> list[str]:
     return [
         mean(rates) + (mark if rates is not None else ""),
         faster(arm.get("speedup"), measured_n(arm)),
-        share(arm.get("acceptance_rate")),
+        accepted(arm),
         rate(arm.get("tokens_per_step")),
         whole((rates or {}).get("n")),
     ]

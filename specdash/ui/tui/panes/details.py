@@ -11,7 +11,7 @@ from specdash.core.text import human_seconds, one_line
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.advice import remarks
 from specdash.ui.tui.panes.figures import accepted_share
-from specdash.ui.tui.panes.pane import Look, paragraph, rate, ratio
+from specdash.ui.tui.panes.pane import Look, accepted, paragraph, rate, ratio
 from specdash.ui.tui.panes.queue import state_of
 
 _HEADING = f" {'sample':<7}{'tok/s':>9}{'acc':>6}{'ttft':>10}{'tokens':>8}{'K seen':>8}  prompt"
@@ -32,7 +32,7 @@ def _details(look: Look, found: StepView, width: int) -> Iterator[Line]:
     spread = f" {sign} {mine.spread_tok_s:.2f}" if mine.spread_tok_s is not None else ""
     factor = ratio(look.figures.factor(view, found))
     speed = f" {rate(mine.rate_tok_s)}{spread} tok/s   {factor} times its baseline"
-    draft = f"   acceptance {ratio(mine.acceptance)}   tokens/pass {ratio(mine.facts.tokens_per_step)}"
+    draft = f"   acceptance {accepted(mine)}   tokens/pass {ratio(mine.facts.tokens_per_step)}"
     yield ((speed + draft, ""),)
     if found.error is not None:
         yield ()

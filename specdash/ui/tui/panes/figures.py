@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean, stdev
 
-from specdash.core.measure import Sample, StepFacts, combine
+from specdash.core.measure import INFERRED, Sample, StepFacts, acceptance_source, combine
 from specdash.core.methods import BASELINE
 from specdash.core.steps import StepView
 from specdash.core.text import one_line
@@ -31,6 +31,7 @@ class Measured:
     rate_tok_s: float | None
     spread_tok_s: float | None
     acceptance: float | None
+    is_inferred: bool
     drafted: int | None
     facts: StepFacts
 
@@ -125,6 +126,7 @@ def _measured(found: StepView) -> Measured:
         rate_tok_s=fmean(rates) if rates else None,
         spread_tok_s=stdev(rates) if len(rates) > 1 else None,
         acceptance=accepted / drafted if drafted else None,
+        is_inferred=acceptance_source(good) == INFERRED,
         drafted=drafted,
         facts=combine(sample.step_facts for sample in good),
     )

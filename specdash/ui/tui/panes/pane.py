@@ -12,7 +12,7 @@ from specdash.core.forecast import Outlook, Range
 from specdash.ui.feed import Feed
 from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line, Span, width_of
-from specdash.ui.tui.panes.figures import Figures
+from specdash.ui.tui.panes.figures import Figures, Measured
 from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
 
@@ -106,6 +106,11 @@ def rate(value: float | None) -> str:
 def ratio(value: float | None) -> str:
     """A share or a factor with two digits; "-" for unknown."""
     return "-" if value is None or not math.isfinite(value) else f"{value:.2f}"
+
+
+def accepted(found: Measured) -> str:
+    """The acceptance of a step; "~" where it is inferred from how tokens arrived."""
+    return ("~" if found.is_inferred else "") + ratio(found.acceptance)
 
 
 def speed_style(factor: float | None) -> StyleName:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, Span, fitted, text_of
-from specdash.ui.tui.panes.pane import Look, Pane, about, cell, note, rate, ratio, speed_style
+from specdash.ui.tui.panes.pane import Look, Pane, about, accepted, cell, note, rate, ratio, speed_style
 from specdash.ui.tui.styles import StyleName
 
 MARK = 2  # cells for the signs of the running step and of the cursor
@@ -215,6 +215,6 @@ def _values(look: Look, found: StepView, number: int) -> dict[str, Span]:
         "state": state_of(look, found),
         "rate": (rate(mine.rate_tok_s), quiet),
         "factor": (ratio(factor), speed_style(factor)),
-        "accepted": (ratio(mine.acceptance), quiet),
+        "accepted": (accepted(mine), quiet),
         "left": (about(ahead), "dim"),
     }

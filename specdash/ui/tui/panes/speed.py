@@ -9,7 +9,7 @@ from specdash.core.steps import StepView
 from specdash.core.ticks import TokenTick
 from specdash.ui.tui.lines import Line, Span, width_of
 from specdash.ui.tui.panes.figures import Measured
-from specdash.ui.tui.panes.pane import Look, Pane, age, note, rate, ratio, speed_style
+from specdash.ui.tui.panes.pane import Look, Pane, accepted, age, note, rate, ratio, speed_style
 from specdash.ui.tui.panes.spark import ceiling, graph
 
 SILENT_S = 10.0  # longer than any healthy server takes between two tokens
@@ -106,7 +106,7 @@ def _acceptance_parts(look: Look, *, with_k: bool) -> list[Span]:
         parts.append((f"now {ratio(token.acceptance_rate if token is not None else None):>4}", "accent"))
     if found is not None:
         mine = found[1]
-        parts.append((f"step {ratio(mine.acceptance)}", ""))
+        parts.append((f"step {accepted(mine)}", ""))
         parts.append((f"tokens/pass {ratio(mine.facts.tokens_per_step)}", ""))
         parts.append((f"drafted {mine.drafted:,}" if mine.drafted is not None else "drafted -", ""))
         if with_k:

@@ -59,7 +59,8 @@ def figure_lines(figures: Figures, view: View, glyphs: Glyphs) -> list[Line]:
     elif figures.without:
         lines.append(labelled("speedup", f"none: {_why(figures.without)}"))
     if figures.acceptance is not None:
-        said = f"{share(figures.acceptance)} of drafted tokens   {number(figures.tokens_per_step)} tokens/step"
+        how = "   inferred from how tokens arrived" if figures.is_inferred else ""
+        said = f"{share(figures.acceptance)} of drafted tokens   {number(figures.tokens_per_step)} tokens/step{how}"
         lines.append(labelled("accepted", said))
     memory = memory_bytes(figures, view.loads)
     ttft = f"{figures.ttft_s:.2f} s" if figures.ttft_s is not None else "unknown"

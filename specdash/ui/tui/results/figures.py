@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from specdash.analysis.rates import keyed_rates, rate_estimate, times_as_fast
 from specdash.analysis.stats import Speedup, Summary, summarise
-from specdash.core.measure import Sample, combine
+from specdash.core.measure import INFERRED, Sample, acceptance_source, combine
 from specdash.core.plan import BASELINE, Step
 from specdash.core.view import DONE, OPEN, RUNNING, LoadView, StepView, View
 
@@ -39,6 +39,7 @@ class Figures:
     speedup: Speedup | None
     without: str
     acceptance: float | None
+    is_inferred: bool  # the acceptance: seen in how tokens arrived, and told by nobody
     tokens_per_step: float | None
     ttft_s: float | None
     loads: tuple[str, ...]
@@ -68,7 +69,7 @@ class Arm:
     missing: tuple[str, ...]
 
 
-NOTHING = Figures(0, None, None, "", None, None, None, ())
+NOTHING = Figures(0, None, None, "", None, False, None, None, ())
 
 
 def pair_of(step: Step) -> Pair:
@@ -114,6 +115,7 @@ def figures_of(steps: Sequence[StepView], base: Sequence[StepView], without: str
         speedup=faster,
         without=without or ("" if faster is not None else NO_RATE),
         acceptance=accepted / drafted if drafted else None,
+        is_inferred=acceptance_source(samples) == INFERRED,
         tokens_per_step=combine(sample.step_facts for sample in samples).tokens_per_step,
         ttft_s=sum(ttft) / len(ttft) if ttft else None,
         loads=tuple(dict.fromkeys(found.load for found in steps if found.load is not None)),

@@ -137,7 +137,7 @@ def cell_text(row: Row, column: str, view: View, glyphs: Glyphs) -> str:
                 return figures.without or "-"
             return f"{number(figures.speedup.value)}x {sign_of(figures.speedup)} {interval(figures.speedup)}"
         case "acc":
-            return share(figures.acceptance)
+            return ("~" if figures.is_inferred else "") + share(figures.acceptance)
         case "tok/step":
             return number(figures.tokens_per_step)
     return "-" if figures.ttft_s is None else shown("ttft", figures.ttft_s)
