@@ -35,13 +35,12 @@ import time
 if __name__ == "__main__":  # -I leaves out where specdash is
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from specdash.runtime.proctable import ZOMBIE, PidFile, Process, below, is_there, processes
+from specdash.runtime.following import POLL_S, Follower
+from specdash.runtime.proctable import ZOMBIE, Process, below, processes
 
 PR_SET_CHILD_SUBREAPER = 36
 KILL_LIMIT_S = 5.0  # a process that outlives KILL for so long is stuck in the kernel
 OOM_SCORE = "300"  # short of memory, the kernel takes the server rather than the user's terminal
-POLL_S = 0.5  # for what wakes nobody, such as the end of somebody else's child
-PID_FILE_S = 0.1  # a server is known this soon
 
 
 class Guard:
@@ -53,15 +52,10 @@ class Guard:
         self._engine = engine
         self._grace_s = grace_s
         self._stop_argv = stop
-        self._pid_file = PidFile(pid_file) if pid_file else None
-        self._follow_s = follow_s
+        self._follower = Follower(pid_file, follow_s)
         self._pid = 0
         self._reaped = False  # what was started has ended
         self._exited = False  # the server has ended, and that was told
-        self._followed_s: float | None = None  # since when the launch command has ended well
-        self._left_some = False
-        self._daemon: tuple[int, str] | None = None
-        self._statuses: dict[int, int] = {}
         self._ending = False
         self._then_s = 0.0  # from TERM to KILL, after the stop command
         self._stopper = 0
@@ -135,41 +129,23 @@ class Guard:
             self._stop(self._grace_s)
         return bool(wanted)
 
-    # -- a server that is not what was started -----------------------------------------------------------------
-
     def _follow(self) -> None:
-        """Looks after a server whose launch command has ended well, or finds out that there is none."""
+        """Looks after a server that the launch command left behind, or finds out that there is none."""
         if self._exited:
             return
-        what, pid = "", 0
-        if self._pid_file is not None and self._daemon is None:
-            what, pid, start = self._pid_file.look()
-            if what == "there":
-                self._daemon = (pid, start)
-                self._tell(event="following", pid=pid)
-        if self._followed_s is None:
-            return
-        left = None if self._daemon is not None else self._remaining()
-        self._left_some |= bool(left)
-        waited_s = time.monotonic() - self._followed_s
-        if self._daemon is not None:
-            if not is_there(*self._daemon):
-                self._note_exit(self._status_of(self._daemon[0]))
-        elif what == "gone":
-            self._note_exit(self._status_of(pid))
-        elif left and what != "earlier":
-            if waited_s > (self._follow_s or 0.0):
-                self._pid_file = None  # what the command left is a server all the same
-        elif self._left_some and (self._pid_file is None or self._ending):
-            self._note_exit(self._status_of(0))
-        elif self._ending or what == "earlier" or self._pid_file is None or waited_s > (self._follow_s or 0.0):
-            earlier = self._pid_file is not None and self._pid_file.earlier()
-            self._note_exit(0, left="earlier" if earlier else "nothing")
+        known = self._follower.daemon
+        end = self._follower.look(self._collected, ending=self._ending)
+        if self._follower.daemon is not None and self._follower.daemon != known:
+            self._tell(event="following", pid=self._follower.daemon[0])
+        if end is not None and not self._exited:
+            status, left = end
+            self._note_exit(status, **({"left": left} if left else {}))
 
-    def _status_of(self, pid: int) -> int | None:
-        """How a process ended that was handed to us, 0: the last one; its end may not have been collected yet."""
+    def _collected(self) -> dict[int, Process]:
+        """What remains, with every end of a moment ago collected."""
+        members = self._remaining()
         self._reap()
-        return self._statuses.get(pid or next(reversed(self._statuses), 0))
+        return members
 
     def _note_exit(self, status: int | None, **more: str) -> None:
         """Tells how the server ended, once; `status` is None where only its parent was told."""
@@ -193,13 +169,10 @@ class Guard:
                     _say(f"the stop command failed ({os.waitstatus_to_exitcode(status)})")
                 self._signal_first()
             elif pid != self._pid:
-                if self._follow_s is not None:
-                    self._statuses[pid] = status
+                self._follower.note(pid, status)
             else:
                 self._reaped = True
-                if status == 0 and self._follow_s is not None and not self._ending:
-                    self._followed_s = time.monotonic()
-                else:
+                if self._ending or not self._follower.begins(pid, status):
                     self._note_exit(status)
 
     # -- the end -----------------------------------------------------------------------------------------------
@@ -226,7 +199,7 @@ class Guard:
         """Starts it; False where there is none, it cannot be run, or there is no time for it."""
         if not self._stop_argv or not self._grace_s:
             return False
-        earlier = self._pid_file.earlier() if self._pid_file is not None else None
+        earlier = self._follower.earlier()
         if earlier:
             _say(f"the stop command is not run, since it may end pid {earlier}, which ran before the launch")
             return False
@@ -269,10 +242,8 @@ class Guard:
             return 50.0
         until_s = self._stopper_until_s if self._stopper else self._deadline_s
         if until_s is None:
-            if self._pid_file is not None and self._daemon is None:
-                return PID_FILE_S * 1000
-            wakes_nobody = self._daemon is not None or sys.platform != "linux"
-            return POLL_S * 1000 if self._followed_s is not None and wakes_nobody else None
+            often_s = self._follower.patience_s
+            return None if often_s is None else 1000 * often_s
         # Half a second at most, for systems where the end of a grandchild wakes nobody; 1 more against waking early.
         return max(0.0, min(until_s - time.monotonic(), POLL_S)) * 1000 + 1
 
@@ -293,7 +264,7 @@ class Guard:
     def _remaining(self) -> dict[int, Process]:
         """The server and all its descendants that are still there."""
         table = processes()
-        daemon, start = self._daemon or (0, "")
+        daemon, start = self._follower.daemon or (0, "")
         found: dict[int, Process] = {}
         if daemon and (daemon not in table or table[daemon].start == start):
             # What a server leaves behind that is nobody's child here is known by its group.
@@ -314,8 +285,8 @@ class Guard:
             if self._pid and not self._reaped:
                 os.killpg(self._pid, signal.SIGKILL)
         with contextlib.suppress(OSError):
-            if self._daemon is not None and not self._exited:
-                os.kill(self._daemon[0], signal.SIGKILL)
+            if self._follower.daemon is not None and not self._exited:
+                os.kill(self._follower.daemon[0], signal.SIGKILL)
 
     def _tell(self, **event: object) -> None:
         try:

@@ -26,6 +26,7 @@ from specdash.runtime.stale import note_daemon, sweep_stale, write_pidfile
 from specdash.runtime.tree import identity
 
 FOLLOW_S = 20.0
+ROOT = Path(__file__).parents[2]
 
 Start = Callable[..., Awaitable[GuardedProcess]]
 
@@ -98,6 +99,11 @@ async def followed(process: GuardedProcess, pid_file: Path) -> int:
     return pid
 
 
+async def is_alone(process: GuardedProcess, pid: int) -> bool:
+    """Whether this process comes to be all there is of a launch."""
+    return await asyncio.to_thread(until, lambda: process.tree() == [pid])
+
+
 def pid_in(pid_file: Path) -> int:
     return int(pid_file.read_text())
 
@@ -106,8 +112,7 @@ async def test_a_daemon_is_followed_by_its_pid_file(tmp_path: Path, start: Start
     process = await start(f"{daemon()} echo $! > {pid_file}", pid_file=pid_file)
     await logged(tmp_path / "log", "up")
     pid = await followed(process, pid_file)
-    assert await gone(process.pid)
-    assert process.tree() == [pid]
+    assert await is_alone(process, pid)
     assert process.rss_bytes() > 0
     os.kill(pid, signal.SIGABRT)
     assert await process.wait_gone() == ExitInfo(None, signal.SIGABRT)
@@ -117,8 +122,7 @@ async def test_without_pid_file_what_is_left_is_the_server(tmp_path: Path, start
     process = await start(f"{daemon()} echo $! left")
     words = await logged(tmp_path / "log", "up")
     pid = int(words[words.index("left") - 1]) if "left" in words else int((await logged(tmp_path / "log", "left"))[0])
-    assert await gone(process.pid)
-    assert process.tree() == [pid]
+    assert await is_alone(process, pid)
     assert await process.stop() == ExitInfo(None, signal.SIGTERM)
     assert await gone(pid)
 
@@ -131,7 +135,7 @@ async def test_a_server_of_a_service_manager_is_followed_and_ended(
     await logged(tmp_path / "log", "up")
     pid = await followed(process, pid_file)
     assert pid not in [child.pid for child in psutil.Process(process.guard_pid).children(recursive=True)]
-    assert process.tree() == [pid]
+    assert await is_alone(process, pid)
     info = await process.stop()
     assert info.left == ""
     assert info.stuck == ()
@@ -190,6 +194,28 @@ async def test_a_script_that_fails_is_ended_with_what_it_started(tmp_path: Path,
     assert await gone(pid_in(pid_file))
 
 
+async def test_a_script_that_waits_for_a_dead_server_is_not_waited_for(
+    tmp_path: Path, start: Start, pid_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = write(
+        tmp_path / "guard.py",
+        f"import runpy, sys\nsys.path.append({str(ROOT)!r})\nfrom specdash.runtime import following\n"
+        f"following.LOST_S = 0.2\nrunpy.run_path({str(process_module.GUARD)!r}, run_name='__main__')\n",
+    )
+    monkeypatch.setattr(process_module, "GUARD", script)
+    process = await start(f"{daemon()} echo $! > {pid_file}; sleep 600", pid_file=pid_file)
+    await logged(tmp_path / "log", "up")
+    os.kill(await followed(process, pid_file), signal.SIGKILL)
+    assert (await process.wait_gone()).left == ""
+    assert await gone(process.pid)
+
+
+async def test_a_server_in_the_foreground_may_have_a_pid_file_too(tmp_path: Path, start: Start, pid_file: Path) -> None:
+    server = quoted(python("print('up')"))
+    process = await start(f"echo $$ > {pid_file}; exec {server}", pid_file=pid_file)
+    assert await process.wait_gone() == ExitInfo(0, None)
+
+
 # -- pid files that are not this launch's --------------------------------------------------------------------------
 
 
@@ -212,16 +238,14 @@ async def test_a_stale_pid_file_is_not_taken(tmp_path: Path, start: Start, pid_f
     write(pid_file, await asyncio.to_thread(subprocess.check_output, ["/bin/sh", "-c", "echo $$"], text=True))
     process = await start(f"{daemon()} echo $! left", pid_file=pid_file)
     await logged(tmp_path / "log", "up")
-    assert await gone(process.pid)
-    assert len(process.tree()) == 1
+    await asyncio.to_thread(until, lambda: len(process.tree()) == 1)
     assert await process.stop() == ExitInfo(None, signal.SIGTERM)
 
 
 async def test_a_pid_file_may_be_written_anew(start: Start, pid_file: Path, earlier: int) -> None:
     write(pid_file, earlier)
     process = await start(f"{daemon()} echo $! > {pid_file}", pid_file=pid_file)
-    assert await gone(process.pid)
-    assert process.tree() == [await followed(process, pid_file)]
+    assert await is_alone(process, await followed(process, pid_file))
     await process.stop()
 
 
@@ -412,7 +436,7 @@ async def test_without_subreaper_a_daemon_is_followed_and_ended(
     process = await start(f"{daemon()} echo $! > {pid_file}", pid_file=pid_file)
     await logged(tmp_path / "log", "up")
     pid = await followed(process, pid_file)
-    assert process.tree() == [pid]
+    assert await is_alone(process, pid)
     assert (await process.stop()).stuck == ()
     assert await gone(pid)
 
