@@ -46,9 +46,10 @@ class Served:
         for _ in range(TRIES):
             taken = await take(self.server, step, f"p{block}", block, request, LIMIT_S, Progress())
             assert isinstance(taken, Taken), taken
-            if not worth_another_try(taken.sample):
+            sample = taken.sample
+            if not worth_another_try(sample):
                 break
-        return taken.sample
+        return sample
 
     async def text(self, prompt: str, k: int | None) -> str:
         """The greedy text of an answer."""
