@@ -9,6 +9,8 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import struct
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -73,6 +75,8 @@ _WHERE_LISTED: tuple[tuple[str, ...], ...] = (
     ("--no-escape",),
     ("--perf",),
 )
+# What speculates takes a prompt in one batch, and fails on one of more than -b (2048). The context bounds it too.
+BATCH = "131072"
 _FOR_ALL = ("-m", "-n", "-f", "--temp")
 
 
@@ -189,6 +193,7 @@ class Programs:
             words += [flag for flag in ("--jinja",) if flag in flags]
             words += ["-lv", "4"] if "-lv" in flags else []
             words += ["--mmproj", str(spec.mmproj), "--image", "{images}"]
+        words += ["-b", BATCH] if "-b" in flags else []
         return [*words, "-n", "{n}", "--temp", "{temp}", "-s", "{seed}", "-f", "{prompt}", *spec.args]
 
 
@@ -265,3 +270,14 @@ def _from(
             f"Name the folder with {', '.join(PROGRAMS)}.",
         )
     return Programs(paths, preferred, env)
+
+
+def grey_png(side: int) -> bytes:
+    """A grey picture of `side` by `side` pixels, for the proof that a vision model can be loaded."""
+
+    def part(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
+    rows = zlib.compress((b"\0" + b"\x80" * 3 * side) * side)
+    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + part(b"IDAT", rows) + part(b"IEND", b"")

@@ -24,7 +24,7 @@ PROBLEMS_KEPT = 5
 _QUOTED_CHARS = 120
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 # "0.01.216.571 I ", "[1732800000] ", a level letter alone, or nothing.
-_PREFIX = re.compile(r"(?:\[\d+\] ?)?(?:\d+(?:\.\d+)+ )?(?:[DIWEC] )?")
+_PREFIX = re.compile(r"(?:\[\d+\] ?)?(?:\d+(?:\.\d+)+ )?(?:([DIWEC]) )?")
 _PERF = r"(?:(?:common_perf_print|llama_perf_context_print|llama_print_timings):)? *"
 _NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
 _RATE = r" *(?:\d[\d.e+-]*|-?inf|-?nan(?:\(ind\))?)"
@@ -58,6 +58,7 @@ _TIMES = frozenset({"encoded_s", "decoded_s", "prompt_eval_ms", "eval_ms"})
 # Of each batch of images that was encoded, before the language model sees them.
 _IMAGE = re.compile(r"(?:\S+: )?(?:image\S*|mtmd)\b.* (?:encoded|encoding done) .*?in (\d+) ms")
 _FULL = re.compile(r"context full|exceeds the (?:context|batch) size|prompt (?:is )?too long", re.IGNORECASE)
+_ERROR = re.compile(r"\berror\b|\bfail|\binvalid\b|terminate called|assert", re.IGNORECASE)
 _LOST = re.compile(
     r"failed to find a memory slot|failed to initialize batch|inconsistent sequence positions|failed to decode"
     r"|failed to eval",
@@ -109,7 +110,7 @@ def parse(stderr: str) -> CliStats:
     lost: str | None = None
     image_ms = 0.0
     for raw in stderr.splitlines():
-        line = _PREFIX.sub("", _ANSI.sub("", raw), count=1).rstrip()
+        line = without_prefix(raw)
         for begin, whole in _FORMS:
             if begin.match(line) is None:
                 continue
@@ -139,6 +140,24 @@ def parse(stderr: str) -> CliStats:
         lost_batch=lost,
         problems=tuple(problems[:PROBLEMS_KEPT]),
     )
+
+
+def without_prefix(line: str) -> str:
+    """A line of a log without its time and level, and without colours."""
+    return _PREFIX.sub("", _ANSI.sub("", line), count=1).rstrip()
+
+
+def reason(stderr: str) -> str | None:
+    """The last line that looks like an error, for a program that failed; None where there is none.
+
+    That is one of level E, or any that speaks of an error or a failure, or the last where lines have no levels at all.
+    """
+    lines = [_ANSI.sub("", line) for line in stderr.splitlines() if line.strip()]
+    levels = [match[1] if (match := _PREFIX.match(line)) is not None else None for line in lines]
+    for line, level in zip(reversed(lines), reversed(levels), strict=True):
+        if level == "E" or _ERROR.search(line):
+            return without_prefix(line)
+    return without_prefix(lines[-1]) if lines and not any(levels) else None
 
 
 def _contradictions(counts: dict[str, int]) -> list[str]:

@@ -14,12 +14,10 @@ Context of a wanted depth is approximate: as much text as holds so many tokens, 
 from __future__ import annotations
 
 import signal
-import struct
 import sys
 import tempfile
 import time
-import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +49,8 @@ from specdash.core.transport import (
 )
 from specdash.engines import llama_methods
 from specdash.engines.cli_answer import Asked, Event, decode, events_of, lost_its_end, peek
-from specdash.engines.cli_programs import Program, Programs, locate
+from specdash.engines.cli_programs import Program, Programs, grey_png, locate
+from specdash.engines.cli_stats import reason, without_prefix
 from specdash.engines.http import Client
 from specdash.engines.llama_flags import CURRENT, OLD, first_cause
 from specdash.engines.llama_flags import PARAMS as MODEL_PARAMS
@@ -97,9 +96,10 @@ PASTED: Mapping[str, str] = {"{k}": K_PLACE, "{n}": "256", "{temp}": "0", "{seed
 class ProgramFailed(HttpError):
     """A program that ended with an exit code other than 0, as it would again: it refuses the request."""
 
-    def __init__(self, what: str, todo: str = "") -> None:
+    def __init__(self, what: str, todo: str = "", *, has_reason: bool = True) -> None:
         super().__init__(422, what)
         self.todo = todo
+        self.has_reason = has_reason
 
     def __str__(self) -> str:
         """What happened, without a status: no HTTP server is to blame."""
@@ -205,35 +205,42 @@ class CliClient:
             image.write_bytes(grey_png(64))
             images = (image,) if self._program.sees else ()
             request = Request("Hello", 1, 0.0, 1, self._spec.key.k, images=images)
-            for _ in range(TRIES):
-                try:
-                    answer = await self._run(request, limit_s, None)
-                except ProgramFailed as error:
-                    raise EngineError(error.excerpt, error.todo) from error
-                if any(event.out.strip() for _, event in events_of(answer)[0]):
-                    return
-        raise EngineError(
-            f"{self._program.name} ended well and printed no text, {TRIES} times",
-            "Run it by hand with the same models, and see what it does.",
-        )
+            try:
+                answer = await self._told(request, limit_s, None, _says_nothing)
+            except ProgramFailed as error:
+                raise EngineError(error.excerpt, error.todo) from error
+        if _says_nothing(answer):
+            raise EngineError(
+                f"{self._program.name} ended well and printed no text, {TRIES} times",
+                "Run it by hand with the same models, and see what it does.",
+            )
 
     async def generate(self, request: Request, *, limit_s: float, progress: Progress | None = None) -> Generation:
-        """One run, for which `limit_s` counts from when its models should be loaded (`engine.load_timeout_s`).
-
-        A run that lost the end of its output is made anew, as long as there is time and it has ever helped.
-        """
-        limit_s += self._spec.load_timeout_s
-        ends_s = time.monotonic() + limit_s
+        """One run, for which `limit_s` counts from when its models should be loaded (`engine.load_timeout_s`)."""
         asked = self._asked(request)
-        for tries_left in reversed(range(self._tries)):
-            answer = await self._run(request, limit_s, progress)
-            if not lost_its_end(answer, asked):
-                break
+        limit_s += self._spec.load_timeout_s
+        return decode(await self._told(request, limit_s, progress, lambda answer: lost_its_end(answer, asked)), asked)
+
+    async def _told(
+        self, request: Request, limit_s: float, progress: Progress | None, is_lost: Callable[[StreamedAnswer], bool]
+    ) -> StreamedAnswer:
+        """A run whose output came whole: one that lost its end is made anew, while there is time and it ever helped."""
+        ends_s = time.monotonic() + limit_s
+        for left in reversed(range(self._tries)):
+            try:
+                answer = await self._run(request, limit_s, progress)
+            except ProgramFailed as error:
+                limit_s = ends_s - time.monotonic()
+                if error.has_reason or not left or limit_s <= 0:
+                    raise
+                continue
             limit_s = ends_s - time.monotonic()
-            if tries_left == 0 or limit_s <= 0:
+            if not is_lost(answer):
+                break
+            if not left or limit_s <= 0:
                 self._tries = 1
                 break
-        return decode(answer, asked)
+        return answer
 
     def _asked(self, request: Request) -> Asked:
         """What a request means to this load's program."""
@@ -267,13 +274,13 @@ class CliClient:
         """Why a run ended as it did, with the line of its stderr that tells most."""
         stderr = last.stderr or ""
         known = first_cause(stderr)
-        lines = [line.strip() for line in stderr.splitlines() if line.strip()]
-        line = known[0] if known is not None else lines[-1] if lines else "it printed no reason"
+        line = reason(stderr)
+        said = without_prefix(known[0]) if known is not None else line or "it printed no reason"
         if last.signal is not None:
             name = signal.Signals(last.signal).name if last.signal in set(signal.Signals) else str(last.signal)
-            return TransportError(f"{self._program.name} was ended by {name}: {line[:LINE_CHARS]}")
-        what = f"{self._program.name} ended with exit code {last.exit}: {line[:LINE_CHARS]}"
-        return ProgramFailed(what, known[1] if known is not None else "")
+            return TransportError(f"{self._program.name} was ended by {name}: {said[:LINE_CHARS]}")
+        what = f"{self._program.name} ended with exit code {last.exit}: {said[:LINE_CHARS]}"
+        return ProgramFailed(what, known[1] if known is not None else "", has_reason=bool(known or line))
 
     async def render(self, prompt: Prompt, depth_tokens: int) -> str:
         """The prompt's plain text, behind about `depth_tokens` of other text."""
@@ -317,15 +324,9 @@ class CliClient:
         await self._http.close()
 
 
-def grey_png(side: int) -> bytes:
-    """A grey picture of `side` by `side` pixels, for the proof that a vision model can be loaded."""
-
-    def part(kind: bytes, data: bytes) -> bytes:
-        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-
-    header = struct.pack(">IIBBBBB", side, side, 8, 2, 0, 0, 0)
-    rows = zlib.compress((b"\0" + b"\x80" * 3 * side) * side)
-    return b"\x89PNG\r\n\x1a\n" + part(b"IHDR", header) + part(b"IDAT", rows) + part(b"IEND", b"")
+def _says_nothing(answer: StreamedAnswer) -> bool:
+    """Whether a run printed no text at all."""
+    return not any(event.out.strip() for _, event in events_of(answer)[0])
 
 
 def find(config: EngineConfig, context: FindContext) -> LlamaCli:

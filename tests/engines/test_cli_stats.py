@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from specdash.engines.cli_stats import CliStats, parse
+from specdash.engines.cli_stats import CliStats, parse, reason
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 
@@ -180,3 +180,17 @@ def test_a_full_context_and_a_batch_that_was_not_computed_are_seen() -> None:
     assert stats.lost_batch == "decode: failed to initialize batch"
     full = parse("0.00.194.803 W \n\nllama_completion: context full and context shift is disabled => stopping\n")
     assert full.context_full == "llama_completion: context full and context shift is disabled => stopping"
+
+
+@pytest.mark.parametrize(
+    ("stderr", "said"),
+    [
+        ("0.00.1.2 E main: prompt too long (9 tokens)\n0.00.1.3 I bye\n", "main: prompt too long (9 tokens)"),
+        ("0.00.1.2 I loading\nerror: invalid argument: --draft-max\n\n", "error: invalid argument: --draft-max"),
+        ("usage: x\nmissing operand\n", "missing operand"),
+        ("0.00.1.2 I loading draft model 'd.gguf'\n", None),
+        ("", None),
+    ],
+)
+def test_the_reason_of_a_failure_is_its_last_error(stderr: str, said: str | None) -> None:
+    assert reason(stderr) == said

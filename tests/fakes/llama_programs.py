@@ -17,7 +17,7 @@ NAMES = ("llama-speculative-simple", "llama-speculative", "llama-lookup", "llama
 SPECULATING = NAMES[:3]
 OLD_NAMES = ("llama-speculative-simple", "llama-speculative", "llama-lookup", "llama-cli", "llama-mtmd-cli")
 ACCEPTED = 2  # of each draft that has as many
-COMMON = ("-m", "-n", "-f", "-p", "--temp", "-s", "-c", "--override-kv", "--no-escape")
+COMMON = ("-m", "-n", "-f", "-p", "--temp", "-s", "-c", "-b", "--override-kv", "--no-escape")
 
 
 class Behaviour:
