@@ -238,6 +238,23 @@ def test_plan_of_a_curve_tells_the_most_loads_and_what_it_saves(specdash: Specda
     assert "would need 135 loads" in done.stdout
 
 
+def test_plan_of_methods_without_a_draft_model_counts_a_load_for_each(specdash: Specdash, profile: Path) -> None:
+    text = re.sub(
+        r"(?m)^k = .*$", 'k = [4, 8]\nmethods = ["draft", "ngram-simple"]\nngram_n = [2, 4]', profile.read_text()
+    )
+    profile.write_text(text)
+    done = specdash("plan", profile)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "request: 6 loads" in done.stdout
+    assert "start-up: 7 loads" in done.stdout
+    assert "T, ngram-simple n=2, K = 4  (1 step)" in done.stdout
+    assert "would need 7 loads" in done.stdout
+    profile.write_text(text.replace("[4, 8]", '"search"').replace('"draft", ', ""))
+    alone = specdash("plan", profile).stdout
+    assert "K = search" not in alone, "what is searched for is the K of drafts"
+    assert "probe" not in alone
+
+
 def test_the_time_of_a_plan_has_what_comes_later(specdash: Specdash, profile: Path) -> None:
     text = profile.read_text()
 

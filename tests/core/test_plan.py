@@ -232,3 +232,49 @@ def test_ids_are_unique_whatever_the_labels_are() -> None:
     )
     steps = steps_of(found, NO_FACTS, CATEGORIES)
     assert len({step.id for step in steps}) == len(steps)
+
+
+# --- methods without a draft model
+
+
+METHODS = Sweep(methods=("draft", "ngram-simple", "lookup", "mtp"), ngram_n=(2, 4), k=(4, 8))
+
+
+@pytest.mark.parametrize(
+    ("scope", "n_loads"), [(None, 10), (KScope.REQUEST, 10), (KScope.CAPPED, 10), (KScope.STARTUP, 11)]
+)
+def test_every_method_size_and_k_without_a_draft_is_a_load(scope: KScope | None, n_loads: int) -> None:
+    found = loads(profile(1, 1, METHODS), scope)
+    assert len(found) == n_loads
+    without = [(load.key.method, load.key.ngram_n, load.key.k) for load in found if load.key.draft is None]
+    assert without == [
+        ("", None, None),
+        ("ngram-simple", 2, 4), ("ngram-simple", 2, 8), ("ngram-simple", 4, 4), ("ngram-simple", 4, 8),
+        ("lookup", None, 4), ("lookup", None, 8),
+        ("mtp", None, 4), ("mtp", None, 8),
+    ]  # fmt: skip
+    assert [load.key.speculates for load in found if load.key.draft is None] == [False, *[True] * 8]
+
+
+@pytest.mark.parametrize("k", ["curve", "search", "auto"])
+def test_curves_and_searches_are_about_drafts_alone(k: Literal["auto", "curve", "search"]) -> None:
+    steps = steps_of(profile(1, 1, replace(METHODS, k=k)), {"T0": facts()}, ["coding"])
+    assert {step.k for step in steps if step.method == "mtp"} == set(k_range("dense-small"))
+
+
+def test_the_baseline_of_a_method_is_the_target_alone() -> None:
+    steps = steps_of(profile(1, 1, METHODS), NO_FACTS, CATEGORIES)
+    for step in steps:
+        assert step.baseline() in steps
+        assert (step.baseline().method, step.baseline().ngram_n) == (BASELINE, None)
+
+
+def test_a_head_is_used_by_what_its_file_or_its_entry_says() -> None:
+    head = replace(facts(), architecture="eagle3")
+    sweep = Sweep(methods=("draft", "eagle3"), k=(4,))
+    drafts = {
+        (step.draft, step.method) for step in steps_of(profile(1, 2, sweep), {"D0": head}, ["coding"]) if step.draft
+    }
+    assert drafts == {("D0", "eagle3"), ("D1", DRAFT)}
+    only = steps_of(profile(1, 2, replace(sweep, methods=("eagle3",))), {"D0": head}, ["coding"])
+    assert {step.draft for step in only} == {None, "D0"}

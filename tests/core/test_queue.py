@@ -272,3 +272,35 @@ def test_a_step_added_and_removed_leaves_no_trace(found: tuple[Steps, KScope | N
     new: Step = replace(step(2), target="T3")
     both = apply(steps, [cmd.Add((new,)), cmd.Remove((new.id,))], scope)
     assert both == steps
+
+
+# -- methods without a draft model ---------------------------------------------------------------------------------
+
+
+def test_a_method_is_served_by_a_server_of_its_own_k_and_size_alone() -> None:
+    arm = step(4, draft=None, method="ngram-simple", ngram_n=2)
+    running = LoadKey(arm.target, None, None, None, 4, "ngram-simple", 2)
+    for scope in (None, KScope.REQUEST, KScope.CAPPED, KScope.STARTUP):
+        assert load_key(arm, scope) == running
+        assert serves(running, StepView(arm), scope)
+        for other in (replace(arm, k=2), replace(arm, ngram_n=4), replace(arm, method="mtp", ngram_n=None), B_CODE):
+            assert not serves(running, StepView(other), scope)
+        assert not serves(LoadKey(arm.target, "0.5B", None, None, 8), StepView(arm), scope)
+
+
+def test_loads_of_methods_do_not_grow_to_the_largest_k() -> None:
+    arms = [step(k, draft=None, method="ngram-mod", ngram_n=4) for k in (2, 8)]
+    steps = {each.id: StepView(each) for each in (*arms, K4_CODE, K8_CODE)}
+    assert [load.key.k for load in loads_of(steps, KScope.REQUEST)] == [2, 8, 8]
+    assert [load.key.k for load in loads_of(steps, KScope.STARTUP)] == [2, 8, 4, 8]
+
+
+def test_another_size_is_another_step() -> None:
+    arms = [step(4, draft=None, method="ngram-mod", ngram_n=size) for size in (2, 4, None)]
+    assert len({each.id for each in arms}) == 3
+    grown = apply(queue(), [cmd.Add(tuple(arms), K8_CODE.id)], KScope.STARTUP)
+    assert len(grown) == len(ALL) + 3
+    with pytest.raises(IllegalEdit, match="in the queue already"):
+        apply(grown, [cmd.Add((arms[0],))], None)
+    for edit in (cmd.Add(tuple(arms)), cmd.Move((arms[0].id,))):
+        assert cmd.decode_edit(cmd.encode_edit(edit)) == edit
