@@ -76,12 +76,13 @@ class ScriptEngine:
 
     @property
     def info(self) -> EngineInfo:
-        """The command, and, once a server has answered, which one it is. Its K is always that of its start."""
+        """The command. Its K is always that of its start; what is untold follows the server that answered last.
+
+        Version and flavour stay unknown: they are part of what a load is known by, and must not change within a run.
+        """
         program = next((command[0] for command in self._config.launch.values()), "")
-        if self._seen is None:
-            return EngineInfo(KIND, program, UNKNOWN, UNKNOWN, KScope.STARTUP, dict(UNTOLD))
-        flavour = self._seen.flavour
-        return EngineInfo(KIND, program, self._seen.version, flavour.value, KScope.STARTUP, untold_by(flavour))
+        untold = untold_by(self._seen.flavour) if self._seen is not None else dict(UNTOLD)
+        return EngineInfo(KIND, program, UNKNOWN, UNKNOWN, KScope.STARTUP, untold)
 
     def cannot(self, key: LoadKey, *, vision: bool = False) -> str | None:
         """What a launch command needs and the load has not."""

@@ -7,6 +7,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,6 +51,17 @@ def file_identity(facts: ModelFacts) -> list[object]:
             raise EngineError(f"{path} cannot be read any more: {error.strerror}", "Was it moved?") from error
         parts.append([status.st_size, status.st_mtime_ns, ends.hexdigest()])
     return parts
+
+
+def _scripts(command: Sequence[str]) -> list[str]:
+    """Digests of the scripts in a launch command: an edited one is another server. Programs beyond 1 MiB are none."""
+    found = []
+    for word in command:
+        with suppress(OSError, ValueError):
+            path = Path(word)
+            if path.is_absolute() and path.is_file() and path.stat().st_size <= SAMPLE_BYTES:
+                found.append(hashlib.sha256(path.read_bytes()).hexdigest())
+    return found
 
 
 class Specs:
@@ -115,7 +127,7 @@ class Specs:
             "method": [key.method, key.ngram_n] if key.method else None,
             "models": [spec.model, spec.draft_model] if spec.model or spec.draft_model else None,
             "mmproj": str(spec.mmproj) if spec.mmproj is not None else None,
-            "server": [spec.launch, spec.url] if spec.launch or spec.url else None,
+            "server": [spec.launch, spec.url, *_scripts(spec.launch)] if spec.launch or spec.url else None,
             "body": dict(prepared.profile.engine.body) or None,
         }
         facts |= {name: value for name, value in more.items() if value is not None}
