@@ -100,7 +100,7 @@ async def assert_speculation(served: Served, engine: Engine, case: Case, k: int,
             assert 0 <= sample.accepted_tokens <= sample.draft_tokens
             assert sample.draft_tokens > 0
             assert sample.acceptance_source in ("server", "metrics", "inferred")
-        if sample.acceptance_source != "inferred" and not unproven:
+        if sample.acceptance_source not in (None, "inferred") and not unproven:
             assert sample.k_seen == k
     for prompt in PROMPTS if case.models != "none" else ():
         ours, theirs = await served.text(prompt, k), texts[prompt]
