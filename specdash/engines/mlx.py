@@ -255,24 +255,31 @@ def _first_cause(log_tail: str) -> tuple[str, str] | None:
 def find(config: EngineConfig, context: FindContext) -> MlxEngine:
     """The engine for `engine.program`: mlx_lm.server or specdash-mlx, each also as NAME:PYTHON, or a path of either.
 
-    Runs the program's --help, which takes a few seconds: mlx_lm is loaded for it. EngineError says what is wrong.
+    EngineError says what is wrong with it. Of a program by any other name the --help is read, which takes seconds:
+    mlx_lm is loaded for it.
     """
     command, python = resolve(config.program)
-    shown_as = config.program
-    text = run_briefly([*command, "--help"], shown_as, BRIEF_LIMIT_S, context.env)
-    known, _removed = parse_help(text)
-    if not known >= _NEEDED:
-        raise _not_mlx(shown_as, text)
-    dialect = OWN if "--alias" in known else STOCK
+    shown_as, env = config.program, context.env
+    name = shown_as.partition(":")[0]
+    dialect = name if name in PROGRAMS else _dialect(command, shown_as, env)
     if dialect == OWN:
-        said = run_briefly([*command, "--version"], shown_as, BRIEF_LIMIT_S, context.env).strip()
+        said = run_briefly([*command, "--version"], shown_as, BRIEF_LIMIT_S, env).strip()
         if not said.startswith("version: "):
             raise _not_mlx(shown_as, said)
         version = said.removeprefix("version: ")
     else:
-        version = _version(python, context.env)
+        version = _version(python, shown_as, env)
     untold = {} if dialect == OWN else dict(UNTOLD)
     return MlxEngine(command, EngineInfo(KIND, shown_as, version, dialect, context.k_scope, untold), context.filler)
+
+
+def _dialect(command: Sequence[str], shown_as: str, env: Mapping[str, str] | None) -> str:
+    """Which of the two programs answers --help so; EngineError for neither."""
+    text = run_briefly([*command, "--help"], shown_as, BRIEF_LIMIT_S, env)
+    known, _removed = parse_help(text)
+    if not known >= _NEEDED:
+        raise _not_mlx(shown_as, text)
+    return OWN if "--alias" in known else STOCK
 
 
 def resolve(program: str) -> tuple[tuple[str, ...], str | None]:
@@ -304,23 +311,23 @@ def _interpreter(script: Path) -> str | None:
     return words[0] if first.startswith("#!") and words and "python" in words[0] else None
 
 
-def _version(python: str | None, env: Mapping[str, str] | None) -> str:
-    """The versions of mlx_lm and mlx beside a Python; "unknown" where it cannot be asked."""
+def _version(python: str | None, shown_as: str, env: Mapping[str, str] | None) -> str:
+    """The versions of mlx_lm and mlx beside a Python, "unknown" without one to ask; EngineError without mlx_lm."""
     if python is None:
         return "unknown"
     code = "from importlib.metadata import version as v; print('versions', v('mlx-lm'), v('mlx'))"
-    try:
-        words = run_briefly([python, "-c", code], python, BRIEF_LIMIT_S, env).split()
-    except EngineError:
-        return "unknown"
-    return f"mlx_lm {words[1]}, mlx {words[2]}" if words[:1] == ["versions"] and len(words) == 3 else "unknown"
+    text = run_briefly([python, "-c", code], shown_as, BRIEF_LIMIT_S, env)
+    words = text.split()
+    if words[:1] != ["versions"] or len(words) != 3:
+        raise _not_mlx(shown_as, text)
+    return f"mlx_lm {words[1]}, mlx {words[2]}"
 
 
 def _not_mlx(shown_as: str, text: str) -> EngineError:
     """The error for a program that does not answer as an MLX server does."""
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     said = lines[-1] if lines else "nothing"
-    if re.search(r"No module named|is missing", said):
+    if re.search(r"No module named|is missing|No package metadata", said):
         return EngineError(f"engine.program: {shown_as} lacks mlx-lm: {said[:200]}", INSTALL)
     return EngineError(
         f"{shown_as} does not look like an MLX server: its --help lists no --num-draft-tokens (it says:"
