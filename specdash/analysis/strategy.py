@@ -113,7 +113,8 @@ def _confirm(view: View, pair: LoadKey, steps: Sequence[StepView]) -> Change | N
     ks = list(dict.fromkeys(in_turn))[:MOST_CONFIRMED]
     best = next((curve for curve in curves if curve.best_k is not None), None)
     if best is None:
-        why = next((curve.reason for curve in curves if curve.reason), "no verification steps were seen")
+        unseen = f"of {pair.method} none is known to hold" if pair.method else "no verification steps were seen"
+        why = next((curve.reason for curve in curves if curve.reason), unseen)
         ks = [k for k in FALLBACK_KS if k not in known and k < max(known, default=0)]
         reason = f"{pair.label}: no curve can be predicted ({why}); measuring {_ks(ks)} instead"
     elif ks:

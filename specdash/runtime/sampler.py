@@ -12,7 +12,7 @@ from specdash.core import events as ev
 from specdash.core.engine import ServerSpec
 from specdash.core.judge import hopeless, verdict_of, worth_another_try
 from specdash.core.measure import Verdict
-from specdash.core.plan import LoadKey, Step
+from specdash.core.plan import DRAFT, LoadKey, Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
 from specdash.core.steps import OPEN, StepView
@@ -150,7 +150,7 @@ class Sampler:
 
     def _is_traced(self, step: Step) -> bool:
         """Whether a K curve is made from a step: one at the largest K of its pair, which measures content."""
-        if not self._settings.with_costs or step.draft is None or step.k is None or step.workload == LOSSLESS:
+        if not self._settings.with_costs or step.method != DRAFT or step.k is None or step.workload == LOSSLESS:
             return False
         alike = (found.step.k for found in self._around.view().steps.values() if found.step.pair == step.pair)
         return step.k == max(k for k in alike if k is not None)

@@ -15,6 +15,8 @@ from specdash.analysis.arms import Arm
 from specdash.analysis.compare import compare
 from specdash.analysis.recommend import recommendations
 from specdash.analysis.result import build_result
+from specdash.analysis.strategy import next_change
+from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.plan import LoadKey, Step
 from specdash.store.arms import contenders, content_arms, pair_name, recommended_ks
@@ -197,3 +199,18 @@ def test_pairs_count_methods_too(result: Json) -> None:
     assert (entry["best_draft"], entry["best_method"], entry["best_ngram_n"], entry["best_k"]) == (
         None, "ngram-simple", 4, 4,
     )  # fmt: skip
+
+
+def test_a_curve_of_a_head_is_not_predicted_and_its_ks_are_measured() -> None:
+    head = step(16, draft="head", method="eagle3")
+    facts = [
+        started([step(), head], settings={"max_tokens": 101, "iterations": 5, "k": "curve"}),
+        *loaded("l001", 16),
+        *measured(step(), BASE),
+        *measured(head, rates(1.2)),
+    ]
+    change = next_change(folded(facts))
+    assert change is not None
+    assert "of eagle3 none is known to hold" in change.reason
+    added = [each for edit in change.edits if isinstance(edit, cmd.Add) for each in edit.steps]
+    assert [(each.draft, each.method, each.k) for each in added] == [("head", "eagle3", 4), ("head", "eagle3", 8)]
