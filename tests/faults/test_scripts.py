@@ -77,32 +77,6 @@ def errors(run: Run) -> dict[str, str]:
     }
 
 
-def test_a_cluster_is_swept_and_left_stopped(scripts: Scripts) -> None:
-    """Baseline, 8 bit cache and n-gram by scripts of their own; K and the n-gram are arguments of the start."""
-    launch = {"baseline": [str(CLUSTER / "launch_baseline.sh")], "ngram": [str(CLUSTER / "launch_ngram.sh"), *STEADY]}
-    run = scripts.run(
-        scripts.profile(
-            {"f16": {}, "kv8": {"launch": {"baseline": [str(CLUSTER / "launch_kv_fp8.sh")]}}},
-            engine={"launch": launch, "cool_down_s": 0.3},
-            sweep={"methods": ["ngram"], "k": [5], "ngram_n": [2]},
-        )
-    )
-    assert_complete(run)
-    assert run.code == 0, run.stderr
-    rows = {(row["config"], row["method"], row["k"]): row for row in run.result["measurements"]}
-    assert set(rows) == {("f16", "baseline", None), ("kv8", "baseline", None), ("f16", "ngram", 5)}
-    for (_, method, k), row in rows.items():
-        assert (row["status"], row["k_seen"], row["samples"][0]["clock"]) == ("ok", k, "client"), row
-        assert (row["acceptance_rate"] is None) == (method == "baseline")
-        if row["acceptance_rate"] is not None:
-            assert 0 < row["acceptance_rate"] < 1
-    assert [" ".join(load["argv"]) for load in run.result["loads"]][1].endswith(" ".join(STEADY))
-    assert all(load["peak_rss_bytes"] > 0 for load in run.result["loads"]), "the daemon's memory is counted"
-    assert all("stopped" in ((run.path or Path()) / log).read_text() for log in logs(run))
-    assert run.stderr.count("until the next server") == 2
-    assert not scripts.pid_file.exists()
-
-
 def test_the_example_of_an_mlx_cluster(scripts: Scripts) -> None:
     """profiles/mlx-cluster.toml as it stands, shortened, with an mlx.launch and an mlx_lm_server that are fakes."""
     programs, package = scripts.folder / "bin", scripts.folder / "python" / "mlx_lm_server"
@@ -135,13 +109,21 @@ def test_the_example_of_an_mlx_cluster(scripts: Scripts) -> None:
     run = scripts.headless(scripts.folder / "mlx-cluster.toml", env=env).end()
     assert_complete(run)
     assert run.code == 0, run.stderr
-    rows = [(row["config"], row["method"], row["k_seen"], row["status"]) for row in run.result["measurements"]]
+    measured = run.result["measurements"]
+    rows = [(row["config"], row["method"], row["k_seen"], row["status"]) for row in measured]
     assert sorted(map(str, rows)) == sorted(
         str((config, method, k, "ok"))
         for config in ("kv 16", "kv 8")
         for method, k in (("baseline", None), ("ngram", 5))
     )
+    for row in measured:
+        assert row["samples"][0]["clock"] == "client"
+        assert (row["acceptance_rate"] is None) == (row["method"] == "baseline")
+        assert row["acceptance_rate"] is None or 0 < row["acceptance_rate"] < 1
+    assert all(load["peak_rss_bytes"] > 0 for load in run.result["loads"]), "the daemon's memory is counted"
     assert all("stopped" in ((run.path or Path()) / log).read_text() for log in logs(run))
+    assert run.stderr.count("until the next server") == 3
+    assert not (scripts.folder / "mlx-cluster.pid").exists()
 
 
 def logs(run: Run) -> list[str]:
@@ -181,7 +163,7 @@ def test_scripts_that_bring_up_no_server(scripts: Scripts, foreign: int) -> None
         "leaves children": "sleep 600 & setsid sleep 600 & exit 4",
         "dies loading": "FAKE_SERVER=die_at_load=2,death_text='out of memory' exec $LAUNCH/launch_baseline.sh",
         "writes 100 MB": "head -c 100M /dev/zero | tr '\\0' x; echo; exec $LAUNCH/launch_baseline.sh",
-        "good": "exec $LAUNCH/launch_baseline.sh",
+        "good": "exec $LAUNCH/launch_kv_fp8.sh",
         "names another": f"echo {foreign} >{scripts.pid_file}",
     }
     configs = {name: {"launch": [scripts.script(name.replace(" ", "-"), text)]} for name, text in texts.items()}

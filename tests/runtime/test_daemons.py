@@ -271,7 +271,7 @@ async def test_a_script_that_refuses_since_a_server_runs_does_not_have_that_one_
     assert await process.wait_gone() == ExitInfo(1, None)
 
 
-@pytest.mark.parametrize("text", ["", "\n", "no number", "-7", "0", "1", "99999999999999999999", "\0" * 9])
+@pytest.mark.parametrize("text", ["", "no number", "-7", "1", "99999999999999999999"])
 async def test_a_pid_file_without_a_pid_names_nothing(start: Start, pid_file: Path, text: str) -> None:
     write(pid_file, 1)
     text_file = write(pid_file.with_suffix(".text"), text)
