@@ -60,6 +60,7 @@ from specdash.errors import EngineError
 
 KIND = "llama-cli"
 TITLE = "llama.cpp's command-line programs"
+PROGRAMS = ("llama-speculative-simple",)
 INSTALL = (
     "llama-speculative-simple, llama-lookup, llama-completion and llama-mtmd-cli of one build of llama.cpp"
     " (https://github.com/ggml-org/llama.cpp) on PATH, or their folder as engine.program"

@@ -50,16 +50,29 @@ class FindContext:
 class EngineModule(Protocol):
     """What every engine module has."""
 
-    KIND: str
-    TITLE: str
-    """What it is, in a few words."""
-    INSTALL: str
-    """How to get its programs, one line to paste or a sentence."""
-    PARAMS: tuple[Param, ...]
-    UNTOLD: Mapping[str, str]
-    """What its servers never tell, or not all of them: names of `core.engine.UNTOLD` with the reasons."""
-    PROGRAMS: tuple[str, ...]
-    """The programs to look for where a profile names none; () for an engine that brings no program of its own."""
+    @property
+    def KIND(self) -> str:  # noqa: N802 - constants of a module
+        """Its name in profiles."""
+
+    @property
+    def TITLE(self) -> str:  # noqa: N802
+        """What it is, in a few words."""
+
+    @property
+    def INSTALL(self) -> str:  # noqa: N802
+        """How to get its programs, one line to paste or a sentence."""
+
+    @property
+    def PARAMS(self) -> tuple[Param, ...]:  # noqa: N802
+        """Its parameters with their scopes."""
+
+    @property
+    def UNTOLD(self) -> Mapping[str, str]:  # noqa: N802
+        """What its servers never tell, or not all of them: names of `core.engine.UNTOLD` with the reasons."""
+
+    @property
+    def PROGRAMS(self) -> tuple[str, ...]:  # noqa: N802
+        """The programs to look for where a profile names none; () for an engine that brings no program of its own."""
 
     def find(self, config: EngineConfig, context: FindContext) -> Engine:
         """The engine that a profile asks for; EngineError says what is missing and what to do."""

@@ -19,7 +19,8 @@ from specdash.core.judge import verdict_of
 from specdash.core.measure import Sample
 from specdash.core.methods import DRAFT
 from specdash.core.plan import KScope, Step
-from specdash.engines.registry import KINDS, FindContext, find, module_of
+from specdash.engines import llama_cli, llama_server, mlx, openai, script
+from specdash.engines.registry import KINDS, EngineModule, FindContext, find, module_of
 
 PROMPTS = (
     "Once upon a time there was a small model that guessed what a large one would say next, and it guessed",
@@ -135,7 +136,11 @@ async def test_conforms(case: Case, request: pytest.FixtureRequest, tmp_path: Pa
                 await assert_speculation(served, engine, case, asked, texts)
 
 
+MODULES: tuple[EngineModule, ...] = (llama_server, llama_cli, mlx, script, openai)  # each has what the type asks for
+
+
 def test_every_engine_has_a_case_and_says_what_it_is() -> None:
+    assert {module.KIND for module in MODULES} == set(KINDS)
     assert {case.kind for case in CASES} == set(KINDS)
     assert len({case.name for case in CASES}) == len(CASES)
     for kind in KINDS:
@@ -143,6 +148,7 @@ def test_every_engine_has_a_case_and_says_what_it_is() -> None:
         assert kind == module.KIND
         assert module.TITLE
         assert module.INSTALL
+        assert module.PROGRAMS or kind in ("script", "openai")
         assert set(module.UNTOLD) <= set(UNTOLD)
         assert module.PARAMS
         for param in module.PARAMS:
