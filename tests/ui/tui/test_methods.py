@@ -16,7 +16,7 @@ from specdash.core.queue import IllegalEdit, apply
 from specdash.ui.feed import Feed, fold_event
 from specdash.ui.source import CaughtUp, Event, Origin
 from specdash.ui.tui.finding import Model
-from specdash.ui.tui.lines import text_of
+from specdash.ui.tui.lines import squeezed, text_of
 from specdash.ui.tui.panes.figures import Figures
 from specdash.ui.tui.panes.pane import Look, Pane
 from specdash.ui.tui.panes.queue import Place, queue
@@ -111,6 +111,28 @@ def test_fewer_than_k_is_right_for_what_was_found_in_the_text() -> None:
     assert line[-1][1] == "good"
 
 
+@pytest.mark.parametrize(
+    ("name", "width", "shown"),
+    [
+        ("ngram-simple n=4", 16, "ngram-simple n=4"),
+        ("ngram-simple n=4", 12, "simple n=4"),
+        ("ngram-mod n=12", 9, "mod n=12"),
+        ("ngram-simple n=4", 8, "sim… n=4"),
+        ("ngram-simple n=4", 5, "ngram-simple n=4"),
+        ("a long label of a draft", 9, "a long label of a draft"),
+        ("Qwen n=4", 4, "Qwen n=4"),
+    ],
+)
+def test_a_size_is_never_what_is_cut_off(name: str, width: int, shown: str) -> None:
+    assert squeezed(name, width) == shown
+
+
+def test_sizes_are_told_apart_in_narrow_columns() -> None:
+    shown = said(queue(look(facts()), Place(), 62, 12))
+    assert shown.count("n=2") == 2
+    assert shown.count("n=4") == 2
+
+
 # -- the heat maps -----------------------------------------------------------------------------------------------------
 
 
@@ -137,6 +159,7 @@ def test_t_goes_on_to_sizes_by_lengths_where_there_are_some() -> None:
     state = State().settled(book)
     turned = [state := state.turned(book) for _ in range(3)]
     assert [(each.by_k, each.by_length) for each in turned] == [(True, False), (False, True), (False, False)]
+    assert (turned[1].draft, turned[1].k) == ("ngram-simple n=2", 4), "a cell that is there"
     lengths = turned[1].at(book, 1, 1)
     assert (lengths.draft, lengths.k, lengths.cursor(book)) == ("ngram-simple n=4", 8, (1, 1))
     opened = lengths.opened(book)

@@ -11,7 +11,7 @@ from rich.cells import cell_len, chop_cells, set_cell_size
 from specdash.core.forecast import Outlook, Range
 from specdash.ui.feed import Feed
 from specdash.ui.tui.advice import Advice
-from specdash.ui.tui.lines import Line, Span, width_of
+from specdash.ui.tui.lines import Line, Span, squeezed, width_of
 from specdash.ui.tui.panes.figures import Figures, Measured
 from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
@@ -43,6 +43,7 @@ class Pane:
 
 def cell(text: str, width: int, glyphs: Glyphs, *, right: bool = False) -> str:
     """`text` in exactly `width` cells; what is cut off leaves an ellipsis."""
+    text = squeezed(text, width, glyphs.ellipsis)
     size = cell_len(text)
     if size > width:
         return set_cell_size(text, width - 1) + glyphs.ellipsis if width > 0 else ""

@@ -70,8 +70,9 @@ def rows(staged: Staged, words: str) -> Rows:
         shown = tuple(each for each in every if all(word in each.casefold() for word in wanted))
     labels: dict[str, set[object]] = {}
     for found in (*staged.base.steps.values(), *staged.steps.values()):
-        for name in ("target", "draft", "category", "config", "moe_experts", "depth", "copy"):
+        for name in ("target", "category", "config", "moe_experts", "depth", "copy"):
             labels.setdefault(name, set()).add(getattr(found.step, name))
+        labels.setdefault("draft", set()).add(found.step.drafter)
     widths = {
         name: max((len(one_line(str(each), 60)) if each is not None else 6 for each in values), default=1)
         for name, values in labels.items()

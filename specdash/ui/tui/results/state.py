@@ -79,7 +79,8 @@ class State:
     def turned(self, book: Book) -> State:
         """The next heat map: targets by drafts, categories by K, methods by K where there is a choice of them."""
         to_lengths = self.by_k and self.has_lengths(book)
-        return replace(self, view="heat", by_k=not self.by_k and not self.by_length, by_length=to_lengths)
+        state = replace(self, view="heat", by_k=not self.by_k and not self.by_length, by_length=to_lengths)
+        return state.at(book, *state.cursor(book)) if to_lengths else state
 
     def next_variant(self) -> State:
         """The next of the run's variants."""

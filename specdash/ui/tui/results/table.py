@@ -9,7 +9,7 @@ from rich.cells import cell_len, set_cell_size
 
 from specdash.core.text import markdown_cell, one_line
 from specdash.core.view import View
-from specdash.ui.tui.lines import BLANK, Line, Span, fitted
+from specdash.ui.tui.lines import BLANK, Line, Span, fitted, squeezed
 from specdash.ui.tui.results.figures import Row, sign_of, variant_label, variant_of, word_of
 from specdash.ui.tui.results.heatmap import STYLES, WORD_STYLES
 from specdash.ui.tui.results.measures import interval, number, rate_interval, share, shown
@@ -246,6 +246,7 @@ def _style(row: Row, column: str, text: str) -> StyleName:
 
 def _fit(text: str, width: int, is_right: bool, glyphs: Glyphs) -> str:
     """Exactly `width` cells."""
+    text = squeezed(text, width, glyphs.ellipsis)
     size = cell_len(text)
     if size > width:
         return set_cell_size(text, max(0, width - 1)) + glyphs.ellipsis if width > 0 else ""
