@@ -255,13 +255,13 @@ def _first_cause(log_tail: str) -> tuple[str, str] | None:
 def find(config: EngineConfig, context: FindContext) -> MlxEngine:
     """The engine for `engine.program`: mlx_lm.server or specdash-mlx, each also as NAME:PYTHON, or a path of either.
 
-    EngineError says what is wrong with it. Of a program by any other name the --help is read, which takes seconds:
-    mlx_lm is loaded for it.
+    EngineError says what is wrong with it. A script by one of these names has to have mlx_lm beside its Python; of any
+    other program the --help is read, which takes seconds: mlx_lm is loaded for it.
     """
     command, python = resolve(config.program)
     shown_as, env = config.program, context.env
-    name = shown_as.partition(":")[0]
-    dialect = name if name in PROGRAMS else _dialect(command, shown_as, env)
+    name = Path(shown_as.partition(":")[0]).name
+    dialect = name if name in PROGRAMS and python is not None else _dialect(command, shown_as, env)
     if dialect == OWN:
         said = run_briefly([*command, "--version"], shown_as, BRIEF_LIMIT_S, env).strip()
         if not said.startswith("version: "):

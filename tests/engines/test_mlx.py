@@ -1,0 +1,360 @@
+"""The mlx engine: command lines, what it says of programs and logs, and the stock server as it really behaves."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import sys
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlx_servers import ALIAS, LIMIT_S, OwnServer, StockServer
+
+from specdash.core.engine import ALIAS as NAME_TOLD
+from specdash.core.engine import UNTOLD, Endpoint, Engine, Health, KProbe, Request, ServerSpec
+from specdash.core.events import K_PLACE
+from specdash.core.generation import Generation
+from specdash.core.judge import Asked, reasons_against
+from specdash.core.measure import INFERRED, Verdict
+from specdash.core.plan import KScope, LoadKey, Step
+from specdash.core.profile import EngineConfig
+from specdash.core.prompts import Message, Prompt
+from specdash.core.transport import BadAnswer, HttpError, StreamCut, TransportError, Unreachable
+from specdash.engines import mlx
+from specdash.engines.demo import Shape
+from specdash.engines.demo_mlx import write_mlx_pair
+from specdash.engines.llama_server import LlamaClient
+from specdash.engines.mlx_client import StockClient
+from specdash.engines.registry import FindContext, find
+from specdash.errors import EngineError
+
+BASELINE_KEY = LoadKey("T", None, None, None, None)
+DRAFT_KEY = LoadKey("T", "D", None, None, 4)
+PROMPTS = (
+    "the people could make a new house with water",
+    "explain the table of value",
+    "write a story of the animal that went home",
+    "the first number is large and the second is small",
+)
+TEMPLATE = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}"
+CLEAR = Shape(width=256, ffn=768, layers=4)  # large enough that its steps take longer than its tokens' events
+real = pytest.mark.real
+
+
+def spec(key: LoadKey = DRAFT_KEY, **more: Any) -> ServerSpec:
+    made = ServerSpec(
+        key=key,
+        target=Path("/m/target"),
+        draft=Path("/m/draft") if key.draft is not None else None,
+        architecture="llama",
+        templated=False,
+        args=("--kv-bits", "8"),
+        env={"HF_TOKEN": "hf_secret"},
+        wrap=("nice",),
+        size_bytes=1,
+        load_timeout_s=LIMIT_S,
+        fingerprint="",
+    )
+    return replace(made, **more)
+
+
+def engine(dialect: str) -> Engine:
+    """As it is found on a machine that has it."""
+    command, _python = mlx.resolve(f"{dialect}:{sys.executable}")
+    untold = mlx.UNTOLD if dialect == mlx.STOCK else {}
+    info = replace(_info(), dialect=dialect, program=dialect, untold=untold)
+    return mlx.MlxEngine(command, info, "one two ")
+
+
+def _info() -> Any:
+    from specdash.core.engine import EngineInfo
+
+    return EngineInfo("mlx", "", "1", "", None)
+
+
+# --- commands
+
+
+def test_the_stock_server_never_keeps_prompts_unless_the_user_says_so() -> None:
+    stock = engine(mlx.STOCK)
+    at = stock.endpoint(spec(), 8081, "nonce")
+    assert at == Endpoint(8081, "")
+    listen = ("--prompt-cache-size", "0", "--host", "127.0.0.1", "--port", "8081")
+    program = (sys.executable, "-m", "mlx_lm", "server")
+    assert stock.command(spec(BASELINE_KEY), at) == (*program, "--model", "/m/target", *listen, "--kv-bits", "8")
+    draft = ("--draft-model", "/m/draft", "--num-draft-tokens", "4")
+    assert stock.command(spec(), at) == (*program, "--model", "/m/target", *draft, *listen, "--kv-bits", "8")
+    own = ("--prompt-cache-size", "10")
+    assert stock.command(spec(args=own), at)[-2:] == own  # the later one counts
+    assert stock.command_to_paste(spec()) == (
+        *("env", "HF_TOKEN=...", "nice", "mlx_lm.server", "--model", "/m/target", "--draft-model", "/m/draft"),
+        *("--num-draft-tokens", K_PLACE, "--prompt-cache-size", "0", "--kv-bits", "8"),
+    )
+
+
+def test_our_own_server_is_given_the_name_of_its_launch() -> None:
+    own = engine(mlx.OWN)
+    at = own.endpoint(spec(), 8081, "nonce")
+    command = own.command(spec(), at)
+    assert command[:2] == (sys.executable, "-I")
+    assert command[3:] == (
+        *("--model", "/m/target", "--draft-model", "/m/draft", "--num-draft-tokens", "4"),
+        *("--host", "127.0.0.1", "--port", "8081", "--alias", "nonce", "--kv-bits", "8"),
+    )
+    assert own.command_to_paste(spec())[3] == "specdash-mlx"
+    assert isinstance(own.client(spec(), at), LlamaClient)
+    assert isinstance(engine(mlx.STOCK).client(spec(), at), StockClient)
+
+
+def test_what_mlx_cannot_do_is_said_before_it_is_tried() -> None:
+    for each in (engine(mlx.STOCK), engine(mlx.OWN)):
+        assert each.cannot(BASELINE_KEY) is None
+        assert each.cannot(DRAFT_KEY) is None
+        assert "not with ngram-simple" in str(each.cannot(replace(BASELINE_KEY, method="ngram-simple", k=4)))
+        assert "how many experts" in str(each.cannot(replace(BASELINE_KEY, moe_experts=4)))
+        assert "text alone" in str(each.cannot(BASELINE_KEY, vision=True))
+
+
+def test_its_tables_are_whole() -> None:
+    assert set(mlx.UNTOLD) <= set(UNTOLD)
+    assert NAME_TOLD in mlx.UNTOLD
+    assert {param.scope for param in mlx.PARAMS} == {"startup", "request", "reload"}
+    assert all(set(param.flags) <= set(mlx.PROGRAMS) for param in mlx.PARAMS)
+
+
+# --- programs
+
+
+@pytest.mark.parametrize(
+    ("program", "said"),
+    [
+        ("mlx_lm.server:/nowhere/python", "engine.program: there is no Python at /nowhere/python"),
+        ("specdash-mlx:/nowhere/python", "engine.program: there is no Python at /nowhere/python"),
+        ("no-such-program", "engine.program: no-such-program is not on PATH"),
+        ("/nowhere/mlx_lm.server", "engine.program: /nowhere/mlx_lm.server was not found"),
+        ("{tmp}/other", "{tmp}/other does not look like an MLX server: its --help lists no --num-draft-tokens"),
+        ("{tmp}/mlx_lm.server", "{tmp}/mlx_lm.server does not look like an MLX server"),
+        ("{tmp}/lacking", "engine.program: {tmp}/lacking lacks mlx-lm: ModuleNotFoundError: No module named 'mlx_lm'"),
+        ("specdash-mlx:{tmp}/other", "specdash-mlx:{tmp}/other does not look like an MLX server"),
+        ("mlx_lm.server:{tmp}/other", "mlx_lm.server:{tmp}/other does not look like an MLX server"),
+    ],
+)
+def test_programs_that_are_no_mlx_server(program: str, said: str, tmp_path: Path) -> None:
+    lacking = "import sys\nsys.exit(\"ModuleNotFoundError: No module named 'mlx_lm'\")\n"
+    for name, text in (("other", "print('usage: other [-h]')\n"), ("lacking", lacking)):
+        (tmp_path / name).write_text(f"#!{sys.executable}\n{text}")
+        (tmp_path / name).chmod(0o755)
+    (tmp_path / "mlx_lm.server").write_text("#!/bin/sh\necho another tool\n")
+    (tmp_path / "mlx_lm.server").chmod(0o755)
+    with pytest.raises(EngineError) as caught:
+        find(EngineConfig(kind="mlx", program=program.format(tmp=tmp_path)), FindContext())
+    assert caught.value.what.startswith(said.format(tmp=tmp_path))
+    assert caught.value.todo
+
+
+@real
+def test_both_programs_are_found(mlx_python: Path) -> None:
+    for program, dialect in (
+        (f"mlx_lm.server:{mlx_python}", mlx.STOCK),
+        (f"specdash-mlx:{mlx_python}", mlx.OWN),
+        (str(mlx_python.with_name("mlx_lm.server")), mlx.STOCK),
+    ):
+        info = find(EngineConfig(kind="mlx", program=program), FindContext()).info
+        assert (info.kind, info.program, info.dialect) == ("mlx", program, dialect)
+        assert info.version.startswith("mlx_lm 0.")
+        assert bool(info.untold) == (dialect == mlx.STOCK)
+
+
+@pytest.mark.parametrize(
+    ("log", "line", "todo"),
+    [
+        ("error: --model: /m has no tokenizer (none of ...)\n", "error: --model: /m has no tokenizer", "whole"),
+        ("error: --model: /m/x.gguf is no folder; name one", "error: --model: /m/x.gguf is no folder", "llama-server"),
+        ("usage: ...\nserver.py: error: unrecognized arguments: --foo\n", "server.py: error: unrec", "its --help"),
+        ("OSError: [Errno 98] Address already in use\n", "OSError: [Errno 98]", "engine.port = 0"),
+        ("Traceback\nValueError: Model type foo not supported.\n", "ValueError: Model type foo", "newer"),
+        ("x\n... - ERROR - mlx_lm.server generation thread died: [load_safetensors] bad\n", "... - ERROR", "whole"),
+        ("ModuleNotFoundError: No module named 'mlx'\n", "ModuleNotFoundError", "specdash[mlx]"),
+    ],
+)
+def test_known_causes_of_failure(log: str, line: str, todo: str) -> None:
+    stock = engine(mlx.STOCK)
+    assert str(stock.blame(log)).startswith(line)
+    assert todo in str(stock.explain(log))
+    assert stock.blame("Starting httpd at 127.0.0.1 on port 8081...\n") is None
+
+
+# --- the stock server's protocol, on answers that a test makes
+
+
+@asynccontextmanager
+async def answering(answer: bytes) -> AsyncIterator[StockClient]:
+    """A client of a server that answers everything with these bytes, and hangs up."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(answer)
+        await writer.drain()
+        writer.close()
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    client = StockClient(Endpoint(server.sockets[0].getsockname()[1], ""), spec(), "one two ")
+    async with server:
+        yield client
+    await client.close()
+
+
+def http(status: str, kind: str, body: str) -> bytes:
+    return f"HTTP/1.0 {status}\r\nContent-Type: {kind}\r\n\r\n{body}".encode()
+
+
+TOKEN = 'data: {"model": "default_model", "choices": [{"index": 0, "finish_reason": null, "text": " a"}]}\n\n'
+
+
+@pytest.mark.parametrize(
+    ("answer", "error"),
+    [
+        (http("404 Not Found", "application/json", '{"error": "generation thread died"}'), HttpError),
+        (http("429 Too Many Requests", "application/json", "{}"), HttpError),
+        (http("502 Bad Gateway", "text/html", "<html>Bad Gateway</html>"), HttpError),
+        (http("200 OK", "text/html", "<html>Welcome</html>"), BadAnswer),
+        (b"not HTTP at all\r\n\r\n", BadAnswer),
+        (b"", Unreachable),
+        (
+            b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 999\r\n\r\n" + TOKEN.encode(),
+            StreamCut,
+        ),
+    ],
+)
+async def test_answers_that_are_none(answer: bytes, error: type[TransportError]) -> None:
+    async with answering(answer) as client:
+        with pytest.raises(error):
+            await client.generate(Request("the", 16, 0.0, 1, 4), limit_s=LIMIT_S)
+
+
+@pytest.mark.parametrize(
+    ("body", "problem"),
+    [
+        (TOKEN * 3, "the stream ended early"),
+        (TOKEN * 3 + 'data: {"choices": [{"te', "the stream ended early"),
+        (TOKEN * 3 + TOKEN.replace("null", '"length"') + "data: [DONE]\n\n", "the answer has no usage"),
+        (TOKEN * 3 + "data: {]\n\n", "malformed"),
+    ],
+)
+async def test_half_answers_have_problems(body: str, problem: str) -> None:
+    async with answering(http("200 OK", "text/event-stream", body)) as client:
+        found = await client.generate(Request("the", 16, 0.0, 1, 4), limit_s=LIMIT_S)
+    assert any(problem in one for one in found.problems)
+    assert (found.draft_n, found.draft_n_accepted) == (None, None)
+
+
+async def test_health_says_only_whether_anything_answers() -> None:
+    async with answering(http("503 Service Unavailable", "application/json", '{"status": "unavailable"}')) as client:
+        assert await client.health() is Health.OK
+        with pytest.raises(HttpError):
+            await client.complete_one(LIMIT_S)
+        assert await client.evidence() == {"/health": 'no answer: HTTP 503: {"status": "unavailable"}'}
+    assert await client.health() is Health.DOWN
+    assert await client.model_alias() is None
+
+
+async def test_a_build_that_takes_any_k_ignores_it() -> None:
+    async with answering(http("200 OK", "application/json", '{"choices": [{"text": "a"}]}')) as client:
+        assert await client.probe_k(4, limit_s=LIMIT_S) == KProbe(KScope.STARTUP, ((-1, None),))
+
+
+# --- the real one
+
+
+@pytest.fixture(scope="module")
+def clear_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    return write_mlx_pair(tmp_path_factory.mktemp("clear"), shape=CLEAR)
+
+
+def counted(found: Mapping[str, Generation]) -> float:
+    """The acceptance of several answers together."""
+    return sum(one.draft_n_accepted or 0 for one in found.values()) / sum(one.draft_n or 0 for one in found.values())
+
+
+@real
+async def test_inferred_acceptance_is_that_of_our_own_server(mlx_python: Path, clear_pair: tuple[Path, Path]) -> None:
+    target, draft = clear_pair
+    inferred: dict[str, Generation] = {}
+    told: dict[str, Generation] = {}
+    with StockServer(mlx_python, target, "--draft-model", draft, "--prompt-cache-size", "0") as server:
+        client = StockClient(Endpoint(server.port, ""), spec(), "")
+        for prompt in PROMPTS * 3:  # a busy machine blurs the bursts of some answers
+            if prompt not in inferred and len(inferred) < 3:
+                found = await client.generate(Request(prompt, 96, 0.0, 1, 4), limit_s=LIMIT_S)
+                assert found.problems == ()
+                assert found.cached_tokens == 0
+                if found.acceptance_source == INFERRED:
+                    inferred[prompt] = found
+        await client.close()
+    assert inferred, "no answer came in clear bursts"
+    with OwnServer(mlx_python, target, "--draft-model", draft) as server:
+        own = LlamaClient(Endpoint(server.port, ALIAS), templated=False, filler="")
+        for prompt in inferred:
+            told[prompt] = await own.generate(Request(prompt, 96, 0.0, 1, 4), limit_s=LIMIT_S)
+        await own.close()
+    assert {prompt: one.text for prompt, one in inferred.items()} == {prompt: one.text for prompt, one in told.items()}
+    assert counted(inferred) == pytest.approx(counted(told), abs=0.03)
+    assert all(1 <= (one.k_seen or 0) <= 4 for one in inferred.values())
+
+
+@real
+async def test_prompts_that_the_stock_server_keeps_are_caught(
+    mlx_python: Path, mlx_pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    model = shutil.copytree(mlx_pair[0], tmp_path / "templated")
+    (model / "chat_template.jinja").write_text(TEMPLATE)
+    engine = find(
+        EngineConfig(kind="mlx", program=f"mlx_lm.server:{mlx_python}"),
+        FindContext(filler="the house of the water " * 40),
+    )
+    load = spec(target=model, draft=mlx_pair[1], templated=True, args=("--prompt-cache-size", "10"))
+    command = engine.command(load, Endpoint(0, ""))
+    assert command[:4] == (str(mlx_python), "-m", "mlx_lm", "server")
+    with StockServer(mlx_python, model, *_without(command, "--port", "--model")) as server:
+        client = engine.client(load, Endpoint(server.port, ""))
+        messages = (Message("system", "be short"), Message("user", PROMPTS[0]))
+        prompt = await client.render(Prompt("p", "c", messages=messages), 40)
+        found = [await client.generate(Request(prompt, 32, 0.0, 1, 4), limit_s=LIMIT_S) for _ in range(3)]
+        await client.close()
+    # 40 tokens of context, "system be short", "user" and the prompt, and the first token.
+    assert found[0].prompt_tokens == pytest.approx(40 + 3 + 1 + 9 + 1, abs=4)
+    assert [bool(one.cached_tokens) for one in found] == [False, True, True]
+    step = Step("T", "D", "draft", None, None, 4, "content", "c", 0)
+    asked = Asked("p", 0, 32, 0.0, None, untold=engine.info.untold)
+    verdicts = [Verdict.PROMPT_CACHED in reasons_against(step, one, asked) for one in found]
+    assert verdicts == [False, True, True]
+
+
+def _without(command: tuple[str, ...], *flags: str) -> tuple[str, ...]:
+    """The flags of a server's command but these, with their values."""
+    words = command[4:]
+    left = [index for index, word in enumerate(words) if word in flags]
+    return tuple(word for index, word in enumerate(words) if not {index, index - 1} & set(left))
+
+
+@real
+async def test_weights_that_cannot_be_loaded_are_said_at_once(
+    mlx_python: Path, mlx_pair: tuple[Path, Path], tmp_path: Path
+) -> None:
+    """Its /health never tells; the first completion and its log do."""
+    broken = shutil.copytree(mlx_pair[1], tmp_path / "broken")
+    (broken / "model.safetensors").write_bytes(b"\x10" + bytes(20))
+    server = StockServer(mlx_python, broken)
+    try:
+        server.wait_for("(Starting httpd)")
+        client = StockClient(Endpoint(server.port, ""), spec(), "")
+        with pytest.raises(HttpError, match="generation thread died"):
+            await client.complete_one(LIMIT_S)
+        await client.close()
+        assert "load_safetensors" in str(engine(mlx.STOCK).blame(server.log))
+    finally:
+        server.__exit__()
