@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -117,3 +119,10 @@ def test_links_and_make_targets_exist() -> None:
     targets = re.findall(r"\bmake (\w+)", " ".join(re.findall(r"`[^`]*`|```.*?```", README, re.DOTALL)))
     assert {"demo", "test"} <= set(targets)
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+def test_the_engines_are_documented_as_they_are() -> None:
+    made = subprocess.run(
+        [sys.executable, ROOT / "tests" / "tools" / "engine_docs.py"], capture_output=True, text=True, check=True
+    )
+    assert (ROOT / "docs" / "engines.md").read_text("utf-8") == made.stdout, "make docs"

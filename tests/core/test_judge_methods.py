@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from specdash.core.engine import ACCEPTED, CACHED, DRAFTED, EXACT_LENGTH, K_SEEN, TIMINGS
-from specdash.core.generation import INFERRED, Generation
+from specdash.core.generation import Generation
 from specdash.core.judge import Asked, findings, hopeless, sample_of, verdict_of, worth_another_try
-from specdash.core.measure import Chunk, Sample, Verdict, verify_steps
+from specdash.core.measure import INFERRED, Chunk, Sample, Verdict, verify_steps
 from specdash.core.methods import (
     BASELINE,
     METHODS,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 from conformance.served import Served, serving, spec_of
-from fakes.llama_programs import NAMES, OLD_NAMES, install
+from llama_programs import NAMES, OLD_NAMES, install
 
 from specdash.core.engine import K_SEEN, Request, ServerSpec
 from specdash.core.events import K_PLACE

@@ -35,6 +35,7 @@ class BuggyEngine:
 
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
         """As the real one's; raises for the target "command"."""
+        assert spec.target is not None
         if spec.target.stem == "command":
             raise RuntimeError("a bug in command")
         return self._real.command(spec, endpoint)
@@ -42,6 +43,7 @@ class BuggyEngine:
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> Any:
         """The real client with one broken method."""
         client = self._real.client(spec, endpoint)
+        assert spec.target is not None
         name = spec.target.stem.partition("-")[0]
         if not hasattr(client, name):
             return client
