@@ -75,13 +75,15 @@ def _load_ready(fact: ev.Fact, view: View) -> list[str]:
 def _probed(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.Probed)
     if fact.forced:
-        return [f"K scope: {fact.k_scope}, as the profile says (not probed)"]
+        return [f"K scope: {fact.k_scope}, settled by the profile or the kind of engine (not probed)"]
     words = {
         "request": "K is taken per request",
         "capped": "K is taken per request, up to its start-up value",
         "startup": "K is fixed at start-up",
         None: "nothing was drafted, so who decides K cannot be told",
     }.get(fact.k_scope, f"K scope {fact.k_scope}")
+    if fact.k_scope is not None and all(longest is None for _, longest in fact.evidence):
+        return [f"probe: {words}, as it is with such servers; the length of no draft could be seen"]
     asked = ", ".join(str(k) for k, _ in fact.evidence)
     drafted = ", ".join("none" if longest is None else str(longest) for _, longest in fact.evidence)
     return [f"probe: {words} (asked for {asked}: drafted up to {drafted})"]

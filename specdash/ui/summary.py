@@ -29,7 +29,16 @@ LEAST_NAME_COLUMNS = 8
 CATEGORIES_SHOWN = 6
 
 Json = Mapping[str, Any]
-REMARKS = frozenset({Verdict.NOISY, Verdict.OUTPUT_DIFFERS, Verdict.IMPOSSIBLE, Verdict.OFF_THE_CURVE, Verdict.DRIFTED})
+REMARKS = frozenset(
+    {
+        Verdict.NOISY,
+        Verdict.OUTPUT_DIFFERS,
+        Verdict.IMPOSSIBLE,
+        Verdict.OFF_THE_CURVE,
+        Verdict.DRIFTED,
+        Verdict.K_UNPROVEN,
+    }
+)
 """What is said of a step that has all its samples."""
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
 

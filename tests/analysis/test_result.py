@@ -190,7 +190,7 @@ def test_run_engine_and_loads_are_told(result: dict[str, Any]) -> None:
     assert result["run"]["started"] == "2026-11-21T10:00:00.000Z"
     assert result["run"]["finished"] > result["run"]["started"]
     assert result["run"]["hardware"]["cpu"] == "EPYC 9654"
-    assert result["engine"]["capabilities"] == {"k_scope": "request"}
+    assert result["engine"]["capabilities"] == {"k_scope": "request", "untold": {}}
     first, second = result["loads"]
     assert (first["id"], first["draft"], first["k_startup"], first["load_time_s"]) == ("l001", None, None, 12.5)
     assert (second["id"], second["k_startup"], second["peak_rss_bytes"], second["state"]) == (

@@ -38,7 +38,14 @@ SENTENCES: list[tuple[ev.Fact, list[str]]] = [
         ["load load-2: T + D, K 4 (1.50 KiB), log logs/2.log"],
     ),
     (ev.LoadReady("load-2", 4.2, 1), ["load load-2: ready after 4.2 s"]),
-    (ev.Probed("load-2", "startup", forced=True), ["K scope: startup, as the profile says (not probed)"]),
+    (
+        ev.Probed("load-2", "startup", forced=True),
+        ["K scope: startup, settled by the profile or the kind of engine (not probed)"],
+    ),
+    (
+        ev.Probed("load-2", "request", ((4, None), (1, None))),
+        ["probe: K is taken per request, as it is with such servers; the length of no draft could be seen"],
+    ),
     (
         ev.Probed("load-2", "request", ((4, 4), (1, 1))),
         ["probe: K is taken per request (asked for 4, 1: drafted up to 4, 1)"],
