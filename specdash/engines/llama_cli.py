@@ -18,6 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,12 @@ INSTALL = (
 
 _BOTH = (CURRENT, OLD)
 PARAMS: tuple[Param, ...] = (
-    *MODEL_PARAMS,
+    *(
+        replace(param, scope="request", field="k", help="tokens drafted for each verification; each run has its own")
+        if param.name == "k"
+        else replace(param, scope="startup", field=None)
+        for param in MODEL_PARAMS
+    ),
     *llama_methods.METHOD_PARAMS,
     Param("mmproj", "startup", dict.fromkeys(_BOTH, "--mmproj"), None, "the projector of images", "targets.mmproj"),
     Param("max_tokens", "request", dict.fromkeys(_BOTH, "-n"), "n", "tokens to generate", "measure.max_tokens"),
