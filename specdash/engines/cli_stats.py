@@ -26,7 +26,8 @@ _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
 # "0.01.216.571 I ", "[1732800000] ", a level letter alone, or nothing.
 _PREFIX = re.compile(r"(?:\[\d+\] ?)?(?:\d+(?:\.\d+)+ )?(?:([DIWEC]) )?")
 _PERF = r"(?:(?:common_perf_print|llama_perf_context_print|llama_print_timings):)? *"
-_NUMBER = r"\d+(?:\.\d+)?(?:e[+-]?\d+)?"
+_COUNT = r"\d{1,15}"  # longer ones are no counts, and Python refuses to read very long ones
+_NUMBER = r"\d{1,15}(?:\.\d{1,15})?(?:e[+-]?\d{1,2})?"
 _RATE = r" *(?:\d[\d.e+-]*|-?inf|-?nan(?:\(ind\))?)"
 _PER_TOKEN = rf" *\({_RATE} ms per token(?:,{_RATE} tokens per second)?\)"
 
@@ -36,21 +37,21 @@ _FORMS = tuple(
     for begin, rest in (
         (
             r"encoded +(?=\d)",
-            rf"(?P<encoded_tokens>\d+) tokens in +(?P<encoded_s>{_NUMBER}) seconds, speed:{_RATE} t/s",
+            rf"(?P<encoded_tokens>{_COUNT}) tokens in +(?P<encoded_s>{_NUMBER}) seconds, speed:{_RATE} t/s",
         ),
         (
             r"decoded +(?=\d)",
-            rf"(?P<decoded_tokens>\d+) tokens in +(?P<decoded_s>{_NUMBER}) seconds, speed:{_RATE} t/s",
+            rf"(?P<decoded_tokens>{_COUNT}) tokens in +(?P<decoded_s>{_NUMBER}) seconds, speed:{_RATE} t/s",
         ),
-        (r"n_draft\b", r" *= *(?P<n_draft>\d+)"),
-        (r"n_predict\b", r" *= *(?P<n_predict>\d+)"),
-        (r"n_drafted\b", r" *= *(?P<n_drafted>\d+)"),
-        (r"n_accept\b", r" *= *(?P<n_accept>\d+)"),
+        (r"n_draft\b", rf" *= *(?P<n_draft>{_COUNT})"),
+        (r"n_predict\b", rf" *= *(?P<n_predict>{_COUNT})"),
+        (r"n_drafted\b", rf" *= *(?P<n_drafted>{_COUNT})"),
+        (r"n_accept\b", rf" *= *(?P<n_accept>{_COUNT})"),
         (
             rf"{_PERF}prompt eval time\b",
-            rf" *= *(?P<prompt_eval_ms>{_NUMBER}) ms / *(?P<prompt_eval_tokens>\d+) tokens{_PER_TOKEN}",
+            rf" *= *(?P<prompt_eval_ms>{_NUMBER}) ms / *(?P<prompt_eval_tokens>{_COUNT}) tokens{_PER_TOKEN}",
         ),
-        (rf"{_PERF}eval time\b", rf" *= *(?P<eval_ms>{_NUMBER}) ms / *(?P<eval_runs>\d+) runs{_PER_TOKEN}"),
+        (rf"{_PERF}eval time\b", rf" *= *(?P<eval_ms>{_NUMBER}) ms / *(?P<eval_runs>{_COUNT}) runs{_PER_TOKEN}"),
     )
 )
 _TIMES = frozenset({"encoded_s", "decoded_s", "prompt_eval_ms", "eval_ms"})

@@ -128,6 +128,8 @@ def test_wordings_prefixes_and_line_ends_change_nothing(change: object) -> None:
         ("n_drafted = 189", "n_drafted = 189 (of 200)", ("n_drafted",)),
         ("n_accept  = 74", "n_accept  = 0.39", ("n_accept",)),
         ("n_draft   = 8", "n_draft   = -1", ("n_draft",)),
+        ("n_accept  = 74", "n_accept  = " + "7" * 5000, ("n_accept",)),
+        ("decoded   98 tokens in    1.066", "decoded   98 tokens in    1e999", DECODED),
         ("=       0.00 ms /     1 runs", "=       0.00 ms /     1 runs x 2", ("eval_ms", "eval_runs")),
         (
             "prompt eval time =     922.42 ms",
