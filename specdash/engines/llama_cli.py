@@ -50,7 +50,7 @@ from specdash.core.transport import (
 )
 from specdash.engines import llama_methods
 from specdash.engines.cli_answer import Asked, Event, decode, events_of, lost_its_end, peek
-from specdash.engines.cli_programs import Program, Programs, grey_png, locate
+from specdash.engines.cli_programs import SIMPLE, Program, Programs, grey_png, locate
 from specdash.engines.cli_stats import reason, without_prefix
 from specdash.engines.http import Client
 from specdash.engines.llama_flags import CURRENT, OLD, first_cause
@@ -350,10 +350,10 @@ def find(config: EngineConfig, context: FindContext) -> LlamaCli:
 
 
 def beside(config: EngineConfig, context: FindContext) -> LlamaCli | None:
-    """The programs that stand beside llama-server, for what it cannot serve; None where there are none."""
-    if config.is_embedded:
-        return None
-    try:
-        return find(config, context)
-    except EngineError:
-        return None
+    """The programs beside llama-server, else those on PATH, for what it cannot serve; None where there are none."""
+    for program in (SIMPLE,) if config.is_embedded else (config.program, SIMPLE):
+        try:
+            return find(replace(config, program=program), context)
+        except EngineError:
+            continue
+    return None

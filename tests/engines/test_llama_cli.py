@@ -154,13 +154,17 @@ def test_what_a_program_lacks_is_said_before_anything_is_started(programs: Progr
     assert "no --spec-type" in (old.cannot(NGRAM) or "")
 
 
-def test_a_server_has_its_programs_beside_it_or_none(programs: Programs, tmp_path: Path) -> None:
+def test_a_server_has_its_programs_beside_it_or_on_path_or_none(programs: Programs, tmp_path: Path) -> None:
+    folder = programs()
     (tmp_path / "alone").mkdir()
-    for folder, found in ((programs(), True), (tmp_path / "alone", False)):
-        server = folder / "llama-server"
-        server.write_text("#!/bin/sh\n")
-        assert (beside(EngineConfig(program=str(server)), FindContext()) is not None) is found
-    assert beside(EngineConfig(program="embedded"), FindContext()) is None
+    for where in (folder, tmp_path / "alone"):
+        (where / "llama-server").write_text("#!/bin/sh\n")
+    beside_it, alone = str(folder / "llama-server"), str(tmp_path / "alone" / "llama-server")
+    here, elsewhere = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}, {"PATH": "/nowhere"}
+    cases = ((beside_it, here, True), (alone, here, True), ("embedded", here, True))
+    for program, env, found in (*cases, (alone, elsewhere, False), ("embedded", elsewhere, False)):
+        engine = beside(EngineConfig(program=program), FindContext(env=dict(os.environ) | env))
+        assert (engine is not None) is found, (program, env)
 
 
 # -- command lines -----------------------------------------------------------------------------------------------
