@@ -11,7 +11,7 @@ import sys
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -86,12 +86,12 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def tiny_mlx_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the MLX model folders target and draft."""
+    """A folder with the MLX model folders target and draft; their heads are wide enough for a quantised KV cache."""
     from specdash.engines.demo import TINY
     from specdash.engines.demo_mlx import write_mlx_pair
 
-    folder = tmp_path_factory.mktemp("mlx")
-    for path, name in zip(write_mlx_pair(folder, shape=TINY, epsilon=0.2), ("target", "draft"), strict=True):
+    folder, shape = tmp_path_factory.mktemp("mlx"), replace(TINY, head=64)
+    for path, name in zip(write_mlx_pair(folder, shape=shape, epsilon=0.2), ("target", "draft"), strict=True):
         path.rename(folder / name)
     return folder
 
