@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from specdash.core.engine import ServerSpec
 from specdash.core.methods import BASELINE, DRAFT, LOOKUP, needs_draft_model
@@ -54,17 +55,19 @@ class Program:
     sees: bool = False
 
 
-PROGRAMS: Mapping[str, Program] = {
-    program.name: program
-    for program in (
-        Program(SIMPLE, speculates=True, echoes=True, decodes_first=True),
-        Program(SPECULATIVE, speculates=True, echoes=True),
-        Program(LOOKUP_CLI, speculates=True, echoes=True),
-        Program(COMPLETION),
-        Program(CHAT_CLI),
-        Program(VISION, sees=True),
-    )
-}
+PROGRAMS: Mapping[str, Program] = MappingProxyType(
+    {
+        program.name: program
+        for program in (
+            Program(SIMPLE, speculates=True, echoes=True, decodes_first=True),
+            Program(SPECULATIVE, speculates=True, echoes=True),
+            Program(LOOKUP_CLI, speculates=True, echoes=True),
+            Program(COMPLETION),
+            Program(CHAT_CLI),
+            Program(VISION, sees=True),
+        )
+    }
+)
 
 # Passed where the help lists them: no conversation, the text alone, the prompt as it is, the figures at the end.
 _WHERE_LISTED: tuple[tuple[str, ...], ...] = (

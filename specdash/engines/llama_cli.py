@@ -20,11 +20,13 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from specdash.core.engine import (
     EXACT_LENGTH,
     TOKEN_IDS,
+    Cause,
     Endpoint,
     EngineInfo,
     Health,
@@ -49,13 +51,14 @@ from specdash.core.transport import (
     TransportError,
 )
 from specdash.engines import llama_methods
+from specdash.engines.causes import first_cause
 from specdash.engines.cli_answer import Asked, Event, decode, events_of, lost_its_end, peek
 from specdash.engines.cli_programs import SIMPLE, Program, Programs, grey_png, locate
 from specdash.engines.cli_stats import reason, without_prefix
 from specdash.engines.http import Client
-from specdash.engines.llama_flags import CURRENT, OLD, first_cause
+from specdash.engines.llama_flags import CURRENT, HINTS, OLD
 from specdash.engines.llama_flags import PARAMS as MODEL_PARAMS
-from specdash.engines.llama_server import public_value
+from specdash.engines.pasting import environment
 from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
 
@@ -82,10 +85,12 @@ PARAMS: tuple[Param, ...] = (
     Param("seed", "request", dict.fromkeys(_BOTH, "-s"), "seed", "seed of the sampling", "measure.seed"),
 )
 
-UNTOLD: Mapping[str, str] = {
-    TOKEN_IDS: "The programs print text alone, so answers are compared character by character.",
-    EXACT_LENGTH: "The programs that speculate make up to K tokens more than they are asked for.",
-}
+UNTOLD: Mapping[str, str] = MappingProxyType(
+    {
+        TOKEN_IDS: "The programs print text alone, so answers are compared character by character.",
+        EXACT_LENGTH: "The programs that speculate make up to K tokens more than they are asked for.",
+    }
+)
 
 ANSWER_LIMIT_S = 30.0
 HEALTH_LIMIT_S = 5.0
@@ -97,7 +102,9 @@ PROBE_TOKENS = 32
 # run of llama-completion and llama-lookup (b11669) lost its last lines, all of its statistics among them.
 TRIES = 5
 LINE_CHARS = 300
-PASTED: Mapping[str, str] = {"{k}": K_PLACE, "{n}": "256", "{temp}": "0", "{seed}": "1", "{images}": "IMAGE"}
+PASTED: Mapping[str, str] = MappingProxyType(
+    {"{k}": K_PLACE, "{n}": "256", "{temp}": "0", "{seed}": "1", "{images}": "IMAGE"}
+)
 
 
 class ProgramFailed(HttpError):
@@ -150,9 +157,7 @@ class LlamaCli:
         _, template = self._load(spec)
         at = template.index("{prompt}")
         template[at - 1 : at + 1] = ["-p", "Once upon a time"]
-        shown = (f"{name}={public_value(name, value)}" for name, value in spec.env.items())
-        env = ("env", *shown) if spec.env else ()
-        return (*env, *spec.wrap, *(PASTED.get(word, word) for word in template))
+        return (*environment(spec.env), *spec.wrap, *(PASTED.get(word, word) for word in template))
 
     def _load(self, spec: ServerSpec) -> tuple[Program, list[str]]:
         """The program of a load and the command line of its runs."""
@@ -167,15 +172,9 @@ class LlamaCli:
         """The pieces of text that have come so far."""
         return peek(received)
 
-    def blame(self, log_tail: str) -> str | None:
-        """The line of a log that tells a known cause of failure."""
-        found = first_cause(log_tail)
-        return found[0] if found is not None else None
-
-    def explain(self, log_tail: str) -> str | None:
-        """What to do about a known cause of failure."""
-        found = first_cause(log_tail)
-        return found[1] if found is not None else None
+    def cause(self, log_tail: str) -> Cause | None:
+        """What its log tells of a failure."""
+        return first_cause(log_tail, HINTS)
 
 
 class CliClient:
@@ -280,14 +279,14 @@ class CliClient:
     def _failure(self, last: Event) -> TransportError:
         """Why a run ended as it did, with the line of its stderr that tells most."""
         stderr = last.stderr or ""
-        known = first_cause(stderr)
+        known = first_cause(stderr, HINTS)
         line = reason(stderr)
-        said = without_prefix(known[0]) if known is not None else line or "it printed no reason"
+        said = without_prefix(known.line) if known is not None else line or "it printed no reason"
         if last.signal is not None:
             name = signal.Signals(last.signal).name if last.signal in set(signal.Signals) else str(last.signal)
             return TransportError(f"{self._program.name} was ended by {name}: {said[:LINE_CHARS]}")
         what = f"{self._program.name} ended with exit code {last.exit}: {said[:LINE_CHARS]}"
-        return ProgramFailed(what, known[1] if known is not None else "", has_reason=bool(known or line))
+        return ProgramFailed(what, known.todo if known is not None else "", has_reason=bool(known or line))
 
     async def render(self, prompt: Prompt, depth_tokens: int) -> str:
         """The prompt's plain text, behind about `depth_tokens` of other text."""
