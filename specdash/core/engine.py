@@ -28,6 +28,14 @@ length of drafts, token ids, answers of exactly the length asked for, and a name
 
 
 @dataclass(frozen=True, slots=True)
+class Cause:
+    """The line of a log that tells why a server failed, and what to do about it."""
+
+    line: str
+    todo: str
+
+
+@dataclass(frozen=True, slots=True)
 class Param:
     """A parameter of an engine: its scope on a server that honours all it can, its flags, its request field.
 
@@ -202,8 +210,5 @@ class Engine(Protocol):
     def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
         """What these events of an answer that is not whole yet say: for showing, never for measuring."""
 
-    def blame(self, log_tail: str) -> str | None:
-        """The line of a log that tells why the server failed; None when no line does."""
-
-    def explain(self, log_tail: str) -> str | None:
-        """What to do about a failure whose cause is known from the log; None when it is not."""
+    def cause(self, log_tail: str) -> Cause | None:
+        """Why a server failed, where its log tells a known cause."""

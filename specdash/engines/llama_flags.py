@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from specdash.core.engine import Param
+from specdash.engines.causes import hints
 from specdash.errors import EngineError
 
 CURRENT = "spec-draft"
@@ -168,59 +169,56 @@ def run_briefly(command: Sequence[str], shown_as: str, limit_s: float, env: Mapp
     return text.decode("utf-8", "replace")
 
 
-HINTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), hint)
-    for pattern, hint in (
-        (
-            r"cudaMalloc failed|out of memory|bad_alloc|failed to allocate|unable to allocate|insufficient memory"
-            r"|ErrorOutOfDeviceMemory",
-            "It ran out of memory: a smaller context (-c), fewer layers on the GPU (-ngl), or a smaller model or"
-            " quantisation.",
-        ),
-        (
-            r"doesn't contain MTP layers",
-            'The model file has no layers for multi-token prediction: take "mtp" out of sweep.methods, or use a file'
-            " that was converted with them.",
-        ),
-        (
-            r"draft model is not eagle3|(EAGLE3|EAGLE3 model|DFlash|DFlash model) requires|has no target_layer_ids",
-            "The draft is no head of this kind: eagle3, dflash and dspark need a file that was made for this target.",
-        ),
-        (
-            r"GGML_ASSERT|GGML_ABORT",
-            "llama.cpp stopped at a check of its own: an option or a value that this model or build cannot take.",
-        ),
-        (
-            r"the argument has been removed",
-            "A flag in engine.args or configs.args was removed from this build; its --help names the new one.",
-        ),
-        (
-            r"(invalid|unknown) argument",
-            "This build does not know a flag in engine.args or configs.args; see its --help.",
-        ),
-        (r"cannot set --", "The embedded llama.cpp cannot set this; use the llama-server program instead."),
-        (
-            r"couldn't bind|address already in use|failed to bind",
-            "The port is taken by another program; set engine.port = 0 for any free one.",
-        ),
-        (
-            r"error while loading shared libraries|Library not loaded",
-            "A library of the program is missing; reinstall it, or set LD_LIBRARY_PATH in engine.env.",
-        ),
-        (
-            r"unknown model architecture|unsupported model architecture",
-            "This build of llama.cpp is older than the model; use a newer one.",
-        ),
-        (r"xllamacpp.*(not installed|missing)|No module named 'xllamacpp'", "pip install 'specdash[embedded]'"),
-        (
-            r"failed to open GGUF|No such file or directory",
-            "A file that the server needs is missing; check the paths in the profile.",
-        ),
-        (
-            r"invalid magic|failed to load model|error loading model",
-            "The model cannot be loaded; check that its download is whole.",
-        ),
-    )
+HINTS = hints(
+    (
+        r"cudaMalloc failed|out of memory|bad_alloc|failed to allocate|unable to allocate|insufficient memory"
+        r"|ErrorOutOfDeviceMemory",
+        "It ran out of memory: a smaller context (-c), fewer layers on the GPU (-ngl), or a smaller model or"
+        " quantisation.",
+    ),
+    (
+        r"doesn't contain MTP layers",
+        'The model file has no layers for multi-token prediction: take "mtp" out of sweep.methods, or use a file'
+        " that was converted with them.",
+    ),
+    (
+        r"draft model is not eagle3|(EAGLE3|EAGLE3 model|DFlash|DFlash model) requires|has no target_layer_ids",
+        "The draft is no head of this kind: eagle3, dflash and dspark need a file that was made for this target.",
+    ),
+    (
+        r"GGML_ASSERT|GGML_ABORT",
+        "llama.cpp stopped at a check of its own: an option or a value that this model or build cannot take.",
+    ),
+    (
+        r"the argument has been removed",
+        "A flag in engine.args or configs.args was removed from this build; its --help names the new one.",
+    ),
+    (
+        r"(invalid|unknown) argument",
+        "This build does not know a flag in engine.args or configs.args; see its --help.",
+    ),
+    (r"cannot set --", "The embedded llama.cpp cannot set this; use the llama-server program instead."),
+    (
+        r"couldn't bind|address already in use|failed to bind",
+        "The port is taken by another program; set engine.port = 0 for any free one.",
+    ),
+    (
+        r"error while loading shared libraries|Library not loaded",
+        "A library of the program is missing; reinstall it, or set LD_LIBRARY_PATH in engine.env.",
+    ),
+    (
+        r"unknown model architecture|unsupported model architecture",
+        "This build of llama.cpp is older than the model; use a newer one.",
+    ),
+    (r"xllamacpp.*(not installed|missing)|No module named 'xllamacpp'", "pip install 'specdash[embedded]'"),
+    (
+        r"failed to open GGUF|No such file or directory",
+        "A file that the server needs is missing; check the paths in the profile.",
+    ),
+    (
+        r"invalid magic|failed to load model|error loading model",
+        "The model cannot be loaded; check that its download is whole.",
+    ),
 )
 
 SPEC_TYPE_NOTE = "used with --spec-type draft-simple (specdash passes it: -md alone loads a draft and never uses it)"
@@ -229,15 +227,3 @@ SPEC_TYPE_NOTE = "used with --spec-type draft-simple (specdash passes it: -md al
 def dialect_words(dialect: str) -> str:
     """The flag of K in a dialect, as a reader knows it."""
     return next(param.flags[dialect] for param in PARAMS if param.name == "k")
-
-
-def first_cause(log_tail: str) -> tuple[str, str] | None:
-    """The first line of a log that tells a known cause, and what to do about it; None when none does.
-
-    The first line, not the last: what follows an allocation failure is a backtrace that says nothing.
-    """
-    for line in log_tail.splitlines():
-        for pattern, hint in HINTS:
-            if pattern.search(line):
-                return line.strip(), hint
-    return None

@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
 
-from specdash.core.engine import Endpoint, EngineInfo, Health, KProbe, Request, ServerSpec
+from specdash.core.engine import Cause, Endpoint, EngineInfo, Health, KProbe, Request, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation, Piece
 from specdash.core.launch import Ending
@@ -25,10 +25,12 @@ from specdash.core.profile import EngineConfig
 from specdash.core.prompts import Prompt
 from specdash.core.transport import HttpError, Progress, TransportError
 from specdash.engines import llama_methods
+from specdash.engines.causes import first_cause
 from specdash.engines.http import Client
-from specdash.engines.llama_flags import BRIEF_LIMIT_S, Flags, first_cause, read_flags, run_briefly
+from specdash.engines.llama_flags import BRIEF_LIMIT_S, HINTS, Flags, read_flags, run_briefly
 from specdash.engines.llama_flags import PARAMS as OWN_PARAMS
 from specdash.engines.llama_stream import decode, peek
+from specdash.engines.pasting import environment
 from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
 
@@ -48,9 +50,6 @@ PROBE_PROMPT = "Once upon a time there was a small model that guessed what a lar
 PROBE_ROOM = 10
 ANSWER_LIMIT_S = 30.0
 HEALTH_LIMIT_S = 5.0
-
-HIDDEN = "..."
-_SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD", re.IGNORECASE)
 
 
 class LlamaServer:
@@ -96,8 +95,14 @@ class LlamaServer:
         Reports are passed on, so values of the environment that sound secret are left out.
         """
         program = (KIND,) if len(self._command) > 1 else self._command
-        env = ("env", *(f"{name}={public_value(name, value)}" for name, value in spec.env.items())) if spec.env else ()
-        return (*env, *spec.wrap, *program, *self._parameters(spec, K_PLACE), *DEFAULT_ARGS, *spec.args)
+        return (
+            *environment(spec.env),
+            *spec.wrap,
+            *program,
+            *self._parameters(spec, K_PLACE),
+            *DEFAULT_ARGS,
+            *spec.args,
+        )
 
     def _parameters(self, spec: ServerSpec, k: str) -> list[str]:
         """The flags of a load in this program's dialect; a baseline carries no draft flag at all."""
@@ -124,20 +129,9 @@ class LlamaServer:
         """What these events of an answer that is not whole yet say."""
         return peek(received)
 
-    def blame(self, log_tail: str) -> str | None:
-        """The line of a log that tells a known cause of failure."""
-        found = first_cause(log_tail)
-        return found[0] if found is not None else None
-
-    def explain(self, log_tail: str) -> str | None:
-        """What to do about a known cause of failure."""
-        found = first_cause(log_tail)
-        return found[1] if found is not None else None
-
-
-def public_value(name: str, value: str) -> str:
-    """The value of an environment variable as others may see it."""
-    return HIDDEN if _SECRET.search(name) else value
+    def cause(self, log_tail: str) -> Cause | None:
+        """What its log tells of a failure."""
+        return first_cause(log_tail, HINTS)
 
 
 class LlamaClient:

@@ -24,6 +24,7 @@ from specdash.core.engine import (
     K_SEEN,
     TIMINGS,
     TOKEN_IDS,
+    Cause,
     Endpoint,
     EngineClient,
     EngineInfo,
@@ -37,9 +38,11 @@ from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.engines import llama_stream, openai_stream
+from specdash.engines.causes import hints, last_cause
 from specdash.engines.llama_flags import BRIEF_LIMIT_S, parse_help, run_briefly
-from specdash.engines.llama_server import LlamaClient, public_value
+from specdash.engines.llama_server import LlamaClient
 from specdash.engines.mlx_client import StockClient
+from specdash.engines.pasting import environment
 from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
 
@@ -136,38 +139,35 @@ UNTOLD: Mapping[str, str] = MappingProxyType(
     }
 )
 _NEEDED = {"--model", "--draft-model", "--num-draft-tokens", "--port"}
-_HINTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), hint)
-    for pattern, hint in (
-        (
-            r"insufficient memory|out of memory|failed to allocate|unable to allocate",
-            "It ran out of memory: a smaller or more quantised model, a shorter context, or --kv-bits.",
-        ),
-        (
-            r"unrecognized arguments|invalid argument:|the following arguments",
-            "This build does not know a flag in engine.args or configs.args; see its --help.",
-        ),
-        (r"address already in use|couldn't bind", "The port is taken by another program; set engine.port = 0."),
-        (
-            r"has no (config\.json|weights|tokenizer)|is no folder|repo id must be|no safetensors found"
-            r"|does not appear to have a file named|\S*config\.json",
-            "An MLX model is a folder with config.json, model*.safetensors and a tokenizer; check the path, and that"
-            " its download is whole. GGUF files are for llama-server.",
-        ),
-        (
-            r"model type \S+ not supported|requires importing and running a custom module",
-            "This mlx-lm does not know the model; use a newer one, or --trust-remote-code where the model asks for it.",
-        ),
-        (
-            r"speculative decoding (needs a cache|requires a trimmable)",
-            "This kind of model cannot speculate on MLX, since its cache cannot be rewound.",
-        ),
-        (r"No module named '?mlx|mlx_lm is missing", INSTALL),
-        (
-            r"failed to load model|generation thread died|safetensors",
-            "The model cannot be loaded; check that its download is whole, and that this mlx-lm knows its kind.",
-        ),
-    )
+_HINTS = hints(
+    (
+        r"insufficient memory|out of memory|failed to allocate|unable to allocate",
+        "It ran out of memory: a smaller or more quantised model, a shorter context, or --kv-bits.",
+    ),
+    (
+        r"unrecognized arguments|invalid argument:|the following arguments",
+        "This build does not know a flag in engine.args or configs.args; see its --help.",
+    ),
+    (r"address already in use|couldn't bind", "The port is taken by another program; set engine.port = 0."),
+    (
+        r"has no (config\.json|weights|tokenizer)|is no folder|repo id must be|no safetensors found"
+        r"|does not appear to have a file named|\S*config\.json",
+        "An MLX model is a folder with config.json, model*.safetensors and a tokenizer; check the path, and that"
+        " its download is whole. GGUF files are for llama-server.",
+    ),
+    (
+        r"model type \S+ not supported|requires importing and running a custom module",
+        "This mlx-lm does not know the model; use a newer one, or --trust-remote-code where the model asks for it.",
+    ),
+    (
+        r"speculative decoding (needs a cache|requires a trimmable)",
+        "This kind of model cannot speculate on MLX, since its cache cannot be rewound.",
+    ),
+    (r"No module named '?mlx|mlx_lm is missing", INSTALL),
+    (
+        r"failed to load model|generation thread died|safetensors",
+        "The model cannot be loaded; check that its download is whole, and that this mlx-lm knows its kind.",
+    ),
 )
 
 
@@ -206,8 +206,7 @@ class MlxEngine:
     def command_to_paste(self, spec: ServerSpec) -> tuple[str, ...]:
         """The command as a user would type it, by the program's own name where it is started through a Python."""
         program = (self.info.dialect,) if len(self._command) > 1 else self._command
-        env = ("env", *(f"{name}={public_value(name, value)}" for name, value in spec.env.items())) if spec.env else ()
-        return (*env, *spec.wrap, *program, *self._parameters(spec, K_PLACE), *spec.args)
+        return (*environment(spec.env), *spec.wrap, *program, *self._parameters(spec, K_PLACE), *spec.args)
 
     def _parameters(self, spec: ServerSpec, k: str) -> list[str]:
         """The flags of a load; a baseline carries no draft flag at all."""
@@ -232,24 +231,9 @@ class MlxEngine:
         """What these events of an answer that is not whole yet say."""
         return llama_stream.peek(received) if self.info.dialect == OWN else openai_stream.peek(received)
 
-    def blame(self, log_tail: str) -> str | None:
-        """The line of a log that tells a known cause of failure."""
-        found = _first_cause(log_tail)
-        return found[0] if found is not None else None
-
-    def explain(self, log_tail: str) -> str | None:
-        """What to do about a known cause of failure."""
-        found = _first_cause(log_tail)
-        return found[1] if found is not None else None
-
-
-def _first_cause(log_tail: str) -> tuple[str, str] | None:
-    """The last line of a log that tells a known cause, and what to do about it: a traceback ends with its reason."""
-    for line in reversed(log_tail.splitlines()):
-        for pattern, hint in _HINTS:
-            if pattern.search(line):
-                return line.strip(), hint
-    return None
+    def cause(self, log_tail: str) -> Cause | None:
+        """What its log tells of a failure."""
+        return last_cause(log_tail, _HINTS)
 
 
 def find(config: EngineConfig, context: FindContext) -> MlxEngine:

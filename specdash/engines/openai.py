@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import re
 import threading
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from specdash.core.engine import ALIAS, CACHED, TIMINGS, TOKEN_IDS, Endpoint, EngineInfo, Param, ServerSpec
+from specdash.core.engine import ALIAS, CACHED, TIMINGS, TOKEN_IDS, Cause, Endpoint, EngineInfo, Param, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Piece
 from specdash.core.launch import Ending
@@ -23,10 +22,12 @@ from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig, for_method
 from specdash.core.transport import TransportError
+from specdash.engines.causes import first_cause, hints
 from specdash.engines.http import Client
 from specdash.engines.openai_client import OpenAiClient, Server
 from specdash.engines.openai_flavour import UNKNOWN, Flavour, ServerFacts, ask
 from specdash.engines.openai_stream import peek
+from specdash.engines.pasting import environment
 from specdash.engines.placeholders import PLACES, filled, lacking, names, places_of, values_of, with_variables
 from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
@@ -89,35 +90,32 @@ UNTOLD: Mapping[str, str] = MappingProxyType(
     }
 )
 
-HINTS: tuple[tuple[re.Pattern[str], str], ...] = tuple(
-    (re.compile(pattern, re.IGNORECASE), hint)
-    for pattern, hint in (
-        (
-            r"OutOfMemoryError|out of memory|No available memory for the cache|KV cache is needed, which is larger",
-            "It ran out of memory: a shorter --max-model-len, another --gpu-memory-utilization, or a smaller model.",
-        ),
-        (
-            r"unrecognized arguments|no such option|unexpected keyword argument",
-            "This build does not know a flag of the launch command; see its --help.",
-        ),
-        (
-            r"address already in use",
-            "The port is taken by another program; write {port} in launch and leave engine.port at 0.",
-        ),
-        (
-            r"Can't load tokenizer|instantiate the backend tokenizer|tokenizer.* not found|no tokenizer",
-            "The model folder has no tokenizer; download it whole (tokenizer.json, tokenizer_config.json).",
-        ),
-        (
-            r"not a valid model identifier|does not appear to have a file named|Repository Not Found"
-            r"|Invalid repository ID|Repo id must be|No such file or directory",
-            "The model is not there; check targets.path or targets.model, and what launch makes of {model}.",
-        ),
-        (
-            r"validation errors? for SpeculativeConfig|speculative.*(not supported|invalid|unknown|must)",
-            "The server refuses the speculation asked for; check --speculative-config in the launch command.",
-        ),
-    )
+HINTS = hints(
+    (
+        r"OutOfMemoryError|out of memory|No available memory for the cache|KV cache is needed, which is larger",
+        "It ran out of memory: a shorter --max-model-len, another --gpu-memory-utilization, or a smaller model.",
+    ),
+    (
+        r"unrecognized arguments|no such option|unexpected keyword argument",
+        "This build does not know a flag of the launch command; see its --help.",
+    ),
+    (
+        r"address already in use",
+        "The port is taken by another program; write {port} in launch and leave engine.port at 0.",
+    ),
+    (
+        r"Can't load tokenizer|instantiate the backend tokenizer|tokenizer.* not found|no tokenizer",
+        "The model folder has no tokenizer; download it whole (tokenizer.json, tokenizer_config.json).",
+    ),
+    (
+        r"not a valid model identifier|does not appear to have a file named|Repository Not Found"
+        r"|Invalid repository ID|Repo id must be|No such file or directory",
+        "The model is not there; check targets.path or targets.model, and what launch makes of {model}.",
+    ),
+    (
+        r"validation errors? for SpeculativeConfig|speculative.*(not supported|invalid|unknown|must)",
+        "The server refuses the speculation asked for; check --speculative-config in the launch command.",
+    ),
 )
 
 
@@ -196,8 +194,7 @@ class OpenAiEngine:
         values = values_of(spec, Endpoint(0, PASTED_ALIAS)) | {"port": PASTED_PORT}
         if "k" in values:
             values["k"] = K_PLACE
-        env = ("env", *(f"{name}={_public(name, value)}" for name, value in spec.env.items())) if spec.env else ()
-        return (*env, *spec.wrap, *filled(spec.launch, values), *spec.args)
+        return (*environment(spec.env), *spec.wrap, *filled(spec.launch, values), *spec.args)
 
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> OpenAiClient:
         """A client of that server."""
@@ -224,15 +221,9 @@ class OpenAiEngine:
         """What these events of an answer that is not whole yet say."""
         return peek(received)
 
-    def blame(self, log_tail: str) -> str | None:
-        """The first line of a log with a known cause of failure."""
-        found = _first_cause(log_tail)
-        return found[0] if found is not None else None
-
-    def explain(self, log_tail: str) -> str | None:
-        """What to do about a known cause of failure."""
-        found = _first_cause(log_tail)
-        return found[1] if found is not None else None
+    def cause(self, log_tail: str) -> Cause | None:
+        """What its log tells of a failure."""
+        return first_cause(log_tail, HINTS)
 
 
 def base_of(url: str) -> str:
@@ -262,23 +253,6 @@ def _missing(command: Sequence[str], key: LoadKey, known: frozenset[str]) -> str
         return None
     asked = ", ".join(f"{{{place}}}" for place in places)
     return f"the launch command asks for {asked}, and the load {key.label!r} has none"
-
-
-def _first_cause(log_tail: str) -> tuple[str, str] | None:
-    """The first line of a log that tells a known cause, and what to do about it."""
-    for line in log_tail.splitlines():
-        for pattern, hint in HINTS:
-            if pattern.search(line):
-                return line.strip(), hint
-    return None
-
-
-_SECRET = re.compile("TOKEN|KEY|SECRET|PASSWORD", re.IGNORECASE)
-
-
-def _public(name: str, value: str) -> str:
-    """The value of an environment variable as others may see it."""
-    return "..." if _SECRET.search(name) else value
 
 
 def find(config: EngineConfig, context: FindContext) -> OpenAiEngine:

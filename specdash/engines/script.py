@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from specdash.core.engine import Endpoint, EngineInfo, Param, ServerSpec
+from specdash.core.engine import Cause, Endpoint, EngineInfo, Param, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Piece
 from specdash.core.launch import Ending
@@ -147,13 +147,9 @@ class ScriptEngine:
         """What these events of an answer that is not whole yet say."""
         return self._base.peek(received)
 
-    def blame(self, log_tail: str) -> str | None:
-        """The first line of a log with a known cause of failure."""
-        return self._base.blame(log_tail)
-
-    def explain(self, log_tail: str) -> str | None:
-        """What to do about a known cause of failure."""
-        return self._base.explain(log_tail)
+    def cause(self, log_tail: str) -> Cause | None:
+        """What its log tells of a failure."""
+        return self._base.cause(log_tail)
 
 
 def variable(place: str) -> str:

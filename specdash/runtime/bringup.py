@@ -116,9 +116,10 @@ class Launch:
     def failure(self) -> ServerFailed:
         """Why this launch failed, with a hint where its log tells the cause."""
         log = log_tail(self.log_path, EXPLAINED_LINES)  # a backtrace of hundreds of lines may follow the cause
-        todo = self.hint or self.engine.explain("\n".join(log)) or ""
+        known = self.engine.cause("\n".join(log))
+        todo = self.hint or (known.todo if known is not None else "")
         what = self.error or "the server failed"
-        cause = "" if self.hint else self.engine.blame("\n".join(log)) or ""
+        cause = known.line if known is not None and not self.hint else ""
         return ServerFailed(what, f"{todo} (log: {self.log_path})".strip(), log[-SHOWN_LINES:], cause)
 
     def finished_fact(self, state: str, failure: ServerFailed | None) -> ev.LoadFinished:

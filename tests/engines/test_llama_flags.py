@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specdash.engines.llama_flags import CURRENT, OLD, PARAMS, dialect_words, first_cause, parse_help, read_flags
+from specdash.engines.causes import first_cause
+from specdash.engines.llama_flags import CURRENT, HINTS, OLD, PARAMS, dialect_words, parse_help, read_flags
 from specdash.errors import EngineError, Exit
 
 DATA = Path(__file__).parents[1] / "data"
@@ -24,8 +25,8 @@ Program = Callable[[str], list[str]]
 
 def explain(log: str) -> str | None:
     """What to do about the first known cause in a log."""
-    found = first_cause(log)
-    return found[1] if found is not None else None
+    found = first_cause(log, HINTS)
+    return found.todo if found is not None else None
 
 
 @pytest.fixture

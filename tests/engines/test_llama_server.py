@@ -207,9 +207,12 @@ def test_find_reads_dialect_and_version(
 ) -> None:
     monkeypatch.setenv("FAKE_DIALECT", name)
     found = open_program(str(fake_server), KScope.CAPPED, FILLER)
-    assert found.info == EngineInfo(KIND, str(fake_server), "0 (fake)", dialect, KScope.CAPPED)
+    remembers = frozenset({"ngram-mod"})
+    assert found.info == EngineInfo(KIND, str(fake_server), "0 (fake)", dialect, KScope.CAPPED, remembers=remembers)
     assert "-md" in found.flags
-    assert "cudaMalloc" not in (found.explain("cudaMalloc failed: out of memory") or "cudaMalloc")
+    cause = found.cause("cudaMalloc failed: out of memory")
+    assert cause is not None
+    assert "cudaMalloc" not in cause.todo
 
 
 @pytest.mark.real

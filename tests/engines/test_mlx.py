@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -34,12 +34,7 @@ from specdash.errors import EngineError
 
 BASELINE_KEY = LoadKey("T", None, None, None, None)
 DRAFT_KEY = LoadKey("T", "D", None, None, 4)
-PROMPTS = (
-    "the people could make a new house with water",
-    "explain the table of value",
-    "write a story of the animal that went home",
-    "the first number is large and the second is small",
-)
+PROMPTS = ("explain the table of value", "the first number is large and the second is small")
 TEMPLATE = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}"
 CLEAR = Shape(width=256, ffn=768, layers=4)  # large enough that its steps take longer than its tokens' events
 real = pytest.mark.real
@@ -183,9 +178,11 @@ def test_both_programs_are_found(mlx_python: Path) -> None:
 )
 def test_known_causes_of_failure(log: str, line: str, todo: str) -> None:
     stock = engine(mlx.STOCK)
-    assert str(stock.blame(log)).startswith(line)
-    assert todo in str(stock.explain(log))
-    assert stock.blame("Starting httpd at 127.0.0.1 on port 8081...\n") is None
+    found = stock.cause(log)
+    assert found is not None
+    assert found.line.startswith(line)
+    assert todo in found.todo
+    assert stock.cause("Starting httpd at 127.0.0.1 on port 8081...\n") is None
 
 
 # --- the stock server's protocol, on answers that a test makes
@@ -275,35 +272,44 @@ def clear_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_mlx_pair(tmp_path_factory.mktemp("clear"), shape=CLEAR)
 
 
-def counted(found: Mapping[str, Generation]) -> float:
-    """The acceptance of several answers together."""
-    return sum(one.draft_n_accepted or 0 for one in found.values()) / sum(one.draft_n or 0 for one in found.values())
+def acceptance(found: Generation) -> float:
+    assert found.draft_n is not None
+    assert found.draft_n_accepted is not None
+    return found.draft_n_accepted / found.draft_n
+
+
+async def twice_alike(client: StockClient, asked: Request) -> Generation | None:
+    """An answer whose inferred counts came out the same twice: a stall of this machine parts or joins bursts."""
+    seen: list[Generation] = []
+    for _ in range(5):
+        found = await client.generate(asked, limit_s=LIMIT_S)
+        assert found.problems == ()
+        assert found.cached_tokens == 0
+        assert found.acceptance_source in (INFERRED, None)
+        if any(found.draft_n is not None and found.draft_n_accepted == one.draft_n_accepted for one in seen):
+            return found
+        seen.append(found)
+    return None
 
 
 @real
 async def test_inferred_acceptance_is_that_of_our_own_server(mlx_python: Path, clear_pair: tuple[Path, Path]) -> None:
     target, draft = clear_pair
-    inferred: dict[str, Generation] = {}
-    told: dict[str, Generation] = {}
+    wanted = [Request(prompt, 96, 0.0, 1, 4) for prompt in PROMPTS]
     with StockServer(mlx_python, target, "--draft-model", draft, "--prompt-cache-size", "0") as server:
         client = StockClient(Endpoint(server.port, ""), spec(), "")
-        for prompt in PROMPTS * 3:  # a busy machine blurs the bursts of some answers
-            if prompt not in inferred and len(inferred) < 3:
-                found = await client.generate(Request(prompt, 96, 0.0, 1, 4), limit_s=LIMIT_S)
-                assert found.problems == ()
-                assert found.cached_tokens == 0
-                if found.acceptance_source == INFERRED:
-                    inferred[prompt] = found
+        pairs = [(asked, found) for asked in wanted if (found := await twice_alike(client, asked)) is not None]
         await client.close()
-    assert inferred, "no answer came in clear bursts"
+    assert pairs, "no answer came in clear bursts twice"
     with OwnServer(mlx_python, target, "--draft-model", draft) as server:
         own = LlamaClient(Endpoint(server.port, ALIAS), templated=False, filler="")
-        for prompt in inferred:
-            told[prompt] = await own.generate(Request(prompt, 96, 0.0, 1, 4), limit_s=LIMIT_S)
+        for asked, inferred in pairs:
+            told = await own.generate(asked, limit_s=LIMIT_S)
+            assert inferred.text == told.text
+            assert acceptance(inferred) == pytest.approx(acceptance(told), abs=0.03)
+            assert inferred.k_seen is not None
+            assert 1 <= inferred.k_seen <= 4
         await own.close()
-    assert {prompt: one.text for prompt, one in inferred.items()} == {prompt: one.text for prompt, one in told.items()}
-    assert counted(inferred) == pytest.approx(counted(told), abs=0.03)
-    assert all(1 <= (one.k_seen or 0) <= 4 for one in inferred.values())
 
 
 @real
@@ -326,7 +332,7 @@ async def test_prompts_that_the_stock_server_keeps_are_caught(
         found = [await client.generate(Request(prompt, 32, 0.0, 1, 4), limit_s=LIMIT_S) for _ in range(3)]
         await client.close()
     # 40 tokens of context, "system be short", "user" and the prompt, and the first token.
-    assert found[0].prompt_tokens == pytest.approx(40 + 3 + 1 + 9 + 1, abs=4)
+    assert found[0].prompt_tokens == pytest.approx(40 + 3 + 1 + 5 + 1, abs=4)
     assert [bool(one.cached_tokens) for one in found] == [False, True, True]
     step = Step("T", "D", "draft", None, None, 4, "content", "c", 0)
     asked = Asked("p", 0, 32, 0.0, None, untold=engine.info.untold)
@@ -355,6 +361,6 @@ async def test_weights_that_cannot_be_loaded_are_said_at_once(
         with pytest.raises(HttpError, match="generation thread died"):
             await client.complete_one(LIMIT_S)
         await client.close()
-        assert "load_safetensors" in str(engine(mlx.STOCK).blame(server.log))
+        assert "load_safetensors" in str(engine(mlx.STOCK).cause(server.log))
     finally:
         server.__exit__()

@@ -227,8 +227,10 @@ def test_a_key_that_cannot_be_is_refused_without_being_shown(
 )
 def test_failed_starts_of_a_real_vllm_are_explained(name: str, cause: str, todo: str) -> None:
     text = (FAKE.parents[1] / "data" / "openai" / f"vllm-0.32.0.{name}.log").read_text()
-    assert cause in str(engine().blame(text))
-    assert todo in str(engine().explain(text))
+    found = engine().cause(text)
+    assert found is not None
+    assert cause in found.line
+    assert todo in found.todo
 
 
 @pytest.mark.parametrize(
@@ -244,12 +246,14 @@ def test_failed_starts_of_a_real_vllm_are_explained(name: str, cause: str, todo:
 )
 def test_a_log_is_explained_by_its_first_known_line(log: str, todo: str) -> None:
     text = f"INFO starting\n{log}\nTraceback (most recent call last):\nRuntimeError: Engine core failed"
-    assert engine().blame(text) == log
-    assert todo in str(engine().explain(text))
+    found = engine().cause(text)
+    assert found is not None
+    assert found.line == log
+    assert todo in found.todo
 
 
 def test_a_log_that_says_nothing_known_is_not_explained() -> None:
-    assert (engine().blame("INFO up"), engine().explain("INFO up")) == (None, None)
+    assert engine().cause("INFO up") is None
 
 
 def test_the_tables_say_what_can_be_set() -> None:
