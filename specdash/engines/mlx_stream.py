@@ -6,8 +6,11 @@ events are of two kinds. Where the two are clearly apart, each burst is one step
 How much was drafted is known: mlx_lm drafts exactly min(K, tokens still to make) in a step, the prompt's step included.
 A burst that ends because the answer does may have accepted its last token or not, so it is left out of both counts.
 
-It is inferred, and labelled so: a stall of either process can part a burst or join two. Where the gaps are not clearly
-of two kinds, or a burst is longer than a step can be, nothing is said but why.
+The gaps are parted where the sorted ones make their largest leap, of square roots (by differences a few long gaps would
+decide, by ratios a few short ones), among the places that make no burst longer than a step can be. On two busy cores,
+with a model of 50 MB, that found every step of 15 of 18 answers and called 3 unclear; with one of 2 MB, whose steps
+take hardly longer than the events of their tokens, 5 of 24 and 19. It is inferred, and labelled so: a stall of either
+process can part a burst or join two. Where the gaps are not clearly of two kinds nothing is said but why.
 """
 
 from __future__ import annotations
@@ -27,6 +30,7 @@ CLEARLY_APART = 3.0  # the shortest gap between bursts to the longest within one
 SAME_MOMENT_S = 0.001  # about what the server needs for a token's event; shorter gaps are never between two steps
 BURST_GAP_S = 0.015  # no burst has longer gaps, however loaded the machine: those are between tokens made one by one
 FEWEST_TOKENS = 16
+INFERS = "drafting is inferred from how tokens arrive"
 FEWEST_MOMENTS = 3
 
 
@@ -36,10 +40,7 @@ def decode(answer: StreamedAnswer, k: int | None) -> Generation:
     unknown = {name: why for name, why in generation.unknown.items() if name not in (DRAFTED, K_SEEN)}
     if not k:
         return replace(generation, unknown=unknown)
-    sizes, why = _bursts(generation)
-    if sizes and max(sizes) > k + 1:
-        why = f"{max(sizes)} tokens arrived at once, more than a step with K = {k} makes: steps came together"
-        sizes = ()
+    sizes, why = _bursts(generation, k + 1)
     if not sizes:
         return replace(generation, unknown={**unknown, DRAFTED: why, K_SEEN: why})
     # The end of an answer cuts its last burst, unless that is as long as a step with K drafted tokens can be.
@@ -75,37 +76,37 @@ def drafts_seen(answer: StreamedAnswer, most: int) -> int | None:
     Long is what one in ten is as long as: a stall that joins two steps makes no long draft. `most` is the largest K
     that the server can be at.
     """
-    sizes = sorted(_bursts(openai_stream.decode(answer))[0])
-    if not sizes or sizes[-1] > most + 1:
-        return None
-    return sizes[-1 - len(sizes) // 10] - 1
+    sizes = sorted(_bursts(openai_stream.decode(answer), most + 1)[0])
+    return sizes[-1 - len(sizes) // 10] - 1 if sizes else None
 
 
-def _bursts(generation: Generation) -> tuple[tuple[int, ...], str]:
-    """How many tokens came in each burst, or () and why that is not known."""
+def _bursts(generation: Generation, longest: int) -> tuple[tuple[int, ...], str]:
+    """How many tokens came in each burst, none of them longer than `longest`; or () and why that is not known."""
     tokens, events = generation.generated_tokens, generation.chunks
     if generation.problems or tokens is None or tokens < FEWEST_TOKENS:
-        return (), f"drafting is inferred from how tokens arrive, which needs {FEWEST_TOKENS} of them"
+        return (), f"{INFERS}, which needs {FEWEST_TOKENS} of them"
     # An end token has no event; any other that has none was sent together with the one behind it.
     if len(events) != tokens - (generation.finish_reason == "eos"):
-        return (), "drafting is inferred from how tokens arrive, and some did not come in an event of their own"
-    gaps = [later.t_s - earlier.t_s for earlier, later in pairwise(events)]
-    cut_s = _cut(gaps)
-    if cut_s is None:
-        return (), "drafting is inferred from how tokens arrive, and they did not arrive in clear bursts"
+        return (), f"{INFERS}, and some did not come in an event of their own"
+    gaps_s = [max(later.t_s - earlier.t_s, SAME_MOMENT_S) for earlier, later in pairwise(events)]
+    if max(_parted(gaps_s, SAME_MOMENT_S)) > longest:
+        return (), f"{INFERS}, and more came at once than a step with K = {longest - 1} makes"
+    found: list[tuple[float, float, float, tuple[int, ...]]] = []
+    for low, high in pairwise(sorted(set(gaps_s))):
+        sizes = _parted(gaps_s, low)
+        if max(sizes) <= longest:
+            found.append((math.sqrt(high) - math.sqrt(low), low, high, sizes))
+    _leap, low, high, sizes = max(found, default=(0.0, 1.0, 1.0, ()))
+    if high / low < CLEARLY_APART or low > BURST_GAP_S:
+        return (), f"{INFERS}, and they did not come in clear bursts"
+    return sizes, ""
+
+
+def _parted(gaps_s: Sequence[float], most_s: float) -> tuple[int, ...]:
+    """How many tokens follow each other by no more than `most_s`, one number for each run of them."""
     sizes = [1]
-    for gap in gaps:
-        if gap > cut_s:
+    for gap in gaps_s:
+        if gap > most_s:
             sizes.append(0)
         sizes[-1] += 1
-    return tuple(sizes), ""
-
-
-def _cut(gaps_s: Sequence[float]) -> float | None:
-    """The gap in seconds that parts those within a burst from those between two; None where none clearly does.
-
-    It lies where the sorted gaps make their largest leap, by ratio.
-    """
-    ordered = sorted(max(gap, SAME_MOMENT_S) for gap in gaps_s)
-    leap, low, high = max(((high / low, low, high) for low, high in pairwise(ordered)), default=(1.0, 0.0, 0.0))
-    return math.sqrt(low * high) if leap >= CLEARLY_APART and low <= BURST_GAP_S else None
+    return tuple(sizes)
