@@ -1,12 +1,12 @@
-"""MLX models and servers, each made once for all tests of the engines."""
+"""MLX models and a server of ours, made once for all tests of the engines."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlx_servers import OwnServer, StockServer
+from mlx_servers import OwnServer
 
 from specdash.engines.demo import TINY
 from specdash.engines.demo_mlx import write_mlx_pair
@@ -23,20 +23,3 @@ def own_mlx(mlx_python: Path, mlx_pair: tuple[Path, Path]) -> Iterator[OwnServer
     """Our server with the pair, K = 4 at start-up."""
     with OwnServer(mlx_python, mlx_pair[0], "--draft-model", mlx_pair[1], "--num-draft-tokens", "4") as server:
         yield server
-
-
-@pytest.fixture(scope="session")
-def stock_mlx(mlx_python: Path, mlx_pair: tuple[Path, Path]) -> Iterator[Callable[..., StockServer]]:
-    """Starts mlx_lm.server with the pair, K = 4, and more flags; one with the same flags is not started twice."""
-    running: dict[tuple[str, ...], StockServer] = {}
-
-    def start(*flags: str) -> StockServer:
-        if flags not in running:
-            pair = ("--draft-model", str(mlx_pair[1]), "--num-draft-tokens", "4")
-            running[flags] = StockServer(mlx_python, mlx_pair[0], *pair, *flags)
-            running[flags].__enter__()
-        return running[flags]
-
-    yield start
-    for server in running.values():
-        server.__exit__(None, None, None)
