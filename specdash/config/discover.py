@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from specdash.config.gguf import read_model
-from specdash.config.mlx_folder import CONFIG, WEIGHTS, folder_name, is_mlx_folder, read_mlx_folder, writes_text
+from specdash.config.mlx_folder import CONFIG, WEIGHTS, folder_name, is_mlx_folder, writes_text
 from specdash.config.report import plain
 from specdash.core.model import ModelFacts, vocabulary_conflict
 from specdash.errors import EngineError
@@ -55,7 +55,11 @@ class Family:
 
 def read_any(path: Path) -> ModelFacts:
     """The facts of a model: of a folder as MLX loads it, or of a GGUF file; EngineError."""
-    return read_mlx_folder(path) if os.path.isdir(path) else read_model(path)
+    if not os.path.isdir(path):
+        return read_model(path)
+    from specdash.config.mlx_model import read_mlx_folder  # whose JSON reader no dashboard has to load
+
+    return read_mlx_folder(path)
 
 
 def expand(pattern: str, base: Path) -> list[Path]:

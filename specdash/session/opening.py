@@ -19,7 +19,7 @@ from specdash.session.prepare import Prepared
 def engine_found(info: EngineInfo) -> ev.EngineFound:
     """The fact that names the program."""
     forced = info.k_scope.value if info.k_scope is not None else None
-    return ev.EngineFound(info.kind, info.program, info.version, info.dialect, forced, info.untold)
+    return ev.EngineFound(info.kind, info.program, info.version, info.dialect, forced, dict(info.untold))
 
 
 def model_read(label: str, role: str, facts: ModelFacts) -> ev.ModelRead:

@@ -9,7 +9,8 @@ import pytest
 from mlx_folders import TENSORS, WORDS, mlx_model, safetensors
 
 from specdash.config.gguf import read_model
-from specdash.config.mlx_folder import folder_name, is_mlx_folder, read_mlx_folder
+from specdash.config.mlx_folder import folder_name, is_mlx_folder
+from specdash.config.mlx_model import read_mlx_folder
 from specdash.core.model import MLX, vocabulary_conflict
 from specdash.engines.demo import TINY, write_pair
 from specdash.engines.demo_mlx import write_mlx_pair
