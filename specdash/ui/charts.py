@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
-import plotext
 from rich.text import Text
 
 MARKERS = ("●", "◆", "▲", "■", "✚")
@@ -26,6 +25,13 @@ K_TITLE = "tok/s by K, all categories; bars are 95 % intervals"
 _PAINT = re.compile(r"\x1b\[(48;5;\d+|38;5;0|38;5;12)m")
 TICK_COLUMNS = 4  # that the number of a K takes below the chart, with the gap to the next
 _ASCII = str.maketrans("┌┐└┘─│├┤┬┴┼┈…", "++++-|+++++..")
+
+
+def _plotext() -> Any:
+    """The library, which takes a quarter of a second to load, once something is drawn."""
+    import plotext
+
+    return plotext
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,8 +71,8 @@ def k_curves(
     or asks `coloured` for them.
     """
     # Whoever asks knows the room; plotext would look for a terminal of its own, and find none in a test or a pipe.
-    plotext.terminal.limit(False, False)
-    figure = plotext.figure
+    _plotext().terminal.limit(False, False)
+    figure = _plotext().figure
     figure.clear()
     figure.plot_size(width, height)
     figure.theme("clear")
@@ -149,11 +155,11 @@ def _draw(
         return
     xs, ys = [float(point.k) for point in points], [point.tok_s for point in points]
     if joined:
-        line = figure.signal(xs, ys, marker=plotext.marker("." if ascii_only else "braille", colour))
+        line = figure.signal(xs, ys, marker=_plotext().marker("." if ascii_only else "braille", colour))
         line.lines(True)
         figure.draw(line)
     _draw_bars(figure, points, "|" if ascii_only else "│", colour)
-    dots = figure.signal(xs, ys, marker=plotext.marker(marker, colour))
+    dots = figure.signal(xs, ys, marker=_plotext().marker(marker, colour))
     dots.label(name)
     figure.draw(dots)
 
@@ -164,13 +170,13 @@ def _draw_predicted(figure: Any, points: Sequence[Point], marker: str, colour: s
         return
     _draw_bars(figure, points, ":" if ascii_only else "╎", colour)
     xs, ys = [float(point.k) for point in points], [point.tok_s for point in points]
-    figure.draw(figure.signal(xs, ys, marker=plotext.marker(marker, colour)))
+    figure.draw(figure.signal(xs, ys, marker=_plotext().marker(marker, colour)))
 
 
 def _draw_bars(figure: Any, points: Sequence[Point], bar: str, colour: str) -> None:
     """The interval of each point."""
     for point in points:
-        figure.draw(figure.segment((point.k, point.k), point.interval, marker=plotext.marker(bar, colour)))
+        figure.draw(figure.segment((point.k, point.k), point.interval, marker=_plotext().marker(bar, colour)))
 
 
 def coloured(chart: str) -> list[list[tuple[str, int | None]]]:
