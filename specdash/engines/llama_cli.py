@@ -19,6 +19,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from itertools import count
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -98,9 +99,11 @@ HANG_UP_S = 10.0  # after the run's own limit, by which the bridge ends it
 FILLER_CHARS = 4000  # of which the tokens are counted, to tell how much text is a wanted depth
 PROBE_PROMPT = "Once upon a time there was a small model that guessed what a large one would say. It said:"
 PROBE_TOKENS = 32
-# The programs print from a thread of their own, and exit without waiting for it: on a busy machine up to every tenth
-# run of llama-completion and llama-lookup (b11669) lost its last lines, all of its statistics among them.
-TRIES = 5
+# The programs print from a thread of their own, and exit without waiting for it. Seen of b11669 with models of 6 MB,
+# which are gone at once: 2 of 100 runs of llama-completion lost their last lines, all of their statistics among them,
+# and half of them where other work kept the cores busy. Such runs are short, so they are made anew more often.
+TRIES = 3
+CHEAP_TRIES, CHEAP_S = 20, 30.0
 LINE_CHARS = 300
 PASTED: Mapping[str, str] = MappingProxyType(
     {"{k}": K_PLACE, "{n}": "256", "{temp}": "0", "{seed}": "1", "{images}": "IMAGE"}
@@ -186,7 +189,7 @@ class CliClient:
         self._spec = spec
         self._filler = filler
         self._chars_per_token: float | None = None
-        self._tries = TRIES
+        self._is_lossy = False  # it never prints all that is wanted, so making runs anew helps nothing
 
     async def health(self) -> Health:
         """GET /health: the bridge answers as soon as it has checked files and program."""
@@ -217,7 +220,7 @@ class CliClient:
                 raise EngineError(error.excerpt, error.todo) from error
         if _says_nothing(answer):
             raise EngineError(
-                f"{self._program.name} ended well and printed no text, {TRIES} times",
+                f"{self._program.name} ended well and printed no text, again and again",
                 "Run it by hand with the same models, and see what it does.",
             )
 
@@ -231,22 +234,26 @@ class CliClient:
         self, request: Request, limit_s: float, progress: Progress | None, is_lost: Callable[[StreamedAnswer], bool]
     ) -> StreamedAnswer:
         """A run whose output came whole: one that lost its end is made anew, while there is time and it ever helped."""
-        ends_s = time.monotonic() + limit_s
-        for left in reversed(range(self._tries)):
+        began_s, ends_s = time.monotonic(), time.monotonic() + limit_s
+        for number in count(1):
+            lost: StreamedAnswer | ProgramFailed
             try:
-                answer = await self._run(request, limit_s, progress)
+                lost = await self._run(request, limit_s, progress)
+                if not is_lost(lost):
+                    return lost
             except ProgramFailed as error:
-                limit_s = ends_s - time.monotonic()
-                if error.has_reason or not left or limit_s <= 0:
+                if error.has_reason:
                     raise
-                continue
-            limit_s = ends_s - time.monotonic()
-            if not is_lost(answer):
+                lost = error
+            now_s = time.monotonic()
+            limit_s = ends_s - now_s
+            is_dear = number >= TRIES and (number >= CHEAP_TRIES or now_s - began_s > CHEAP_S)
+            if self._is_lossy or is_dear or limit_s <= 0:
+                self._is_lossy = True
                 break
-            if not left or limit_s <= 0:
-                self._tries = 1
-                break
-        return answer
+        if isinstance(lost, ProgramFailed):
+            raise lost
+        return lost
 
     def _asked(self, request: Request) -> Asked:
         """What a request means to this load's program."""
