@@ -51,7 +51,7 @@ from specdash.core.transport import (
     StreamedAnswer,
     TransportError,
 )
-from specdash.engines import llama_methods
+from specdash.engines import cli_bridge, llama_methods
 from specdash.engines.causes import first_cause
 from specdash.engines.cli_answer import Asked, Event, decode, events_of, lost_its_end, peek
 from specdash.engines.cli_programs import SIMPLE, Program, Programs, grey_png, locate
@@ -151,7 +151,7 @@ class LlamaCli:
         """The bridge, with the command line of the load's runs behind it."""
         _, template = self._load(spec)
         files = [str(path) for path in (spec.target, spec.draft, spec.mmproj) if path is not None]
-        bridge = (sys.executable, "-I", str(Path(__file__).with_name("cli_bridge.py")))
+        bridge = (sys.executable, "-P", "-m", cli_bridge.__name__)
         own = ("--port", str(endpoint.port), "--alias", endpoint.alias)
         return (*bridge, *own, *(word for path in files for word in ("--need", path)), "--", *template)
 

@@ -19,7 +19,7 @@ import psutil
 import pytest
 from conftest import Running
 
-BRIDGE = Path(__file__).parents[2] / "specdash" / "engines" / "cli_bridge.py"
+BRIDGE = (sys.executable, "-P", "-m", "specdash.engines.cli_bridge")
 ECHO = "import sys; sys.stdout.write(open(sys.argv[1], newline='').read())"
 ARGUMENTS = "import sys; print(*sys.argv[2:])"
 WAITING = "import os, signal, sys; print(os.getpid(), flush=True); signal.pause()"
@@ -73,7 +73,7 @@ def bridge(launch: Callable[..., Running]) -> Iterator[Callable[..., Bridge]]:
     started: list[Bridge] = []
 
     def start(code: str, *words: str, **env: str) -> Bridge:
-        own = (sys.executable, "-I", BRIDGE, "--port", "0", "--alias", "me", "--need", BRIDGE)
+        own = (*BRIDGE, "--port", "0", "--alias", "me", "--need", __file__)
         started.append(Bridge(launch(*own, "--", sys.executable, "-c", code, *words, **env)))
         return started[-1]
 
@@ -157,7 +157,7 @@ def test_bytes_without_end_or_meaning_are_bounded(bridge: Callable[..., Bridge],
     flood = "import os\nfor n in (1, 2):\n for _ in range(50 << 8): os.write(n, b'\\xff\\x00xy' * 1024)"
     flood += "\nos.write(2, b'end')"
     log = tmp_path / "log"
-    own = (sys.executable, "-I", str(BRIDGE), "--port", "0", "--alias", "me", "--", sys.executable, "-c", flood)
+    own = (*BRIDGE, "--port", "0", "--alias", "me", "--", sys.executable, "-c", flood)
     with log.open("wb") as file, subprocess.Popen(own, stderr=file) as process:
         while b"listening" not in log.read_bytes() and process.poll() is None:
             threading.Event().wait(0.02)
@@ -226,9 +226,7 @@ def test_what_a_program_leaves_behind_is_ended_with_it(bridge: Callable[..., Bri
 
 
 def start(*args: object) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-I", str(BRIDGE), *map(str, args)], capture_output=True, text=True, timeout=60, check=False
-    )
+    return subprocess.run([*BRIDGE, *map(str, args)], capture_output=True, text=True, timeout=60, check=False)
 
 
 def test_what_is_missing_is_said_at_the_start(tmp_path: Path) -> None:
