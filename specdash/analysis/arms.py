@@ -27,8 +27,16 @@ Key = tuple[Any, Any, Any]
 CONTENT = "content"
 ALL = "all"
 _SEVERAL = frozenset({ALL, "mixed"})  # "mixed": results of other tools that tell no categories
-REFUSED = frozenset({Verdict.OUTPUT_DIFFERS.value, Verdict.IMPOSSIBLE.value, Verdict.DRIFTED.value})
+REFUSED = frozenset(
+    {
+        Verdict.OUTPUT_DIFFERS.value,
+        Verdict.IMPOSSIBLE.value,
+        Verdict.DRIFTED.value,
+        Verdict.DRAFTED_NOTHING.value,
+    }
+)
 """Verdicts that no arm can be recommended with."""
+_OF_TEXTS = REFUSED - {Verdict.DRAFTED_NOTHING.value}
 
 
 @dataclass(frozen=True, slots=True)
@@ -158,7 +166,7 @@ def _against_texts(group: Group, category: str) -> dict[tuple[Any, ...], frozens
     for each in group.texts:
         if category in (ALL, each.get("category")):
             name = _names(each)
-            found[name] = found.get(name, frozenset()) | (REFUSED & set(each.get("verdicts") or ()))
+            found[name] = found.get(name, frozenset()) | (_OF_TEXTS & set(each.get("verdicts") or ()))
     return found
 
 
@@ -186,13 +194,20 @@ def _arm(
         copy=copy,
         rates=rates,
         means={} if rates else {found.get("category"): mean for found in counted if (mean := mean_of(found))},
-        verdicts=against.union(verdict for found in members for verdict in found.get("verdicts") or ()),
+        verdicts=against | _verdicts(members, counted),
         faults=tuple(_fault(found) for found in members if found.get("status") != "ok"),
         load=next((found.get("load") for found in counted), None),
         size_bytes=0 if draft is None else (models.get(draft) or {}).get("size_bytes"),
         peak_rss_bytes=max((peak for peak in peaks if peak is not None), default=None),
         ngram_n=ngram_n,
     )
+
+
+def _verdicts(members: Sequence[Json], counted: Sequence[Json]) -> frozenset[str]:
+    """All verdicts of an arm's measurements; that nothing was drafted counts where it holds of all that count."""
+    found = frozenset(verdict for each in members for verdict in each.get("verdicts") or ())
+    idle = Verdict.DRAFTED_NOTHING.value
+    return found if all(idle in (each.get("verdicts") or ()) for each in counted) else found - {idle}
 
 
 def rates_of(found: Json) -> list[tuple[Key, float]]:

@@ -160,7 +160,9 @@ def _warn(findings: Findings, profile: Profile) -> None:
     """Files what is allowed and still will not be measured."""
     sweep, measure = profile.sweep, profile.measure
     if profile.engine.is_embedded and profile.expert_counts:
-        what = "the built-in llama.cpp has no way to set expert counts: these steps will be skipped"
+        what = (
+            "the built-in llama.cpp has no way to set expert counts: llama-cli takes these steps, where it is on PATH"
+        )
         path: KeyPath = ("queue",) if profile.queue else ("sweep", "moe_experts")
         findings.warn(path, what, "Set engine.program to a llama-server")
     at: dict[int, KeyPath] = {}

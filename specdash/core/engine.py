@@ -20,6 +20,7 @@ from specdash.core.plan import KScope, LoadKey
 from specdash.core.prompts import Prompt
 from specdash.core.transport import Progress
 
+UNKNOWN = "unknown"  # a version or dialect that nobody told
 TIMINGS, CACHED, DRAFTED, ACCEPTED = "timings", "cached_tokens", "draft_tokens", "accepted_tokens"
 K_SEEN, TOKEN_IDS, EXACT_LENGTH, ALIAS = "k_seen", "token_ids", "exact_length", "alias"
 UNTOLD = (TIMINGS, CACHED, DRAFTED, ACCEPTED, K_SEEN, TOKEN_IDS, EXACT_LENGTH, ALIAS)

@@ -12,6 +12,8 @@ from typing import Any
 
 from specdash.core.measure import Chunk
 
+DECODE_RATE = "decode_tok_s"  # in `Generation.unknown`: why no rate can be made of an answer's times
+
 
 @dataclass(frozen=True, slots=True)
 class Generation:
@@ -24,8 +26,9 @@ class Generation:
     `settings` are the speculative settings that the server echoed. `acceptance_source` says where the draft counts come
     from: "server" (its answer), "metrics" (counters before and after) or "inferred" (how the tokens arrived). `steps`
     and `k_seen` are totals of engines whose chunks do not tell the verification steps; `unknown` maps names of figures
-    to the reason why this answer does not tell them. `problems` says what was malformed or missing, as
-    sentences that may quote the server; a generation with problems is never measured.
+    to the reason why this answer does not tell them. `first_tokens` were made together by the prompt's pass and arrive
+    at `first_token_t_s`: more than one where an engine drafts in that pass. `problems` says what was malformed or
+    missing, as sentences that may quote the server; a generation with problems is never measured.
     """
 
     sent_t_s: float
@@ -51,6 +54,7 @@ class Generation:
     k_seen: int | None = None
     positions_accepted: tuple[int, ...] = ()
     unknown: Mapping[str, str] = field(default_factory=dict)
+    first_tokens: int = 1
 
     @property
     def tokens(self) -> tuple[int, ...]:

@@ -11,16 +11,8 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from specdash.core.engine import CACHED, DRAFTED, EXACT_LENGTH, K_SEEN, TIMINGS
-from specdash.core.generation import Generation
-from specdash.core.measure import (
-    INFERRED,
-    Sample,
-    Verdict,
-    clocks_disagree,
-    expected_k_seen,
-    rate,
-    step_facts,
-)
+from specdash.core.generation import DECODE_RATE, Generation
+from specdash.core.measure import Sample, Verdict, clocks_disagree, expected_k_seen, rate, step_facts
 from specdash.core.methods import BASELINE, is_ceiling, may_draft_nothing
 from specdash.core.plan import Step
 
@@ -68,7 +60,7 @@ def sample_of(step: Step, generation: Generation, asked: Asked) -> Sample:
     """The sample that one generation makes, valid or not; rates by the server's clock where it tells the time.
 
     decode_tok_s = (generated tokens - 1) / decode time, since n tokens have n - 1 intervals; never the server's own
-    per-second field, which builds define differently.
+    per-second field, which builds define differently. By our clock those that arrived first are left out together.
     """
     facts = step_facts(generation.chunks)
     client_decode_s = _between(generation.first_token_t_s, generation.last_token_t_s)
@@ -80,6 +72,9 @@ def sample_of(step: Step, generation: Generation, asked: Asked) -> Sample:
         decode_s, prefill_s = generation.predicted_ms / 1000, generation.prompt_ms / 1000
     generated = generation.generated_tokens
     prompt = generation.prompt_tokens
+    client_rate = rate(generated, client_decode_s, generation.first_tokens)
+    if DECODE_RATE in generation.unknown:
+        client_rate = None
     cached = generation.cached_tokens
     processed = prompt - cached if prompt is not None and cached is not None else None
     both = prompt + generated if prompt is not None and generated is not None else None
@@ -88,7 +83,7 @@ def sample_of(step: Step, generation: Generation, asked: Asked) -> Sample:
         prefill_time_s=prefill_s,
         prefill_tok_s=_per_second(processed, prefill_s),
         decode_time_s=decode_s,
-        decode_tok_s=rate(generated, decode_s),
+        decode_tok_s=rate(generated, decode_s) if server else client_rate,
         throughput_tok_s=_per_second(both, total_s),
         ttft_s=ttft_s,
         total_time_s=total_s,
@@ -108,7 +103,7 @@ def sample_of(step: Step, generation: Generation, asked: Asked) -> Sample:
         positions_drafted=facts.positions_drafted or _all_of(generation),
         positions_accepted=facts.positions_accepted or generation.positions_accepted,
         client_decode_time_s=client_decode_s,
-        client_decode_tok_s=rate(generated, client_decode_s),
+        client_decode_tok_s=client_rate,
         status="invalid" if reasons else "ok",
         reasons=reasons,
         acceptance_source=generation.acceptance_source or ("server" if generation.draft_n is not None else None),
@@ -173,7 +168,7 @@ def _against_speculation(
     if step.method == BASELINE or step.k is None or not good or _unproven(step, good, untold):
         return ()
     k_seen = max((sample.k_seen for sample in good if sample.k_seen is not None), default=None)
-    if not any(sample.draft_tokens for sample in good):
+    if not _drafted(good):
         if may_draft_nothing(step.method):
             return ()
         what = "the draft model loaded" if step.draft is not None else f"{step.method} switched on"
@@ -181,7 +176,7 @@ def _against_speculation(
     if k_seen is None:
         said = f"K = {step.k} cannot be proven: no draft length was seen"
         return (Finding(Verdict.K_NOT_EFFECTIVE, said),)
-    if k_seen > step.k or (k_seen < step.k and not _may_be_shorter(step, good)):
+    if k_seen > step.k or (k_seen < step.k and not is_ceiling(step.method)):
         said = f"K = {step.k} was asked for, up to {k_seen} tokens a step were drafted"
         if k_seen == expected_k_seen(step.k, max_tokens):
             said += f", as answers of {max_tokens} tokens have no room for more; raise max_tokens"
@@ -189,20 +184,23 @@ def _against_speculation(
     return ()
 
 
-def _may_be_shorter(step: Step, good: Sequence[Sample]) -> bool:
-    """Whether drafts shorter than K are no fault: found text ends, and bursts show only what was accepted."""
-    return is_ceiling(step.method) or all(sample.acceptance_source == INFERRED for sample in good)
+def _drafted(good: Sequence[Sample]) -> bool:
+    """Whether any sample shows drafts: by a count, or by their length alone where nobody counted them."""
+    return any(sample.draft_tokens or sample.k_seen for sample in good)
 
 
 def _unproven(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tuple[Finding, ...]:
-    """That nothing can prove the K of a step, where its server does not tell what was drafted."""
+    """That nothing proves the K of a step, where its server does not tell what was drafted.
+
+    The samples are looked at together: a draft length in any one of them is evidence of the K of all.
+    """
     if step.method == BASELINE or step.k is None or not good:
         return ()
     silent = DRAFTED in untold or all(DRAFTED in sample.unknown for sample in good)
-    no_lengths = K_SEEN in untold or all(K_SEEN in sample.unknown for sample in good)
+    no_lengths = K_SEEN in untold or all({DRAFTED, K_SEEN} & sample.unknown.keys() for sample in good)
     if not (silent or no_lengths) or any(sample.k_seen is not None for sample in good):
         return ()
-    if not silent and not any(sample.draft_tokens for sample in good) and not may_draft_nothing(step.method):
+    if not silent and not _drafted(good) and not may_draft_nothing(step.method):
         return ()
     said = (
         "this server does not tell what it drafted" if silent else "this server does not tell how long its drafts are"
@@ -245,7 +243,7 @@ def hopeless(step: Step, samples: Sequence[Sample], untold: Collection[str] = ()
     if step.method == BASELINE or step.k is None:
         return False
     is_known = not may_draft_nothing(step.method) and not _unproven(step, good, untold)
-    if is_known and len(good) >= 2 and not any(sample.draft_tokens for sample in good):
+    if is_known and len(good) >= 2 and not _drafted(good):
         return True
     return any(sample.k_seen is not None and sample.k_seen > step.k for sample in good)
 
@@ -269,7 +267,16 @@ def verdict_of(
         known = tuple(Finding(Verdict(reason), "") for reason in reasons if reason in _NAMES)
         return "invalid", known, "no valid sample: " + ", ".join(reasons)
     good = [sample for sample in samples if sample.status == "ok"]
-    return "ok", (*_gaps(samples), *_unproven(step, good, untold)), None
+    return "ok", (*_gaps(samples), *_unproven(step, good, untold), *_idle(step, good, untold)), None
+
+
+def _idle(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tuple[Finding, ...]:
+    """That nothing was drafted, where that is a result and the server would have told."""
+    if not may_draft_nothing(step.method) or not good or any(sample.draft_tokens for sample in good):
+        return ()
+    if DRAFTED in untold or any(DRAFTED in sample.unknown for sample in good):
+        return ()
+    return (Finding(Verdict.DRAFTED_NOTHING, f"{step.method} found nothing to draft in {len(good)} answers"),)
 
 
 def _gaps(samples: Sequence[Sample]) -> tuple[Finding, ...]:

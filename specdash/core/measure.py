@@ -184,14 +184,16 @@ def expected_k_seen(k: int, max_tokens: int) -> int:
     return max(0, min(k, max_tokens - 2))
 
 
-def rate(tokens: int | None, seconds: float | None) -> float | None:
-    """Decoded tokens per second: (tokens - 1) / seconds, since n tokens have n - 1 intervals.
+def rate(tokens: int | None, seconds: float | None, first: int = 1) -> float | None:
+    """Decoded tokens per second: (tokens - first) / seconds, since n tokens have n - 1 intervals.
 
-    None where either is unknown, for fewer than two tokens, and where no time passed.
+    `first` is how many were there when the time began: more than one where an engine drafts in the prompt's own pass,
+    whose tokens arrive together and took none of the time. None where either is unknown, where no token came after
+    the first ones, and where no time passed.
     """
-    if tokens is None or seconds is None or tokens < 2 or not seconds > 0:
+    if tokens is None or seconds is None or tokens <= first or not seconds > 0:
         return None
-    return (tokens - 1) / seconds
+    return (tokens - first) / seconds
 
 
 def clocks_disagree(server_s: float, client_s: float) -> bool:
@@ -207,10 +209,12 @@ class Sample:
     """One measured request; an invalid one is kept too, with its reasons.
 
     Prefill: from the start of the prompt to the first token. Decode: from the first to the last token, by `clock`
-    ("server" or "client"); the client's own figures stand beside it. `prefill_tok_s` counts the prompt tokens that
-    were processed, `throughput_tok_s` is (prompt + generated) / total time. `started_s` is seconds since 1970, UTC;
-    `text_hash` is of the generated text. `k_seen` and the positions are those of `StepFacts`. `reasons` are names of
-    `Verdict`, or sentences. `acceptance_source` and `unknown` are those of `core.generation.Generation`.
+    ("server" or "client"); the client's own figures stand beside it. `decode_tok_s` is the tokens after the first
+    arrival per second, None with a reason in `unknown` where too many may have come with it. `prefill_tok_s` counts
+    the prompt tokens that were processed, `throughput_tok_s` is (prompt + generated) / total time. `started_s` is
+    seconds since 1970, UTC; `text_hash` is of the generated text. `k_seen` and the positions are those of `StepFacts`.
+    `reasons` are names of `Verdict`, or sentences. `acceptance_source` and `unknown` are those of
+    `core.generation.Generation`.
     """
 
     prefill_time_s: float | None
@@ -310,6 +314,7 @@ class Verdict(StrEnum):
     OFF_THE_CURVE = "off_the_curve"
     DRIFTED = "drifted"
     K_UNPROVEN = "k_unproven"
+    DRAFTED_NOTHING = "drafted_nothing"
     RECALLED = "recalled"
 
 
@@ -320,7 +325,7 @@ DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
         Verdict.SPECULATION_INACTIVE: "A draft model is loaded but nothing was drafted: check with `specdash models` "
         "that draft and target share a vocabulary, and that args do not switch speculation off.",
         Verdict.BASELINE_DRAFTED: "The baseline drafted tokens, so it is none: remove speculation options from args, "
-        "env and wrap.",
+        "env and wrap, or give the baseline a server of its own: url = { baseline = …, draft = … }.",
         Verdict.PROMPT_CACHED: "Part of the prompt came from the server's cache, so its prefill was not measured: "
         "remove options that force prompt caching from args.",
         Verdict.CLOCKS_DISAGREE: "The server's decode time and the one seen here differ by more than 5 %: look for "
@@ -363,6 +368,8 @@ DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
         "K again, and look for other load on this machine at that time.",
         Verdict.DRIFTED: "The baseline moved between the passes by more than the difference, so nothing can be said of "
         "the difference: let the machine cool down or close other programs, and run it again.",
+        Verdict.DRAFTED_NOTHING: "Nothing was drafted in any answer, so this arm does what the baseline does and a "
+        "difference between them is noise: it is a result, and never recommended.",
         Verdict.K_UNPROVEN: "This server does not tell how many tokens a step drafted, so K is what was asked for "
         "and nothing proves that it took effect: compare with an engine that tells, or read the server's own log.",
         Verdict.RECALLED: "This method keeps what its server has seen, and this prompt had been answered before, so "

@@ -16,7 +16,16 @@ from specdash.core.engine import Engine, Param
 from specdash.core.plan import KScope
 from specdash.core.profile import EngineConfig
 
-__all__ = ["KINDS", "SETTLED_SCOPES", "EngineModule", "FindContext", "find", "find_fallback", "module_of"]
+__all__ = [
+    "FALLING_BACK",
+    "KINDS",
+    "SETTLED_SCOPES",
+    "EngineModule",
+    "FindContext",
+    "find",
+    "find_fallback",
+    "module_of",
+]
 
 KINDS: Mapping[str, str] = MappingProxyType(
     {
@@ -32,6 +41,8 @@ SETTLED_SCOPES: Mapping[str, KScope] = MappingProxyType(
     {"llama-cli": KScope.REQUEST, "mlx": KScope.REQUEST, "script": KScope.STARTUP, "openai": KScope.STARTUP}
 )
 """Who decides K, for kinds of engine of which that is known before anything is started."""
+FALLING_BACK = frozenset({"llama-server"})
+"""Kinds of engine of which another one takes over what they cannot serve."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +96,7 @@ def module_of(kind: str) -> EngineModule:
 
 def find_fallback(config: EngineConfig, context: FindContext) -> Engine | None:
     """The engine for what the profile's own cannot serve: llama.cpp's programs beside its server, if there are any."""
-    if config.kind != "llama-server":
+    if config.kind not in FALLING_BACK:
         return None
     from specdash.engines.llama_cli import beside
 

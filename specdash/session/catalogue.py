@@ -33,7 +33,8 @@ class Catalogue:
         """Takes in the models that steps of this run were added with; EngineError for one that is gone."""
         for found in view.steps.values():
             for role, label in (("target", found.step.target), ("draft", found.step.draft)):
-                if label is not None and label not in self._models(role):
+                is_known = label in self._models(role) or label in self.prepared.refs
+                if label is not None and not is_known:
                     self._take(role, label, read_any(Path(view.models[label].path)))
 
     async def admit(self, edits: Iterable[cmd.Edit]) -> list[ev.ModelRead]:

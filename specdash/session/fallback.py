@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
-from specdash.core.engine import Engine, EngineInfo
+from specdash.core.engine import UNKNOWN, Engine, EngineInfo
+from specdash.core.events import EngineFound
 from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import ServerConfig
 from specdash.session.prepare import Prepared
@@ -17,19 +18,35 @@ from specdash.session.prepare import Prepared
 
 @dataclass(frozen=True, slots=True)
 class Engines:
-    """The engine of a run, and the one that steps fall back to; `labels` are the configurations of the latter."""
+    """The engine of a run, and the one that steps fall back to; `labels` are the configurations of the latter.
+
+    `recorded` is what a resumed run knows of its engine.
+    """
 
     main: Engine
     other: Engine | None = None
     labels: frozenset[str] = frozenset()
+    recorded: EngineFound | None = None
 
     def of(self, key: LoadKey) -> Engine:
         """The engine that serves a load."""
         return self.other if self.other is not None and key.config in self.labels else self.main
 
     def info(self, key: LoadKey) -> EngineInfo:
-        """What was found of it."""
-        return self.of(key).info
+        """What is known of the engine of a load."""
+        engine = self.of(key)
+        return self.main_info if engine is self.main else engine.info
+
+    @property
+    def main_info(self) -> EngineInfo:
+        """What is known of the run's own engine.
+
+        A server that does not answer now, or did not then, has no version; unknown is not changed.
+        """
+        found, recorded = self.main.info, self.recorded
+        if recorded is None or recorded.kind != found.kind or UNKNOWN not in (found.version, recorded.version):
+            return found
+        return replace(found, version=recorded.version, dialect=recorded.dialect)
 
     def cannot(self, step: Step, *, vision: bool) -> str | None:
         """Why a step cannot be measured."""
@@ -62,6 +79,7 @@ def with_fallback(
     labels = _labels(prepared, {step.config for step in served}, other.info.kind)
     planned = set(prepared.steps)
     steps: list[Step] = []
+    was: dict[str, str] = {}
     for step in prepared.steps:
         if step not in served:
             steps.append(step)
@@ -69,7 +87,9 @@ def with_fallback(
         moved = replace(step, config=labels[step.config])
         if step.baseline() in planned:
             steps.append(moved.baseline())
+            was[moved.baseline().id] = step.baseline().id
         steps.append(moved)
+        was[moved.id] = step.id
     profile = prepared.profile
     known = {config.label: config for config in profile.configs}
     added = tuple(
@@ -77,7 +97,10 @@ def with_fallback(
         for of, label in labels.items()
     )
     changed = replace(
-        prepared, profile=replace(profile, configs=(*profile.configs, *added)), steps=tuple(dict.fromkeys(steps))
+        prepared,
+        profile=replace(profile, configs=(*profile.configs, *added)),
+        steps=tuple(dict.fromkeys(steps)),
+        was=was,
     )
     notes = tuple(
         f"measured by {other.info.kind}, with a baseline of its own, as configuration {label!r}: {reason}"

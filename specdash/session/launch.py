@@ -53,6 +53,15 @@ def file_identity(facts: ModelFacts) -> list[object]:
     return parts
 
 
+def _projector(path: Path) -> list[object]:
+    """What makes a projector file this one."""
+    try:
+        status = path.stat()
+    except OSError:
+        return [str(path)]
+    return [str(path), status.st_size, status.st_mtime_ns]
+
+
 def _scripts(command: Sequence[str]) -> list[str]:
     """Digests of the scripts in a launch command: an edited one is another server. Programs beyond 1 MiB are none."""
     found = []
@@ -126,7 +135,8 @@ class Specs:
         more = {
             "method": [key.method, key.ngram_n] if key.method else None,
             "models": [spec.model, spec.draft_model] if spec.model or spec.draft_model else None,
-            "mmproj": str(spec.mmproj) if spec.mmproj is not None else None,
+            "mmproj": _projector(spec.mmproj) if spec.mmproj is not None else None,
+            "program": name if (name := Path(info.program).name) != info.kind else None,
             "server": [spec.launch, spec.url, *_scripts(spec.launch)] if spec.launch or spec.url else None,
             "body": dict(prepared.profile.engine.body) or None,
         }

@@ -71,7 +71,7 @@ def _samples_of(prepared: Prepared) -> dict[str, int]:
             counts[step.id] = len(prepared.prompts[step.category])
         elif at_first is not None and step.draft is not None:
             counts[step.id] = at_first
-    return counts
+    return counts | {new: counts[old] for new, old in prepared.was.items() if old in counts}
 
 
 def opening_facts(

@@ -7,7 +7,7 @@ and writes nothing, so `specdash plan` and a run share it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from specdash.config.discover import read_any
 from specdash.config.prompts import digest, load_builtin, load_jsonl, select
@@ -23,7 +23,8 @@ class Prepared:
     """A profile with all that its files tell.
 
     `targets` and `drafts` map labels to headers, where these could be read; `problems` says of the others why not.
-    `unfit` maps (target, draft) labels to the reason why that draft can never serve that target.
+    `unfit` maps (target, draft) labels to the reason why that draft can never serve that target. `was` maps ids of
+    steps that were given to another engine to the ids that the profile has for them.
     """
 
     profile: Profile
@@ -34,6 +35,7 @@ class Prepared:
     prompts_digest: str
     steps: tuple[Step, ...]
     unfit: Mapping[tuple[str, str], str]
+    was: Mapping[str, str] = field(default_factory=dict)
 
     def usable(self, step: Step) -> bool:
         """Whether a step can be measured as far as the headers tell."""

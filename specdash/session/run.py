@@ -15,6 +15,7 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ from specdash.core import events as ev
 from specdash.core.plan import KScope
 from specdash.core.profile import Profile
 from specdash.core.view import View, fold_all
-from specdash.engines.registry import FindContext, find, find_fallback
-from specdash.errors import Exit, SpecdashError, StoreError
+from specdash.engines.registry import FALLING_BACK, FindContext, find, find_fallback
+from specdash.errors import EngineError, Exit, SpecdashError, StoreError
 from specdash.probes.machine import hardware_label, machine
 from specdash.probes.sensors import Sensors
 from specdash.runtime.asking import Sampling
@@ -89,6 +90,7 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
         view = fold_all(read(path / JOURNAL_NAME).records)
         if view.run is None:
             raise StoreError(f"{path} has no first record: nothing was measured", "Start the profile anew.")
+        engines = replace(engines, recorded=view.engine)
         _require_same(prepared, view)
         run = _Run(path, prepared, engines, watcher)
         run.catalogue.restore(view)
@@ -102,14 +104,21 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
                 f"{len(changed)} finished steps are measured again: model files, flags or build have changed"
             )
         opening: list[ev.Fact] = [ev.RunResumed(__version__, redo)]
-        if view.engine != engine_found(engines.main.info):
-            opening.append(engine_found(engines.main.info))
+        if view.engine != engine_found(engines.main_info):
+            opening.append(engine_found(engines.main_info))
         return run.go(journal, view, opening)
 
 
 def _require_same(prepared: Prepared, view: View) -> None:
     """Raises when the run's profile was edited, and asks for other steps or samples than the run was begun for."""
     assert view.run is not None
+    known = {config.label for config in prepared.profile.configs}
+    lost = sorted({step.config for step in view.run.steps if step.config is not None} - known)
+    if lost and prepared.profile.engine.kind in FALLING_BACK:
+        raise EngineError(
+            f"the programs that served {', '.join(map(repr, lost))} in this run are not found any more",
+            "Put llama.cpp's command-line programs beside the server or on PATH again, and resume.",
+        )
     steps = {step.id for step in prepared.steps} == {step.id for step in view.run.steps}
     if not steps or _differ(settings_of(prepared.profile), view.run.settings):
         raise SpecdashError(

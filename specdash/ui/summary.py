@@ -37,6 +37,7 @@ REMARKS = frozenset(
         Verdict.OFF_THE_CURVE,
         Verdict.DRIFTED,
         Verdict.K_UNPROVEN,
+        Verdict.DRAFTED_NOTHING,
     }
 )
 """What is said of a step that has all its samples."""

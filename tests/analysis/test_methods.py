@@ -214,3 +214,14 @@ def test_a_curve_of_a_head_is_not_predicted_and_its_ks_are_measured() -> None:
     assert "of eagle3 none is known to hold" in change.reason
     added = [each for edit in change.edits if isinstance(edit, cmd.Add) for each in edit.steps]
     assert [(each.draft, each.method, each.k) for each in added] == [("head", "eagle3", 4), ("head", "eagle3", 8)]
+
+
+def test_an_arm_that_drafted_nothing_is_never_recommended_however_fast() -> None:
+    """It does the baseline's work, so what it gains is noise."""
+    facts: list[ev.Fact] = [started([step(), ngram(4), ngram(8)]), *loaded("l001", 4)]
+    facts += measured(step(), BASE)
+    facts += measured(ngram(4), rates(1.5), verdicts=("drafted_nothing",))
+    facts += measured(ngram(8), rates(1.2))
+    result = build_result(folded([*facts, ev.RunFinished("finished", 0)]))
+    (found,) = (each for each in result["recommendations"] if each["category"] == "all")
+    assert (found["method"], found["k"]) == ("ngram-simple", 8)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from specdash.core.engine import ACCEPTED, CACHED, DRAFTED, EXACT_LENGTH, K_SEEN, TIMINGS
-from specdash.core.generation import Generation
+from specdash.core.generation import DECODE_RATE, Generation
 from specdash.core.judge import Asked, findings, hopeless, sample_of, verdict_of, worth_another_try
 from specdash.core.measure import INFERRED, Chunk, Sample, Verdict, verify_steps
 from specdash.core.methods import (
@@ -55,7 +55,11 @@ def test_k_is_a_ceiling_where_text_is_looked_up_and_nothing_drafted_is_a_result(
         assert verdicts(step, sample(seen)) == []
     assert verdicts(step, sample(), sample()) == []
     assert not hopeless(step, [sample()] * 3)
-    assert verdict_of(step, [sample()] * 3, 256) == ("ok", (), None)
+    status, found, error = verdict_of(step, [sample()] * 3, 256)
+    assert (status, error) == ("ok", None)
+    assert [each.verdict for each in found] == [Verdict.DRAFTED_NOTHING], "told, since no such arm can be recommended"
+    assert verdict_of(step, [sample(), sample(3)], 256) == ("ok", (), None)
+    assert verdict_of(step, [sample()], 256, (DRAFTED,))[1][0].verdict is Verdict.K_UNPROVEN, "not told is not nothing"
 
 
 def test_more_than_k_is_another_k_for_every_method() -> None:
@@ -189,10 +193,37 @@ def test_one_length_that_was_seen_is_a_proof_whatever_the_engine_usually_tells()
     assert verdicts(DRAFT, sample(7), untold=(K_SEEN,)) == [Verdict.K_NOT_EFFECTIVE]
 
 
-def test_bursts_show_only_what_was_accepted_so_fewer_than_k_is_no_fault_there() -> None:
-    assert verdicts(DRAFT, sample(5, acceptance_source=INFERRED)) == []
-    assert verdicts(DRAFT, sample(5, acceptance_source="server")) == [Verdict.K_NOT_EFFECTIVE]
-    assert verdicts(DRAFT, sample(9, acceptance_source=INFERRED)) == [Verdict.K_NOT_EFFECTIVE]
+@pytest.mark.parametrize("untold", [(), (DRAFTED, ACCEPTED, K_SEEN)])
+@pytest.mark.parametrize("counted", [8, None])
+def test_one_inferred_sample_that_shows_k_proves_it_for_all(untold: tuple[str, ...], counted: int | None) -> None:
+    short = sample(steps=9, acceptance_source=INFERRED, unknown={DRAFTED: SILENT, K_SEEN: SILENT})
+    proof = replace(sample(8, acceptance_source=INFERRED), draft_tokens=counted)
+    unproven = verdict_of(DRAFT, [short, short], 256, untold)
+    assert (unproven[0], [finding.verdict for finding in unproven[1]]) == ("ok", [Verdict.K_UNPROVEN])
+    assert verdict_of(DRAFT, [short, proof], 256, untold) == ("ok", (), None)
+    assert not hopeless(DRAFT, [proof, proof], untold)
+    longer = replace(proof, k_seen=9)
+    assert verdicts(DRAFT, short, longer, untold=untold) == [Verdict.K_NOT_EFFECTIVE]
+
+
+def test_lengths_are_unknown_where_each_sample_lacks_one_for_a_reason_of_its_own() -> None:
+    silent, counted = sample(unknown={DRAFTED: SILENT}), sample(drafted=12, unknown={K_SEEN: SILENT})
+    found = verdict_of(DRAFT, [silent, counted], 256)
+    assert (found[0], [finding.verdict for finding in found[1]]) == ("ok", [Verdict.K_UNPROVEN])
+
+
+def test_tokens_that_arrived_first_took_none_of_the_time_by_our_clock() -> None:
+    untold = replace(ASKED, untold=(TIMINGS,))
+    dumb = generation(prompt_ms=None, predicted_ms=None, first_tokens=5)
+    made = sample_of(DRAFT, dumb, untold)
+    assert (made.status, made.decode_tok_s) == ("ok", pytest.approx((N - 5) / 1.9))
+    assert made.client_decode_tok_s == made.decode_tok_s
+    timed = sample_of(DRAFT, generation(first_tokens=5), ASKED)
+    assert timed.decode_tok_s == pytest.approx((N - 1) / 1.9)
+    unclear = sample_of(DRAFT, replace(dumb, first_tokens=1, unknown={DECODE_RATE: "not clear"}), untold)
+    assert (unclear.status, unclear.decode_tok_s, unclear.client_decode_tok_s) == ("ok", None, None)
+    assert unclear.decode_time_s == pytest.approx(1.9)
+    assert unclear.unknown[DECODE_RATE] == "not clear"
 
 
 def test_totals_of_an_answer_stand_in_for_events_that_count_nothing() -> None:
@@ -216,7 +247,7 @@ def test_an_answer_from_memory_is_no_sample_and_is_not_asked_for_again() -> None
     made = sample_of(replace(NGRAM, method="ngram-mod"), generation(), replace(ASKED, is_recalled=True))
     assert (made.status, made.reasons) == ("invalid", (Verdict.RECALLED,))
     assert not worth_another_try(made)
-    first = replace(made, status="ok", reasons=())
+    first = replace(made, status="ok", reasons=(), draft_tokens=8, k_seen=8)
     status, gaps, _ = verdict_of(replace(NGRAM, method="ngram-mod"), [first, replace(made, block=1)], N)
     assert (status, [(gap.verdict, gap.detail) for gap in gaps]) == (
         "ok",

@@ -9,8 +9,10 @@ from typing import Any, cast
 
 from specdash.config.load import load
 from specdash.core.engine import Engine, EngineInfo
+from specdash.core.events import EngineFound
 from specdash.core.plan import BASELINE, LoadKey, Step
 from specdash.session.fallback import Engines, with_fallback
+from specdash.session.opening import _samples_of
 from specdash.session.prepare import Prepared, prepare
 
 PROFILE = """
@@ -35,10 +37,11 @@ class Stub:
     kind: str
     refuses: frozenset[str] = frozenset()
     refuses_images: bool = True
+    version: str = "1"
 
     @property
     def info(self) -> EngineInfo:
-        return EngineInfo(self.kind, self.kind, "1", "", None)
+        return EngineInfo(self.kind, self.kind, self.version, "", None)
 
     def cannot(self, key: LoadKey, *, vision: bool = False) -> str | None:
         if vision and self.refuses_images:
@@ -137,3 +140,31 @@ def test_a_vision_model_falls_back_with_its_baseline(tmp_path: Path) -> None:
 def test_engines_of_a_run_without_a_fallback() -> None:
     engines = Engines(engine("main"))
     assert engines.info(LoadKey("T", None, "other", None, None)).kind == "main"
+
+
+def test_samples_of_a_listed_step_stay_with_it_when_it_falls_back(tmp_path: Path) -> None:
+    listed = (
+        PROFILE.partition("[sweep]")[0]
+        + """
+[[queue]]
+target = "T"
+categories = ["coding"]
+[[queue]]
+target = "T"
+method = "lookup"
+k = [4]
+categories = ["coding"]
+iterations = 7
+"""
+    )
+    after, _, _ = with_fallback(prepared(tmp_path, listed), engine("main", "lookup"), lambda: engine("other"))
+    moved = next(step for step in after.steps if step.method == "lookup")
+    assert _samples_of(after)[moved.id] == 7
+
+
+def test_an_unknown_version_is_no_other_version() -> None:
+    told = EngineFound("openai", "http://x", "0.32", "vLLM")
+    silent = Engines(cast(Engine, Stub("openai", version="unknown")), recorded=told)
+    assert silent.main_info.version == "0.32"
+    other = Engines(cast(Engine, Stub("openai", version="0.33")), recorded=told)
+    assert other.main_info.version == "0.33"
