@@ -126,11 +126,15 @@ PARAMS: tuple[Param, ...] = (
     ),
 )
 
-_INFERRED = "mlx_lm.server tells nothing of drafting: it is inferred from how tokens arrive, where that is clear."
+_INFERRED = (
+    "mlx_lm.server tells nothing of drafting: it is inferred from how tokens arrive, where that is clear and a step"
+    " accepts as many tokens as K says."
+)
 UNTOLD: Mapping[str, str] = MappingProxyType(
     {
         TIMINGS: "mlx_lm.server sends no times of its own, so that this machine's clock counts; the first tokens of a"
-        " drafted answer arrive together.",
+        " drafted answer arrive together and are left out of its rate, and a short answer where they do not show has"
+        " none.",
         TOKEN_IDS: "mlx_lm.server sends no token ids in a stream, so that texts are compared by their characters.",
         DRAFTED: _INFERRED,
         ACCEPTED: _INFERRED,

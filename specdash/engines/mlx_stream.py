@@ -2,9 +2,14 @@
 
 That server tells nothing of drafting (seen on mlx_lm 0.32.2). But every token has an event of its own, and all tokens
 that one verification made are sent at once, while the next ones take as long as a verification takes: the gaps between
-events are of two kinds. Where the two are clearly apart, each burst is one step, and what it accepted can be counted.
-How much was drafted is known: mlx_lm drafts exactly min(K, tokens still to make) in a step, the prompt's step included.
-A burst that ends because the answer does may have accepted its last token or not, so it is left out of both counts.
+events are of two kinds. Where the two are clearly apart, each burst is one step that accepted one token less than it
+made. What it drafted does not show: mlx_lm drafts min(K, tokens still to make) in a step, but which K took effect is
+proven by a burst of K + 1 tokens alone. Draft counts rest on K, so an answer without such a burst tells its steps and
+no counts. A burst that ends because the answer does may have accepted its last token or not: both counts leave it out.
+
+The pass over the prompt's last token drafts too, so that up to K + 1 tokens arrive first, and none of them took any of
+the time that follows. Where bursts are not clear nobody knows how many they are: the rate may be up to K / (n - 1) of
+itself too high, and where that is more than `RATE_TOLERANCE` there is none.
 
 The gaps are parted where the sorted ones make their largest leap, of square roots (by differences a few long gaps would
 decide, by ratios a few short ones), among the places that make no burst longer than a step can be. On two busy cores,
@@ -21,7 +26,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 from specdash.core.engine import DRAFTED, K_SEEN
-from specdash.core.generation import Generation
+from specdash.core.generation import DECODE_RATE, Generation
 from specdash.core.measure import INFERRED
 from specdash.core.transport import StreamedAnswer
 from specdash.engines import openai_stream
@@ -32,6 +37,7 @@ BURST_GAP_S = 0.015  # no burst has longer gaps, however loaded the machine: tho
 FEWEST_TOKENS = 16
 INFERS = "drafting is inferred from how tokens arrive"
 FEWEST_MOMENTS = 3
+RATE_TOLERANCE = 0.02
 
 
 def decode(answer: StreamedAnswer, k: int | None) -> Generation:
@@ -42,6 +48,11 @@ def decode(answer: StreamedAnswer, k: int | None) -> Generation:
         return replace(generation, unknown=unknown)
     sizes, why = _bursts(generation, k + 1)
     if not sizes:
+        rateless = _rateless(generation.generated_tokens, k)
+        return replace(generation, unknown={**unknown, DRAFTED: why, K_SEEN: why, **rateless})
+    generation = replace(generation, first_tokens=sizes[0], steps=len(sizes), acceptance_source=INFERRED)
+    if max(sizes) <= k:
+        why = f"{INFERS}, and none of its steps made the {k + 1} that prove K = {k}: the longest made {max(sizes)}"
         return replace(generation, unknown={**unknown, DRAFTED: why, K_SEEN: why})
     # The end of an answer cuts its last burst, unless that is as long as a step with K drafted tokens can be.
     is_whole = generation.finish_reason == "limit" and sizes[-1] == k + 1
@@ -50,15 +61,17 @@ def decode(answer: StreamedAnswer, k: int | None) -> Generation:
         drafted += min(k, left) if generation.finish_reason == "limit" else k
         accepted += size - 1
         left -= size
-    return replace(
-        generation,
-        draft_n=drafted,
-        draft_n_accepted=accepted,
-        steps=len(sizes),
-        k_seen=max(sizes) - 1,
-        acceptance_source=INFERRED,
-        unknown=unknown,
-    )
+    return replace(generation, draft_n=drafted, draft_n_accepted=accepted, k_seen=k, unknown=unknown)
+
+
+def _rateless(tokens: int | None, k: int) -> dict[str, str]:
+    """Why `tokens` make no decode rate where it is not clear how many of them arrived first; {} where they do."""
+    if tokens is None or tokens < 2 or k / (tokens - 1) <= RATE_TOLERANCE:
+        return {}
+    return {
+        DECODE_RATE: f"up to {k + 1} of {tokens} tokens came with the first one, and how many is not clear: the rate"
+        f" could be {k / (tokens - 1):.0%} too high; longer answers have one"
+    }
 
 
 def _timed(generation: Generation) -> Generation:
