@@ -83,6 +83,9 @@ def _engine(program: str, probe: bool) -> list[Finding]:
     found = [Finding(OK, program, f"{info.program}, {info.version}; K is set by {dialect_words(info.dialect)}")]
     if "--spec-type" in engine.flags:
         found.append(Finding(OK, f"{program}, draft models", SPEC_TYPE_NOTE))
+    if engine.flags.spec_types:
+        methods = ", ".join(word for word in engine.flags.spec_types if word != "none")
+        found.append(Finding(OK, f"{program}, methods (--spec-type)", methods))
     if "--override-kv" not in engine.flags:
         found.append(
             Finding(WARN, f"{program}, expert counts", "cannot be set", "use the llama-server program for moe_experts")

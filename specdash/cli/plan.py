@@ -19,6 +19,7 @@ from specdash.core.text import human_bytes, human_seconds, plain
 from specdash.engines.registry import SETTLED_SCOPES
 from specdash.errors import Exit, Problem, ProfileError
 from specdash.runtime.beside import CHECKED_TOKENS
+from specdash.session.opening import NOTHING_WITH
 from specdash.session.prepare import Prepared, prepare
 
 
@@ -158,7 +159,7 @@ def _lines(
                 lines += [f"         {step.id}" for step in load.steps]
         time = _time(prepared, scope, loads)
         if time is None:
-            lines.append("  time: unknown, since not all models are here")
+            lines.append(f"  time: unknown, since {_unknown_models(prepared)}")
         else:
             lines.append(f"  time: {human_seconds(time.low_s)} to {human_seconds(time.high_s)}, before any measurement")
         lines.append("")
@@ -234,13 +235,21 @@ def _stages(prepared: Prepared) -> list[str]:
     return lines
 
 
+def _unknown_models(prepared: Prepared) -> str:
+    """Why the size of a load is not known."""
+    refs = (*prepared.profile.targets, *prepared.profile.drafts)
+    if any(ref.path is None for ref in refs):
+        return "the models are their server's own"
+    return "not all models are here"
+
+
 def _memory_line(prepared: Prepared, loads: Sequence[PlannedLoad]) -> str:
     from specdash.probes.memory import system_memory
 
     largest = _largest(prepared, loads)
     available = human_bytes(system_memory().available_bytes)
     if largest is None:
-        return f"Memory: unknown, since not all models are here; {available} are available."
+        return f"Memory: unknown, since {_unknown_models(prepared)}; {available} are available."
     return f"Memory: the largest load reads {human_bytes(largest)} of model files; {available} are available."
 
 
@@ -251,6 +260,7 @@ def _gaps(prepared: Prepared, missing: list[Problem]) -> list[str]:
         for target in prepared.profile.targets
         if prepared.profile.sweep.k == "auto" and target.model_class == "auto" and target.label not in prepared.targets
     ]
+    lines += [f"{NOTHING_WITH} {method}" for method in prepared.unserved]
     if prepared.unfit:
         lines += ["", "Skipped, since the draft cannot serve the target:"]
         lines += [f"  {target} + {draft}: {reason}" for (target, draft), reason in prepared.unfit.items()]

@@ -14,6 +14,7 @@ from specdash.config.fields import Table
 from specdash.config.flags import check_args
 from specdash.config.programs import check_program, located, read_program
 from specdash.config.report import guess, show
+from specdash.core.launch import PLACES
 from specdash.core.methods import BASELINE, METHODS, method_named
 from specdash.core.profile import EVERY_METHOD, EngineConfig, Launch, Urls
 
@@ -21,6 +22,7 @@ KINDS = ("llama-server", "llama-cli", "mlx", "script", "openai")
 BY_NAME = frozenset({"script", "openai"})
 """Kinds that start no program of their own: models may be known by name alone."""
 
+_PLACE = re.compile(r"\{([a-z_]+)\}")
 _ANY_PORT = "0 means any free port"
 # Keys that only some kinds have, with what to write where a kind has them not.
 _OWNERS: Mapping[str, tuple[str, ...]] = {
@@ -73,6 +75,11 @@ def read_engine(table: Table, base: Path) -> EngineConfig:
     if config.launch and config.url:
         what = "a server is either started or running already: both launch and url are given"
         table.findings.problem(table.at("url"), what, "Leave one of them out")
+    elif config.url:
+        for key in ("args", "env", "wrap", "port", "stop", "pid_file"):
+            if key in table.raw:
+                what = "is for a server that is started, and the one at url runs already"
+                table.findings.problem(table.at(key), what, f"Leave {key} out, or name a launch command")
     return config
 
 
@@ -117,6 +124,8 @@ def read_args(table: Table, kind: str) -> tuple[str, ...]:
 def read_launch(table: Table, base: Path) -> Launch:
     """`launch`: one command, or a table of them by method."""
     raw = table.raw.get("launch")
+    if raw == {}:
+        table.wrong("launch", "a command, or a table of commands by method", 'For example launch = ["./launch.sh"]')
     if not isinstance(raw, dict):
         command = read_command(table, "launch", base)
         return {EVERY_METHOD: command} if command else {}
@@ -129,6 +138,10 @@ def read_launch(table: Table, base: Path) -> Launch:
 def read_url(table: Table) -> Urls:
     """`url`: one address, or a table of them by method."""
     raw = table.raw.get("url")
+    if raw in ("", {}) or (raw is not None and not isinstance(raw, str | dict)):
+        table.ask("url")
+        table.wrong("url", "an address, or a table of addresses by method", 'For example url = "http://127.0.0.1:8000"')
+        return {}
     if not isinstance(raw, dict):
         text = table.text("url", "")
         return {EVERY_METHOD: text} if text and _is_url(table, "url", text) else {}
@@ -156,6 +169,10 @@ def _is_url(table: Table, key: str, text: str) -> bool:
         is_good = False
     if not is_good:
         table.wrong(key, "the address of a server", 'For example url = "http://127.0.0.1:8000"')
+    elif parts.path.rstrip("/").endswith(("/completions", "/models")):
+        todo = f"Leave out {show(parts.path[parts.path.find('/v1') :] if '/v1' in parts.path else parts.path)}"
+        table.findings.problem(table.at(key), "is the address of one endpoint, not of the server", todo)
+        is_good = False
     elif "@" in (parts.netloc or ""):
         what = "has a name or password in it, which would be kept with the results"
         table.findings.problem(table.at(key), what, "Put the key into a variable, and name that in api_key_env")
@@ -174,6 +191,14 @@ def read_command(table: Table, key: str, base: Path) -> tuple[str, ...]:
         if table.raw.get(key) == []:
             table.wrong(key, "a command of at least one word")
         return ()
+    if not words[0].strip():
+        table.wrong(key, "a command, whose first word is a program", f'For example {key} = ["./{key}.sh"]')
+        return ()
+    for index, word in enumerate(words):
+        for name in _PLACE.findall(word):
+            if name not in PLACES:
+                todo = guess(name, list(PLACES), "The places are")
+                table.findings.problem((*table.at(key), index), f"nothing is filled in for {{{name}}}", todo)
     program = located(words[0], base)
     check_program(table.findings, (*table.at(key), 0), program, f'Give the path of the program, as {key} = ["./…"]')
     return (program, *words[1:])

@@ -19,6 +19,7 @@ from specdash.config.entries import absence, path_of, read_models, same_label_tw
 from specdash.config.fields import Table, unknown_keys
 from specdash.config.lines import KeyPath
 from specdash.config.mlx_folder import is_mlx_folder
+from specdash.config.prompts import load_jsonl
 from specdash.config.queue_table import Known, read_queue
 from specdash.config.report import Findings, plain
 from specdash.config.sections import (
@@ -105,14 +106,15 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
     sweep_table = top.table("sweep")
     queue_tables = top.tables("queue")
     is_listed = "queue" in top.raw
-    sweep = read_sweep(sweep_table, target_groups, draft_groups, is_listed=is_listed)
+    sweep = read_sweep(sweep_table, target_groups, draft_groups, kind=engine.kind, is_listed=is_listed)
     measure, categories = read_measure(top.table("measure"), base)
     queue = read_queue(queue_tables, Known(target_groups, draft_groups, configs, categories, measure))
     limits = read_limits(top.table("limits"))
     results_dir = read_results_dir(top.table("results"), base)
     unknown_keys(top.family)
     if "targets" not in top.raw or top.raw["targets"] == []:
-        findings.problem(("targets",), "no target model", 'Add [[targets]] with path = "…"')
+        key = "model" if engine.kind in BY_NAME else "path"
+        findings.problem(("targets",), "no target model", f'Add [[targets]] with {key} = "…"')
     if top.raw.get("queue") == []:
         findings.problem(("queue",), "lists no step", "Leave it out, and [sweep] says what is measured")
     wanting = [method for method in sweep.methods if needs_draft_model(method)]
@@ -135,6 +137,7 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
         source=source,
         queue=queue,
     )
+    _require_vision(findings, profile)
     _warn(findings, profile)
     return profile
 
@@ -171,11 +174,35 @@ def _warn(findings: Findings, profile: Profile) -> None:
     elif isinstance(sweep.k, tuple):
         at = dict.fromkeys(sweep.k, ("sweep", "k"))
     _warn_of_few_samples(findings, profile)
+    _warn_of_unused_drafts(findings, profile)
     largest = max(at, default=0)
     if profile.drafts and expected_k_seen(largest, measure.max_tokens) < largest:
         what = f"K = {largest} cannot take effect in answers of {measure.max_tokens} tokens: its steps will be invalid"
         todo = f"Set measure.max_tokens to {largest + 2} or more, and rather to ten times K"
         findings.warn(at[largest], what, todo)
+
+
+def _warn_of_unused_drafts(findings: Findings, profile: Profile) -> None:
+    """Files drafts that no method of the sweep is for, as far as the profile itself tells."""
+    if profile.queue:
+        return
+    for draft in profile.drafts:
+        used = any(needs_draft_model(method) for method in profile.sweep.methods)
+        if not used or draft.method not in ("auto", *profile.sweep.methods):
+            asked = "draft" if draft.method == "auto" else draft.method
+            findings.warn(path_of(draft), "is used by no method of the sweep", f'Add "{asked}" to sweep.methods')
+
+
+def _require_vision(findings: Findings, profile: Profile) -> None:
+    """Files targets that prompts with images cannot be asked of."""
+    if isinstance(profile.measure.prompts, str) or not profile.measure.prompts.is_file():
+        return
+    prompts, _ = load_jsonl(profile.measure.prompts)
+    if any(prompt.images for prompt in prompts):
+        for target in profile.targets:
+            if target.mmproj is None:
+                what = f"has prompts with images, and target {target.label!r} takes none"
+                findings.problem(("measure", "prompts"), what, "Give it its mmproj, or take prompts of text")
 
 
 def _warn_of_few_samples(findings: Findings, profile: Profile) -> None:

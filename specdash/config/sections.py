@@ -23,7 +23,7 @@ from specdash.config.entries import absence, absolute, read_pairs
 from specdash.config.fields import Table, parse_duration, parse_size
 from specdash.config.prompts import CATEGORIES, load_jsonl
 from specdash.config.report import guess, nearest, show
-from specdash.core.methods import METHODS, SIZED, method_named
+from specdash.core.methods import METHODS, SIZED, method_named, same_on
 from specdash.core.profile import BUILTIN, LOSSLESS, EngineConfig, KMode, Limits, Measure, ServerConfig, Sweep
 
 _LARGEST_SEED = 2**32 - 2  # the largest 32-bit value means "random" to llama.cpp
@@ -54,12 +54,14 @@ def read_configs(tables: Sequence[Table], engine: EngineConfig, base: Path) -> t
     return tuple(configs)
 
 
-def read_sweep(table: Table, targets: dict[str, list[str]], drafts: dict[str, list[str]], *, is_listed: bool) -> Sweep:
+def read_sweep(
+    table: Table, targets: dict[str, list[str]], drafts: dict[str, list[str]], *, kind: str, is_listed: bool
+) -> Sweep:
     """`[sweep]`; where `[[queue]]` lists the steps (`is_listed`), a key here would mean nothing."""
     if is_listed and table.raw:
         what = "is a matrix of steps, but [[queue]] lists them one by one"
         table.findings.problem(table.path, what, "Leave out [sweep], or the [[queue]] entries")
-    methods = _methods(table)
+    methods = _methods(table, kind)
     baseline = table.boolean("baseline", True)
     if not methods and not baseline:
         table.findings.problem(table.at("methods"), "nothing to measure: no method and no baseline")
@@ -80,8 +82,8 @@ def read_sweep(table: Table, targets: dict[str, list[str]], drafts: dict[str, li
     )
 
 
-def _methods(table: Table) -> tuple[str, ...]:
-    """`sweep.methods`, by the names that results have."""
+def _methods(table: Table, kind: str) -> tuple[str, ...]:
+    """`sweep.methods`, by the names that results have on this kind of engine."""
     given = table.strings("methods", 'For example methods = ["draft", "ngram-simple"]')
     named: list[str] = []
     for index, word in enumerate(given):
@@ -90,12 +92,16 @@ def _methods(table: Table) -> tuple[str, ...]:
             todo = guess(word, METHODS, "The methods are")
             table.findings.problem((*table.at("methods"), index), f"unknown: {show(word)}", todo)
             continue
+        method = same_on(kind, method)
         if method in named:
             table.findings.problem(table.at("methods"), f"lists {show(word)} more than once", "Leave one of them out")
         elif method not in METHODS:
             what = f"{show(word)} is not known here: it is measured if the program's --help lists it"
             table.findings.warn((*table.at("methods"), index), what)
         named.append(method)
+    if kind == "llama-server" and {"lookup", "ngram-cache"} <= set(named):
+        what = '"lookup" and "ngram-cache" are the same there: --spec-type ngram-cache'
+        table.findings.problem(table.at("methods"), what, "Leave one of them out")
     return tuple(dict.fromkeys(named)) if "methods" in table.raw else ("draft",)
 
 

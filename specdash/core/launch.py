@@ -6,6 +6,19 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+PLACES: Mapping[str, str] = {
+    "port": "the port to listen on",
+    "host": "the address to listen at, 127.0.0.1",
+    "model": "the target: its name in the profile, or its path",
+    "draft": "the draft model: its name in the profile, or its path",
+    "k": "the draft length",
+    "method": "what drafts, as the profile calls it",
+    "ngram_n": "the size of the n-gram that is looked up",
+    "config": "the name of the configuration",
+    "alias": "a name of this launch, for a server that can be given one: it proves whose server answers",
+}
+"""What a launch command of the user's may have in braces, to be filled in for each load."""
+
 
 @dataclass(frozen=True, slots=True)
 class Ending:

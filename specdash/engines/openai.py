@@ -17,7 +17,7 @@ from types import MappingProxyType
 from specdash.core.engine import ALIAS, CACHED, TIMINGS, TOKEN_IDS, Cause, Endpoint, EngineInfo, Param, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Piece
-from specdash.core.launch import Ending
+from specdash.core.launch import PLACES, Ending
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig, for_method
@@ -28,7 +28,7 @@ from specdash.engines.openai_client import OpenAiClient, Server
 from specdash.engines.openai_flavour import UNKNOWN, Flavour, ServerFacts, ask
 from specdash.engines.openai_stream import peek
 from specdash.engines.pasting import environment
-from specdash.engines.placeholders import PLACES, filled, lacking, names, places_of, values_of, with_variables
+from specdash.engines.placeholders import filled, lacking, names, places_of, values_of, with_variables
 from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
 

@@ -11,19 +11,9 @@ import re
 from collections.abc import Mapping, Sequence
 
 from specdash.core.engine import Endpoint, ServerSpec
+from specdash.core.launch import PLACES
 from specdash.core.plan import LoadKey
 
-PLACES: Mapping[str, str] = {
-    "port": "the port to listen on",
-    "host": "the address to listen at, 127.0.0.1",
-    "model": "the target: its name in the profile, or its path",
-    "draft": "the draft model: its name in the profile, or its path",
-    "k": "the draft length",
-    "method": "what drafts, as the profile calls it",
-    "ngram_n": "the size of the n-gram that is looked up",
-    "config": "the name of the configuration",
-    "alias": "a name of this launch, for a server that can be given one: it proves whose server answers",
-}
 HOST = "127.0.0.1"
 
 _PLACE = re.compile(r"\{(" + "|".join(PLACES) + r")\}")

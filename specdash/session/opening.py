@@ -15,6 +15,8 @@ from specdash.probes.machine import host_name
 from specdash.session.fallback import Engines
 from specdash.session.prepare import Prepared
 
+NOTHING_WITH = "no step is planned: the profile has neither a draft nor a command for"
+
 
 def engine_found(info: EngineInfo) -> ev.EngineFound:
     """The fact that names the program."""
@@ -103,6 +105,7 @@ def opening_facts(
             opening.append(ev.StepFinished(step.id, None, "skipped", ("draft_unfit",), reason))
         elif (lacking := engines.cannot(step, vision=prepared.has_vision(step.target))) is not None:
             opening.append(ev.StepFinished(step.id, None, "skipped", (), lacking))
+    opening += [ev.Noted("warning", f"{NOTHING_WITH} {method}") for method in prepared.unserved]
     if any(model.synthetic for model in prepared.targets.values()):
         opening.append(ev.Noted("warning", "the weights are synthetic: the text means nothing, the timings are real"))
     return opening

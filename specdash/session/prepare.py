@@ -42,6 +42,14 @@ class Prepared:
         return step.draft is None or (step.target, step.draft) not in self.unfit
 
     @property
+    def unserved(self) -> tuple[str, ...]:
+        """Methods of the sweep that no step has: no draft of the profile is for them, or no command."""
+        if self.profile.queue:
+            return ()
+        measured = {step.method for step in self.steps}
+        return tuple(method for method in self.profile.sweep.methods if method not in measured)
+
+    @property
     def refs(self) -> Mapping[str, ModelRef]:
         """The entries of the profile by label."""
         return {ref.label: ref for ref in (*self.profile.drafts, *self.profile.targets)}

@@ -105,6 +105,21 @@ BAD: list[tuple[str, int, str, str, str]] = [
     ),
     ('[engine]\nkind = "openai"\nurl = "http://x"\nprogram = "vllm"', 4, "engine.program", "is for kind", "leave"),
     ('[engine]\nkind = "openai"\nurl = "http://x"\nbody = { seed = 1 }', 4, "engine.body.seed", "is set by", "It"),
+    ('[engine]\nkind = "openai"\nurl = ""', 3, "engine.url", "an address, or a table", "http://"),
+    ('[engine]\nkind = "openai"\nurl = ["http://x"]', 3, "engine.url", "an address, or a table", "http://"),
+    (
+        '[engine]\nkind = "openai"\nurl = "http://x/v1/chat/completions"',
+        3,
+        "engine.url",
+        "one endpoint",
+        '"/v1/chat/completions"',
+    ),
+    ('[engine]\nkind = "openai"\nurl = "http://x"\nport = 1', 4, "engine.port", "runs already", "Leave port out"),
+    ('[engine]\nkind = "script"\nlaunch = {}', 3, "engine.launch", "a command, or a table", "launch = ["),
+    ('[engine]\nkind = "script"\nlaunch = [""]', 3, "engine.launch", "first word is a program", "launch = ["),
+    ('[engine]\nkind = "script"\nlaunch = ["sh", "{prot}"]', 3, "engine.launch[1]", "nothing is filled in", '"port"'),
+    ('[sweep]\nmethods = ["ngram", "ngram-simple"]', 2, "sweep.methods", "more than once", "out"),
+    ('[sweep]\nmethods = ["lookup", "ngram-cache"]', 2, "sweep.methods", "are the same there", "out"),
     ('[engine]\nkind = "script"\nlaunch = "./x.sh"', 3, "engine.launch", "a list of words", "launch = ["),
     ('[engine]\nkind = "script"\nlaunch = ["sh"]\nhealth = "healthz"', 4, "engine.health", "a path", '"/healthz"'),
     ('[engine]\nkind = "llama-cli"\nprogram = "embedded"', 3, "engine.program", 'kind = "llama-server"', "llama-cli"),
@@ -658,3 +673,26 @@ k = [3]
     profile = load(write(tmp_path, text))
     steps = [(step.config, step.method) for step in steps_of(profile, {}, ["coding"])]
     assert steps == [("plain", "baseline"), ("both", "baseline"), ("both", "mtp")]
+
+
+def test_prompts_with_images_need_a_model_that_sees(tmp_path: Path) -> None:
+    (tmp_path / "cat.png").write_bytes(b"png")
+    (tmp_path / "p.jsonl").write_text('{"category": "see", "prompt": "What is this?", "image": "cat.png"}\n')
+    text = '[[targets]]\nlabel = "T"\npath = "big.gguf"\n[sweep]\nmethods = []\n[measure]\nprompts = "p.jsonl"\n'
+    (problem,) = check(write(tmp_path, text)).problems
+    assert (problem.line, problem.key) == (7, "measure.prompts")
+    assert "target 'T' takes none" in problem.what
+    (tmp_path / "mm.gguf").write_bytes(b"")
+    assert check(write(tmp_path, text.replace('"big.gguf"', '"big.gguf"\nmmproj = "mm.gguf"'))).problems == []
+
+
+def test_a_draft_that_no_method_is_for_is_told(tmp_path: Path) -> None:
+    models = '[[targets]]\npath = "big.gguf"\n[[drafts]]\npath = "small.gguf"\n'
+    for rest, wanted in (
+        ('[sweep]\nmethods = ["mtp"]\nk = [2]\n', '"draft"'),
+        ('method = "eagle3"\n[sweep]\nk = [2]\n', '"eagle3"'),
+    ):
+        (warning,) = check(write(tmp_path, models + rest)).warnings
+        assert (warning.line, warning.key) == (4, "drafts[0].path")
+        assert wanted in warning.todo
+    assert check(write(tmp_path, models + 'method = "eagle3"\n[sweep]\nk = [2]\nmethods = ["eagle3"]\n')).warnings == []
