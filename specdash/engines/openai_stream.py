@@ -16,7 +16,7 @@ Generation, and statistics of an unknown form (see `openai_stats`) are unknown a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 from specdash.core.engine import DRAFTED, K_SEEN
@@ -39,11 +39,14 @@ SILENT = "the server tells nothing about drafting in its answers"
 _Events = Sequence[tuple[float, Event]]
 
 
-def decode(answer: StreamedAnswer, *, k: int | None = None, speculates: bool = False) -> Generation:
+def decode(
+    answer: StreamedAnswer, *, k: int | None = None, speculates: bool = False, hidden: Callable[[str], str] = str
+) -> Generation:
     """What a streamed answer says, with every fault in `problems`; never raises for what a server sent.
 
     `k`: the most tokens that the server may draft in a step, where that is known; `speculates`: whether the server was
-    started to. Without it nothing is inferred from how tokens arrive.
+    started to. Without it nothing is inferred from how tokens arrive. `hidden` takes secrets out of what is quoted,
+    before it is cut: half a secret would not be known for one.
     """
     problems: list[str] = []
     events, done = read_events(answer, problems)
@@ -53,7 +56,7 @@ def decode(answer: StreamedAnswer, *, k: int | None = None, speculates: bool = F
     reasons = [event.choice.finish_reason for _, event in events if event.choice.finish_reason]
     finish_reason = FINISH_REASONS.get(reasons[-1]) if reasons else None
     if reasons and finish_reason is None:
-        problems.append(f"the answer ended with finish_reason {reasons[-1][:50]!r}")
+        problems.append(f"the answer ended with finish_reason {hidden(reasons[-1])[:50]!r}")
     if not done and (not reasons or usage.completion_tokens is None):
         problems.append("the stream ended early: without its last events, and without [DONE]")
     elif usage.completion_tokens is None:

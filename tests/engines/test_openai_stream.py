@@ -199,6 +199,12 @@ def test_many_faults_are_cut_short() -> None:
     assert stream([*[b"{"] * 20, *plain(), *ending()]).problems[-1] == "and 15 more problems"
 
 
+def test_secrets_are_taken_out_before_a_quotation_is_cut() -> None:
+    secret = "sk-0123456789abcdef"
+    got = stream([*plain(), *ending(finish="x" * 40 + secret)], hidden=lambda text: text.replace(secret, "..."))
+    assert "sk-" not in "".join(got.problems)
+
+
 def test_an_answer_without_an_end_has_no_finish_reason() -> None:
     got = stream([*plain(), *ending(finish=None)])
     assert (got.finish_reason, reasons(got)) == (None, ("no_finish_reason",))
