@@ -120,7 +120,15 @@ class Launch:
         todo = self.hint or (known.todo if known is not None else "")
         what = self.error or "the server failed"
         cause = known.line if known is not None and not self.hint else ""
-        return ServerFailed(what, f"{todo} (log: {self.log_path})".strip(), log[-SHOWN_LINES:], cause)
+        told = f"{todo} (log: {self.log_path})".strip() if self._has_log() else todo
+        return ServerFailed(what, told, log[-SHOWN_LINES:], cause)
+
+    def _has_log(self) -> bool:
+        """Whether there is a log to read: not of a server that was not started here, or not at all."""
+        try:
+            return self.log_path.stat().st_size > 0 or self.process is not None
+        except OSError:
+            return False
 
     def finished_fact(self, state: str, failure: ServerFailed | None) -> ev.LoadFinished:
         """The closing fact of this launch."""

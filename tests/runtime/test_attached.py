@@ -128,3 +128,4 @@ async def test_one_that_does_not_run_is_said_at_once(tmp_path: Path, monkeypatch
         with pytest.raises(ServerFailed, match=f"nothing answers at {url}") as caught:
             await server.start("l001", spec_at(url))
         assert "Start the server" in caught.value.todo
+        assert "log" not in caught.value.todo  # there is none
