@@ -53,11 +53,11 @@ class Client:
     """Requests to one server, each with a limit in seconds; all raise TransportError.
 
     `where` is a port of 127.0.0.1, or a base URL (http or https, a path prefix is kept); `headers` go with every
-    request, and their values are never shown.
+    request, and their values are never shown. `base` is the address that paths are put behind.
     """
 
     def __init__(self, where: int | str, headers: Mapping[str, str] | None = None) -> None:
-        self._base = f"http://{HOST}:{where}" if isinstance(where, int) else where.rstrip("/")
+        self.base = f"http://{HOST}:{where}" if isinstance(where, int) else where.rstrip("/")
         self._headers = dict(headers or {})
         # A server may repeat a token without its scheme, so the words after "Bearer" are secrets by themselves. What
         # is shorter than any secret is left alone: hiding every "1" would spoil the messages.
@@ -151,7 +151,7 @@ class Client:
         headers = {"Content-Type": "application/json"} if data is not None else None
         try:
             response = await self._opened().request(
-                method, self._base + path, data=data, headers=headers, allow_redirects=False
+                method, self.base + path, data=data, headers=headers, allow_redirects=False
             )
         except (aiohttp.ClientConnectionError, OSError) as error:
             raise Unreachable(self.redacted(_why(error))) from error

@@ -23,13 +23,18 @@ from specdash.core.transport import BadAnswer, HttpError, Progress, RequestTimeo
 from specdash.engines.counted import with_counters
 from specdash.engines.http import Client
 from specdash.engines.openai_flavour import (
+    MODELS,
+    NO_PATH,
     ServerFacts,
     ask,
     metrics_path,
     more_fields,
     prefix,
+    proves_stranger,
+    stranger,
     tokens_of,
     uncounted_cache,
+    unnamed,
 )
 from specdash.engines.openai_stream import decode
 from specdash.engines.spec_metrics import SpecCounters, difference, read_metrics
@@ -92,6 +97,7 @@ class OpenAiClient:
         self._api = server.api
         self._known: ServerFacts | None = None
         self._answered_as: str | None = None
+        self._missing_health = ""  # the health path that is not there
         self._no_metrics = ""  # why the metrics endpoint is not asked any more
         self._tells_itself = False  # its answers have the counts, so that the metrics are not needed
         self._messages: dict[str, Sequence[Message]] = {}
@@ -100,11 +106,15 @@ class OpenAiClient:
         """The health path, then the readiness path if there is one; where there is no health path, the model list.
 
         Busy or loading (429, 503) is LOADING. Any other refusal is an answer, and what it means is for the first
-        completion to say: a wrong key, for example.
+        completion to say: a wrong key, for example, or that neither path is there. Only a server that was launched
+        with a health path of its own is not up before it has that.
         """
-        found = await self._state(self._server.health or "/health")
+        path = self._server.health or "/health"
+        found = await self._state(path)
+        self._missing_health = "" if found is not None else path
         if found is None:
-            found = await self._state("/v1/models") or Health.DOWN
+            waits = self._server.health and isinstance(self._server.where, int)
+            found = await self._state(MODELS) or (Health.DOWN if waits else Health.OK)
         if found is Health.OK and self._server.ready:
             found = await self._state(self._server.ready) or Health.LOADING
         return found
@@ -114,7 +124,7 @@ class OpenAiClient:
         try:
             await self._http.get_text(path, HEALTH_LIMIT_S)
         except HttpError as error:
-            if error.status in (404, 405):
+            if error.status in NO_PATH:
                 return None
             return Health.LOADING if error.status in BUSY else Health.OK
         except TransportError:
@@ -139,17 +149,26 @@ class OpenAiClient:
         return self._known
 
     async def _model(self) -> str:
-        """The name of the model in requests; BadAnswer when the profile leaves it open and the server has several."""
+        """The name of the model in requests.
+
+        Where the profile leaves it open: BadAnswer when the server has several, EngineError when it lists none.
+        """
         if self._server.model:
             return self._server.model
-        models = (await self._facts()).models
+        facts = await self._facts()
+        if facts.unlisted:
+            raise await unnamed(self._http, facts.unlisted, self._missing_health, ANSWER_LIMIT_S)
+        models = facts.models
         if len(models) != 1:
             named = ", ".join(models[:8]) or "none"
             raise BadAnswer(f"the server offers {len(models)} models ({named}): set model in [[targets]]")
         return models[0]
 
     async def complete_one(self, limit_s: float) -> None:
-        """Asks for one token, through the chat endpoint or, for a model without a chat template, the other one."""
+        """Asks for one token, through the chat endpoint or, for a model without a chat template, the other one.
+
+        EngineError where what answers is no such server at all.
+        """
         request = Request("Hello", max_tokens=1, temperature=0.0, seed=1, k=None)
 
         async def one(left_s: float) -> Any:
@@ -162,6 +181,11 @@ class OpenAiClient:
                 answer = await self._by_either_api(one, limit_s)
         except TimeoutError as error:
             raise RequestTimeout(limit_s) from error
+        except (HttpError, BadAnswer) as error:
+            unlisted = (await self._facts()).unlisted
+            if not unlisted or not proves_stranger(error, unlisted, self._missing_health):
+                raise
+            raise stranger(self._http, unlisted, self._missing_health) from error
         if not isinstance(answer, Mapping) or not answer.get("choices"):
             said = answer.get("error") if isinstance(answer, Mapping) else None
             told = f": {self._http.redacted(str(said))[:200]}" if said else ""
@@ -193,7 +217,8 @@ class OpenAiClient:
 
         async def sent(left_s: float) -> Generation:
             answer = await self._http.stream(path, body, total_limit_s=left_s, progress=progress)
-            return decode(answer, k=self._server.k, speculates=self._server.speculates)
+            server = self._server
+            return decode(answer, k=server.k, speculates=server.speculates, hidden=self._http.redacted)
 
         generation = self._checked(await self._patiently(sent, limit_s), facts)
         if generation.acceptance_source == "server" and generation.draft_n is not None:

@@ -16,12 +16,18 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+import msgspec
+
 from specdash.core.engine import Request
-from specdash.core.transport import HttpError, TransportError
+from specdash.core.transport import BadAnswer, HttpError, TransportError
 from specdash.engines.http import Client
 from specdash.engines.openai_stats import count
+from specdash.errors import EngineError
 
 ASK_LIMIT_S = 10.0
+MODELS = "/v1/models"
+PAGE = f"an HTML page on {MODELS}"
+NO_PATH = frozenset({404, 405, 501})  # how servers say that they have nothing at a path
 UNKNOWN = "unknown"
 
 
@@ -41,7 +47,8 @@ class ServerFacts:
     """What a server says of itself: its flavour, its version, the names of its models.
 
     `uncached`: it never takes a prompt from a cache, or leaves the count out when it took none, so that a missing
-    count of cached tokens means 0. `k_startup`: the draft length that it says it was started with.
+    count of cached tokens means 0. `k_startup`: the draft length that it says it was started with. `unlisted`: what it
+    answers in place of a list of its models, "" where it lists them.
     """
 
     flavour: Flavour
@@ -49,6 +56,7 @@ class ServerFacts:
     models: tuple[str, ...] = ()
     uncached: bool = False
     k_startup: int | None = None
+    unlisted: str = ""
 
 
 _OWNERS: Mapping[str, Flavour] = {
@@ -59,10 +67,11 @@ _OWNERS: Mapping[str, Flavour] = {
 
 
 async def ask(http: Client, limit_s: float = ASK_LIMIT_S) -> ServerFacts:
-    """Who answers; raises TransportError when the list of models cannot be had, which every such server has."""
-    listed = await http.get_json("/v1/models", limit_s)
-    entries = listed.get("data") if isinstance(listed, Mapping) else None
-    models = [entry for entry in entries if isinstance(entry, Mapping)] if isinstance(entries, list) else []
+    """Who answers; a server without a list of models may still complete for whoever names one.
+
+    Raises TransportError when nothing answers, or the list is refused for another reason, such as a wrong key.
+    """
+    models, unlisted = await _listed(http, limit_s)
     names = tuple(entry["id"] for entry in models if isinstance(entry.get("id"), str))
     owners = {entry.get("owned_by") for entry in models}
     flavour = next((found for owner, found in _OWNERS.items() if owner in owners), None)
@@ -73,9 +82,69 @@ async def ask(http: Client, limit_s: float = ASK_LIMIT_S) -> ServerFacts:
     if flavour is Flavour.LLAMA_SERVER:
         return ServerFacts(flavour, _text(await _value(http, "/props", limit_s), "build_info"), names)
     if _is_lm_studio(await _value(http, "/api/v0/models", limit_s)):
-        return ServerFacts(Flavour.LM_STUDIO, models=names)
+        return ServerFacts(Flavour.LM_STUDIO, models=names, unlisted=unlisted)
     version = _text(await _value(http, "/api/version", limit_s), "version")
-    return ServerFacts(Flavour.PLAIN if version == UNKNOWN else Flavour.OLLAMA, version, names)
+    return ServerFacts(Flavour.PLAIN if version == UNKNOWN else Flavour.OLLAMA, version, names, unlisted=unlisted)
+
+
+async def _listed(http: Client, limit_s: float) -> tuple[list[Mapping[str, Any]], str]:
+    """The models that a server lists, or what it answers in place of a list.
+
+    An empty body with 200 is what mlx_lm.server 0.32.2 sends where no model was ever downloaded by name.
+    """
+    try:
+        text = await http.get_text(MODELS, limit_s)
+    except HttpError as error:
+        if error.status not in NO_PATH:
+            raise
+        return [], f"HTTP {error.status} on {MODELS}"
+    if not text.strip():
+        return [], f"an empty answer on {MODELS}"
+    if text.lstrip().startswith("<"):
+        return [], PAGE
+    try:
+        listed = msgspec.json.decode(text)
+    except (ValueError, RecursionError):
+        return [], f"no JSON on {MODELS}"
+    entries = listed.get("data") if isinstance(listed, Mapping) else None
+    if not isinstance(entries, list):
+        return [], f"no list on {MODELS}"
+    return [entry for entry in entries if isinstance(entry, Mapping)], ""
+
+
+async def unnamed(http: Client, unlisted: str, missing_health: str, limit_s: float) -> EngineError:
+    """Why a server that lists no models cannot be asked by whoever names none: it wants a name, or is no such server.
+
+    Where it has no health path either (`missing_health` is that path; "" where it has one), an empty request tells the
+    two apart: to a server that completes it is malformed.
+    """
+    try:
+        if missing_health or unlisted == PAGE:
+            await http.post_json("/v1/chat/completions", {}, limit_s)
+    except TransportError as error:
+        if proves_stranger(error, unlisted, missing_health):
+            return stranger(http, unlisted, missing_health)
+    return EngineError(
+        f"the server at {http.base} does not list its models ({unlisted})", "Name one with targets.model."
+    )
+
+
+def proves_stranger(error: TransportError, unlisted: str, missing_health: str) -> bool:
+    """Whether this answer to a completion, of a server that lists no models, shows that it is of another kind.
+
+    A path that is not there may also be how a server calls an unknown model, unless its health path is missing too.
+    """
+    if isinstance(error, HttpError):
+        return error.status in NO_PATH and bool(missing_health or unlisted == PAGE)
+    return isinstance(error, BadAnswer) and unlisted == PAGE
+
+
+def stranger(http: Client, unlisted: str, missing_health: str) -> EngineError:
+    """The error for a server of another kind."""
+    signs = f"{unlisted}, and nothing at {missing_health}" if missing_health else unlisted
+    return EngineError(
+        f"something answers at {http.base}, but not as an OpenAI-style API ({signs})", "Check engine.url."
+    )
 
 
 async def _sglang(http: Client, names: tuple[str, ...], limit_s: float) -> ServerFacts:

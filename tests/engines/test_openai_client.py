@@ -20,8 +20,15 @@ from specdash.core.transport import BadAnswer, HttpError, Progress, RequestTimeo
 from specdash.engines.openai_client import COMPLETIONS, OpenAiClient, Server
 from specdash.engines.openai_flavour import UNKNOWN, Flavour, ServerFacts
 from specdash.engines.spec_metrics import SpecCounters
+from specdash.errors import EngineError
 
 FAKE = Path(__file__).parents[1] / "fakes" / "openai_server.py"
+FILE_SERVER = """
+import http.server, sys
+server = http.server.HTTPServer(("127.0.0.1", 0), http.server.SimpleHTTPRequestHandler)
+print(f"listening on http://127.0.0.1:{server.server_port}", file=sys.stderr)
+server.serve_forever()
+"""
 FILLER = "one two three four five six seven eight nine ten " * 4
 ASKED = Request("hello", max_tokens=24, temperature=0.0, seed=7, k=None)
 
@@ -42,8 +49,10 @@ class Played:
         return self._launch(sys.executable, FAKE, "--flavour", flavour, FAKE_OPENAI=how).url()
 
     def client(self, flavour: str, server: Server | None = None, **behaviour: Any) -> OpenAiClient:
-        server = replace(server or Server(""), where=self.url(flavour, behaviour))
-        self.clients.append(OpenAiClient(server, FILLER, self.facts.append))
+        return self.connect(self.url(flavour, behaviour), server or Server(""))
+
+    def connect(self, url: str, server: Server) -> OpenAiClient:
+        self.clients.append(OpenAiClient(replace(server, where=url), FILLER, self.facts.append))
         return self.clients[-1]
 
     def asked(self, path: str = "") -> list[dict[str, Any]]:
@@ -96,6 +105,44 @@ async def test_another_program_is_found_out_before_anything_is_measured(played: 
         await client.complete_one(30)
     with pytest.raises(BadAnswer, match=r"no event stream but text/html: .*Welcome"):
         await client.generate(ASKED, limit_s=30)
+
+
+@pytest.mark.parametrize("behaviour", [{"no_models": True, "no_health": True}, {"empty_models": True}])
+async def test_a_server_that_lists_no_models_is_asked_by_the_name_of_the_profile(
+    played: Played, behaviour: dict[str, Any]
+) -> None:
+    client = played.client("plain", Server("", model="m"), **behaviour)
+    assert await client.health() is Health.OK
+    await client.complete_one(30)
+    assert (await client.generate(ASKED, limit_s=30)).problems == ()
+    unnamed = played.client("plain", **behaviour)
+    assert await unnamed.health() is Health.OK
+    with pytest.raises(
+        EngineError, match=r"the server at http://\S+ does not list its models \((HTTP 404|an empty)"
+    ) as no:
+        await unnamed.complete_one(30)
+    assert no.value.todo == "Name one with targets.model."
+
+
+@pytest.mark.parametrize("model", ["", "m"])
+async def test_a_server_of_another_kind_is_described_by_its_answers(played: Played, launch: Launch, model: str) -> None:
+    files = launch(sys.executable, "-c", FILE_SERVER)
+    signs = "HTTP 404 on /v1/models, and nothing at /health"
+    for client, expected in (
+        (played.connect(files.url(), Server("", model=model)), signs),
+        (played.client("plain", Server("", model=model), site=True), "an HTML page on /v1/models"),
+    ):
+        assert await client.health() is Health.OK
+        with pytest.raises(EngineError, match=rf"something answers at http.*OpenAI-style API \({expected}\)") as caught:
+            await client.complete_one(30)
+        assert "engine.url" in caught.value.todo
+
+
+async def test_a_model_that_is_not_there_makes_no_stranger(played: Played) -> None:
+    client = played.client("plain", Server("", model="m"), empty_models=True, busy=9, status=404)
+    assert await client.health() is Health.OK
+    with pytest.raises(HttpError, match="HTTP 404"):
+        await client.complete_one(30)
 
 
 # --- health

@@ -55,6 +55,9 @@ class Behaviour:
     renamed: bool = False  # statistics under other names
     stream: str = ""  # another file to replay
     no_health: bool = False
+    no_models: bool = False
+    empty_models: bool = False  # 200 without a body in place of the list
+    site: bool = False  # no such server at all: a page with 200, whatever it is asked
     no_chat: bool = False  # the model has no chat template
     no_metrics: bool = False
     no_tokenize: bool = False
@@ -95,6 +98,8 @@ class Handler(BaseHTTPRequestHandler):
             time.sleep(600)
         if not self.allowed():
             return None
+        if how.site:
+            return self.answer(200, b"<!DOCTYPE html><html></html>", "text/html")
         cls.looks += path in ("/health", "/v1/models")
         if path == "/health" and how.no_health:
             return self.unknown()
@@ -102,8 +107,10 @@ class Handler(BaseHTTPRequestHandler):
             return self.refuse(503, "Loading model")
         if path == "/health" and self.flavour not in ("lmstudio", "ollama"):
             return self.answer(200, b"")
+        if path == "/v1/models" and how.no_models:
+            return self.unknown()
         if path == "/v1/models":
-            return self.answer(200, self.models())
+            return self.answer(200, b"" if how.empty_models else self.models())
         found = self.own(path)
         return self.answer(200, found) if found is not None else self.unknown()
 
@@ -167,11 +174,13 @@ class Handler(BaseHTTPRequestHandler):
         if cls.refused < how.busy:
             cls.refused += 1
             return self.refuse(how.status, "too many requests")
-        if how.html:
+        if how.html or how.site:
             return self.answer(200, b"<html><body>Welcome</body></html>", "text/html")
         cls.answers += 1
         if how.die_after and cls.answers > how.die_after:
             os._exit(1)
+        if "model" not in body:
+            return self.refuse(400, "model: field required")
         if not body.get("stream"):
             cls.answers -= 1
             return self.answer(200, json.dumps({"choices": [{"index": 0}], "model": body["model"]}).encode())
