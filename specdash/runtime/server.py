@@ -22,7 +22,7 @@ from specdash.core.engine import Engine, EngineClient, EngineInfo, ServerSpec
 from specdash.core.generation import Piece
 from specdash.core.lifecycle import SETTLED, IllegalTrigger, State, Trigger, next_state
 from specdash.core.plan import LoadKey
-from specdash.core.transport import Progress, ServerGaveUp, TransportError
+from specdash.core.transport import BadAnswer, HttpError, Progress, ServerGaveUp, TransportError
 from specdash.errors import SpecdashError
 from specdash.runtime.bringup import Launch, ServerFailed, ServerLimits, await_completion, await_health, start_process
 from specdash.runtime.glance import Glance, glance_at
@@ -135,7 +135,9 @@ class Server:
             except TransportError as error:
                 # A dying server breaks its connections first; how it died says more than that.
                 if not await launch.ended_within(DEATH_S):
-                    self._doom(launch, f"it was ready, and then did not answer: {error}")
+                    is_answer = isinstance(error, BadAnswer | HttpError)
+                    what = "it answers, but not as it should" if is_answer else "it was ready, and then did not answer"
+                    self._doom(launch, f"{what}: {error}")
             except Exception as error:
                 log.exception("effect of %s failed", launch.load)
                 self._doom(launch, f"internal error: {error!r}; see the log")
