@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from statistics import fmean
 from typing import Any
 
-from specdash.analysis.rates import PARTS
+from specdash.analysis.rates import OWN_CLOCK, PARTS, clock_for
 from specdash.analysis.stats import CONFIDENCE, Speedup, speedup
 from specdash.core.measure import Verdict
 from specdash.core.methods import drafter_label
@@ -154,7 +154,11 @@ def arms_of(group: Group, category: str, document: Json) -> tuple[Arm | None, tu
         if category in (ALL, found.get("category")):
             members.setdefault((*arm, copy), []).append(found)
     against = _against_texts(group, category)
-    arms = [_arm(name, found, models, loads, against.get(name[:-1], frozenset())) for name, found in members.items()]
+    samples = (sample for found in group.measurements for sample in found.get("samples") or ())
+    field = clock_for(sample.get("clock") for sample in samples if sample.get("status", "ok") == "ok")
+    arms = [
+        _arm(name, found, models, loads, field, against.get(name[:-1], frozenset())) for name, found in members.items()
+    ]
     baselines = [arm for arm in arms if arm.method == BASELINE]
     usable = (arm for arm in baselines if arm.rates or arm.means)
     return next(usable, baselines[0] if baselines else None), tuple(arm for arm in arms if arm.method != BASELINE)
@@ -180,12 +184,13 @@ def _arm(
     members: Sequence[Json],
     models: Mapping[Any, Json],
     loads: Mapping[Any, Json],
+    field: str,
     against: frozenset[str],
 ) -> Arm:
     """One arm from its measurements, whatever their status; `against` is what its texts say."""
     draft, method, k, ngram_n, copy = name
     counted = [found for found in members if found.get("status") == "ok"]
-    rates = {key: rate for found in counted for key, rate in rates_of(found)}
+    rates = {key: rate for found in counted for key, rate in rates_of(found, field)}
     peaks = [(loads.get(found.get("load")) or {}).get("peak_rss_bytes") for found in counted]
     return Arm(
         draft=draft,
@@ -210,13 +215,13 @@ def _verdicts(members: Sequence[Json], counted: Sequence[Json]) -> frozenset[str
     return found if all(idle in (each.get("verdicts") or ()) for each in counted) else found - {idle}
 
 
-def rates_of(found: Json) -> list[tuple[Key, float]]:
-    """The decode rates of a measurement's valid samples, by what was asked."""
+def rates_of(found: Json, field: str = OWN_CLOCK) -> list[tuple[Key, float]]:
+    """The decode rates of a measurement's valid samples, by what was asked; `field` is the clock's."""
     category = found.get("category")
     return [
         ((category, sample.get("prompt_id"), sample.get("block")), rate)
         for sample in found.get("samples") or ()
-        if sample.get("status", "ok") == "ok" and _is_rate(rate := sample.get("decode_tok_s"))
+        if sample.get("status", "ok") == "ok" and _is_rate(rate := sample.get(field))
     ]
 
 

@@ -16,6 +16,7 @@ from specdash.core.view import View
 Keyed = list[tuple[Hashable, float]]
 
 LEAST_SHARED = 2
+OWN_CLOCK, CLIENT_CLOCK = "decode_tok_s", "client_decode_tok_s"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +27,25 @@ class Compared:
     reason: str | None = None
 
 
-def keyed_rates(steps: Iterable[StepView]) -> Keyed:
+def keyed_rates(steps: Iterable[StepView], field: str = OWN_CLOCK) -> Keyed:
     """Decode rates of valid samples, keyed by what was asked: arms answer the same prompts in the same blocks."""
     return [
-        ((found.step.category, sample.prompt_id, sample.block), sample.decode_tok_s)
+        ((found.step.category, sample.prompt_id, sample.block), rate)
         for found in steps
         for sample in found.good
-        if sample.decode_tok_s is not None and 0 < sample.decode_tok_s < math.inf
+        if (rate := getattr(sample, field)) is not None and 0 < rate < math.inf
     ]
+
+
+def clock_for(clocks: Iterable[str | None]) -> str:
+    """The field of samples to compare rates by: where servers tell the time of some and not of others, our clock."""
+    return OWN_CLOCK if len({clock for clock in clocks if clock is not None}) < 2 else CLIENT_CLOCK
+
+
+def faster_than(steps: Sequence[StepView], base: Sequence[StepView]) -> Speedup | None:
+    """How many times as fast steps are as others, by a clock that timed both."""
+    field = clock_for(sample.clock for found in (*steps, *base) for sample in found.good)
+    return times_as_fast(keyed_rates(steps, field), keyed_rates(base, field))
 
 
 def prompt_of(key: Hashable) -> Hashable:
@@ -76,7 +88,7 @@ def over_baseline(found: StepView, view: View) -> Compared:
         return Compared(
             None, f"its baseline is {base.status}" if base.status in DONE else "its baseline is not finished"
         )
-    quotient = times_as_fast(keyed_rates([found]), keyed_rates([base]))
+    quotient = faster_than([found], [base])
     return Compared(quotient, None if quotient is not None else "there is no rate to compare")
 
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from specdash.analysis.findings import Examined, Found
 from specdash.analysis.lossless import Agreement
 from specdash.analysis.plain import plain, plain_sample, plain_speedup, plain_summary
-from specdash.analysis.rates import block_drift, keyed_rates, rate_estimate, times_as_fast
+from specdash.analysis.rates import block_drift, faster_than, rate_estimate
 from specdash.analysis.roofline import Roofline
 from specdash.analysis.stats import summarise
 from specdash.core.measure import Sample, acceptance_source, combine
@@ -125,8 +125,7 @@ def _over_categories(arm: Step, steps: Sequence[StepView], arms: Mapping[Step, S
     both = [found for found in counted if found.step.category in base]
     faster = None
     if arm.method != BASELINE and both:
-        others = [base[found.step.category] for found in both]
-        faster = plain_speedup(times_as_fast(keyed_rates(both), keyed_rates(others)))
+        faster = plain_speedup(faster_than(both, [base[found.step.category] for found in both]))
     return {
         **arm_names(arm),
         "categories": [found.step.category for found in counted],

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import documents as doc
@@ -225,3 +226,24 @@ def test_an_arm_that_drafted_nothing_is_never_recommended_however_fast() -> None
     result = build_result(folded([*facts, ev.RunFinished("finished", 0)]))
     (found,) = (each for each in result["recommendations"] if each["category"] == "all")
     assert (found["method"], found["k"]) == ("ngram-simple", 8)
+
+
+def test_arms_timed_by_two_clocks_are_compared_by_the_one_that_timed_both() -> None:
+    facts: list[ev.Fact] = [started([step(), step(4)]), *loaded("l001", 4)]
+    facts += measured(step(), BASE)
+    for fact in measured(step(4), rates(3.0)):  # as the server says; as it was seen here it is 1.2 times as fast
+        if isinstance(fact, ev.SampleTaken):
+            seen = (fact.sample.decode_tok_s or 0.0) / 2.5
+            fact = replace(fact, sample=replace(fact.sample, client_decode_tok_s=seen))
+        facts.append(fact)
+    both = [
+        replace(fact, sample=replace(fact.sample, clock="client", client_decode_tok_s=fact.sample.decode_tok_s))
+        if isinstance(fact, ev.SampleTaken) and fact.step == step().id
+        else fact
+        for fact in facts
+    ]
+    result = build_result(folded([*both, ev.RunFinished("finished", 0)]))
+    row = next(each for each in result["measurements"] if each["k"] == 4)
+    assert row["speedup"]["value"] == pytest.approx(1.2, rel=0.02)
+    (found,) = (each for each in result["recommendations"] if each["category"] == "all")
+    assert found["speedup"] == pytest.approx(1.2, rel=0.02)

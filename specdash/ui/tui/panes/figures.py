@@ -79,6 +79,8 @@ class Figures:
         if baseline is None or found.step.method == BASELINE or mine is None:
             return None
         theirs = self.measured(baseline).rate_tok_s
+        if len({sample.clock for step in (found, baseline) for sample in step.good}) > 1:
+            return None  # no mean of a clock that timed both is kept here; the results have it
         return mine / theirs if theirs else None
 
     def overview(self, view: View) -> Overview:

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from specdash.analysis.rates import keyed_rates, rate_estimate, times_as_fast
+from specdash.analysis.rates import faster_than, keyed_rates, rate_estimate
 from specdash.analysis.stats import Speedup, Summary, summarise
 from specdash.core.measure import INFERRED, Sample, acceptance_source, combine
 from specdash.core.plan import BASELINE, Step
@@ -124,7 +124,7 @@ def figures_of(steps: Sequence[StepView], base: Sequence[StepView], without: str
 
 def _over(steps: Sequence[StepView], base: Sequence[StepView]) -> Speedup | None:
     """The speedup of steps over baselines, as a report has it."""
-    return times_as_fast(keyed_rates(steps), keyed_rates(base))
+    return faster_than(steps, base)
 
 
 def _rate(steps: Sequence[StepView], samples: Sequence[Sample]) -> Summary | None:
