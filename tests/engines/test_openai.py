@@ -13,12 +13,13 @@ from conftest import Launch
 
 from specdash.core.engine import ALIAS, CACHED, TIMINGS, TOKEN_IDS, UNTOLD, Endpoint, Engine, Health, ServerSpec
 from specdash.core.events import K_PLACE
+from specdash.core.launch import PLACES
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EVERY_METHOD, EngineConfig
 from specdash.engines import openai
 from specdash.engines.openai_client import OpenAiClient
 from specdash.engines.openai_flavour import Flavour
-from specdash.engines.placeholders import PLACES, filled, lacking
+from specdash.engines.placeholders import filled, lacking
 from specdash.engines.registry import FindContext, find
 from specdash.errors import EngineError
 
