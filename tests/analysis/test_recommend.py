@@ -320,7 +320,7 @@ def drawn(rng: np.random.Generator, n: int, categories: int, gains: list[float],
         (12, 5, 1, 0.01),
         pytest.param(12, 45, 1, 0.05, marks=pytest.mark.slow),
         pytest.param(12, 5, 3, 0.03, marks=pytest.mark.slow),
-        (6, 2, 3, 0.05),
+        pytest.param(6, 2, 3, 0.05, marks=pytest.mark.slow),
     ],
 )
 def test_with_no_real_gain_off_comes_out_in_95_percent(arms: int, n: int, categories: int, noise: float) -> None:

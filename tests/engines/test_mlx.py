@@ -306,7 +306,10 @@ async def test_inferred_acceptance_is_that_of_our_own_server(mlx_python: Path, c
         for asked, inferred in pairs:
             told = await own.generate(asked, limit_s=LIMIT_S)
             assert inferred.text == told.text
-            assert acceptance(inferred) == pytest.approx(acceptance(told), abs=0.03)
+            # The stock server drafts from the first token on and ours from the second, so their steps are not the same
+            # ones: the counts of one answer may differ by what one step accepts.
+            assert told.draft_n
+            assert acceptance(inferred) == pytest.approx(acceptance(told), abs=0.03 + 4 / told.draft_n)
             assert inferred.k_seen == 4
             assert 1 <= inferred.first_tokens <= 5
         await own.close()
