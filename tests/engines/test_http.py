@@ -508,7 +508,10 @@ async def test_retry_after_is_told_with_the_error() -> None:
         ("Wed, 21 Oct 2015 07:28:00 GMT", 0.0),
         ("Wed, 21 Oct 2015 07:28:00", 0.0),
         ("Wed, 99 Oct 2015 07:28:00 GMT", None),
-        (format_datetime(datetime.now(UTC) + timedelta(days=2), usegmt=True), RETRY_AFTER_MOST_S),
+        # An id of its own: by its text, the processes that share the tests would each know another one.
+        pytest.param(
+            format_datetime(datetime.now(UTC) + timedelta(days=2), usegmt=True), RETRY_AFTER_MOST_S, id="in two days"
+        ),
     ],
 )
 def test_retry_after_is_a_number_or_a_date_within_bounds(value: str | None, expected: float | None) -> None:
