@@ -18,7 +18,7 @@ from specdash.analysis.recommend import recommendations
 from specdash.analysis.rules import judged_rules
 from specdash.analysis.tables import METRICS, measurement, overall
 from specdash.core.model import k_range
-from specdash.core.plan import BASELINE, DRAFT, LoadKey
+from specdash.core.plan import LoadKey
 from specdash.core.view import DONE, LoadView, View
 from specdash.errors import StoreError
 
@@ -102,7 +102,7 @@ def _load(load: LoadView) -> Json:
         "config": load.key.config,
         "moe_experts": load.key.moe_experts,
         "k_startup": load.key.k,
-        "method": load.key.method or (BASELINE if load.key.draft is None else DRAFT),
+        "method": load.key.drafts_by,
         "ngram_n": load.key.ngram_n,
         "argv": list(load.argv),
         "command": list(load.command),

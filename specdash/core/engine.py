@@ -15,7 +15,6 @@ from typing import Protocol
 
 from specdash.core.generation import Generation, Piece
 from specdash.core.launch import Ending
-from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.prompts import Prompt
 from specdash.core.transport import Progress
@@ -103,7 +102,7 @@ class ServerSpec:
     @property
     def method(self) -> str:
         """What drafts on this load: a name of `core.methods`."""
-        return self.key.method or (BASELINE if self.key.draft is None else DRAFT)
+        return self.key.drafts_by
 
 
 @dataclass(frozen=True, slots=True)

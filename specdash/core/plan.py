@@ -66,6 +66,11 @@ class LoadKey:
     ngram_n: int | None = None
 
     @property
+    def drafts_by(self) -> str:
+        """What drafts on this load: a name of `core.methods`."""
+        return self.method or (BASELINE if self.draft is None else DRAFT)
+
+    @property
     def speculates(self) -> bool:
         """Whether anything drafts on this load."""
         return self.draft is not None or bool(self.method)

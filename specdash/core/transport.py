@@ -45,6 +45,10 @@ class StreamCut(TransportError):
         self.after_events = after_events
 
 
+BUSY = frozenset({429, 503})
+"""The statuses by which servers say that they will answer, and not yet."""
+
+
 class ServerGaveUp(TransportError):
     """The server says of itself that it will answer no more; the message is the second half of "the server ..."."""
 

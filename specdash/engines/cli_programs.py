@@ -7,7 +7,6 @@ both dialects, as for the server; a flag that is only convenient is passed where
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import struct
 import zlib
@@ -17,7 +16,7 @@ from pathlib import Path
 from types import MappingProxyType
 
 from specdash.core.engine import ServerSpec
-from specdash.core.methods import BASELINE, DRAFT, LOOKUP, needs_draft_model
+from specdash.core.methods import BASELINE, DRAFT, LOOKUP
 from specdash.core.plan import LoadKey
 from specdash.engines import llama_methods
 from specdash.engines.llama_flags import (
@@ -26,8 +25,10 @@ from specdash.engines.llama_flags import (
     OLD,
     PARAMS,
     Flags,
+    model_values,
     parse_help,
     read_spec_types,
+    read_version,
     run_briefly,
 )
 from specdash.errors import EngineError
@@ -100,7 +101,7 @@ class Programs:
 
     def candidates(self, key: LoadKey, *, vision: bool) -> tuple[str, ...]:
         """The programs that may serve a load, the best first; whether they are here is another question."""
-        method = key.method or (DRAFT if key.draft is not None else BASELINE)
+        method = key.drafts_by
         if vision:
             return (VISION,)
         if method == BASELINE:
@@ -171,9 +172,7 @@ class Programs:
         """The version line of a program, without its label; "unknown" where there is none."""
         if name not in self._versions:
             path = self.paths[name]
-            text = run_briefly([path, "--version"], path, BRIEF_LIMIT_S, self._env)
-            found = re.search(r"^.*version:\s*(.+)$", text, re.MULTILINE)
-            self._versions[name] = found[1].strip() if found else "unknown"
+            self._versions[name] = read_version(run_briefly([path, "--version"], path, BRIEF_LIMIT_S, self._env))
         return self._versions[name]
 
     def _same_build(self, name: str) -> None:
@@ -202,15 +201,8 @@ class Programs:
 
 def _model_flags(program: Program, spec: ServerSpec, flags: Flags) -> Iterator[str]:
     """What is loaded, and how it drafts."""
-    values = {"target": str(spec.target)}
-    key = spec.key
-    if key.moe_experts is not None:
-        values["moe_experts"] = f"{spec.architecture}.expert_used_count=int:{key.moe_experts}"
-    if needs_draft_model(spec.method):
-        values["draft"] = str(spec.draft)
-    if spec.method == DRAFT:
-        values |= {"spec_type": "draft-simple", "k": "{k}", "k_min": "0", "p_min": "0"}
-    elif program.name == LOOKUP_CLI:
+    values, key = model_values(spec, "{k}"), spec.key
+    if program.name == LOOKUP_CLI:
         values["k"] = "{k}"
     for param in PARAMS:
         flag = param.flags.get(OLD if flags.dialect == OLD else CURRENT)

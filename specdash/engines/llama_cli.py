@@ -60,6 +60,7 @@ from specdash.engines.http import Client
 from specdash.engines.llama_flags import CURRENT, HINTS, OLD
 from specdash.engines.llama_flags import PARAMS as MODEL_PARAMS
 from specdash.engines.pasting import environment
+from specdash.engines.questions import PROBE_PROMPT, filled_to, first_model
 from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
 
@@ -97,7 +98,6 @@ ANSWER_LIMIT_S = 30.0
 HEALTH_LIMIT_S = 5.0
 HANG_UP_S = 10.0  # after the run's own limit, by which the bridge ends it
 FILLER_CHARS = 4000  # of which the tokens are counted, to tell how much text is a wanted depth
-PROBE_PROMPT = "Once upon a time there was a small model that guessed what a large one would say. It said:"
 PROBE_TOKENS = 32
 # The programs print from a thread of their own, and exit without waiting for it. Seen of b11669 with models of 6 MB,
 # which are gone at once: 2 of 100 runs of llama-completion lost their last lines, all of their statistics among them,
@@ -201,11 +201,7 @@ class CliClient:
 
     async def model_alias(self) -> str | None:
         """The name that the bridge was given."""
-        answer = await self._http.get_json("/v1/models", limit_s=ANSWER_LIMIT_S)
-        models = answer.get("data") if isinstance(answer, Mapping) else None
-        first = models[0] if isinstance(models, list) and models else None
-        name = first.get("id") if isinstance(first, Mapping) else None
-        return name if isinstance(name, str) else None
+        return await first_model(self._http, ANSWER_LIMIT_S)
 
     async def complete_one(self, limit_s: float) -> None:
         """One whole run, of a token or two: it proves that the models can be loaded. EngineError says why not."""
@@ -309,9 +305,7 @@ class CliClient:
             if not tokens:
                 raise TransportError(f"{self._program.name} did not tell how many tokens its prompt had")
             self._chars_per_token = len(text) / tokens
-        wanted = round(depth_tokens * self._chars_per_token)
-        repeats = -(-wanted // max(1, len(self._filler)))
-        return f"{(self._filler * repeats)[:wanted]}\n\n"
+        return f"{filled_to(self._filler, round(depth_tokens * self._chars_per_token))}\n\n"
 
     async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
         """Two runs at two Ks: what the program says that it was set to, where it drafted at all."""

@@ -15,7 +15,8 @@ import subprocess
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from specdash.core.engine import Param
+from specdash.core.engine import UNKNOWN, Param, ServerSpec
+from specdash.core.methods import DRAFT
 from specdash.engines.causes import hints
 from specdash.errors import EngineError
 
@@ -102,6 +103,34 @@ def read_spec_types(text: str) -> tuple[str, ...]:
     """What `--spec-type` takes, as a help text lists it: `none,draft-simple,…` today, `[none|ngram-cache|…]` before."""
     found = _SPEC_TYPES.search(text)
     return tuple(re.split("[,|]", found[1])) if found is not None else ()
+
+
+def model_values(spec: ServerSpec, k: str) -> dict[str, str]:
+    """What a load sets of `PARAMS`, by name: its models, its experts, and K where a draft model drafts as usual."""
+    values = {"target": str(spec.target)}
+    if spec.draft is not None:
+        values["draft"] = str(spec.draft)
+    if spec.method == DRAFT:
+        values |= {"spec_type": "draft-simple", "k": k, "k_min": "0", "p_min": "0"}
+    if spec.key.moe_experts is not None:
+        values["moe_experts"] = f"{spec.architecture}.expert_used_count=int:{spec.key.moe_experts}"
+    return values
+
+
+def given_flags(params: Sequence[Param], values: Mapping[str, str], dialect: str) -> list[str]:
+    """The words that set these values at start-up, in the order of the parameters; what a dialect lacks is left out."""
+    return [
+        part
+        for param in params
+        if param.name in values and dialect in param.flags
+        for part in (param.flags[dialect], values[param.name])
+    ]
+
+
+def read_version(text: str) -> str:
+    """The version line of a program's --version, without its label; UNKNOWN where there is none."""
+    found = (re.search(r"version:\s*(.+)", line) for line in text.splitlines())
+    return next((match[1].strip() for match in found if match is not None), UNKNOWN)
 
 
 def read_flags(

@@ -7,7 +7,6 @@ behaviour is stated where it is used; nothing is inferred from a version number.
 from __future__ import annotations
 
 import os
-import re
 import shutil
 import sys
 from collections.abc import Mapping, Sequence
@@ -19,7 +18,6 @@ from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation, Piece
 from specdash.core.launch import Ending
 from specdash.core.measure import step_facts
-from specdash.core.methods import DRAFT
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.core.prompts import Prompt
@@ -27,10 +25,20 @@ from specdash.core.transport import HttpError, Progress, TransportError
 from specdash.engines import llama_methods
 from specdash.engines.causes import first_cause
 from specdash.engines.http import Client
-from specdash.engines.llama_flags import BRIEF_LIMIT_S, HINTS, Flags, read_flags, run_briefly
+from specdash.engines.llama_flags import (
+    BRIEF_LIMIT_S,
+    HINTS,
+    Flags,
+    given_flags,
+    model_values,
+    read_flags,
+    read_version,
+    run_briefly,
+)
 from specdash.engines.llama_flags import PARAMS as OWN_PARAMS
 from specdash.engines.llama_stream import decode, peek
 from specdash.engines.pasting import environment
+from specdash.engines.questions import PROBE_PROMPT, first_model
 from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
 
@@ -46,7 +54,6 @@ DEFAULT_ARGS = ("-np", "1")
 
 PARAMS = (*OWN_PARAMS, *llama_methods.METHOD_PARAMS)
 
-PROBE_PROMPT = "Once upon a time there was a small model that guessed what a large one would say. It said:"
 PROBE_ROOM = 10
 ANSWER_LIMIT_S = 30.0
 HEALTH_LIMIT_S = 5.0
@@ -106,19 +113,8 @@ class LlamaServer:
 
     def _parameters(self, spec: ServerSpec, k: str) -> list[str]:
         """The flags of a load in this program's dialect; a baseline carries no draft flag at all."""
-        values: dict[str, str] = {"target": str(spec.target)}
-        if spec.draft is not None:
-            values["draft"] = str(spec.draft)
-        if spec.method == DRAFT:
-            values |= {"spec_type": "draft-simple", "k": k, "k_min": "0", "p_min": "0"}
-        if spec.key.moe_experts is not None:
-            values["moe_experts"] = f"{spec.architecture}.expert_used_count=int:{spec.key.moe_experts}"
-        given = [
-            part
-            for param in OWN_PARAMS
-            if param.name in values and self.info.dialect in param.flags
-            for part in (param.flags[self.info.dialect], values[param.name])
-        ]
+        values = model_values(spec, k)
+        given = given_flags(OWN_PARAMS, values, self.info.dialect)
         return [*given, *llama_methods.arguments(spec.key, k, self._flags)] if spec.key.method else given
 
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> LlamaClient:
@@ -155,11 +151,7 @@ class LlamaClient:
 
     async def model_alias(self) -> str | None:
         """The first model id of GET /v1/models, which is what `--alias` set."""
-        answer = await self._http.get_json("/v1/models", limit_s=ANSWER_LIMIT_S)
-        models = answer.get("data") if isinstance(answer, Mapping) else None
-        first = models[0] if isinstance(models, list) and models else None
-        name = first.get("id") if isinstance(first, Mapping) else None
-        return name if isinstance(name, str) else None
+        return await first_model(self._http, ANSWER_LIMIT_S)
 
     async def complete_one(self, limit_s: float) -> None:
         """Asks for one token; raises a transport error when none comes."""
@@ -279,7 +271,7 @@ def open_program(
     """
     command, shown_as = resolve(program)
     flags = read_flags(command, shown_as, env=env)
-    version = _version(run_briefly([*command, "--version"], shown_as, BRIEF_LIMIT_S, env))
+    version = read_version(run_briefly([*command, "--version"], shown_as, BRIEF_LIMIT_S, env))
     info = EngineInfo(KIND, shown_as, version, flags.dialect, k_scope, remembers=llama_methods.REMEMBERING)
     return LlamaServer(command, info, flags, filler)
 
@@ -305,12 +297,3 @@ def resolve(program: str) -> tuple[tuple[str, ...], str]:
     if path.is_dir():
         raise EngineError(f"engine.program: {program} is a folder", f"Did you mean {path / 'llama-server'}?")
     return (program,), program
-
-
-def _version(text: str) -> str:
-    """The version line of the program, without its label."""
-    for line in text.splitlines():
-        found = re.search(r"version:\s*(.+)", line)
-        if found:
-            return found.group(1).strip()
-    return "unknown"

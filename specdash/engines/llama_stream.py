@@ -20,9 +20,9 @@ import msgspec
 from specdash.core.generation import Generation, Piece
 from specdash.core.measure import Chunk
 from specdash.core.transport import StreamedAnswer
+from specdash.engines.problems import shortened
 
 FINISH_REASONS = frozenset({"limit", "eos", "word"})
-PROBLEMS_KEPT = 5
 
 # The last event may account for tokens that had no event of their own: up to three bytes of an unfinished character
 # that were held back, and the end token. More than that is a gap, and is left visible as one.
@@ -109,7 +109,7 @@ def decode(answer: StreamedAnswer) -> Generation:
         draft_n_accepted=timings.draft_n_accepted,
         model=last.model,
         settings=_settings(last.generation_settings or {}),
-        problems=_shortened(problems),
+        problems=shortened(problems),
         margins=_margins(events),
     )
 
@@ -214,9 +214,3 @@ def _settings(echoed: dict[str, Any]) -> dict[str, Any]:
         for name, value in echoed.items()
         if name.startswith("speculative.") and isinstance(value, str | int | float)
     }
-
-
-def _shortened(problems: list[str]) -> tuple[str, ...]:
-    """The first few problems and how many more there are."""
-    more = len(problems) - PROBLEMS_KEPT
-    return tuple(problems) if more <= 0 else (*problems[:PROBLEMS_KEPT], f"and {more} more problems")

@@ -24,6 +24,7 @@ from specdash.core.engine import (
     K_SEEN,
     TIMINGS,
     TOKEN_IDS,
+    UNKNOWN,
     Cause,
     Endpoint,
     EngineClient,
@@ -39,7 +40,7 @@ from specdash.core.plan import LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.engines import llama_stream, openai_stream
 from specdash.engines.causes import hints, last_cause
-from specdash.engines.llama_flags import BRIEF_LIMIT_S, parse_help, run_briefly
+from specdash.engines.llama_flags import BRIEF_LIMIT_S, given_flags, parse_help, run_briefly
 from specdash.engines.llama_server import LlamaClient
 from specdash.engines.mlx_client import StockClient
 from specdash.engines.pasting import environment
@@ -217,13 +218,7 @@ class MlxEngine:
         values = {"model": str(spec.target), "prompt_cache_size": "0"}
         if spec.draft is not None:
             values |= {"draft": str(spec.draft), "k": k}
-        dialect = self.info.dialect
-        return [
-            part
-            for param in PARAMS
-            if param.name in values and dialect in param.flags
-            for part in (param.flags[dialect], values[param.name])
-        ]
+        return given_flags(PARAMS, values, self.info.dialect)
 
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> EngineClient:
         """A client of the server that was started as `spec` at `endpoint`."""
@@ -302,7 +297,7 @@ def _interpreter(script: Path) -> str | None:
 def _version(python: str | None, shown_as: str, env: Mapping[str, str] | None) -> str:
     """The versions of mlx_lm and mlx beside a Python, "unknown" without one to ask; EngineError without mlx_lm."""
     if python is None:
-        return "unknown"
+        return UNKNOWN
     code = "from importlib.metadata import version as v; print('versions', v('mlx-lm'), v('mlx'))"
     text = run_briefly([python, "-c", code], shown_as, BRIEF_LIMIT_S, env)
     words = text.split()

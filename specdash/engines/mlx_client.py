@@ -17,13 +17,13 @@ from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import BadAnswer, HttpError, Progress, TransportError
 from specdash.engines.http import Client
 from specdash.engines.mlx_stream import decode, drafts_seen
+from specdash.engines.questions import PROBE_PROMPT, filled_to
 
 TEXT, CHAT = "/v1/completions", "/v1/chat/completions"
 
 HEALTH_LIMIT_S = 5.0
 COUNT_LIMIT_S = 120.0
 COUNTED_CHARACTERS = 4000
-PROBE_PROMPT = "Once upon a time there was a small model that guessed what a large one would say. It said:"
 PROBE_TOKENS = 64
 
 
@@ -109,8 +109,7 @@ class StockClient:
         counted = usage.get("prompt_tokens") if isinstance(usage, Mapping) else None
         if not isinstance(counted, int) or counted < 1:
             raise TransportError("the server did not count the tokens of a prompt")
-        wanted = round(depth_tokens * len(part) / counted)
-        return (self._filler * (1 + wanted // max(1, len(self._filler))))[:wanted]
+        return filled_to(self._filler, round(depth_tokens * len(part) / counted))
 
     async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
         """Whether requests decide K, as far as it shows: a build that does refuses a K below 0.

@@ -14,7 +14,18 @@ import threading
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from specdash.core.engine import ALIAS, CACHED, TIMINGS, TOKEN_IDS, Cause, Endpoint, EngineInfo, Param, ServerSpec
+from specdash.core.engine import (
+    ALIAS,
+    CACHED,
+    TIMINGS,
+    TOKEN_IDS,
+    UNKNOWN,
+    Cause,
+    Endpoint,
+    EngineInfo,
+    Param,
+    ServerSpec,
+)
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Piece
 from specdash.core.launch import PLACES, Ending
@@ -25,10 +36,10 @@ from specdash.core.transport import TransportError
 from specdash.engines.causes import first_cause, hints
 from specdash.engines.http import Client
 from specdash.engines.openai_client import OpenAiClient, Server
-from specdash.engines.openai_flavour import UNKNOWN, Flavour, ServerFacts, ask
+from specdash.engines.openai_flavour import Flavour, ServerFacts, ask
 from specdash.engines.openai_stream import peek
 from specdash.engines.pasting import environment
-from specdash.engines.placeholders import filled, lacking, names, places_of, values_of, with_variables
+from specdash.engines.placeholders import complaint, filled, names, places_of, values_of, with_variables
 from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
 
@@ -151,7 +162,7 @@ class OpenAiEngine:
         """What the running server has no way to do, and what the launch command needs and the load has not."""
         if vision:
             return "images are not sent to servers of this kind"
-        method = key.method or (BASELINE if key.draft is None else DRAFT)
+        method = key.drafts_by
         flavour = self._seen.flavour if self._seen is not None else None
         if flavour is Flavour.OLLAMA and method != BASELINE:
             return "Ollama has no speculative decoding that can be asked for"
@@ -165,14 +176,14 @@ class OpenAiEngine:
             if given and for_method(self._config.url, method) is None:
                 return f"the profile names no server for {method}; there is one for {', '.join(sorted(given))}"
             return None
-        return _missing(command, key, places_of(key))
+        return complaint(command, key, places_of(key))
 
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
         """The launch command with its places filled, and the arguments of the profile; () for a server that runs."""
         if endpoint.url is not None or not spec.launch:
             return ()
         values = values_of(spec, endpoint)
-        missing = _missing(spec.launch, spec.key, frozenset(values))
+        missing = complaint(spec.launch, spec.key, frozenset(values))
         if missing is not None:
             todo = "Give a command for each method: launch = { baseline = […], draft = […] }"
             raise EngineError(f"engine.launch: {missing}", todo)
@@ -244,15 +255,6 @@ def untold_by(flavour: Flavour) -> dict[str, str]:
     elif flavour is Flavour.LM_STUDIO:
         reasons[TIMINGS] = "LM Studio does not document where its times begin and end."
     return reasons
-
-
-def _missing(command: Sequence[str], key: LoadKey, known: frozenset[str]) -> str | None:
-    """What a command asks for and a load has not, in words."""
-    places = lacking(command, known)
-    if not places:
-        return None
-    asked = ", ".join(f"{{{place}}}" for place in places)
-    return f"the launch command asks for {asked}, and the load {key.label!r} has none"
 
 
 def find(config: EngineConfig, context: FindContext) -> OpenAiEngine:

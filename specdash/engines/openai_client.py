@@ -19,7 +19,7 @@ from specdash.core.engine import CACHED, DRAFTED, Health, KProbe, Request
 from specdash.core.generation import Generation
 from specdash.core.plan import KScope
 from specdash.core.prompts import Message, Prompt
-from specdash.core.transport import BadAnswer, HttpError, Progress, RequestTimeout, TransportError
+from specdash.core.transport import BUSY, BadAnswer, HttpError, Progress, RequestTimeout, TransportError
 from specdash.engines.counted import with_counters
 from specdash.engines.http import Client
 from specdash.engines.openai_flavour import (
@@ -37,6 +37,7 @@ from specdash.engines.openai_flavour import (
     unnamed,
 )
 from specdash.engines.openai_stream import decode
+from specdash.engines.questions import filled_to
 from specdash.engines.spec_metrics import SpecCounters, difference, read_metrics
 
 log = logging.getLogger(__name__)
@@ -52,7 +53,6 @@ SETTLE_TRIES = 5  # counters of a request may be published a little after its la
 SETTLE_S = 0.05
 PAUSE_FIRST_S = 0.05
 PAUSE_MOST_S = 5.0
-BUSY = frozenset({429, 503})
 NO_CHAT = frozenset({400, 404, 405, 422, 501})  # how servers say that a model has no chat template
 
 T = TypeVar("T")
@@ -303,8 +303,7 @@ class OpenAiClient:
         """About `depth_tokens` tokens of varied text."""
         counted = await tokens_of(self._http, await self._model(), self._filler, ANSWER_LIMIT_S)
         per_token = len(self._filler) / counted if counted else CHARACTERS_PER_TOKEN
-        wanted = round(depth_tokens * per_token)
-        return (self._filler * (1 + wanted // max(1, len(self._filler))))[:wanted]
+        return filled_to(self._filler, round(depth_tokens * per_token))
 
     # -- what an answer means ----------------------------------------------------------------------------------
 

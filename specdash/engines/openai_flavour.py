@@ -18,7 +18,7 @@ from typing import Any
 
 import msgspec
 
-from specdash.core.engine import Request
+from specdash.core.engine import UNKNOWN, Request
 from specdash.core.transport import BadAnswer, HttpError, TransportError
 from specdash.engines.http import Client
 from specdash.engines.openai_stats import count
@@ -28,7 +28,6 @@ ASK_LIMIT_S = 10.0
 MODELS = "/v1/models"
 PAGE = f"an HTML page on {MODELS}"
 NO_PATH = frozenset({404, 405, 501})  # how servers say that they have nothing at a path
-UNKNOWN = "unknown"
 
 
 class Flavour(StrEnum):

@@ -80,20 +80,12 @@ def vllm(metrics: object) -> Told:
     if not isinstance(metrics, Mapping):
         return NOTHING
     cache = metrics.get("prefix_cache")
-    prompt_ms = milliseconds(metrics.get("time_to_first_token_ms"))
-    predicted_ms = milliseconds(metrics.get("generation_time_ms"))
     spec = metrics.get("speculative_decoding")
-    drafting = _vllm_drafting(spec) if isinstance(spec, Mapping) else NOTHING
-    return Told(
-        draft_n=drafting.draft_n,
-        draft_n_accepted=drafting.draft_n_accepted,
-        steps=drafting.steps,
-        k_seen=drafting.k_seen,
-        positions_accepted=drafting.positions_accepted,
+    return replace(
+        _vllm_drafting(spec) if isinstance(spec, Mapping) else NOTHING,
         cached_tokens=count(cache.get("num_cached_tokens")) if isinstance(cache, Mapping) else None,
-        prompt_ms=prompt_ms,
-        predicted_ms=predicted_ms,
-        unknown=drafting.unknown,
+        prompt_ms=milliseconds(metrics.get("time_to_first_token_ms")),
+        predicted_ms=milliseconds(metrics.get("generation_time_ms")),
     )
 
 

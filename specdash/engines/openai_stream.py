@@ -26,9 +26,9 @@ from specdash.core.transport import StreamedAnswer
 from specdash.engines import openai_stats as stats
 from specdash.engines.openai_events import Candidate, Event, Usage, read_event, read_events
 from specdash.engines.openai_stats import NOTHING, Told
+from specdash.engines.problems import shortened
 
 FINISH_REASONS = {"length": "limit", "stop": "eos"}
-PROBLEMS_KEPT = 5
 SPARE_EVENTS = 4  # text of one token may come in two events, where it ends a thought
 FEWEST_PIECES = 3
 LONG_ANSWER = 16
@@ -83,7 +83,7 @@ def decode(
         model=next((event.model for _, event in events if event.model), None),
         settings=dict(told.shown),
         margins=_margins(events),
-        problems=_shortened(problems),
+        problems=shortened(problems),
         acceptance_source=_source(told, found),
         steps=found.steps,
         k_seen=found.k_seen,
@@ -229,9 +229,3 @@ def _source(told: Told, found: Told) -> str | None:
     if told.draft_n is not None or told.steps is not None:
         return "server"
     return INFERRED if found.steps is not None else None
-
-
-def _shortened(problems: list[str]) -> tuple[str, ...]:
-    """The first few problems and how many more there are."""
-    more = len(problems) - PROBLEMS_KEPT
-    return tuple(problems) if more <= 0 else (*problems[:PROBLEMS_KEPT], f"and {more} more problems")

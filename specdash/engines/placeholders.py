@@ -13,8 +13,7 @@ from collections.abc import Mapping, Sequence
 from specdash.core.engine import Endpoint, ServerSpec
 from specdash.core.launch import PLACES
 from specdash.core.plan import LoadKey
-
-HOST = "127.0.0.1"
+from specdash.engines.http import HOST
 
 _PLACE = re.compile(r"\{(" + "|".join(PLACES) + r")\}")
 
@@ -54,10 +53,24 @@ def names(words: Sequence[str], place: str) -> bool:
 
 def with_variables(words: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
     """A command that gets the values in its environment too; `env` becomes the program, so it is no process more."""
-    return ("env", *(f"SPECDASH_{name.upper()}={value}" for name, value in values.items()), *words)
+    return ("env", *(f"{variable(name)}={value}" for name, value in values.items()), *words)
+
+
+def variable(place: str) -> str:
+    """The variable by which a script learns what goes into a place."""
+    return f"SPECDASH_{place.upper()}"
 
 
 def lacking(words: Sequence[str], known: frozenset[str]) -> tuple[str, ...]:
     """The places in these words that a load has nothing for, in order."""
     asked = (match for word in words for match in _PLACE.findall(word))
     return tuple(dict.fromkeys(name for name in asked if name not in known))
+
+
+def complaint(command: Sequence[str], key: LoadKey, known: frozenset[str]) -> str | None:
+    """What a launch command asks for and a load has nothing for, in words; None where it has all that is asked."""
+    places = lacking(command, known)
+    if not places:
+        return None
+    asked = ", ".join(f"{{{place}}}" for place in places)
+    return f"the launch command asks for {asked}, and the load {key.label!r} has none"

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from specdash.core.engine import Cause, Endpoint, EngineInfo, Param, ServerSpec
+from specdash.core.engine import UNKNOWN, Cause, Endpoint, EngineInfo, Param, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Piece
 from specdash.core.launch import PLACES, Ending
@@ -19,8 +19,8 @@ from specdash.core.profile import EngineConfig
 from specdash.engines.openai import PASTED_PORT, OpenAiEngine, untold_by
 from specdash.engines.openai import UNTOLD as OPENAI_UNTOLD
 from specdash.engines.openai_client import Server
-from specdash.engines.openai_flavour import UNKNOWN, ServerFacts
-from specdash.engines.placeholders import filled, lacking, names, places_of, values_of
+from specdash.engines.openai_flavour import ServerFacts
+from specdash.engines.placeholders import complaint, filled, names, places_of, values_of, variable
 from specdash.engines.registry import FindContext
 from specdash.engines.script_client import HEALTH, ScriptClient
 from specdash.errors import EngineError
@@ -95,10 +95,9 @@ class ScriptEngine:
                 f"the profile has no launch command for {spec.method}",
                 "Give one for each method: launch = { baseline = […], ngram = […] }",
             )
-        missing = lacking(spec.launch, places_of(spec.key))
-        if missing:
-            asked = ", ".join(f"{{{name}}}" for name in missing)
-            raise EngineError(f"the launch command asks for {asked}, and {spec.key.label!r} has none")
+        missing = complaint(spec.launch, spec.key, places_of(spec.key))
+        if missing is not None:
+            raise EngineError(missing)
         return (*filled(spec.launch, values_of(spec, endpoint)), *spec.args)
 
     def endpoint(self, spec: ServerSpec, port: int, alias: str) -> Endpoint:
@@ -150,11 +149,6 @@ class ScriptEngine:
     def cause(self, log_tail: str) -> Cause | None:
         """What its log tells of a failure."""
         return self._base.cause(log_tail)
-
-
-def variable(place: str) -> str:
-    """The variable by which a script learns what goes into a place."""
-    return f"SPECDASH_{place.upper()}"
 
 
 def find(config: EngineConfig, context: FindContext) -> ScriptEngine:

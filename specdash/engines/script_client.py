@@ -18,9 +18,9 @@ from specdash.core.engine import Health, KProbe, Request
 from specdash.core.generation import Generation
 from specdash.core.measure import Verdict
 from specdash.core.prompts import Prompt
-from specdash.core.transport import HttpError, Progress, ServerGaveUp, TransportError
+from specdash.core.transport import BUSY, HttpError, Progress, ServerGaveUp, TransportError
 from specdash.engines.http import Client
-from specdash.engines.openai_client import BUSY, HEALTH_LIMIT_S, METRICS_LIMIT_S, OpenAiClient, Server
+from specdash.engines.openai_client import HEALTH_LIMIT_S, METRICS_LIMIT_S, OpenAiClient, Server
 from specdash.engines.openai_flavour import ServerFacts
 from specdash.engines.spec_metrics import read_metrics, unknown
 from specdash.errors import EngineError

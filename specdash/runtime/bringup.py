@@ -15,7 +15,7 @@ from pathlib import Path
 from specdash.core import events as ev
 from specdash.core.engine import Endpoint, Engine, EngineClient, Health, ServerSpec
 from specdash.core.launch import Ending, LaunchSpec
-from specdash.core.transport import HttpError
+from specdash.core.transport import BUSY, HttpError
 from specdash.errors import EngineError
 from specdash.runtime.attached import AttachedProcess
 from specdash.runtime.listener import require_free
@@ -25,7 +25,6 @@ from specdash.runtime.watch import Watch
 
 POLL_FIRST_S = 0.02  # a tiny model is ready in milliseconds; a large one is polled ever less often
 POLL_MOST_S = 0.5
-BUSY = frozenset({429, 503})
 ATTACH_S = 5.0  # a server that is said to run already answers at once
 FOLLOW_S = 30.0  # a launch command's server that somebody else starts is there by then
 EXPLAINED_LINES = 5000

@@ -12,13 +12,13 @@ from typing import Any
 import pytest
 from conftest import Launch
 
-from specdash.core.engine import CACHED, DRAFTED, K_SEEN, Health, Request
+from specdash.core.engine import CACHED, DRAFTED, K_SEEN, UNKNOWN, Health, Request
 from specdash.core.measure import step_facts
 from specdash.core.plan import KScope
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import BadAnswer, HttpError, Progress, RequestTimeout, StreamCut, TransportError
 from specdash.engines.openai_client import COMPLETIONS, OpenAiClient, Server
-from specdash.engines.openai_flavour import UNKNOWN, Flavour, ServerFacts
+from specdash.engines.openai_flavour import Flavour, ServerFacts
 from specdash.engines.spec_metrics import SpecCounters
 from specdash.errors import EngineError
 
