@@ -20,7 +20,8 @@ from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.costs import cost_requests, request_lengths
 from specdash.core.measure import Sample
-from specdash.core.plan import BASELINE, DRAFT, KScope, LoadKey, Step
+from specdash.core.methods import BASELINE, DRAFT
+from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import loads_of, serves
 from specdash.core.steps import StepView
 from specdash.core.view import View, fold_all

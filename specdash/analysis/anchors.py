@@ -15,7 +15,8 @@ from statistics import fmean
 
 from specdash.analysis.stats import drift
 from specdash.core.commands import SetIterations
-from specdash.core.plan import BASELINE, Step
+from specdash.core.methods import BASELINE
+from specdash.core.plan import Step
 from specdash.core.steps import StepView
 from specdash.core.view import View
 

@@ -16,8 +16,7 @@ from typing import Any
 from specdash.analysis.rates import OWN_CLOCK, PARTS, clock_for
 from specdash.analysis.stats import CONFIDENCE, Speedup, speedup
 from specdash.core.measure import Verdict
-from specdash.core.methods import drafter_label
-from specdash.core.plan import BASELINE
+from specdash.core.methods import BASELINE, drafter_label
 from specdash.core.profile import LOSSLESS
 
 Json = Mapping[str, Any]
@@ -76,6 +75,11 @@ class Arm:
     def drafter(self) -> tuple[str | None, str, int | None]:
         """What drafts: arms with the same differ in K."""
         return self.draft, self.method, self.ngram_n
+
+    @property
+    def names(self) -> tuple[Any, ...]:
+        """What tells it apart from others of its group, as `names_of` has it for what was measured."""
+        return self.draft, self.method, self.k, self.ngram_n
 
     @property
     def label(self) -> str:
@@ -147,7 +151,7 @@ def arms_of(group: Group, category: str, document: Json) -> tuple[Arm | None, tu
     members: dict[tuple[Any, ...], list[Json]] = {}
     seen: dict[tuple[Any, ...], int] = {}
     for found in group.measurements:
-        arm = _names(found)
+        arm = names_of(found)
         step = (*arm, found.get("category"))
         copy = seen.get(step, 0)
         seen[step] = copy + 1
@@ -169,12 +173,12 @@ def _against_texts(group: Group, category: str) -> dict[tuple[Any, ...], frozens
     found: dict[tuple[Any, ...], frozenset[str]] = {}
     for each in group.texts:
         if category in (ALL, each.get("category")):
-            name = _names(each)
+            name = names_of(each)
             found[name] = found.get(name, frozenset()) | (_OF_TEXTS & set(each.get("verdicts") or ()))
     return found
 
 
-def _names(found: Json) -> tuple[Any, ...]:
+def names_of(found: Json) -> tuple[Any, ...]:
     """What tells the arms of a group apart."""
     return found.get("draft"), found.get("method"), found.get("k"), found.get("ngram_n")
 

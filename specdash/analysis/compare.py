@@ -16,8 +16,8 @@ from typing import Any
 from specdash.analysis.rates import PARTS
 from specdash.analysis.stats import CONFIDENCE, speedup, student_t_quantile
 from specdash.analysis.unlike import builds, digest, machines, reasons
-from specdash.core.methods import method_label
-from specdash.core.plan import BASELINE, Step
+from specdash.core.methods import BASELINE, method_label
+from specdash.core.plan import Step
 
 Json = Mapping[str, Any]
 Keyed = list[tuple[Hashable, float]]

@@ -13,7 +13,8 @@ from specdash.analysis.plain import plain
 from specdash.analysis.rates import rate_estimate
 from specdash.analysis.sequential import Estimate, estimate
 from specdash.core.measure import Sample, combine
-from specdash.core.plan import DRAFT, LoadKey
+from specdash.core.methods import DRAFT
+from specdash.core.plan import LoadKey
 from specdash.core.steps import DONE, StepView
 
 Json = dict[str, Any]

@@ -19,6 +19,7 @@ from specdash.analysis.arms import (
     compared,
     groups_of,
     key_of,
+    names_of,
     overall_mean,
 )
 from specdash.analysis.stats import Speedup
@@ -190,13 +191,10 @@ def _ratio(target: Json, draft: Json) -> float | None:
 
 def _acceptance(group: Group, arm: Arm) -> float | None:
     """The mean acceptance over the categories of an arm."""
-    names = (arm.draft, arm.method, arm.k, arm.ngram_n)
     known = [
         found["acceptance_rate"]
         for found in group.measurements
-        if (found.get("draft"), found.get("method"), found.get("k"), found.get("ngram_n")) == names
-        and found.get("status") == "ok"
-        and found.get("acceptance_rate") is not None
+        if names_of(found) == arm.names and found.get("status") == "ok" and found.get("acceptance_rate") is not None
     ]
     return fmean(known) if known else None
 

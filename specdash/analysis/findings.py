@@ -14,7 +14,8 @@ from specdash.analysis.lossless import Agreement, agreements
 from specdash.analysis.rates import Compared, over_baseline, rate_estimate
 from specdash.analysis.roofline import Roofline, roofline
 from specdash.core.measure import Verdict
-from specdash.core.plan import BASELINE, Step
+from specdash.core.methods import BASELINE
+from specdash.core.plan import Step
 from specdash.core.steps import StepView
 from specdash.core.view import View
 

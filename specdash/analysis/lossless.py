@@ -15,7 +15,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from specdash.core.plan import BASELINE
+from specdash.core.methods import BASELINE
 from specdash.core.steps import StepView
 from specdash.core.view import View
 

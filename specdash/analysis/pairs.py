@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from specdash.core.plan import BASELINE
+from specdash.core.methods import BASELINE
 
 Json = Mapping[str, Any]
 

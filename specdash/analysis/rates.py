@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from specdash.analysis.sequential import Estimate, estimate
 from specdash.analysis.stats import Speedup, drift, speedup
 from specdash.core.measure import Sample
-from specdash.core.plan import BASELINE
+from specdash.core.methods import BASELINE
 from specdash.core.steps import DONE, StepView
 from specdash.core.view import View
 

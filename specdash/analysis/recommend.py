@@ -45,7 +45,7 @@ from specdash.analysis.reasons import (
 from specdash.analysis.stats import CONFIDENCE, Speedup
 from specdash.core.events import K_PLACE
 from specdash.core.measure import Verdict
-from specdash.core.plan import BASELINE
+from specdash.core.methods import BASELINE
 
 Json = dict[str, Any]
 

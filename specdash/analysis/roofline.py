@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from specdash.core.events import BandwidthMeasured, ModelRead
 from specdash.core.measure import combine
-from specdash.core.plan import BASELINE, Step
+from specdash.core.methods import BASELINE
+from specdash.core.plan import Step
 from specdash.core.steps import StepView
 from specdash.core.view import View
 

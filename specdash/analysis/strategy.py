@@ -15,8 +15,9 @@ from specdash.analysis import kcurve, race
 from specdash.analysis.anchors import SECOND_PASS
 from specdash.core import commands as cmd
 from specdash.core.measure import Verdict
+from specdash.core.methods import BASELINE
 from specdash.core.model import k_max, k_range
-from specdash.core.plan import BASELINE, LoadKey, Step
+from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.queue import load_key
 from specdash.core.steps import OPEN, StepView

@@ -14,7 +14,8 @@ from specdash.analysis.rates import block_drift, faster_than, rate_estimate
 from specdash.analysis.roofline import Roofline
 from specdash.analysis.stats import summarise
 from specdash.core.measure import Sample, acceptance_source, combine
-from specdash.core.plan import BASELINE, Step
+from specdash.core.methods import BASELINE
+from specdash.core.plan import Step
 from specdash.core.steps import StepView
 
 Json = dict[str, Any]

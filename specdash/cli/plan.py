@@ -13,7 +13,8 @@ from specdash.analysis.strategy import CURVE, MOST_CONFIRMED, SEARCH, first_samp
 from specdash.cli import command_parser
 from specdash.config.load import check
 from specdash.core.forecast import ZERO, Range, prior_load, prior_sample
-from specdash.core.plan import BASELINE, KScope, PlannedLoad, Step, iterations_of, k_values
+from specdash.core.methods import BASELINE
+from specdash.core.plan import KScope, PlannedLoad, Step, iterations_of, k_values
 from specdash.core.profile import LOSSLESS
 from specdash.core.text import human_bytes, human_seconds, plain
 from specdash.engines.registry import SETTLED_SCOPES

@@ -16,9 +16,8 @@ from specdash.config.programs import check_program, located, read_program
 from specdash.config.report import guess, show
 from specdash.core.launch import PLACES
 from specdash.core.methods import BASELINE, METHODS, method_named
-from specdash.core.profile import EVERY_METHOD, EngineConfig, Launch, Urls
+from specdash.core.profile import EVERY_METHOD, KINDS, EngineConfig, Launch, Urls
 
-KINDS = ("llama-server", "llama-cli", "mlx", "script", "openai")
 BY_NAME = frozenset({"script", "openai"})
 """Kinds that start no program of their own: models may be known by name alone."""
 

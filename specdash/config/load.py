@@ -19,7 +19,6 @@ from specdash.config.entries import absence, path_of, read_models, same_label_tw
 from specdash.config.fields import Table, unknown_keys
 from specdash.config.lines import KeyPath
 from specdash.config.mlx_folder import is_mlx_folder
-from specdash.config.prompts import load_jsonl
 from specdash.config.queue_table import Known, read_queue
 from specdash.config.report import Findings, plain
 from specdash.config.sections import (
@@ -107,7 +106,7 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
     queue_tables = top.tables("queue")
     is_listed = "queue" in top.raw
     sweep = read_sweep(sweep_table, target_groups, draft_groups, kind=engine.kind, is_listed=is_listed)
-    measure, categories = read_measure(top.table("measure"), base)
+    measure, categories = read_measure(top.table("measure"), base, targets)
     queue = read_queue(queue_tables, Known(target_groups, draft_groups, configs, categories, measure))
     limits = read_limits(top.table("limits"))
     results_dir = read_results_dir(top.table("results"), base)
@@ -137,7 +136,6 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
         source=source,
         queue=queue,
     )
-    _require_vision(findings, profile)
     _warn(findings, profile)
     return profile
 
@@ -191,18 +189,6 @@ def _warn_of_unused_drafts(findings: Findings, profile: Profile) -> None:
         if not used or draft.method not in ("auto", *profile.sweep.methods):
             asked = "draft" if draft.method == "auto" else draft.method
             findings.warn(path_of(draft), "is used by no method of the sweep", f'Add "{asked}" to sweep.methods')
-
-
-def _require_vision(findings: Findings, profile: Profile) -> None:
-    """Files targets that prompts with images cannot be asked of."""
-    if isinstance(profile.measure.prompts, str) or not profile.measure.prompts.is_file():
-        return
-    prompts, _ = load_jsonl(profile.measure.prompts)
-    if any(prompt.images for prompt in prompts):
-        for target in profile.targets:
-            if target.mmproj is None:
-                what = f"has prompts with images, and target {target.label!r} takes none"
-                findings.problem(("measure", "prompts"), what, "Give it its mmproj, or take prompts of text")
 
 
 def _warn_of_few_samples(findings: Findings, profile: Profile) -> None:

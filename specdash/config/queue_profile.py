@@ -14,7 +14,8 @@ from typing import Any
 from specdash.config.prompts import CATEGORIES, load_jsonl
 from specdash.config.write import dump
 from specdash.core.commands import NewModel
-from specdash.core.plan import BASELINE, Step, iterations_of, steps_of
+from specdash.core.methods import BASELINE
+from specdash.core.plan import Step, iterations_of, steps_of
 from specdash.core.profile import BUILTIN, ModelRef, Profile, QueueEntry, Sweep
 from specdash.core.steps import StepView
 from specdash.errors import SpecdashError

@@ -24,7 +24,7 @@ from specdash.config.fields import Table, parse_duration, parse_size
 from specdash.config.prompts import CATEGORIES, load_jsonl
 from specdash.config.report import guess, nearest, show
 from specdash.core.methods import METHODS, SIZED, method_named, same_on
-from specdash.core.profile import BUILTIN, LOSSLESS, EngineConfig, KMode, Limits, Measure, ServerConfig, Sweep
+from specdash.core.profile import BUILTIN, LOSSLESS, EngineConfig, KMode, Limits, Measure, ModelRef, ServerConfig, Sweep
 
 _LARGEST_SEED = 2**32 - 2  # the largest 32-bit value means "random" to llama.cpp
 _FEWEST_TOKENS = 16
@@ -118,10 +118,10 @@ def _k(table: Table, *, needed: bool) -> tuple[int, ...] | KMode:
     return ks
 
 
-def read_measure(table: Table, base: Path) -> tuple[Measure, tuple[str, ...]]:
+def read_measure(table: Table, base: Path, targets: Sequence[ModelRef]) -> tuple[Measure, tuple[str, ...]]:
     """`[measure]`, and the categories that it measures; () where they are in a file that is missing here."""
     findings = table.findings
-    prompts, known = _prompts(table, base)
+    prompts, known = _prompts(table, base, targets)
     precision = table.get(
         "precision", None, "a share above 0 and below 1", _share, "For example precision = 0.02: ± 2 %"
     )
@@ -154,8 +154,13 @@ def _share(value: object) -> float | None:
     return float(value) if 0 < value < 1 else None
 
 
-def _prompts(table: Table, base: Path) -> tuple[Path | Literal["builtin"], tuple[str, ...]]:
-    """`measure.prompts`, "builtin" or a .jsonl file, and the categories that it has; () for a file missing here."""
+def _prompts(
+    table: Table, base: Path, targets: Sequence[ModelRef]
+) -> tuple[Path | Literal["builtin"], tuple[str, ...]]:
+    """`measure.prompts`, "builtin" or a .jsonl file, and the categories that it has; () for a file missing here.
+
+    Files targets that prompts with images cannot be asked of.
+    """
     text = table.text("prompts", BUILTIN)
     if text == BUILTIN:
         return BUILTIN, CATEGORIES
@@ -167,6 +172,10 @@ def _prompts(table: Table, base: Path) -> tuple[Path | Literal["builtin"], tuple
     else:
         prompts, problems = load_jsonl(path)
         table.findings.problems += problems
+        for target in targets if any(prompt.images for prompt in prompts) else ():
+            if target.mmproj is None:
+                what = f"has prompts with images, and target {target.label!r} takes none"
+                table.findings.problem(table.at("prompts"), what, "Give it its mmproj, or take prompts of text")
         return path, tuple(dict.fromkeys(prompt.category for prompt in prompts))
     return path, ()
 

@@ -59,6 +59,11 @@ def needs_draft_model(method: str) -> bool:
     return method in WITH_DRAFT_MODEL or (method.startswith("draft-") and method not in METHODS)
 
 
+def method_of(architecture: str | None) -> str:
+    """How a draft model is used whose file names this architecture: a head by its own ("eagle3"), others as usual."""
+    return architecture if architecture is not None and needs_draft_model(architecture) else DRAFT
+
+
 def is_draftless(method: str) -> bool:
     """Whether a method speculates without a draft model."""
     return method != BASELINE and not needs_draft_model(method)

@@ -20,25 +20,10 @@ from specdash.core.methods import (
     drafter_label,
     is_draftless,
     method_label,
-    needs_draft_model,
+    method_of,
 )
 from specdash.core.model import ModelFacts, k_max, k_range
 from specdash.core.profile import Profile, QueueEntry, ServerConfig
-
-__all__ = [
-    "BASELINE",
-    "DRAFT",
-    "KScope",
-    "LoadKey",
-    "PlannedLoad",
-    "Step",
-    "entry_steps",
-    "fixes_k",
-    "group",
-    "iterations_of",
-    "k_values",
-    "steps_of",
-]
 
 
 class KScope(StrEnum):
@@ -185,15 +170,13 @@ def k_values(profile: Profile, facts: ModelFacts | None, declared_class: str) ->
     is started once for all that may follow. The class that the profile declares wins over the header's; with neither
     known (a profile written for another machine) a small dense model is assumed.
     """
-    if not isinstance(profile.sweep.k, str):
-        return tuple(sorted(set(profile.sweep.k)))
-    known_class = _class_of(facts, declared_class)
-    largest = max(1, expected_k_seen(k_max(known_class), profile.measure.max_tokens))
+    one_by_one = _ks_one_by_one(profile, facts, declared_class)
+    if profile.sweep.k not in ("curve", "search"):
+        return one_by_one
+    largest = max(1, expected_k_seen(k_max(_class_of(facts, declared_class)), profile.measure.max_tokens))
     if profile.sweep.k == "curve":
         return (largest,)
-    if profile.sweep.k == "search":
-        return tuple(sorted({k for k in k_range(known_class) if k < largest} | {largest}))
-    return k_range(known_class)
+    return tuple(sorted({k for k in one_by_one if k < largest} | {largest}))
 
 
 def _class_of(facts: ModelFacts | None, declared_class: str) -> str:
@@ -203,8 +186,8 @@ def _class_of(facts: ModelFacts | None, declared_class: str) -> str:
     return facts.model_class if facts is not None else "dense-small"
 
 
-def _draftless_ks(profile: Profile, facts: ModelFacts | None, declared_class: str) -> tuple[int, ...]:
-    """The Ks of methods without a draft model, ascending.
+def _ks_one_by_one(profile: Profile, facts: ModelFacts | None, declared_class: str) -> tuple[int, ...]:
+    """The listed Ks, else all of the class, ascending: those of methods without a draft model.
 
     Curves and searches are about drafts, so those of the class are measured one by one there.
     """
@@ -265,7 +248,7 @@ def _arms(
         method = draft_method(by_label[draft].method, facts.get(draft)) if draft in by_label else DRAFT
         if method in methods:
             arms += [_Arm(draft, method, None, count, ks) for count in experts]
-    fixed = _draftless_ks(profile, known, declared_class)
+    fixed = _ks_one_by_one(profile, known, declared_class)
     for method in methods:
         if is_draftless(method):
             sizes = (sweep.ngram_n or (None,)) if method in SIZED else (None,)
@@ -275,10 +258,7 @@ def _arms(
 
 def draft_method(declared: str, facts: ModelFacts | None) -> str:
     """How a draft model is used: as its entry declares, else by the architecture that its file names ("eagle3")."""
-    if declared != "auto":
-        return declared
-    architecture = facts.architecture if facts is not None else ""
-    return architecture if architecture != DRAFT and needs_draft_model(architecture) else DRAFT
+    return declared if declared != "auto" else method_of(facts.architecture if facts is not None else None)
 
 
 def steps_of(profile: Profile, facts: Mapping[str, ModelFacts], categories: Sequence[str]) -> tuple[Step, ...]:

@@ -34,6 +34,10 @@ def for_method(by_method: Mapping[str, T], method: str) -> T | None:
     return by_method.get(method, by_method.get(EVERY_METHOD))
 
 
+KINDS: Final = ("llama-server", "llama-cli", "mlx", "script", "openai")
+"""The kinds of engine that a profile may name."""
+
+
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
     """`[engine]`: the program that serves, and how it is started.

@@ -36,25 +36,23 @@ _K_KEY, _N_KEY = "sweep.k", "sweep.ngram_n"
 _MOST = Param("k_most", "startup", {OLD: "--draft-max"}, None, "the most that any method may draft", _K_KEY)
 
 
+def _ngram_size(kind: str, flag: str) -> Param:
+    """The parameter for the size of the looked-up n-gram; builds before have one flag for all methods."""
+    flags = {CURRENT: f"--spec-{kind}-{flag}", OLD: "--spec-ngram-size-n"}
+    return Param("ngram_n", "startup", flags, None, f"{kind}: tokens of the n-gram that is looked up", _N_KEY)
+
+
+def _most_drafted(kind: str, flag: str, old: str) -> Param:
+    """The parameter for K of a method that may draft fewer."""
+    flags = {CURRENT: f"--spec-{kind}-{flag}", OLD: old}
+    return Param("k", "startup", flags, None, f"{kind}: the most tokens drafted for each verification", _K_KEY)
+
+
 def _of_sizes(kind: str) -> tuple[Param, ...]:
     """The parameters of a method that looks n-grams up in the text and has its flags named by `size`."""
     return (
-        Param(
-            "ngram_n",
-            "startup",
-            {CURRENT: f"--spec-{kind}-size-n", OLD: "--spec-ngram-size-n"},
-            None,
-            f"{kind}: tokens of the n-gram that is looked up",
-            _N_KEY,
-        ),
-        Param(
-            "k",
-            "startup",
-            {CURRENT: f"--spec-{kind}-size-m", OLD: "--spec-ngram-size-m"},
-            None,
-            f"{kind}: the most tokens drafted for each verification",
-            _K_KEY,
-        ),
+        _ngram_size(kind, "size-n"),
+        _most_drafted(kind, "size-m", "--spec-ngram-size-m"),
         Param(
             "min_hits",
             "startup",
@@ -69,22 +67,8 @@ def _of_sizes(kind: str) -> tuple[Param, ...]:
 def _of_matches(kind: str) -> tuple[Param, ...]:
     """The parameters of a method whose flags are named as those of `ngram-mod`."""
     return (
-        Param(
-            "ngram_n",
-            "startup",
-            {CURRENT: f"--spec-{kind}-n-match", OLD: "--spec-ngram-size-n"},
-            None,
-            f"{kind}: tokens of the n-gram that is looked up",
-            _N_KEY,
-        ),
-        Param(
-            "k",
-            "startup",
-            {CURRENT: f"--spec-{kind}-n-max", OLD: "--draft-max"},
-            None,
-            f"{kind}: the most tokens drafted for each verification",
-            _K_KEY,
-        ),
+        _ngram_size(kind, "n-match"),
+        _most_drafted(kind, "n-max", "--draft-max"),
         Param(
             "k_min",
             "startup",

@@ -1,7 +1,7 @@
 """Every kind of engine by the name that profiles give it, and what each says of itself.
 
-The one list of them: a new engine is one module and a line here. A module is imported when it is needed; its `find`,
-`PARAMS` and `INSTALL` are the same for all.
+A new engine is one module here, named as its kind, and an entry in `core.profile.KINDS`. A module is imported when it
+is needed; its `find`, `PARAMS` and `INSTALL` are the same for all.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Protocol, cast
 
 from specdash.core.engine import Engine, Param
 from specdash.core.plan import KScope
-from specdash.core.profile import EngineConfig
+from specdash.core.profile import KINDS, EngineConfig
 
 __all__ = [
     "FALLING_BACK",
@@ -26,16 +26,6 @@ __all__ = [
     "find_fallback",
     "module_of",
 ]
-
-KINDS: Mapping[str, str] = MappingProxyType(
-    {
-        "llama-server": "specdash.engines.llama_server",
-        "llama-cli": "specdash.engines.llama_cli",
-        "mlx": "specdash.engines.mlx",
-        "script": "specdash.engines.script",
-        "openai": "specdash.engines.openai",
-    }
-)
 
 SETTLED_SCOPES: Mapping[str, KScope] = MappingProxyType(
     {"llama-cli": KScope.REQUEST, "mlx": KScope.REQUEST, "script": KScope.STARTUP, "openai": KScope.STARTUP}
@@ -91,7 +81,9 @@ class EngineModule(Protocol):
 
 def module_of(kind: str) -> EngineModule:
     """The module of a kind of engine; KeyError for none."""
-    return cast(EngineModule, importlib.import_module(KINDS[kind]))
+    if kind not in KINDS:
+        raise KeyError(kind)
+    return cast(EngineModule, importlib.import_module(f"specdash.engines.{kind.replace('-', '_')}"))
 
 
 def find_fallback(config: EngineConfig, context: FindContext) -> Engine | None:

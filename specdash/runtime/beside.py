@@ -13,7 +13,8 @@ from specdash.core import events as ev
 from specdash.core.costs import cost_requests, request_lengths
 from specdash.core.generation import Generation
 from specdash.core.measure import verify_steps
-from specdash.core.plan import BASELINE, KScope, Step
+from specdash.core.methods import BASELINE
+from specdash.core.plan import KScope, Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.view import View
 from specdash.runtime.asking import Asking, Sampling

@@ -53,10 +53,10 @@ class PidFile:
     def earlier(self) -> int | None:
         """The process that it names, where that is one of before the launch and still there: nothing of ours."""
         now = self._read()
-        known, row = (self._earlier.get(now[2]), process(now[2])) if now is not None else (None, None)
-        return (
-            now[2] if now is not None and known is not None and row is not None and known.start == row.start else None
-        )
+        if now is None:
+            return None
+        known, row = self._earlier.get(now[2]), process(now[2])
+        return now[2] if known is not None and row is not None and known.start == row.start else None
 
     def _read(self) -> tuple[int, int, int] | None:
         """When it was written, its inode and the number that it starts with."""

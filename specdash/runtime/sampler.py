@@ -12,7 +12,8 @@ from specdash.core import events as ev
 from specdash.core.engine import ServerSpec
 from specdash.core.judge import hopeless, verdict_of, worth_another_try
 from specdash.core.measure import Verdict
-from specdash.core.plan import DRAFT, LoadKey, Step
+from specdash.core.methods import DRAFT
+from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
 from specdash.core.steps import OPEN, StepView

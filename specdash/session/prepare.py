@@ -56,8 +56,7 @@ class Prepared:
 
     def has_vision(self, label: str) -> bool:
         """Whether a target is one that takes images."""
-        ref = self.refs.get(label)
-        return ref is not None and ref.mmproj is not None
+        return any(ref.label == label and ref.mmproj is not None for ref in self.profile.targets)
 
     def loads(self, scope: KScope | None) -> tuple[PlannedLoad, ...]:
         """The server loads of all usable steps under a scope of K (None: not probed yet)."""

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from specdash.analysis.reasons import edge_reason
-from specdash.core.plan import BASELINE, DRAFT
+from specdash.core.methods import BASELINE, DRAFT
 from specdash.store.wording import SPEED, Json, drafter_of, is_noise, known, sentence, setting, slower_of
 
 Key = tuple[Any, ...]

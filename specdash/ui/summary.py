@@ -13,11 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from specdash.analysis.result import build_result
-from specdash.core.measure import DESCRIPTION, INFERRED, Verdict
+from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.methods import drafter_label
 from specdash.core.text import one_line
 from specdash.core.view import View
 from specdash.store.arms import REFUTED, content_arms, refuted
+from specdash.store.wording import is_inferred
 from specdash.ui import recommended
 from specdash.ui.charts import Point, k_curves, legend
 from specdash.ui.narration import percent, rate
@@ -161,7 +162,7 @@ def _sentence(arm: Json, *, ascii_only: bool) -> str:
 
 def _accepted(arm: Json) -> str:
     """The share of drafted tokens that was accepted; "~" where that is inferred from how tokens arrived."""
-    return ("~" if arm.get("acceptance_source") == INFERRED else "") + percent(arm["acceptance_rate"])
+    return ("~" if is_inferred(arm) else "") + percent(arm["acceptance_rate"])
 
 
 def _table(arms: Iterable[Json], *, ascii_only: bool) -> Table:

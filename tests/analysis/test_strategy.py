@@ -12,8 +12,9 @@ from specdash.analysis import strategy
 from specdash.analysis.anchors import second_pass
 from specdash.core import commands as cmd
 from specdash.core import events as ev
+from specdash.core.methods import BASELINE
 from specdash.core.model import k_max
-from specdash.core.plan import BASELINE, KScope, LoadKey
+from specdash.core.plan import KScope, LoadKey
 from specdash.core.view import View
 
 K_MAX = k_max("dense-small")

@@ -20,7 +20,8 @@ from specdash.core.forecast import (
     prior_sample,
 )
 from specdash.core.measure import Sample
-from specdash.core.plan import DRAFT, KScope, Step, group
+from specdash.core.methods import DRAFT
+from specdash.core.plan import KScope, Step, group
 from specdash.core.view import LoadView, StepView, View
 
 EFFORT = Effort(iterations=4, warmup=1, max_tokens=100)

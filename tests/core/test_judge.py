@@ -20,7 +20,8 @@ from specdash.core.judge import (
     worth_another_try,
 )
 from specdash.core.measure import Chunk, Sample, Verdict
-from specdash.core.plan import DRAFT, Step
+from specdash.core.methods import DRAFT
+from specdash.core.plan import Step
 
 N = 20  # tokens of a generation here
 SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)

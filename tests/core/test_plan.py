@@ -13,8 +13,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.model import ModelFacts, VocabFacts, k_range
-from specdash.core.plan import BASELINE, DRAFT, KScope, PlannedLoad, Step, group, k_values, steps_of
+from specdash.core.plan import KScope, PlannedLoad, Step, group, k_values, steps_of
 from specdash.core.profile import EngineConfig, Limits, Measure, ModelRef, Profile, ServerConfig, Sweep
 
 CATEGORIES = ("coding", "math")

@@ -13,7 +13,7 @@ from pathlib import Path
 from harness import ROOT, Run, assert_complete
 from real.bench import ONE_THREAD, Real
 
-from specdash.core.plan import BASELINE
+from specdash.core.methods import BASELINE
 
 PROFILES = ROOT / "profiles"
 

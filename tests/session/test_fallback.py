@@ -10,7 +10,8 @@ from typing import Any, cast
 from specdash.config.load import load
 from specdash.core.engine import Engine, EngineInfo
 from specdash.core.events import EngineFound
-from specdash.core.plan import BASELINE, LoadKey, Step
+from specdash.core.methods import BASELINE
+from specdash.core.plan import LoadKey, Step
 from specdash.session.fallback import Engines, with_fallback
 from specdash.session.opening import _samples_of
 from specdash.session.prepare import Prepared, prepare

@@ -10,7 +10,8 @@ import pytest
 
 from specdash.core import events as ev
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
-from specdash.core.plan import DRAFT, LoadKey, Step
+from specdash.core.methods import DRAFT
+from specdash.core.plan import LoadKey, Step
 from specdash.core.view import StepView, View
 from specdash.ui.narration import percent, progress, rate, sentences
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from specdash.analysis.kcurve.replay import Replayed, Text, product_model, replay, text_of
 from specdash.core.events import StepTimes
 from specdash.core.measure import Sample
-from specdash.core.plan import DRAFT, LoadKey
+from specdash.core.methods import DRAFT
+from specdash.core.plan import LoadKey
 from specdash.core.view import DONE, StepView, View
 
 CONTENT = "content"

@@ -12,7 +12,7 @@ from specdash.analysis.recommend import recommendations
 from specdash.analysis.result import SCHEMA
 from specdash.analysis.rules import judged_rules
 from specdash.core.measure import Sample
-from specdash.core.plan import BASELINE, DRAFT
+from specdash.core.methods import BASELINE, DRAFT
 
 Json = dict[str, Any]
 

@@ -8,7 +8,7 @@ from pathlib import PurePath
 
 from specdash.core.commands import NewModel
 from specdash.core.events import ModelRead
-from specdash.core.methods import BASELINE, DRAFT, is_draftless, needs_draft_model
+from specdash.core.methods import BASELINE, is_draftless, method_of
 from specdash.core.plan import Step
 from specdash.core.view import View
 from specdash.ui.tui.finding import Model
@@ -68,8 +68,7 @@ def ways_of(view: View, drafts: Sequence[Offer]) -> dict[str | None, Way]:
     used = {step.draft: step.method for step in steps if step.draft is not None}
     for row in drafts:
         architecture = row.found.architecture if row.found is not None else None
-        kind = architecture if architecture is not None and needs_draft_model(architecture) else DRAFT
-        found[row.label] = Way(row.label, used.get(row.label, kind))
+        found[row.label] = Way(row.label, used.get(row.label, method_of(architecture)))
     return found
 
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from specdash.core.measure import DESCRIPTION, Verdict
-from specdash.core.plan import BASELINE
+from specdash.core.methods import BASELINE
 from specdash.core.text import human_bytes, one_line
 from specdash.core.view import DONE, View
 from specdash.store.arms import other_k

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from specdash.analysis.rates import faster_than, keyed_rates, rate_estimate
 from specdash.analysis.stats import Speedup, Summary, summarise
 from specdash.core.measure import INFERRED, Sample, acceptance_source, combine
-from specdash.core.plan import BASELINE, Step
+from specdash.core.methods import BASELINE
+from specdash.core.plan import Step
 from specdash.core.view import DONE, OPEN, RUNNING, LoadView, StepView, View
 
 Pair = tuple[str, str | None]
@@ -105,7 +106,7 @@ def sign_of(found: Speedup | None) -> str:
 def figures_of(steps: Sequence[StepView], base: Sequence[StepView], without: str = "") -> Figures:
     """The figures of steps, whose baselines are `base`; `without` says why there is no speedup, if that is known."""
     samples = [sample for found in steps for sample in found.good]
-    faster = None if without else _over(steps, base)
+    faster = None if without else faster_than(steps, base)
     drafted = sum(sample.draft_tokens or 0 for sample in samples)
     accepted = sum(sample.accepted_tokens or 0 for sample in samples)
     ttft = [sample.ttft_s for sample in samples if sample.ttft_s is not None and math.isfinite(sample.ttft_s)]
@@ -120,11 +121,6 @@ def figures_of(steps: Sequence[StepView], base: Sequence[StepView], without: str
         ttft_s=sum(ttft) / len(ttft) if ttft else None,
         loads=tuple(dict.fromkeys(found.load for found in steps if found.load is not None)),
     )
-
-
-def _over(steps: Sequence[StepView], base: Sequence[StepView]) -> Speedup | None:
-    """The speedup of steps over baselines, as a report has it."""
-    return faster_than(steps, base)
 
 
 def _rate(steps: Sequence[StepView], samples: Sequence[Sample]) -> Summary | None:
@@ -173,7 +169,7 @@ def _arm(step: Step, steps: Sequence[StepView], bases: Sequence[StepView]) -> Ar
         else _without([base for base in bases if base.step.category in {each.step.category for each in counted}])
     )
     figures = figures_of(counted, [], "-")
-    quotient = None if why else _over(both, [good[found.step.category] for found in both])
+    quotient = None if why else faster_than(both, [good[found.step.category] for found in both])
     return Arm(
         step,
         tuple(steps),
