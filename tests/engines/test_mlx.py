@@ -307,7 +307,8 @@ async def test_inferred_acceptance_is_that_of_our_own_server(mlx_python: Path, c
             told = await own.generate(asked, limit_s=LIMIT_S)
             assert inferred.text == told.text
             # The stock server drafts from the first token on and ours from the second, so their steps are not the same
-            # ones: the counts of one answer may differ by what one step accepts.
+            # ones: the counts of one answer may differ by what one step drafts. By mlx_lm's own marks, answers to 8
+            # prompts had up to 1 accepted and 4 drafted tokens more or fewer, which made up to 0.037 of acceptance.
             assert told.draft_n
             assert acceptance(inferred) == pytest.approx(acceptance(told), abs=0.03 + 4 / told.draft_n)
             assert inferred.k_seen == 4
