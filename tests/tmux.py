@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import TracebackType
 
-LIMIT_S = 12.0
+LIMIT_S = 60.0
 POLL_S = 0.03
 # An escape is a key of its own at once.
 SETTINGS = """set -g default-terminal tmux-256color

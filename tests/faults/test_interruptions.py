@@ -30,6 +30,9 @@ from specdash.core import events as ev
 from specdash.store.journal import read
 
 SLOW = "speed=60"
+# A request takes longer than whatever a test has to do before its end.
+HELD = "speed=1"
+FIRST_SAMPLE_THEN_HELD = f";;{HELD}"  # after the warm-up's request
 
 
 def assert_nothing_redone(run: Run) -> None:
@@ -41,7 +44,7 @@ def assert_nothing_redone(run: Run) -> None:
 
 
 def test_kill_nine_at_every_stage(bench: Bench) -> None:
-    rules = {"D": ["load_s=600", SLOW, SLOW, SLOW, ""]}
+    rules = {"D": ["load_s=600", HELD, FIRST_SAMPLE_THEN_HELD, HELD, ""]}
     profile = bench.profile(["A"], ["D"], engine={"program": str(bench.program(rules))}, sweep={"k": [2, 4]})
     command = bench.headless(profile)
     command.until("load l002: A")
@@ -60,7 +63,7 @@ def test_kill_nine_at_every_stage(bench: Bench) -> None:
         assert_gone(family)
     # The guard dies with its engine: the server is left alone, until the run is resumed.
     command = bench.start("resume", path)
-    command.until("ready after")  # and not later: the load's last sample would have its server stopped
+    command.until("ready after")
     guard, *family = descendants(command.process.pid)
     guard.suspend()
     killed.append(command.kill())
@@ -91,15 +94,17 @@ def terminal() -> Iterator[int]:
 
 
 @pytest.mark.parametrize(
-    ("number", "code", "stage"),
+    ("number", "code", "stage", "held"),
     [
-        (signal.SIGINT, 130, "sample .* #1"),
-        (signal.SIGTERM, 143, "load l001: T"),
-        (signal.SIGHUP, 129, "load l001: ready"),
+        (signal.SIGINT, 130, "sample .* #1", FIRST_SAMPLE_THEN_HELD),
+        (signal.SIGTERM, 143, "load l001: T", "load_s=600"),
+        (signal.SIGHUP, 129, "load l001: ready", HELD),
     ],
 )
-def test_signals_end_a_run_cleanly(number: signal.Signals, code: int, stage: str, bench: Bench, terminal: int) -> None:
-    rules = {"T": [SLOW + (",load_s=600" if number == signal.SIGTERM else ""), ""]}
+def test_signals_end_a_run_cleanly(
+    number: signal.Signals, code: int, stage: str, held: str, bench: Bench, terminal: int
+) -> None:
+    rules = {"T": [held, ""]}
     profile = bench.profile(["T", "U"], engine={"program": str(bench.program(rules))})
 
     def own_terminal() -> None:
@@ -232,7 +237,8 @@ def test_a_full_disk_pauses_the_run_and_it_can_still_be_ended(bench: Bench) -> N
 
 
 def test_a_run_folder_that_vanishes(bench: Bench) -> None:
-    command = bench.headless(bench.profile(["T", "U"], engine={"env": {"FAKE_SERVER": SLOW}}))
+    program = bench.program({"T": ";;speed=10", "U": ""})
+    command = bench.headless(bench.profile(["T", "U"], engine={"program": str(program)}))
     command.until("sample .* #1")
     (folder,) = bench.results.iterdir()
     shutil.rmtree(folder)

@@ -162,7 +162,7 @@ def test_children_wrappers_and_deafness_to_term(bench: Bench, tmp_path: Path) ->
 
 
 def test_the_guard_is_killed(bench: Bench) -> None:
-    rules = {"T": ["speed=40", ""]}
+    rules = {"T": ["speed=1", ""]}
     command = bench.headless(bench.profile(["T"], engine={"program": str(bench.program(rules))}))
     command.until("ready after")
     processes = descendants(command.process.pid)
@@ -237,7 +237,7 @@ def test_a_port_taken_while_the_run_goes_on(bench: Bench, launch: Callable[..., 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     behaviour = {"FAKE_SERVER": "reuseport=1,speed=40"}
-    command = bench.headless(bench.profile(engine={"port": port, "env": behaviour}, measure={"iterations": 3}))
+    command = bench.headless(bench.profile(engine={"port": port, "env": behaviour}, measure={"iterations": 50}))
     command.until("sample .* #1")
     launch(bench.fake, "-m", bench.target, "--port", port, "--metrics", FAKE_SERVER="reuseport=1").url()
     run = command.end()
@@ -245,7 +245,7 @@ def test_a_port_taken_while_the_run_goes_on(bench: Bench, launch: Callable[..., 
     assert run.code == 1
     assert run.only(target="T").status == "failed"
     assert f"2 sockets listen on port {port}" in run.stderr
-    assert len(run.only(target="T").good) < 3
+    assert len(run.only(target="T").good) < 50
 
 
 @pytest.mark.parametrize("program", ["gone", "text", "exits"])

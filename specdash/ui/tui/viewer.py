@@ -230,6 +230,8 @@ class Viewer(App[int]):
             self.folder_gone, self._dirty = is_gone, True
 
     def _paint(self) -> None:
+        if not self._running:  # timers go on while the screens are taken away, one by one
+            return
         self._fit()
         stamp = int(self.now_s) if self.feed.is_live else int(self.now_s / 60)
         if self.frozen or not (self._dirty or stamp != self._stamp):
@@ -252,7 +254,7 @@ class Viewer(App[int]):
     def _visible(self) -> Sequence[Screen[Any]]:
         stack = self.screen_stack
         behind = next((at for at in range(len(stack) - 1, -1, -1) if not stack[at].is_modal), 0)
-        return stack[-1:] if isinstance(self.screen, TinyScreen) else stack[behind:]
+        return stack[-1:] if stack and isinstance(stack[-1], TinyScreen) else stack[behind:]
 
     def paint_at(self, rate_hz: float) -> None:
         """Repaints so often from now on."""

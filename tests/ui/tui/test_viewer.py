@@ -87,3 +87,10 @@ async def test_a_run_that_was_started_from_here_is_watched_even_if_it_was_over_a
             assert ("(replay)" in screen_text(app)) != own
             await pilot.press("q")
         assert _after(app, app.return_value, None) == (3 if own else 0)
+
+
+async def test_a_dashboard_that_is_taken_down_paints_nothing_more() -> None:
+    async with dashboard(ScriptedSource(scenes.facts())) as (app, _):
+        pass
+    assert app.screen_stack == []
+    app.paint_now()  # as a timer does that was due while the screens were being taken away
