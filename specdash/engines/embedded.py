@@ -346,12 +346,17 @@ def serve(module: Any, params: Any) -> NoReturn:
         server = module.Server(params)
     except (RuntimeError, ValueError) as error:
         raise RefusedError(f"error: llama.cpp did not start: {error} The reason stands above") from error
+    # A byte in a pipe wakes this thread whichever thread the signal reached, and when it came; pause() misses those of
+    # the server's threads, and one that comes just before it.
+    told, ends = os.pipe()
+    os.set_blocking(ends, False)
+    signal.set_wakeup_fd(ends)
     for number in (signal.SIGTERM, signal.SIGINT):
-        # At once and without the wheel's destructor, which waits for requests in flight.
-        signal.signal(number, lambda *_: os._exit(0))
+        signal.signal(number, lambda *_: None)
     _say(f"main: server is listening on {server.listening_address}")
-    while True:
-        signal.pause()
+    os.read(told, 1)
+    # At once and without the wheel's destructor, which waits for requests in flight.
+    os._exit(0)
 
 
 def _say(text: str) -> None:

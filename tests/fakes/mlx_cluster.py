@@ -319,8 +319,8 @@ def main() -> None:
         os._exit(behaviour.die_at_load)
     state.ready.set()
     print("ready", flush=True)
-    while True:
-        signal.pause()
+    while True:  # pause() would miss a signal that reached another thread, or came just before it
+        time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -323,8 +323,8 @@ def main(args: list[str]) -> None:
     shared.ready.set()
     log("llama_server: model loaded")
     log(f"llama_server: listening on http://{options.host}:{server.server_address[1]}")
-    while True:
-        signal.pause()
+    while True:  # pause() would miss a signal that reached another thread, or came just before it
+        time.sleep(0.1)
 
 
 if __name__ == "__main__":
