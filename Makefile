@@ -20,7 +20,7 @@ check: $(VENV)/.dev
 	$(BIN)/lint-imports
 
 unit: $(VENV)/.dev
-	$(REAL) $(BIN)/python -m pytest -n 4 --dist worksteal -m "not slow"
+	$(REAL) $(BIN)/python -m pytest -n 5 --dist worksteal -m "not slow"
 
 # Real servers (llama.cpp, MLX) for the tests; where they cannot be had, the tests that need them are skipped with the reason.
 real-engines: $(VENV)/.dev

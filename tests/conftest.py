@@ -17,6 +17,7 @@ from typing import Any, NoReturn
 
 import psutil
 import pytest
+from fake_program import write_fake_server
 
 TESTS = Path(__file__).parent
 CACHE = Path.home() / ".cache" / "specdash-tests"
@@ -70,10 +71,7 @@ def embedded_available() -> None:
 @pytest.fixture(scope="session")
 def fake_server(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A program that is the fake llama-server; FAKE_DIALECT and FAKE_SERVER tell it what to do."""
-    program = tmp_path_factory.mktemp("fake") / "fake-llama-server"
-    program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{TESTS / "fakes" / "server.py"}" "$@"\n')
-    program.chmod(0o755)
-    return program
+    return write_fake_server(tmp_path_factory.mktemp("fake"))
 
 
 @pytest.fixture(scope="session")

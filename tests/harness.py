@@ -32,6 +32,8 @@ ROOT = Path(__file__).parents[1]
 LIMIT_S = 60.0  # when a test gives up: longer than anything takes on a machine that is busy
 # No test may depend on these: a proxy would see every request of ours, and NO_COLOR would hide escape sequences.
 ENVIRONMENT = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "PYTHONPATH": str(ROOT)}
+# No test speaks TLS, and reading the system's certificates is a third of what aiohttp costs at every start.
+ENVIRONMENT |= {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
 
 
 @dataclass(slots=True)

@@ -14,6 +14,8 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
+from fake_program import write_fake_server
+
 TESTS = Path(__file__).parents[1]
 ROOT = TESTS.parent
 
@@ -68,10 +70,7 @@ class Place:
 
     def fake_server(self) -> Path:
         """A program that is the fake llama-server."""
-        program = self.folder / "fake-llama-server"
-        program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{TESTS / "fakes" / "server.py"}" "$@"\n')
-        program.chmod(0o755)
-        return program
+        return write_fake_server(self.folder)
 
     def profile(self, name: str, program: str | Path, k: Sequence[int], measure: str, engine: str = "") -> Path:
         """A profile for the tiny pair; without K values, for the target alone. `measure`, `engine`: lines of TOML."""

@@ -16,7 +16,7 @@ from specdash.engines.demo import Shape, write_pair
 from specdash.store.journal import read
 
 pytestmark = pytest.mark.real
-# The command as it is, with smaller models on fewer threads: the servers of other tests need processors too.
+# The command as it is, with smaller models, shorter answers and fewer threads: other tests need processors too.
 SMALL_DEMO = """
 import sys
 from functools import partial
@@ -28,6 +28,7 @@ settings_of = command._settings
 def settings(*arguments, **options):
     found = settings_of(*arguments, **options)
     found["engine"]["args"] += ["-t", "1", "-tb", "1"]
+    found["measure"]["max_tokens"] = 48
     return found
 command._settings = settings
 sys.argv = ["specdash", *sys.argv[1:]]

@@ -68,7 +68,7 @@ def test_mlx(machine: Real, tiny_mlx_models: Path, mlx_python: Path) -> None:
     put(machine, dict(zip(names, (tiny_mlx_models / "target", tiny_mlx_models / "draft"), strict=True)))
     change = ('"specdash-mlx"  #', f'"specdash-mlx:{mlx_python}"  #')
     # MLX takes seconds for the long prompts on a small CPU.
-    short = (('"coding"', '"counting"'), ("iterations = 3", "iterations = 2"))
+    short = (('"coding"', '"counting"'), ("iterations = 3", "iterations = 2"), ("max_tokens = 96", "max_tokens = 32"))
     run = run_example(machine, "mlx", change, ("[sweep]", "[limits]\ninhibit_sleep = false\n\n[sweep]"), *short)
     assert run.code == 0, run.stderr
     loads = [(load.key.config, load.key.draft is not None) for load in run.view.loads.values()]
