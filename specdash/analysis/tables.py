@@ -13,7 +13,8 @@ from specdash.analysis.plain import plain, plain_sample, plain_speedup, plain_su
 from specdash.analysis.rates import block_drift, faster_than, rate_estimate
 from specdash.analysis.roofline import Roofline
 from specdash.analysis.stats import summarise
-from specdash.core.measure import Sample, acceptance_source, combine
+from specdash.core.drafting import drafting_of, proven
+from specdash.core.measure import Sample, combine
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
 from specdash.core.steps import StepView
@@ -44,7 +45,7 @@ METRICS = (
 def measurement(number: int, name: str, found: StepView, examined: Examined, against: Sequence[Found]) -> Json:
     """The step `name` with its samples; the figures are null or empty unless its status is "ok"."""
     step = found.step
-    counted = found.good if found.status == "ok" else ()
+    counted = proven(found.good) if found.status == "ok" else ()
     compared = examined.compared[name]
     details = (*(detail for detail in found.details if detail), *(detail for _, detail in against if detail))
     return {
@@ -57,7 +58,7 @@ def measurement(number: int, name: str, found: StepView, examined: Examined, aga
         "verdicts": list(dict.fromkeys((*found.verdicts, *(verdict.value for verdict, _ in against)))),
         "error": found.error,
         "details": list(dict.fromkeys(details)),
-        "samples": [plain_sample(sample) for sample in found.samples],
+        "samples": [plain_sample(sample) for sample in proven(found.samples)],
         "summary": _summaries(counted),
         **_acceptance(counted),
         # Also for a step that does not count: it is the evidence against it.
@@ -121,7 +122,7 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
 
 def _over_categories(arm: Step, steps: Sequence[StepView], arms: Mapping[Step, Sequence[StepView]]) -> Json:
     counted = [found for found in steps if found.status == "ok"]
-    samples = [sample for found in counted for sample in found.good]
+    samples = proven([sample for found in counted for sample in found.good])
     base = {found.step.category: found for found in arms.get(arm.baseline(), ()) if found.status == "ok"}
     both = [found for found in counted if found.step.category in base]
     faster = None
@@ -156,13 +157,12 @@ def _summaries(samples: Sequence[Sample]) -> Json:
 
 
 def _acceptance(samples: Sequence[Sample]) -> Json:
-    """What the samples together say of the draft; sums over samples, so that long answers weigh more."""
-    drafted = sum(sample.draft_tokens or 0 for sample in samples)
-    accepted = sum(sample.accepted_tokens or 0 for sample in samples)
+    """What the samples together say of the draft."""
+    drafting = drafting_of(samples)
     facts = combine(sample.step_facts for sample in samples)
     return {
-        "acceptance_rate": accepted / drafted if drafted else None,
-        "acceptance_source": acceptance_source(samples) if drafted else None,
+        "acceptance_rate": drafting.rate if drafting else None,
+        "acceptance_source": drafting.source if drafting and drafting.drafted else None,
         "tokens_per_step": facts.tokens_per_step,
         "accepted_per_position": plain(facts.accepted_per_position),
     }

@@ -164,12 +164,6 @@ def combine(facts: Iterable[StepFacts]) -> StepFacts:
     )
 
 
-def acceptance_source(samples: Iterable[Sample]) -> str | None:
-    """Where the draft counts of samples come from: "inferred" if those of any are, None where nothing is known."""
-    sources = {sample.acceptance_source for sample in samples if sample.acceptance_source is not None}
-    return INFERRED if INFERRED in sources else next(iter(sorted(sources)), None)
-
-
 def _sum_columns(rows: Iterable[tuple[int, ...]]) -> tuple[int, ...]:
     """Sums per position of rows of unlike lengths."""
     return tuple(sum(column) for column in zip_longest(*rows, fillvalue=0))
@@ -214,7 +208,8 @@ class Sample:
     the prompt tokens that were processed, `throughput_tok_s` is (prompt + generated) / total time. `started_s` is
     seconds since 1970, UTC; `text_hash` is of the generated text. `k_seen` and the positions are those of `StepFacts`.
     `reasons` are names of `Verdict`, or sentences. `acceptance_source` and `unknown` are those of
-    `core.generation.Generation`.
+    `core.generation.Generation`. Draft counts whose source is `INFERRED` take K as it was asked for: read them with
+    `core.drafting`.
     """
 
     prefill_time_s: float | None

@@ -128,8 +128,8 @@ PARAMS: tuple[Param, ...] = (
 )
 
 _INFERRED = (
-    "mlx_lm.server tells nothing of drafting: it is inferred from how tokens arrive, where that is clear and a step"
-    " accepts as many tokens as K says."
+    "mlx_lm.server tells nothing of drafting: it is inferred from how tokens arrive, where that is clear, and counts"
+    " where a step of any answer accepted as many tokens as K says."
 )
 UNTOLD: Mapping[str, str] = MappingProxyType(
     {

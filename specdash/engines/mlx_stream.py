@@ -4,8 +4,9 @@ That server tells nothing of drafting (seen on mlx_lm 0.32.2). But every token h
 that one verification made are sent at once, while the next ones take as long as a verification takes: the gaps between
 events are of two kinds. Where the two are clearly apart, each burst is one step that accepted one token less than it
 made. What it drafted does not show: mlx_lm drafts min(K, tokens still to make) in a step, but which K took effect is
-proven by a burst of K + 1 tokens alone. Draft counts rest on K, so an answer without such a burst tells its steps and
-no counts. A burst that ends because the answer does may have accepted its last token or not: both counts leave it out.
+proven by a burst of K + 1 tokens alone. The counts take K as it was asked for, and `k_seen` says whether the answer
+proves it; who adds up counts decides what to make of those that do not (`core.drafting`). A burst that ends because the
+answer does may have accepted its last token or not: both counts leave it out.
 
 The pass over the prompt's last token drafts too, so that up to K + 1 tokens arrive first, and none of them took any of
 the time that follows. Where bursts are not clear nobody knows how many they are: the rate may be up to K / (n - 1) of
@@ -50,10 +51,10 @@ def decode(answer: StreamedAnswer, k: int | None) -> Generation:
     if not sizes:
         rateless = _rateless(generation.generated_tokens, k)
         return replace(generation, unknown={**unknown, DRAFTED: why, K_SEEN: why, **rateless})
-    generation = replace(generation, first_tokens=sizes[0], steps=len(sizes), acceptance_source=INFERRED)
-    if max(sizes) <= k:
+    k_seen = k if max(sizes) == k + 1 else None
+    if k_seen is None:
         why = f"{INFERS}, and none of its steps made the {k + 1} that prove K = {k}: the longest made {max(sizes)}"
-        return replace(generation, unknown={**unknown, DRAFTED: why, K_SEEN: why})
+        unknown = {**unknown, K_SEEN: why}
     # The end of an answer cuts its last burst, unless that is as long as a step with K drafted tokens can be.
     is_whole = generation.finish_reason == "limit" and sizes[-1] == k + 1
     left, drafted, accepted = sum(sizes), 0, 0
@@ -61,7 +62,16 @@ def decode(answer: StreamedAnswer, k: int | None) -> Generation:
         drafted += min(k, left) if generation.finish_reason == "limit" else k
         accepted += size - 1
         left -= size
-    return replace(generation, draft_n=drafted, draft_n_accepted=accepted, k_seen=k, unknown=unknown)
+    return replace(
+        generation,
+        first_tokens=sizes[0],
+        steps=len(sizes),
+        acceptance_source=INFERRED,
+        draft_n=drafted,
+        draft_n_accepted=accepted,
+        k_seen=k_seen,
+        unknown=unknown,
+    )
 
 
 def _rateless(tokens: int | None, k: int) -> dict[str, str]:

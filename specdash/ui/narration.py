@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
+from specdash.core.drafting import drafting_of
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.text import human_bytes, human_seconds, one_line
 from specdash.core.view import DONE, View
@@ -126,9 +127,10 @@ def _sample_taken(fact: ev.Fact, view: View) -> list[str]:
 
 
 def _accepted(sample: Sample) -> str:
-    if not sample.draft_tokens or sample.accepted_tokens is None:
+    drafting = drafting_of((sample,))
+    if drafting is None or drafting.rate is None:
         return ""
-    return f", {percent(sample.accepted_tokens / sample.draft_tokens)} of {sample.draft_tokens} drafted accepted"
+    return f", {'~' * drafting.is_inferred}{percent(drafting.rate)} of {drafting.drafted} drafted accepted"
 
 
 def _step_finished(fact: ev.Fact, view: View) -> list[str]:

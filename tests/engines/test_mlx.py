@@ -301,6 +301,7 @@ async def test_inferred_acceptance_is_that_of_our_own_server(mlx_python: Path, c
         pairs = [(asked, found) for asked in wanted if (found := await twice_alike(client, asked)) is not None]
         await client.close()
     assert pairs, "no answer came in clear bursts twice"
+    assert any(inferred.k_seen == 4 for _, inferred in pairs)
     with OwnServer(mlx_python, target, "--draft-model", draft) as server:
         own = LlamaClient(Endpoint(server.port, ALIAS), templated=False, filler="")
         for asked, inferred in pairs:
@@ -311,7 +312,7 @@ async def test_inferred_acceptance_is_that_of_our_own_server(mlx_python: Path, c
             # prompts had up to 1 accepted and 4 drafted tokens more or fewer, which made up to 0.037 of acceptance.
             assert told.draft_n
             assert acceptance(inferred) == pytest.approx(acceptance(told), abs=0.03 + 4 / told.draft_n)
-            assert inferred.k_seen == 4
+            assert inferred.k_seen in (4, None)
             assert 1 <= inferred.first_tokens <= 5
         await own.close()
 

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean, stdev
 
-from specdash.core.measure import INFERRED, Sample, StepFacts, acceptance_source, combine
+from specdash.core.drafting import drafting_of
+from specdash.core.measure import Sample, StepFacts, combine
 from specdash.core.methods import BASELINE
 from specdash.core.steps import StepView
 from specdash.core.text import one_line
@@ -120,16 +121,14 @@ class Figures:
 def _measured(found: StepView) -> Measured:
     good = found.good
     rates = [s.decode_tok_s for s in good if s.decode_tok_s is not None and isfinite(s.decode_tok_s)]
-    counted = [s for s in good if s.draft_tokens is not None and s.accepted_tokens is not None]
-    drafted = sum(sample.draft_tokens or 0 for sample in counted) if counted else None
-    accepted = sum(sample.accepted_tokens or 0 for sample in counted)
+    drafting = drafting_of(good)
     return Measured(
         n=len(good),
         rate_tok_s=fmean(rates) if rates else None,
         spread_tok_s=stdev(rates) if len(rates) > 1 else None,
-        acceptance=accepted / drafted if drafted else None,
-        is_inferred=acceptance_source(good) == INFERRED,
-        drafted=drafted,
+        acceptance=drafting.rate if drafting else None,
+        is_inferred=drafting is not None and drafting.is_inferred,
+        drafted=drafting.drafted if drafting else None,
         facts=combine(sample.step_facts for sample in good),
     )
 
@@ -156,6 +155,6 @@ def _history(view: View) -> tuple[tuple[float | None, float | None], ...]:
 
 
 def accepted_share(sample: Sample) -> float | None:
-    """The share of a sample's drafted tokens that was accepted; None where nothing was drafted."""
-    drafted, accepted = sample.draft_tokens, sample.accepted_tokens
-    return accepted / drafted if drafted and accepted is not None else None
+    """The share of a sample's drafted tokens that was accepted; None where it alone does not tell."""
+    drafting = drafting_of((sample,))
+    return drafting.rate if drafting else None

@@ -14,7 +14,8 @@ from dataclasses import dataclass, replace
 
 from specdash.analysis.rates import faster_than, keyed_rates, rate_estimate
 from specdash.analysis.stats import Speedup, Summary, summarise
-from specdash.core.measure import INFERRED, Sample, acceptance_source, combine
+from specdash.core.drafting import drafting_of
+from specdash.core.measure import Sample, combine
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
 from specdash.core.view import DONE, OPEN, RUNNING, LoadView, StepView, View
@@ -107,16 +108,15 @@ def figures_of(steps: Sequence[StepView], base: Sequence[StepView], without: str
     """The figures of steps, whose baselines are `base`; `without` says why there is no speedup, if that is known."""
     samples = [sample for found in steps for sample in found.good]
     faster = None if without else faster_than(steps, base)
-    drafted = sum(sample.draft_tokens or 0 for sample in samples)
-    accepted = sum(sample.accepted_tokens or 0 for sample in samples)
+    drafting = drafting_of(samples)
     ttft = [sample.ttft_s for sample in samples if sample.ttft_s is not None and math.isfinite(sample.ttft_s)]
     return Figures(
         n=len(samples),
         rate=_rate(steps, samples),
         speedup=faster,
         without=without or ("" if faster is not None else NO_RATE),
-        acceptance=accepted / drafted if drafted else None,
-        is_inferred=acceptance_source(samples) == INFERRED,
+        acceptance=drafting.rate if drafting else None,
+        is_inferred=drafting is not None and drafting.is_inferred,
         tokens_per_step=combine(sample.step_facts for sample in samples).tokens_per_step,
         ttft_s=sum(ttft) / len(ttft) if ttft else None,
         loads=tuple(dict.fromkeys(found.load for found in steps if found.load is not None)),

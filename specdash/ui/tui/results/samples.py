@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from specdash.analysis.result import build_result
+from specdash.core.drafting import drafting_of
 from specdash.core.measure import Sample
 from specdash.core.text import human_bytes, human_seconds, one_line
 from specdash.core.view import StepView, View
@@ -106,8 +107,8 @@ def _table(found: StepView, width: int) -> list[Line]:
 
 def _sample(number_: int, sample: Sample) -> str:
     """The figures of one request; "-" for what it did not tell."""
-    drafted, accepted = sample.draft_tokens, sample.accepted_tokens
-    rate = accepted / drafted if drafted and accepted is not None else None
+    drafting = drafting_of((sample,))
+    drafted, rate = (drafting.drafted, drafting.rate) if drafting else (None, None)
     ttft = "-" if sample.ttft_s is None else number(sample.ttft_s)
     counts = f"{_whole(sample.generated_tokens):>6} {_whole(drafted):>7} {share(rate):>4}"
     finish = one_line(sample.finish_reason or "-", 8)
