@@ -29,10 +29,11 @@ length of drafts, token ids, answers of exactly the length asked for, and a name
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """The line of a log that tells why a server failed, and what to do about it."""
+    """The line of a log that tells why a server failed, and what to do; `at_any_k`: it would at every other K too."""
 
     line: str
     todo: str
+    at_any_k: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,12 +7,15 @@ from collections.abc import Iterable, Sequence
 
 from specdash.core.engine import Cause
 
-Hints = Sequence[tuple[re.Pattern[str], str]]
+Hints = Sequence[tuple[re.Pattern[str], str, bool]]
 
 
-def hints(*known: tuple[str, str]) -> Hints:
-    """Patterns of lines, in any case, each with what to do; of two that fit a line the first counts."""
-    return tuple((re.compile(pattern, re.IGNORECASE), todo) for pattern, todo in known)
+def hints(*known: tuple[str, str], at_any_k: bool = False) -> Hints:
+    """Patterns of lines, in any case, each with what to do; of two that fit a line the first counts.
+
+    `at_any_k`: what these tell has nothing to do with K, so that no load at another K need be tried.
+    """
+    return tuple((re.compile(pattern, re.IGNORECASE), todo, at_any_k) for pattern, todo in known)
 
 
 def first_cause(log: str, known: Hints) -> Cause | None:
@@ -30,7 +33,7 @@ def last_cause(log: str, known: Hints) -> Cause | None:
 
 def _cause(lines: Iterable[str], known: Hints) -> Cause | None:
     for line in lines:
-        for pattern, todo in known:
+        for pattern, todo, at_any_k in known:
             if pattern.search(line):
-                return Cause(line.strip(), todo)
+                return Cause(line.strip(), todo, at_any_k)
     return None

@@ -198,55 +198,62 @@ def run_briefly(command: Sequence[str], shown_as: str, limit_s: float, env: Mapp
     return text.decode("utf-8", "replace")
 
 
-HINTS = hints(
-    (
-        r"cudaMalloc failed|out of memory|bad_alloc|failed to allocate|unable to allocate|insufficient memory"
-        r"|ErrorOutOfDeviceMemory",
-        "It ran out of memory: a smaller context (-c), fewer layers on the GPU (-ngl), or a smaller model or"
-        " quantisation.",
+HINTS = (
+    *hints(
+        (
+            r"cudaMalloc failed|out of memory|bad_alloc|failed to allocate|unable to allocate|insufficient memory"
+            r"|ErrorOutOfDeviceMemory",
+            "It ran out of memory: a smaller context (-c), fewer layers on the GPU (-ngl), or a smaller model or"
+            " quantisation.",
+        ),
+        (
+            r"couldn't bind|address already in use|failed to bind",
+            "The port is taken by another program; set engine.port = 0 for any free one.",
+        ),
     ),
-    (
-        r"doesn't contain MTP layers",
-        'The model file has no layers for multi-token prediction: take "mtp" out of sweep.methods, or use a file'
-        " that was converted with them.",
+    *hints(
+        (
+            r"doesn't contain MTP layers",
+            'The model file has no layers for multi-token prediction: take "mtp" out of sweep.methods, or use a file'
+            " that was converted with them.",
+        ),
+        (
+            r"draft model is not eagle3|(EAGLE3|EAGLE3 model|DFlash|DFlash model) requires|has no target_layer_ids",
+            "The draft is no head of this kind: eagle3, dflash and dspark need a file that was made for this target.",
+        ),
+        (
+            r"the argument has been removed",
+            "A flag in engine.args or configs.args was removed from this build; its --help names the new one.",
+        ),
+        (
+            r"(invalid|unknown) argument",
+            "This build does not know a flag in engine.args or configs.args; see its --help.",
+        ),
+        (r"cannot set --", "The embedded llama.cpp cannot set this; use the llama-server program instead."),
+        (
+            r"error while loading shared libraries|Library not loaded",
+            "A library of the program is missing; reinstall it, or set LD_LIBRARY_PATH in engine.env.",
+        ),
+        (
+            r"unknown model architecture|unsupported model architecture",
+            "This build of llama.cpp is older than the model; use a newer one.",
+        ),
+        (r"xllamacpp.*(not installed|missing)|No module named 'xllamacpp'", "pip install 'specdash[embedded]'"),
+        at_any_k=True,
     ),
-    (
-        r"draft model is not eagle3|(EAGLE3|EAGLE3 model|DFlash|DFlash model) requires|has no target_layer_ids",
-        "The draft is no head of this kind: eagle3, dflash and dspark need a file that was made for this target.",
-    ),
-    (
-        r"GGML_ASSERT|GGML_ABORT",
-        "llama.cpp stopped at a check of its own: an option or a value that this model or build cannot take.",
-    ),
-    (
-        r"the argument has been removed",
-        "A flag in engine.args or configs.args was removed from this build; its --help names the new one.",
-    ),
-    (
-        r"(invalid|unknown) argument",
-        "This build does not know a flag in engine.args or configs.args; see its --help.",
-    ),
-    (r"cannot set --", "The embedded llama.cpp cannot set this; use the llama-server program instead."),
-    (
-        r"couldn't bind|address already in use|failed to bind",
-        "The port is taken by another program; set engine.port = 0 for any free one.",
-    ),
-    (
-        r"error while loading shared libraries|Library not loaded",
-        "A library of the program is missing; reinstall it, or set LD_LIBRARY_PATH in engine.env.",
-    ),
-    (
-        r"unknown model architecture|unsupported model architecture",
-        "This build of llama.cpp is older than the model; use a newer one.",
-    ),
-    (r"xllamacpp.*(not installed|missing)|No module named 'xllamacpp'", "pip install 'specdash[embedded]'"),
-    (
-        r"failed to open GGUF|No such file or directory",
-        "A file that the server needs is missing; check the paths in the profile.",
-    ),
-    (
-        r"invalid magic|failed to load model|error loading model",
-        "The model cannot be loaded; check that its download is whole.",
+    *hints(
+        (
+            r"GGML_ASSERT|GGML_ABORT",
+            "llama.cpp stopped at a check of its own: an option or a value that this model or build cannot take.",
+        ),
+        (
+            r"failed to open GGUF|No such file or directory",
+            "A file that the server needs is missing; check the paths in the profile.",
+        ),
+        (
+            r"invalid magic|failed to load model|error loading model",
+            "The model cannot be loaded; check that its download is whole.",
+        ),
     ),
 )
 

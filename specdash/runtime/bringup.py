@@ -32,12 +32,18 @@ SHOWN_LINES = 60
 
 
 class ServerFailed(EngineError):
-    """A server that could not be started, or died: why, what to do, the tail of its log, and the line to blame."""
+    """A server that could not be started, or died: why, what to do, the tail of its log, and the line to blame.
 
-    def __init__(self, what: str, todo: str = "", tail: tuple[str, ...] = (), cause: str = "") -> None:
+    `at_any_k`: no other K would help.
+    """
+
+    def __init__(
+        self, what: str, todo: str = "", tail: tuple[str, ...] = (), cause: str = "", *, at_any_k: bool = False
+    ) -> None:
         super().__init__(what, todo)
         self.tail = tail
         self.cause = cause
+        self.at_any_k = at_any_k
 
     @property
     def sentence(self) -> str:
@@ -119,8 +125,9 @@ class Launch:
         todo = self.hint or (known.todo if known is not None else "")
         what = self.error or "the server failed"
         cause = known.line if known is not None and not self.hint else ""
+        at_any_k = known is not None and known.at_any_k and not self.hint
         told = f"{todo} (log: {self.log_path})".strip() if self._has_log() else todo
-        return ServerFailed(what, told, log[-SHOWN_LINES:], cause)
+        return ServerFailed(what, told, log[-SHOWN_LINES:], cause, at_any_k=at_any_k)
 
     def _has_log(self) -> bool:
         """Whether there is a log to read: not of a server that was not started here, or not at all."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from dataclasses import replace
 from enum import Enum
 
 from specdash.core import events as ev
@@ -93,16 +94,17 @@ class Sweep:
     async def _run_load(self, load: PlannedLoad) -> bool:
         """Measures a load's open steps, or records why they could not be; False after an error of our own.
 
-        A server that dies after it was ready is started once more; one that fails while it loads would fail again.
+        A server that dies after it was ready is started once more; one that fails while it loads would fail again, for
+        some reasons at every other K too.
         """
         why: str | None = None
-        bug = False
+        bug = at_any_k = False
         for last in (False, True):
             try:
                 if self._open(load.key):
                     await self._serve(load.key)
             except ServerFailed as failure:
-                why = failure.sentence
+                why, at_any_k = failure.sentence, failure.at_any_k and not self._was_ready()
                 if not last and self._was_ready():
                     await self._end_load()
                     await self._publish(
@@ -123,7 +125,15 @@ class Sweep:
         if why is not None:
             for step in self._open(load.key):
                 await self._publish(ev.StepFinished(step.id, None, "failed", (), why))
+            for step in self._open_at_other_ks(load.key) if at_any_k else ():
+                said = f"{why}; so it ended at K = {load.key.k}, and no other K changes that"
+                await self._publish(ev.StepFinished(step.id, None, "failed", (), said))
         return not bug
+
+    def _open_at_other_ks(self, key: LoadKey) -> list[Step]:
+        """The open steps of a load's arm that need a server of another K."""
+        steps = [found.step for found in self._around.view().steps.values() if not found.is_done]
+        return [step for step in steps if step.k not in (None, key.k) and step.pair == replace(key, k=None)]
 
     def _was_ready(self) -> bool:
         """Whether the current load ever became ready."""

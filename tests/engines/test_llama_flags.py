@@ -215,6 +215,23 @@ def test_typical_causes(line: str, words: str) -> None:
     assert words in (explain(f"0.01.720.448 I srv  loading model\n{line}\nAborted (core dumped)\n") or "")
 
 
+@pytest.mark.parametrize(
+    ("line", "at_any_k"),
+    [
+        ("doesn't contain MTP layers", True),
+        ("error: unknown model architecture: 'new'", True),
+        ("cudaMalloc failed: out of memory", False),
+        ("GGML_ASSERT(n_tokens <= n_batch) failed", False),
+        ("gguf_init_from_file: failed to open GGUF file 'T.gguf'", False),
+        ("llama_model_load: error loading model", False),
+    ],
+)
+def test_which_causes_no_other_k_changes(line: str, at_any_k: bool) -> None:
+    found = first_cause(line, HINTS)
+    assert found is not None
+    assert found.at_any_k is at_any_k
+
+
 def test_the_first_cause_counts_and_not_what_follows_from_it() -> None:
     log = "cudaMalloc failed: out of memory\nllama_model_load_from_file_impl: failed to load model\n"
     assert "memory" in (explain(log) or "")

@@ -161,6 +161,20 @@ def test_children_wrappers_and_deafness_to_term(bench: Bench, tmp_path: Path) ->
     assert load.argv == (str(wrap), *argv)
 
 
+@pytest.mark.parametrize(("said", "loads"), [("unknown model architecture", 1), ("Segmentation fault", 2)])
+def test_a_load_is_not_tried_at_every_k_where_no_k_would_help(said: str, loads: int, bench: Bench) -> None:
+    program = bench.program({"D": f"die_at_load=1,death_text={said}", "E": "", "T": ""})
+    # The pair before tells that K is fixed at start-up, so that each K has a load of its own.
+    profile = bench.profile(drafts=["E", "D"], engine={"program": str(program)}, sweep={"k": [2, 4]})
+    run = bench.run(profile)
+    assert_complete(run)
+    assert run.code == 1
+    drafted = [row for row in run.result["measurements"] if row["draft"] == "D"]
+    assert [(row["k"], row["status"]) for row in drafted] == [(2, "failed"), (4, "failed")]
+    assert len([load for load in run.view.loads.values() if load.key.draft == "D"]) == loads
+    assert any("no other K changes that" in row["error"] for row in drafted) == (loads == 1)
+
+
 def test_the_guard_is_killed(bench: Bench) -> None:
     rules = {"T": ["speed=1", ""]}
     command = bench.headless(bench.profile(["T"], engine={"program": str(bench.program(rules))}))
