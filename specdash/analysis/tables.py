@@ -13,7 +13,7 @@ from specdash.analysis.plain import plain, plain_sample, plain_speedup, plain_su
 from specdash.analysis.rates import block_drift, faster_than, rate_estimate
 from specdash.analysis.roofline import Roofline
 from specdash.analysis.stats import summarise
-from specdash.core.drafting import drafting_of, proven
+from specdash.core.drafting import drafting_over, proven
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
@@ -60,7 +60,7 @@ def measurement(number: int, name: str, found: StepView, examined: Examined, aga
         "details": list(dict.fromkeys(details)),
         "samples": [plain_sample(sample) for sample in proven(found.samples)],
         "summary": _summaries(counted),
-        **_acceptance(counted),
+        **_acceptance([counted]),
         # Also for a step that does not count: it is the evidence against it.
         "k_seen": max((sample.k_seen for sample in found.samples if sample.k_seen is not None), default=None),
         "speedup": plain_speedup(compared.speedup),
@@ -122,7 +122,7 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
 
 def _over_categories(arm: Step, steps: Sequence[StepView], arms: Mapping[Step, Sequence[StepView]]) -> Json:
     counted = [found for found in steps if found.status == "ok"]
-    samples = proven([sample for found in counted for sample in found.good])
+    samples = [sample for found in counted for sample in proven(found.good)]
     base = {found.step.category: found for found in arms.get(arm.baseline(), ()) if found.status == "ok"}
     both = [found for found in counted if found.step.category in base]
     faster = None
@@ -133,7 +133,7 @@ def _over_categories(arm: Step, steps: Sequence[StepView], arms: Mapping[Step, S
         "categories": [found.step.category for found in counted],
         "missing": [found.step.category for found in steps if found.status != "ok"],
         "summary": _summaries(samples),
-        **_acceptance(samples),
+        **_acceptance([found.good for found in counted]),
         "speedup": faster,
     }
 
@@ -156,10 +156,10 @@ def _summaries(samples: Sequence[Sample]) -> Json:
     return found
 
 
-def _acceptance(samples: Sequence[Sample]) -> Json:
-    """What the samples together say of the draft."""
-    drafting = drafting_of(samples)
-    facts = combine(sample.step_facts for sample in samples)
+def _acceptance(steps: Sequence[Sequence[Sample]]) -> Json:
+    """What the samples of one or several steps say together of the draft."""
+    drafting = drafting_over(steps)
+    facts = combine(sample.step_facts for samples in steps for sample in samples)
     return {
         "acceptance_rate": drafting.rate if drafting else None,
         "acceptance_source": drafting.source if drafting and drafting.drafted else None,

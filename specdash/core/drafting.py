@@ -10,13 +10,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
-from specdash.core.engine import ACCEPTED, DRAFTED, K_SEEN
+from specdash.core.engine import DRAFTED, K_SEEN
 from specdash.core.measure import INFERRED, Sample
 
 
 @dataclass(frozen=True, slots=True)
 class Drafting:
-    """How many tokens were drafted and how many of them accepted; `source` is `acceptance_source` of the samples."""
+    """How many tokens were drafted and how many of them accepted; `source` as `Sample.acceptance_source`."""
 
     drafted: int
     accepted: int
@@ -35,18 +35,47 @@ class Drafting:
 
 def drafting_of(samples: Sequence[Sample]) -> Drafting | None:
     """The counts of samples of one K as one, long answers weighing more; None where no sample tells."""
-    known = [each for each in proven(samples) if each.draft_tokens is not None and each.accepted_tokens is not None]
+    known = [each for each in proven(samples) if None not in (each.draft_tokens, each.accepted_tokens)]
     if not known:
         return None
-    drafted, accepted = (sum(getattr(each, name) for each in known) for name in (DRAFTED, ACCEPTED))
-    return Drafting(drafted, accepted, _source(known))
+    drafted, accepted = sum(each.draft_tokens or 0 for each in known), sum(each.accepted_tokens or 0 for each in known)
+    return Drafting(drafted, accepted, _source(each.acceptance_source for each in known))
 
 
-def proven(samples: Sequence[Sample]) -> tuple[Sample, ...]:
-    """Samples of one K, those without their draft counts that rest on a K which none of them proves."""
-    if any(each.k_seen is not None for each in samples):
+def drafting_over(steps: Iterable[Sequence[Sample]]) -> Drafting | None:
+    """The counts of several steps, each with its samples; None where none tells, or where one cannot prove its K.
+
+    Without that one the others would stand for all, and they are those that went well.
+    """
+    groups = [(samples, drafting_of(samples)) for samples in steps]
+    if any(found is None and _rests_on_k(samples) for samples, found in groups):
+        return None
+    known = [found for _, found in groups if found is not None]
+    if not known:
+        return None
+    drafted, accepted = sum(each.drafted for each in known), sum(each.accepted for each in known)
+    return Drafting(drafted, accepted, _source(each.source for each in known))
+
+
+def proven(samples: Sequence[Sample], among: Sequence[Sample] = ()) -> tuple[Sample, ...]:
+    """Samples of one K, those without their draft counts that rest on a K which no valid one proves.
+
+    `among`: all samples of that K, where there are more: any of them may prove it.
+    """
+    if any(each.k_seen is not None and each.status == "ok" for each in (*samples, *among)):
         return tuple(samples)
-    return tuple(_without_counts(each) if each.acceptance_source == INFERRED else each for each in samples)
+    return tuple(_without_counts(each) if _rests_on_k((each,)) else each for each in samples)
+
+
+def share_of(sample: Sample) -> float | None:
+    """The acceptance rate of one of the samples that `proven` gives; None where its counts are not known."""
+    if not sample.draft_tokens or sample.accepted_tokens is None:
+        return None
+    return sample.accepted_tokens / sample.draft_tokens
+
+
+def _rests_on_k(samples: Iterable[Sample]) -> bool:
+    return any(each.acceptance_source == INFERRED and each.draft_tokens is not None for each in samples)
 
 
 def _without_counts(sample: Sample) -> Sample:
@@ -55,7 +84,7 @@ def _without_counts(sample: Sample) -> Sample:
     return replace(sample, draft_tokens=None, accepted_tokens=None, unknown=unknown)
 
 
-def _source(samples: Iterable[Sample]) -> str | None:
+def _source(sources: Iterable[str | None]) -> str | None:
     """Where draft counts come from: "inferred" if any do, None where nobody says."""
-    sources = {sample.acceptance_source for sample in samples if sample.acceptance_source is not None}
-    return INFERRED if INFERRED in sources else next(iter(sorted(sources)), None)
+    known = {source for source in sources if source is not None}
+    return INFERRED if INFERRED in known else next(iter(sorted(known)), None)

@@ -205,7 +205,8 @@ def _unproven(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tu
     said = (
         "this server does not tell what it drafted" if silent else "this server does not tell how long its drafts are"
     )
-    reasons = dict.fromkeys(sample.unknown.get(name, "") for name in (DRAFTED, K_SEEN) for sample in good)
+    names = (DRAFTED, K_SEEN) if silent else (K_SEEN,)
+    reasons = dict.fromkeys(sample.unknown.get(name, "") for name in names for sample in good)
     why = next((reason for reason in reasons if reason), said)
     return (Finding(Verdict.K_UNPROVEN, f"K = {step.k} was asked for: {why}"),)
 

@@ -226,7 +226,7 @@ HINTS = (
             "A flag in engine.args or configs.args was removed from this build; its --help names the new one.",
         ),
         (
-            r"(invalid|unknown) argument",
+            r"(invalid|unknown) argument: -",  # a flag: strerror and CUDA say the words too
             "This build does not know a flag in engine.args or configs.args; see its --help.",
         ),
         (r"cannot set --", "The embedded llama.cpp cannot set this; use the llama-server program instead."),

@@ -104,7 +104,7 @@ class Sweep:
                 if self._open(load.key):
                     await self._serve(load.key)
             except ServerFailed as failure:
-                why, at_any_k = failure.sentence, failure.at_any_k and not self._was_ready()
+                why, at_any_k = failure.sentence, failure.at_any_k and not self._ever_ready(load.key)
                 if not last and self._was_ready():
                     await self._end_load()
                     await self._publish(
@@ -134,6 +134,12 @@ class Sweep:
         """The open steps of a load's arm that need a server of another K."""
         steps = [found.step for found in self._around.view().steps.values() if not found.is_done]
         return [step for step in steps if step.k not in (None, key.k) and step.pair == replace(key, k=None)]
+
+    def _ever_ready(self, key: LoadKey) -> bool:
+        """Whether a load of this arm has become ready, at whatever K."""
+        arm = replace(key, k=None)
+        loads = self._around.view().loads.values()
+        return any(each.load_time_s is not None and replace(each.key, k=None) == arm for each in loads)
 
     def _was_ready(self) -> bool:
         """Whether the current load ever became ready."""

@@ -5,10 +5,12 @@ Pure; shared by the live terminal and the piped log. Text from outside (labels, 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from specdash.core import commands as cmd
 from specdash.core import events as ev
-from specdash.core.drafting import drafting_of
-from specdash.core.measure import DESCRIPTION, Sample, Verdict
+from specdash.core.drafting import proven, share_of
+from specdash.core.measure import DESCRIPTION, INFERRED, Sample, Verdict
 from specdash.core.text import human_bytes, human_seconds, one_line
 from specdash.core.view import DONE, View
 
@@ -120,17 +122,20 @@ def _verdict_raised(fact: ev.Fact, view: View) -> list[str]:
 
 def _sample_taken(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.SampleTaken)
-    sample = fact.sample
+    sample, found = fact.sample, view.steps.get(fact.step)
+    head = f"sample {fact.step} #{sample.block + 1}"
     if sample.status != "ok":
-        return [f"sample {fact.step} #{sample.block + 1}: invalid, {', '.join(sample.reasons)}"]
-    return [f"sample {fact.step} #{sample.block + 1}: {rate(sample.decode_tok_s)} tok/s{_accepted(sample)}"]
+        return [f"{head}: invalid, {', '.join(sample.reasons)}"]
+    return [f"{head}: {rate(sample.decode_tok_s)} tok/s{_accepted(sample, found.samples if found is not None else ())}"]
 
 
-def _accepted(sample: Sample) -> str:
-    drafting = drafting_of((sample,))
-    if drafting is None or drafting.rate is None:
+def _accepted(sample: Sample, among: Sequence[Sample]) -> str:
+    (known,) = proven((sample,), among)
+    share = share_of(known)
+    if share is None:
         return ""
-    return f", {'~' * drafting.is_inferred}{percent(drafting.rate)} of {drafting.drafted} drafted accepted"
+    mark = "~" if known.acceptance_source == INFERRED else ""
+    return f", {mark}{percent(share)} of {known.draft_tokens} drafted accepted"
 
 
 def _step_finished(fact: ev.Fact, view: View) -> list[str]:

@@ -220,6 +220,9 @@ def test_typical_causes(line: str, words: str) -> None:
     [
         ("doesn't contain MTP layers", True),
         ("error: unknown model architecture: 'new'", True),
+        ("error: invalid argument: --nonsense", True),
+        ("pthread_setaffinity_np() failed: Invalid argument\ncudaMalloc failed: out of memory", False),
+        ("set_mempolicy: Invalid argument\nGGML_ASSERT(n > 0) failed", False),
         ("cudaMalloc failed: out of memory", False),
         ("GGML_ASSERT(n_tokens <= n_batch) failed", False),
         ("gguf_init_from_file: failed to open GGUF file 'T.gguf'", False),

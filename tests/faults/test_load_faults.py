@@ -175,6 +175,15 @@ def test_a_load_is_not_tried_at_every_k_where_no_k_would_help(said: str, loads: 
     assert any("no other K changes that" in row["error"] for row in drafted) == (loads == 1)
 
 
+def test_an_arm_that_was_ready_once_is_tried_at_every_k(bench: Bench) -> None:
+    program = bench.program({"D": ["", "die_at_load=1,death_text=unknown model architecture", ""], "T": ""})
+    run = bench.run(bench.profile(drafts=["D"], engine={"program": str(program)}, sweep={"k": [1, 2, 4]}))
+    assert run.code == 1
+    drafted = [row["status"] for row in run.result["measurements"] if row["draft"] == "D"]
+    assert sorted(drafted) == ["failed", "ok", "ok"]
+    assert len([load for load in run.view.loads.values() if load.key.draft == "D"]) == 3
+
+
 def test_the_guard_is_killed(bench: Bench) -> None:
     rules = {"T": ["speed=1", ""]}
     command = bench.headless(bench.profile(["T"], engine={"program": str(bench.program(rules))}))

@@ -93,4 +93,7 @@ async def test_a_dashboard_that_is_taken_down_paints_nothing_more() -> None:
     async with dashboard(ScriptedSource(scenes.facts())) as (app, _):
         pass
     assert app.screen_stack == []
-    app.paint_now()  # as a timer does that was due while the screens were being taken away
+    app._dirty = True
+    app._paint()  # as a timer does that was due while the screens were being taken away
+    assert app._dirty, "it tried to paint"
+    app.paint_now()

@@ -5,12 +5,12 @@ from __future__ import annotations
 import shlex
 from collections.abc import Iterator
 
+from specdash.core.drafting import proven, share_of
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.steps import StepView
 from specdash.core.text import human_seconds, one_line
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.advice import remarks
-from specdash.ui.tui.panes.figures import accepted_share
 from specdash.ui.tui.panes.pane import Look, accepted, paragraph, rate, ratio
 from specdash.ui.tui.panes.queue import state_of
 
@@ -50,7 +50,7 @@ def _details(look: Look, found: StepView, width: int) -> Iterator[Line]:
     if found.samples:
         yield ()
         yield ((_HEADING, "dim"),)
-        for sample in found.samples:
+        for sample in proven(found.samples):
             yield _sample(sample)
             if sample.reasons:
                 yield from paragraph(", ".join(one_line(each, 300) for each in sample.reasons), width, "warn", 8)
@@ -71,6 +71,6 @@ def _sample(sample: Sample) -> Line:
     ttft = human_seconds(sample.ttft_s) if sample.ttft_s is not None else "-"
     tokens = str(sample.generated_tokens) if sample.generated_tokens is not None else "-"
     seen = str(sample.k_seen) if sample.k_seen is not None else "-"
-    first = f" {f'#{sample.block + 1}':<7}{rate(sample.decode_tok_s):>9}{ratio(accepted_share(sample)):>6}"
+    first = f" {f'#{sample.block + 1}':<7}{rate(sample.decode_tok_s):>9}{ratio(share_of(sample)):>6}"
     text = f"{first}{ttft:>10}{tokens:>8}{seen:>8}"
     return (text, "" if sample.status == "ok" else "warn"), (f"  {one_line(sample.prompt_id, 40)}", "dim")

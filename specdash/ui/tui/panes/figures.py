@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean, stdev
 
-from specdash.core.drafting import drafting_of
-from specdash.core.measure import Sample, StepFacts, combine
+from specdash.core.drafting import drafting_of, proven, share_of
+from specdash.core.measure import StepFacts, combine
 from specdash.core.methods import BASELINE
 from specdash.core.steps import StepView
 from specdash.core.text import one_line
@@ -149,12 +149,6 @@ def _columns(view: View) -> tuple[Mapping[str, int], frozenset[str]]:
 
 
 def _history(view: View) -> tuple[tuple[float | None, float | None], ...]:
-    taken = [sample for found in view.steps.values() if found.samples for sample in found.samples]
+    taken = [sample for found in view.steps.values() if found.samples for sample in proven(found.samples)]
     taken.sort(key=lambda sample: sample.started_s)
-    return tuple((sample.decode_tok_s, accepted_share(sample)) for sample in taken[-HISTORY:])
-
-
-def accepted_share(sample: Sample) -> float | None:
-    """The share of a sample's drafted tokens that was accepted; None where it alone does not tell."""
-    drafting = drafting_of((sample,))
-    return drafting.rate if drafting else None
+    return tuple((sample.decode_tok_s, share_of(sample)) for sample in taken[-HISTORY:])

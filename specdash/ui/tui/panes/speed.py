@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from specdash.core.measure import INFERRED
 from specdash.core.methods import BASELINE, is_ceiling, may_draft_nothing
 from specdash.core.steps import StepView
 from specdash.core.ticks import TokenTick
@@ -130,6 +131,8 @@ def _proof(look: Look) -> tuple[Line, ...]:
         return ()
     step, mine = found
     asked, seen = step.step.k, mine.facts.k_seen
+    if seen is None and any(sample.acceptance_source == INFERRED for sample in step.good):
+        return (((" proof: ", "dim"), (f"K {asked} asked, no answer proves it yet", "warn")),)
     if seen is None:
         is_fault = mine.n and not may_draft_nothing(step.step.method)
         return (((" proof: ", "dim"), ("nothing drafted yet", "warn" if is_fault else "dim")),)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from specdash.analysis.rates import faster_than, keyed_rates, rate_estimate
 from specdash.analysis.stats import Speedup, Summary, summarise
-from specdash.core.drafting import drafting_of
+from specdash.core.drafting import drafting_over
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
@@ -108,7 +108,7 @@ def figures_of(steps: Sequence[StepView], base: Sequence[StepView], without: str
     """The figures of steps, whose baselines are `base`; `without` says why there is no speedup, if that is known."""
     samples = [sample for found in steps for sample in found.good]
     faster = None if without else faster_than(steps, base)
-    drafting = drafting_of(samples)
+    drafting = drafting_over(found.good for found in steps)
     ttft = [sample.ttft_s for sample in samples if sample.ttft_s is not None and math.isfinite(sample.ttft_s)]
     return Figures(
         n=len(samples),

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from specdash.analysis.result import build_result
-from specdash.core.drafting import drafting_of
+from specdash.core.drafting import proven, share_of
 from specdash.core.measure import Sample
 from specdash.core.text import human_bytes, human_seconds, one_line
 from specdash.core.view import StepView, View
@@ -96,7 +96,7 @@ def _table(found: StepView, width: int) -> list[Line]:
     if not found.samples:
         return [((" no sample was taken", "dim"),)]
     lines: list[Line] = [((_HEAD + "finish   prompt", "dim"),)]
-    for number_, sample in enumerate(found.samples, start=1):
+    for number_, sample in enumerate(proven(found.samples), start=1):
         lines.append(((_sample(number_, sample), "" if sample.status == "ok" else "warn"),))
         for reason in sample.reasons:
             said = describe(reason)
@@ -107,10 +107,8 @@ def _table(found: StepView, width: int) -> list[Line]:
 
 def _sample(number_: int, sample: Sample) -> str:
     """The figures of one request; "-" for what it did not tell."""
-    drafting = drafting_of((sample,))
-    drafted, rate = (drafting.drafted, drafting.rate) if drafting else (None, None)
     ttft = "-" if sample.ttft_s is None else number(sample.ttft_s)
-    counts = f"{_whole(sample.generated_tokens):>6} {_whole(drafted):>7} {share(rate):>4}"
+    counts = f"{_whole(sample.generated_tokens):>6} {_whole(sample.draft_tokens):>7} {share(share_of(sample)):>4}"
     finish = one_line(sample.finish_reason or "-", 8)
     head = f"{number_:>3} {sample.block:>5} {one_line(sample.status, 7):<7} {number(sample.decode_tok_s):>8} {ttft:>7}"
     return f"{head} {counts}  {finish:<8} {one_line(sample.prompt_id, 60)}"
