@@ -1,19 +1,26 @@
 from __future__ import annotations
 
+import importlib
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
-from scipy import stats as oracle
 
 from specdash.analysis.stats import drift, speedup, student_t_quantile, summarise
 
 RUNS = 4000
 
 
+@pytest.fixture(scope="module")
+def oracle() -> Any:
+    """scipy.stats, which takes longer to import than all of this module to run."""
+    return importlib.import_module("scipy.stats")
+
+
 @pytest.mark.parametrize("df", [0.1, 0.3, 0.5, 1, 1.5, 2, 2.7, 3, 5, 10, 30, 99.5, 1e3, 1e4, 9.9e4, 1.1e5, 1e7, 1e12])
-def test_t_quantile_against_scipy(df: float) -> None:
+def test_t_quantile_against_scipy(df: float, oracle: Any) -> None:
     for p in (1e-12, 1e-6, 0.001, 0.025, 0.2, 0.2500001, 0.49, 0.51, 0.6, 0.74, 0.76, 0.95, 0.975, 0.9995, 1 - 1e-9):
         assert student_t_quantile(p, df) == pytest.approx(oracle.t.ppf(p, df), rel=1e-8, abs=0), p
 
@@ -38,7 +45,7 @@ def test_t_quantile_refuses(p: float, df: float) -> None:
         student_t_quantile(p, df)
 
 
-def test_summary_against_numpy_and_scipy() -> None:
+def test_summary_against_numpy_and_scipy(oracle: Any) -> None:
     values = [3.0, 1.0, 4.0, 1.5, 9.0, 2.6, 5.3]
     found = summarise(values)
     assert found is not None
@@ -189,7 +196,7 @@ def test_samples_without_a_partner_are_left_out() -> None:
 @pytest.mark.parametrize(
     "spec_keys", [["x", "y", "z"], ["p", "y", "z"], ["p", "p", "q"]], ids=["none", "one", "repeated"]
 )
-def test_arms_without_pairs_are_independent(spec_keys: list[str]) -> None:
+def test_arms_without_pairs_are_independent(spec_keys: list[str], oracle: Any) -> None:
     spec, base = [20.0, 21.0, 22.0], [10.0, 10.1, 9.9]
     found = speedup(list(zip(spec_keys, spec, strict=True)), list(zip(["p", "q", "r"], base, strict=True)))
     assert found is not None

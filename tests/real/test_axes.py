@@ -169,7 +169,7 @@ CONVERSATION = [
 ]
 
 
-@pytest.mark.parametrize("build", ["b11669", "current", "0.2.14"])
+@pytest.mark.parametrize("build", ["b11669", pytest.param("current", marks=pytest.mark.slow), "0.2.14"])
 def test_prompts_go_through_the_models_template(
     machine: Real,
     pair: tuple[Path, Path],

@@ -28,7 +28,7 @@ settings_of = command._settings
 def settings(*arguments, **options):
     found = settings_of(*arguments, **options)
     found["engine"]["args"] += ["-t", "1", "-tb", "1"]
-    found["measure"]["max_tokens"] = 48
+    found["measure"] |= {"max_tokens": 48, "iterations": 2}
     return found
 command._settings = settings
 sys.argv = ["specdash", *sys.argv[1:]]
@@ -49,7 +49,7 @@ def test_the_demo(machine: Real, embedded_available: None) -> None:
     run.records = read(run.path / "journal.jsonl").records
     run.view = fold_all(run.records)
     assert_complete(run)
-    assert_each_block_once(run, 3)
+    assert_each_block_once(run, 2)
     loads = [(load.key.target, load.key.draft, load.key.k) for load in run.view.loads.values()]
     expected = [
         (f"{name} target", draft, k)
@@ -87,7 +87,7 @@ def sized_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return write_pair(tmp_path_factory.mktemp("sized"), shape=Shape(width=512, ffn=1024, layers=4))
 
 
-@pytest.mark.parametrize("build", ["b11669", "current", "0.2.14"])
+@pytest.mark.parametrize("build", ["b11669", pytest.param("current", marks=pytest.mark.slow), "0.2.14"])
 def test_rates_and_clocks(
     machine: Real,
     sized_pair: tuple[Path, Path],

@@ -45,7 +45,7 @@ def test_llama_cli(machine: Real, pair: tuple[Path, Path], llama_server: Path) -
     names = ("Qwen2.5-7B-Instruct-Q4_K_M.gguf", "qwen2.5-0.5b-instruct-q8_0.gguf")
     put(machine, dict(zip(names, pair, strict=True)))
     one_thread = ('args = ["-c", "4096"]', f"args = {json.dumps(ONE_THREAD)}")
-    run = run_example(machine, "llama-cli", one_thread, path=llama_server.parent)
+    run = run_example(machine, "llama-cli", one_thread, ("iterations = 3", "iterations = 2"), path=llama_server.parent)
     assert run.code == 0, run.stderr
     assert {(found.step.method, found.step.k) for found in run.view.steps.values()} == {
         (BASELINE, None),
