@@ -36,7 +36,8 @@ def measure(machine: Real, profile: Path, code: int = 0) -> Run:
 
 def test_ngram_sizes_by_draft_lengths(machine: Real, tiny_models: Path, llama_server: Path) -> None:
     sweep = {"methods": ["ngram-simple", "ngram-mod"], "ngram_n": [2, 12], "k": [3]}
-    profile = machine.profile(llama_server, {"T": tiny_models / "target.gguf"}, sweep=sweep, measure=SHORT)
+    settings = SHORT | {"iterations": 2}
+    profile = machine.profile(llama_server, {"T": tiny_models / "target.gguf"}, sweep=sweep, measure=settings)
     run = measure(machine, profile)
     keys = [(load.key.method, load.key.ngram_n, load.key.k) for load in run.view.loads.values()]
     wanted = [(method, n, 3) for method in ("ngram-simple", "ngram-mod") for n in (2, 12)]

@@ -27,6 +27,7 @@ from specdash.runtime.tree import descendants, identity
 GRACE_S = 0.3
 
 Start = Callable[..., Awaitable[GuardedProcess]]
+NewChildren = Callable[[], set[psutil.Process]]
 
 SLEEPER = "import signal, sys; print('up', flush=True); signal.pause()"
 COUNTER = """
@@ -50,6 +51,13 @@ def start(tmp_path: Path) -> Start:
         return process
 
     return go
+
+
+@pytest.fixture
+def new_children() -> NewChildren:
+    """The children of this process, zombies too, that it did not have before the test: others share the process."""
+    before = set(psutil.Process().children(recursive=True))
+    return lambda: set(psutil.Process().children(recursive=True)) - before
 
 
 async def test_exit_code_and_output_are_known(tmp_path: Path, start: Start) -> None:
@@ -286,7 +294,7 @@ async def test_the_server_starts_with_default_signals(tmp_path: Path, start: Sta
     ids=["missing", "not executable", "wrong format", "folder", "no interpreter"],
 )
 async def test_what_cannot_be_run_is_said(
-    tmp_path: Path, start: Start, make: Callable[[Path], object], said: str
+    tmp_path: Path, start: Start, make: Callable[[Path], object], said: str, new_children: NewChildren
 ) -> None:
     make(tmp_path / "server")
     with pytest.raises(EngineError, match=said) as caught:
@@ -294,14 +302,14 @@ async def test_what_cannot_be_run_is_said(
     assert str(tmp_path / "server") in caught.value.what
     assert "Errno" not in caught.value.what
     assert caught.value.todo
-    assert no_child_is_left()
+    assert new_children() == set()
 
 
-async def test_arguments_that_no_system_takes_are_an_error(start: Start) -> None:
+async def test_arguments_that_no_system_takes_are_an_error(start: Start, new_children: NewChildren) -> None:
     for argument in ("a\0b", "x" * 10_000_000):
         with pytest.raises(EngineError):
             await start("/bin/true", argument)
-    assert no_child_is_left()
+    assert new_children() == set()
 
 
 async def test_arguments_are_passed_as_they_are(tmp_path: Path, start: Start) -> None:
@@ -312,48 +320,43 @@ async def test_arguments_are_passed_as_they_are(tmp_path: Path, start: Start) ->
     assert log_tail(tmp_path / "log") == (f"$(touch {canary});`touch {canary}`", "-- -- -n up")
 
 
-async def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path) -> None:
+async def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path, new_children: NewChildren) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
     for path in (tmp_path / "missing" / "log", tmp_path / "link", tmp_path):
         with pytest.raises(StoreError, match=str(path)):
             await GuardedProcess.start(LaunchSpec(("/bin/true",), os.environ, path, GRACE_S), tmp_path)
-    assert no_child_is_left()
+    assert new_children() == set()
 
 
-async def test_a_pid_file_that_cannot_be_written_ends_the_server(tmp_path: Path) -> None:
+async def test_a_pid_file_that_cannot_be_written_ends_the_server(tmp_path: Path, new_children: NewChildren) -> None:
     spec = LaunchSpec(tuple(map(str, python(SLEEPER))), os.environ, tmp_path / "log", GRACE_S)
     with pytest.raises(StoreError):
         await GuardedProcess.start(spec, tmp_path / "missing")
-    assert no_child_is_left()
+    assert new_children() == set()
 
 
-async def test_a_cancelled_start_ends_the_server(tmp_path: Path) -> None:
+async def test_a_cancelled_start_ends_the_server(tmp_path: Path, new_children: NewChildren) -> None:
     spec = LaunchSpec(tuple(map(str, python(SLEEPER))), os.environ, tmp_path / "log", GRACE_S)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0):
             await GuardedProcess.start(spec, tmp_path)
-    assert no_child_is_left()
+    assert new_children() == set()
 
 
-async def test_neither_zombies_nor_descriptors_pile_up(tmp_path: Path, start: Start) -> None:
+async def test_neither_zombies_nor_descriptors_pile_up(tmp_path: Path, start: Start, new_children: NewChildren) -> None:
     await (await start(*python("print('up')"))).wait_gone()
     before = len(os.listdir("/dev/fd"))
     for number in range(50):
         spec = LaunchSpec(("/bin/sleep", "600" if number % 2 else "0"), os.environ, tmp_path / "log", GRACE_S)
         process = await GuardedProcess.start(spec, tmp_path)
         await (process.stop() if number % 2 else process.wait_gone())
-    assert no_child_is_left()
+    assert new_children() == set()
     assert len(os.listdir("/dev/fd")) == before
     assert no_note_is_left(tmp_path)
 
 
 def no_note_is_left(folder: Path) -> bool:
     return not list(folder.glob("*.json"))
-
-
-def no_child_is_left() -> bool:
-    """Whether this process has no child, not even a zombie."""
-    return psutil.Process().children(recursive=True) == []
 
 
 async def test_use_of_the_whole_tree_is_counted(tmp_path: Path, start: Start) -> None:
