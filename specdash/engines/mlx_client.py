@@ -25,6 +25,7 @@ HEALTH_LIMIT_S = 5.0
 COUNT_LIMIT_S = 120.0
 COUNTED_CHARACTERS = 4000
 PROBE_TOKENS = 64
+LOOKS = 3
 
 
 class StockClient:
@@ -115,7 +116,8 @@ class StockClient:
         """Whether requests decide K, as far as it shows: a build that does refuses a K below 0.
 
         Then, with K = 1, steps may not accept more than one. Bursts show accepted tokens only, and on a busy machine
-        none: that they are not clear is no evidence of anything.
+        none: that they are not clear is no evidence of anything, and stalls that join steps show longer ones, though
+        hardly in `LOOKS` answers running.
         """
         try:
             await self._post({"prompt": "Hello", "max_tokens": 1, "num_draft_tokens": -1}, limit_s)
@@ -125,14 +127,15 @@ class StockClient:
         else:
             return KProbe(KScope.STARTUP, ((-1, None),))
         evidence: list[tuple[int, int | None]] = []
-        for k in dict.fromkeys((k_startup, 1)):
+        for k in (k_startup, *(1,) * LOOKS) if k_startup > 1 else (1,):
             # Another beginning each time, so that nothing of one answer can serve the next.
             prompt = f"Chapter {len(evidence) + 1}. {PROBE_PROMPT}"
             _path, body = self._asked(Request(prompt, PROBE_TOKENS, temperature=0.0, seed=1, k=k))
             answer = await self._http.stream(TEXT, body, total_limit_s=limit_s, progress=progress)
             evidence.append((k, drafts_seen(answer, k_startup)))
-        ignored = k_startup > 1 and (evidence[-1][1] or 0) > 1
-        return KProbe(KScope.STARTUP if ignored else KScope.REQUEST, tuple(evidence))
+            if k == 1 and (evidence[-1][1] or 0) <= 1:
+                return KProbe(KScope.REQUEST, tuple(evidence))
+        return KProbe(KScope.STARTUP, tuple(evidence))
 
     async def evidence(self) -> Mapping[str, str]:
         """What /health says, with a short limit."""

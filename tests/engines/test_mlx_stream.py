@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import json
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from specdash.core.engine import DRAFTED, K_SEEN
+from specdash.core.engine import DRAFTED, K_SEEN, Endpoint, KProbe, ServerSpec
 from specdash.core.generation import DECODE_RATE
 from specdash.core.measure import INFERRED
-from specdash.core.transport import StreamedAnswer
+from specdash.core.plan import KScope, LoadKey
+from specdash.core.transport import HttpError, StreamedAnswer
+from specdash.engines.mlx_client import StockClient
 from specdash.engines.mlx_stream import decode, drafts_seen
 from specdash.engines.sse import SseParser
 
@@ -162,3 +165,54 @@ def test_half_an_answer_is_a_problem_and_nothing_is_inferred() -> None:
     assert (found.draft_n, found.finish_reason) == (None, None)
     broken = StreamedAnswer(200, 0.9, (*whole.events[:5], (1.2, b'{"choices": [{"te'), *whole.events[5:]), 9.0)
     assert "malformed" in decode(broken, 4).problems[0]
+
+
+class Played:
+    """A server that refuses a K below 0, and whose answers come in these bursts, one list after the other."""
+
+    def __init__(self, *answers: Sequence[int]) -> None:
+        self._answers = iter(answers)
+
+    async def post_json(self, path: str, body: Mapping[str, Any], *, limit_s: float) -> Any:
+        raise HttpError(400, "num_draft_tokens must be a non-negative integer")
+
+    async def stream(self, path: str, body: Mapping[str, Any], **_: Any) -> StreamedAnswer:
+        return answered(next(self._answers))
+
+    async def close(self) -> None:
+        """Nothing."""
+
+
+FULL, ONE, JOINED = (5, 3, 1, 5, 2, 4, 5), (2, 1, 2, 2, 1, 2, 2, 2, 2), (2, 4, 2, 2, 4, 1, 4, 2)
+
+
+@pytest.mark.parametrize(
+    ("answers", "scope", "evidence"),
+    [
+        ((FULL, ONE), KScope.REQUEST, ((4, 4), (1, 1))),
+        ((FULL, (1,) * 32), KScope.REQUEST, ((4, 4), (1, None))),
+        ((FULL, JOINED, ONE), KScope.REQUEST, ((4, 4), (1, 3), (1, 1))),
+        ((FULL, FULL, FULL, FULL), KScope.STARTUP, ((4, 4), (1, 4), (1, 4), (1, 4))),
+    ],
+    ids=["obeyed", "not clear", "stalled once", "ignored"],
+)
+async def test_a_k_is_ignored_where_every_look_says_so(
+    answers: Sequence[Sequence[int]], scope: KScope, evidence: tuple[tuple[int, int | None], ...]
+) -> None:
+    spec = ServerSpec(
+        key=LoadKey("T", "D", None, None, 4),
+        target=Path("/m/target"),
+        draft=Path("/m/draft"),
+        architecture="llama",
+        templated=False,
+        args=(),
+        env={},
+        wrap=(),
+        size_bytes=1,
+        load_timeout_s=60.0,
+        fingerprint="",
+    )
+    client = StockClient(Endpoint(0, ""), spec, "")
+    await client.close()
+    client._http = Played(*answers)  # type: ignore[assignment]
+    assert await client.probe_k(4, limit_s=30.0) == KProbe(scope, evidence)
