@@ -193,10 +193,11 @@ def _ratio(target: Json, draft: Json) -> float | None:
 def _acceptance(group: Group, arm: Arm) -> float | None:
     """The mean acceptance over the categories of an arm; None where that of one rests on a K that nothing proves."""
     counted = [each for each in group.measurements if names_of(each) == arm.names and each.get("status") == "ok"]
-    known = [each for each in counted if each.get("acceptance_rate") is not None]
-    if any(Verdict.K_UNPROVEN in (each.get("verdicts") or ()) for each in counted if each not in known):
+    without = [each for each in counted if each.get("acceptance_rate") is None]
+    if any(Verdict.K_UNPROVEN in (each.get("verdicts") or ()) for each in without):
         return None
-    return fmean(each["acceptance_rate"] for each in known) if known else None
+    known = [rate for each in counted if (rate := each.get("acceptance_rate")) is not None]
+    return fmean(known) if known else None
 
 
 def billions_of(label: str, model: Json) -> float | None:

@@ -152,7 +152,7 @@ def _lines(
         lines.append(f"{title}: {_count_of_loads(prepared, scope, loads)}")
         for number, load in enumerate(loads, 1):
             ks = sorted({step.k for step in load.steps if step.k is not None})
-            label = replace(load.key, k=None).label if ks else load.key.label
+            label = load.key.pair.label if ks else load.key.label
             of_k = f", K = {', '.join(map(str, ks))}" if ks else ""
             count = len(load.steps)
             lines.append(f"  {number:>3}. {label}{of_k}  ({count} {'step' if count == 1 else 'steps'})")

@@ -48,7 +48,7 @@ def drafting_over(steps: Iterable[Sequence[Sample]]) -> Drafting | None:
     Without that one the others would stand for all, and they are those that went well.
     """
     groups = [(samples, drafting_of(samples)) for samples in steps]
-    if any(found is None and _rests_on_k(samples) for samples, found in groups):
+    if any(found is None and any(map(_rests_on_k, samples)) for samples, found in groups):
         return None
     known = [found for _, found in groups if found is not None]
     if not known:
@@ -57,14 +57,11 @@ def drafting_over(steps: Iterable[Sequence[Sample]]) -> Drafting | None:
     return Drafting(drafted, accepted, _source(each.source for each in known))
 
 
-def proven(samples: Sequence[Sample], among: Sequence[Sample] = ()) -> tuple[Sample, ...]:
-    """Samples of one K, those without their draft counts that rest on a K which no valid one proves.
-
-    `among`: all samples of that K, where there are more: any of them may prove it.
-    """
-    if any(each.k_seen is not None and each.status == "ok" for each in (*samples, *among)):
+def proven(samples: Sequence[Sample]) -> tuple[Sample, ...]:
+    """Samples of one K, those without their draft counts that rest on a K which no valid one proves."""
+    if any(each.k_seen is not None and each.status == "ok" for each in samples):
         return tuple(samples)
-    return tuple(_without_counts(each) if _rests_on_k((each,)) else each for each in samples)
+    return tuple(_without_counts(each) if _rests_on_k(each) else each for each in samples)
 
 
 def share_of(sample: Sample) -> float | None:
@@ -74,8 +71,8 @@ def share_of(sample: Sample) -> float | None:
     return sample.accepted_tokens / sample.draft_tokens
 
 
-def _rests_on_k(samples: Iterable[Sample]) -> bool:
-    return any(each.acceptance_source == INFERRED and each.draft_tokens is not None for each in samples)
+def _rests_on_k(sample: Sample) -> bool:
+    return sample.acceptance_source == INFERRED and sample.draft_tokens is not None
 
 
 def _without_counts(sample: Sample) -> Sample:

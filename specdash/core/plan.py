@@ -51,6 +51,11 @@ class LoadKey:
     ngram_n: int | None = None
 
     @property
+    def pair(self) -> LoadKey:
+        """The load with K left open: loads with the same differ in K."""
+        return replace(self, k=None)
+
+    @property
     def drafts_by(self) -> str:
         """What drafts on this load: a name of `core.methods`."""
         return self.method or (BASELINE if self.draft is None else DRAFT)

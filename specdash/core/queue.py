@@ -32,7 +32,7 @@ def load_key(step: Step, scope: KScope | None) -> LoadKey:
 def serves(running: LoadKey, found: StepView, scope: KScope | None) -> bool:
     """Whether the server that was started as `running` can take a step, with the samples that it has."""
     step = found.step
-    if step.pair != replace(running, k=None):
+    if step.pair != running.pair:
         return False
     if step.k is None or running.k is None:
         return step.k == running.k

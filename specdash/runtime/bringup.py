@@ -121,11 +121,11 @@ class Launch:
     def failure(self) -> ServerFailed:
         """Why this launch failed, with a hint where its log tells the cause."""
         log = log_tail(self.log_path, EXPLAINED_LINES)  # a backtrace of hundreds of lines may follow the cause
-        known = self.engine.cause("\n".join(log))
-        todo = self.hint or (known.todo if known is not None else "")
+        known = self.engine.cause("\n".join(log)) if not self.hint else None
+        todo = known.todo if known is not None else self.hint
         what = self.error or "the server failed"
-        cause = known.line if known is not None and not self.hint else ""
-        at_any_k = known is not None and known.at_any_k and not self.hint
+        cause = known.line if known is not None else ""
+        at_any_k = known is not None and known.at_any_k
         told = f"{todo} (log: {self.log_path})".strip() if self._has_log() else todo
         return ServerFailed(what, told, log[-SHOWN_LINES:], cause, at_any_k=at_any_k)
 

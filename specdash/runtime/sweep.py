@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from dataclasses import replace
 from enum import Enum
 
 from specdash.core import events as ev
@@ -133,13 +132,12 @@ class Sweep:
     def _open_at_other_ks(self, key: LoadKey) -> list[Step]:
         """The open steps of a load's arm that need a server of another K."""
         steps = [found.step for found in self._around.view().steps.values() if not found.is_done]
-        return [step for step in steps if step.k not in (None, key.k) and step.pair == replace(key, k=None)]
+        return [step for step in steps if step.k not in (None, key.k) and step.pair == key.pair]
 
     def _ever_ready(self, key: LoadKey) -> bool:
         """Whether a load of this arm has become ready, at whatever K."""
-        arm = replace(key, k=None)
         loads = self._around.view().loads.values()
-        return any(each.load_time_s is not None and replace(each.key, k=None) == arm for each in loads)
+        return any(each.load_time_s is not None and each.key.pair == key.pair for each in loads)
 
     def _was_ready(self) -> bool:
         """Whether the current load ever became ready."""

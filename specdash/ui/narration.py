@@ -5,8 +5,6 @@ Pure; shared by the live terminal and the piped log. Text from outside (labels, 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.drafting import proven, share_of
@@ -122,15 +120,17 @@ def _verdict_raised(fact: ev.Fact, view: View) -> list[str]:
 
 def _sample_taken(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.SampleTaken)
-    sample, found = fact.sample, view.steps.get(fact.step)
+    sample = fact.sample
     head = f"sample {fact.step} #{sample.block + 1}"
     if sample.status != "ok":
         return [f"{head}: invalid, {', '.join(sample.reasons)}"]
-    return [f"{head}: {rate(sample.decode_tok_s)} tok/s{_accepted(sample, found.samples if found is not None else ())}"]
+    found = view.steps.get(fact.step)
+    others = found.samples if found is not None else ()
+    return [f"{head}: {rate(sample.decode_tok_s)} tok/s{_accepted(proven((*others, sample))[-1])}"]
 
 
-def _accepted(sample: Sample, among: Sequence[Sample]) -> str:
-    (known,) = proven((sample,), among)
+def _accepted(known: Sample) -> str:
+    """What a sample of `core.drafting.proven` tells of its draft."""
     share = share_of(known)
     if share is None:
         return ""

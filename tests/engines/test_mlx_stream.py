@@ -179,9 +179,6 @@ class Played:
     async def stream(self, path: str, body: Mapping[str, Any], **_: Any) -> StreamedAnswer:
         return answered(next(self._answers))
 
-    async def close(self) -> None:
-        """Nothing."""
-
 
 FULL, ONE, JOINED = (5, 3, 1, 5, 2, 4, 5), (2, 1, 2, 2, 1, 2, 2, 2, 2), (2, 4, 2, 2, 4, 1, 4, 2)
 
@@ -197,7 +194,10 @@ FULL, ONE, JOINED = (5, 3, 1, 5, 2, 4, 5), (2, 1, 2, 2, 1, 2, 2, 2, 2), (2, 4, 2
     ids=["obeyed", "not clear", "stalled once", "ignored"],
 )
 async def test_a_k_is_ignored_where_every_look_says_so(
-    answers: Sequence[Sequence[int]], scope: KScope, evidence: tuple[tuple[int, int | None], ...]
+    answers: Sequence[Sequence[int]],
+    scope: KScope,
+    evidence: tuple[tuple[int, int | None], ...],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec = ServerSpec(
         key=LoadKey("T", "D", None, None, 4),
@@ -213,6 +213,5 @@ async def test_a_k_is_ignored_where_every_look_says_so(
         fingerprint="",
     )
     client = StockClient(Endpoint(0, ""), spec, "")
-    await client.close()
-    client._http = Played(*answers)  # type: ignore[assignment]
+    monkeypatch.setattr(client, "_http", Played(*answers))
     assert await client.probe_k(4, limit_s=30.0) == KProbe(scope, evidence)

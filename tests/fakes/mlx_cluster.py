@@ -21,6 +21,7 @@ from typing import Any
 
 from fake_flags import Behaviour, read_behaviour
 from fake_model import Burst, Vocabulary, steps
+from fake_signals import wait_for_signals
 from fake_time import Pace
 
 MODEL = "kimi-k2.5"
@@ -319,8 +320,7 @@ def main() -> None:
         os._exit(behaviour.die_at_load)
     state.ready.set()
     print("ready", flush=True)
-    while True:  # pause() would miss a signal that reached another thread, or came just before it
-        time.sleep(0.1)
+    wait_for_signals()
 
 
 if __name__ == "__main__":

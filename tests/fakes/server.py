@@ -22,6 +22,7 @@ from typing import Any, NoReturn
 
 from fake_flags import Behaviour, Options, behaviour_of, help_text, read_behaviour, read_options
 from fake_model import Burst, Vocabulary, effective_k, steps
+from fake_signals import wait_for_signals
 from fake_state import Clock, Server, final, metrics, models, partial, probabilities, progress, props, slots
 from fake_time import pace
 from truth import rendered
@@ -323,8 +324,7 @@ def main(args: list[str]) -> None:
     shared.ready.set()
     log("llama_server: model loaded")
     log(f"llama_server: listening on http://{options.host}:{server.server_address[1]}")
-    while True:  # pause() would miss a signal that reached another thread, or came just before it
-        time.sleep(0.1)
+    wait_for_signals()
 
 
 if __name__ == "__main__":
