@@ -153,7 +153,9 @@ class Handler(BaseHTTPRequestHandler):
             entry = {"id": state.args.served_model_name, "object": "model", "owned_by": "mlx-lm-server"}
             self.answer(200, {"object": "list", "data": [entry]})
         elif self.path == "/v1/spec_decode/metrics":
-            self.answer(200, spec_metrics(state))
+            with state.lock:  # never between a request's last bytes and what it changed
+                metrics = spec_metrics(state)
+            self.answer(200, metrics)
         else:
             self.answer(404, {"detail": "Not Found"})
 
