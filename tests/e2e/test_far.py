@@ -35,9 +35,10 @@ def test_attach_through_ssh_and_a_line_that_is_cut(place: Place, keys: Path) -> 
             far.command(f"specdash attach --ssh 127.0.0.1 {path.name}")
             far.until(" RUN ")
             far.keys("Space")
-            far.until("PAUSED")
+            far.matching(r"PAUSED\s+\d+/\d+")  # the header; the queue says it too, and later
             assert view_of(path).paused
             far.keys("Space")
+            until(path, lambda view: not view.paused)  # before the line is cut
             far.until(" RUN ")
             (line,) = [each for each in psutil.Process(far.pid).children(recursive=True) if each.name() == "ssh"]
             engine = engine_of(path)

@@ -62,9 +62,7 @@ def test_two_dashboards_see_the_same_and_stop_ends_both(place: Place) -> None:
         other.command("specdash attach")
         other.until(" RUN ")
         one.keys("Space")
-        for terminal in (one, other):
-            terminal.until("PAUSED")
-        assert view_of(path).paused
+        until(path, lambda view: view.paused)
         counts = [terminal.matching(r"PAUSED\s+(\d+/\d+)")[1] for terminal in (one, other)]
         assert counts[0] == counts[1] == "0/3"
         other.keys("End", "s")
