@@ -16,7 +16,8 @@ from specdash.core.measure import Verdict
 pytestmark = pytest.mark.real
 
 TOOLS = Path(__file__).parents[1] / "tools"
-SHORT = {"prompts": "builtin", "categories": ["repetitive"], "max_tokens": 48, "iterations": 1, "warmup": 0}
+ROUND = "name: baba, sum: dodo; "
+REPETITIVE = ("Say it again. " + ROUND * 4, "Go on as before: " + ROUND * 3)  # of few tokens: long ones cost seconds
 
 
 @pytest.fixture(scope="session")
@@ -25,6 +26,12 @@ def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("heads")
     subprocess.run([sys.executable, TOOLS / "head_models.py", folder], check=True)
     return folder
+
+
+def repetitive(machine: Real, iterations: int) -> dict[str, object]:
+    """How to measure on text that repeats itself."""
+    prompts = machine.prompts([{"category": "repetitive", "prompt": prompt} for prompt in REPETITIVE], "repetitive")
+    return {"prompts": str(prompts), "categories": "all", "iterations": iterations, "warmup": 0}
 
 
 def measure(machine: Real, profile: Path, code: int = 0) -> Run:
@@ -36,8 +43,8 @@ def measure(machine: Real, profile: Path, code: int = 0) -> Run:
 
 def test_ngram_sizes_by_draft_lengths(machine: Real, tiny_models: Path, llama_server: Path) -> None:
     sweep = {"methods": ["ngram-simple", "ngram-mod"], "ngram_n": [2, 12], "k": [3]}
-    settings = SHORT | {"iterations": 2}
-    profile = machine.profile(llama_server, {"T": tiny_models / "target.gguf"}, sweep=sweep, measure=settings)
+    targets = {"T": tiny_models / "target.gguf"}
+    profile = machine.profile(llama_server, targets, sweep=sweep, measure=repetitive(machine, 2))
     run = measure(machine, profile)
     keys = [(load.key.method, load.key.ngram_n, load.key.k) for load in run.view.loads.values()]
     wanted = [(method, n, 3) for method in ("ngram-simple", "ngram-mod") for n in (2, 12)]
@@ -92,7 +99,7 @@ def test_layers_that_predict_and_heads_really_draft(machine: Real, heads: Path, 
         {"M": heads / "mtp.gguf", "T": heads / "eagle-target.gguf"},
         {"H": heads / "eagle3.gguf"},
         sweep={"methods": ["mtp", "eagle3"], "k": [1, 2], "pairs": [["T", "H"]], "baseline": False},
-        measure=SHORT,
+        measure=repetitive(machine, 1),
     )
     run = measure(machine, profile, code=1)
     rows = {(row["target"], row["method"]): row for row in run.result["measurements"] if row["k"] == 2}
