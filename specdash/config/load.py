@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,7 +22,7 @@ from specdash.config.fields import Table, unknown_keys
 from specdash.config.lines import KeyPath
 from specdash.config.mlx_folder import is_mlx_folder
 from specdash.config.queue_table import Known, read_queue
-from specdash.config.report import Findings, plain
+from specdash.config.report import Findings, plain, show
 from specdash.config.sections import (
     read_configs,
     read_limits,
@@ -31,11 +33,12 @@ from specdash.config.sections import (
 from specdash.config.toml_file import read_toml
 from specdash.core.measure import expected_k_seen
 from specdash.core.methods import needs_draft_model
-from specdash.core.profile import ModelRef, Profile
+from specdash.core.profile import Launch, ModelRef, Profile, for_method
 from specdash.core.text import SLUG_LIMIT, slug
 from specdash.errors import Problem, ProfileError
 
 _CURVE_TOKENS = 96
+_SCRIPT_BYTES = 1 << 20
 _PROMPTS = 3  # of a category, the fewest that the contract asks for
 
 
@@ -173,6 +176,7 @@ def _warn(findings: Findings, profile: Profile) -> None:
         at = dict.fromkeys(sweep.k, ("sweep", "k"))
     _warn_of_few_samples(findings, profile)
     _warn_of_unused_drafts(findings, profile)
+    _warn_of_a_fixed_k(findings, profile)
     largest = max(at, default=0)
     if profile.drafts and expected_k_seen(largest, measure.max_tokens) < largest:
         what = f"K = {largest} cannot take effect in answers of {measure.max_tokens} tokens: its steps will be invalid"
@@ -189,6 +193,41 @@ def _warn_of_unused_drafts(findings: Findings, profile: Profile) -> None:
         if not used or draft.method not in ("auto", *profile.sweep.methods):
             asked = "draft" if draft.method == "auto" else draft.method
             findings.warn(path_of(draft), "is used by no method of the sweep", f'Add "{asked}" to sweep.methods')
+
+
+def _warn_of_a_fixed_k(findings: Findings, profile: Profile) -> None:
+    """Files launch commands of the user's that several draft lengths are asked of, and that are not told which."""
+    ks: dict[str, set[int]] = {}
+    for entry in profile.queue:
+        ks.setdefault(entry.method, set()).update(entry.k)
+    if not profile.queue and profile.engine.kind in BY_NAME:
+        chosen = profile.sweep.k if isinstance(profile.sweep.k, tuple) else (1, 2)  # which ones is found out later
+        ks = {method: set(chosen) for method in profile.sweep.methods}
+    commands: dict[KeyPath, Launch] = {
+        ("configs", at, "launch"): each.launch for at, each in enumerate(profile.configs)
+    }
+    if not commands or not all(commands.values()):
+        commands[("engine", "launch")] = profile.engine.launch
+    for path, launches in commands.items():
+        for method, several in ks.items():
+            command = for_method(launches, method)
+            if command and len(several) > 1 and not _is_told_k(command, profile.source.parent):
+                what = f"does not say K for {show(method)}: the same server is started for each draft length"
+                findings.warn(path, what, "Write {k} in launch, or read $SPECDASH_K in the script")
+                break
+
+
+def _is_told_k(command: Sequence[str], base: Path) -> bool:
+    """Whether a launch command says K, or has a script in it that reads it from its environment."""
+    if any("{k}" in word for word in command):
+        return True
+    for word in command:
+        with suppress(OSError, ValueError):
+            if (base / word).is_file():
+                with (base / word).open("rb") as script:
+                    if b"SPECDASH_K" in script.read(_SCRIPT_BYTES):
+                        return True
+    return False
 
 
 def _warn_of_few_samples(findings: Findings, profile: Profile) -> None:

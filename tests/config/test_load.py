@@ -696,3 +696,25 @@ def test_a_draft_that_no_method_is_for_is_told(tmp_path: Path) -> None:
         assert (warning.line, warning.key) == (4, "drafts[0].path")
         assert wanted in warning.todo
     assert check(write(tmp_path, models + 'method = "eagle3"\n[sweep]\nk = [2]\nmethods = ["eagle3"]\n')).warnings == []
+
+
+def test_a_launch_command_that_is_never_told_k_is_found(tmp_path: Path) -> None:
+    (tmp_path / "deaf.sh").write_text("#!/bin/sh\nexec serve --k 4\n")
+    (tmp_path / "told.sh").write_text('#!/bin/sh\nexec serve --k "$SPECDASH_K"\n')
+    rest = '[[targets]]\nmodel = "big"\n[sweep]\nmethods = ["ngram"]\nk = {k}\n'
+
+    def found(launch: str, k: str = "[2, 4]", more: str = "") -> list[tuple[int | None, str]]:
+        engine = f'[engine]\nkind = "script"\nport = 8080\nlaunch = {launch}\n'
+        result = check(write(tmp_path, engine + rest.replace("{k}", k) + more))
+        assert result.problems == []
+        assert all('does not say K for "ngram"' in warning.what for warning in result.warnings)
+        return [(warning.line, warning.key) for warning in result.warnings]
+
+    (tmp_path / "deaf.sh").chmod(0o755)
+    (tmp_path / "told.sh").chmod(0o755)
+    assert found('["./deaf.sh"]') == [(4, "engine.launch")]
+    assert found('{ baseline = ["./deaf.sh"], ngram = ["./deaf.sh", "--k={k}"] }') == []
+    assert found('["./told.sh"]') == found('["sh", "told.sh"]') == []
+    assert found('["./deaf.sh"]', "[2]") == [], "one K may be that of the script"
+    of_its_own = '[[configs]]\nlabel = "x"\nlaunch = ["./deaf.sh"]\n'
+    assert found('["./deaf.sh"]', more=of_its_own) == [(12, "configs[0].launch")]
