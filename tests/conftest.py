@@ -156,7 +156,7 @@ def nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     monkeypatch.setenv(NONCE, nonce)
     yield
     left = [process for process in psutil.process_iter() if carries(process, nonce)]
-    _, left = psutil.wait_procs(left, timeout=3)
+    _, left = psutil.wait_procs(left, timeout=10)
     names = [f"{process.pid} {describe(process)}" for process in left]
     for process in left:
         process.kill()

@@ -114,7 +114,7 @@ class Tmux:
     def ended(self, limit_s: float = LIMIT_S) -> int:
         """Waits until the command has ended, and the terminal is as it was before; its exit code."""
         code = int(self.matching(r"(?m)^ended with (\d+)\.", limit_s)[1])
-        self.until(lambda _: self.modes() == AS_BEFORE, 5)
+        self.until(lambda _: self.modes() == AS_BEFORE)
         return code
 
     def modes(self) -> dict[str, str]:

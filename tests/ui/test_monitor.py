@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from harness import LIMIT_S
 from recorded_run import loaded, measured, started, step
 from watched_run import STEPS, RawClient, WatchedRun, memory, short_folder, until
 
@@ -167,7 +168,7 @@ async def test_a_command_is_carried_out_though_its_sender_leaves(run: WatchedRun
         await client.say(b'{"id":1,"command":{"command":"pause","edits":[]}}\n{"id":2}\n')
         await client.until("caught_up")
         await client.close()
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(LIMIT_S):
             while monitor.clients > 1:
                 run.add(ev.Noted("info", "something to send, so that the loss is seen"))
                 await asyncio.sleep(0.01)

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 import scenes
 from dashboards import SIZES, ScriptedSource, dashboard, screen_text
+from harness import LIMIT_S
 from painting import paint_bytes
 from rich.style import Style
 from syrupy.assertion import SnapshotAssertion
@@ -233,7 +234,7 @@ async def test_a_resize_is_taken() -> None:
     async with shown() as (app, pilot):
         for size in ((130, 40), (60, 20), (80, 24)):
             await pilot.resize_terminal(*size)
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(LIMIT_S):
                 while "Help" not in "".join(screen_text(app).splitlines()[size[1] - 1 : size[1]]):
                     await pilot.pause()
             assert len(screen_text(app).splitlines()[1]) == size[0]
