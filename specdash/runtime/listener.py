@@ -19,6 +19,7 @@ import psutil
 
 from specdash.core.text import one_line
 from specdash.errors import EngineError
+from specdash.runtime.sock_diag import listeners
 
 LISTENING = "0A"  # the state's number in /proc/net/tcp
 LSOF_LIMIT_S = 10.0
@@ -68,16 +69,26 @@ def require_free(port: int) -> None:
 
 
 def _linux(port: int, pids: Sequence[int]) -> dict[str, set[int]]:
-    """Listening sockets on the port by inode, and which of `pids` hold them, from /proc."""
-    inodes: set[str] = set()
+    """Listening sockets on the port by inode, and which of `pids` hold them."""
+    try:
+        found = listeners(port)
+    except OSError:
+        found = _from_proc(port)
+    inodes = (inode for inode, address in found.items() if address in REACHED)
+    return {inode: {pid for pid in pids if _holds(pid, f"socket:[{inode}]")} for inode in inodes}
+
+
+def _from_proc(port: int) -> dict[str, str]:
+    """The addresses of the sockets that listen on the port, by inode, from /proc/net."""
+    found: dict[str, str] = {}
     for table in ("/proc/net/tcp", "/proc/net/tcp6"):
         with suppress(OSError):
             for line in Path(table).read_text(encoding="ascii").splitlines()[1:]:
                 fields = line.split()
                 address, _, number = fields[1].rpartition(":")
-                if fields[3] == LISTENING and int(number, 16) == port and address in REACHED:
-                    inodes.add(fields[9])
-    return {inode: {pid for pid in pids if _holds(pid, f"socket:[{inode}]")} for inode in inodes}
+                if fields[3] == LISTENING and int(number, 16) == port:
+                    found[fields[9]] = address
+    return found
 
 
 def _holds(pid: int, link: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import socket
@@ -12,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from specdash.runtime import listener
+from specdash.runtime import listener, sock_diag
 from specdash.runtime.listener import NotOurServer, free_port, prove_listener
 
 LISTEN = """
@@ -27,15 +28,21 @@ sys.stdin.read()
 """
 
 
-@pytest.fixture(params=["linux", "lsof"], autouse=True)
+def refused(port: int) -> dict[str, str]:
+    raise OSError(errno.EPROTONOSUPPORT, "no netlink")
+
+
+@pytest.fixture(params=["netlink", "proc", "lsof"], autouse=True)
 def source(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each test twice: as Linux does it, and as systems without /proc do."""
+    """Each test three times: as Linux does it, as it does in a sandbox without netlink, as systems without /proc do."""
     if request.param == "lsof":
         if shutil.which("lsof") is None:
             pytest.skip("no lsof")
         monkeypatch.setattr(listener, "_linux", lambda port, _: listener._lsof(port))
     elif sys.platform != "linux":
         pytest.skip("no /proc")
+    elif request.param == "proc":
+        monkeypatch.setattr(listener, "listeners", refused)
 
 
 @contextmanager
@@ -120,3 +127,19 @@ def test_a_missing_lsof_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda _: "/nowhere/lsof")
     with pytest.raises(NotOurServer, match="lsof"):
         listener._lsof(free_port())
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has both")
+def test_netlink_and_proc_say_the_same() -> None:
+    for address in ("127.0.0.1", "127.0.0.2", "0.0.0.0", "::", "::1", "::ffff:127.0.0.1"):
+        port = free_port()
+        with listening(port, address):
+            assert sock_diag.listeners(port) == listener._from_proc(port) != {}
+    assert sock_diag.listeners(free_port()) == {}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has it")
+def test_a_kernel_that_does_not_know_the_question_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sock_diag, "SOCK_DIAG_BY_FAMILY", 99)
+    with pytest.raises(OSError, match="Invalid argument"):
+        sock_diag.listeners(free_port())
