@@ -51,7 +51,7 @@ class Bridge:
 
     def get(self, path: str) -> Any:
         """GET; the JSON that answers."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         connection.request("GET", path)
         return json.loads(connection.getresponse().read())
 
@@ -80,7 +80,7 @@ def bridge(launch: Callable[..., Running]) -> Iterator[Callable[..., Bridge]]:
     yield start
     for each in started:
         each.running.process.terminate()
-        assert each.running.process.wait(10) == 0
+        assert each.running.process.wait(60) == 0
 
 
 def gone(pid: int) -> None:
@@ -203,7 +203,7 @@ def test_a_request_waits_for_the_run_before(bridge: Callable[..., Bridge]) -> No
 
 @pytest.mark.parametrize("code", [WAITING, STUBBORN], ids=["obeys TERM", "ignores TERM"])
 def test_a_limit_ends_a_run(bridge: Callable[..., Bridge], code: str) -> None:
-    found = bridge(code).run(limit_s=0.5)
+    found = bridge(code).run(limit_s=3)  # for what the program says at its start, too
     assert found[-1]["limit"] is True
     assert found[-1]["exit"] is None
     gone(int(found[0]["out"]))
