@@ -103,7 +103,7 @@ async def test_a_k_that_is_added_joins_the_server_that_runs(bench: Bench) -> Non
         feed = await client.until(lambda feed: feed.view.k_scope is not None and sampling(feed))
         known = next(found.step for found in feed.view.steps.values() if found.step.k == 4)
         added = replace(known, k=3)
-        await client.edit(cmd.Add((added,)), cmd.SetIterations((added.id,), 1))
+        await client.edit(cmd.Add((added,)), cmd.SetIterations((added.id,), 2))
         with pytest.raises(Refused, match="in the queue already"):
             await client.edit(cmd.Add((added,)))
         with pytest.raises(Refused, match="no target of this run"):
@@ -112,7 +112,7 @@ async def test_a_k_that_is_added_joins_the_server_that_runs(bench: Bench) -> Non
     run = process.end()
     assert run.code == 0
     assert len(run.view.loads) == 2
-    assert len(run.only(k=3).good) == 1
+    assert len(run.only(k=3).good) == 2
     assert run.only(k=3).step.id in {found["step"] for found in run.result["measurements"]}
 
 
@@ -121,7 +121,7 @@ async def test_a_larger_k_gets_a_server_of_its_own(bench: Bench) -> None:
     async with attached(folder(bench)) as client:
         feed = await client.until(lambda feed: feed.view.k_scope is not None and sampling(feed))
         known = next(found.step for found in feed.view.steps.values() if found.step.k == 4)
-        await client.edit(cmd.Add((replace(known, k=8),), iterations=1))
+        await client.edit(cmd.Add((replace(known, k=8),), iterations=3))
         await client.until(lambda feed: feed.gone is not None)
     run = process.end()
     assert run.code == 0
@@ -217,7 +217,7 @@ async def test_a_larger_k_costs_no_sample_of_the_smaller_ones(bench: Bench) -> N
     async with attached(folder(bench)) as client:
         feed = await client.until(lambda feed: any(each.samples and each.step.k for each in feed.view.steps.values()))
         known = next(each.step for each in feed.view.steps.values() if each.step.k == 4)
-        await client.edit(cmd.Add((replace(known, k=8),), iterations=1))
+        await client.edit(cmd.Add((replace(known, k=8),), iterations=3))
     killed = process.kill()
     run = bench.resume(killed.path)
     assert run.code == 0
@@ -236,8 +236,8 @@ async def test_a_model_may_be_a_draft_and_a_target(bench: Bench) -> None:
         as_draft, as_target = (cmd.NewModel("S", role, str(small)) for role in ("draft", "target"))
         with pytest.raises(Refused, match="give the whole path"):
             await client.edit(cmd.Add((alone,), models=(cmd.NewModel("S", "target", "small.gguf"),)))
-        await client.edit(cmd.Add((replace(known, draft="S", k=2),), models=(as_draft,), iterations=1))
-        await client.edit(cmd.Add((alone,), models=(as_target,), iterations=1))
+        await client.edit(cmd.Add((replace(known, draft="S", k=2),), models=(as_draft,), iterations=3))
+        await client.edit(cmd.Add((alone,), models=(as_target,), iterations=3))
         await client.ask(cmd.STOP)
         await client.until(lambda feed: feed.gone is not None)
     stopped = process.end()

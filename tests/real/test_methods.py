@@ -99,7 +99,7 @@ def test_layers_that_predict_and_heads_really_draft(machine: Real, heads: Path, 
         {"M": heads / "mtp.gguf", "T": heads / "eagle-target.gguf"},
         {"H": heads / "eagle3.gguf"},
         sweep={"methods": ["mtp", "eagle3"], "k": [1, 2], "pairs": [["T", "H"]], "baseline": False},
-        measure=repetitive(machine, 1),
+        measure=repetitive(machine, 3),
     )
     run = measure(machine, profile, code=1)
     rows = {(row["target"], row["method"]): row for row in run.result["measurements"] if row["k"] == 2}
