@@ -35,11 +35,7 @@ class Drafting:
 
 def drafting_of(samples: Sequence[Sample]) -> Drafting | None:
     """The counts of samples of one K as one, long answers weighing more; None where no sample tells."""
-    known = [each for each in proven(samples) if None not in (each.draft_tokens, each.accepted_tokens)]
-    if not known:
-        return None
-    drafted, accepted = sum(each.draft_tokens or 0 for each in known), sum(each.accepted_tokens or 0 for each in known)
-    return Drafting(drafted, accepted, _source(each.acceptance_source for each in known))
+    return _together(map(told_by, proven(samples)))
 
 
 def drafting_over(steps: Iterable[Sequence[Sample]]) -> Drafting | None:
@@ -50,11 +46,7 @@ def drafting_over(steps: Iterable[Sequence[Sample]]) -> Drafting | None:
     groups = [(samples, drafting_of(samples)) for samples in steps]
     if any(found is None and any(map(_rests_on_k, samples)) for samples, found in groups):
         return None
-    known = [found for _, found in groups if found is not None]
-    if not known:
-        return None
-    drafted, accepted = sum(each.drafted for each in known), sum(each.accepted for each in known)
-    return Drafting(drafted, accepted, _source(each.source for each in known))
+    return _together(found for _, found in groups)
 
 
 def proven(samples: Sequence[Sample]) -> tuple[Sample, ...]:
@@ -64,11 +56,26 @@ def proven(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     return tuple(_without_counts(each) if _rests_on_k(each) else each for each in samples)
 
 
+def told_by(sample: Sample) -> Drafting | None:
+    """The counts of one of the samples that `proven` gives; None where they are not known."""
+    if sample.draft_tokens is None or sample.accepted_tokens is None:
+        return None
+    return Drafting(sample.draft_tokens, sample.accepted_tokens, sample.acceptance_source)
+
+
 def share_of(sample: Sample) -> float | None:
     """The acceptance rate of one of the samples that `proven` gives; None where its counts are not known."""
-    if not sample.draft_tokens or sample.accepted_tokens is None:
+    told = told_by(sample)
+    return told.rate if told is not None else None
+
+
+def _together(parts: Iterable[Drafting | None]) -> Drafting | None:
+    """The counts of those that are known as one; None where none is."""
+    known = [each for each in parts if each is not None]
+    if not known:
         return None
-    return sample.accepted_tokens / sample.draft_tokens
+    drafted, accepted = sum(each.drafted for each in known), sum(each.accepted for each in known)
+    return Drafting(drafted, accepted, _source(each.source for each in known))
 
 
 def _rests_on_k(sample: Sample) -> bool:

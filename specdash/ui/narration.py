@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
-from specdash.core.drafting import proven, share_of
-from specdash.core.measure import DESCRIPTION, INFERRED, Sample, Verdict
+from specdash.core.drafting import proven, told_by
+from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.text import human_bytes, human_seconds, one_line
 from specdash.core.view import DONE, View
 
@@ -131,11 +131,10 @@ def _sample_taken(fact: ev.Fact, view: View) -> list[str]:
 
 def _accepted(known: Sample) -> str:
     """What a sample of `core.drafting.proven` tells of its draft."""
-    share = share_of(known)
-    if share is None:
+    told = told_by(known)
+    if told is None or told.rate is None:
         return ""
-    mark = "~" if known.acceptance_source == INFERRED else ""
-    return f", {mark}{percent(share)} of {known.draft_tokens} drafted accepted"
+    return f", {'~' * told.is_inferred}{percent(told.rate)} of {told.drafted} drafted accepted"
 
 
 def _step_finished(fact: ev.Fact, view: View) -> list[str]:

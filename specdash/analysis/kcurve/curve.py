@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from specdash.analysis.kcurve.costs import Costs, costs_of
 from specdash.analysis.kcurve.predict import Z_95, Point, Table, points_of, table_of
@@ -51,7 +51,7 @@ def curves(view: View) -> tuple[Curve, ...]:
 
 def curve_of(view: View, pair: LoadKey, depth: int = 0, category: str | None = None) -> Curve | None:
     """The curve of one pair (its `k` is passed over) over all categories, or of one; None without any trace."""
-    group = (replace(pair, k=None), depth)
+    group = (pair.pair, depth)
     steps = groups(view).get(group, [])
     return next(
         (each for each in _curves(view, group, steps, traces_by_step(view)) if each.category == (category or ALL)), None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from specdash.analysis.kcurve.replay import Replayed, Text, product_model, replay, text_of
 from specdash.core.events import StepTimes
@@ -92,7 +92,7 @@ def evidence(
         for sample in each.good
         if (measured := _measured(each, sample, by_step.get(each.step.id, ()), k_max or 0, view)) is not None
     )
-    return Evidence(replace(pair, k=None), depth, k_max, samples, traces)
+    return Evidence(pair.pair, depth, k_max, samples, traces)
 
 
 def _measured(step: StepView, sample: Sample, traces: Sequence[StepTimes], k_max: int, view: View) -> Measured | None:
