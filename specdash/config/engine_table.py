@@ -14,7 +14,7 @@ from specdash.config.fields import Table
 from specdash.config.flags import check_args
 from specdash.config.programs import check_program, located, read_program
 from specdash.config.report import guess, show
-from specdash.core.launch import PLACES
+from specdash.core.launch import PLACES, names, variable
 from specdash.core.methods import BASELINE, METHODS, method_named
 from specdash.core.profile import EVERY_METHOD, KINDS, EngineConfig, Launch, Urls
 
@@ -105,11 +105,10 @@ def require_server(table: Table, config: EngineConfig, *, in_every_config: bool)
 
 def warn_of_port(table: Table, config: EngineConfig, launches: Launch) -> None:
     """Files where a launch command has no way to learn its port but from the environment."""
-    if config.kind in BY_NAME and launches and not config.port:
-        words = [word for command in launches.values() for word in command]
-        if not any("{port}" in word for word in words):
-            what = "names no port: the server must listen on $SPECDASH_PORT, which changes with every start"
-            table.findings.warn(table.at("launch"), what, "Write {port} in launch, or set engine.port")
+    told = any(names(command, "port") for command in launches.values())
+    if config.kind in BY_NAME and launches and not config.port and not told:
+        what = f"names no port: the server must listen on ${variable('port')}, which changes with every start"
+        table.findings.warn(table.at("launch"), what, "Write {port} in launch, or set engine.port")
 
 
 def read_args(table: Table, kind: str) -> tuple[str, ...]:

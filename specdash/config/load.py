@@ -31,9 +31,10 @@ from specdash.config.sections import (
     read_sweep,
 )
 from specdash.config.toml_file import read_toml
+from specdash.core.launch import names, variable
 from specdash.core.measure import expected_k_seen
 from specdash.core.methods import needs_draft_model
-from specdash.core.profile import Launch, ModelRef, Profile, for_method
+from specdash.core.profile import Launch, ModelRef, Profile, ServerConfig, for_method
 from specdash.core.text import SLUG_LIMIT, slug
 from specdash.errors import Problem, ProfileError
 
@@ -200,33 +201,32 @@ def _warn_of_a_fixed_k(findings: Findings, profile: Profile) -> None:
     ks: dict[str, set[int]] = {}
     for entry in profile.queue:
         ks.setdefault(entry.method, set()).update(entry.k)
-    if not profile.queue and profile.engine.kind in BY_NAME:
+    if not profile.queue:
         chosen = profile.sweep.k if isinstance(profile.sweep.k, tuple) else (1, 2)  # which ones is found out later
         ks = {method: set(chosen) for method in profile.sweep.methods}
+    several = [method for method, of_it in ks.items() if len(of_it) > 1]
     commands: dict[KeyPath, Launch] = {
-        ("configs", at, "launch"): each.launch for at, each in enumerate(profile.configs)
+        ("configs", at, "launch") if each.launch else ("engine", "launch"): each.launch or profile.engine.launch
+        for at, each in enumerate(profile.configs or (ServerConfig(""),))
     }
-    if not commands or not all(commands.values()):
-        commands[("engine", "launch")] = profile.engine.launch
     for path, launches in commands.items():
-        for method, several in ks.items():
-            command = for_method(launches, method)
-            if command and len(several) > 1 and not _is_told_k(command, profile.source.parent):
-                what = f"does not say K for {show(method)}: the same server is started for each draft length"
-                findings.warn(path, what, "Write {k} in launch, or read $SPECDASH_K in the script")
-                break
+        told = {method: command for method in several if (command := for_method(launches, method))}
+        deaf = next((method for method in told if not _is_told_k(told[method], profile.source.parent)), None)
+        if deaf is not None:
+            what = f"does not say K for {show(deaf)}: the same server is started for each draft length"
+            findings.warn(path, what, f"Write {{k}} in launch, or read ${variable('k')} in the script")
 
 
 def _is_told_k(command: Sequence[str], base: Path) -> bool:
     """Whether a launch command says K, or has a script in it that reads it from its environment."""
-    if any("{k}" in word for word in command):
-        return True
-    for word in command:
-        with suppress(OSError, ValueError):
-            if (base / word).is_file():
-                with (base / word).open("rb") as script:
-                    if b"SPECDASH_K" in script.read(_SCRIPT_BYTES):
-                        return True
+    return names(command, "k") or any(_reads_k(base / word) for word in command)
+
+
+def _reads_k(file: Path) -> bool:
+    with suppress(OSError, ValueError):
+        if file.is_file():
+            with file.open("rb") as script:
+                return variable("k").encode() in script.read(_SCRIPT_BYTES)
     return False
 
 

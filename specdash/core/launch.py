@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -18,6 +18,16 @@ PLACES: Mapping[str, str] = {
     "alias": "a name of this launch, for a server that can be given one: it proves whose server answers",
 }
 """What a launch command of the user's may have in braces, to be filled in for each load."""
+
+
+def names(words: Iterable[str], place: str) -> bool:
+    """Whether a place is in any of the words of a command."""
+    return any(f"{{{place}}}" in word for word in words)
+
+
+def variable(place: str) -> str:
+    """The variable by which a script learns what goes into a place."""
+    return f"SPECDASH_{place.upper()}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,7 +28,7 @@ from specdash.core.engine import (
 )
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Piece
-from specdash.core.launch import PLACES, Ending
+from specdash.core.launch import PLACES, Ending, names
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig, for_method
@@ -39,7 +39,7 @@ from specdash.engines.openai_client import OpenAiClient, Server
 from specdash.engines.openai_flavour import Flavour, ServerFacts, ask
 from specdash.engines.openai_stream import peek
 from specdash.engines.pasting import environment
-from specdash.engines.placeholders import complaint, filled, names, places_of, values_of, with_variables
+from specdash.engines.placeholders import complaint, filled, places_of, values_of, with_variables
 from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
 

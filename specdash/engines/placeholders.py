@@ -11,7 +11,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from specdash.core.engine import Endpoint, ServerSpec
-from specdash.core.launch import PLACES
+from specdash.core.launch import PLACES, variable
 from specdash.core.plan import LoadKey
 from specdash.engines.http import HOST
 
@@ -46,19 +46,9 @@ def filled(words: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(_PLACE.sub(lambda match: values.get(match[1], match[0]), word) for word in words)
 
 
-def names(words: Sequence[str], place: str) -> bool:
-    """Whether a place is in any of the words."""
-    return any(f"{{{place}}}" in word for word in words)
-
-
 def with_variables(words: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
     """A command that gets the values in its environment too; `env` becomes the program, so it is no process more."""
     return ("env", *(f"{variable(name)}={value}" for name, value in values.items()), *words)
-
-
-def variable(place: str) -> str:
-    """The variable by which a script learns what goes into a place."""
-    return f"SPECDASH_{place.upper()}"
 
 
 def lacking(words: Sequence[str], known: frozenset[str]) -> tuple[str, ...]:

@@ -13,14 +13,14 @@ from dataclasses import replace
 from specdash.core.engine import UNKNOWN, Cause, Endpoint, EngineInfo, Param, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Piece
-from specdash.core.launch import PLACES, Ending
+from specdash.core.launch import PLACES, Ending, names, variable
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.engines.openai import PASTED_PORT, OpenAiEngine, untold_by
 from specdash.engines.openai import UNTOLD as OPENAI_UNTOLD
 from specdash.engines.openai_client import Server
 from specdash.engines.openai_flavour import ServerFacts
-from specdash.engines.placeholders import complaint, filled, names, places_of, values_of, variable
+from specdash.engines.placeholders import complaint, filled, places_of, values_of
 from specdash.engines.registry import FindContext
 from specdash.engines.script_client import HEALTH, ScriptClient
 from specdash.errors import EngineError
