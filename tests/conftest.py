@@ -165,22 +165,20 @@ def nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 def carriers(nonce: str) -> list[psutil.Process]:
-    """The processes that were started by the test with this nonce; after every test, so in haste where that can be."""
-    if sys.platform != "linux":
-        return [process for process in psutil.process_iter() if carries(process, nonce)]
-    mark, found = f"{NONCE}={nonce}".encode(), []
-    for name in filter(str.isdecimal, os.listdir("/proc")):
+    """The processes that were started by the test with this nonce."""
+    found: list[psutil.Process] = []
+    for pid in psutil.pids():
         with suppress(OSError, psutil.Error):
-            if int(name) != os.getpid() and mark in Path(f"/proc/{name}/environ").read_bytes():
-                found.append(psutil.Process(int(name)))
+            if pid != os.getpid() and nonce in nonce_of(pid):
+                found.append(psutil.Process(pid))
     return found
 
 
-def carries(process: psutil.Process, nonce: str) -> bool:
-    """Whether a process was started by the test with this nonce."""
-    with suppress(psutil.Error, OSError):
-        return process.pid != os.getpid() and process.environ().get(NONCE) == nonce
-    return False
+def nonce_of(pid: int) -> str:
+    """The nonce of a process, on Linux with all else in its environment: this is asked of each after every test."""
+    if sys.platform == "linux":
+        return Path(f"/proc/{pid}/environ").read_bytes().decode(errors="replace")
+    return psutil.Process(pid).environ().get(NONCE, "")
 
 
 def describe(process: psutil.Process) -> str:

@@ -21,9 +21,9 @@ LIMIT_S = 1.0  # the kernel answers at once or not at all
 _ANSWER_BYTES = 1 << 16
 # struct nlmsghdr, then struct inet_diag_req_v2 of linux/inet_diag.h, whose ports and addresses are in network order.
 _HEADER = struct.Struct("=IHHII")
-_REQUEST = struct.Struct("=BBBxI2s2s16s16sI8s")
-# struct inet_diag_msg: family, state, timer, retrans, then the same socket id, then five numbers, the inode last.
-_FOUND = struct.Struct("=BBBB2s2s16s16sI8sIIIII")
+# Asked: family, protocol, states, port; told, in struct inet_diag_msg: port, address, inode. The rest is left out.
+_REQUEST = struct.Struct("=BBxxI2s46x")
+_FOUND = struct.Struct("=4x2s2x16s44xI")
 
 
 def listeners(port: int) -> dict[str, str]:
@@ -37,13 +37,11 @@ def listeners(port: int) -> dict[str, str]:
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, NETLINK_SOCK_DIAG) as kernel:
         kernel.settimeout(LIMIT_S)
         for family in (socket.AF_INET, socket.AF_INET6):
-            asked = _REQUEST.pack(
-                *(family, socket.IPPROTO_TCP, 0, STATE_LISTEN, port.to_bytes(2, "big"), b"", b"", b"", 0, b"")
-            )
+            asked = _REQUEST.pack(family, socket.IPPROTO_TCP, STATE_LISTEN, port.to_bytes(2, "big"))
             size = _HEADER.size + len(asked)
             kernel.send(_HEADER.pack(size, SOCK_DIAG_BY_FAMILY, REQUEST_ALL, 0, 0) + asked)
             for message in _messages(kernel):
-                _, _, _, _, of, _, address, _, _, _, _, _, _, _, inode = _FOUND.unpack_from(message)
+                of, address, inode = _FOUND.unpack_from(message)
                 if int.from_bytes(of, "big") == port:
                     found[str(inode)] = _as_proc_writes(address if family == socket.AF_INET6 else address[:4])
     return found

@@ -129,7 +129,7 @@ def test_a_missing_lsof_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
         listener._lsof(free_port())
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has both")
+@pytest.mark.parametrize("source", ["netlink"], indirect=True)
 def test_netlink_and_proc_say_the_same() -> None:
     for address in ("127.0.0.1", "127.0.0.2", "0.0.0.0", "::", "::1", "::ffff:127.0.0.1"):
         port = free_port()
@@ -138,7 +138,7 @@ def test_netlink_and_proc_say_the_same() -> None:
     assert sock_diag.listeners(free_port()) == {}
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="Linux alone has it")
+@pytest.mark.parametrize("source", ["netlink"], indirect=True)
 def test_a_kernel_that_does_not_know_the_question_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sock_diag, "SOCK_DIAG_BY_FAMILY", 99)
     with pytest.raises(OSError, match="Invalid argument"):
