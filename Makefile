@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN = $(VENV)/bin
 CACHE ?= $(HOME)/.cache/specdash-tests
 REAL = LLAMA_CPP_BIN="$(CACHE)/llama.cpp/bin" XLLAMACPP_OLD_PYTHON="$(CACHE)/xllamacpp-0.2.14/bin/python" \
-	MLX_PYTHON="$(CACHE)/mlx/bin/python"
+	MLX_PYTHON="$(CACHE)/mlx/bin/python" SMALL_MODELS="$(CACHE)/models"
 
 .PHONY: demo test check unit real-engines bench campaigns docs format clean
 
@@ -22,11 +22,12 @@ check: $(VENV)/.dev
 unit: $(VENV)/.dev
 	$(REAL) $(BIN)/python -m pytest -n 5 --dist worksteal -m "not slow"
 
-# Real servers (llama.cpp, MLX) for the tests; where they cannot be had, the tests that need them are skipped with the reason.
+# Real servers (llama.cpp, MLX) and a real small model for the tests; where they cannot be had, the tests that need them are skipped with the reason.
 real-engines: $(VENV)/.dev
 	-tests/tools/install-llama-cpp "$(CACHE)/llama.cpp"
 	-PYTHON=$(PYTHON) tests/tools/install-xllamacpp-old "$(CACHE)/xllamacpp-0.2.14"
 	-PYTHON=$(PYTHON) tests/tools/install-mlx "$(CACHE)/mlx"
+	-PYTHON=$(BIN)/python LLAMA_CPP_BIN="$(CACHE)/llama.cpp/bin" tests/tools/install-models "$(CACHE)/models"
 
 bench: $(VENV)/.dev
 	$(REAL) $(BIN)/python -m tests.bench

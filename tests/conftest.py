@@ -70,6 +70,15 @@ def embedded_available() -> None:
 
 
 @pytest.fixture(scope="session")
+def small_models() -> Path:
+    """A folder with a real small language model: smol-f32, smol-q4_1, smol-q2_k, and the last one split into three."""
+    folder = Path(os.environ.get("SMALL_MODELS") or CACHE / "models")
+    if not (folder / "smol-f32.gguf").is_file():
+        absent(f"no smol-f32.gguf in {folder}: run tests/tools/install-models {CACHE / 'models'}")
+    return folder
+
+
+@pytest.fixture(scope="session")
 def fake_server(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A program that is the fake llama-server; FAKE_DIALECT and FAKE_SERVER tell it what to do."""
     return write_fake_server(tmp_path_factory.mktemp("fake"))
