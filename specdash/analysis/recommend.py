@@ -10,7 +10,6 @@ where no draft helps, "off" comes out in more than 95 % of all runs however many
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
@@ -46,6 +45,7 @@ from specdash.analysis.stats import CONFIDENCE, Speedup
 from specdash.core.events import K_PLACE
 from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE
+from specdash.core.secrets import shell_line
 
 Json = dict[str, Any]
 
@@ -340,4 +340,4 @@ def _command(chosen: Arm | None, document: Mapping[str, Any]) -> str | None:
         return None
     loads = (load for load in document.get("loads") or () if load.get("id") == chosen.load)
     words = next((load.get("command") for load in loads), None)
-    return shlex.join(str(word).replace(K_PLACE, str(chosen.k)) for word in words) if words else None
+    return shell_line(str(word).replace(K_PLACE, str(chosen.k)) for word in words) if words else None

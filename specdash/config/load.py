@@ -113,7 +113,8 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
     measure, categories = read_measure(top.table("measure"), base, targets)
     queue = read_queue(queue_tables, Known(target_groups, draft_groups, configs, categories, measure))
     limits = read_limits(top.table("limits"))
-    results_dir = read_results_dir(top.table("results"), base)
+    results_table = top.table("results")
+    results_dir, shared = read_results_dir(results_table, base), results_table.boolean("shared", False)
     unknown_keys(top.family)
     if "targets" not in top.raw or top.raw["targets"] == []:
         key = "model" if engine.kind in BY_NAME else "path"
@@ -139,6 +140,7 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
         results_dir=results_dir,
         source=source,
         queue=queue,
+        results_shared=shared,
     )
     _warn(findings, profile)
     return profile

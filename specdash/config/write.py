@@ -166,7 +166,7 @@ def dump(profile: Profile) -> str:
         **({} if profile.queue else {"sweep": _sweep(profile)}),
         "measure": _measure(profile),
         "limits": _limits(profile),
-        "results": {"dir": str(profile.results_dir)},
+        "results": {"dir": str(profile.results_dir), **({"shared": True} if profile.results_shared else {})},
         **({"queue": [_entry(entry) for entry in profile.queue]} if profile.queue else {}),
     }
     return tomli_w.dumps(tables)

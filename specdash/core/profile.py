@@ -207,6 +207,7 @@ class Profile:
     results_dir: Path
     source: Path = field(compare=False)
     queue: tuple[QueueEntry, ...] = ()
+    results_shared: bool = False  # run folders may be read by others, as the umask has it
 
     @property
     def depths(self) -> tuple[int, ...]:

@@ -59,7 +59,7 @@ from specdash.engines.cli_stats import reason, without_prefix
 from specdash.engines.http import Client
 from specdash.engines.llama_flags import CURRENT, HINTS, OLD
 from specdash.engines.llama_flags import PARAMS as MODEL_PARAMS
-from specdash.engines.pasting import environment
+from specdash.engines.placeholders import with_environment
 from specdash.engines.questions import PROBE_PROMPT, filled_to, first_model
 from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
@@ -160,7 +160,7 @@ class LlamaCli:
         _, template = self._load(spec)
         at = template.index("{prompt}")
         template[at - 1 : at + 1] = ["-p", "Once upon a time"]
-        return (*environment(spec.env), *spec.wrap, *(PASTED.get(word, word) for word in template))
+        return with_environment(spec.env, (*spec.wrap, *(PASTED.get(word, word) for word in template)))
 
     def _load(self, spec: ServerSpec) -> tuple[Program, list[str]]:
         """The program of a load and the command line of its runs."""

@@ -37,7 +37,7 @@ from specdash.engines.llama_flags import (
 )
 from specdash.engines.llama_flags import PARAMS as OWN_PARAMS
 from specdash.engines.llama_stream import decode, peek
-from specdash.engines.pasting import environment
+from specdash.engines.placeholders import with_environment
 from specdash.engines.questions import PROBE_PROMPT, first_model
 from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
@@ -99,16 +99,17 @@ class LlamaServer:
         """The command as a user would type it: what was measured, without what ties it to this run.
 
         The built-in llama.cpp is no program of its own, so its command names llama-server, which has the same flags.
-        Reports are passed on, so values of the environment that sound secret are left out.
         """
         program = (KIND,) if len(self._command) > 1 else self._command
-        return (
-            *environment(spec.env),
-            *spec.wrap,
-            *program,
-            *self._parameters(spec, K_PLACE),
-            *DEFAULT_ARGS,
-            *spec.args,
+        return with_environment(
+            spec.env,
+            (
+                *spec.wrap,
+                *program,
+                *self._parameters(spec, K_PLACE),
+                *DEFAULT_ARGS,
+                *spec.args,
+            ),
         )
 
     def _parameters(self, spec: ServerSpec, k: str) -> list[str]:

@@ -43,7 +43,7 @@ from specdash.engines.causes import hints, last_cause
 from specdash.engines.llama_flags import BRIEF_LIMIT_S, given_flags, parse_help, run_briefly
 from specdash.engines.llama_server import LlamaClient
 from specdash.engines.mlx_client import StockClient
-from specdash.engines.pasting import environment
+from specdash.engines.placeholders import with_environment
 from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
 
@@ -211,7 +211,7 @@ class MlxEngine:
     def command_to_paste(self, spec: ServerSpec) -> tuple[str, ...]:
         """The command as a user would type it, by the program's own name where it is started through a Python."""
         program = (self.info.dialect,) if len(self._command) > 1 else self._command
-        return (*environment(spec.env), *spec.wrap, *program, *self._parameters(spec, K_PLACE), *spec.args)
+        return with_environment(spec.env, (*spec.wrap, *program, *self._parameters(spec, K_PLACE), *spec.args))
 
     def _parameters(self, spec: ServerSpec, k: str) -> list[str]:
         """The flags of a load; a baseline carries no draft flag at all."""

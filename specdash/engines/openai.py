@@ -38,8 +38,7 @@ from specdash.engines.http import Client
 from specdash.engines.openai_client import OpenAiClient, Server
 from specdash.engines.openai_flavour import Flavour, ServerFacts, ask
 from specdash.engines.openai_stream import peek
-from specdash.engines.pasting import environment
-from specdash.engines.placeholders import complaint, filled, places_of, values_of, with_variables
+from specdash.engines.placeholders import complaint, filled, places_of, values_of, with_environment, with_variables
 from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
 
@@ -205,7 +204,7 @@ class OpenAiEngine:
         values = values_of(spec, Endpoint(0, PASTED_ALIAS)) | {"port": PASTED_PORT}
         if "k" in values:
             values["k"] = K_PLACE
-        return (*environment(spec.env), *spec.wrap, *filled(spec.launch, values), *spec.args)
+        return with_environment(spec.env, (*spec.wrap, *filled(spec.launch, values), *spec.args))
 
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> OpenAiClient:
         """A client of that server."""

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from specdash.core.engine import Endpoint, ServerSpec
 from specdash.core.launch import PLACES, variable
 from specdash.core.plan import LoadKey
+from specdash.core.secrets import public_words
 from specdash.engines.http import HOST
 
 _PLACE = re.compile(r"\{(" + "|".join(PLACES) + r")\}")
@@ -49,6 +50,11 @@ def filled(words: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
 def with_variables(words: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:
     """A command that gets the values in its environment too; `env` becomes the program, so it is no process more."""
     return ("env", *(f"{variable(name)}={value}" for name, value in values.items()), *words)
+
+
+def with_environment(env: Mapping[str, str], words: Sequence[str]) -> tuple[str, ...]:
+    """A command as a user would type it, in an environment of its own, with variables in the place of secrets."""
+    return public_words(("env", *(f"{name}={value}" for name, value in env.items()), *words) if env else words)
 
 
 def lacking(words: Sequence[str], known: frozenset[str]) -> tuple[str, ...]:

@@ -15,6 +15,7 @@ from pathlib import Path
 from specdash.core import events as ev
 from specdash.core.engine import Endpoint, Engine, EngineClient, Health, ServerSpec
 from specdash.core.launch import Ending, LaunchSpec
+from specdash.core.secrets import public_words
 from specdash.core.transport import BUSY, HttpError
 from specdash.errors import EngineError
 from specdash.runtime.attached import AttachedProcess
@@ -110,7 +111,7 @@ class Launch:
         return ev.LoadStarted(
             self.load,
             spec.key,
-            self.argv,
+            public_words(self.argv),
             log,
             spec.size_bytes,
             spec.load_timeout_s,

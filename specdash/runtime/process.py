@@ -22,6 +22,7 @@ from pathlib import Path
 import psutil
 
 from specdash.core.launch import LaunchSpec
+from specdash.core.secrets import public_words
 from specdash.errors import EngineError, StoreError
 from specdash.runtime.listener import prove_listener
 from specdash.runtime.serverprocess import ExitInfo
@@ -141,7 +142,7 @@ class GuardedProcess:
             async with asyncio.timeout(START_LIMIT_S):
                 transport, _ = await loop.create_connection(lambda: wire, sock=ours)
                 pid = await asyncio.shield(wire.started)
-            pidfile = write_pidfile(pidfiles, pid, spec.argv, guard.pid, _graces_s(spec))
+            pidfile = write_pidfile(pidfiles, pid, public_words(spec.argv), guard.pid, _graces_s(spec))
         except BaseException as error:
             wire.started.cancel()
             (transport or ours).close()  # which the guard takes for the engine's end
@@ -286,9 +287,10 @@ def _reap(guard: subprocess.Popen[bytes], limit_s: float) -> None:
 
 
 def open_log(path: Path) -> FileIO:
-    """The log file, to be appended to, readable by this user only."""
+    """The log file, to be appended to, readable by whoever may enter its folder."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, 0o600)
+        mode = path.parent.stat().st_mode & 0o666  # whoever may enter the folder
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, mode)
     except OSError as error:
         raise StoreError(f"{path} cannot be written: {error.strerror}", "Check the folder's rights.") from error
     return FileIO(descriptor, "ab")

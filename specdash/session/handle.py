@@ -44,6 +44,7 @@ class Handle:
 
     `command` carries a command out and returns once it is in the journal; it raises core.commands.BadCommand or
     core.queue.IllegalEdit with the reason when it cannot. `subscribe` returns a function that ends the subscription.
+    `clean_log` masks the secrets in a server's log before it is read.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class Handle:
     live: Callable[[], Live]
     command: Callable[[Command], Awaitable[None]]
     subscribe: Callable[[Subscription], Callable[[], None]]
+    clean_log: Callable[[Path], None] = lambda path: None
 
 
 @dataclass(frozen=True, slots=True)

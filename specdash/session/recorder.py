@@ -10,6 +10,7 @@ from contextlib import suppress
 from specdash.core.events import Fact, Recorded
 from specdash.core.view import View, fold
 from specdash.session.handle import OnFact
+from specdash.session.secrets import RunSecrets
 from specdash.store.journal import Journal, JournalFull
 
 log = logging.getLogger(__name__)
@@ -18,10 +19,11 @@ RETRY_S = 30.0
 
 
 class Recorder:
-    """Writes facts to the journal, keeps the view, and tells subscribers; one that fails is dropped."""
+    """Writes facts to the journal without secrets, keeps the view, tells subscribers; one that fails is dropped."""
 
-    def __init__(self, journal: Journal, view: View, complain: Callable[[str], None]) -> None:
+    def __init__(self, journal: Journal, view: View, complain: Callable[[str], None], secrets: RunSecrets) -> None:
         self.view = view
+        self._secrets = secrets
         self._journal = journal
         self._complain = complain
         self._subscribers: list[OnFact] = []
@@ -48,7 +50,7 @@ class Recorder:
     async def publish_made(self, make: Callable[[View], Fact]) -> None:
         """Records the fact that `make` gives for the view as it is then; what `make` raises leaves no trace."""
         async with self._turn:
-            recorded = await self._write(make(self.view))
+            recorded = await self._write(self._secrets.without(make(self.view)))
             self.view = fold(self.view, recorded)
             for subscriber in tuple(self._subscribers):
                 try:

@@ -49,9 +49,10 @@ from specdash.session.prepare import Prepared, prepare, require_models
 from specdash.session.recorder import Recorder
 from specdash.session.reports import write_reports
 from specdash.session.roof import bandwidth_fact
+from specdash.session.secrets import RunSecrets
 from specdash.session.terminal import StayAwake, hangup_is_ignored
 from specdash.session.ticker import Ticker
-from specdash.store.disk import write_atomic
+from specdash.store.disk import PRIVATE_FILE, PRIVATE_FOLDER, file_mode, write_atomic
 from specdash.store.journal import Journal, read
 from specdash.store.runs import new_run_dir, remember
 
@@ -69,10 +70,17 @@ def start_new(profile: Profile, watcher: Watcher) -> Outcome:
     facts = machine()
     hardware = hardware_label(facts) if profile.hardware == "auto" else profile.hardware
     with machine_lock(profile.name) as lock:
-        path = new_run_dir(profile.results_dir, hardware, profile.engine.kind, profile.name, time.time())
+        path = new_run_dir(
+            profile.results_dir,
+            hardware,
+            profile.engine.kind,
+            profile.name,
+            time.time(),
+            shared=profile.results_shared,
+        )
         lock.note(path.name)
         remember(profile.results_dir)
-        write_atomic(path / PROFILE_NAME, dump(profile))
+        write_atomic(path / PROFILE_NAME, dump(profile), PRIVATE_FILE)
         run = _Run(path, prepared, engines, watcher)
         run.notes += notes
         with run_lock(path):
@@ -155,11 +163,12 @@ class _Run:
         self._engines = engines
         self._watcher = watcher
         self._specs = Specs(self.catalogue, engines.info)
+        self._secrets = RunSecrets(prepared.profile, path)
         self._signal: signal.Signals | None = None
 
     def go(self, journal: Journal, view: View, opening: list[ev.Fact]) -> Outcome:
         """Runs the event loop to the end of the run; derived files are written whatever happens."""
-        recorder = Recorder(journal, view, self._watcher.complain)
+        recorder = Recorder(journal, view, self._watcher.complain, self._secrets)
         try:
             code = asyncio.run(self._main(recorder, opening))
         except BaseExceptionGroup as group:
@@ -189,9 +198,9 @@ class _Run:
 
     async def _main(self, recorder: Recorder, opening: list[ev.Fact]) -> Exit:
         pidfiles = self._path / "run"
-        pidfiles.mkdir(exist_ok=True)
-        (self._path / "logs").mkdir(exist_ok=True)
-        _log_to(self._path / "logs" / "specdash.log")
+        for folder in (pidfiles, self._path / "logs"):
+            folder.mkdir(PRIVATE_FOLDER if file_mode(self._path) == PRIVATE_FILE else 0o777, exist_ok=True)
+        _log_to(self._path / "logs" / "specdash.log", self._secrets)
         for fact in opening:
             await recorder.publish(fact)
         environment, removed = server_environment(os.environ)
@@ -210,9 +219,16 @@ class _Run:
         )
         sweep = Sweep(server, around, _settings(self._profile))
         door = Door(recorder, sweep, self.catalogue)
-        ticker = Ticker(server, sweep.sampler.asking, server.peek, Sensors().read, self._files_of(recorder))
+        ticker = Ticker(
+            server, sweep.sampler.asking, server.peek, Sensors().read, self._files_of(recorder), self._secrets.clean_log
+        )
         handle = Handle(
-            self._path, lambda: recorder.view, lambda: ticker.live, door.command, _subscriber(recorder, ticker)
+            self._path,
+            lambda: recorder.view,
+            lambda: ticker.live,
+            door.command,
+            _subscriber(recorder, ticker),
+            self._secrets.clean_log,
         )
         self.notes += [f"ended a server left behind by an earlier run: {stale}" for stale in sweep_stale(pidfiles)]
         if removed:
@@ -300,10 +316,11 @@ def _first(group: BaseExceptionGroup[SpecdashError]) -> SpecdashError:
     return found
 
 
-def _log_to(path: Path) -> None:
+def _log_to(path: Path, secrets_: RunSecrets) -> None:
     """Sends everything that specdash logs to a file of the run; nothing of it belongs on the user's terminal."""
+    path.touch(file_mode(path.parent))
     handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    handler.setFormatter(secrets_.formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.getLogger("specdash").addHandler(handler)
 
 

@@ -36,7 +36,13 @@ class Ticker:
     """Looks, and tells those who have subscribed; `live` is the last of everything."""
 
     def __init__(
-        self, server: Server, asking: Asking, peek: Peek, memory: ReadMemory, models: Callable[[str], list[Path]]
+        self,
+        server: Server,
+        asking: Asking,
+        peek: Peek,
+        memory: ReadMemory,
+        models: Callable[[str], list[Path]],
+        clean_log: Callable[[Path], None],
     ) -> None:
         self.live = Live()
         self._server = server
@@ -44,6 +50,7 @@ class Ticker:
         self._peek = peek
         self._memory = memory
         self._models = models
+        self._clean_log = clean_log
         self._subscribers: list[OnTick] = []
         self._wanted = asyncio.Event()
         self._metered: Progress | None = None
@@ -134,11 +141,15 @@ class Ticker:
         files = self._models(glance.load) if glance is not None else []
         self._tell(await asyncio.to_thread(self._memory, pids, files))
         if glance is not None:
-            found = await asyncio.to_thread(_end_of, glance.log)
+            found = await asyncio.to_thread(self._end_of_log, glance.log)
             if found is not None and (glance.log, found[0]) != self._log:
                 self._log = glance.log, found[0]
                 name = f"{glance.log.parent.name}/{glance.log.name}"
                 self._tell(LogTick(glance.load, name, *found))
+
+    def _end_of_log(self, path: Path) -> tuple[int, tuple[str, ...]] | None:
+        self._clean_log(path)
+        return _end_of(path)
 
 
 def _end_of(path: Path) -> tuple[int, tuple[str, ...]] | None:

@@ -12,6 +12,8 @@ from specdash.errors import StoreError
 
 # Network and FUSE file systems answer these to a sync that they do not offer.
 _NOT_OFFERED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
+PRIVATE_FILE = 0o600
+PRIVATE_FOLDER = 0o700
 
 
 def sync_file(descriptor: int) -> bool:
@@ -50,16 +52,26 @@ def write_all(descriptor: int, content: bytes) -> None:
         left = left[os.write(descriptor, left) :]
 
 
-def write_atomic(path: Path, text: str) -> None:
+def file_mode(folder: Path) -> int:
+    """The mode for a new file in `folder`: for its owner alone where the folder is, else whatever the umask leaves."""
+    try:
+        is_private = not folder.stat().st_mode & 0o077
+    except OSError:
+        is_private = False
+    return PRIVATE_FILE if is_private else 0o666
+
+
+def write_atomic(path: Path, text: str, mode: int | None = None) -> None:
     """Replaces `path` by `text` in UTF-8 as a whole: at any time it is the old file or the new one.
 
-    Lone surrogates are written as backslash escapes. Raises StoreError; the old file then stands as it was.
+    `mode` is that of `file_mode` where it is not given. Lone surrogates are written as backslash escapes. Raises
+    StoreError; the old file then stands as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.unlink(missing_ok=True)
         flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(temporary, flags, 0o666)
+        descriptor = os.open(temporary, flags, file_mode(path.parent) if mode is None else mode)
         try:
             write_all(descriptor, text.encode("utf-8", "backslashreplace"))
             sync_file(descriptor)

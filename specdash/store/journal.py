@@ -21,7 +21,7 @@ from typing import Any, NoReturn
 
 from specdash.core.events import Fact, Recorded, decode, encode
 from specdash.errors import StoreError
-from specdash.store.disk import sync_directory, sync_file, write_all
+from specdash.store.disk import file_mode, sync_directory, sync_file, write_all
 
 log = logging.getLogger(__name__)
 
@@ -196,7 +196,7 @@ class Journal:
     def create(cls, path: Path) -> Journal:
         """A new, empty journal, its name on disk. Raises StoreError, also where there is one already."""
         try:
-            descriptor = os.open(path, _APPEND | os.O_CREAT | os.O_EXCL, 0o666)
+            descriptor = os.open(path, _APPEND | os.O_CREAT | os.O_EXCL, file_mode(path.parent))
             try:
                 sync_directory(path.parent)
             except OSError:
@@ -309,7 +309,7 @@ class Journal:
         """Writes the journal again under its name, from the file that is still open, after it was deleted."""
         self._path.parent.mkdir(parents=True, exist_ok=True)
         content = os.pread(self._descriptor, self._length, 0)
-        descriptor = os.open(self._path, _APPEND | os.O_CREAT | os.O_EXCL, 0o666)
+        descriptor = os.open(self._path, _APPEND | os.O_CREAT | os.O_EXCL, file_mode(self._path.parent))
         try:
             write_all(descriptor, content)
             sync_file(descriptor)
@@ -329,7 +329,8 @@ def _set_aside(path: Path, torn: bytes) -> None:
     while True:
         try:
             target = path.with_name(f"{path.stem}.torn-{number}")
-            descriptor = os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, 0o666)
+            flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+            descriptor = os.open(target, flags, file_mode(path.parent))
             break
         except FileExistsError:
             number += 1

@@ -18,7 +18,7 @@ from pathlib import Path
 from specdash.core.text import one_line, slug
 from specdash.core.view import DONE, View, fold_all
 from specdash.errors import SpecdashError, StoreError
-from specdash.store.disk import sync_directory, write_all
+from specdash.store.disk import PRIVATE_FOLDER, sync_directory, write_all
 from specdash.store.journal import read
 
 log = logging.getLogger(__name__)
@@ -58,8 +58,12 @@ class RunInfo:
     host: str | None = None
 
 
-def new_run_dir(results_dir: Path, hardware: str, engine: str, name: str, now_s: float) -> Path:
+def new_run_dir(
+    results_dir: Path, hardware: str, engine: str, name: str, now_s: float, *, shared: bool = False
+) -> Path:
     """Makes the folder of a new run; `now_s` is seconds since 1970. The folder is proven writable.
+
+    It is for its owner alone unless it is `shared`: then the umask decides.
 
     Raises StoreError, naming the folder and what to do.
     """
@@ -70,7 +74,7 @@ def new_run_dir(results_dir: Path, hardware: str, engine: str, name: str, now_s:
         path = results_dir / (base if number == 1 else f"{base}-{number}")
         try:
             results_dir.mkdir(parents=True, exist_ok=True)
-            path.mkdir()
+            path.mkdir(0o777 if shared else PRIVATE_FOLDER)
             _prove_writable(path)
         except FileExistsError as error:
             if not path.is_dir():

@@ -347,7 +347,10 @@ class _Client:
         name, offset, size = body.get("log"), body.get("offset"), body.get("size")
         if not isinstance(name, str) or type(offset) is not int or type(size) is not int:
             raise SourceError("a log is asked for with log, offset and size")
-        piece = read_log(self._desk.handle.path, log_name(self._desk.handle.view(), name), offset, size)
+        handle = self._desk.handle
+        file_name = log_name(handle.view(), name)
+        handle.clean_log(handle.path / file_name)
+        piece = read_log(handle.path, file_name, offset, size)
         return {"offset": piece.offset, "size": piece.size, "data": base64.b64encode(piece.data).decode()}
 
 

@@ -229,7 +229,7 @@ def test_a_command_to_paste_runs_as_it_stands_and_hides_secrets(programs: Progra
     env = {"HF_TOKEN": "hf_secret", "GGML_X": "1"}
     spec = spec_of(*models, 4, key=DRAFT, env=env, wrap=("nice",))
     pasted = engine_of(programs()).command_to_paste(spec)
-    assert pasted[:4] == ("env", "HF_TOKEN=...", "GGML_X=1", "nice")
+    assert pasted[:4] == ("env", 'HF_TOKEN="$HF_TOKEN"', "GGML_X=1", "nice")
     assert pasted[-2:] == ("-p", "Once upon a time")
     assert not any("{" in word for word in pasted if word != K_PLACE)
     assert "cli_bridge" not in " ".join(pasted)

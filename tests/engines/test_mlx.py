@@ -86,7 +86,7 @@ def test_the_stock_server_never_keeps_prompts_unless_the_user_says_so() -> None:
     own = ("--prompt-cache-size", "10")
     assert stock.command(spec(args=own), at)[-2:] == own  # the later one counts
     assert stock.command_to_paste(spec()) == (
-        *("env", "HF_TOKEN=...", "nice", "mlx_lm.server", "--model", "/m/target", "--draft-model", "/m/draft"),
+        *("env", 'HF_TOKEN="$HF_TOKEN"', "nice", "mlx_lm.server", "--model", "/m/target", "--draft-model", "/m/draft"),
         *("--num-draft-tokens", K_PLACE, "--prompt-cache-size", "0", "--kv-bits", "8"),
     )
 

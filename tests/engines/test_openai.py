@@ -89,7 +89,7 @@ def test_files_stand_for_models_without_names() -> None:
 
 def test_a_command_to_paste_shows_no_secrets_and_leaves_k_open() -> None:
     words = engine().command_to_paste(spec(launch=SPECULATIVE))
-    assert words[:4] == ("env", "HF_TOKEN=...", "OMP_NUM_THREADS=2", "nice")
+    assert words[:4] == ("env", 'HF_TOKEN="$HF_TOKEN"', "OMP_NUM_THREADS=2", "nice")
     assert f'"num_speculative_tokens":{K_PLACE},' in " ".join(words)
     assert "--port 8000" in " ".join(words)
     assert "SPECDASH" not in " ".join(words)

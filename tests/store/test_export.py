@@ -95,10 +95,14 @@ def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:
 def test_a_report_may_be_read_by_whom_the_umask_lets(tmp_path: Path) -> None:
     mask = os.umask(0o022)
     try:
+        tmp_path.chmod(0o755)
         write_atomic(tmp_path / "report.md", "x")
+        tmp_path.chmod(0o700)
+        write_atomic(tmp_path / "mine.md", "x")
     finally:
         os.umask(mask)
     assert (tmp_path / "report.md").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "mine.md").stat().st_mode & 0o777 == 0o600, "as the folder that it is in"
 
 
 def test_a_full_disk_leaves_the_old_report(tmp_path: Path) -> None:

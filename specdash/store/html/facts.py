@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from itertools import pairwise
 from typing import Any
 
 from specdash.core.measure import DESCRIPTION, Verdict
+from specdash.core.secrets import shell_line
 from specdash.core.text import human_bytes, human_seconds
 from specdash.store.arms import targets
 from specdash.store.html.markup import (
@@ -203,7 +203,7 @@ def environment(result: Json) -> Markup:
     ]
     rows = "".join(f"<div><dt>{esc(name)}<dd>{esc(str(text))}</div>" for name, text in pairs if text)
     parts = [Markup(f"<dl>{rows}</dl>")]
-    commands = list(dict.fromkeys(shlex.join(each["argv"]) for each in result.get("loads") or () if each.get("argv")))
+    commands = list(dict.fromkeys(shell_line(each["argv"]) for each in result.get("loads") or () if each.get("argv")))
     if commands:
         shown = Markup("\n".join(code(text) for text in commands))
         body = Markup(f'<pre class="list" tabindex="0">{shown}</pre>')

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import shlex
-
 from specdash.core.measure import DESCRIPTION, Verdict
+from specdash.core.secrets import shell_line
 from specdash.store.markdown.cells import code, safe
 from specdash.store.wording import SCOPES, Json, build, machine, settings_text
 
@@ -54,7 +53,7 @@ def footer(result: Json) -> list[str]:
         f"- specdash {safe(run['specdash_version'])}: `specdash --headless profile.toml`, with the profile in the run"
         " folder"
     )
-    commands = list(dict.fromkeys(shlex.join(load["argv"]) for load in result["loads"]))
+    commands = list(dict.fromkeys(shell_line(load["argv"]) for load in result["loads"]))
     if commands:
         lines += ["", "Servers were started as:", "", *code(commands[:MAX_COMMANDS])]
     if len(commands) > MAX_COMMANDS:

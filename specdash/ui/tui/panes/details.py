@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import shlex
 from collections.abc import Iterator
 
 from specdash.core.drafting import proven, share_of
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
+from specdash.core.secrets import shell_line
 from specdash.core.steps import StepView
 from specdash.core.text import human_seconds, one_line
 from specdash.ui.tui.lines import Line
@@ -64,7 +64,7 @@ def _details(look: Look, found: StepView, width: int) -> Iterator[Line]:
         for said in (load.error, load.hint):
             if said is not None:
                 yield from paragraph(one_line(said, 1000), width, "bad")
-        yield from paragraph(one_line(shlex.join(load.argv), 8000), width, "dim")
+        yield from paragraph(one_line(shell_line(load.argv), 8000), width, "dim")
 
 
 def _sample(sample: Sample) -> Line:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -10,6 +9,7 @@ from typing import Any
 
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.methods import BASELINE
+from specdash.core.secrets import shell_line
 from specdash.core.text import human_bytes, one_line
 from specdash.core.view import DONE, View
 from specdash.store.arms import other_k
@@ -142,7 +142,7 @@ def describe(verdict: str) -> str:
 def command_of(row: Row, view: View) -> str | None:
     """The command that started the server of a measurement, as it is typed in a shell; None where there was none."""
     load = view.loads.get(row.found.load or "")
-    return one_line(shlex.join(load.argv), 4000) if load is not None and load.argv else None
+    return one_line(shell_line(load.argv), 4000) if load is not None and load.argv else None
 
 
 def arm_lines(arm: Arm, view: View, glyphs: Glyphs) -> list[Line]:

@@ -1,0 +1,113 @@
+"""The secrets of one run: kept out of its facts, its servers' logs and its own log.
+
+A run's profile.toml holds them, since `resume` starts servers with them. Nothing else in the run folder does: words of
+commands are mended where a fact is made of them (`core.secrets.public_words`), and what a server or a client has
+written in free text is mended here, before it is recorded.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from specdash.core import events as ev
+from specdash.core.measure import Verdict
+from specdash.core.profile import Profile
+from specdash.core.secrets import Redactor, is_secret_name, secret_values
+
+# The fields of facts that quote what a program said. All others are ours: ids, names and numbers stay as they are.
+QUOTING: Mapping[type[ev.Fact], tuple[str, ...]] = {
+    ev.StateChanged: ("detail",),
+    ev.VerdictRaised: ("detail",),
+    ev.StepFinished: ("error",),
+    ev.LoadFinished: ("error", "hint", "log_tail"),
+    ev.Noted: ("text",),
+    ev.PlanChanged: ("reason",),
+    ev.RunFinished: ("reason",),
+    ev.EngineFound: ("version",),
+}
+_VERDICTS = frozenset(Verdict)
+_PIECE_BYTES = 2**20
+_INHERITED_CHARS = 8  # a shorter value of the user's environment is more likely a word than a secret
+
+
+def secrets_of(profile: Profile, environment: Mapping[str, str]) -> frozenset[str]:
+    """The secrets that a profile names, and those that its servers inherit from the user's environment."""
+    engine = profile.engine
+    commands = [engine.args, engine.wrap, engine.stop, tuple(engine.url.values()), *engine.launch.values()]
+    for config in profile.configs:
+        commands += [config.args, config.stop, tuple(config.url.values()), *config.launch.values()]
+    commands.append((json.dumps(dict(engine.body), default=str),))
+    found = secret_values((), engine.env).union(*(secret_values(words) for words in commands))
+    if engine.api_key_env and (key := environment.get(engine.api_key_env)):
+        found |= {key}
+    inherited = (
+        value
+        for name, value in environment.items()
+        if is_secret_name(name) and len(value) >= _INHERITED_CHARS and "/" not in value
+    )
+    return found.union(inherited)
+
+
+class RunSecrets:
+    """Takes the secrets of a run out of what is kept of it."""
+
+    def __init__(self, profile: Profile, folder: Path) -> None:
+        self._redactor = Redactor(secrets_of(profile, os.environ))
+        self._folder = folder
+        self._clean_bytes: dict[Path, int] = {}
+
+    def without(self, fact: ev.Fact) -> ev.Fact:
+        """The fact with every secret masked in what it quotes; a load's log is cleaned when the load begins or ends."""
+        if not self._redactor:
+            return fact
+        if isinstance(fact, ev.LoadReady | ev.LoadFinished):
+            self.clean_log(self._folder / "logs" / f"{fact.load}.log")
+        if isinstance(fact, ev.SampleTaken):
+            reasons = tuple(each if each in _VERDICTS else self._redactor.text(each) for each in fact.sample.reasons)
+            return replace(fact, sample=replace(fact.sample, reasons=reasons))
+        changed = {name: self._masked(getattr(fact, name)) for name in QUOTING.get(type(fact), ())}
+        return replace(fact, **changed) if changed else fact
+
+    def clean_log(self, path: Path) -> None:
+        """Masks the secrets that a server has written to its log since the last call, in place and byte for byte."""
+        if not self._redactor:
+            return
+        with suppress(OSError), path.open("r+b", buffering=0) as file:
+            # A secret may stand across the end of what was there the last time.
+            start = max(0, self._clean_bytes.get(path, 0) - self._redactor.longest_bytes)
+            while data := os.pread(file.fileno(), _PIECE_BYTES, start):
+                clean = self._redactor.data(data)
+                if clean != data:
+                    os.pwrite(file.fileno(), clean, start)
+                self._clean_bytes[path] = start + len(data)
+                if len(data) < _PIECE_BYTES:
+                    break
+                start += len(data) - self._redactor.longest_bytes
+
+    def formatter(self, template: str) -> logging.Formatter:
+        """A formatter for specdash's own log of the run."""
+        return _MaskingFormatter(template, self._redactor)
+
+    def _masked(self, value: Any) -> Any:
+        if isinstance(value, str):
+            return self._redactor.text(value)
+        return tuple(self._redactor.text(each) for each in value) if isinstance(value, tuple) else value
+
+
+class _MaskingFormatter(logging.Formatter):
+    """Formats records of a log without the secrets of the run, those in tracebacks among them."""
+
+    def __init__(self, template: str, redactor: Redactor) -> None:
+        super().__init__(template)
+        self._redactor = redactor
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as a line."""
+        return self._redactor.text(super().format(record))
