@@ -53,8 +53,9 @@ _CAMEL = re.compile(r"([a-z0-9])([A-Z])")
 _FLAG = re.compile(r"--?[A-Za-z][\w-]*")
 _VALUE = r"""(?P<value>"[^"]*"|'[^']*'|[^\s"';&|)]+)"""
 # Each has a name and a value. A name after a dot is a key of a model's metadata, and no variable.
+_ASSIGNMENT = re.compile(rf"(?<![\w.$-])(?P<name>[A-Za-z_]\w*)={_VALUE}", re.ASCII)
 _WITHIN = (
-    re.compile(rf"(?<![\w.$-])(?P<name>[A-Za-z_]\w*)={_VALUE}"),
+    _ASSIGNMENT,
     re.compile(rf"(?<![\w-])(?P<name>--?[A-Za-z][\w-]*)(?:=|\s+){_VALUE}"),
     re.compile(r"""["'](?P<name>[\w-]+)["']\s*:\s*["'](?P<value>[^"']*)["']"""),
     re.compile(r"[?&](?P<name>[\w-]+)=(?P<value>[^&\s\"']+)"),
@@ -74,9 +75,7 @@ def is_secret_name(name: str) -> bool:
 
 
 def variable_for(name: str) -> str:
-    """The variable that stands for a secret of this name: a variable itself, HF_TOKEN for `--hf-token`."""
-    if name.isidentifier() and name.isascii():
-        return name
+    """The variable that stands for a secret of this name: HF_TOKEN for `--hf-token`."""
     found = "_".join(_words(_ALIASES.get(name, name))) or "SECRET"
     return found if not found[0].isdigit() else f"_{found}"
 
@@ -181,7 +180,8 @@ def _secrets_in(word: str) -> list[_Secret]:
             value = match["value"].strip("\"'")
             if value and _is_plain(value) and is_secret_name(_ALIASES.get(name, name)):
                 start = word.index(value, match.start("value"))
-                found.append(_Secret(start, start + len(value), value, variable_for(name)))
+                variable = name if pattern is _ASSIGNMENT else variable_for(name)
+                found.append(_Secret(start, start + len(value), value, variable))
     kept: list[_Secret] = []
     for secret in sorted(found):
         if not kept or secret.start >= kept[-1].end:

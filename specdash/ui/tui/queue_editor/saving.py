@@ -50,6 +50,7 @@ def save(path: Path, origin: Origin, queue: Sequence[StepView], models: Sequence
     profile = load(Path(origin.path) / PROFILE)
     text = text_of(edited(profile, queue, models))
     try:
+        path.touch(0o600)  # it may hold tokens, as the profile of the run does
         path.write_text(text, encoding="utf-8")
     except OSError as error:
         raise SpecdashError(f"{path} cannot be written: {error.strerror}", "Choose another file.") from error
