@@ -4,14 +4,13 @@ Facts are few and never lost: numbered, checksummed and on disk before anybody s
 a narrator or a report knows about a run is folded from them (`core.view`). Ticks, which are many and of which only
 the newest matters, are not facts and are never stored.
 
-`encode` and `decode` turn a fact into the plain dictionary of a journal line and back. Unknown fields are dropped on
-decoding and missing ones take their default, so that a journal of another minor version can be read.
+`encode` turns a fact into the plain dictionary of a journal line; `store.codec` reads one back and checks its types.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any, ClassVar
 
 from specdash.core.evidence import BandwidthMeasured as BandwidthMeasured
@@ -40,7 +39,7 @@ class RunStarted(Fact):
     prompts_digest: str
     steps: tuple[Step, ...]
     model_family: str = ""
-    iterations: Json = field(default_factory=dict)  # by step id, where it is not that of the settings
+    iterations: Mapping[str, int] = field(default_factory=dict)  # by step id, where it is not that of the settings
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +61,7 @@ class EngineFound(Fact):
     version: str
     dialect: str
     k_scope: str | None = None  # as the profile or the kind of engine settles it; None: found by probes
-    untold: Json = field(default_factory=dict)  # names of core.engine.UNTOLD, with the reasons
+    untold: Mapping[str, str] = field(default_factory=dict)  # names of core.engine.UNTOLD, with the reasons
 
 
 @dataclass(frozen=True, slots=True)
@@ -274,13 +273,6 @@ FACTS: Mapping[str, type[Fact]] = {
     )
 }
 
-# Nested values of a fact's fields: how to build one from its dictionary.
-_NESTED: Mapping[str, type[Any]] = {"sample": Sample, "key": LoadKey, "steps": Step}
-# The fields of each of these; a journal of 10,000 facts asks for them 20,000 times.
-_NAMES: Mapping[type[Any], frozenset[str]] = {
-    cls: frozenset(item.name for item in fields(cls)) for cls in (*FACTS.values(), *_NESTED.values())
-}
-
 
 @dataclass(frozen=True, slots=True)
 class Recorded:
@@ -294,49 +286,3 @@ class Recorded:
 def encode(fact: Fact) -> dict[str, Any]:
     """The fact's fields as JSON-able values, without type, number and time."""
     return asdict(fact)
-
-
-def decode(kind: str, body: Json) -> Fact | None:
-    """The fact of type `kind` with these fields; None for a type that this version does not know.
-
-    Raises ValueError when a required field is missing or of the wrong shape.
-    """
-    cls = FACTS.get(kind)
-    if cls is None:
-        return None
-    values: dict[str, Any] = {}
-    for name in _NAMES[cls]:
-        if name not in body:
-            continue
-        value = body[name]
-        nested = _NESTED.get(name)
-        if nested is None:
-            values[name] = _frozen(value) if type(value) is list else value
-        elif isinstance(value, list):
-            values[name] = tuple(_build(nested, each) for each in value)
-        else:
-            values[name] = _build(nested, value)
-    try:
-        return cls(**values)
-    except TypeError as error:
-        raise ValueError(f"a {kind} fact: {error}") from error
-
-
-def _build(cls: type[Any], value: Any) -> Any:
-    """A nested dataclass from its dictionary, ignoring fields that this version does not know."""
-    if not isinstance(value, Mapping):
-        raise ValueError(f"{cls.__name__} must be an object")
-    known = _NAMES[cls]
-    try:
-        return cls(
-            **{name: _frozen(each) if type(each) is list else each for name, each in value.items() if name in known}
-        )
-    except TypeError as error:
-        raise ValueError(f"{cls.__name__}: {error}") from error
-
-
-def _frozen(value: Any) -> Any:
-    """Lists as tuples, all the way down: facts are values."""
-    if isinstance(value, list):
-        return tuple([_frozen(each) if type(each) is list else each for each in value])
-    return value

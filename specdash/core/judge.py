@@ -14,6 +14,7 @@ from specdash.core.engine import CACHED, DRAFTED, EXACT_LENGTH, K_SEEN, TIMINGS
 from specdash.core.generation import DECODE_RATE, Generation
 from specdash.core.measure import Sample, Verdict, clocks_disagree, expected_k_seen, rate, step_facts
 from specdash.core.methods import BASELINE, is_ceiling, may_draft_nothing
+from specdash.core.numbers import finite
 from specdash.core.plan import Step
 
 MIN_TOKENS = 16
@@ -298,4 +299,4 @@ def _per_second(count: int | None, seconds: float | None) -> float | None:
     """`count` / `seconds`; None when either is unknown or no time passed."""
     if count is None or seconds is None or seconds <= 0:
         return None
-    return count / seconds
+    return finite(count / seconds)

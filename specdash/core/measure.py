@@ -11,6 +11,8 @@ from enum import StrEnum
 from itertools import groupby, zip_longest
 from types import MappingProxyType
 
+from specdash.core.numbers import finite
+
 CLOCK_TOLERANCE = 0.05
 INFERRED = "inferred"  # of a source of draft counts: seen in how the tokens arrived, and told by nobody
 
@@ -187,7 +189,7 @@ def rate(tokens: int | None, seconds: float | None, first: int = 1) -> float | N
     """
     if tokens is None or seconds is None or tokens <= first or not seconds > 0:
         return None
-    return (tokens - first) / seconds
+    return finite((tokens - first) / seconds)
 
 
 def clocks_disagree(server_s: float, client_s: float) -> bool:

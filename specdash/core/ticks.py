@@ -8,7 +8,7 @@ Text in ticks is as the server sent it: whoever shows it makes it harmless (`cor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from typing import Any, ClassVar
 
 HISTORY = 240  # points of a sparkline: more than any terminal is wide
@@ -122,31 +122,11 @@ class LogTick(Tick):
 
 
 TICKS: Mapping[str, type[Tick]] = {kind.TYPE: kind for kind in (ServerTick, TokenTick, MemoryTick, LogTick)}
-_NESTED: Mapping[str, Any] = {"text": TextRun, "gpus": GpuUse}
 
 
 def encode_tick(tick: Tick) -> dict[str, Any]:
     """A tick as JSON-able values, its type among them as "tick"."""
     return {"tick": tick.TYPE, **asdict(tick)}
-
-
-def decode_tick(body: Mapping[str, Any]) -> Tick | None:
-    """The tick of these fields; None for a type that this version does not know or fields that do not fit."""
-    cls = TICKS.get(str(body.get("tick")))
-    if cls is None:
-        return None
-    values = {}
-    try:
-        for item in fields(cls):
-            if item.name in body:
-                value = body[item.name]
-                nested = _NESTED.get(item.name)
-                if nested is not None:
-                    value = tuple(nested(**each) for each in value)
-                values[item.name] = tuple(value) if isinstance(value, list) else value
-        return cls(**values)
-    except (TypeError, AttributeError):
-        return None
 
 
 @dataclass(frozen=True, slots=True)

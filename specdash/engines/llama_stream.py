@@ -19,6 +19,7 @@ import msgspec
 
 from specdash.core.generation import Generation, Piece
 from specdash.core.measure import Chunk
+from specdash.core.numbers import MOST, finite
 from specdash.core.transport import StreamedAnswer
 from specdash.engines.problems import shortened
 
@@ -28,7 +29,8 @@ FINISH_REASONS = frozenset({"limit", "eos", "word"})
 # that were held back, and the end token. More than that is a gap, and is left visible as one.
 HELD_BACK_TOKENS = 4
 
-_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+_TokenId = Annotated[int, msgspec.Meta(ge=-MOST, le=MOST)]
 _Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
@@ -62,7 +64,7 @@ class _Event(msgspec.Struct, gc=False):
     """One event, partial or final."""
 
     content: str = ""
-    tokens: tuple[int, ...] = ()
+    tokens: tuple[_TokenId, ...] = ()
     stop: bool = False
     tokens_predicted: _Count | None = None
     tokens_evaluated: _Count | None = None
@@ -212,5 +214,5 @@ def _settings(echoed: dict[str, Any]) -> dict[str, Any]:
     return {
         name: value
         for name, value in echoed.items()
-        if name.startswith("speculative.") and isinstance(value, str | int | float)
+        if name.startswith("speculative.") and (isinstance(value, str | bool) or finite(value) is not None)
     }

@@ -10,12 +10,13 @@ from typing import Annotated, Any
 
 import msgspec
 
+from specdash.core.numbers import MOST, whole
 from specdash.core.transport import StreamedAnswer
-from specdash.engines import openai_stats as stats
 
 DONE = b"[DONE]"
 
-_Count = Annotated[int, msgspec.Meta(ge=0)]
+_Count = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
+_TokenId = Annotated[int, msgspec.Meta(ge=-MOST, le=MOST)]
 
 
 class Details(msgspec.Struct, gc=False):
@@ -64,7 +65,7 @@ class Choice(msgspec.Struct, gc=False):
     delta: Delta | None = None
     text: str | None = None
     finish_reason: str | None = None
-    token_ids: tuple[int, ...] | None = None
+    token_ids: tuple[_TokenId, ...] | None = None
     logprobs: Logprobs | None = None
     meta_info: Any = None
 
@@ -97,7 +98,7 @@ class Event(msgspec.Struct, gc=False):
     @property
     def generated(self) -> int | None:
         """Tokens of the answer so far, where this event tells."""
-        told = stats.count(self.timings.get("predicted_n")) if isinstance(self.timings, dict) else None
+        told = whole(self.timings.get("predicted_n")) if isinstance(self.timings, dict) else None
         return told if told is not None or self.usage is None else self.usage.completion_tokens
 
 

@@ -19,9 +19,9 @@ from typing import Any
 import msgspec
 
 from specdash.core.engine import UNKNOWN, Request
+from specdash.core.numbers import whole
 from specdash.core.transport import BadAnswer, HttpError, TransportError
 from specdash.engines.http import Client
-from specdash.engines.openai_stats import count
 from specdash.errors import EngineError
 
 ASK_LIMIT_S = 10.0
@@ -154,7 +154,7 @@ async def _sglang(http: Client, names: tuple[str, ...], limit_s: float) -> Serve
         _text(info, "version"),
         names,
         uncached=bool(info.get("disable_radix_cache") or info.get("enable_cache_report")),
-        k_startup=count(info.get("speculative_num_steps")) or None,
+        k_startup=whole(info.get("speculative_num_steps")) or None,
     )
 
 

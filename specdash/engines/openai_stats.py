@@ -33,6 +33,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from specdash.core.engine import DRAFTED, K_SEEN
+from specdash.core.numbers import not_negative, whole
 
 CONTRADICTS = "the statistics in the answer contradict each other"
 
@@ -61,20 +62,6 @@ class Told:
 NOTHING = Told()
 
 
-def count(value: object) -> int | None:
-    """A count as JSON writes it; None for anything that is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return int(value) if value >= 0 and value == int(value) else None
-
-
-def milliseconds(value: object) -> float | None:
-    """A duration; None for anything that is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value) if value >= 0 else None
-
-
 def vllm(metrics: object) -> Told:
     """The `metrics` object of vLLM."""
     if not isinstance(metrics, Mapping):
@@ -83,25 +70,25 @@ def vllm(metrics: object) -> Told:
     spec = metrics.get("speculative_decoding")
     return replace(
         _vllm_drafting(spec) if isinstance(spec, Mapping) else NOTHING,
-        cached_tokens=count(cache.get("num_cached_tokens")) if isinstance(cache, Mapping) else None,
-        prompt_ms=milliseconds(metrics.get("time_to_first_token_ms")),
-        predicted_ms=milliseconds(metrics.get("generation_time_ms")),
+        cached_tokens=whole(cache.get("num_cached_tokens")) if isinstance(cache, Mapping) else None,
+        prompt_ms=not_negative(metrics.get("time_to_first_token_ms")),
+        predicted_ms=not_negative(metrics.get("generation_time_ms")),
     )
 
 
 def _vllm_drafting(spec: Mapping[str, Any]) -> Told:
     """`metrics.speculative_decoding`."""
     names = ("num_spec_steps", "num_draft_tokens", "num_accepted_draft_tokens")
-    steps, drafted, accepted = (count(spec.get(name)) for name in names)
-    missing = next((name for name in names if count(spec.get(name)) is None), None)
+    steps, drafted, accepted = (whole(spec.get(name)) for name in names)
+    missing = next((name for name in names if whole(spec.get(name)) is None), None)
     if missing is not None or steps is None or drafted is None or accepted is None:
         return Told(unknown={DRAFTED: f"the answer's metrics.speculative_decoding has no {missing}"})
     histogram = _histogram(spec.get("acceptance_histogram"))
     if accepted > drafted or (histogram and _totals(histogram) != (steps, accepted)):
         return Told(unknown={DRAFTED: CONTRADICTS})
-    lengths = [count(each) for each in _listed(spec.get("per_step_drafted"))]
+    lengths = [whole(each) for each in _listed(spec.get("per_step_drafted"))]
     known = [each for each in lengths if each is not None]
-    configured = count(spec.get("num_spec_tokens"))
+    configured = whole(spec.get("num_spec_tokens"))
     if known and len(known) == len(lengths) == steps and sum(known) == drafted:
         k_seen: int | None = max(known)
     else:
@@ -121,7 +108,7 @@ def sglang(extension: object, meta_info: object) -> Told:
     where = ours.get("cached_tokens_details")
     told = _sglang_drafting(details) if isinstance(details, Mapping) else NOTHING
     if isinstance(where, Mapping):
-        parts = [count(where.get(name, 0)) for name in ("device", "host", "storage") if where.get(name, 0) is not None]
+        parts = [whole(where.get(name, 0)) for name in ("device", "host", "storage") if where.get(name, 0) is not None]
         known = [part for part in parts if part is not None]
         return replace(told, cached_tokens=sum(known) if len(known) == len(parts) else None)
     return told
@@ -129,10 +116,10 @@ def sglang(extension: object, meta_info: object) -> Told:
 
 def _sglang_drafting(details: Mapping[str, Any]) -> Told:
     """The counts of drafting, by today's names or those before."""
-    steps = count(details.get("spec_verify_ct"))
+    steps = whole(details.get("spec_verify_ct"))
     drafted = _first(details, "spec_num_proposed_drafts", "spec_proposed_drafts", "spec_draft_token_num")
     accepted = _first(details, "spec_num_correct_drafts", "spec_accepted_drafts", "spec_accept_token_num")
-    cached = count(details.get("cached_tokens"))
+    cached = whole(details.get("cached_tokens"))
     if not any(str(name).startswith("spec_") for name in details):
         return Told(cached_tokens=cached)
     if steps is None or drafted is None or accepted is None:
@@ -158,7 +145,7 @@ def lm_studio(stats: object) -> Told:
     names = [f"{name}_draft_tokens_count" for name in ("total", "accepted", "rejected", "ignored")]
     if not any(name in stats for name in names):
         return Told(shown=shown)
-    total, accepted, rejected, ignored = (count(stats.get(name)) for name in names)
+    total, accepted, rejected, ignored = (whole(stats.get(name)) for name in names)
     if accepted is None or rejected is None:
         return Told(shown=shown, unknown={DRAFTED: "the answer's stats count no accepted or no rejected draft tokens"})
     if total is not None and total != accepted + rejected + (ignored or 0):
@@ -171,21 +158,21 @@ def llama(timings: object) -> Told:
     """llama-server's `timings`; its draft counts are absent where nothing was drafted."""
     if not isinstance(timings, Mapping):
         return NOTHING
-    drafted, accepted = count(timings.get("draft_n")), count(timings.get("draft_n_accepted"))
+    drafted, accepted = whole(timings.get("draft_n")), whole(timings.get("draft_n_accepted"))
     if drafted is not None and accepted is not None and accepted > drafted:
         return Told(unknown={DRAFTED: CONTRADICTS})
     return Told(
         draft_n=drafted,
         draft_n_accepted=accepted,
-        cached_tokens=count(timings.get("cache_n")),
-        prompt_ms=milliseconds(timings.get("prompt_ms")),
-        predicted_ms=milliseconds(timings.get("predicted_ms")),
+        cached_tokens=whole(timings.get("cache_n")),
+        prompt_ms=not_negative(timings.get("prompt_ms")),
+        predicted_ms=not_negative(timings.get("predicted_ms")),
     )
 
 
 def _first(values: Mapping[str, Any], *names: str) -> int | None:
     """The first of `names` that is a count."""
-    return next((found for name in names if (found := count(values.get(name))) is not None), None)
+    return next((found for name in names if (found := whole(values.get(name))) is not None), None)
 
 
 def _listed(value: object) -> Sequence[Any]:
@@ -196,12 +183,12 @@ def _listed(value: object) -> Sequence[Any]:
 def _histogram(value: object) -> tuple[int, ...]:
     """Steps by the number of tokens that they accepted, from an array or from a map with numbers as names."""
     if isinstance(value, Mapping):
-        found = {int(name): count(each) for name, each in value.items() if str(name).isdecimal() and len(str(name)) < 5}
+        found = {int(name): whole(each) for name, each in value.items() if str(name).isdecimal() and len(str(name)) < 5}
         if len(found) != len(value):
             return ()
         listed: list[int | None] = [found.get(index, 0) for index in range(max(found, default=-1) + 1)]
     else:
-        listed = [count(each) for each in _listed(value)]
+        listed = [whole(each) for each in _listed(value)]
     return tuple(each for each in listed if each is not None) if None not in listed else ()
 
 

@@ -25,6 +25,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from specdash.core.numbers import MOST, not_negative
+
 TEXT_LIMIT = 8 * 2**20  # characters; beyond that it is no metrics endpoint
 
 SGLANG_GAUGES = "SGLang has only gauges of its latest batches for what was drafted and accepted, and no counters"
@@ -200,9 +202,8 @@ def _cluster(value: Mapping[str, Any]) -> SpecCounters:
 
 def _count(value: object) -> int | None:
     """A count as JSON or Prometheus writes it; None for anything that is none."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        return None
-    return int(value)
+    found = not_negative(value)
+    return int(found) if found is not None and found <= MOST else None
 
 
 # -- Prometheus text ---------------------------------------------------------------------------------------------

@@ -19,8 +19,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from specdash.core.events import Fact, Recorded, decode, encode
+from specdash.core.events import Fact, Recorded, encode
 from specdash.errors import StoreError
+from specdash.store.codec import decode_fact
 from specdash.store.disk import file_mode, sync_directory, sync_file, write_all
 
 log = logging.getLogger(__name__)
@@ -165,10 +166,10 @@ def _recorded(where: str, fields: dict[str, Any]) -> Recorded | None:
             f"Read it with specdash {writer} or newer." if writer else "Read it with the newer specdash that wrote it.",
         )
     try:
-        fact = decode(fields["type"], fields)
+        fact = decode_fact(fields["type"], fields)
         moment = datetime.fromisoformat(fields["t"]).timestamp()
     except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(where, f"its content is not understood ({error!r})") from error
+        raise _damaged(where, f"its content is not understood: {error}") from error
     return Recorded(fields["seq"], moment, fact) if fact is not None else None
 
 

@@ -6,12 +6,12 @@ default.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from specdash.core.measure import INFERRED
 from specdash.core.methods import BASELINE, drafter_label
+from specdash.core.numbers import finite
 from specdash.core.text import human_bytes
 
 Json = Mapping[str, Any]
@@ -36,9 +36,7 @@ LOSSLESS = {
 
 def known(value: Any) -> float | None:
     """A number that is one, else None."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    return finite(value)
 
 
 def bounds(interval: Any) -> tuple[float | None, float | None]:

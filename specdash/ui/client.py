@@ -18,8 +18,8 @@ from typing import Any
 from specdash.core.commands import Command, encode
 from specdash.core.events import Recorded, RunFinished, RunResumed, RunStarted
 from specdash.core.text import one_line
-from specdash.core.ticks import decode_tick
 from specdash.errors import StoreError
+from specdash.store.codec import decode_tick
 from specdash.store.journal import parse_line
 from specdash.ui.source import MODELS, CaughtUp, Event, Gone, LogPiece, Origin, Refused, SourceError, own_argv
 from specdash.ui.wire import FACT, MOST_SERVER_BYTES, PROTOCOL, REPLY, BadLine, Lines, dump, load

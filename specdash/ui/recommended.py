@@ -6,11 +6,11 @@ a default. Labels come from outside and are made harmless here; whoever shows a 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from specdash.core.methods import BASELINE, drafter_label
+from specdash.core.numbers import finite
 from specdash.core.text import one_line
 from specdash.ui.narration import rate
 
@@ -142,6 +142,4 @@ def _ends(ci95: object) -> tuple[float, float] | None:
 
 def _number(value: object) -> float | None:
     """A finite number; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return None
-    return float(value)
+    return finite(value)

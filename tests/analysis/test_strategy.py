@@ -16,6 +16,7 @@ from specdash.core.methods import BASELINE
 from specdash.core.model import k_max
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.view import View
+from specdash.store.codec import decode_fact
 
 K_MAX = k_max("dense-small")
 
@@ -112,7 +113,7 @@ def test_a_second_pass_takes_the_loads_in_mirrored_order_with_as_many_samples_ag
 
 def test_stages_survive_the_journal(curve: Run) -> None:
     for change in curve.view.replans:
-        assert ev.decode(ev.PlanChanged.TYPE, ev.encode(change)) == change
+        assert decode_fact(ev.PlanChanged.TYPE, ev.encode(change)) == change
 
 
 def test_a_search_ends_though_a_prompt_never_gives_a_sample() -> None:

@@ -11,10 +11,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from specdash.core import events as ev
 from specdash.core.generation import Generation
+from specdash.core.judge import Asked, sample_of
+from specdash.core.plan import Step
 from specdash.core.transport import StreamedAnswer
 from specdash.engines.llama_stream import decode
 from specdash.engines.sse import SseParser
+from specdash.store.journal import line_of, parse_line
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 OLD = [f"completion.stream.xllamacpp-0.2.14.k{k}.sse" for k in (1, 4, 8)]
@@ -238,3 +242,23 @@ def test_margins_are_those_of_each_token_and_unknown_where_a_token_was_drafted()
 @pytest.mark.parametrize("told", [[], [choice()], [choice(-1.0)], [choice(-1.0, None)]])
 def test_margins_that_nobody_tells_are_none_at_all(told: list[dict[str, Any]]) -> None:
     assert decoded([event(1, completion_probabilities=told), final(1)]).margins == ()
+
+
+NO_NUMBERS: tuple[object, ...] = (10**400, -(10**400), -1, 2**63, 1e308, 1e-320, "12", True, 1.5, [], {})
+
+
+@pytest.mark.parametrize("name", ["cache_n", "prompt_ms", "predicted_n", "predicted_ms", "draft_n", "draft_n_accepted"])
+@pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: repr(value)[:8])
+def test_whatever_stands_for_a_number_can_be_judged_and_recorded(name: str, value: object) -> None:
+    timings = {"cache_n": 0, "prompt_n": 3, "prompt_ms": 5.0, "predicted_n": 3, "predicted_ms": 10.0} | {name: value}
+    events = [event(1), event(2), event(3, timings=timings), final(3, timings=timings)]
+    step = Step("T", "D", "draft", None, None, 4, "content", "coding", 0)
+    sample = sample_of(step, decoded(events), Asked("p", 0, 16, 1.0, None))
+    recorded_ = ev.Recorded(1, 1.0, ev.SampleTaken(step.id, "l001", sample, 1.0))
+    assert parse_line(line_of(recorded_).rstrip(b"\n")) == recorded_
+
+
+def test_settings_that_hold_no_sane_number_are_left_out() -> None:
+    told = {"speculative.n_max": 10**400, "speculative.n_min": 2, "speculative.types": "none"}
+    events = [event(1), final(1, generation_settings=told)]
+    assert decoded(events).settings == {"speculative.n_min": 2, "speculative.types": "none"}

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import math
 import os
 import signal
 import subprocess
@@ -12,6 +11,7 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
+from specdash.core.numbers import finite
 from specdash.engines.cli_bridge.output import Log
 from specdash.engines.cli_bridge.run import Run
 
@@ -217,8 +217,7 @@ class Connection(asyncio.Protocol):
 
 def _number(name: str, value: Any, kind: type) -> str:
     """A number of a request, as a word of a command line."""
-    is_number = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-    if not is_number or (kind is int and not isinstance(value, int)):
+    if finite(value) is None or (kind is int and not isinstance(value, int)):
         raise RefusedError(f"{name} must be a number")
     return f"{value:g}" if kind is float else str(value)
 

@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from specdash.core.numbers import finite
 from specdash.errors import SpecdashError
 from specdash.store.foreign.document import Finding, Origin, document, known
-from specdash.store.foreign.values import moment, number, positive, scalars, shown, text
+from specdash.store.foreign.values import moment, positive, scalars, shown, text
 
 Json = Mapping[str, Any]
 
@@ -107,7 +108,7 @@ def _finding(row: object, notes: list[str], place: str) -> Finding | str:
     if mean is None:
         return f"mean_tps is {shown(row.get('mean_tps'))}, not a number above 0"
     figures = {name: positive(row.get(name)) for name in ("median_tps", "mean_ttft", "mean_total_time", "wall_time")}
-    rate = number(row.get("acceptance_rate"))
+    rate = finite(row.get("acceptance_rate"))
     figures["acceptance_rate"] = rate if rate is not None and 0 <= rate <= 1 else None
     notes += [
         f"{place}: {name} is {shown(row[name])}, taken as unknown"

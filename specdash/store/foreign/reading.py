@@ -10,11 +10,11 @@ from typing import Any
 
 from specdash.analysis.pairs import target_pairs
 from specdash.analysis.result import SCHEMA
+from specdash.core.numbers import finite
 from specdash.core.text import human_bytes, one_line
 from specdash.errors import SpecdashError
 from specdash.store.foreign.draftbench import from_draftbench, is_draftbench
 from specdash.store.foreign.shapes import wrong_shapes
-from specdash.store.foreign.values import number
 from specdash.store.foreign.velollm import from_velollm, is_velollm
 
 Json = dict[str, Any]
@@ -174,7 +174,7 @@ def _broken(each: Json, part: str) -> list[str]:
 def _is_summary(value: object) -> bool:
     """Whether it is a table of summaries, each with a mean."""
     return isinstance(value, dict) and all(
-        isinstance(each, dict) and number(each.get("mean")) is not None for each in value.values()
+        isinstance(each, dict) and finite(each.get("mean")) is not None for each in value.values()
     )
 
 
@@ -182,7 +182,7 @@ def _is_speedup(value: object) -> bool:
     """Whether it is null, or a factor with its interval or none."""
     if value is None:
         return True
-    if not isinstance(value, dict) or number(value.get("value")) is None:
+    if not isinstance(value, dict) or finite(value.get("value")) is None:
         return False
     interval = value.get("ci95")
     return interval is None or (isinstance(interval, list) and len(interval) == 2)
@@ -201,7 +201,7 @@ def _finite(value: Any, place: str, too_large: list[str], level: int) -> Any:
         }
     if isinstance(value, list):
         return [_finite(each, f"{place}[{index}]", too_large, level + 1) for index, each in enumerate(value)]
-    if isinstance(value, int | float) and not isinstance(value, bool) and number(value) is None:
+    if isinstance(value, int | float) and not isinstance(value, bool) and finite(value) is None:
         if isinstance(value, int):
             too_large.append(place)
         return None

@@ -2,36 +2,19 @@
 
 from __future__ import annotations
 
-import math
 from datetime import UTC, datetime
 from typing import Any
 
+from specdash.core.numbers import finite
 from specdash.core.text import one_line
 
 TEXT_LIMIT = 300
 
 
-def number(value: object) -> float | None:
-    """A finite number; None for anything else: text, true, NaN and infinity (which Python's JSON reads), null."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return None
-    try:
-        found = float(value)
-    except OverflowError:
-        return None
-    return found if math.isfinite(found) else None
-
-
 def positive(value: object) -> float | None:
     """A finite number above 0."""
-    found = number(value)
+    found = finite(value)
     return found if found is not None and found > 0 else None
-
-
-def whole(value: object) -> int | None:
-    """A whole number, not below 0; also one written as 8.0."""
-    found = number(value)
-    return int(found) if found is not None and found >= 0 and found.is_integer() else None
 
 
 def text(value: object) -> str | None:
@@ -69,5 +52,5 @@ def scalars(value: object) -> dict[str, Any]:
         elif each is None or isinstance(each, bool):
             found[str(name)] = each
         elif isinstance(each, int | float):
-            found[str(name)] = each if number(each) is not None else None
+            found[str(name)] = each if finite(each) is not None else None
     return found

@@ -16,9 +16,10 @@ from dataclasses import asdict
 from typing import Any
 
 from specdash.analysis.stats import Speedup, speedup, summarise
+from specdash.core.numbers import whole
 from specdash.errors import SpecdashError
 from specdash.store.foreign.document import Finding, Origin, document, known, sample
-from specdash.store.foreign.values import moment, positive, shown, text, whole
+from specdash.store.foreign.values import moment, positive, shown, text
 
 Json = dict[str, Any]
 
