@@ -12,6 +12,8 @@ from typing import Any, TypedDict
 from specdash.core.events import FACTS, Fact, RunStarted
 from specdash.core.ticks import TICKS, Tick
 
+MOST_INTEGER = 2**63  # seeds have 64 bits, and all else is smaller
+
 
 class Settings(TypedDict, total=False):
     """What `RunStarted.settings` holds; other versions may have more."""
@@ -63,6 +65,19 @@ def decode_fact(kind: str, body: Mapping[str, Any]) -> Fact | None:
         for values, shape in ((fact.settings, Settings), (fact.hardware, Hardware)):
             msgspec.convert(values, shape)
     return fact
+
+
+def require_sane(value: Any, where: str) -> None:
+    """Raises ValueError for an integer that no count, size or seed can be; JSON knows no limit."""
+    if isinstance(value, int):
+        if not -MOST_INTEGER <= value <= MOST_INTEGER:
+            raise ValueError(f"Number out of range - at `{where}`")
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            require_sane(each, f"{where}.{name}")
+    elif isinstance(value, list):
+        for each in value:
+            require_sane(each, f"{where}[...]")
 
 
 def decode_tick(body: Mapping[str, Any]) -> Tick | None:

@@ -21,14 +21,15 @@ from typing import Any, NoReturn
 
 from specdash.core.events import Fact, Recorded, encode
 from specdash.errors import StoreError
-from specdash.store.codec import decode_fact
+from specdash.store.codec import decode_fact, require_sane
 from specdash.store.disk import file_mode, sync_directory, sync_file, write_all
 
 log = logging.getLogger(__name__)
 
 VERSION = 1
 
-_CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}\Z')
+_CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
+_LONG_NUMBER = re.compile(rb"\d{19}")
 _CRC_LENGTH = len(b',"crc":"00000000"}')
 _BEGIN = b'{"v":'
 # No room now; there may be again. EFBIG is the limit of RLIMIT_FSIZE or of the file system.
@@ -106,7 +107,7 @@ def read(path: Path) -> ReadResult:
             break
         if fields["seq"] != seq + 1:
             raise _damaged(f"{path}:{number}", f"record {seq + 1} is expected here, this is {fields['seq']}")
-        recorded = _recorded(f"{path}:{number}", fields)
+        recorded = _recorded(f"{path}:{number}", fields, _LONG_NUMBER.search(line) is not None)
         if recorded is None:
             unknown += 1
         else:
@@ -125,7 +126,7 @@ def parse_line(line: bytes, *, verify: bool = True) -> Recorded | None:
         fields = _fields(line) if verify else _members(line)
     except _Bad as bad:
         raise _damaged("the journal", str(bad)) from bad
-    return _recorded(f"record {fields['seq']} of the journal", fields)
+    return _recorded(f"record {fields['seq']} of the journal", fields, _LONG_NUMBER.search(line) is not None)
 
 
 def _damaged(where: str, why: str) -> StoreError:
@@ -138,7 +139,7 @@ def _damaged(where: str, why: str) -> StoreError:
 
 def _fields(line: bytes) -> dict[str, Any]:
     """The members of a line, checksum verified; raises _Bad."""
-    found = _CRC.search(line)
+    found = _CRC.fullmatch(line[-_CRC_LENGTH:])
     if found is None:
         raise _Bad("it has no checksum at its end")
     if found[1] != b"%08x" % zlib.crc32(line[:-_CRC_LENGTH] + b"}"):
@@ -157,8 +158,11 @@ def _members(line: bytes) -> dict[str, Any]:
     return fields
 
 
-def _recorded(where: str, fields: dict[str, Any]) -> Recorded | None:
-    """The fact of a line that is whole; None for a type that this version does not know."""
+def _recorded(where: str, fields: dict[str, Any], is_long: bool) -> Recorded | None:
+    """The fact of a line that is whole; None for a type that this version does not know.
+
+    `is_long`: the line holds a number, or a word, of so many digits that no integer of ours has them.
+    """
     if fields["v"] > VERSION:
         writer = fields.get("specdash_version")
         raise StoreError(
@@ -166,6 +170,8 @@ def _recorded(where: str, fields: dict[str, Any]) -> Recorded | None:
             f"Read it with specdash {writer} or newer." if writer else "Read it with the newer specdash that wrote it.",
         )
     try:
+        if is_long:
+            require_sane(fields, "$")
         fact = decode_fact(fields["type"], fields)
         moment = datetime.fromisoformat(fields["t"]).timestamp()
     except (KeyError, TypeError, ValueError) as error:
