@@ -29,7 +29,8 @@ log = logging.getLogger(__name__)
 VERSION = 1
 
 _CRC = re.compile(rb',"crc":"([0-9a-f]{8})"\}')
-_LONG_NUMBER = re.compile(rb"\d{19}")
+_DIGITS = bytes.maketrans(b"123456789", b"000000000")
+_LONG_NUMBER = b"0" * 19
 _CRC_LENGTH = len(b',"crc":"00000000"}')
 _BEGIN = b'{"v":'
 # No room now; there may be again. EFBIG is the limit of RLIMIT_FSIZE or of the file system.
@@ -107,7 +108,7 @@ def read(path: Path) -> ReadResult:
             break
         if fields["seq"] != seq + 1:
             raise _damaged(f"{path}:{number}", f"record {seq + 1} is expected here, this is {fields['seq']}")
-        recorded = _recorded(f"{path}:{number}", fields, _LONG_NUMBER.search(line) is not None)
+        recorded = _recorded(f"{path}:{number}", fields, _LONG_NUMBER in line.translate(_DIGITS))
         if recorded is None:
             unknown += 1
         else:
@@ -126,7 +127,7 @@ def parse_line(line: bytes, *, verify: bool = True) -> Recorded | None:
         fields = _fields(line) if verify else _members(line)
     except _Bad as bad:
         raise _damaged("the journal", str(bad)) from bad
-    return _recorded(f"record {fields['seq']} of the journal", fields, _LONG_NUMBER.search(line) is not None)
+    return _recorded(f"record {fields['seq']} of the journal", fields, _LONG_NUMBER in line.translate(_DIGITS))
 
 
 def _damaged(where: str, why: str) -> StoreError:
