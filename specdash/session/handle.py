@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from specdash.core.commands import Command
@@ -12,6 +12,7 @@ from specdash.core.events import Recorded
 from specdash.core.ticks import Live, Tick
 from specdash.core.view import View
 from specdash.errors import Exit
+from specdash.runtime.writing import WhenRoom, at_once
 
 OnFact = Callable[[Recorded, View], None]
 OnTick = Callable[[Tick], None]
@@ -38,12 +39,14 @@ class Subscription:
     on_tick: OnTick | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Handle:
-    """A run that is going on. `view` and `live` give the state as it is now.
+    """A run that is going on. `path` is where its folder is now; `view` and `live` give the state as it is now.
 
     `command` carries a command out and returns once it is in the journal; it raises core.commands.BadCommand or
     core.queue.IllegalEdit with the reason when it cannot. `subscribe` returns a function that ends the subscription.
+    `on_moved` are called when the folder is somewhere else, or was written again. `when_room` is for what a front end
+    writes into the folder: it waits for room on disk as the run itself does.
     """
 
     path: Path
@@ -51,6 +54,8 @@ class Handle:
     live: Callable[[], Live]
     command: Callable[[Command], Awaitable[None]]
     subscribe: Callable[[Subscription], Callable[[], None]]
+    when_room: WhenRoom = at_once
+    on_moved: list[Callable[[], None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

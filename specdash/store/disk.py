@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from specdash.errors import StoreError
+from specdash.errors import unwritten
 
 # Network and FUSE file systems answer these to a sync that they do not offer.
 _NOT_OFFERED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
@@ -53,7 +53,8 @@ def write_all(descriptor: int, content: bytes) -> None:
 def write_atomic(path: Path, text: str) -> None:
     """Replaces `path` by `text` in UTF-8 as a whole: at any time it is the old file or the new one.
 
-    Lone surrogates are written as backslash escapes. Raises StoreError; the old file then stands as it was.
+    Lone surrogates are written as backslash escapes. Raises StoreError, DiskFull for want of room; the old file then
+    stands as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -70,4 +71,4 @@ def write_atomic(path: Path, text: str) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        raise StoreError(f"{path} cannot be written: {error.strerror}", "An older one stands as it was.") from error
+        raise unwritten(f"{path} cannot be written", error, "An older one stands as it was.") from error

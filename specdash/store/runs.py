@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -104,6 +105,15 @@ def _prove_writable(folder: Path) -> None:
     second.unlink()
     sync_directory(folder)
     sync_directory(folder.parent)
+
+
+def remove_unbegun(path: Path) -> None:
+    """Removes the folder of a run that did not begin: its journal has no first record, so there is nothing to keep."""
+    with suppress(OSError):
+        if (path / JOURNAL).stat().st_size:
+            return
+    with suppress(OSError):
+        shutil.rmtree(path)
 
 
 def find_runs(results_dirs: Iterable[Path], is_running: Callable[[Path], bool] | None = None) -> list[RunInfo]:
