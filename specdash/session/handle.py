@@ -12,7 +12,6 @@ from specdash.core.events import Recorded
 from specdash.core.ticks import Live, Tick
 from specdash.core.view import View
 from specdash.errors import Exit
-from specdash.runtime.writing import WhenRoom, at_once
 
 OnFact = Callable[[Recorded, View], None]
 OnTick = Callable[[Tick], None]
@@ -45,8 +44,8 @@ class Handle:
 
     `command` carries a command out and returns once it is in the journal; it raises core.commands.BadCommand or
     core.queue.IllegalEdit with the reason when it cannot. `subscribe` returns a function that ends the subscription.
-    `on_moved` are called when the folder is somewhere else, or was written again. `when_room` is for what a front end
-    writes into the folder: it waits for room on disk as the run itself does.
+    `on_kept` are called about once a second, after it was seen to that the folder is whole: for what a front end keeps
+    in it.
     """
 
     path: Path
@@ -54,8 +53,7 @@ class Handle:
     live: Callable[[], Live]
     command: Callable[[Command], Awaitable[None]]
     subscribe: Callable[[Subscription], Callable[[], None]]
-    when_room: WhenRoom = at_once
-    on_moved: list[Callable[[], None]] = field(default_factory=list)
+    on_kept: list[Callable[[], None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

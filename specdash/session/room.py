@@ -17,7 +17,7 @@ from specdash.runtime.writing import prove_room
 
 T = TypeVar("T")
 
-RETRY_S = 1.0
+RETRY_S = 0.25
 
 
 class Room:

@@ -225,9 +225,10 @@ class _Run:
         )
         sweep = Sweep(server, around, _settings(self._profile))
         door = Door(recorder, sweep, self.catalogue)
-        ticker = Ticker(server, sweep.sampler.asking, server.peek, Sensors().read, self._files_of(recorder))
+        lacking = lambda: recorder.room.lacking  # noqa: E731
+        ticker = Ticker(server, sweep.sampler.asking, server.peek, Sensors().read, self._files_of(recorder), lacking)
         subscribe = _subscriber(recorder, ticker)
-        handle = Handle(self._path, lambda: recorder.view, lambda: ticker.live, door.command, subscribe, recorder.room)
+        handle = Handle(self._path, lambda: recorder.view, lambda: ticker.live, door.command, subscribe)
         if removed:
             self.notes.append(f"not passed on to servers, since they set flags silently: {', '.join(removed)}")
         async with self._watcher.watch(handle):
@@ -251,11 +252,11 @@ class _Run:
             await server.keep_files(keeper.logs, keeper.notes)
             run_log.keep(keeper.logs)
             news, keeper.news = keeper.news, []
-            if news:
+            if handle.path != keeper.path:
                 handle.path = keeper.path
                 remember(keeper.path.parent)
-                for told in tuple(handle.on_moved):
-                    told()
+            for each_kept in tuple(handle.on_kept):
+                each_kept()
             for each in news:
                 self._watcher.complain(each)
                 await recorder.publish(ev.Noted("warning", each))

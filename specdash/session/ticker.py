@@ -14,7 +14,7 @@ from pathlib import Path
 
 from specdash.core.generation import Piece
 from specdash.core.meter import Meter
-from specdash.core.ticks import Live, LogTick, MemoryTick, ServerTick, Tick, TokenTick, fold_tick
+from specdash.core.ticks import DiskTick, Live, LogTick, MemoryTick, ServerTick, Tick, TokenTick, fold_tick
 from specdash.core.transport import Progress
 from specdash.runtime.asking import Asking
 from specdash.runtime.glance import Glance
@@ -36,7 +36,13 @@ class Ticker:
     """Looks, and tells those who have subscribed; `live` is the last of everything."""
 
     def __init__(
-        self, server: Server, asking: Asking, peek: Peek, memory: ReadMemory, models: Callable[[str], list[Path]]
+        self,
+        server: Server,
+        asking: Asking,
+        peek: Peek,
+        memory: ReadMemory,
+        models: Callable[[str], list[Path]],
+        lacking: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.live = Live()
         self._server = server
@@ -44,6 +50,7 @@ class Ticker:
         self._peek = peek
         self._memory = memory
         self._models = models
+        self._lacking = lacking
         self._subscribers: list[OnTick] = []
         self._wanted = asyncio.Event()
         self._metered: Progress | None = None
@@ -79,6 +86,7 @@ class Ticker:
             await self._wanted.wait()
             begun_s = time.monotonic()
             try:
+                self._tell_disk()
                 glance = self._server.glance()
                 self._tell_server(glance)
                 self._tell_tokens(glance)
@@ -88,6 +96,11 @@ class Ticker:
             except Exception:
                 log.exception("a look at the run failed")
             await asyncio.sleep(max(0.05, TOKENS_EVERY_S - (time.monotonic() - begun_s)))
+
+    def _tell_disk(self) -> None:
+        tick = DiskTick(self._lacking())
+        if tick != (self.live.disk or DiskTick()):
+            self._tell(tick)
 
     def _tell_server(self, glance: Glance | None) -> None:
         if glance is not None:

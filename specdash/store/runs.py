@@ -39,9 +39,10 @@ class RunInfo:
     """One run as its journal tells it.
 
     `state`: "finished" or "stopped" (by its last record), "unfinished" (no such record), "running", or "damaged" with
-    the reason in `problem`. `started` and `finished` are ISO 8601, UTC. `n_done` counts steps that have an outcome,
-    `n_failed` those of them that are failed, timed out or invalid. `resumable`: `specdash resume` would measure more.
-    `updated` is the moment of the last record; `host` the machine that it ran on, where that is known.
+    the reason in `problem`; one that is running may have a problem too. `started` and `finished` are ISO 8601, UTC.
+    `n_done` counts steps that have an outcome, `n_failed` those of them that are failed, timed out or invalid.
+    `resumable`: `specdash resume` would measure more. `updated` is the moment of the last record; `host` the machine
+    that it ran on, where that is known.
     """
 
     path: Path
@@ -148,7 +149,7 @@ def run_info(path: Path, is_running: Callable[[Path], bool] | None = None) -> Ru
         path=path,
         id=path.name,
         name=view.run.name if view.run is not None else path.name,
-        state=state if problem is None else DAMAGED,
+        state=state if problem is None or running else DAMAGED,
         started=_iso(view.started_s),
         finished=_iso(view.updated_s) if view.finished is not None else None,
         n_steps=len(statuses),
