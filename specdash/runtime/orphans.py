@@ -12,7 +12,7 @@ import os
 import socket
 import subprocess
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -169,7 +169,7 @@ def _carries(pid: int, nonce: str) -> bool:
 def _end(told: Told) -> None:
     """The stop command, then TERM, grace, KILL to all that is left of a server."""
     if told.stop:
-        _run_stop_command(told)
+        _run_stop_command(told, _environment(told))
     while ours := _ours(told):
         before = ours.keys()
         for party in (Party(pid, known_as) for pid, known_as in ours.items()):
@@ -179,11 +179,22 @@ def _end(told: Told) -> None:
             break  # stuck in the kernel
 
 
-def _run_stop_command(told: Told) -> None:
+def _environment(told: Told) -> Mapping[str, str]:
+    """What the launch was given, from what is left of it: no file may keep it, since there are secrets in it."""
+    for pid in _ours(told):
+        with suppress(psutil.Error, OSError):
+            found = psutil.Process(pid).environ()
+            if NONCE in found:
+                return found
+    return os.environ
+
+
+def _run_stop_command(told: Told, environment: Mapping[str, str]) -> None:
     """Runs it for at most the grace, as the guard would have; it may end what no signal of this machine reaches."""
     with suppress(OSError, ValueError):
         process = subprocess.Popen(
             told.stop,
+            env=environment,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -79,8 +79,7 @@ def new_run_dir(results_dir: Path, hardware: str, engine: str, name: str, now_s:
                 raise _not_writable(results_dir, error) from error
             number += 1
         except OSError as error:
-            with suppress(OSError):
-                path.rmdir()
+            remove_unbegun(path)
             raise _not_writable(results_dir, error) from error
         else:
             return path
