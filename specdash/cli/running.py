@@ -56,7 +56,11 @@ def _named(run: str) -> Path:
         return resolve(run, known_results_dirs())
     except SpecdashError:
         given = Path(run).expanduser().absolute()
-        at_work = [each.run for each in engines_at_work() if each.run == given or each.run.name.startswith(run)]
+        at_work = [
+            each.run
+            for each in engines_at_work()
+            if each.run == given or each.run.name.startswith(run) or each.name.startswith(run)
+        ]
         if len(at_work) != 1 or not run:
             raise
         return at_work[0]

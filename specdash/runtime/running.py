@@ -20,9 +20,13 @@ from specdash.runtime.tree import identity
 
 @dataclass(frozen=True, slots=True)
 class AtWork:
-    """An engine process: the run folder that it is at work on, its socket, and since when (seconds since 1970)."""
+    """An engine process: the run folder that it is at work on, its socket, and since when (seconds since 1970).
+
+    `name` is what the run was called when the engine began, whatever its folder is called now.
+    """
 
     pid: int
+    name: str
     run: Path
     socket: Path
     since_s: float
@@ -35,7 +39,8 @@ def engines_at_work() -> list[AtWork]:
         try:
             body = json.loads(path.read_bytes())
             pid, known_as = int(body["pid"]), str(body["identity"])
-            at_work = AtWork(pid, Path(body["run"]), Path(body["socket"]), float(body["since_s"]))
+            places = Path(body["run"]), Path(body["socket"])
+            at_work = AtWork(pid, str(body["name"]), *places, float(body["since_s"]))
         except (OSError, ValueError, KeyError, TypeError):
             continue  # it is just being removed
         if identity(pid) == known_as:
@@ -61,6 +66,7 @@ class Entry:
 
     def __init__(self, run: Path) -> None:
         self._path = _folder() / f"{os.getpid()}.json"
+        self._name = run.name
         self._run = run.resolve()
         self._socket = socket_path(run)
         self._since_s = time.time()
@@ -71,6 +77,7 @@ class Entry:
         body = {
             "pid": os.getpid(),
             "identity": identity(os.getpid()),
+            "name": self._name,
             "run": str(self._run),
             "socket": str(self._socket),
             "since_s": self._since_s,

@@ -91,7 +91,7 @@ async def test_a_run_that_is_being_ended_does_not_wait() -> None:
 
 
 async def test_a_run_that_has_not_begun_does_not_wait() -> None:
-    assert await _fails(Room([].append), Disk(full=1))
+    assert await _fails(Room(lambda _: None), Disk(full=1))
 
 
 async def _fails(room: Room, disk: Disk) -> bool:
