@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import subprocess
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from faults.harness import SPEED, Bench, assert_complete, assert_each_block_once, assert_gone, descendants
 
 from specdash.core import events as ev
+from specdash.core.ticks import DiskTick
+from specdash.ui.sources import SocketSource
 
 PAGE = 4096
 
@@ -55,6 +59,19 @@ def disk(tmp_path: Path) -> Iterator[SmallDisk]:
     subprocess.run(["umount", "-l", str(path)], check=True)
 
 
+async def lacking_as_dashboards_see_it(bench: Bench, disk: SmallDisk) -> str:
+    """What a client that comes while the disk is full is told of it."""
+    (journal,) = disk.path.glob("*/journal.jsonl")
+    with mock.patch.dict(os.environ, bench.environment()):
+        source = await SocketSource.open(journal.parent)
+        async with asyncio.timeout(bench.limit_s):
+            async for event in source.events():
+                if isinstance(event, DiskTick) and event.lacking is not None:
+                    await source.close()
+                    return event.lacking
+    raise AssertionError("it was not told")
+
+
 def test_room_that_comes_by_the_page_is_waited_for_by_every_write(bench: Bench, disk: SmallDisk) -> None:
     """The journal, the note of a server, its log: each finds the disk full at some time, and nothing fails of it."""
     bench.results = disk.path
@@ -62,6 +79,7 @@ def test_room_that_comes_by_the_page_is_waited_for_by_every_write(bench: Bench, 
     command.until("ready after")
     disk.fill()
     command.until("paused until there is room")
+    assert "No space left" in asyncio.run(lacking_as_dashboards_see_it(bench, disk))
     done = threading.Event()
 
     def trickle() -> None:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
+from unittest import mock
 
 import pytest
 from faults.harness import Bench, Run, assert_complete, assert_each_block_once, assert_gone, descendants
@@ -15,6 +17,7 @@ from harness import Command, wait_for
 
 from specdash.core import events as ev
 from specdash.runtime.serverlog import ServerLog
+from specdash.ui.sources import SocketSource
 
 T_IS_HELD = {"T": [";;speed=1", ""], "U": ""}  # after the warm-up's request, in the first run of it
 
@@ -81,11 +84,6 @@ def test_a_moved_folder_is_followed(bench: Bench, run_at_work: tuple[Command, Pa
 
 async def _place_told(bench: Bench, place: Path) -> Path:
     """Where an engine says that its folder is, to a client that comes after the move."""
-    import os
-    from unittest import mock
-
-    from specdash.ui.sources import SocketSource
-
     with mock.patch.dict(os.environ, bench.environment()):
         source = await SocketSource.open(place)
         await source.close()
