@@ -6,8 +6,12 @@ next. Anything else that escapes is a bug of specdash and is reported as such, w
 
 from __future__ import annotations
 
+import errno
 from dataclasses import dataclass
 from enum import IntEnum
+
+# No room now; there may be again. EFBIG is the limit of RLIMIT_FSIZE or of the file system.
+_NO_ROOM = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 
 
 class Exit(IntEnum):
@@ -77,3 +81,19 @@ class StoreError(SpecdashError):
     """The run folder, its lock or its journal cannot be used safely."""
 
     exit_code = Exit.UNSAFE
+
+
+class DiskFull(StoreError):
+    """There is no room for a write now. Nothing of it was left behind, so the same write may be tried again."""
+
+
+def is_full(error: OSError) -> bool:
+    """Whether a write failed for want of room: the disk, a quota or a limit of size is used up."""
+    return error.errno in _NO_ROOM
+
+
+def unwritten(what: object, error: OSError, todo: str = "Check the folder's rights.") -> StoreError:
+    """The error for a write that the system refused, with the kind that it is: DiskFull, or StoreError."""
+    if is_full(error):
+        return DiskFull(f"{what}: {error.strerror}", "Free some space there; nothing that was measured is lost.")
+    return StoreError(f"{what}: {error.strerror}", todo)

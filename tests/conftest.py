@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import atexit
 import importlib.util
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
+import tempfile
 import urllib.request
 import uuid
 from collections.abc import Callable, Iterator
@@ -26,6 +29,9 @@ NONCE = "SPECDASH_TEST_NONCE"
 
 # Tests start specdash hundreds of times: each start would compile all of it again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# Whatever a test starts is noted in a folder of its own: no other specdash of this user may find it, and end it.
+os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="sd-")  # a socket's path must be short
+atexit.register(shutil.rmtree, os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
 
 
 def absent(what: str) -> NoReturn:

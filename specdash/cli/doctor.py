@@ -48,7 +48,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     if not servers:
         servers = [Finding(FAIL, "llama-server", "none on PATH, and no built-in llama.cpp", _install("llama-server"))]
     programs = [finding for kind in _PROGRAMS for finding in _other_programs(kind)]
-    findings = [*servers, *programs, *map(_users_own, _USERS_OWN), *_machine(), *_disk()]
+    findings = [*servers, *programs, *map(_users_own, _USERS_OWN), *_machine(), *_disk(), *_left_behind()]
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -169,6 +169,13 @@ def _machine() -> list[Finding]:
     if not report.gpus:
         found.append(Finding(OK, "GPU", "none found", report.missing or ""))
     return found
+
+
+def _left_behind() -> list[Finding]:
+    """Servers that run without their engine: they work beside whatever is measured."""
+    from specdash.session.leftovers import left_behind
+
+    return [Finding(WARN, "server left behind", str(each), each.todo) for each in left_behind()]
 
 
 def _disk() -> list[Finding]:

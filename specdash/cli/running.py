@@ -1,11 +1,27 @@
-"""The run that a command means when none is named: the one that is going on, for some also the last one."""
+"""The runs of this machine, and the one that a command means when none is named: the one that is going on."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from specdash.core.text import one_line
 from specdash.errors import SpecdashError
+from specdash.store.runs import RunInfo, find_runs, known_results_dirs, resolve, run_info
+
+
+def all_runs(dirs: Sequence[str | Path] = ()) -> list[RunInfo]:
+    """The runs in these results folders, else in all that are known, oldest first.
+
+    Those that an engine of this machine is at work on are among the latter, whatever happened to their folders.
+    """
+    from specdash.runtime.locks import run_owner
+    from specdash.runtime.running import engines_at_work
+
+    found = find_runs(known_results_dirs(dirs), lambda path: run_owner(path) is not None)
+    listed = {run.path for run in found}
+    others = [each.run for each in engines_at_work() if each.run not in listed] if not dirs else []
+    return [*found, *(run_info(path, lambda _: True) for path in others)]
 
 
 def chosen_run(run: str | None, *, else_last: bool = False) -> Path:
@@ -14,13 +30,9 @@ def chosen_run(run: str | None, *, else_last: bool = False) -> Path:
     `else_last`: where none is, the last one that there is. Raises SpecdashError that lists what there is where it is
     none, or not clear which.
     """
-    from specdash.store.runs import find_runs, known_results_dirs, resolve
-
     if run is not None:
-        return resolve(run, known_results_dirs())
-    from specdash.runtime.locks import run_owner
-
-    runs = find_runs(known_results_dirs(), lambda path: run_owner(path) is not None)
+        return _named(run)
+    runs = all_runs()
     running = [each for each in runs if each.state == "running"]
     if len(running) == 1:
         return running[0].path
@@ -34,3 +46,21 @@ def chosen_run(run: str | None, *, else_last: bool = False) -> Path:
     if runs:
         todo = f"Name one that has ended, such as the last one: {one_line(runs[-1].id)}"
     raise SpecdashError("no run is going on here", todo)
+
+
+def _named(run: str) -> Path:
+    """The run folder that a name means: also of a run that goes on in a folder that cannot be found by it any more."""
+    from specdash.runtime.running import engines_at_work
+
+    try:
+        return resolve(run, known_results_dirs())
+    except SpecdashError:
+        given = Path(run).expanduser().absolute()
+        at_work = [
+            each.run
+            for each in engines_at_work()
+            if each.run == given or each.run.name.startswith(run) or each.name.startswith(run)
+        ]
+        if len(at_work) != 1 or not run:
+            raise
+        return at_work[0]

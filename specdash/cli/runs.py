@@ -10,7 +10,7 @@ from specdash.cli import command_parser
 from specdash.cli.table import print_table
 from specdash.core.text import one_line
 from specdash.errors import Exit, SpecdashError
-from specdash.store.runs import RunInfo, find_runs, known_results_dirs
+from specdash.store.runs import RUNNING, RunInfo
 
 
 def main(name: str, arguments: list[str]) -> Exit:
@@ -22,9 +22,11 @@ def main(name: str, arguments: list[str]) -> Exit:
     for each in options.dirs:
         if not Path(each).is_dir():
             raise SpecdashError(f"{each}: there is no such folder", "Name a folder that has runs in it: results.dir.")
-    from specdash.runtime.locks import run_owner
+    from specdash.cli.leftovers import tell_left_behind
+    from specdash.cli.running import all_runs
 
-    found = find_runs(known_results_dirs(options.dirs), lambda path: run_owner(path) is not None)
+    found = all_runs(options.dirs)
+    tell_left_behind()
     if options.json:
         print(json.dumps([asdict(run) for run in found], indent=2, default=str))
         return Exit.OK
@@ -36,7 +38,7 @@ def main(name: str, arguments: list[str]) -> Exit:
         return Exit.OK
     print_table(
         ("STATE", "STEPS", "FAILED", "RUN"),
-        [(_state(run), f"{run.n_done}/{run.n_steps}", str(run.n_failed), run.id) for run in found],
+        [(_state(run), *_counts(run), run.id) for run in found],
     )
     running = [run for run in found if run.state == "running"]
     if running:
@@ -48,4 +50,11 @@ def main(name: str, arguments: list[str]) -> Exit:
 
 
 def _state(run: RunInfo) -> str:
-    return run.state if run.problem is None else f"damaged: {one_line(run.problem, 60)}"
+    return run.state if run.problem is None else f"{run.state}: {one_line(run.problem, 60)}"
+
+
+def _counts(run: RunInfo) -> tuple[str, str]:
+    """Steps done and failed; unknown where nothing could be read."""
+    if run.state == RUNNING and run.problem is not None:
+        return "-", "-"
+    return f"{run.n_done}/{run.n_steps}", str(run.n_failed)

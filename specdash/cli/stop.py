@@ -1,4 +1,4 @@
-"""`specdash stop`: ends a run that is going on, as Ctrl-C in its terminal would."""
+"""`specdash stop`: ends a run that is going on, as Ctrl-C in its terminal would, and servers without an engine."""
 
 from __future__ import annotations
 
@@ -10,16 +10,20 @@ from specdash.errors import Exit, SpecdashError
 
 
 def main(name: str, arguments: list[str]) -> Exit:
-    """Asks the engine process of a run to stop, and waits until it has."""
+    """Asks the engine process of a run to stop, and waits until it has. Servers that lost their engine end too."""
     parser = command_parser(name)
     parser.add_argument(
         "run", nargs="?", metavar="RUN", help="a run folder, or the beginning of its name (default: the one that runs)"
     )
     parser.add_argument("--wait", type=float, default=120.0, metavar="S", help="seconds to wait for its end")
     options = parser.parse_args(arguments)
-    from specdash.cli.running import chosen_run
+    from specdash.cli.leftovers import end_left_behind
+    from specdash.cli.running import all_runs, chosen_run
     from specdash.runtime.locks import run_owner, wait_ended
 
+    ended = end_left_behind()
+    if ended and options.run is None and not any(run.state == "running" for run in all_runs()):
+        return Exit.OK
     path = chosen_run(options.run)
     owner = run_owner(path)
     if owner is None:

@@ -121,7 +121,15 @@ class LogTick(Tick):
     lines: tuple[str, ...] = ()
 
 
-TICKS: Mapping[str, type[Tick]] = {kind.TYPE: kind for kind in (ServerTick, TokenTick, MemoryTick, LogTick)}
+@dataclass(frozen=True, slots=True)
+class DiskTick(Tick):
+    """What cannot be written now for want of room, in a sentence; the run waits for it. None: there is room."""
+
+    TYPE: ClassVar[str] = "disk"
+    lacking: str | None = None
+
+
+TICKS: Mapping[str, type[Tick]] = {kind.TYPE: kind for kind in (ServerTick, TokenTick, MemoryTick, LogTick, DiskTick)}
 
 
 def encode_tick(tick: Tick) -> dict[str, Any]:
@@ -140,6 +148,7 @@ class Live:
     token: TokenTick | None = None
     memory: MemoryTick | None = None
     log: LogTick | None = None
+    disk: DiskTick | None = None
     rates_tok_s: tuple[float | None, ...] = ()
     acceptances: tuple[float | None, ...] = ()
 
@@ -160,5 +169,7 @@ def fold_tick(live: Live, tick: Tick) -> Live:
             return replace(live, memory=tick)
         case LogTick():
             return replace(live, log=tick)
+        case DiskTick():
+            return replace(live, disk=tick)
         case _:
             return live

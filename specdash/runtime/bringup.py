@@ -11,18 +11,23 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TypeVar
 
 from specdash.core import events as ev
 from specdash.core.engine import Endpoint, Engine, EngineClient, Health, ServerSpec
 from specdash.core.launch import Ending, LaunchSpec
 from specdash.core.secrets import public_words
 from specdash.core.transport import BUSY, HttpError
-from specdash.errors import EngineError
+from specdash.errors import EngineError, StoreError
 from specdash.runtime.attached import AttachedProcess
 from specdash.runtime.listener import require_free
-from specdash.runtime.process import GuardedProcess, log_tail
+from specdash.runtime.process import GuardedProcess
+from specdash.runtime.serverlog import log_tail
 from specdash.runtime.serverprocess import ExitInfo, ServerProcess
 from specdash.runtime.watch import Watch
+from specdash.runtime.writing import WhenRoom
+
+T = TypeVar("T")
 
 POLL_FIRST_S = 0.02  # a tiny model is ready in milliseconds; a large one is polled ever less often
 POLL_MOST_S = 0.5
@@ -81,12 +86,14 @@ class Launch:
     command: tuple[str, ...] = ()  # for the user to paste
     ending: Ending = field(default_factory=Ending)
     started_s: float = field(default_factory=time.monotonic)
+    ready_s: float | None = None
     process: ServerProcess | None = None
     client: EngineClient | None = None
     in_flight: int = 0
     doomed: bool = False
     error: str | None = None
     hint: str = ""
+    unsafe: StoreError | None = None  # it was no failure of the server's: what a run needs could not be written
     exit: ExitInfo | None = None
     stop_s: float | None = None
     ended_s: float | None = None
@@ -152,9 +159,13 @@ class Launch:
 
 
 async def start_process(
-    launch: Launch, environment: Mapping[str, str], limits: ServerLimits, pidfiles: Path
+    launch: Launch, environment: Mapping[str, str], limits: ServerLimits, notes: Path, when_room: WhenRoom
 ) -> ServerProcess:
-    """What serves the launch: a process of its own under a guard, or, without a command, a server that runs already."""
+    """What serves the launch: a process of its own under a guard, or, without a command, a server that runs already.
+
+    To wait for room on disk is no part of how long a load takes.
+    """
+    launch.started_s = time.monotonic()
     if not launch.argv:
         return AttachedProcess()
     ending = launch.ending
@@ -164,7 +175,15 @@ async def start_process(
     env = {**environment, **launch.spec.env, **ending.env}
     follow_s = min(FOLLOW_S, launch.spec.load_timeout_s / 2)
     spec = LaunchSpec(launch.argv, env, launch.log_path, limits.grace_s, ending, follow_s)
-    return await GuardedProcess.start(spec, pidfiles)
+
+    async def write_before(write: Callable[[], T], /) -> T:
+        asked_s = time.monotonic()
+        try:
+            return await when_room(write)
+        finally:
+            launch.started_s += time.monotonic() - asked_s
+
+    return await GuardedProcess.start(spec, notes, write_before)
 
 
 async def await_health(

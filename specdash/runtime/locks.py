@@ -1,7 +1,8 @@
 """Locks: one engine for each run folder, and one sweep at a time on a machine.
 
 Locks of the kernel (flock), which end with the process that holds them: a pid in a file proves nothing. The file names
-its owner for the message to the second comer; it is never truncated before the lock is held.
+its owner for the message to the second comer; it is never truncated before the lock is held. A lock in a run folder may
+be deleted with it, so the engine's entry in the runtime folder counts as well (`runtime.running`).
 """
 
 from __future__ import annotations
@@ -11,12 +12,13 @@ import json
 import os
 import socket
 import time
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 
-from specdash.errors import StoreError
+from specdash.errors import StoreError, unwritten
+from specdash.runtime.running import Entry, engine_of
 from specdash.runtime.sockets import runtime_folder
 
 RUN_LOCK = "lock"
@@ -57,7 +59,7 @@ class FileLock:
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:
-            raise StoreError(f"{self._path} cannot be opened: {error.strerror}", "Check the folder's rights.") from None
+            raise unwritten(f"{self._path} cannot be opened", error) from None
         try:
             if not _acquire(descriptor):
                 owner = _read(self._path)
@@ -74,6 +76,24 @@ class FileLock:
             os.close(descriptor)
             raise
         return self
+
+    def keep(self, path: Path) -> None:
+        """From now on the lock lies there; where the file was deleted it is made and taken again.
+
+        Raises StoreError, also where somebody else has taken it meanwhile.
+        """
+        self._path = path
+        with suppress(OSError):
+            ours, found = os.fstat(self._descriptor), os.stat(path, follow_symlinks=False)
+            if (ours.st_dev, ours.st_ino) == (found.st_dev, found.st_ino):
+                return
+        old, self._descriptor = self._descriptor, -1
+        try:
+            self.__enter__()
+        except StoreError:
+            self._descriptor = old
+            raise
+        os.close(old)
 
     def note(self, what: str) -> None:
         """Names what the lock is held for, to whoever comes second."""
@@ -100,13 +120,51 @@ def _acquire(descriptor: int) -> bool:
     return False
 
 
-def run_lock(run: Path) -> FileLock:
-    """The lock of a run folder: held for the life of the engine process that writes its journal."""
-    return FileLock(run / RUN_LOCK, run.name, f"{run.name} is already running")
+class RunLock:
+    """The lock of a run folder, for `with`, held for the life of the engine process that writes its journal."""
+
+    def __init__(self, run: Path) -> None:
+        self._run = run
+        self._busy = f"{run.name} is already running"
+        self._file = FileLock(run / RUN_LOCK, run.name, self._busy)
+        self._entry: Entry | None = None
+
+    def __enter__(self) -> RunLock:
+        with ExitStack() as stack:
+            stack.enter_context(self._file)
+            other = engine_of(self._run)
+            if other is not None and other.pid != os.getpid():  # its lock was deleted, and it has not noticed yet
+                todo = f"Watch it: specdash attach {self._run.name}; or end it: specdash stop {self._run.name}"
+                raise StoreError(f"{self._busy}: pid {other.pid}", todo)
+            self._entry = Entry(self._run)
+            self._entry.write()
+            stack.pop_all()
+        return self
+
+    def keep(self, run: Path) -> None:
+        """From now on the run folder is there; what is missing of the lock is made again. Raises StoreError."""
+        self._file.keep(run / RUN_LOCK)
+        if self._entry is not None:
+            self._entry.keep(run)
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._entry is not None:
+            self._entry.remove()
+        self._file.__exit__(kind, error, trace)
+
+
+def run_lock(run: Path) -> RunLock:
+    """The lock of a run folder."""
+    return RunLock(run)
 
 
 def run_owner(run: Path) -> Owner | None:
     """The engine process at work on a run folder; None when there is none."""
+    found = engine_of(run)
+    if found is not None:
+        return Owner(found.pid, socket.gethostname(), found.run.name, found.since_s)
     return lock_owner(run / RUN_LOCK)
 
 

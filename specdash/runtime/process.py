@@ -9,30 +9,32 @@ from __future__ import annotations
 import asyncio
 import errno
 import json
-import os
+import logging
 import socket
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
-from io import FileIO
 from pathlib import Path
 
 import psutil
 
 from specdash.core.launch import LaunchSpec
-from specdash.core.secrets import public_words
 from specdash.errors import EngineError, StoreError
 from specdash.runtime.listener import prove_listener
+from specdash.runtime.notes import ServerNote
+from specdash.runtime.orphans import STOP_LIMIT_S
+from specdash.runtime.serverlog import ServerLog
 from specdash.runtime.serverprocess import ExitInfo
-from specdash.runtime.stale import STOP_LIMIT_S, note_daemon, write_pidfile
 from specdash.runtime.tree import KILL_LIMIT_S, descendants, end_tree, identity
+from specdash.runtime.writing import WhenRoom, at_once
+
+log = logging.getLogger(__name__)
 
 GUARD = Path(__file__).with_name("guard.py")
 START_LIMIT_S = 30.0
 PAGE_IN_S = 0.01  # a page from a slow disk or a network
-TAIL_BYTES = 64 * 1024
 
 HINTS = {
     errno.ENOENT: "Is it installed, and on PATH? Is the interpreter of a script?",
@@ -107,7 +109,8 @@ class GuardedProcess:
         wire: _Wire,
         transport: asyncio.Transport,
         pid: int,
-        pidfile: Path,
+        note: ServerNote,
+        output: ServerLog,
     ) -> None:
         self.pid = pid
         self.guard_pid = guard.pid
@@ -116,23 +119,38 @@ class GuardedProcess:
         self._guard = guard
         self._wire = wire
         self._transport = transport
-        self._pidfile = pidfile
+        self._note = note
+        self._output = output
         self._asked = False
-        wire.on_daemon = lambda pid: note_daemon(pidfile, pid)
+        wire.on_daemon = self._follow
         if wire.daemon is not None:
-            note_daemon(pidfile, wire.daemon[0])
+            self._follow(wire.daemon[0])
 
     @classmethod
-    async def start(cls, spec: LaunchSpec, pidfiles: Path) -> GuardedProcess:
-        """Starts the command; `pidfiles` is the folder for its pid file.
+    async def start(cls, spec: LaunchSpec, notes: Path, when_room: WhenRoom = at_once) -> GuardedProcess:
+        """Starts the command, once there is room for what it will write; `notes` is the folder for its note.
 
-        EngineError when the command cannot be run, StoreError when its log or pid file cannot be written.
+        EngineError when the command cannot be run, StoreError when its log or note cannot be written.
         """
+        note = await when_room(lambda: ServerNote.begin(notes, spec, _graces_s(spec)))
+        try:
+            output = await when_room(lambda: ServerLog(spec.log_path))
+            try:
+                return await cls._start(spec, note, output, when_room)
+            except BaseException:
+                output.close()
+                raise
+        except BaseException:
+            note.remove()
+            raise
+
+    @classmethod
+    async def _start(cls, spec: LaunchSpec, note: ServerNote, output: ServerLog, when_room: WhenRoom) -> GuardedProcess:
         loop = asyncio.get_running_loop()
         ours, theirs = socket.socketpair()
         try:
-            with theirs, open_log(spec.log_path) as log:
-                guard = _start_guard(theirs.fileno(), log, spec)
+            with theirs:
+                guard = _start_guard(theirs.fileno(), output.descriptor, spec)
         except BaseException:
             ours.close()
             raise
@@ -142,7 +160,7 @@ class GuardedProcess:
             async with asyncio.timeout(START_LIMIT_S):
                 transport, _ = await loop.create_connection(lambda: wire, sock=ours)
                 pid = await asyncio.shield(wire.started)
-            pidfile = write_pidfile(pidfiles, pid, public_words(spec.argv), guard.pid, _graces_s(spec))
+            await when_room(lambda: note.started(pid, guard.pid))
         except BaseException as error:
             wire.started.cancel()
             (transport or ours).close()  # which the guard takes for the engine's end
@@ -152,7 +170,21 @@ class GuardedProcess:
             if isinstance(error, TimeoutError):
                 raise EngineError(f"{spec.argv[0]} was not started within {START_LIMIT_S:.0f} s") from None
             raise
-        return cls(spec, guard, wire, transport, pid, pidfile)
+        return cls(spec, guard, wire, transport, pid, note, output)
+
+    def _follow(self, pid: int) -> None:
+        try:
+            self._note.follow(pid)
+        except StoreError as error:  # what was started is noted, and its nonce tells the rest
+            log.warning("%s", error.what)
+
+    def keep_files(self, notes: Path, log_path: Path) -> None:
+        """Sees to it that its note and its log are there, where they were deleted or the run folder moved.
+
+        Raises StoreError, DiskFull for want of room.
+        """
+        self._note.move(notes)
+        self._output.keep(log_path)
 
     async def wait_gone(self) -> ExitInfo:
         """Waits until no process of the tree is left, or what is left cannot be killed."""
@@ -165,7 +197,8 @@ class GuardedProcess:
         self._transport.close()
         await asyncio.to_thread(_reap, self._guard, KILL_LIMIT_S)
         if not info.stuck:
-            self._pidfile.unlink(missing_ok=True)
+            self._note.remove()
+        self._output.close()
         return info
 
     async def stop(self) -> ExitInfo:
@@ -247,7 +280,7 @@ def _major_faults(pid: int) -> int:
     return int(text.rpartition(")")[2].split()[9])
 
 
-def _start_guard(descriptor: int, log: FileIO, spec: LaunchSpec) -> subprocess.Popen[bytes]:
+def _start_guard(descriptor: int, output: int, spec: LaunchSpec) -> subprocess.Popen[bytes]:
     options = ["--fd", str(descriptor), "--grace", str(spec.grace_s)]
     ending = spec.ending
     if ending.stop:
@@ -260,8 +293,8 @@ def _start_guard(descriptor: int, log: FileIO, spec: LaunchSpec) -> subprocess.P
         return subprocess.Popen(
             [sys.executable, "-I", "-S", str(GUARD), *options, "--", *spec.argv],
             stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
+            stdout=output,
+            stderr=output,
             env=dict(spec.env),
             pass_fds=(descriptor,),
             start_new_session=True,  # Ctrl-C in the user's terminal is the engine's to handle
@@ -284,25 +317,3 @@ def _reap(guard: subprocess.Popen[bytes], limit_s: float) -> None:
     except subprocess.TimeoutExpired:
         guard.kill()
         guard.wait(KILL_LIMIT_S)
-
-
-def open_log(path: Path) -> FileIO:
-    """The log file, to be appended to, readable by whoever may enter its folder."""
-    try:
-        mode = path.parent.stat().st_mode & 0o666  # whoever may enter the folder
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_NOFOLLOW, mode)
-    except OSError as error:
-        raise StoreError(f"{path} cannot be written: {error.strerror}", "Check the folder's rights.") from error
-    return FileIO(descriptor, "ab")
-
-
-def log_tail(path: Path, lines: int = 60) -> tuple[str, ...]:
-    """The last lines of a log, of at most its last 64 KiB; () when there is none. Raw: whoever shows it cleans it."""
-    try:
-        with path.open("rb") as file:
-            file.seek(0, os.SEEK_END)
-            file.seek(max(0, file.tell() - TAIL_BYTES))
-            text = file.read().decode("utf-8", "replace")
-    except OSError:
-        return ()
-    return tuple(text.removesuffix("\n").split("\n")[-lines:]) if text else ()

@@ -45,7 +45,8 @@ class Surroundings:
     """What the session lends to the sweep: where facts go, what is known so far, and decisions that are not its own.
 
     `enough`: whether a step needs no sample of a block, though it may have more. `reconsider`: looks at what is known
-    and records what follows from it, verdicts and changes of the queue.
+    and records what follows from it, verdicts and changes of the queue. `was_full`: whether the disk was full at some
+    time since then (monotonic): a server whose log cannot be written may die of it.
     """
 
     publish: Publish
@@ -56,6 +57,7 @@ class Surroundings:
     prompts: Mapping[str, Sequence[Prompt]]
     enough: Callable[[StepView, int], bool]
     reconsider: Callable[[], Awaitable[None]]
+    was_full: Callable[[float], bool] = lambda since_s: False
 
 
 class Sampler:

@@ -23,12 +23,15 @@ from specdash.core.generation import Piece
 from specdash.core.lifecycle import SETTLED, IllegalTrigger, State, Trigger, next_state
 from specdash.core.plan import LoadKey
 from specdash.core.transport import BadAnswer, HttpError, Progress, ServerGaveUp, TransportError
-from specdash.errors import SpecdashError
+from specdash.errors import SpecdashError, StoreError
 from specdash.runtime.bringup import Launch, ServerFailed, ServerLimits, await_completion, await_health, start_process
 from specdash.runtime.glance import Glance, glance_at
 from specdash.runtime.listener import NotOurServer, free_port
+from specdash.runtime.notes import NONCE
+from specdash.runtime.process import GuardedProcess
 from specdash.runtime.serverprocess import ServerProcess
 from specdash.runtime.watch import Stall, TreeMemory
+from specdash.runtime.writing import WhenRoom, at_once
 
 __all__ = ["Publish", "Server", "ServerFailed", "ServerLimits"]
 
@@ -63,7 +66,8 @@ class Server:
         memory: TreeMemory,
         environment: dict[str, str],
         run_nonce: str,
-        pidfiles: Path,
+        notes: Path,
+        when_room: WhenRoom = at_once,
     ) -> None:
         self.state = State.STOPPED
         self._since_s = time.time()
@@ -74,7 +78,8 @@ class Server:
         self._memory = memory
         self._environment = environment
         self._nonce = run_nonce
-        self._pidfiles = pidfiles
+        self._notes = notes
+        self._when_room = when_room
         self._launch: Launch | None = None
         self._generation = 0
         self._inbox: asyncio.Queue[_Message] = asyncio.Queue()
@@ -131,6 +136,8 @@ class Server:
             try:
                 await work
             except SpecdashError as error:
+                if isinstance(error, StoreError):
+                    launch.unsafe = launch.unsafe or error
                 self._doom(launch, error.what, error.todo)
             except TransportError as error:
                 # A dying server breaks its connections first; how it died says more than that.
@@ -162,8 +169,8 @@ class Server:
 
     async def _bring_up(self, launch: Launch) -> None:
         """STARTING to READY: process, health, listener and alias, one token."""
-        environment = {**self._environment, "SPECDASH_RUN": self._nonce}
-        process = await start_process(launch, environment, self._limits, self._pidfiles)
+        environment = {**self._environment, NONCE: self._nonce}
+        process = await start_process(launch, environment, self._limits, self._notes, self._when_room)
         client = launch.engine.client(launch.spec, launch.endpoint)
         launch.process, launch.client = process, client
         launch.begun.set()
@@ -173,6 +180,7 @@ class Server:
             return
         self._post(launch, Trigger.HEALTHY)
         if await await_completion(launch, process, client, self._limits):
+            launch.ready_s = time.monotonic()
             self._post(launch, Trigger.WARMED)
 
     def _note_loading(self, launch: Launch) -> None:
@@ -255,8 +263,6 @@ class Server:
         assert self.state in SETTLED, f"a server is {self.state.value}"
         if self._launch is not None and self._launch.exit is not None and self._launch.exit.stuck:
             raise self.failure()
-        for folder in (self._logs, self._pidfiles):
-            folder.mkdir(parents=True, exist_ok=True)  # the user may have removed the run's folder meanwhile
         self._generation += 1
         port = self._limits.port or free_port()
         engine = self._engine_of(spec.key)
@@ -364,11 +370,39 @@ class Server:
             return None
         return glance_at(self._launch, self.state, self._since_s)
 
-    def failure(self) -> ServerFailed:
-        """Why the last launch failed, with a hint where its log tells the cause."""
-        return self._current.failure()
+    def failure(self) -> ServerFailed | StoreError:
+        """Why the last launch failed, with a hint where its log tells the cause.
+
+        StoreError where that was no failure of the server's: what a run needs could not be written.
+        """
+        return self._current.unsafe or self._current.failure()
+
+    @property
+    def load_time_s(self) -> float:
+        """From the start of the last server until it was ready."""
+        launch = self._current
+        return (launch.ready_s or time.monotonic()) - launch.started_s
+
+    @property
+    def started_s(self) -> float:
+        """When the last server was started (monotonic)."""
+        return self._current.started_s
+
+    async def keep_files(self, logs: Path, notes: Path) -> None:
+        """From now on logs and notes lie in these folders; those of the server that runs are there too.
+
+        For a run folder that was moved, or deleted and written again. Raises StoreError, also for want of room.
+        """
+        self._logs, self._notes = logs, notes
+        launch = self._launch
+        if launch is None or launch.exit is not None:
+            return
+        launch.log_path = logs / launch.log_path.name
+        if isinstance(launch.process, GuardedProcess):
+            process = launch.process
+            await self._when_room(lambda: process.keep_files(notes, launch.log_path))
 
     def finished(self) -> ev.LoadFinished:
         """The closing fact of the last launch."""
-        failure = self.failure() if self.state is State.FAILED else None
+        failure = self._current.failure() if self.state is State.FAILED else None
         return self._current.finished_fact(self.state.value, failure)

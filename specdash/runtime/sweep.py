@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from enum import Enum
 
 from specdash.core import events as ev
@@ -94,22 +93,23 @@ class Sweep:
         """Measures a load's open steps, or records why they could not be; False after an error of our own.
 
         A server that dies after it was ready is started once more; one that fails while it loads would fail again, for
-        some reasons at every other K too.
+        some reasons at every other K too. What fails while the disk is full counts as nothing.
         """
         why: str | None = None
-        bug = at_any_k = False
-        for last in (False, True):
+        bug = at_any_k = last = False
+        while True:
             try:
                 if self._open(load.key):
                     await self._serve(load.key)
             except ServerFailed as failure:
                 why, at_any_k = failure.sentence, failure.at_any_k and not self._ever_ready(load.key)
-                if not last and self._was_ready():
+                full = self._around.was_full(self._server.started_s)
+                if full or (not last and self._was_ready()):
                     await self._end_load()
-                    await self._publish(
-                        ev.Noted("warning", f"{load.key.label}: {why}; the server is started once more")
-                    )
-                    why = None
+                    when = ", while the disk was full" if full else ""
+                    said = f"{load.key.label}: {why}{when}; the server is started once more"
+                    await self._publish(ev.Noted("warning", said))
+                    why, last = None, last or not full
                     continue
             except EngineError as error:
                 why = error.what
@@ -171,11 +171,9 @@ class Sweep:
     async def _start(self, spec: ServerSpec) -> None:
         await self._cool_down()
         self._loads += 1
-        begun_s = time.monotonic()
         await self.wanted.during(self._server.start(self._load_id, spec))
-        await self._publish(
-            ev.LoadReady(self._load_id, time.monotonic() - begun_s, self._server.pid or 0, self._server.alias)
-        )
+        ready = ev.LoadReady(self._load_id, self._server.load_time_s, self._server.pid or 0, self._server.alias)
+        await self._publish(ready)
 
     async def _cool_down(self) -> None:
         """Waits until the server before may be followed by another, unless the sweep is not wanted any more."""

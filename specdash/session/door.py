@@ -57,7 +57,7 @@ class Door:
             case cmd.RESUME:
                 wanted.go_on()
             case cmd.STOP:
-                self._recorder.stop_waiting()
+                self._recorder.room.stop_waiting()
                 wanted.stop()
             case cmd.STOP_AFTER_LOAD:
                 wanted.stop_after_load()

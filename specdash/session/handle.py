@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from contextlib import AbstractAsyncContextManager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from specdash.core.commands import Command
@@ -38,13 +38,15 @@ class Subscription:
     on_tick: OnTick | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Handle:
-    """A run that is going on. `view` and `live` give the state as it is now.
+    """A run that is going on. `path` is where its folder is now; `view` and `live` give the state as it is now.
 
     `command` carries a command out and returns once it is in the journal; it raises core.commands.BadCommand or
     core.queue.IllegalEdit with the reason when it cannot. `subscribe` returns a function that ends the subscription.
     `clean_log` masks the secrets in a server's log before it is read.
+    `on_kept` are called about once a second, after it was seen to that the folder is whole: for what a front end keeps
+    in it.
     """
 
     path: Path
@@ -53,6 +55,7 @@ class Handle:
     command: Callable[[Command], Awaitable[None]]
     subscribe: Callable[[Subscription], Callable[[], None]]
     clean_log: Callable[[Path], None] = lambda path: None
+    on_kept: list[Callable[[], None]] = field(default_factory=list)
 
 
 @dataclass(frozen=True, slots=True)

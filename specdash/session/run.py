@@ -14,7 +14,7 @@ import secrets
 import signal
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager, closing
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,6 @@ from specdash.probes.sensors import Sensors
 from specdash.runtime.asking import Sampling
 from specdash.runtime.locks import machine_lock, run_lock
 from specdash.runtime.server import Server, ServerLimits
-from specdash.runtime.stale import sweep_stale
 from specdash.runtime.sweep import Ended, Surroundings, Sweep, SweepSettings
 from specdash.session.advice import Advice
 from specdash.session.catalogue import FILLER_TOKENS, Catalogue
@@ -43,23 +42,25 @@ from specdash.session.door import Door
 from specdash.session.ending import SIGNALS, verdict_of_run
 from specdash.session.fallback import Engines, with_fallback
 from specdash.session.handle import Handle, Outcome, Subscription, Watcher
+from specdash.session.keeper import PROFILE_NAME, Keeper, write_profile
 from specdash.session.launch import MemoryGate, Specs, server_environment, tree_use
+from specdash.session.leftovers import end_left_behind
 from specdash.session.opening import engine_found, opening_facts, settings_of
 from specdash.session.prepare import Prepared, prepare, require_models
 from specdash.session.recorder import Recorder
 from specdash.session.reports import write_reports
 from specdash.session.roof import bandwidth_fact
+from specdash.session.room import Room
+from specdash.session.runlog import RunLog
 from specdash.session.secrets import RunSecrets
 from specdash.session.terminal import StayAwake, hangup_is_ignored
 from specdash.session.ticker import Ticker
-from specdash.store.disk import PRIVATE_FILE, PRIVATE_FOLDER, file_mode, write_atomic
 from specdash.store.journal import Journal, read
-from specdash.store.runs import new_run_dir, remember
+from specdash.store.runs import JOURNAL, new_run_dir, remember, remove_unbegun
 
 log = logging.getLogger(__name__)
 
-PROFILE_NAME = "profile.toml"
-JOURNAL_NAME = "journal.jsonl"
+KEEP_EVERY_S = 1.0
 
 
 def start_new(profile: Profile, watcher: Watcher) -> Outcome:
@@ -70,6 +71,7 @@ def start_new(profile: Profile, watcher: Watcher) -> Outcome:
     facts = machine()
     hardware = hardware_label(facts) if profile.hardware == "auto" else profile.hardware
     with machine_lock(profile.name) as lock:
+        left_behind = end_left_behind([profile.results_dir])
         path = new_run_dir(
             profile.results_dir,
             hardware,
@@ -78,14 +80,19 @@ def start_new(profile: Profile, watcher: Watcher) -> Outcome:
             time.time(),
             shared=profile.results_shared,
         )
-        lock.note(path.name)
-        remember(profile.results_dir)
-        write_atomic(path / PROFILE_NAME, dump(profile), PRIVATE_FILE)
         run = _Run(path, prepared, engines, watcher)
-        run.notes += notes
-        with run_lock(path):
-            journal = Journal.create(path / JOURNAL_NAME)
-            return run.go(journal, View(), opening_facts(path, prepared, engines, facts, hardware))
+        run.notes += [*notes, *left_behind]
+        try:
+            lock.note(path.name)
+            remember(profile.results_dir)
+            text = dump(profile)
+            write_profile(path, text)
+            with run_lock(path) as held:
+                keeper = Keeper(path, text, Journal.create(path / JOURNAL), held)
+                return run.go(keeper, View(), opening_facts(path, prepared, engines, facts, hardware))
+        except StoreError:
+            remove_unbegun(path)
+            raise
 
 
 def resume(path: Path, watcher: Watcher) -> Outcome:
@@ -94,16 +101,24 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
     prepared = prepare(profile)
     require_models(prepared)
     prepared, engines, _ = _with_engines(prepared)
-    with run_lock(path), machine_lock(path.name), closing(Journal.open(path / JOURNAL_NAME)) as journal:
-        view = fold_all(read(path / JOURNAL_NAME).records)
+    with ExitStack() as stack:
+        held = stack.enter_context(run_lock(path))
+        stack.enter_context(machine_lock(path.name))
+        left_behind = end_left_behind([path.parent])
+        text = (path / PROFILE_NAME).read_text(encoding="utf-8")
+        keeper = stack.enter_context(closing(Keeper(path, text, Journal.open(path / JOURNAL), held)))
+        view = fold_all(read(path / JOURNAL).records)
         if view.run is None:
             raise StoreError(f"{path} has no first record: nothing was measured", "Start the profile anew.")
         engines = replace(engines, recorded=view.engine)
         _require_same(prepared, view)
         run = _Run(path, prepared, engines, watcher)
+        run.notes += left_behind
         run.catalogue.restore(view)
         redo = run.to_redo(view)
         if view.finished is not None and not redo and not is_unfinished(view):
+            for each in left_behind:
+                watcher.complain(each)
             watcher.complain("nothing is left to measure in this run")
             return Outcome(path, Exit(view.finished.exit_code), view)
         changed = [step for step in redo if view.steps[step].status in ("ok", "invalid")]
@@ -114,7 +129,7 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
         opening: list[ev.Fact] = [ev.RunResumed(__version__, redo)]
         if view.engine != engine_found(engines.main_info):
             opening.append(engine_found(engines.main_info))
-        return run.go(journal, view, opening)
+        return run.go(keeper, view, opening)
 
 
 def _require_same(prepared: Prepared, view: View) -> None:
@@ -163,14 +178,14 @@ class _Run:
         self._engines = engines
         self._watcher = watcher
         self._specs = Specs(self.catalogue, engines.info)
-        self._secrets = RunSecrets(prepared.profile, path)
         self._signal: signal.Signals | None = None
 
-    def go(self, journal: Journal, view: View, opening: list[ev.Fact]) -> Outcome:
+    def go(self, keeper: Keeper, view: View, opening: list[ev.Fact]) -> Outcome:
         """Runs the event loop to the end of the run; derived files are written whatever happens."""
-        recorder = Recorder(journal, view, self._watcher.complain, self._secrets)
+        secrets_ = RunSecrets(self._profile, lambda: keeper.logs)
+        recorder = Recorder(keeper.journal, view, Room(self._watcher.complain, keeper.keep), secrets_)
         try:
-            code = asyncio.run(self._main(recorder, opening))
+            code = asyncio.run(self._main(recorder, keeper, secrets_, opening))
         except BaseExceptionGroup as group:
             # Task groups wrap what ends them; the user's error is inside.
             known = group.subgroup(SpecdashError)
@@ -178,7 +193,8 @@ class _Run:
                 raise
             raise _first(known) from group
         finally:
-            journal.close()
+            keeper.close()
+            self._path = keeper.path
             self._derive(recorder.view)
         return Outcome(self._path, code, recorder.view)
 
@@ -196,15 +212,13 @@ class _Run:
                 redo.append(step_id)
         return tuple(redo)
 
-    async def _main(self, recorder: Recorder, opening: list[ev.Fact]) -> Exit:
-        pidfiles = self._path / "run"
-        for folder in (pidfiles, self._path / "logs"):
-            folder.mkdir(PRIVATE_FOLDER if file_mode(self._path) == PRIVATE_FILE else 0o777, exist_ok=True)
-        _log_to(self._path / "logs" / "specdash.log", self._secrets)
+    async def _main(self, recorder: Recorder, keeper: Keeper, secrets_: RunSecrets, opening: list[ev.Fact]) -> Exit:
+        run_log = RunLog(keeper.logs, secrets_)
+        logging.getLogger("specdash").addHandler(run_log)
         for fact in opening:
             await recorder.publish(fact)
         environment, removed = server_environment(os.environ)
-        server = self._server(recorder, environment, pidfiles)
+        server = self._server(recorder, environment, keeper)
         gate = MemoryGate(self._profile.limits.memory)
         advice = Advice(recorder)
         around = Surroundings(
@@ -216,34 +230,63 @@ class _Run:
             prompts=self.catalogue.prepared.prompts,
             enough=advice.enough,
             reconsider=advice.reconsider,
+            was_full=lambda since_s: recorder.room.was_lacking(keeper.logs, since_s),
         )
         sweep = Sweep(server, around, _settings(self._profile))
         door = Door(recorder, sweep, self.catalogue)
-        ticker = Ticker(
-            server, sweep.sampler.asking, server.peek, Sensors().read, self._files_of(recorder), self._secrets.clean_log
-        )
-        handle = Handle(
-            self._path,
-            lambda: recorder.view,
-            lambda: ticker.live,
-            door.command,
-            _subscriber(recorder, ticker),
-            self._secrets.clean_log,
-        )
-        self.notes += [f"ended a server left behind by an earlier run: {stale}" for stale in sweep_stale(pidfiles)]
+        lacking = lambda: recorder.room.lacking  # noqa: E731
+        clean_log = secrets_.clean_log
+        read, files = Sensors().read, self._files_of(recorder)
+        ticker = Ticker(server, sweep.sampler.asking, server.peek, read, files, clean_log, lacking)
+        subscribe = _subscriber(recorder, ticker)
+        view = lambda: recorder.view  # noqa: E731
+        handle = Handle(self._path, view, lambda: ticker.live, door.command, subscribe, clean_log)
         if removed:
             self.notes.append(f"not passed on to servers, since they set flags silently: {', '.join(removed)}")
         async with self._watcher.watch(handle):
+            recorder.room.begin()
             for note in self.notes:
                 await recorder.publish(ev.Noted("warning", note))
-            async with _beside(ticker.run()):
-                ended = await self._sweep(server, sweep, recorder)
-            code, reason = verdict_of_run(ended, recorder.view, self._path.name, self._signal)
+            try:
+                async with _beside(ticker.run()), _beside(self._keep(recorder, keeper, server, handle, run_log)):
+                    ended = await self._sweep(server, sweep, recorder)
+            except (StoreError, BaseExceptionGroup) as error:
+                raise await self._unsafe(error, recorder) from error
+            code, reason = verdict_of_run(ended, recorder.view, keeper.path.name, self._signal)
             state = "finished" if ended is Ended.DONE else "stopped"
             await recorder.publish(ev.RunFinished(state, int(code), reason))
         return code
 
-    def _server(self, recorder: Recorder, environment: dict[str, str], pidfiles: Path) -> Server:
+    async def _keep(self, recorder: Recorder, keeper: Keeper, server: Server, handle: Handle, run_log: RunLog) -> None:
+        """Follows the run folder, or brings it back, within a second; raises StoreError when it is out of reach."""
+        while True:
+            await recorder.room(keeper.keep)
+            await server.keep_files(keeper.logs, keeper.notes)
+            run_log.keep(keeper.logs)
+            news, keeper.news = keeper.news, []
+            if handle.path != keeper.path:
+                handle.path = keeper.path
+                remember(keeper.path.parent)
+            for each_kept in tuple(handle.on_kept):
+                each_kept()
+            for each in news:
+                self._watcher.complain(each)
+                await recorder.publish(ev.Noted("warning", each))
+            await asyncio.sleep(KEEP_EVERY_S)
+
+    async def _unsafe(self, error: BaseException, recorder: Recorder) -> BaseException:
+        """What ends the run, noted as its end where the journal can still be written and results are what is unsafe."""
+        found = error.subgroup(StoreError) if isinstance(error, BaseExceptionGroup) else error
+        if found is None:
+            return error
+        known = _first(found) if isinstance(found, BaseExceptionGroup) else found
+        assert isinstance(known, StoreError)
+        recorder.room.stop_waiting()
+        with suppress(StoreError):
+            await recorder.publish(ev.RunFinished("stopped", int(known.exit_code), known.what))
+        return known
+
+    def _server(self, recorder: Recorder, environment: dict[str, str], keeper: Keeper) -> Server:
         profile = self._profile
         limits = ServerLimits(
             grace_s=profile.engine.grace_s,
@@ -252,8 +295,10 @@ class _Run:
             port=profile.engine.port,
             load_limit_is_hard=profile.engine.load_timeout_s != "auto",
         )
-        nonce, logs = secrets.token_hex(8), self._path / "logs"
-        return Server(self._engines.of, recorder.publish, limits, logs, tree_use, environment, nonce, pidfiles)
+        nonce, logs, notes = secrets.token_hex(8), keeper.logs, keeper.notes
+        return Server(
+            self._engines.of, recorder.publish, limits, logs, tree_use, environment, nonce, notes, recorder.room
+        )
 
     def _files_of(self, recorder: Recorder) -> Callable[[str], list[Path]]:
         """The model files that a load reads, for those who look at the page cache."""
@@ -294,7 +339,7 @@ class _Run:
         if self._signal is None:
             self._signal = number
             self._watcher.complain(f"{number.name}: stopping the server; nothing that was measured is lost")
-        recorder.stop_waiting()
+        recorder.room.stop_waiting()
         sweep.wanted.stop()
 
     def _derive(self, view: View) -> None:
@@ -314,14 +359,6 @@ def _first(group: BaseExceptionGroup[SpecdashError]) -> SpecdashError:
         found = found.exceptions[0]
     assert isinstance(found, SpecdashError)
     return found
-
-
-def _log_to(path: Path, secrets_: RunSecrets) -> None:
-    """Sends everything that specdash logs to a file of the run; nothing of it belongs on the user's terminal."""
-    path.touch(file_mode(path.parent))
-    handler = logging.FileHandler(path, encoding="utf-8", errors="backslashreplace")
-    handler.setFormatter(secrets_.formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logging.getLogger("specdash").addHandler(handler)
 
 
 def _subscriber(recorder: Recorder, ticker: Ticker) -> Callable[[Subscription], Callable[[], None]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -58,17 +58,18 @@ def secrets_of(profile: Profile, environment: Mapping[str, str]) -> frozenset[st
 class RunSecrets:
     """Takes the secrets of a run out of what is kept of it."""
 
-    def __init__(self, profile: Profile, folder: Path) -> None:
+    def __init__(self, profile: Profile, logs: Callable[[], Path]) -> None:
+        """`logs` gives the folder of the logs, which may be moved while the run goes on."""
         self._redactor = Redactor(secrets_of(profile, os.environ))
-        self._folder = folder
-        self._clean_bytes: dict[Path, int] = {}
+        self._logs = logs
+        self._clean_bytes: dict[tuple[int, int], int] = {}  # by file
 
     def without(self, fact: ev.Fact) -> ev.Fact:
         """The fact with every secret masked in what it quotes; a load's log is cleaned when the load begins or ends."""
         if not self._redactor:
             return fact
         if isinstance(fact, ev.LoadReady | ev.LoadFinished):
-            self.clean_log(self._folder / "logs" / f"{fact.load}.log")
+            self.clean_log(self._logs() / f"{fact.load}.log")
         if isinstance(fact, ev.SampleTaken):
             reasons = tuple(each if each in _VERDICTS else self._redactor.text(each) for each in fact.sample.reasons)
             return replace(fact, sample=replace(fact.sample, reasons=reasons))
@@ -80,13 +81,15 @@ class RunSecrets:
         if not self._redactor:
             return
         with suppress(OSError), path.open("r+b", buffering=0) as file:
+            found = os.fstat(file.fileno())
+            this = found.st_dev, found.st_ino
             # A secret may stand across the end of what was there the last time.
-            start = max(0, self._clean_bytes.get(path, 0) - self._redactor.longest_bytes)
+            start = max(0, self._clean_bytes.get(this, 0) - self._redactor.longest_bytes)
             while data := os.pread(file.fileno(), _PIECE_BYTES, start):
                 clean = self._redactor.data(data)
                 if clean != data:
                     os.pwrite(file.fileno(), clean, start)
-                self._clean_bytes[path] = start + len(data)
+                self._clean_bytes[this] = start + len(data)
                 if len(data) < _PIECE_BYTES:
                     break
                 start += len(data) - self._redactor.longest_bytes

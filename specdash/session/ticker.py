@@ -14,7 +14,7 @@ from pathlib import Path
 
 from specdash.core.generation import Piece
 from specdash.core.meter import Meter
-from specdash.core.ticks import Live, LogTick, MemoryTick, ServerTick, Tick, TokenTick, fold_tick
+from specdash.core.ticks import DiskTick, Live, LogTick, MemoryTick, ServerTick, Tick, TokenTick, fold_tick
 from specdash.core.transport import Progress
 from specdash.runtime.asking import Asking
 from specdash.runtime.glance import Glance
@@ -43,6 +43,7 @@ class Ticker:
         memory: ReadMemory,
         models: Callable[[str], list[Path]],
         clean_log: Callable[[Path], None],
+        lacking: Callable[[], str | None] = lambda: None,
     ) -> None:
         self.live = Live()
         self._server = server
@@ -51,6 +52,7 @@ class Ticker:
         self._memory = memory
         self._models = models
         self._clean_log = clean_log
+        self._lacking = lacking
         self._subscribers: list[OnTick] = []
         self._wanted = asyncio.Event()
         self._metered: Progress | None = None
@@ -86,6 +88,7 @@ class Ticker:
             await self._wanted.wait()
             begun_s = time.monotonic()
             try:
+                self._tell_disk()
                 glance = self._server.glance()
                 self._tell_server(glance)
                 self._tell_tokens(glance)
@@ -95,6 +98,11 @@ class Ticker:
             except Exception:
                 log.exception("a look at the run failed")
             await asyncio.sleep(max(0.05, TOKENS_EVERY_S - (time.monotonic() - begun_s)))
+
+    def _tell_disk(self) -> None:
+        tick = DiskTick(self._lacking())
+        if tick != (self.live.disk or DiskTick()):
+            self._tell(tick)
 
     def _tell_server(self, glance: Glance | None) -> None:
         if glance is not None:

@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from specdash.errors import StoreError
+from specdash.errors import unwritten
 
 # Network and FUSE file systems answer these to a sync that they do not offer.
 _NOT_OFFERED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
@@ -65,7 +65,7 @@ def write_atomic(path: Path, text: str, mode: int | None = None) -> None:
     """Replaces `path` by `text` in UTF-8 as a whole: at any time it is the old file or the new one.
 
     `mode` is that of `file_mode` where it is not given. Lone surrogates are written as backslash escapes. Raises
-    StoreError; the old file then stands as it was.
+    StoreError, DiskFull for want of room; the old file then stands as it was.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
@@ -82,4 +82,4 @@ def write_atomic(path: Path, text: str, mode: int | None = None) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        raise StoreError(f"{path} cannot be written: {error.strerror}", "An older one stands as it was.") from error
+        raise unwritten(f"{path} cannot be written", error, "An older one stands as it was.") from error

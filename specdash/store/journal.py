@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from specdash.core.events import Fact, Recorded, encode
-from specdash.errors import StoreError
+from specdash.errors import DiskFull, StoreError, is_full, unwritten
 from specdash.store.codec import decode_fact, require_sane
 from specdash.store.disk import file_mode, sync_directory, sync_file, write_all
 
@@ -33,8 +33,6 @@ _DIGITS = bytes.maketrans(b"123456789", b"000000000")
 _LONG_NUMBER = b"0" * 19
 _CRC_LENGTH = len(b',"crc":"00000000"}')
 _BEGIN = b'{"v":'
-# No room now; there may be again. EFBIG is the limit of RLIMIT_FSIZE or of the file system.
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EFBIG})
 _APPEND = os.O_RDWR | os.O_APPEND | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
@@ -57,10 +55,6 @@ def _no_constant(name: str) -> NoReturn:
 
 
 _DECODER = json.JSONDecoder(parse_constant=_no_constant)
-
-
-class JournalFull(StoreError):
-    """There is no room for a record. Nothing of it was left behind: the same append may be tried again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -240,7 +234,7 @@ class Journal:
     def append(self, fact: Fact) -> Recorded:
         """Puts a fact on disk; once this returns, no crash can lose it.
 
-        Raises JournalFull when there is no room; the caller pauses and tries again. Raises StoreError when it cannot be
+        Raises DiskFull when there is no room; the caller pauses and tries again. Raises StoreError when it cannot be
         known whether the fact is safe; the run must end then. Raises ValueError for a fact that holds NaN.
         """
         recorded = Recorded(self._seq + 1, round(time.time(), 3), fact)
@@ -272,14 +266,14 @@ class Journal:
             log.warning("%s: this file system offers no sync; a power cut may lose the last records", self._path)
 
     def _undo(self, error: OSError) -> None:
-        """Cuts off what a failed append has left; raises JournalFull if it failed for want of room."""
+        """Cuts off what a failed append has left; raises DiskFull if it failed for want of room."""
         try:
             os.ftruncate(self._descriptor, self._length)
         except OSError as second:
-            if error.errno in _FULL:
+            if is_full(error):
                 raise self._unsafe(second) from error
-        if error.errno in _FULL or not self._path.parent.exists():
-            raise JournalFull(
+        if is_full(error) or not self._path.parent.exists():
+            raise DiskFull(
                 f"{self._path}: no record can be added: {error.strerror}",
                 f"Free some space in {self._path.parent}; nothing that was measured is lost.",
             ) from error
@@ -301,7 +295,7 @@ class Journal:
                 raise self._unsafe(error)
             self._write(line)
         except OSError as second:
-            if second.errno in _FULL and self._descriptor >= 0:
+            if is_full(second) and self._descriptor >= 0:
                 self._undo(second)
             raise self._unsafe(second) from error
 
@@ -312,6 +306,42 @@ class Journal:
             f"{self._path}: the last record may not be on disk: {error.strerror}",
             "Check the disk (dmesg, free space), then go on with: specdash resume.",
         )
+
+    def keep(self, path: Path) -> bool:
+        """From now on its name is `path`; where nothing has that name any more, it is written again there.
+
+        Whether it was. The file that is still open has all of it. Raises StoreError, DiskFull for want of room; where
+        another file has the name, that one must hold the same records.
+        """
+        self._path = path
+        if self._descriptor < 0:
+            return False
+        ours = os.fstat(self._descriptor)
+        try:
+            found = path.stat()
+            if (found.st_dev, found.st_ino) != (ours.st_dev, ours.st_ino):
+                self._take(path)
+        except FileNotFoundError:
+            try:
+                self._bring_back()
+            except OSError as error:
+                raise unwritten(f"{path} cannot be written again", error) from error
+            return True
+        except OSError as error:
+            raise unwritten(f"{path} cannot be opened", error) from error
+        return False
+
+    def _take(self, path: Path) -> None:
+        """Goes on with another file that has the name now, such as a copy; raises StoreError where it is no copy."""
+        found = read(path)
+        if (found.last_seq, found.good_bytes, found.torn_bytes) != (self._seq, self._length, 0):
+            raise StoreError(
+                f"{path} was replaced by something else while the run went on",
+                "Put the journal back from a copy, and go on with: specdash resume.",
+            )
+        descriptor = os.open(path, _APPEND)
+        os.close(self._descriptor)
+        self._descriptor = descriptor
 
     def _bring_back(self) -> None:
         """Writes the journal again under its name, from the file that is still open, after it was deleted."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -38,9 +39,10 @@ class RunInfo:
     """One run as its journal tells it.
 
     `state`: "finished" or "stopped" (by its last record), "unfinished" (no such record), "running", or "damaged" with
-    the reason in `problem`. `started` and `finished` are ISO 8601, UTC. `n_done` counts steps that have an outcome,
-    `n_failed` those of them that are failed, timed out or invalid. `resumable`: `specdash resume` would measure more.
-    `updated` is the moment of the last record; `host` the machine that it ran on, where that is known.
+    the reason in `problem`; one that is running may have a problem too. `started` and `finished` are ISO 8601, UTC.
+    `n_done` counts steps that have an outcome, `n_failed` those of them that are failed, timed out or invalid.
+    `resumable`: `specdash resume` would measure more. `updated` is the moment of the last record; `host` the machine
+    that it ran on, where that is known.
     """
 
     path: Path
@@ -81,8 +83,7 @@ def new_run_dir(
                 raise _not_writable(results_dir, error) from error
             number += 1
         except OSError as error:
-            with suppress(OSError):
-                path.rmdir()
+            remove_unbegun(path)
             raise _not_writable(results_dir, error) from error
         else:
             return path
@@ -108,6 +109,15 @@ def _prove_writable(folder: Path) -> None:
     second.unlink()
     sync_directory(folder)
     sync_directory(folder.parent)
+
+
+def remove_unbegun(path: Path) -> None:
+    """Removes the folder of a run that did not begin: its journal has no first record, so there is nothing to keep."""
+    with suppress(OSError):
+        if (path / JOURNAL).stat().st_size:
+            return
+    with suppress(OSError):
+        shutil.rmtree(path)
 
 
 def find_runs(results_dirs: Iterable[Path], is_running: Callable[[Path], bool] | None = None) -> list[RunInfo]:
@@ -142,7 +152,7 @@ def run_info(path: Path, is_running: Callable[[Path], bool] | None = None) -> Ru
         path=path,
         id=path.name,
         name=view.run.name if view.run is not None else path.name,
-        state=state if problem is None else DAMAGED,
+        state=state if problem is None or running else DAMAGED,
         started=_iso(view.started_s),
         finished=_iso(view.updated_s) if view.finished is not None else None,
         n_steps=len(statuses),

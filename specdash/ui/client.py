@@ -12,6 +12,7 @@ import binascii
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from specdash.core.text import one_line
 from specdash.errors import StoreError
 from specdash.store.codec import decode_tick
 from specdash.store.journal import parse_line
-from specdash.ui.source import MODELS, CaughtUp, Event, Gone, LogPiece, Origin, Refused, SourceError, own_argv
+from specdash.ui.source import MODELS, CaughtUp, Event, Gone, LogPiece, Moved, Origin, Refused, SourceError, own_argv
 from specdash.ui.wire import FACT, MOST_SERVER_BYTES, PROTOCOL, REPLY, BadLine, Lines, dump, load
 
 HELD_BYTES = 1024 * 1024  # read ahead of whoever takes the events
@@ -239,6 +240,9 @@ class EngineSource(ABC):
             return decode_tick(body)
         if "caught_up" in body:
             return CaughtUp()
+        if "moved" in body:
+            self._origin = replace(self._origin, path=str(body["moved"]))
+            return Moved(self._origin.path)
         return Gone(one_line(str(body["gone"]))) if "gone" in body else None
 
     def _note_end(self, recorded: Recorded | None) -> None:

@@ -15,7 +15,6 @@ import socket
 from collections import deque
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from pathlib import Path
 from typing import Any
 
 from specdash import __version__
@@ -54,8 +53,8 @@ class _Broken(Exception):
 class _JournalFile:
     """The file of the facts, read by byte offset; found again by its name once another file has it."""
 
-    def __init__(self, path: Path) -> None:
-        self._path = path
+    def __init__(self, handle: Handle) -> None:
+        self._handle = handle
         self._descriptor = -1
         self._identity: tuple[int, int] | None = None
 
@@ -65,10 +64,11 @@ class _JournalFile:
         While there is none, the one that had the name is read on: the facts in it are still those of the run.
         """
         try:
-            found = self._path.stat()
+            path = self._handle.path / JOURNAL
+            found = path.stat()
             if (found.st_dev, found.st_ino) == self._identity:
                 return False
-            descriptor = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
+            descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
         except OSError as error:
             if self._descriptor >= 0:
                 return False
@@ -149,7 +149,7 @@ class Desk:
     def __init__(self, handle: Handle, pid: int | None, gone: str | None = None) -> None:
         self.handle = handle
         self.gone = gone
-        self.facts = _JournalFile(handle.path / JOURNAL)
+        self.facts = _JournalFile(handle)
         self.clients: set[_Client] = set()
         self.closing = False
         self.on_moved: Callable[[], None] = lambda: None
@@ -178,6 +178,12 @@ class Desk:
         finally:
             self._leave(client)
             writer.transport.abort()
+
+    def tell_place(self) -> None:
+        """Tells all clients where the run folder is now."""
+        for client in self.clients:
+            client.place = dump({"moved": str(self.handle.path.absolute())})
+            client.wake.set()
 
     def wake(self) -> None:
         """Lets all clients look for something new."""
@@ -216,6 +222,7 @@ class _Client:
     def __init__(self, desk: Desk, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.wake = asyncio.Event()
         self.ticks: dict[str, _TickLine] = {}
+        self.place = b""  # where the run folder is now, if it was moved and that is not told yet
         self._desk = desk
         self._reader = reader
         self._writer = writer
@@ -277,6 +284,9 @@ class _Client:
                 self.wake.clear()
                 last = self._desk.closing
                 await self._give_facts()
+                if self.place:
+                    place, self.place = self.place, b""
+                    await self._send(place)
                 for kind in list(self.ticks):
                     await self._send(self.ticks.pop(kind).line())
                 if last:
@@ -356,4 +366,4 @@ class _Client:
 
 def _newest(live: Live) -> list[Tick]:
     """What a newcomer is told of how things are now."""
-    return [tick for tick in (live.server, live.token, live.memory, live.log) if tick is not None]
+    return [tick for tick in (live.server, live.token, live.memory, live.log, live.disk) if tick is not None]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from specdash.core.events import Recorded
 from specdash.core.ticks import Live, Tick, fold_tick
 from specdash.core.view import View, fold, fold_all
-from specdash.ui.source import CaughtUp, Event, Gone, Origin
+from specdash.ui.source import CaughtUp, Event, Gone, Moved, Origin
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,9 +53,11 @@ def fold_event(feed: Feed, event: Event) -> Feed:
             return replace(feed, view=fold(feed.view, event))
         case CaughtUp():
             return replace(feed, caught_up=True)
+        case Moved():
+            return replace(feed, origin=replace(feed.origin, path=event.path)) if feed.origin is not None else feed
         case Gone():
             # What was happening is not happening any more; histories stay to be looked at.
-            live = replace(feed.live, server=None, token=None, memory=None)
+            live = replace(feed.live, server=None, token=None, memory=None, disk=None)
             return replace(feed, caught_up=True, gone=event, live=live)
         case Tick():
             return replace(feed, live=fold_tick(feed.live, event))

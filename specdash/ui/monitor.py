@@ -19,13 +19,13 @@ from typing import Any
 from specdash.core.commands import BadCommand, Command
 from specdash.core.ticks import Live
 from specdash.core.view import fold_all
-from specdash.errors import StoreError
+from specdash.errors import DiskFull, StoreError
 from specdash.runtime.sockets import bind, trusted
 from specdash.session.handle import Handle
 from specdash.store.journal import read
 from specdash.store.runs import JOURNAL
 from specdash.ui.desk import LINGER_S, PIECE_BYTES, Desk
-from specdash.ui.wire import NOBODY, Pointer, dump, ending, remove_pointer, write_pointer
+from specdash.ui.wire import NOBODY, POINTER_NAME, Pointer, dump, ending, remove_pointer, write_pointer
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,8 @@ class Monitor:
     """
 
     def __init__(self, handle: Handle, socket_path: Path) -> None:
-        self._path = handle.path
+        self._handle = handle
+        self._told_path = handle.path
         self._socket_path = socket_path
         started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._pointer = Pointer(os.getpid(), socket.gethostname(), str(socket_path), started)
@@ -57,12 +58,15 @@ class Monitor:
     async def __aenter__(self) -> Monitor:
         listener = bind(self._socket_path)
         try:
-            write_pointer(self._path, self._pointer)
+            write_pointer(self._handle.path, self._pointer)
+        except DiskFull:
+            pass  # it is tried again every second, and clients of this machine find the engine without it
         except StoreError:
             listener.close()
             self._socket_path.unlink(missing_ok=True)
             raise
         await self._group.__aenter__()
+        self._handle.on_kept.append(self._follow)
         self._server = await asyncio.start_unix_server(self._connected, sock=listener, limit=PIECE_BYTES)
         return self
 
@@ -73,7 +77,8 @@ class Monitor:
         self._server.close()
         with suppress(OSError):
             self._socket_path.unlink()
-        remove_pointer(self._path, self._pointer)
+        self._handle.on_kept.remove(self._follow)
+        remove_pointer(self._handle.path, self._pointer)
         self._desk.closing = True
         self._desk.wake()
         try:
@@ -115,10 +120,18 @@ class Monitor:
         finally:
             done.cancel()  # the engine ends: nobody can carry the command out any more
 
+    def _follow(self) -> None:
+        """Tells clients where the run folder is now, where it was moved, and keeps the pointer in it."""
+        if self._told_path != self._handle.path:
+            self._told_path = self._handle.path
+            self._desk.tell_place()
+        if not (self._handle.path / POINTER_NAME).exists():
+            self._point_again()
+
     def _point_again(self) -> None:
-        """The run folder was deleted and has come back with the journal: without the pointer, until now."""
+        """The run folder has come back without the pointer, or there was no room for it."""
         try:
-            write_pointer(self._path, self._pointer)
+            write_pointer(self._handle.path, self._pointer)
         except StoreError as error:
             log.warning("%s", error.what)
 

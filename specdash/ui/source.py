@@ -44,6 +44,13 @@ class Gone:
 
 
 @dataclass(frozen=True, slots=True)
+class Moved:
+    """The run folder is somewhere else now, or there again; `path` is where."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
 class Origin:
     """What is at the other end. `path` is the run folder there; `pid` is None where no engine is at work."""
 
@@ -63,7 +70,7 @@ class LogPiece:
     data: bytes
 
 
-Event = Recorded | Tick | CaughtUp | Gone
+Event = Recorded | Tick | CaughtUp | Moved | Gone
 
 MODELS = ("models", "--json")  # what `models_argv` asks specdash for
 

@@ -17,6 +17,7 @@ from specdash.core.events import Recorded
 from specdash.core.view import View, fold_all
 from specdash.errors import StoreError
 from specdash.runtime.locks import run_owner, wait_ended
+from specdash.runtime.running import engine_of
 from specdash.runtime.sockets import connect
 from specdash.store.journal import read
 from specdash.store.runs import JOURNAL
@@ -68,8 +69,10 @@ class SocketSource(EngineSource):
 
 
 def dial(path: Path) -> socket.socket:
-    """A connection to the engine that a run folder points to; raises OSError."""
-    pointer = read_pointer(path)
+    """A connection to the engine at work on a run folder, whatever happened to that; raises OSError."""
+    at_work, pointer = engine_of(path), read_pointer(path)
+    if at_work is not None:
+        return connect(at_work.socket)
     if pointer is None:
         raise FileNotFoundError(2, "it points to no engine")
     return connect(Path(pointer.socket))
@@ -77,9 +80,9 @@ def dial(path: Path) -> socket.socket:
 
 def unreachable(path: Path, error: OSError) -> str:
     """Why no engine answers for a run folder, and what to do."""
-    if not (path / JOURNAL).is_file():
-        return f"{path} is no run folder, or is gone"
     pointer, owner = read_pointer(path), run_owner(path)
+    if owner is None and not (path / JOURNAL).is_file():
+        return f"{path} is no run folder, or is gone"
     host = owner.host if owner is not None else pointer.host if pointer is not None else socket.gethostname()
     if host != socket.gethostname():
         return f"{path.name} is run on {host}: specdash attach --ssh {host} {path.name}"

@@ -3,7 +3,8 @@
 Protocol 1: one JSON object a line, both ways. A client begins with {"hello":1,"since":N}, where N is the number of the
 last fact that it has; the answer is {"welcome":1,"path","pid","host","specdash"}, or {"gone":"sentence"}. Then come the
 lines of the journal as they are in the file, {"caught_up":true}, and from then on further lines of the journal and
-ticks ({"tick":kind,...}) as they come. {"gone":"sentence"} says that nothing more will happen. A client may ask:
+ticks ({"tick":kind,...}) as they come, and {"moved":"path"} where the run folder is somewhere else now.
+{"gone":"sentence"} says that nothing more will happen. A client may ask:
 
     {"id":n,"command":{...}}                    core.commands.encode
     {"id":n,"log":load,"offset":o,"size":s}     a negative offset counts from the end of the log

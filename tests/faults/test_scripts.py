@@ -259,3 +259,24 @@ def test_a_killed_run_stops_its_cluster(scripts: Scripts) -> None:
     _, alive = psutil.wait_procs([psutil.Process(pid), *nodes] if psutil.pid_exists(pid) else nodes, LIMIT_S)
     assert not alive
     wait_for(lambda: not scripts.pid_file.exists())  # by the stop script
+
+
+def test_a_cluster_that_lost_its_engine_and_its_guard_is_stopped_by_its_script(scripts: Scripts) -> None:
+    """With the environment that it was launched with, which no file has: the script finds its pid file by it."""
+    command = scripts.headless(scripts.profile({"f16": {}}, measure={"iterations": 1000}))
+    command.until("ready after")
+    pid = int(scripts.pid_file.read_text())
+    family = [psutil.Process(pid), *psutil.Process(pid).children()]
+    guards = psutil.Process(command.process.pid).children()
+    command.send(signal.SIGSTOP)
+    for guard in guards:
+        guard.kill()
+    command.kill()
+    assert all(process.is_running() for process in family)
+    stopper = scripts.start("stop").process
+    out, _ = stopper.communicate(timeout=LIMIT_S)
+    assert stopper.returncode == 0
+    assert f"pid {pid}" in out
+    _, alive = psutil.wait_procs(family, LIMIT_S)
+    assert not alive
+    assert not scripts.pid_file.exists()

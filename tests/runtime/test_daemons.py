@@ -20,9 +20,10 @@ from trees import LIMIT_S, STUBBORN, gone, logged, python, shell, until
 from specdash.core.launch import Ending, LaunchSpec
 from specdash.runtime import process as process_module
 from specdash.runtime.listener import NotOurServer
+from specdash.runtime.notes import ServerNote, servers_folder
+from specdash.runtime.orphans import end_orphans
 from specdash.runtime.process import GuardedProcess
 from specdash.runtime.serverprocess import ExitInfo
-from specdash.runtime.stale import note_daemon, sweep_stale, write_pidfile
 from specdash.runtime.tree import identity
 
 FOLLOW_S = 20.0
@@ -380,7 +381,7 @@ asyncio.run(main())
 
 
 def notes(folder: Path) -> list[Path]:
-    return list(folder.glob("*.json"))
+    return [*folder.glob("*.json"), *servers_folder().glob("*.json")]
 
 
 async def guard_of(engine: subprocess.Popen[bytes]) -> int:
@@ -399,18 +400,22 @@ async def test_a_daemon_ends_with_its_engine_by_its_stop_command(tmp_path: Path,
     assert (tmp_path / "log").read_text().split().count("stopping") == 1
 
 
-async def test_a_daemon_whose_engine_and_guard_were_killed_is_swept(tmp_path: Path, pid_file: Path) -> None:
+async def test_a_daemon_whose_engine_and_guard_were_killed_is_stopped_as_an_orphan(
+    tmp_path: Path, pid_file: Path
+) -> None:
     script = shell(tmp_path, f"{daemon()} echo $! > {pid_file}")
-    engine = await start_engine(tmp_path, script, pid_file, "")
+    engine = await start_engine(tmp_path, script, pid_file, f"echo stopped > {tmp_path / 'said'}")
     guard, pid = await guard_of(engine), pid_in(pid_file)
     os.kill(engine.pid, signal.SIGSTOP)  # so that it cannot end what its guard leaves
     os.kill(guard, signal.SIGKILL)
     engine.kill()
     engine.wait(LIMIT_S)
     assert identity(pid) is not None
-    (said,) = await asyncio.to_thread(sweep_stale, tmp_path)
+    (said,), left = await asyncio.to_thread(end_orphans, [tmp_path])
+    assert left == []
     assert str(pid) in said
     assert identity(pid) is None
+    assert (tmp_path / "said").read_text() == "stopped\n"
     assert notes(tmp_path) == []
 
 
@@ -456,8 +461,10 @@ async def test_following_costs_hardly_any_processor_time(tmp_path: Path, start: 
 
 
 def test_the_note_of_a_daemon_names_it(tmp_path: Path) -> None:
-    path = write_pidfile(tmp_path, os.getpid(), ("launch",), os.getpid(), 1.0)
-    note_daemon(path, os.getppid())
-    assert json.loads(path.read_text())["daemon"]["pid"] == os.getppid()
-    note_daemon(tmp_path / "lost.json", os.getppid())
-    assert sorted(each.name for each in tmp_path.iterdir()) == [path.name]
+    note = ServerNote.begin(tmp_path, LaunchSpec(("launch",), {}, tmp_path / "log", 1.0), 1.0)
+    note.started(os.getpid(), os.getpid())
+    note.follow(os.getppid())
+    assert [json.loads(path.read_text())["daemon"]["pid"] for path in note.paths] == [os.getppid()] * 2
+    note.remove()
+    note.follow(os.getppid())
+    assert notes(tmp_path) == []

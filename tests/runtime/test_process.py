@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import psutil
@@ -18,10 +17,10 @@ from trees import LIMIT_S, STUBBORN, gone, logged, python, shell
 from specdash.core.launch import LaunchSpec
 from specdash.errors import EngineError, StoreError
 from specdash.runtime import process as process_module
-from specdash.runtime import stale as stale_module
-from specdash.runtime.process import GuardedProcess, log_tail
+from specdash.runtime.notes import servers_folder
+from specdash.runtime.process import GuardedProcess
+from specdash.runtime.serverlog import log_tail
 from specdash.runtime.serverprocess import ExitInfo
-from specdash.runtime.stale import sweep_stale, write_pidfile
 from specdash.runtime.tree import descendants, identity
 
 GRACE_S = 0.3
@@ -322,17 +321,20 @@ async def test_arguments_are_passed_as_they_are(tmp_path: Path, start: Start) ->
 
 async def test_a_log_that_cannot_be_written_is_an_error(tmp_path: Path, new_children: NewChildren) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "elsewhere")
-    for path in (tmp_path / "missing" / "log", tmp_path / "link", tmp_path):
+    for path in (tmp_path / "missing" / "logs" / "log", tmp_path / "link", tmp_path):
         with pytest.raises(StoreError, match=str(path)):
             await GuardedProcess.start(LaunchSpec(("/bin/true",), os.environ, path, GRACE_S), tmp_path)
     assert new_children() == set()
+    assert no_note_is_left(tmp_path)
 
 
-async def test_a_pid_file_that_cannot_be_written_ends_the_server(tmp_path: Path, new_children: NewChildren) -> None:
+async def test_no_server_is_started_that_no_note_tells_of(tmp_path: Path, new_children: NewChildren) -> None:
     spec = LaunchSpec(tuple(map(str, python(SLEEPER))), os.environ, tmp_path / "log", GRACE_S)
     with pytest.raises(StoreError):
-        await GuardedProcess.start(spec, tmp_path / "missing")
+        await GuardedProcess.start(spec, tmp_path / "missing" / "run")
     assert new_children() == set()
+    assert not (tmp_path / "log").exists()
+    assert no_note_is_left(tmp_path)
 
 
 async def test_a_cancelled_start_ends_the_server(tmp_path: Path, new_children: NewChildren) -> None:
@@ -356,7 +358,7 @@ async def test_neither_zombies_nor_descriptors_pile_up(tmp_path: Path, start: St
 
 
 def no_note_is_left(folder: Path) -> bool:
-    return not list(folder.glob("*.json"))
+    return not [*folder.glob("*.json"), *servers_folder().glob(f"*-{os.getpid()}-*.json")]
 
 
 async def test_use_of_the_whole_tree_is_counted(tmp_path: Path, start: Start) -> None:
@@ -411,76 +413,6 @@ def test_log_tail_is_bounded(tmp_path: Path) -> None:
     assert sum(map(len, log_tail(path))) <= 64 * 1024
 
 
-# -- servers of an earlier engine ---------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def orphan() -> Iterator[subprocess.Popen[bytes]]:
-    """A process of no engine's."""
-    with subprocess.Popen(["/bin/sleep", "600"], start_new_session=True) as process:
-        yield process
-        process.kill()
-
-
-def note(folder: Path, process: subprocess.Popen[bytes], **changed: object) -> Path:
-    """A pid file of `process`, from an engine that is dead unless `changed` says otherwise."""
-    path = write_pidfile(folder, process.pid, ("server", "--flag"), guard_pid=process.pid, grace_s=0.1)
-    fields = json.loads(path.read_text())
-    dead = {"engine": {"pid": os.getpid(), "identity": "another"}, "guard": {"pid": os.getpid(), "identity": "another"}}
-    path.write_text(json.dumps(fields | dead | changed))
-    return path
-
-
-def test_a_server_of_a_dead_engine_is_ended(tmp_path: Path, orphan: subprocess.Popen[bytes]) -> None:
-    path = note(tmp_path, orphan)
-    (said,) = sweep_stale(tmp_path)
-    assert str(orphan.pid) in said
-    assert "server --flag" in said
-    assert orphan.wait(LIMIT_S) == -signal.SIGTERM
-    assert not path.exists()
-
-
-def test_a_server_that_ignores_term_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(stale_module, "STALE_GRACE_S", 0.2)
-    with subprocess.Popen([*map(str, python(STUBBORN))], stdout=subprocess.PIPE) as server:
-        assert server.stdout is not None
-        server.stdout.readline()
-        note(tmp_path, server)
-        assert len(sweep_stale(tmp_path)) == 1
-        assert server.wait(LIMIT_S) == -signal.SIGKILL
-
-
-def test_a_reused_pid_is_not_touched(tmp_path: Path, orphan: subprocess.Popen[bytes]) -> None:
-    path = note(tmp_path, orphan, server={"pid": orphan.pid, "identity": "an earlier one"})
-    assert sweep_stale(tmp_path) == []
-    assert orphan.poll() is None
-    assert not path.exists()
-
-
-def test_a_server_of_a_living_engine_is_not_touched(tmp_path: Path, orphan: subprocess.Popen[bytes]) -> None:
-    path = note(tmp_path, orphan, engine={"pid": os.getpid(), "identity": identity(os.getpid())})
-    assert sweep_stale(tmp_path) == []
-    assert orphan.poll() is None
-    assert path.exists()
-
-
-@pytest.mark.parametrize("text", ["", "{", "[]", "7", '{"server": {"pid": "1"}}', '{"server": null}', "\0" * 512])
-def test_a_damaged_pid_file_is_removed(tmp_path: Path, text: str) -> None:
-    (tmp_path / "1.json").write_text(text)
-    assert sweep_stale(tmp_path) == []
-    assert not list(tmp_path.iterdir())
-
-
-async def test_a_sweep_right_after_the_engine_died_leaves_the_stop_to_its_guard(tmp_path: Path) -> None:
-    engine, pids = await start_engine(tmp_path, *python(COUNTER, tmp_path / "terms"))
-    engine.kill()
-    engine.wait(LIMIT_S)
-    await asyncio.to_thread(sweep_stale, tmp_path)
-    assert not any(identity(pid) for pid in pids)
-    assert (tmp_path / "terms").read_text() == "TERM\n"
-    assert no_note_is_left(tmp_path)
-
-
 async def test_both_ways_to_the_descendants_agree(
     tmp_path: Path, start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -493,10 +425,11 @@ async def test_both_ways_to_the_descendants_agree(
     assert descendants(process.guard_pid) == []
 
 
-def test_a_zombie_is_no_process(orphan: subprocess.Popen[bytes]) -> None:
-    assert identity(orphan.pid) is not None
-    orphan.kill()
-    os.waitid(os.P_PID, orphan.pid, os.WEXITED | os.WNOWAIT)
-    assert identity(orphan.pid) is None
-    orphan.wait()
-    assert identity(orphan.pid) is None
+def test_a_zombie_is_no_process() -> None:
+    with subprocess.Popen(["/bin/sleep", "600"]) as process:
+        assert identity(process.pid) is not None
+        process.kill()
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert identity(process.pid) is None
+        process.wait()
+        assert identity(process.pid) is None

@@ -17,9 +17,9 @@ import pytest
 
 from specdash.core import events as ev
 from specdash.core.measure import Sample
-from specdash.errors import Exit, StoreError
+from specdash.errors import DiskFull, Exit, StoreError
 from specdash.store import journal as store
-from specdash.store.journal import Journal, JournalFull, line_of, read
+from specdash.store.journal import Journal, line_of, read
 
 
 def note(text: str) -> ev.Noted:
@@ -254,7 +254,7 @@ def test_a_short_write_leaves_nothing_and_can_be_tried_again(path: Path, file_li
     record = len(line_of(ev.Recorded(2, 1795255200.0, note("second"))))
     for room in range(record):
         file_limit(length + room)
-        with pytest.raises(JournalFull, match="no record can be added"):
+        with pytest.raises(DiskFull, match="no record can be added"):
             journal.append(note("second"))
         file_limit(-1)
         assert path.stat().st_size == length
@@ -313,7 +313,7 @@ def test_a_sync_that_goes_on_failing_ends_the_journal(path: Path, monkeypatch: p
     for _ in range(2):
         with pytest.raises(StoreError, match="may not be on disk") as caught:
             journal.append(note("second"))
-        assert not isinstance(caught.value, JournalFull)
+        assert not isinstance(caught.value, DiskFull)
     monkeypatch.undo()
     with pytest.raises(StoreError):
         journal.append(note("third"))
@@ -336,7 +336,7 @@ def test_a_disk_that_is_full_only_at_the_sync_leaves_nothing(path: Path, monkeyp
     journal = Journal.create(path)
     with monkeypatch.context() as patch:
         patch.setattr(os, "fdatasync", FailingSync(errno.ENOSPC, range(1, 2)))
-        with pytest.raises(JournalFull):
+        with pytest.raises(DiskFull):
             journal.append(note("first"))
     assert path.stat().st_size == 0
     assert journal.append(note("first")).seq == 1

@@ -13,9 +13,11 @@ from textual.widgets import Input
 from specdash.config.settings import load_settings
 from specdash.core import commands as cmd
 from specdash.core import events as ev
+from specdash.core.forecast import Range
+from specdash.core.ticks import DiskTick, Live
 from specdash.core.view import View
-from specdash.ui.feed import Feed
-from specdash.ui.source import Gone, Origin
+from specdash.ui.feed import Feed, fold_event
+from specdash.ui.source import Gone, Moved, Origin
 from specdash.ui.tui import places
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import text_of, width_of
@@ -351,6 +353,23 @@ def test_a_replay_is_no_engine_that_has_gone() -> None:
     assert banner(replay, 80, UNICODE) is None
     assert state_word(died)[0] == "ENGINE GONE"
     assert "specdash resume" in text_of(banner(died, 120, UNICODE) or ())
+
+
+def test_a_run_that_waits_for_room_on_disk_says_so() -> None:
+    live = Live(disk=DiskTick("/r/journal.jsonl: no record can be added"))
+    full = Feed(View(run=started(STEPS)), live, Origin("/r", "h", 7, True, ""), caught_up=True)
+    assert state_word(full)[0] == "DISK FULL"
+    assert "/r/journal.jsonl: no record can be added" in text_of(banner(full, 120, UNICODE) or ())
+    assert "ETA" not in text_of(header(full, 120, 0.0, UNICODE, Range(1.0, 2.0)))
+    again = fold_event(full, DiskTick())
+    assert state_word(again)[0] == "RUN"
+    assert banner(again, 120, UNICODE) is None
+
+
+def test_a_run_folder_that_was_moved_is_known_by_its_new_place() -> None:
+    feed = Feed(View(run=started(STEPS)), origin=Origin("/r", "h", 7, True, ""), caught_up=True)
+    moved = fold_event(feed, Moved("/elsewhere/r")).origin
+    assert moved == Origin("/elsewhere/r", "h", 7, True, "")
 
 
 def test_only_the_end_of_a_run_that_was_watched_is_announced() -> None:

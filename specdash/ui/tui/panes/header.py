@@ -26,8 +26,8 @@ _SHARE_OF_TIME = 50  # a forecast is kept this many times as long as it took to 
 def state_word(feed: Feed) -> tuple[str, StyleName]:
     """The state of the run in a word or two, and its style.
 
-    "ENGINE GONE": it ended without saying so; "LINE LOST": it may still be at work; "REPLAY": nothing is at work;
-    "UNREADABLE": nothing is, and the journal cannot be read.
+    "DISK FULL": it waits for room; "ENGINE GONE": it ended without saying so; "LINE LOST": it may still be at work;
+    "REPLAY": nothing is at work; "UNREADABLE": nothing is, and the journal cannot be read.
     """
     view, gone = feed.view, feed.gone
     if view.finished is not None:
@@ -40,7 +40,14 @@ def state_word(feed: Feed) -> tuple[str, StyleName]:
         return "READING", "dim"
     if view.stopping:
         return "STOPPING", "warn"
+    if lacking(feed) is not None:
+        return "DISK FULL", "bad"
     return ("PAUSED", "warn") if view.paused else ("RUN", "good")
+
+
+def lacking(feed: Feed) -> str | None:
+    """What the run cannot write now for want of room on disk; None while there is room."""
+    return feed.live.disk.lacking if feed.live.disk is not None and feed.is_live else None
 
 
 def is_replay(feed: Feed) -> bool:
@@ -74,7 +81,7 @@ def short_s(duration_s: float) -> str:
 
 def eta(feed: Feed, left: Range | None) -> str:
     """The time that is left, as a range; "" where nothing is at work, or it stands still."""
-    if not feed.is_live or feed.view.paused or feed.view.stopping or feed.view.run is None:
+    if not feed.is_live or feed.view.paused or feed.view.stopping or feed.view.run is None or lacking(feed):
         return ""
     if left is None:
         return "ETA ?"
@@ -166,7 +173,10 @@ def connection(feed: Feed, width: int, glyphs: Glyphs, rate_hz: float, notes: tu
 
 
 def banner(feed: Feed, width: int, glyphs: Glyphs) -> Line | None:
-    """Why nothing more comes, and what to do about it; None while all is well, or the end was the run's own."""
+    """What keeps the run from going on, and what to do about it; None while all is well, or the end was its own."""
+    if (what := lacking(feed)) is not None:
+        said = f"{one_line(what, 400)}; it goes on once there is room"
+        return fitted(((" DISK FULL: ", "bad"), (said, "")), width, glyphs.ellipsis)
     if feed.gone is None or feed.view.finished is not None or (is_replay(feed) and not feed.gone.lost):
         return None
     if is_replay(feed) and feed.origin is not None:

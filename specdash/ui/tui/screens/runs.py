@@ -24,9 +24,16 @@ from specdash.ui.tui.runlist import rows
 
 def is_running(path: Path) -> bool:
     """Whether an engine process is at work on a run folder."""
-    from specdash.runtime.locks import lock_owner
+    from specdash.runtime.locks import run_owner
 
-    return lock_owner(path / "lock") is not None
+    return run_owner(path) is not None
+
+
+def _folders() -> list[Path]:
+    """The run folders that are known, and those of runs that go on wherever these are now."""
+    from specdash.runtime.running import engines_at_work
+
+    return list(dict.fromkeys([*run_folders(known_results_dirs()), *(each.run for each in engines_at_work())]))
 
 
 class Runs:
@@ -42,7 +49,7 @@ class Runs:
         """Reads all of them, or the newest `limit`; calls `told` after each."""
         self.reading = True
         try:
-            folders = rows.newest_first(await asyncio.to_thread(lambda: run_folders(known_results_dirs())))
+            folders = rows.newest_first(await asyncio.to_thread(_folders))
             known = {run.path: run for run in self.found}
             self.found = [known[path] for path in folders if path in known]
             for done, path in enumerate(folders[:limit], start=1):
