@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from specdash.ui.tui.output import BACKLOG_BYTES, MOST_BYTES, LossyWriter
+from specdash.ui.output import BACKLOG_BYTES, MOST_BYTES, LossyWriter
 
 WAIT_S = 20.0
 
