@@ -55,7 +55,8 @@ EPILOG = """commands (each has --help with an example):
 {commands}
 
 exit codes: 0 all steps good; 1 finished, but some steps failed or are invalid; 2 usage or profile error;
-  3 nothing could be measured; 4 compare found a regression; 5 results unsafe (disk, lock, journal);
+  3 nothing could be measured; 4 compare found a regression; 5 results unsafe (disk, lock, journal, reports or output
+  that could not be written);
   75 stopped early, can be resumed; 129, 130, 143 ended by a signal, cleanly
 environment: NO_COLOR=1 turns colours off; SPECDASH_CONFIG names another settings file; SPECDASH_DEBUG=1 logs details
   to stderr; SPECDASH_SSH and SPECDASH_REMOTE name the programs of attach --ssh here and there"""
