@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import os
 import pty
+import shlex
 import subprocess
 import sys
 import threading
@@ -12,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from specdash import streams
+from specdash import engines, streams
+
+ENGINES = Path(engines.__file__).parent
 
 
 def lasting(descriptor: int) -> io.BufferedWriter:
@@ -115,3 +118,12 @@ def test_no_file_becomes_standard_output_where_that_was_closed(tmp_path: Path) -
     )
     subprocess.run(["sh", "-c", f'"{sys.executable}" -c "$0" <&- >&- 2>&-', script], check=True, timeout=60)
     assert (tmp_path / "file").read_text() == ""
+
+
+def test_servers_of_ours_whose_log_is_full_say_nothing_and_fail_nothing(
+    embedded_available: None, mlx_python: Path
+) -> None:
+    programs = ([sys.executable, "-m", "specdash.engines.embedded"], [str(mlx_python), str(ENGINES / "mlx_server")])
+    for program in programs:
+        command = f"{shlex.join([*program, '--version'])} 2>/dev/full"
+        assert subprocess.run(["sh", "-c", command], timeout=60).returncode == 0, program
