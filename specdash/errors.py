@@ -92,8 +92,18 @@ def is_full(error: OSError) -> bool:
     return error.errno in _NO_ROOM
 
 
-def unwritten(what: object, error: OSError, todo: str = "Check the folder's rights.") -> StoreError:
+_TODO = {
+    errno.ENOSPC: "Free some space on its disk; nothing that was measured is lost.",
+    errno.EDQUOT: "Your quota on its disk is used up; nothing that was measured is lost.",
+    errno.EFBIG: "A limit on the size of files is in its way; nothing that was measured is lost.",
+    errno.EROFS: "Its disk cannot be written to.",
+    errno.EISDIR: "A folder has that name: move it away.",
+    errno.ENOENT: "Its folder is not there.",
+}
+
+
+def unwritten(what: object, error: OSError, todo: str = "") -> StoreError:
     """The error for a write that the system refused, with the kind that it is: DiskFull, or StoreError."""
-    if is_full(error):
-        return DiskFull(f"{what}: {error.strerror}", "Free some space there; nothing that was measured is lost.")
-    return StoreError(f"{what}: {error.strerror}", todo)
+    kind = DiskFull if is_full(error) else StoreError
+    known = _TODO.get(error.errno or 0, "Check the rights of its folder.")
+    return kind(f"{what}: {error.strerror}", f"{known} {todo}".rstrip())

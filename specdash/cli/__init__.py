@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import io
 import logging
 import os
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from specdash import __version__
+from specdash import __version__, signals, streams
 from specdash.errors import Exit, SpecdashError
 
 
@@ -34,7 +33,9 @@ COMMANDS: dict[str, Command] = {
     "check": Command("check", "show every problem in a profile at once", "specdash check profile.toml"),
     "attach": Command("attach", "the dashboard on a sweep, here or by ssh", "specdash attach --ssh tower"),
     "runs": Command("runs", "list runs and their state", "specdash runs"),
-    "resume": Command("run", "go on with an interrupted run", "specdash resume rtx4090_llama-server_qwen"),
+    "resume": Command(
+        "run", "go on with an interrupted run, on a terminal in the dashboard", "specdash resume rtx4090_llama-server"
+    ),
     "stop": Command("stop", "end a run cleanly", "specdash stop rtx4090_llama-server_qwen"),
     "report": Command(
         "report", "write reports from a run's journal, or a result file", "specdash report RUN --format md"
@@ -54,7 +55,8 @@ EPILOG = """commands (each has --help with an example):
 {commands}
 
 exit codes: 0 all steps good; 1 finished, but some steps failed or are invalid; 2 usage or profile error;
-  3 nothing could be measured; 4 compare found a regression; 5 results unsafe (disk, lock, journal);
+  3 nothing could be measured; 4 compare found a regression; 5 results unsafe (disk, lock, journal, reports or output
+  that could not be written);
   75 stopped early, can be resumed; 129, 130, 143 ended by a signal, cleanly
 environment: NO_COLOR=1 turns colours off; SPECDASH_CONFIG names another settings file; SPECDASH_DEBUG=1 logs details
   to stderr; SPECDASH_SSH and SPECDASH_REMOTE name the programs of attach --ssh here and there"""
@@ -126,12 +128,11 @@ def _nearest(word: str) -> str:
 
 def main() -> None:
     """Entry point of the `specdash` program."""
+    streams.make_lasting()
+    signals.end_by_exit()
     if sys.platform == "win32":
         print("specdash runs on Linux and macOS; on Windows, use it inside WSL.", file=sys.stderr)
         sys.exit(int(Exit.USAGE))
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")  # a terminal without Unicode shows escapes, not a bug
     if os.environ.get("SPECDASH_DEBUG"):
         logging.basicConfig(stream=sys.stderr, level=logging.DEBUG)
     else:
@@ -140,23 +141,29 @@ def main() -> None:
 
 
 def guarded(arguments: Sequence[str]) -> Exit:
-    """`dispatch` with every error turned into a message and an exit code."""
+    """`dispatch` with every error turned into a message and an exit code, and output that was lost into UNSAFE."""
+    code = _carried_out(arguments)
+    lost = streams.failure()
+    if lost is None:
+        return code
+    _say(f"specdash: standard output could not be written: {lost.strerror}\n  What was to be printed is not complete.")
+    return Exit.UNSAFE if code is Exit.OK else code
+
+
+def _carried_out(arguments: Sequence[str]) -> Exit:
     try:
-        try:
-            return dispatch(arguments)
-        finally:
-            sys.stdout.flush()
+        return dispatch(arguments)
     except SpecdashError as error:
         _say(f"specdash: {error}")
         return error.exit_code
-    except BrokenPipeError:
-        # The reader of our output has gone; flushing at exit must not complain again.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.OK
+    except SystemExit as ended:  # argparse, after its help or its message
+        return Exit(ended.code) if isinstance(ended.code, int) else Exit.OK if ended.code is None else Exit.USAGE
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
-    except Exception:  # noqa: BLE001 - the last line of defence: a traceback is for the log, not for the screen
-        _say(f"specdash: internal error, a bug of specdash; details: {_log_traceback()}")
+    except Exception as error:  # noqa: BLE001 - the last line of defence: a traceback is for the log, not for the screen
+        from specdash.crash import bug_report
+
+        _say(f"specdash: {bug_report(error, 'command line')}")
         return Exit.INCOMPLETE
 
 
@@ -165,22 +172,3 @@ def _say(text: str) -> None:
     from specdash.core.text import plain
 
     print(plain(text), file=sys.stderr)
-
-
-def _log_traceback() -> str:
-    """Appends the current traceback to the log in the user's state folder; its path."""
-    import tempfile
-    import traceback
-
-    from platformdirs import user_log_path
-
-    try:
-        folder = user_log_path("specdash", ensure_exists=True)
-        path = folder / "errors.log"
-        with path.open("a", encoding="utf-8") as file:
-            traceback.print_exc(file=file)
-    except OSError:
-        with tempfile.NamedTemporaryFile("w", prefix="specdash-", suffix=".log", delete=False) as other:
-            traceback.print_exc(file=other)
-        return other.name
-    return str(path)

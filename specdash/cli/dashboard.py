@@ -1,4 +1,4 @@
-"""`specdash PROFILE` and `specdash` alone: the dashboard, on a new run or on the start screen."""
+"""`specdash PROFILE`, `specdash resume RUN` and `specdash` alone: the dashboard on a run, or the start screen."""
 
 from __future__ import annotations
 
@@ -13,8 +13,6 @@ def profile(path: str) -> Exit:
     from specdash.ui.tui.run import require_screen, show
 
     require_screen()
-    import asyncio
-
     from specdash.config.load import check
     from specdash.core.text import plain
 
@@ -25,11 +23,28 @@ def profile(path: str) -> Exit:
         raise EngineError("\n".join(str(problem) for problem in found.missing))
     for warning in found.warnings:
         print(plain(f"specdash: warning: {warning}"), file=sys.stderr)
-    from specdash.ui.detached import start_profile
+    from specdash.ui.detached import start
     from specdash.ui.sources import open_run
 
-    run = asyncio.run(start_profile(Path(path)))
+    run = start(Path(path)).run
     return show(lambda: open_run(run), own=True)
+
+
+def resume(path: Path) -> Exit:
+    """Starts the engine process that goes on with a run, detached, and shows it. What is wrong is said before that."""
+    from specdash.ui.tui.run import require_screen, show
+
+    require_screen("specdash resume --headless RUN")
+    from specdash.core.text import one_line
+    from specdash.ui.detached import start
+    from specdash.ui.sources import open_run
+
+    started = start(path, resumes=True)
+    if started.over is not None:
+        name = one_line(started.run.name)
+        print(f"specdash: nothing is left to measure in {name}; look at it: specdash attach {name}", file=sys.stderr)
+        return started.over
+    return show(lambda: open_run(started.run), own=True)
 
 
 def start() -> Exit:

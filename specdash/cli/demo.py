@@ -31,6 +31,7 @@ def main(name: str, arguments: list[str]) -> Exit:
 
     from specdash.cli.run import headless
     from specdash.engines.demo import write_moe, write_pair
+    from specdash.store.disk import write_atomic
 
     program = _program(prefer_embedded=not options.moe)
     folder = Path(options.models).absolute() if options.models else user_cache_path("specdash") / "demo"
@@ -39,7 +40,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     pairs = written if options.moe else written[:1]
     profile = folder / "demo.toml"
     settings = _settings(pairs, program, Path(options.results).absolute(), full=options.full)
-    profile.write_text(HEADER + tomli_w.dumps(settings), encoding="utf-8")
+    write_atomic(profile, HEADER + tomli_w.dumps(settings))
     if options.write_only:
         print(profile)
         return Exit.OK

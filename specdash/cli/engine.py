@@ -53,7 +53,7 @@ def main(name: str, arguments: list[str]) -> Exit:
         log.error("%s", error)
         pipe.say(error=str(error), exit=int(error.exit_code))
         return error.exit_code
-    pipe.say(run=str(outcome.path))
+    pipe.say(run=str(outcome.path), over=int(outcome.exit_code))
     return outcome.exit_code
 
 

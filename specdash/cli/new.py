@@ -10,7 +10,7 @@ from pathlib import Path
 from specdash.cli import command_parser
 from specdash.core.model import ModelFacts
 from specdash.core.text import plain
-from specdash.errors import Exit, SpecdashError
+from specdash.errors import Exit, SpecdashError, StoreError
 
 
 def main(name: str, arguments: list[str]) -> Exit:
@@ -23,6 +23,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     from specdash.config.discover import read_any
     from specdash.config.write import new_profile
     from specdash.core.model import k_range, vocabulary_conflict
+    from specdash.store.disk import write_new
 
     target = read_any(Path(options.target).expanduser())
     for draft in options.drafts:
@@ -45,12 +46,13 @@ def main(name: str, arguments: list[str]) -> Exit:
         print(text, end="")
         return Exit.OK
     try:
-        with output.open("x", encoding="utf-8") as file:
-            file.write(text)
+        write_new(output, text)
     except FileExistsError:
         raise SpecdashError(f"{output} exists already", "Choose another name; nothing was overwritten.") from None
-    except OSError as error:
-        raise SpecdashError(f"{output} cannot be written: {error.strerror}", "Choose a folder that exists.") from None
+    except StoreError as error:
+        if output.absolute().parent.is_dir():
+            raise
+        raise SpecdashError(error.what, "Choose a folder that exists.") from None
     name = shlex.quote(str(output))
     print(plain(f"wrote {output}; next: specdash plan {name}, then specdash --headless {name}"), file=sys.stderr)
     return Exit.OK

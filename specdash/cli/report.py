@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specdash.cli import command_parser
-from specdash.errors import Exit, SpecdashError
+from specdash.errors import Exit, SpecdashError, StoreError
 
 if TYPE_CHECKING:
+    from specdash.session.handle import Reports
     from specdash.store.results import Named
 
 DEFAULT = ("html", "md", "csv", "json")
@@ -47,8 +49,11 @@ def main(name: str, arguments: list[str]) -> Exit:
     if len(formats) == 1:
         sys.stdout.write(_text(found, formats[0]))
         return Exit.OK
-    for written in _written(found, formats or [each for each in DEFAULT if each in REPORTS]):
-        print(written)
+    reports = _written(found, formats or [each for each in DEFAULT if each in REPORTS])
+    for path in reports.written:
+        print(path)
+    if reports.failed:
+        raise StoreError("\n".join(reports.failed), "To print one instead: --format with one of them.")
     return Exit.OK
 
 
@@ -68,18 +73,16 @@ def _text(found: Named, kind: str) -> str:
     return text
 
 
-def _written(found: Named, formats: Sequence[str]) -> list[Path]:
+def _written(found: Named, formats: Sequence[str]) -> Reports:
     """Writes the reports of a run into its folder, those of a file into the working folder under its name."""
-    from specdash.session.reports import REPORTS
-    from specdash.store.disk import write_atomic
+    from specdash.session.reports import REPORTS, write_each
 
-    written = []
+    files = []
     for each in formats:
         name = REPORTS[each][0]
         if found.view is None:
             path = Path(f"{found.path.stem}.{name if each == 'draftbench' else f'report.{each}'}")
         else:
             path = found.path / name
-        write_atomic(path, _text(found, each))
-        written.append(path)
-    return written
+        files.append((path, partial(_text, found, each)))
+    return write_each(files)

@@ -1,7 +1,8 @@
-"""`specdash --headless PROFILE` and `specdash resume RUN`: a run in this process, narrated on stderr."""
+"""`specdash --headless PROFILE`, a run in this process, narrated on stderr; and `specdash resume RUN`."""
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 
 from specdash.cli import command_parser
@@ -25,13 +26,29 @@ def headless(profile_path: str) -> Exit:
 
 
 def main(name: str, arguments: list[str]) -> Exit:
-    """`specdash resume RUN`."""
+    """`specdash resume RUN`: in the dashboard over an engine process of its own, or narrated in this process."""
     parser = command_parser(name)
-    parser.add_argument("run", metavar="RUN", help="a run folder, or the beginning of its name")
+    parser.add_argument(
+        "run",
+        nargs="?",
+        metavar="RUN",
+        help="a run folder, or the beginning of its name (default: the only one that has steps left to measure)",
+    )
+    parser.add_argument(
+        "--headless",
+        action="store_true",
+        help="in this process, narrated on stderr, as it is where stdin or stdout is no terminal: it ends with its"
+        " terminal, and can be resumed",
+    )
     options = parser.parse_args(arguments)
+    from specdash.cli.running import interrupted_run
+
+    path = interrupted_run(options.run)
+    if not options.headless and sys.stdin.isatty() and sys.stdout.isatty():
+        from specdash.cli import dashboard
+
+        return dashboard.resume(path)
     from specdash.session.run import resume
-    from specdash.store.runs import known_results_dirs, resolve
     from specdash.ui.headless import narrate
 
-    path = resolve(options.run, known_results_dirs())
     return narrate(lambda watcher: resume(path, watcher), [])

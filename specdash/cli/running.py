@@ -1,4 +1,4 @@
-"""The runs of this machine, and the one that a command means when none is named: the one that is going on."""
+"""The runs of this machine, and the one that a command means when none is named: going on, or interrupted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from specdash.core.text import one_line
 from specdash.errors import SpecdashError
-from specdash.store.runs import RunInfo, find_runs, known_results_dirs, resolve, run_info
+from specdash.store.runs import RUNNING, RunInfo, find_runs, known_results_dirs, resolve, run_info
 
 
 def all_runs(dirs: Sequence[str | Path] = ()) -> list[RunInfo]:
@@ -22,6 +22,9 @@ def all_runs(dirs: Sequence[str | Path] = ()) -> list[RunInfo]:
     listed = {run.path for run in found}
     others = [each.run for each in engines_at_work() if each.run not in listed] if not dirs else []
     return [*found, *(run_info(path, lambda _: True) for path in others)]
+
+
+SHOWN = 10
 
 
 def chosen_run(run: str | None, *, else_last: bool = False) -> Path:
@@ -64,3 +67,22 @@ def _named(run: str) -> Path:
         if len(at_work) != 1 or not run:
             raise
         return at_work[0]
+
+
+def interrupted_run(run: str | None) -> Path:
+    """The run folder that `run` means; for None the only one that has steps left to measure.
+
+    Raises SpecdashError that lists what there is where it is none, or not clear which.
+    """
+    if run is not None:
+        return resolve(run, known_results_dirs())
+    runs = all_runs()
+    left = [each for each in runs if each.resumable]
+    if len(left) == 1:
+        return left[0].path
+    if left:
+        names = "".join(f"\n    {one_line(each.id)}" for each in left[-SHOWN:])
+        raise SpecdashError("several runs have steps left to measure", f"Name one, such as the last ones:{names}")
+    if running := [each for each in runs if each.state == RUNNING]:
+        raise SpecdashError("a run is going on already", f"Watch it: specdash attach {one_line(running[-1].id)}")
+    raise SpecdashError("no run here has steps left to measure", "Start one: specdash PROFILE")

@@ -18,6 +18,7 @@ import signal
 import sys
 import textwrap
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NoReturn
 
@@ -360,9 +361,9 @@ def serve(module: Any, params: Any) -> NoReturn:
 
 
 def _say(text: str) -> None:
-    """Write a line to stderr, where llama.cpp logs too."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    """Write a line to stderr, where llama.cpp logs too; a full disk behind it ends no server."""
+    with suppress(OSError):
+        os.write(2, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def main(args: list[str]) -> int:

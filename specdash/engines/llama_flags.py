@@ -13,6 +13,7 @@ import re
 import signal
 import subprocess
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from specdash.core.engine import UNKNOWN, Param, ServerSpec
@@ -172,8 +173,9 @@ def run_briefly(command: Sequence[str], shown_as: str, limit_s: float, env: Mapp
         with process:
             try:
                 text, _ = process.communicate(timeout=limit_s)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)  # its children too: it is the leader of their group
+            except BaseException:  # too late, or a signal that ends us: its session would outlive ours
+                with suppress(ProcessLookupError):
+                    os.killpg(process.pid, signal.SIGKILL)  # its children too: it is the leader of their group
                 raise
     except FileNotFoundError:
         if os.path.exists(command[0]):

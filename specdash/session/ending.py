@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import signal
+from dataclasses import replace
 
+from specdash.core.events import RunFinished
 from specdash.core.view import View
 from specdash.errors import Exit
 from specdash.runtime.sweep import Ended
-
-SIGNALS = {
-    signal.SIGINT: Exit.INTERRUPTED,
-    signal.SIGTERM: Exit.TERMINATED,
-    signal.SIGHUP: Exit.HANGUP,
-}
+from specdash.session.handle import Reports
+from specdash.signals import SIGNALS
 
 
 def verdict_of_run(ended: Ended, view: View, name: str, by: signal.Signals | None) -> tuple[Exit, str]:
@@ -35,3 +33,20 @@ def verdict_of_run(ended: Ended, view: View, name: str, by: signal.Signals | Non
         return Exit.NOTHING_MEASURED, "nothing could be measured"
     counts = {status: statuses.count(status) for status in dict.fromkeys(statuses) if status != "ok"}
     return Exit.INCOMPLETE, ", ".join(f"{count} {status}" for status, count in counts.items())
+
+
+def with_reports(ended: RunFinished, reports: Reports, name: str) -> RunFinished:
+    """The end of a run whose reports were written or not: no success while its results are not where they belong.
+
+    A run that goes on later keeps its exit code, since its reports are made again at its end.
+    """
+    if not reports.failed:
+        return ended
+    code = Exit.UNSAFE if ended.exit_code in (Exit.OK, Exit.INCOMPLETE) else ended.exit_code
+    reason = f"not all reports could be written; all that was measured is in the journal: {report_again(name)}"
+    return replace(ended, exit_code=int(code), reason="; ".join(filter(None, (ended.reason, reason))))
+
+
+def report_again(name: str) -> str:
+    """The command that makes the reports of a run again."""
+    return f"specdash report {name}"

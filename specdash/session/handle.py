@@ -18,12 +18,21 @@ OnTick = Callable[[Tick], None]
 
 
 @dataclass(frozen=True, slots=True)
+class Reports:
+    """What was made of a run's journal: the files that are there now, and of each that is not, a sentence why."""
+
+    written: tuple[Path, ...] = ()
+    failed: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class Outcome:
-    """How a run ended: its folder, the exit code, the last view."""
+    """How a run ended: its folder, the exit code, the last view, and what reports there are of it."""
 
     path: Path
     exit_code: Exit
     view: View
+    reports: Reports = Reports()
 
 
 @dataclass(frozen=True, slots=True)

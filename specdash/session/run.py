@@ -27,7 +27,7 @@ from specdash.config.write import dump
 from specdash.core import events as ev
 from specdash.core.plan import KScope
 from specdash.core.profile import Profile
-from specdash.core.view import View, fold_all
+from specdash.core.view import View, fold, fold_all
 from specdash.engines.registry import FALLING_BACK, FindContext, find, find_fallback
 from specdash.errors import EngineError, Exit, SpecdashError, StoreError
 from specdash.probes.machine import hardware_label, machine
@@ -39,9 +39,9 @@ from specdash.runtime.sweep import Ended, Surroundings, Sweep, SweepSettings
 from specdash.session.advice import Advice
 from specdash.session.catalogue import FILLER_TOKENS, Catalogue
 from specdash.session.door import Door
-from specdash.session.ending import SIGNALS, verdict_of_run
+from specdash.session.ending import verdict_of_run, with_reports
 from specdash.session.fallback import Engines, with_fallback
-from specdash.session.handle import Handle, Outcome, Subscription, Watcher
+from specdash.session.handle import Handle, Outcome, Reports, Subscription, Watcher
 from specdash.session.keeper import PROFILE_NAME, Keeper, write_profile
 from specdash.session.launch import MemoryGate, Specs, server_environment, tree_use
 from specdash.session.leftovers import end_left_behind
@@ -53,8 +53,9 @@ from specdash.session.roof import bandwidth_fact
 from specdash.session.room import Room
 from specdash.session.runlog import RunLog
 from specdash.session.secrets import RunSecrets
-from specdash.session.terminal import StayAwake, hangup_is_ignored
+from specdash.session.terminal import StayAwake
 from specdash.session.ticker import Ticker
+from specdash.signals import Signals
 from specdash.store.journal import Journal, read
 from specdash.store.runs import JOURNAL, new_run_dir, remember, remove_unbegun
 
@@ -70,7 +71,7 @@ def start_new(profile: Profile, watcher: Watcher) -> Outcome:
     prepared, engines, notes = _with_engines(prepared)
     facts = machine()
     hardware = hardware_label(facts) if profile.hardware == "auto" else profile.hardware
-    with machine_lock(profile.name) as lock:
+    with machine_lock(profile.name) as lock, Signals() as signals:
         left_behind = end_left_behind([profile.results_dir])
         path = new_run_dir(
             profile.results_dir,
@@ -80,7 +81,7 @@ def start_new(profile: Profile, watcher: Watcher) -> Outcome:
             time.time(),
             shared=profile.results_shared,
         )
-        run = _Run(path, prepared, engines, watcher)
+        run = _Run(path, prepared, engines, watcher, signals)
         run.notes += [*notes, *left_behind]
         try:
             lock.note(path.name)
@@ -104,6 +105,7 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
     with ExitStack() as stack:
         held = stack.enter_context(run_lock(path))
         stack.enter_context(machine_lock(path.name))
+        signals = stack.enter_context(Signals())
         left_behind = end_left_behind([path.parent])
         text = (path / PROFILE_NAME).read_text(encoding="utf-8")
         keeper = stack.enter_context(closing(Keeper(path, text, Journal.open(path / JOURNAL), held)))
@@ -112,7 +114,7 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
             raise StoreError(f"{path} has no first record: nothing was measured", "Start the profile anew.")
         engines = replace(engines, recorded=view.engine)
         _require_same(prepared, view)
-        run = _Run(path, prepared, engines, watcher)
+        run = _Run(path, prepared, engines, watcher, signals)
         run.notes += left_behind
         run.catalogue.restore(view)
         redo = run.to_redo(view)
@@ -120,7 +122,7 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
             for each in left_behind:
                 watcher.complain(each)
             watcher.complain("nothing is left to measure in this run")
-            return Outcome(path, Exit(view.finished.exit_code), view)
+            return _nothing_left(path, keeper.journal, view)
         changed = [step for step in redo if view.steps[step].status in ("ok", "invalid")]
         if changed:
             run.notes.append(
@@ -130,6 +132,17 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
         if view.engine != engine_found(engines.main_info):
             opening.append(engine_found(engines.main_info))
         return run.go(keeper, view, opening)
+
+
+def _nothing_left(path: Path, journal: Journal, view: View) -> Outcome:
+    """The outcome of a run that has all its steps; its reports are written again, in case they could not be before."""
+    assert view.finished is not None
+    code, reason = verdict_of_run(Ended.DONE, view, path.name, None)
+    ended = with_reports(ev.RunFinished("finished", int(code), reason), reports := write_reports(path, view), path.name)
+    if ended.exit_code != view.finished.exit_code:
+        with suppress(StoreError):  # the exit code tells it all the same
+            view = fold(view, journal.append(ended))
+    return Outcome(path, Exit(ended.exit_code), view, reports)
 
 
 def _require_same(prepared: Prepared, view: View) -> None:
@@ -170,7 +183,7 @@ def _with_engines(prepared: Prepared) -> tuple[Prepared, Engines, tuple[str, ...
 class _Run:
     """One engine process at work on a run folder."""
 
-    def __init__(self, path: Path, prepared: Prepared, engines: Engines, watcher: Watcher) -> None:
+    def __init__(self, path: Path, prepared: Prepared, engines: Engines, watcher: Watcher, signals: Signals) -> None:
         self.catalogue = Catalogue(prepared, engines)
         self.notes: list[str] = []  # warnings that are recorded once somebody watches
         self._path = path
@@ -178,7 +191,9 @@ class _Run:
         self._engines = engines
         self._watcher = watcher
         self._specs = Specs(self.catalogue, engines.info)
-        self._signal: signal.Signals | None = None
+        self._signals = signals
+        self._is_ending = False  # a signal was told of
+        self._reports: Reports | None = None  # once it was tried
 
     def go(self, keeper: Keeper, view: View, opening: list[ev.Fact]) -> Outcome:
         """Runs the event loop to the end of the run; derived files are written whatever happens."""
@@ -195,8 +210,8 @@ class _Run:
         finally:
             keeper.close()
             self._path = keeper.path
-            self._derive(recorder.view)
-        return Outcome(self._path, code, recorder.view)
+            reports = self._derive(recorder.view)
+        return Outcome(self._path, code, recorder.view, reports)
 
     def to_redo(self, view: View) -> tuple[str, ...]:
         """Ids of finished steps that are measured again: failed ones, and those whose files or build changed."""
@@ -252,10 +267,24 @@ class _Run:
                     ended = await self._sweep(server, sweep, recorder)
             except (StoreError, BaseExceptionGroup) as error:
                 raise await self._unsafe(error, recorder) from error
-            code, reason = verdict_of_run(ended, recorder.view, keeper.path.name, self._signal)
+            self._path = keeper.path
+            code, reason = verdict_of_run(ended, recorder.view, self._path.name, self._signals.first)
             state = "finished" if ended is Ended.DONE else "stopped"
-            await recorder.publish(ev.RunFinished(state, int(code), reason))
-        return code
+            return await self._finish(recorder, ev.RunFinished(state, int(code), reason))
+
+    async def _finish(self, recorder: Recorder, ended: ev.RunFinished) -> Exit:
+        """Records the end and writes the reports, while clients still watch; what they lack is told as the end."""
+        await recorder.publish(ended)
+        try:
+            self._reports = await asyncio.to_thread(write_reports, self._path, recorder.view)
+        except RuntimeError:  # no thread can be started
+            self._reports = write_reports(self._path, recorder.view)
+        told = with_reports(ended, self._reports, self._path.name)
+        if told != ended:
+            recorder.room.stop_waiting()  # for a disk that may be full; the exit code tells it all the same
+            with suppress(StoreError):
+                await recorder.publish(told)
+        return Exit(told.exit_code)
 
     async def _keep(self, recorder: Recorder, keeper: Keeper, server: Server, handle: Handle, run_log: RunLog) -> None:
         """Follows the run folder, or brings it back, within a second; raises StoreError when it is out of reach."""
@@ -315,16 +344,10 @@ class _Run:
 
     async def _sweep(self, server: Server, sweep: Sweep, recorder: Recorder) -> Ended:
         """Runs the sweep beside its server, with signals turned into a clean stop and sleep held off."""
-        loop = asyncio.get_running_loop()
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             if self._profile.limits.inhibit_sleep:
                 await stack.enter_async_context(StayAwake())
-            for number in SIGNALS:
-                if number == signal.SIGHUP and hangup_is_ignored():
-                    stack.callback(signal.signal, number, signal.signal(number, signal.SIG_IGN))
-                    continue
-                loop.add_signal_handler(number, self._on_signal, number, sweep, recorder)
-                stack.callback(loop.remove_signal_handler, number)
+            stack.enter_context(self._signals.told(lambda number: self._on_signal(number, sweep, recorder)))
             owner = tasks.create_task(server.run())
             try:
                 if recorder.view.bandwidth is None:
@@ -336,20 +359,19 @@ class _Run:
                 await owner
 
     def _on_signal(self, number: signal.Signals, sweep: Sweep, recorder: Recorder) -> None:
-        if self._signal is None:
-            self._signal = number
+        if not self._is_ending:
+            self._is_ending = True
             self._watcher.complain(f"{number.name}: stopping the server; nothing that was measured is lost")
         recorder.room.stop_waiting()
         sweep.wanted.stop()
 
-    def _derive(self, view: View) -> None:
-        """Writes what can be made again from the journal; a failure here loses nothing."""
-        if view.run is None:
-            return
-        try:
-            write_reports(self._path, view)
-        except (OSError, StoreError) as error:
-            self._watcher.complain(f"the reports could not be written ({error}); make them again: specdash report")
+    def _derive(self, view: View) -> Reports:
+        """The reports of the run; written now where an error has ended it before they were."""
+        if self._reports is None and view.run is not None:
+            self._reports = write_reports(self._path, view)
+            for each in self._reports.failed:
+                self._watcher.complain(each)
+        return self._reports or Reports()
 
 
 def _first(group: BaseExceptionGroup[SpecdashError]) -> SpecdashError:

@@ -1,24 +1,11 @@
-"""What the session asks of the system around it: to be left running, and to stay awake."""
+"""What the session asks of the system around it: to stay awake."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 from contextlib import suppress
 
 from specdash.runtime.sleep import inhibit_sleep_argv
-
-
-def hangup_is_ignored() -> bool:
-    """Whether a lost terminal must not end the run: started with nohup, or detached from any terminal."""
-    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
-        return True
-    try:
-        os.close(os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY))
-    except OSError:
-        return True
-    return False
 
 
 class StayAwake:

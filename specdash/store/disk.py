@@ -8,7 +8,7 @@ import sys
 from contextlib import suppress
 from pathlib import Path
 
-from specdash.errors import unwritten
+from specdash.errors import StoreError, unwritten
 
 # Network and FUSE file systems answer these to a sync that they do not offer.
 _NOT_OFFERED = frozenset({errno.EINVAL, errno.ENOTSUP, errno.ENOSYS})
@@ -65,21 +65,49 @@ def write_atomic(path: Path, text: str, mode: int | None = None) -> None:
     """Replaces `path` by `text` in UTF-8 as a whole: at any time it is the old file or the new one.
 
     `mode` is that of `file_mode` where it is not given. Lone surrogates are written as backslash escapes. Raises
-    StoreError, DiskFull for want of room; the old file then stands as it was.
+    StoreError, DiskFull for want of room; the old file then stands as it was, and nothing is left of the new one.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         temporary.unlink(missing_ok=True)
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
-        descriptor = os.open(temporary, flags, file_mode(path.parent) if mode is None else mode)
-        try:
-            write_all(descriptor, text.encode("utf-8", "backslashreplace"))
-            sync_file(descriptor)
-        finally:
-            os.close(descriptor)
+        _write_new(temporary, text, mode)
         temporary.replace(path)
         sync_directory(path.parent)
-    except OSError as error:
+    except BaseException as error:
         with suppress(OSError):
             temporary.unlink()
-        raise unwritten(f"{path} cannot be written", error, "An older one stands as it was.") from error
+        if isinstance(error, OSError):
+            raise _unwritten(path, error) from error
+        raise
+
+
+def write_new(path: Path, text: str) -> None:
+    """Writes `text` in UTF-8 to a file that is not there yet; raises FileExistsError, or StoreError and leaves none."""
+    try:
+        _write_new(path, text, None)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        raise _unwritten(path, error) from error
+
+
+def _write_new(path: Path, text: str, mode: int | None) -> None:
+    """Writes a file that is not there yet, as a whole or not at all. Raises OSError."""
+    content = text.encode("utf-8", "backslashreplace")
+    flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
+    descriptor = os.open(path, flags, file_mode(path.parent) if mode is None else mode)
+    try:
+        write_all(descriptor, content)
+        sync_file(descriptor)
+    except BaseException:
+        with suppress(OSError):
+            path.unlink()
+        raise
+    finally:
+        os.close(descriptor)
+
+
+def _unwritten(path: Path, error: OSError) -> StoreError:
+    """What could not be written, why, and what to do."""
+    older = "An older one stands as it was." if os.path.isfile(path) else ""
+    return unwritten(f"{path} cannot be written", error, older)

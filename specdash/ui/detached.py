@@ -8,8 +8,8 @@ import os
 import subprocess
 import sys
 import threading
-from collections.abc import Sequence
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,22 +20,39 @@ from specdash.errors import EngineError, Exit, SpecdashError
 LOG_NAME = "engine.log"
 
 
+@dataclass(frozen=True, slots=True)
+class Started:
+    """What became of a start: the run folder, to which clients can connect now.
+
+    `over`: there was nothing left to do, and this is the run's exit code.
+    """
+
+    run: Path
+    over: Exit | None = None
+
+
 async def start_profile(profile: Path) -> Path:
     """Starts a run of a profile; its folder, once clients can connect. Raises SpecdashError with the reason if not."""
-    return await asyncio.to_thread(_start, [str(profile)])
+    return (await asyncio.to_thread(start, profile)).run
 
 
 async def resume_run(run: Path) -> Path:
     """Goes on with an interrupted run; its folder, once clients can connect. Raises SpecdashError if not."""
-    return await asyncio.to_thread(_start, ["--resume", str(run)])
+    return (await asyncio.to_thread(start, run, resumes=True)).run
 
 
-def _start(arguments: Sequence[str]) -> Path:
+def start(path: Path, *, resumes: bool = False) -> Started:
+    """Starts the engine process of a profile's run, or of one that is resumed, and waits for what it has to say.
+
+    Raises SpecdashError with the reason where there is no run. Interrupted meanwhile, it ends the engine too.
+    """
     reader, writer = os.pipe()
     try:
         with _log() as errors:
             process = subprocess.Popen(
-                [sys.executable, "-m", "specdash", "_engine", "--ready-fd", str(writer), *arguments],
+                [sys.executable, "-m", "specdash", "_engine", "--ready-fd", str(writer)]
+                + ["--resume"] * resumes
+                + [str(path)],
                 stdin=subprocess.DEVNULL,
                 stdout=errors,
                 stderr=errors,
@@ -50,10 +67,15 @@ def _start(arguments: Sequence[str]) -> Path:
         os.close(writer)
     # Waited for by a thread: a process that ended and was not asked about stays in the table of processes.
     threading.Thread(target=process.wait, daemon=True).start()
-    with os.fdopen(reader, "rb") as pipe:
-        message = _read(pipe.readline())
+    try:
+        with os.fdopen(reader, "rb") as pipe:
+            message = _read(pipe.readline())
+    except KeyboardInterrupt:
+        process.terminate()
+        raise
     if "run" in message:
-        return Path(message["run"])
+        over = message.get("over")
+        return Started(Path(message["run"]), Exit(int(over)) if over is not None else None)
     if "error" in message:
         what, _, todo = str(message["error"]).partition("\n")
         raise SpecdashError(what, todo.strip(), exit_code=Exit(int(message.get("exit", Exit.INCOMPLETE))))

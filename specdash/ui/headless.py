@@ -7,6 +7,7 @@ path of the result is the only thing on stdout.
 from __future__ import annotations
 
 import asyncio
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
@@ -23,6 +24,7 @@ from specdash.core.view import RUNNING, LoadView, View
 from specdash.errors import Exit
 from specdash.session.handle import Handle, Outcome, Subscription, Watcher
 from specdash.ui.narration import progress, sentences
+from specdash.ui.output import Unhurried, unhurried
 from specdash.ui.serving import serving
 from specdash.ui.summary import near, print_summary
 
@@ -34,8 +36,18 @@ WARNING_STYLE = "yellow"
 
 
 def narrate(start: Callable[[Watcher], Outcome], warnings: Sequence[str]) -> Exit:
-    """Runs `start` and tells what happens; returns the run's exit code. Other clients may watch meanwhile."""
-    console = _Console(stderr=True, highlight=False)
+    """Runs `start` and tells what happens; returns the run's exit code. Other clients may watch meanwhile.
+
+    A reader that stalls or goes away holds nothing up; the end waits for one that stalls.
+    """
+    with unhurried(sys.stderr) as stderr:
+        outcome = _narrated(start, warnings, Console(file=stderr, highlight=False))
+    if (result := outcome.path / "result.json") in outcome.reports.written:
+        print(result, flush=True)
+    return outcome.exit_code
+
+
+def _narrated(start: Callable[[Watcher], Outcome], warnings: Sequence[str], console: Console) -> Outcome:
     narrator = _Live(console) if console.is_terminal and not console.is_dumb_terminal else _Plain(console)
     for warning in warnings:
         narrator.say(f"warning: {warning}")
@@ -56,17 +68,13 @@ def narrate(start: Callable[[Watcher], Outcome], warnings: Sequence[str]) -> Exi
         outcome = start(Watcher(watch, complain))
     finally:
         narrator.end()
-    print_summary(console, outcome.view, outcome.path, with_table=console.is_terminal)
-    print(outcome.path / "result.json", flush=True)
-    return outcome.exit_code
-
-
-class _Console(Console):
-    """A console whose reader may go away: from then on it says nothing, and the run goes on."""
-
-    def on_broken_pipe(self) -> None:
-        """Falls silent; rich would end the program."""
-        self.quiet = True
+    print_summary(console, outcome.view, outcome.path, outcome.reports.written, with_table=console.is_terminal)
+    for each in outcome.reports.failed:
+        narrator.say(f"error: {each}")
+    if outcome.reports.failed:
+        again = f"specdash report {outcome.path.name}"
+        narrator.say(f"all that was measured is in the journal; to make the reports again: {again}")
+    return outcome
 
 
 class _Plain:
@@ -130,7 +138,8 @@ class _Live(_Plain):
         line = status_line(
             self._handle.view(), self._handle.live(), self._outlook, self._console.width - 1, time.time()
         )
-        self._live.update(Text(line, no_wrap=True, overflow="crop"), refresh=True)
+        behind = isinstance(self._console.file, Unhurried) and self._console.file.is_behind
+        self._live.update(Text(line, no_wrap=True, overflow="crop"), refresh=not behind)
         asyncio.get_running_loop().call_later(REFRESH_S, self._tick)
 
     def _on_fact(self, recorded: ev.Recorded, view: View) -> None:

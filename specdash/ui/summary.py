@@ -28,6 +28,7 @@ CHART_MOST_COLUMNS = 100
 FAILURES_SHOWN = 20
 LEAST_NAME_COLUMNS = 8
 CATEGORIES_SHOWN = 6
+TO_READ = ("report.md", "report.html")
 
 Json = Mapping[str, Any]
 REMARKS = frozenset(
@@ -45,8 +46,11 @@ REMARKS = frozenset(
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
 
 
-def print_summary(console: Console, view: View, path: Path, *, with_table: bool) -> None:
-    """Prints what to use, the arms over all categories, their curve (on a terminal), and what does not count."""
+def print_summary(console: Console, view: View, path: Path, reports: Iterable[Path], *, with_table: bool) -> None:
+    """Prints what to use, the arms over all categories, their curve (on a terminal), and what does not count.
+
+    `reports`: the files that there are of the run; those to read are named.
+    """
     if view.run is None:
         return
     ascii_only = "utf" not in (console.encoding or "").lower()
@@ -72,8 +76,9 @@ def print_summary(console: Console, view: View, path: Path, *, with_table: bool)
         count = len(result["unfinished"])
         steps = f"{count} {'step is' if count == 1 else 'steps are'}"
         console.print(Text(f"{steps} not measured yet: specdash resume {one_line(path.name)}"), soft_wrap=True)
-    for name in ("report.md", "report.html"):
-        console.print(Text(f"report: {one_line(near(path / name), 1000)}"), soft_wrap=True)
+    for report in reports:
+        if report.name in TO_READ:
+            console.print(Text(f"report: {one_line(near(report), 1000)}"), soft_wrap=True)
 
 
 def _print_recommendations(console: Console, found: Sequence[Json], *, with_table: bool) -> None:

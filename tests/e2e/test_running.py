@@ -83,3 +83,21 @@ def test_two_dashboards_see_the_same_and_stop_ends_both(place: Place) -> None:
         other.keys("q")
         assert one.ended() == other.ended() == 143
         assert "specdash resume" in one.scrollback()
+
+
+def test_a_dashboard_tells_of_reports_that_could_not_be_written(place: Place) -> None:
+    with place.terminal() as terminal:
+        terminal.command(f"specdash {place.slow_profile(60).name}")
+        terminal.until(" RUN ")
+        path = place.run_path()
+        (path / "report.md").mkdir()
+        until(path, lambda view: view.finished is not None and view.finished.exit_code == 5)
+        assert ends(path)
+        terminal.until("DONE")
+        terminal.keys("q")
+        assert terminal.ended() == 5
+        said = " ".join(terminal.scrollback().split())
+    assert "not all reports could be written" in said
+    assert f"specdash report {path.name}" in said
+    assert "report.html" in said
+    assert "report.md" not in said

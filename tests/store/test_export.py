@@ -17,7 +17,7 @@ from recorded_run import folded, loaded, measured, started, step
 from specdash.analysis.result import build_result
 from specdash.core import events as ev
 from specdash.errors import Exit, StoreError
-from specdash.store.disk import write_atomic
+from specdash.store.disk import write_atomic, write_new
 from specdash.store.export import COLUMNS, to_csv, to_json
 
 CATEGORIES = ("coding", "math")
@@ -130,6 +130,34 @@ def test_a_report_that_cannot_be_synced_leaves_the_old_one(tmp_path: Path, monke
     monkeypatch.setattr("specdash.store.disk.sync_file", fail)
     with pytest.raises(StoreError, match="Input/output error"):
         write_atomic(path, "new")
+    assert path.read_text() == "old"
+
+
+def test_whatever_ends_the_writing_leaves_nothing_of_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(descriptor: int, content: bytes) -> None:
+        os.write(descriptor, content[:1])
+        raise MemoryError
+
+    monkeypatch.setattr("specdash.store.disk.write_all", fail)
+    for write in (write_atomic, write_new):
+        with pytest.raises(MemoryError):
+            write(tmp_path / "report.md", "new")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_new_file_replaces_none_and_is_whole_or_not_there(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100, hard))
+    try:
+        with pytest.raises(StoreError, match=r"mine\.toml cannot be written: File too large"):
+            write_new(path, "x" * 1000)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert not path.exists()
+    write_new(path, "old")
+    with pytest.raises(FileExistsError):
+        write_new(path, "new")
     assert path.read_text() == "old"
 
 

@@ -14,7 +14,7 @@ from specdash.core.forecast import Outlook, Range
 from specdash.core.plan import PlannedLoad
 from specdash.core.ticks import Live, TokenTick
 from specdash.errors import Exit, StoreError
-from specdash.session.handle import Handle, Outcome, Watcher
+from specdash.session.handle import Handle, Outcome, Reports, Watcher
 from specdash.ui.headless import narrate, shortened, status_line, time_left_words
 
 LEFT = Range(62.0, 130.0)
@@ -122,7 +122,7 @@ def test_piped_narration_is_one_line_for_each_event(capsys: pytest.CaptureFixtur
 
     def start(watcher: Watcher) -> Outcome:
         enter(watcher, watched([started(STEPS), ev.Noted("warning", "w" * 300)], tmp_path))
-        return Outcome(tmp_path, Exit.INCOMPLETE, view)
+        return Outcome(tmp_path, Exit.INCOMPLETE, view, Reports((tmp_path / "result.json",)))
 
     assert narrate(start, ["iterations: few"]) is Exit.INCOMPLETE
     out, err = capsys.readouterr()

@@ -34,7 +34,7 @@ def shown(view: View, width: int = 80, encoding: str = "utf-8", path: Path = Pat
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding, errors="strict")
     console = Console(file=file, force_terminal=True, width=width, color_system=None, highlight=False)
-    print_summary(console, view, path, with_table=True)
+    print_summary(console, view, path, [path / "report.md", path / "report.html"], with_table=True)
     file.flush()
     return raw.getvalue().decode(encoding)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import queue
 import select
 import signal
 import socket
-import sys
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NoReturn
@@ -233,9 +234,9 @@ def serve(options: argparse.Namespace) -> NoReturn:
 
 
 def _say(text: str) -> None:
-    """Writes a line to stderr."""
-    sys.stderr.write(text + "\n")
-    sys.stderr.flush()
+    """Writes a line to stderr; a full disk behind it ends no server."""
+    with suppress(OSError):
+        os.write(2, f"{text}\n".encode(errors="backslashreplace"))
 
 
 def main(args: Sequence[str] | None = None) -> int:

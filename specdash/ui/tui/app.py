@@ -13,7 +13,8 @@ from textual.screen import Screen
 from specdash.config.settings import RATES_HZ, Settings, save_setting
 from specdash.core import commands as cmd
 from specdash.core.view import View
-from specdash.errors import Exit, SpecdashError
+from specdash.errors import Exit, SpecdashError, StoreError
+from specdash.store.disk import write_atomic
 from specdash.ui.tui import places
 from specdash.ui.tui.advice import Advice, Adviser, work_out
 from specdash.ui.tui.keys import APP, Act, acts_of, usable, with_keymap
@@ -237,8 +238,10 @@ class Dashboard(Viewer):
     def save_picture(self) -> None:
         """Writes what is on the screen to an SVG file."""
         try:
-            path = self.save_screenshot(path=str(Path.cwd()))
-        except OSError as error:
+            moment = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{time.time_ns() // 1_000_000 % 1000:03d}"
+            path = Path.cwd() / f"specdash-{moment}.svg"
+            write_atomic(path, self.export_screenshot())
+        except (OSError, StoreError) as error:
             self.tell(f"no screenshot: {error}", level="error")
         else:
             self.tell(f"saved {path}")

@@ -23,7 +23,7 @@ from textual._xterm_parser import XTermParser
 from textual.drivers.linux_driver import LinuxDriver
 
 from specdash.errors import Exit
-from specdash.ui.tui.output import LossyWriter
+from specdash.ui.output import LossyWriter
 from specdash.ui.tui.paste import Pastes
 
 if TYPE_CHECKING:

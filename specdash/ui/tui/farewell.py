@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path, PurePosixPath
 
 from specdash.core.text import one_line
+from specdash.errors import Exit
 from specdash.ui.feed import Feed
 from specdash.ui.tui.panes.header import is_replay, progress, run_name
 
@@ -23,6 +24,8 @@ def farewell(feed: Feed, *, asked: str | None, ssh: str | None) -> list[str]:
         else f"{one_line(origin.host, 100)}:{one_line(origin.path, 1000)}"
     )
     lines = [f"specdash: {run_name(view)}: {_state(feed, asked)}, {done} of {total} steps done", f"  folder: {where}"]
+    if view.finished is not None and view.finished.exit_code == Exit.UNSAFE:
+        lines.append(f"  {one_line(view.finished.reason, 400)}")
     if view.finished is None and (feed.gone is None or feed.gone.lost) and not is_replay(feed):
         lines.append(f"  attach again: specdash attach {place}{over}")
     elif view.finished is None or view.finished.state != "finished":

@@ -12,7 +12,7 @@ import sys
 from typing import TYPE_CHECKING
 
 from specdash.errors import Exit
-from specdash.ui.tui.terminal import require_terminal, screen_environment, terminal_of
+from specdash.ui.tui.terminal import UNATTENDED, require_terminal, screen_environment, terminal_of
 
 if TYPE_CHECKING:
     from specdash.config.settings import Settings
@@ -61,19 +61,22 @@ async def _settle() -> None:
     gc.enable()
 
 
-def require_screen() -> None:
-    """Raises SpecdashError where there is no terminal that a dashboard could be drawn on."""
+def require_screen(unattended: str = UNATTENDED) -> None:
+    """Raises SpecdashError where there is no terminal that a dashboard could be drawn on.
+
+    `unattended` is the command that does without one.
+    """
     is_tty = sys.stdin is not None and sys.stdin.isatty() and sys.stdout.isatty()
-    require_terminal(os.environ, is_tty=is_tty)
+    require_terminal(os.environ, is_tty=is_tty, unattended=unattended)
 
 
 def _after(app: Dashboard, code: int | None, ssh: str | None) -> Exit:
     """Says what is to be said once the terminal is its user's again."""
     if app.crash is not None or code is None:
-        from specdash.ui.tui.crash import log_crash
+        from specdash.crash import bug_report
 
-        path = log_crash(app.crash if app.crash is not None else RuntimeError("the dashboard ended without a word"))
-        print(f"specdash: internal error, a bug of specdash; details: {path}", file=sys.stderr)
+        error = app.crash if app.crash is not None else RuntimeError("the dashboard ended without a word")
+        print(f"specdash: {bug_report(error, 'dashboard')}", file=sys.stderr)
         return Exit.INCOMPLETE
     if app.gave_back:
         _say(app, ssh)
@@ -93,7 +96,9 @@ def _say(app: Dashboard, ssh: str | None) -> None:
 
         from rich.console import Console
 
-        from specdash.ui.summary import print_summary
+        from specdash.ui.summary import TO_READ, print_summary
 
-        print_summary(Console(), app.feed.view, Path(app.feed.origin.path), with_table=True)
+        path = Path(app.feed.origin.path)
+        there = [report for name in TO_READ if (report := path / name).is_file()]
+        print_summary(Console(), app.feed.view, path, there, with_table=True)
     sys.stdout.flush()

@@ -15,6 +15,7 @@ from specdash.errors import SpecdashError
 Colours = Literal["full", "16", "none"]
 
 PLAIN_TERMINALS = ("linux", "vt100", "vt102", "vt220", "ansi", "cons25", "dumb")
+UNATTENDED = "specdash --headless PROFILE"
 SIXTEEN_COLOURS = ("linux", "screen", "ansi", "xterm", "cons25")
 
 
@@ -79,17 +80,17 @@ def _is_coerced(environment: Mapping[str, str]) -> bool:
     return environment.get("LC_CTYPE") == "C.UTF-8" and environment.get("LANG", "") in ("", "C", "POSIX")
 
 
-def require_terminal(environment: Mapping[str, str], *, is_tty: bool) -> None:
-    """Raises SpecdashError, with what to do instead, where no dashboard can be drawn."""
+def require_terminal(environment: Mapping[str, str], *, is_tty: bool, unattended: str = UNATTENDED) -> None:
+    """Raises SpecdashError, with what to do instead (`unattended`, a command), where no dashboard can be drawn."""
     if not is_tty:
         raise SpecdashError(
             "the dashboard needs a terminal, and standard input or output is none",
-            "Run unattended with specdash --headless PROFILE, or watch from a terminal with specdash attach.",
+            f"Run unattended with {unattended}, or watch from a terminal with specdash attach.",
         )
     if environment.get("TERM") == "dumb":
         raise SpecdashError(
             "the dashboard needs a terminal that can move its cursor; TERM=dumb says that this one cannot",
-            "Run unattended with specdash --headless PROFILE, or watch from another terminal with specdash attach.",
+            f"Run unattended with {unattended}, or watch from another terminal with specdash attach.",
         )
 
 

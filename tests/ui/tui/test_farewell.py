@@ -45,6 +45,12 @@ def test_a_finished_run_needs_nothing_more() -> None:
     assert lines == ["specdash: qwen: finished, 1 of 2 steps done", "  folder: /results/run-1"]
 
 
+def test_reports_that_are_not_there_are_told() -> None:
+    unsafe = ev.RunFinished("finished", 5, "not all reports could be written; again: specdash report run-1")
+    lines = farewell(feed(HERE, unsafe), asked=None, ssh=None)
+    assert lines[-1] == "  not all reports could be written; again: specdash report run-1"
+
+
 def test_a_broken_line_is_no_broken_run() -> None:
     lines = farewell(feed(THERE, gone=Gone("ssh ended", lost=True)), asked=None, ssh="tower")
     assert "may still be running" in lines[0]

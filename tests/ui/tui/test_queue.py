@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ from specdash.core.plan import Step, steps_of
 from specdash.core.profile import EngineConfig, Limits, Measure, ModelRef, Profile, Sweep
 from specdash.core.queue import IllegalEdit
 from specdash.core.view import View
+from specdash.errors import StoreError
 from specdash.ui.feed import fold_event
 from specdash.ui.source import Gone, Origin
 from specdash.ui.tui.app import Dashboard
@@ -486,6 +488,28 @@ async def test_the_queue_is_saved_as_it_would_be(tmp_path: Path) -> None:
     assert [each.id for each in steps_of(saved, {}, measured_categories(saved))] == [
         each.id for each in sorted(STEPS, key=lambda each: STEPS.index(each)) if each != K4_MATH
     ]
+
+
+def test_a_profile_that_cannot_be_saved_leaves_the_one_that_was_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(descriptor: int, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    origin = Origin(str(run_folder(tmp_path)), "tower", 4711, True, "0.0")
+    (tmp_path / "mine.toml").write_text("mine", encoding="utf-8")
+    (tmp_path / "link.toml").symlink_to("mine.toml")
+    queue = list(folded(facts()).steps.values())
+    for name in ("mine.toml", "link.toml"):
+        with monkeypatch.context() as patch:
+            patch.setattr("specdash.store.disk.write_all", full)
+            with pytest.raises(StoreError, match="No space left on device"):
+                saving.save(tmp_path / name, origin, queue, [])
+        assert (tmp_path / "mine.toml").read_text(encoding="utf-8") == "mine"
+    saving.save(tmp_path / "link.toml", origin, queue, [])
+    assert (tmp_path / "link.toml").is_symlink()
+    assert load(tmp_path / "mine.toml").name == "qwen"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["link.toml", "mine.toml", "run"]
 
 
 def test_a_run_elsewhere_cannot_be_saved_from_here(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from specdash.core.commands import NewModel
 from specdash.core.steps import StepView
 from specdash.core.text import slug
 from specdash.core.view import View
-from specdash.errors import SpecdashError
+from specdash.store.disk import PRIVATE_FILE, write_atomic
 from specdash.ui.source import Origin
 
 PROFILE = "profile.toml"
@@ -49,11 +49,8 @@ def save(path: Path, origin: Origin, queue: Sequence[StepView], models: Sequence
     """Writes the profile; raises SpecdashError with what went wrong. Costs time: the run's profile is read."""
     profile = load(Path(origin.path) / PROFILE)
     text = text_of(edited(profile, queue, models))
-    try:
-        path.touch(0o600)  # it may hold tokens, as the profile of the run does
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise SpecdashError(f"{path} cannot be written: {error.strerror}", "Choose another file.") from error
+    # It may hold tokens, as the profile of the run does.
+    write_atomic(path.resolve() if path.is_symlink() else path, text, PRIVATE_FILE)
 
 
 def models_of(view: View) -> list[NewModel]:

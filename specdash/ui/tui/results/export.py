@@ -63,7 +63,7 @@ def save(kind: Format, view: View, picture: str, written: str, *, replace: bool)
         raise StoreError(f"{path} is a folder", "Name a file in it.")
     if path.exists() and not replace:
         raise FileExistsError(str(path))
-    write_atomic(path, text_of_export(kind, view, picture))
+    write_atomic(path.resolve() if path.is_symlink() else path, text_of_export(kind, view, picture))
     return path
 
 

@@ -13,6 +13,8 @@ from specdash.config.write import new_profile
 from specdash.core.model import k_max, k_range
 from specdash.core.profile import KMode
 from specdash.core.text import human_bytes, one_line, slug
+from specdash.errors import StoreError
+from specdash.store.disk import write_new
 from specdash.ui.tui.finding import Finding, Model, is_mlx, program_of
 
 Page = Literal["target", "drafts", "program", "k", "categories", "samples", "path"]
@@ -180,10 +182,11 @@ def write(answers: Answers) -> Path:
         iterations=samples_of(answers.samples),
     )
     try:
-        with path.open("x", encoding="utf-8") as file:
-            file.write(text)
+        write_new(path, text)
     except FileExistsError:
         raise ValueError(f"{path} exists already; choose another name, nothing is overwritten") from None
-    except (OSError, UnicodeError) as error:
+    except StoreError as error:
+        raise ValueError(" ".join(filter(None, (f"{error.what}.", error.todo)))) from None
+    except ValueError as error:  # a name that no file can have
         raise ValueError(f"{path} cannot be written: {error}") from None
     return path

@@ -7,10 +7,11 @@ import pty
 import select
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from specdash.ui.tui.output import BACKLOG_BYTES, MOST_BYTES, LossyWriter
+from specdash.ui.output import BACKLOG_BYTES, MOST_BYTES, LossyWriter, unhurried
 
 WAIT_S = 20.0
 
@@ -90,3 +91,33 @@ def test_a_terminal_that_is_gone_is_told_once(ends: Ends) -> None:
     assert ends.lost.wait(WAIT_S)
     ends.writer.write(b"x" * 100)
     assert not ends.writer.stop(0)
+
+
+def test_text_for_a_reader_that_stands_still_is_taken_at_once_and_arrives() -> None:
+    reader, writer = os.pipe()
+    lines = [f"line {number} \u2713\n" for number in range(20_000)]
+    with os.fdopen(writer, "w", encoding="utf-8") as stream:
+        seen = bytearray()
+        with unhurried(stream) as out:
+            for line in lines:
+                out.write(line)  # a pipe holds a third of this
+
+            def read() -> None:
+                while len(seen) < sum(len(line.encode()) for line in lines):
+                    seen.extend(os.read(reader, 65_536))
+
+            threading.Thread(target=read).start()
+        assert bytes(seen).decode() == "".join(lines), "the end of the block did not wait for the reader"
+    os.close(reader)
+
+
+def test_a_reader_that_goes_away_ends_the_waiting() -> None:
+    reader, writer = os.pipe()
+    with os.fdopen(writer, "w", encoding="utf-8") as stream, unhurried(stream) as out:
+        out.write("x" * 200_000)
+        os.close(reader)
+
+
+def test_a_file_is_written_as_it_is(tmp_path: Path) -> None:
+    with (tmp_path / "log").open("w") as stream, unhurried(stream) as out:
+        assert out is stream

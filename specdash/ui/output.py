@@ -7,14 +7,17 @@ instead of queueing one after another.
 
 from __future__ import annotations
 
+import io
 import os
 import select
+import stat
 import termios
 import threading
 import time
 from collections import deque
-from collections.abc import Callable
-from contextlib import suppress
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from typing import TextIO, cast
 
 BACKLOG_BYTES = 32_768  # more than a whole picture of most terminals: what waits beyond that is out of date
 MOST_BYTES = 1_048_576  # nothing at all is taken beyond this, mode switches neither
@@ -50,6 +53,11 @@ class LossyWriter(threading.Thread):
             # Under the lock: noted a moment after the backlog was written, it would never be taken back.
             self._was_backed_up = bool(self._waiting) and (self._was_backed_up or self._size > BACKLOG_BYTES)
             return self._was_backed_up
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether anything waits."""
+        return bool(self._waiting)
 
     def write(self, data: bytes) -> None:
         """Takes `data` to be written; returns at once."""
@@ -116,6 +124,12 @@ class LossyWriter(threading.Thread):
             self.join(2 * _LOOK_S)
         return complete
 
+    def wait(self) -> None:
+        """Returns once all was read, or cannot be any more."""
+        with self._changed:
+            while self._waiting:
+                self._changed.wait()
+
     def force(self, data: bytes) -> None:
         """Throws away what waits, in the kernel too, and writes `data` if the terminal takes it now."""
         with self._changed:
@@ -133,6 +147,66 @@ class LossyWriter(threading.Thread):
         if not self.is_alive():
             with suppress(OSError):
                 os.close(self._fd)
+
+
+class Unhurried(io.TextIOBase):
+    """Text for a terminal or a pipe, written by somebody who has no time to wait for its reader."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._writer = LossyWriter(stream.fileno(), on_drained=lambda: None, on_lost=lambda: None)
+        self._writer.start()
+
+    @property
+    def encoding(self) -> str:  # type: ignore[override]
+        """The encoding of the stream."""
+        return self._stream.encoding
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether its reader has not taken everything."""
+        return self._writer.is_behind
+
+    def isatty(self) -> bool:
+        """Whether the stream is a terminal."""
+        return self._stream.isatty()
+
+    def fileno(self) -> int:
+        """The descriptor of the stream."""
+        return self._stream.fileno()
+
+    def write(self, text: str) -> int:
+        """Takes `text` to be written; returns at once."""
+        self._writer.write(text.encode(self.encoding, "backslashreplace"))
+        return len(text)
+
+    def finish(self) -> None:
+        """Returns once all was read, or cannot be any more."""
+        self._writer.wait()
+        self._writer.stop(0)
+        self._writer.close()
+
+
+@contextmanager
+def unhurried(stream: TextIO) -> Iterator[TextIO]:
+    """The stream for a block that must not wait for its reader; the end of the block does wait.
+
+    A lid that is closed or a pager that is not scrolled would otherwise hold up whoever tells what he measures. A file
+    is never waited for, so it is used as it is.
+    """
+    try:
+        is_file = stat.S_ISREG(os.fstat(stream.fileno()).st_mode)
+    except (OSError, ValueError):  # no descriptor: a test that captures it
+        is_file = True
+    if is_file:
+        yield stream
+        return
+    stream.flush()
+    found = Unhurried(stream)
+    try:
+        yield cast("TextIO", found)
+    finally:
+        found.finish()
 
 
 def _reopened(fd: int) -> int:
