@@ -1,37 +1,48 @@
-"""What is wrong with a profile on this machine, beyond what its text tells: the models that it names are read."""
+"""What is wrong with a profile on this machine, beyond what its text tells.
+
+The models that it names are read, and the help of its programs, which arguments are held against. No server is started.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Sequence
 
-from specdash.config.load import CheckResult
+from specdash.config.load import CheckResult, sorted_result
+from specdash.config.report import Findings, plain
 from specdash.core.profile import Profile
-from specdash.errors import Problem, ProfileError
+from specdash.engines.own_help import OwnHelp, helps_of
+from specdash.errors import EngineError, Problem, ProfileError
+from specdash.session.environment import server_environment
 from specdash.session.prepare import Prepared, prepare
 
 
 def look_closer(found: CheckResult) -> CheckResult:
-    """What `config.load.check` found, and what the files say that the profile names; starts no server."""
+    """What `config.load.check` found, and what the files and programs say that the profile names."""
     if found.profile is None:
         return found
+    profile, findings = found.profile, found.findings
     try:
-        prepared = prepare(found.profile)
+        prepared = prepare(profile)
     except ProfileError as error:
-        return CheckResult(None, _joined(found.problems, error.problems), found.warnings, found.missing)
-    warnings = _joined(found.warnings, _unfit(prepared))
-    return CheckResult(found.profile, found.problems, warnings, _joined(found.missing, prepared.problems))
+        _add(findings.problems, error.problems)
+        return sorted_result(profile, findings)
+    _add(findings.missing, prepared.problems)
+    _add(findings.warnings, _unfit(prepared))
+    for each in _helps(prepared, findings):
+        _check_arguments(profile, findings, each)
+    return sorted_result(profile, findings)
 
 
-def _joined(known: Sequence[Problem], more: Iterable[Problem]) -> list[Problem]:
-    """The problems in the order of the file; of two about one place the known one, which says more."""
+def _add(known: list[Problem], more: Sequence[Problem]) -> None:
+    """Adds problems; of two about one place the known one is kept, which says more."""
     places = {(problem.line, problem.key) for problem in known}
-    added = [problem for problem in more if (problem.line, problem.key) not in places]
-    return sorted([*known, *added], key=lambda problem: problem.line or 0)
+    known += [problem for problem in more if (problem.line, problem.key) not in places]
 
 
 def _unfit(prepared: Prepared) -> list[Problem]:
     """Drafts that can serve no target that they stand beside: their steps are skipped."""
-    profile: Profile = prepared.profile
+    profile = prepared.profile
     served = {step.draft for step in prepared.steps if prepared.usable(step)}
     return [
         Problem(str(profile.source), ref.line, ref.key, f"cannot draft for {target}: {reason}", "Its steps are skipped")
@@ -39,3 +50,34 @@ def _unfit(prepared: Prepared) -> list[Problem]:
         for ref in profile.drafts
         if ref.label == draft and draft not in served
     ]
+
+
+def _helps(prepared: Prepared, findings: Findings) -> tuple[OwnHelp, ...]:
+    """What the programs of the profile list; () with the reason filed where they cannot be used."""
+    profile = prepared.profile
+    if any(problem.key == "engine.program" for problem in findings.missing):
+        return ()
+    env = {**server_environment(os.environ)[0], **profile.engine.env}
+    loads = [(step.pair, prepared.has_vision(step.target)) for step in prepared.steps if prepared.usable(step)]
+    try:
+        return helps_of(profile.engine, list(dict.fromkeys(loads)), env)
+    except EngineError as error:
+        findings.lacks(("engine", "program"), plain(error.what.removeprefix("engine.program: ")), plain(error.todo))
+        return ()
+
+
+def _check_arguments(profile: Profile, findings: Findings, own_help: OwnHelp) -> None:
+    """Files what a program would refuse at its start, wherever arguments may stand in a profile."""
+    known = {(problem.line, problem.key) for problem in findings.problems}
+    places = [(("engine", "args"), profile.engine.args)]
+    places += [(("configs", at, "args"), each.args) for at, each in enumerate(profile.configs)]  # type: ignore[misc]
+    for path, args in places:
+        for each in own_help.against(args):
+            problem = findings.about((*path, each.index), plain(each.what), plain(each.todo))
+            if (problem.line, problem.key) not in known:
+                findings.problems.append(problem)
+    for name in profile.engine.env:
+        if name.startswith("LLAMA_ARG_") and not own_help.has_variable(name):
+            findings.warn(
+                ("engine", "env", name), f"{own_help.shown_as} reads no variable of this name", "Leave it out"
+            )

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -190,9 +190,3 @@ class MemoryGate:
 def tree_use(pids: Sequence[int]) -> TreeUse:
     """Memory of a process tree, in the runtime's words."""
     return TreeUse(*tree_memory(pids))
-
-
-def server_environment(environment: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The user's environment for a server, and the names removed: LLAMA_ARG_* silently set flags."""
-    removed = tuple(sorted(name for name in environment if name.startswith("LLAMA_ARG_")))
-    return {name: value for name, value in environment.items() if name not in removed}, removed

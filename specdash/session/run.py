@@ -41,9 +41,10 @@ from specdash.session.advice import Advice
 from specdash.session.catalogue import FILLER_TOKENS, Catalogue
 from specdash.session.door import Door
 from specdash.session.ending import SIGNALS, verdict_of_run
+from specdash.session.environment import server_environment
 from specdash.session.fallback import Engines, with_fallback
 from specdash.session.handle import Handle, Outcome, Subscription, Watcher
-from specdash.session.launch import MemoryGate, Specs, server_environment, tree_use
+from specdash.session.launch import MemoryGate, Specs, tree_use
 from specdash.session.opening import engine_found, opening_facts, settings_of
 from specdash.session.prepare import Prepared, prepare, require_models
 from specdash.session.recorder import Recorder
