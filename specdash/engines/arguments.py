@@ -46,12 +46,8 @@ def complaints(args: Sequence[str], entries: Sequence[Entry], syntax: Syntax, sh
 
 def value_of(args: Sequence[str], names: Sequence[str]) -> str | None:
     """The value of a flag, by any of its names: of several the last one counts. None where it is not given."""
-    found = None
-    for flag, following in zip(args, [*args[1:], None], strict=True):
-        name, _, joined = flag.partition("=")
-        if name in names:
-            found = joined or following
-    return found
+    found = [args[at + 1] for at, word in enumerate(args[:-1]) if word in names]
+    return found[-1] if found else None
 
 
 def _complaints(args: Sequence[str], known: Mapping[str, Entry], syntax: Syntax, shown_as: str) -> Iterator[Complaint]:

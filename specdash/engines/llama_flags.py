@@ -245,6 +245,10 @@ HINTS = (
             "A flag in engine.args or configs.args was removed from this build; its --help names the new one.",
         ),
         (
+            r"error while handling argument \"|expected value for argument",
+            "A flag in engine.args or configs.args lacks its value, or has one that it does not take.",
+        ),
+        (
             r"(invalid|unknown) argument: -",  # a flag: strerror and CUDA say the words too
             "This build does not know a flag in engine.args or configs.args; see its --help.",
         ),

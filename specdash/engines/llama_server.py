@@ -193,6 +193,26 @@ class LlamaClient:
             raise TransportError("the server's /detokenize gave no text")
         return f"{text}\n\n"
 
+    async def context_tokens(self) -> int | None:
+        """GET /props: the context of a slot. None of a server that has no such endpoint."""
+        try:
+            answer = await self._http.get_json("/props", limit_s=ANSWER_LIMIT_S)
+        except HttpError:
+            return None
+        settings = answer.get("default_generation_settings") if isinstance(answer, Mapping) else None
+        found = settings.get("n_ctx") if isinstance(settings, Mapping) else None
+        return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
+
+    async def count_tokens(self, text: str) -> int | None:
+        """POST /tokenize, as /completion reads a prompt: with the tokens that stand before every text."""
+        body = {"content": text, "add_special": True, "parse_special": True}
+        try:
+            answer = await self._http.post_json("/tokenize", body, limit_s=ANSWER_LIMIT_S)
+        except HttpError:
+            return None
+        tokens = answer.get("tokens") if isinstance(answer, Mapping) else None
+        return len(tokens) if isinstance(tokens, list) and tokens else None
+
     async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
         """Who decides K: asks for 1, for the start-up value, and, where 1 was obeyed, for more than that.
 

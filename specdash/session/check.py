@@ -1,6 +1,7 @@
 """What is wrong with a profile on this machine, beyond what its text tells.
 
-The models that it names are read, and the help of its programs, which arguments are held against. No server is started.
+The models that it names are read, and the help of its programs, which arguments are held against; prompts are held
+against the context. No server is started.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from specdash.engines.own_help import OwnHelp, helps_of
 from specdash.errors import EngineError, Problem, ProfileError
 from specdash.session.environment import server_environment
 from specdash.session.prepare import Prepared, prepare
+from specdash.session.room import findings_of
 
 
 def look_closer(found: CheckResult) -> CheckResult:
@@ -29,8 +31,12 @@ def look_closer(found: CheckResult) -> CheckResult:
         return sorted_result(profile, findings)
     _add(findings.missing, prepared.problems)
     _add(findings.warnings, _unfit(prepared))
-    for each in _helps(prepared, findings):
-        _check_arguments(profile, findings, each)
+    helps = _helps(prepared, findings)
+    for own_help in helps:
+        _check_arguments(profile, findings, own_help)
+    folder = next((each.folder for each in helps), None)
+    for each in findings_of(prepared, folder, _environment(profile)):
+        (findings.problem if each.is_sure else findings.warn)(each.path, plain(each.what), plain(each.todo))
     return sorted_result(profile, findings)
 
 
@@ -57,13 +63,17 @@ def _helps(prepared: Prepared, findings: Findings) -> tuple[OwnHelp, ...]:
     profile = prepared.profile
     if any(problem.key == "engine.program" for problem in findings.missing):
         return ()
-    env = {**server_environment(os.environ)[0], **profile.engine.env}
     loads = [(step.pair, prepared.has_vision(step.target)) for step in prepared.steps if prepared.usable(step)]
     try:
-        return helps_of(profile.engine, list(dict.fromkeys(loads)), env)
+        return helps_of(profile.engine, list(dict.fromkeys(loads)), _environment(profile))
     except EngineError as error:
         findings.lacks(("engine", "program"), plain(error.what.removeprefix("engine.program: ")), plain(error.todo))
         return ()
+
+
+def _environment(profile: Profile) -> dict[str, str]:
+    """What the programs of a profile get as their environment."""
+    return {**server_environment(os.environ)[0], **profile.engine.env}
 
 
 def _check_arguments(profile: Profile, findings: Findings, own_help: OwnHelp) -> None:

@@ -16,6 +16,7 @@ from specdash.core.model import ModelFacts
 from specdash.core.plan import LoadKey
 from specdash.core.profile import ServerConfig, for_method
 from specdash.core.text import human_bytes
+from specdash.engines.context import context_of
 from specdash.errors import EngineError
 from specdash.probes.gpu import gpus
 from specdash.probes.memory import system_memory, tree_memory
@@ -107,6 +108,7 @@ class Specs:
             model=target_ref.model if target_ref is not None else "",
             draft_model=draft_ref.model if draft_ref is not None else "",
             mmproj=target_ref.mmproj if target_ref is not None else None,
+            context=context_of(self._info_of(key).kind, (*engine.args, *config.args), engine.env),
         )
         method = spec.method
         spec = replace(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -37,7 +38,7 @@ def profile(program: Path | str, target: Path, kind: str = "llama-server", **eng
         "engine": {"kind": kind, "program": str(program), **engine},
         "targets": [{"label": "T", "path": str(target)}],
         "sweep": {"methods": []},
-        "measure": SHORT,
+        "measure": dict(SHORT),
     }
 
 
@@ -113,3 +114,66 @@ def test_a_model_that_cannot_be_read(folder: Path, fake_server: Path, tiny_model
     code, (found,) = check(folder, settings)
     assert (code, found["key"]) == (3, "targets[0].path")
     assert "is truncated" in found["what"]
+
+
+LONG = "Then add all the numbers of the table, line by line, and print them. "
+
+
+@pytest.fixture
+def long(folder: Path) -> Path:
+    """The folder with short prompts and two long ones, of which two samples take one."""
+    words = ("Count the words.", LONG * 60, LONG * 90)
+    prompts = [{"category": "b", "prompt": prompt} for prompt in words]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(prompt) + "\n" for prompt in prompts))
+    return folder
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("beside", [True, False], ids=["llama-tokenize", "bound"])
+def test_prompts_that_no_context_has_room_for(beside: bool, long: Path, llama_server: Path, small_models: Path) -> None:
+    """By the program's own tokenizer, or by what the vocabulary needs at least; and the context that would do does."""
+    program = llama_server
+    if not beside:
+        program = long / "llama-server"
+        program.write_text(f'#!/bin/sh\nexec "{llama_server}" "$@"\n')
+        program.chmod(0o755)
+    settings = profile(program, small_models / "smol-q2_k-00001-of-00003.gguf", args=["-t", "1", "-c", "512"])
+    code, (found,) = check(long, settings)
+    assert (code, found["kind"], found["key"]) == (2, "error", "engine.args")
+    assert "no room for 1 prompt (the longest, b-2, has" in found["what"], found
+    tokens = int(re.search(r"has (?:at least )?([\d,]+) tokens", found["what"])[1].replace(",", ""))  # type: ignore[index]
+    assert ("at least" in found["what"]) != beside
+    assert tokens == 60 * 17 + 1 if beside else 900 < tokens <= 60 * 17 + 1
+    settings["engine"]["args"][-1] = re.search(r'"-c", "(\d+)"', found["todo"])[1]  # type: ignore[index]
+    assert check(long, settings) == (0, [])
+    settings["measure"]["iterations"] = 3
+    code, (found,) = check(long, settings)
+    assert (code, "b-3" in found["what"]) == (2, True)
+
+
+@pytest.mark.real
+def test_a_context_is_sought_where_it_is_set(long: Path, llama_server: Path, small_models: Path) -> None:
+    settings = profile(llama_server, small_models / "smol-q2_k.gguf", args=["-c", "4096"])
+    settings["configs"] = [{"label": "own", "args": ["-c", "512"]}, {"label": "engine's", "args": ["-t", "1"]}]
+    code, (found,) = check(long, settings)
+    assert (code, found["key"]) == (2, "configs[0].args")
+    settings["configs"] = []
+    settings["engine"] |= {"args": [], "env": {"LLAMA_ARG_CTX_SIZE": "512"}}
+    code, (found, _) = check(long, settings)
+    assert (code, found["kind"], found["key"]) == (2, "error", "engine.env.LLAMA_ARG_CTX_SIZE")
+    settings["engine"]["env"] = {}
+    assert check(long, settings) == (0, []), "the model was made for 8192"
+    settings["sweep"]["depth"] = [0, 8000]
+    code, (found,) = check(long, settings)
+    assert (code, found["kind"], found["key"]) == (0, "warning", "targets[0].path")
+    assert "a model made for a context of 8,192 tokens" in found["what"]
+
+
+@pytest.mark.real
+def test_answers_that_are_cut_are_a_warning(long: Path, llama_server: Path, small_models: Path) -> None:
+    settings = profile(llama_server, small_models / "smol-q2_k.gguf", args=["-c", "1024"])
+    settings["measure"]["max_tokens"] = 256
+    code, (found,) = check(long, settings)
+    assert (code, found["kind"]) == (0, "warning")
+    assert "no room for answers of 256 tokens to 1 prompt" in found["what"]
+    assert found["todo"] == 'Write "-c", "1536"'
