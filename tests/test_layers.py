@@ -95,3 +95,14 @@ def test_looking_at_a_profile_loads_no_screen_and_no_http(name: str, tmp_path: P
     assert not found & {"aiohttp", "textual", "rich", "plotext", "numpy", "gguf", "xllamacpp"}
     if name == "check":
         assert "psutil" not in found
+
+
+def test_check_runs_a_program_without_an_http_library(tmp_path: Path, tiny_models: Path, fake_server: Path) -> None:
+    profile = tmp_path / "p.toml"
+    profile.write_text(
+        f"[engine]\nprogram = '{fake_server}'\nargs = ['-cd', '1']\n[[targets]]\npath = '{tiny_models}/target.gguf'\n"
+        "[sweep]\nmethods = []\n"
+    )
+    found, done = command(tmp_path, "check", profile)
+    assert "no flag -cd" in done.stdout, done.stderr
+    assert not found & {"aiohttp", "psutil", "textual", "rich", "plotext", "numpy", "gguf", "xllamacpp"}

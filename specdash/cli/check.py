@@ -19,6 +19,10 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser.add_argument("--json", action="store_true", help="the problems as JSON")
     options = parser.parse_args(arguments)
     found = check(Path(options.profile))
+    if found.profile is not None:
+        from specdash.session.check import look_closer
+
+        found = look_closer(found)
     groups = {"error": found.problems, "missing": found.missing, "warning": found.warnings}
     if options.json:
         rows = [{"kind": kind, **asdict(problem)} for kind, problems in groups.items() for problem in problems]

@@ -38,7 +38,7 @@ class Finding:
 
 
 def main(name: str, arguments: list[str]) -> Exit:
-    """Prints one line for each thing examined; 3 when no engine can be used."""
+    """Prints one line for each thing examined; 3 when no engine can be used, or one that was named cannot."""
     parser = command_parser(name)
     parser.add_argument("--program", action="append", default=[], metavar="PROGRAM", help="also examine this engine")
     parser.add_argument("--no-probe", action="store_true", help="start no server, so do not find out who decides K")
@@ -57,6 +57,8 @@ def main(name: str, arguments: list[str]) -> Exit:
             if finding.todo:
                 print_folded(f"      -> {finding.todo}", indent=9)
     usable = any(finding.state == OK for finding in (*servers, *programs))
+    if any(finding.state == FAIL and finding.what in options.program for finding in servers):
+        return Exit.NOTHING_MEASURED
     return Exit.OK if usable else Exit.NOTHING_MEASURED
 
 

@@ -18,20 +18,27 @@ if TYPE_CHECKING:
 
 
 def main(name: str, arguments: list[str]) -> Exit:
-    """Prints models by vocabulary family, with the drafts that fit each."""
+    """Prints models by vocabulary family, with the drafts that fit each.
+
+    Of what was named, 2 for a place that is not there, 3 for one that cannot be read; a broken model in a folder is
+    only listed.
+    """
     parser = command_parser(name)
     parser.add_argument("dirs", nargs="*", metavar="DIR", help="folders to search (default: the usual caches)")
     parser.add_argument("--json", action="store_true", help="the models as JSON")
     options = parser.parse_args(arguments)
     from specdash.config.discover import families, find_models
 
-    found = find_models([Path(each).expanduser() for each in options.dirs] or None)
+    named = [Path(each).expanduser() for each in options.dirs]
+    found = find_models(named or None)
     grouped = families(found)
     if options.json:
         print(json.dumps(_as_json(found, grouped), indent=2))
-        return Exit.OK
-    _print(found, grouped)
-    return Exit.OK
+    else:
+        _print(found, grouped, named)
+    if any(not path.exists() for path in named):
+        return Exit.USAGE
+    return Exit.NOTHING_MEASURED if any(model.problem and model.path in named for model in found) else Exit.OK
 
 
 def _as_json(found: Sequence[FoundModel], grouped: Sequence[Family]) -> list[dict[str, Any]]:
@@ -71,7 +78,10 @@ def _unfit(target: FoundModel, found: Sequence[FoundModel]) -> dict[str, str]:
     return {path: reason for path, reason in reasons.items() if reason is not None}
 
 
-def _print(found: Sequence[FoundModel], grouped: Sequence[Family]) -> None:
+def _print(found: Sequence[FoundModel], grouped: Sequence[Family], named: Sequence[Path]) -> None:
+    if not found and named:
+        print(f"no models in {one_line(', '.join(map(str, named)), 1000)}")
+        return
     if not found:
         print("no models found; name the folders to search: specdash models DIR...")
         return

@@ -20,7 +20,7 @@ from specdash.config.report import plain
 from specdash.core.model import ModelFacts, vocabulary_conflict
 from specdash.errors import EngineError
 
-_LATER_PART = re.compile(r"-(?!00001-of-)\d{5}-of-\d{5}\.gguf$", re.IGNORECASE)
+_PART = re.compile(r"-(\d{5})(-of-\d{5}(?:\.gguf)?)$", re.IGNORECASE)
 _MANIFEST_BYTES = 2**20
 _OLLAMA_MODEL = "application/vnd.ollama.image.model"
 _OLLAMA_DIGEST = re.compile(r"sha256:([0-9a-f]{64})")
@@ -62,12 +62,18 @@ def read_any(path: Path) -> ModelFacts:
     return read_mlx_folder(path)
 
 
+def model_stem(path: Path) -> str:
+    """The name of a model folder, or of a file without `.gguf` and without the number of a part of several."""
+    name = path.name[: -len(".gguf")] if path.name.lower().endswith(".gguf") else folder_name(path)
+    return plain(_PART.sub("", name)) or "model"
+
+
 def expand(pattern: str, base: Path) -> list[Path]:
     """The models that `pattern` names, in natural order ("9B" before "32B").
 
     A folder that is no model itself stands for all models in and below it, a pattern (`*`, `?`, `[…]`, `**`) for what
-    matches it: only first parts of split models, and no projectors for images (mmproj). Any other path stands for
-    itself, whether or not it exists. `~` and `$VAR` are expanded; relative patterns start at `base`.
+    matches it: each split model once, by its first part, and no projectors for images (mmproj). Any other path stands
+    for itself, whether or not it exists. `~` and `$VAR` are expanded; relative patterns start at `base`.
     """
     path = base / os.path.expanduser(os.path.expandvars(pattern))
     if os.path.isdir(path):
@@ -77,7 +83,13 @@ def expand(pattern: str, base: Path) -> list[Path]:
     if os.path.lexists(path) or not glob.has_magic(rest):
         return [path]
     matches = {root / one for one in glob.iglob(rest, root_dir=root, recursive=True)}
-    return sorted((one for one in matches if _is_model(one)), key=natural)
+    folders = {one for one in matches if os.path.isdir(one)}
+    found = {one for one in folders if is_mlx_folder(one)}
+    by_folder: dict[Path, list[str]] = {}
+    for one in matches - folders:
+        by_folder.setdefault(one.parent, []).append(one.name)
+    found |= {folder / name for folder, names in by_folder.items() for name in _models_of(names)}
+    return sorted(found, key=natural)
 
 
 def natural(path: Path) -> list[tuple[int, str, int]]:
@@ -191,9 +203,9 @@ def _in(folder: Path) -> Iterator[tuple[Path, str]]:
         yield from _ollama(folder)
     elif os.path.isdir(folder):
         for path in sorted(_below(folder), key=natural):
-            yield path, path.name[: -len(".gguf")] if _is_gguf(path.name) else folder_name(path)
+            yield path, model_stem(path)
     elif os.path.exists(folder):
-        yield folder, folder.stem
+        yield folder, model_stem(folder)
 
 
 def _below(folder: Path) -> Iterator[Path]:
@@ -202,20 +214,26 @@ def _below(folder: Path) -> Iterator[Path]:
         folders[:] = [name for name in folders if name not in _NOT_MODELS]
         if CONFIG in names and writes_text(Path(parent)):
             yield Path(parent)
-        for name in names:
-            if _is_gguf(name):
-                yield Path(parent, name)
+        for name in _models_of(names):
+            yield Path(parent, name)
 
 
-def _is_model(path: Path) -> bool:
-    """Whether a pattern may mean this file or folder."""
-    return is_mlx_folder(path) if os.path.isdir(path) else _is_gguf(path.name)
+def _models_of(names: Iterable[str]) -> Iterator[str]:
+    """The model files among the names of a folder: of a split model its first part, and no projectors for images.
 
-
-def _is_gguf(name: str) -> bool:
-    """Whether a file name is that of a model, or of the first part of one."""
-    lower = name.lower()
-    return lower.endswith(".gguf") and "mmproj" not in lower and not _LATER_PART.search(lower)
+    Of one whose first part is missing the lowest part that is there: reading it tells what is wrong.
+    """
+    parts: dict[str, str] = {}
+    for name in sorted(names):
+        lower = name.lower()
+        if not lower.endswith(".gguf") or "mmproj" in lower:
+            continue
+        part = _PART.search(lower)
+        if part is None:
+            yield name
+        else:
+            parts.setdefault(lower[: part.start()] + part[2], name)
+    yield from parts.values()
 
 
 def _is_ollama(folder: Path) -> bool:

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from specdash.config.entries import absolute
 from specdash.config.fields import Table
-from specdash.config.flags import check_args
+from specdash.config.flags import check_args, check_env, check_wrap
 from specdash.config.programs import check_program, located, read_program
 from specdash.config.report import guess, show
 from specdash.core.launch import PLACES, names, variable
@@ -48,6 +48,7 @@ def read_engine(table: Table, base: Path) -> EngineConfig:
     if wrap:
         wrap = (located(wrap[0], base), *wrap[1:])
         check_program(table.findings, (*table.at("wrap"), 0), wrap[0], "Install it, or leave wrap out")
+        check_wrap(table.findings, table.at("wrap"), wrap, kind)
     k_scope = table.choice("k_scope", "auto", ("auto", "request", "capped", "startup"))
     config = EngineConfig(
         kind=kind,
@@ -56,7 +57,7 @@ def read_engine(table: Table, base: Path) -> EngineConfig:
         grace_s=table.number("grace_s", default.grace_s, "seconds, more than 0"),
         stall_s=table.number("stall_s", default.stall_s, "seconds, more than 0"),
         args=read_args(table, kind),
-        env=_env(table),
+        env=_env(table, kind),
         wrap=wrap,
         port=table.whole("port", 0, 0, 65535, _ANY_PORT),
         load_timeout_s=_load_timeout(table),
@@ -240,7 +241,7 @@ def _load_timeout(table: Table) -> float | Literal["auto"]:
     return table.number("load_timeout_s", 0.0, 'seconds, more than 0, or "auto"')
 
 
-def _env(table: Table) -> dict[str, str]:
+def _env(table: Table, kind: str) -> dict[str, str]:
     """`engine.env`: names and values for the server's environment."""
     value = table.ask("env", {})
     if not isinstance(value, dict):
@@ -253,6 +254,5 @@ def _env(table: Table) -> dict[str, str]:
         if not isinstance(setting, str) or "\0" in setting:
             quoted = f'Quote it: "{show(setting)}"' if isinstance(setting, int | float) else ""
             table.findings.problem(path, f"must be a string; found {show(setting)}", quoted)
-        if name.startswith("LLAMA_ARG_"):
-            table.findings.warn(path, "sets a flag of the server where nobody looks for it", "Use engine.args")
+        check_env(table.findings, path, name, kind)
     return {name: setting for name, setting in value.items() if isinstance(setting, str)}

@@ -12,17 +12,16 @@ from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 
-from specdash.config.discover import expand
+from specdash.config.discover import expand, model_stem
 from specdash.config.fields import Table
 from specdash.config.lines import KeyPath
-from specdash.config.mlx_folder import folder_name, is_mlx_folder
+from specdash.config.mlx_folder import is_mlx_folder
 from specdash.config.report import Findings, guess, nearest, plain, show
 from specdash.core.methods import WITH_DRAFT_MODEL
 from specdash.core.profile import ModelRef
 
 CLASSES = ("auto", "dense-small", "dense-mid", "dense-large", "moe")
 
-_SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 _VARIABLE = re.compile(r"\$(\w+|\{\w+\})")
 _NAMES_LOOKED_AT = 10_000
 
@@ -35,12 +34,6 @@ def expand_user(text: str) -> str:
 def absolute(text: str, base: Path) -> Path:
     """The absolute path that `text` means in a file of folder `base`; symbolic links stay."""
     return Path(os.path.abspath(base / expand_user(text)))
-
-
-def model_stem(path: Path) -> str:
-    """The name of a model folder, or of a file without `.gguf` and without the number of a part of several."""
-    name = path.name[: -len(".gguf")] if path.name.lower().endswith(".gguf") else folder_name(path)
-    return plain(_SHARD.sub("", name)) or "model"
 
 
 def absence(path: Path) -> tuple[str, str] | None:

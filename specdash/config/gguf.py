@@ -23,6 +23,7 @@ GUESSED = 1024  # llama.cpp's bit for a file type that was guessed from the tens
 
 _PART = re.compile(r"(?P<stem>.*)-(?P<number>\d{5})-of-(?P<count>\d{5})\.gguf", re.DOTALL | re.IGNORECASE)
 _NAMED_PARTS = 5  # of missing parts, in a message
+_OF_ALL_PARTS = ("split.count", "split.tensors.count")  # what each part says of the whole model
 
 # By tokenizer: ids of BOS and EOS, and whether each is added to a prompt.
 _DEFAULTS: dict[str, tuple[int | None, int | None, bool, bool]] = {
@@ -51,20 +52,22 @@ def read_model(path: Path) -> ModelFacts:
     """
     first = _read(path)
     parts = _parts(path, first)
-    headers = [first, *(_read(part) for part in parts[1:])]
+    headers = [first, *(_read(part, first) for part in parts[1:])]
     for number, (part, header) in enumerate(zip(parts, headers, strict=True)):
         if header.whole("split.no") not in (number, None if number == 0 else number):
             raise EngineError(f"{shown(part)} is not part {number + 1} of {shown(path)}, as its name says", AGAIN)
+        if any(header.whole(key) != first.whole(key) for key in _OF_ALL_PARTS):
+            raise EngineError(f"{shown(part)} is a part of another model than {shown(path)}", AGAIN)
     expected, found = first.whole("split.tensors.count"), sum(header.tensors for header in headers)
     if len(parts) > 1 and expected is not None and expected != found:
         raise EngineError(f"{shown(path)} and its parts have {found} tensors, {expected} belong to the model", AGAIN)
     return _facts(path, parts, headers)
 
 
-def _read(path: Path) -> Header:
-    """Walks the header of one file; EngineError when that cannot be done."""
+def _read(path: Path, first: Header | None = None) -> Header:
+    """Walks the header of one file, a later part of the model that `first` begins; EngineError when it cannot."""
     with regular_file(path, "Name a .gguf file.") as (file, size):
-        return Walk(file, size).header()
+        return Walk(file, size, first).header()
 
 
 def _parts(path: Path, first: Header) -> tuple[Path, ...]:
@@ -74,12 +77,13 @@ def _parts(path: Path, first: Header) -> tuple[Path, ...]:
     if count == 1:
         return (path,)
     if match is None or int(match["count"]) != count:
+        number = (first.whole("split.no") or 0) + 1
         raise EngineError(
-            f"{shown(path)} is a part of a model in {count} parts, and not named as one",
-            f"llama.cpp finds the parts by names like NAME-00001-of-{count:05}.gguf.",
+            f"{shown(path)} is part {number} of a model in {count} parts, and not named as that",
+            f"llama.cpp finds the parts by their names: this one must be NAME-{number:05}-of-{count:05}.gguf.",
         )
     files = [path.with_name(f"{match['stem']}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
-    if files[0] != path:
+    if files[0] != path and os.path.exists(files[0]):
         raise EngineError(f"{shown(path)} is part {int(match['number'])} of {count}", f"Name {shown(files[0])}.")
     missing = [file.name for file in files if not os.path.exists(file)]
     if missing:

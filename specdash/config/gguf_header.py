@@ -68,13 +68,26 @@ class Header:
         value = self.values.get(key)
         return value if isinstance(value, str) and value else None
 
+    @property
+    def is_later_part(self) -> bool:
+        """Whether it says of itself that it is a part of a model, and not the first.
+
+        llama-gguf-split gives all metadata of a model to the first part; the others have their numbers and tensors.
+        """
+        return bool(self.whole("split.no")) and (self.whole("split.count") or 0) > 1
+
 
 class Walk:
-    """One pass over one header; `file` stands at its begin and has `size` bytes. `header` raises BadFileError."""
+    """One pass over one header; `file` stands at its begin and has `size` bytes. `header` raises BadFileError.
 
-    def __init__(self, file: BinaryIO, size: int) -> None:
+    `first` is the header of the model's first part, for a file that is a later one: what the model is stands there
+    alone.
+    """
+
+    def __init__(self, file: BinaryIO, size: int, first: Header | None = None) -> None:
         self.file = file
         self.size = size
+        self.first = first
         self.at = 0
         self.deadline = time.monotonic() + HEADER_S
         self.found = Header(size)
@@ -84,7 +97,7 @@ class Walk:
         tensors, entries = self._preamble()
         for _ in range(entries):
             self._entry()
-        if self.found.text("general.architecture") is None:
+        if self.found.text("general.architecture") is None and not self.found.is_later_part:
             raise BadFileError("names no architecture, so it is no model", "Name the .gguf file of a model.")
         ends = [self._tensor() for _ in range(tensors)]
         self.found.tensors = tensors
@@ -222,9 +235,10 @@ class Walk:
         block = _BLOCK.match(name)
         if block is None:
             return not name.startswith("enc.")
-        architecture = self.found.text("general.architecture")
-        layers = self.found.whole(f"{architecture}.block_count")
-        ahead = self.found.whole(f"{architecture}.nextn_predict_layers") or 0
+        about = self.first or self.found
+        architecture = about.text("general.architecture")
+        layers = about.whole(f"{architecture}.block_count")
+        ahead = about.whole(f"{architecture}.nextn_predict_layers") or 0
         return layers is None or int(block[1]) < layers - ahead
 
     def _check_ends(self, ends: list[tuple[int, str]]) -> None:

@@ -45,12 +45,16 @@ _PROMPTS = 3  # of a category, the fewest that the contract asks for
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """What `check` found. `profile` is None when there are problems; `missing` is absent from this machine only."""
+    """What `check` found. `profile` is None when there are problems; `missing` is absent from this machine only.
+
+    `findings` is the same with the lines of the file, for who looks closer.
+    """
 
     profile: Profile | None
     problems: list[Problem]
     warnings: list[Problem]
     missing: list[Problem]
+    findings: Findings
 
 
 def check(path: Path | str) -> CheckResult:
@@ -58,11 +62,15 @@ def check(path: Path | str) -> CheckResult:
     file = Path(path)
     findings = Findings(plain(str(path)))
     raw = read_toml(file, findings, "a profile") if _is_there(file, findings) else None
-    profile = _profile(Table(findings, (), raw), file, findings) if raw is not None else None
+    return sorted_result(_profile(Table(findings, (), raw), file, findings) if raw is not None else None, findings)
+
+
+def sorted_result(profile: Profile | None, findings: Findings) -> CheckResult:
+    """What was found of a profile, in the order of its file."""
     for found in (findings.problems, findings.warnings, findings.missing):
         found.sort(key=lambda problem: (problem.where != findings.where, problem.line or 0))
-    profile = None if findings.problems else profile
-    return CheckResult(profile, findings.problems, findings.warnings, findings.missing)
+    usable = None if findings.problems else profile
+    return CheckResult(usable, findings.problems, findings.warnings, findings.missing, findings)
 
 
 def load(path: Path | str) -> Profile:

@@ -63,6 +63,8 @@ def read_program(engine: Table, base: Path, kind: str) -> str:
         engine.findings.problem(path, f'is for kind = "{owner}"', f'This engine is "{kind}"')
         return DEFAULTS[kind]
     program = located(text, base)
+    if kind == "llama-cli" and os.path.isdir(program):
+        return program  # the folder of the programs: which are in it is asked when one is needed
     todo = _ELSE if kind == "llama-server" else f"Give its path; specdash doctor tells what kind {kind} needs"
     check_program(engine.findings, path, program, todo)
     return program

@@ -94,20 +94,21 @@ class Findings:
 
     def problem(self, path: KeyPath, what: str, todo: str = "") -> None:
         """Files a problem that makes the profile useless."""
-        self.problems.append(self._about(path, what, todo))
+        self.problems.append(self.about(path, what, todo))
 
     def warn(self, path: KeyPath, what: str, todo: str = "") -> None:
         """Files a warning."""
-        self.warnings.append(self._about(path, what, todo))
+        self.warnings.append(self.about(path, what, todo))
 
     def lacks(self, path: KeyPath, what: str, todo: str = "") -> None:
         """Files something that this machine does not have."""
-        self.missing.append(self._about(path, what, todo))
+        self.missing.append(self.about(path, what, todo))
 
     def not_yet(self, path: KeyPath, what: str, allowed: Sequence[str] = ()) -> None:
         """Files the use of something that specdash is to have and this version has not; `allowed` is what it has."""
         todo = "This version has: " + ", ".join(show(word) for word in allowed) if allowed else "Leave it out"
         self.problem(path, f"{what} is not in this version", todo)
 
-    def _about(self, path: KeyPath, what: str, todo: str) -> Problem:
+    def about(self, path: KeyPath, what: str, todo: str) -> Problem:
+        """A problem at a path of the file, filed by nobody yet."""
         return Problem(self.where, self.line(path), dotted(path), what, todo)

@@ -9,7 +9,7 @@ from typing import Any
 
 import tomli_w
 
-from specdash.config.entries import model_stem
+from specdash.config.discover import model_stem
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.profile import (
     EVERY_METHOD,

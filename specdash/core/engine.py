@@ -96,6 +96,7 @@ class ServerSpec:
     model: str = ""
     draft_model: str = ""
     mmproj: Path | None = None
+    context: int | None = None  # the most tokens that its arguments allow; None where they do not say
     launch: tuple[str, ...] = ()
     stop: tuple[str, ...] = ()
     url: str = ""
@@ -169,6 +170,12 @@ class EngineClient(Protocol):
 
     async def render(self, prompt: Prompt, depth_tokens: int) -> str:
         """The prompt as text for `Request`: through the chat template, behind `depth_tokens` of other context."""
+
+    async def context_tokens(self) -> int | None:
+        """The tokens of prompt and answer that one request has room for; None where the server does not tell."""
+
+    async def count_tokens(self, text: str) -> int | None:
+        """The tokens that `text` has as the prompt of a request; None where the server does not tell."""
 
     async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
         """Finds out by experiment who decides K; uses prompts of its own and leaves no sample."""

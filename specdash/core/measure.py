@@ -313,6 +313,7 @@ class Verdict(StrEnum):
     K_UNPROVEN = "k_unproven"
     DRAFTED_NOTHING = "drafted_nothing"
     RECALLED = "recalled"
+    PROMPT_TOO_LONG = "prompt_too_long"
 
 
 DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
@@ -369,6 +370,8 @@ DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
         "difference between them is noise: it is a result, and never recommended.",
         Verdict.K_UNPROVEN: "This server does not tell how many tokens a step drafted, so K is what was asked for "
         "and nothing proves that it took effect: compare with an engine that tells, or read the server's own log.",
+        Verdict.PROMPT_TOO_LONG: "The prompt is longer than the server's context, whatever the draft or K: raise -c in "
+        "args, or take shorter prompts or less depth.",
         Verdict.RECALLED: "This method keeps what its server has seen, and this prompt had been answered before, so "
         "the answer was drafted from memory and only first answers count: give more prompts to a category, or lower "
         "iterations.",

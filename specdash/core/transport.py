@@ -24,13 +24,24 @@ class HttpError(TransportError):
     """An answer with a status other than 200; `excerpt` is its error message or the start of its body.
 
     `retry_after_s`: for how long the server asks to be left alone (its Retry-After header); None when it does not say.
+    `kind` is the error's type or code where its body names one, for programs to read; "" where it names none.
     """
 
-    def __init__(self, status: int, excerpt: str, retry_after_s: float | None = None) -> None:
+    def __init__(self, status: int, excerpt: str, retry_after_s: float | None = None, kind: str = "") -> None:
         super().__init__(f"HTTP {status}: {excerpt}" if excerpt else f"HTTP {status}")
         self.status = status
         self.excerpt = excerpt
         self.retry_after_s = retry_after_s
+        self.kind = kind
+
+    @property
+    def is_for_context(self) -> bool:
+        """Whether the server says that the prompt is longer than its context."""
+        return self.kind in CONTEXT_EXCEEDED
+
+
+CONTEXT_EXCEEDED = frozenset({"exceed_context_size_error", "context_length_exceeded"})
+"""What llama.cpp calls the error of a prompt that is longer than the context, and what OpenAI's API does."""
 
 
 class BadAnswer(TransportError):

@@ -19,6 +19,7 @@ from specdash.core.engine import ServerSpec
 from specdash.core.methods import BASELINE, DRAFT, LOOKUP
 from specdash.core.plan import LoadKey
 from specdash.engines import llama_methods
+from specdash.engines.help_text import read_entries
 from specdash.engines.llama_flags import (
     BRIEF_LIMIT_S,
     CURRENT,
@@ -165,7 +166,7 @@ class Programs:
             self._same_build(name)
             current = "--spec-draft-n-max" in known
             dialect = CURRENT if current else OLD if "--draft-max" in known else NO_DIALECT
-            self._known[name] = Flags(known, removed, dialect, read_spec_types(text))
+            self._known[name] = Flags(known, removed, dialect, read_spec_types(text), read_entries(text))
         return self._known[name]
 
     def version(self, name: str) -> str:

@@ -160,8 +160,9 @@ class Client:
         self._reading.add(response)
         try:
             if response.status != 200:
-                said = self._excerpt(await _read(response, _ERROR_BODY_BYTES, whole=False))
-                raise HttpError(response.status, said, retry_after(response.headers.get("Retry-After")))
+                body_read = await _read(response, _ERROR_BODY_BYTES, whole=False)
+                wait_s = retry_after(response.headers.get("Retry-After"))
+                raise HttpError(response.status, self._excerpt(body_read), wait_s, _kind(body_read))
             yield response
         finally:
             self._reading.discard(response)
@@ -227,14 +228,26 @@ def retry_after(value: str | None) -> float | None:
     return min(max(0.0, seconds), RETRY_AFTER_MOST_S)
 
 
-def _said(body: bytes) -> str:
-    """What an error's body says: the message of {"error": {"message": …}} or {"error": …}, else how it starts."""
-    text = " ".join(body.decode("utf-8", "replace").split())
+def _kind(body: bytes) -> str:
+    """The code of {"error": {"code": …}} where that is a word, else its type; "" where it has neither."""
+    error = _error(body)
+    words = [error.get("code"), error.get("type")] if isinstance(error, dict) else []
+    return next((word for word in words if isinstance(word, str)), "")
+
+
+def _error(body: bytes) -> Any:
+    """What stands behind "error" in a body; None where nothing does."""
     try:
         value = msgspec.json.decode(body)
     except (ValueError, RecursionError):
-        value = None
-    error = value.get("error") if isinstance(value, dict) else None
+        return None
+    return value.get("error") if isinstance(value, dict) else None
+
+
+def _said(body: bytes) -> str:
+    """What an error's body says: the message of {"error": {"message": …}} or {"error": …}, else how it starts."""
+    text = " ".join(body.decode("utf-8", "replace").split())
+    error = _error(body)
     message = error.get("message") if isinstance(error, dict) else error
     return message if isinstance(message, str) else text
 

@@ -176,8 +176,9 @@ class LlamaCli:
         return peek(received)
 
     def cause(self, log_tail: str) -> Cause | None:
-        """What its log tells of a failure."""
-        return first_cause(log_tail, HINTS)
+        """What its log tells of a failure: of this program, and an arm may have another one than the baseline."""
+        found = first_cause(log_tail, HINTS)
+        return replace(found, at_any_k=False) if found is not None else None
 
 
 class CliClient:
@@ -306,6 +307,14 @@ class CliClient:
                 raise TransportError(f"{self._program.name} did not tell how many tokens its prompt had")
             self._chars_per_token = len(text) / tokens
         return f"{filled_to(self._filler, round(depth_tokens * self._chars_per_token))}\n\n"
+
+    async def context_tokens(self) -> int | None:
+        """Each run has a context of its own, and tells its size too late."""
+        return None
+
+    async def count_tokens(self, text: str) -> int | None:
+        """A run would have to count them."""
+        return None
 
     async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
         """Two runs at two Ks: what the program says that it was set to, where it drafted at all."""

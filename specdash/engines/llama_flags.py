@@ -10,23 +10,26 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from specdash.core.engine import UNKNOWN, Param, ServerSpec
 from specdash.core.methods import DRAFT
 from specdash.engines.causes import hints
+from specdash.engines.help_text import Entry, read_entries
 from specdash.errors import EngineError
 
 CURRENT = "spec-draft"
 OLD = "draft-max"
+EMBEDDED = "embedded"
 BRIEF_LIMIT_S = 60.0  # for --help and --version; builds with a GPU look for it first
 
-_FLAG = re.compile(r"(?<![\w-])--?[a-zA-Z](?:[\w.-]*\w)?")
-_ENTRY = re.compile(r"^ {0,4}-{1,2}[a-zA-Z]")
 _SPEC_TYPES = re.compile(r"^\s*--spec-type\s+\[?([a-z0-9-]+(?:[,|][a-z0-9-]+)+)", re.MULTILINE)
 
 
@@ -69,12 +72,16 @@ PARAMS: tuple[Param, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Flags:
-    """The flags that a program lists, which dialect of speculative decoding they make, and what `--spec-type` takes."""
+    """The flags that a program lists, which dialect of speculative decoding they make, and what `--spec-type` takes.
+
+    `entries` is its whole help.
+    """
 
     known: frozenset[str]
     removed: frozenset[str]
     dialect: str
     spec_types: tuple[str, ...] = ()
+    entries: tuple[Entry, ...] = ()
 
     def __contains__(self, flag: str) -> bool:
         """Whether the program takes `flag`."""
@@ -82,21 +89,10 @@ class Flags:
 
 
 def parse_help(text: str) -> tuple[frozenset[str], frozenset[str]]:
-    """The flags that a help text lists, and those that it lists as removed.
-
-    An entry is a line that begins with a flag; it goes on to the next such line or blank line. A flag that only
-    stands in somebody else's description does not count.
-    """
-    known: set[str] = set()
-    removed: set[str] = set()
-    entry: list[str] = []
-    for line in [*text.splitlines(), ""]:
-        if entry and (not line.strip() or _ENTRY.match(line)):
-            names = _FLAG.findall(re.split(r"\s{2,}(?![-\s])", entry[0].strip(), maxsplit=1)[0])
-            (removed if "has been removed" in " ".join(" ".join(entry).split()) else known).update(names)
-            entry = []
-        if entry or _ENTRY.match(line):
-            entry.append(line)
+    """The flags that a help text lists, and those that it lists as removed."""
+    entries = read_entries(text)
+    removed = {name for entry in entries if entry.is_removed for name in entry.names}
+    known = {name for entry in entries if not entry.is_removed for name in entry.names}
     return frozenset(known - removed), frozenset(removed)
 
 
@@ -156,7 +152,30 @@ def read_flags(
             f"{shown_as} lists no flag for the draft length: neither --spec-draft-n-max nor --draft-max",
             "It was built without speculative decoding or is of before 2025; use a newer llama.cpp.",
         )
-    return Flags(known, removed, dialect, read_spec_types(text))
+    return Flags(known, removed, dialect, read_spec_types(text), read_entries(text))
+
+
+def resolve(program: str) -> tuple[tuple[str, ...], str]:
+    """The command that starts `program`, and how to name it to the user; EngineError when there is no such file."""
+    kind, _, interpreter = program.partition(":")
+    if kind == EMBEDDED:
+        python = interpreter or sys.executable
+        if shutil.which(python) is None:
+            raise EngineError(f"engine.program: there is no Python at {python}", 'Use "embedded:PATH-OF-PYTHON".')
+        return (python, "-I", str(Path(__file__).with_name("embedded.py"))), program
+    if os.sep not in program:
+        found = shutil.which(program)
+        if found is None:
+            raise EngineError(
+                f"engine.program: {program} is not on PATH",
+                'Install llama.cpp, give the path of its llama-server, or use program = "embedded"'
+                " (pip install 'specdash[embedded]').",
+            )
+        return (found,), found
+    path = Path(program)
+    if path.is_dir():
+        raise EngineError(f"engine.program: {program} is a folder", f"Did you mean {path / 'llama-server'}?")
+    return (program,), program
 
 
 def run_briefly(command: Sequence[str], shown_as: str, limit_s: float, env: Mapping[str, str] | None = None) -> str:
@@ -226,6 +245,10 @@ HINTS = (
         (
             r"the argument has been removed",
             "A flag in engine.args or configs.args was removed from this build; its --help names the new one.",
+        ),
+        (
+            r"error while handling argument \"|expected value for argument",
+            "A flag in engine.args or configs.args lacks its value, or has one that it does not take.",
         ),
         (
             r"(invalid|unknown) argument: -",  # a flag: strerror and CUDA say the words too

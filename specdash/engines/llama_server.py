@@ -6,11 +6,7 @@ behaviour is stated where it is used; nothing is inferred from a version number.
 
 from __future__ import annotations
 
-import os
-import shutil
-import sys
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import MappingProxyType
 
 from specdash.core.engine import Cause, Endpoint, EngineInfo, Health, KProbe, Request, ServerSpec
@@ -27,12 +23,14 @@ from specdash.engines.causes import first_cause
 from specdash.engines.http import Client
 from specdash.engines.llama_flags import (
     BRIEF_LIMIT_S,
+    EMBEDDED,
     HINTS,
     Flags,
     given_flags,
     model_values,
     read_flags,
     read_version,
+    resolve,
     run_briefly,
 )
 from specdash.engines.llama_flags import PARAMS as OWN_PARAMS
@@ -40,12 +38,10 @@ from specdash.engines.llama_stream import decode, peek
 from specdash.engines.placeholders import with_environment
 from specdash.engines.questions import PROBE_PROMPT, first_model
 from specdash.engines.registry import FindContext
-from specdash.errors import EngineError
 
 KIND = "llama-server"
 TITLE = "llama.cpp's server"
 INSTALL = "a llama-server on PATH (https://github.com/ggml-org/llama.cpp), or pip install 'specdash[embedded]'"
-EMBEDDED = "embedded"
 UNTOLD: Mapping[str, str] = MappingProxyType({})
 PROGRAMS = (KIND, EMBEDDED)
 
@@ -198,6 +194,26 @@ class LlamaClient:
             raise TransportError("the server's /detokenize gave no text")
         return f"{text}\n\n"
 
+    async def context_tokens(self) -> int | None:
+        """GET /props: the context of a slot. None of a server that has no such endpoint."""
+        try:
+            answer = await self._http.get_json("/props", limit_s=ANSWER_LIMIT_S)
+        except HttpError:
+            return None
+        settings = answer.get("default_generation_settings") if isinstance(answer, Mapping) else None
+        found = settings.get("n_ctx") if isinstance(settings, Mapping) else None
+        return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
+
+    async def count_tokens(self, text: str) -> int | None:
+        """POST /tokenize, as /completion reads a prompt: with the tokens that stand before every text."""
+        body = {"content": text, "add_special": True, "parse_special": True}
+        try:
+            answer = await self._http.post_json("/tokenize", body, limit_s=ANSWER_LIMIT_S)
+        except HttpError:
+            return None
+        tokens = answer.get("tokens") if isinstance(answer, Mapping) else None
+        return len(tokens) if isinstance(tokens, list) and tokens else None
+
     async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
         """Who decides K: asks for 1, for the start-up value, and, where 1 was obeyed, for more than that.
 
@@ -275,26 +291,3 @@ def open_program(
     version = read_version(run_briefly([*command, "--version"], shown_as, BRIEF_LIMIT_S, env))
     info = EngineInfo(KIND, shown_as, version, flags.dialect, k_scope, remembers=llama_methods.REMEMBERING)
     return LlamaServer(command, info, flags, filler)
-
-
-def resolve(program: str) -> tuple[tuple[str, ...], str]:
-    """The command that starts `program`, and how to name it to the user; EngineError when there is no such file."""
-    kind, _, interpreter = program.partition(":")
-    if kind == EMBEDDED:
-        python = interpreter or sys.executable
-        if shutil.which(python) is None:
-            raise EngineError(f"engine.program: there is no Python at {python}", 'Use "embedded:PATH-OF-PYTHON".')
-        return (python, "-I", str(Path(__file__).with_name("embedded.py"))), program
-    if os.sep not in program:
-        found = shutil.which(program)
-        if found is None:
-            raise EngineError(
-                f"engine.program: {program} is not on PATH",
-                'Install llama.cpp, give the path of its llama-server, or use program = "embedded"'
-                " (pip install 'specdash[embedded]').",
-            )
-        return (found,), found
-    path = Path(program)
-    if path.is_dir():
-        raise EngineError(f"engine.program: {program} is a folder", f"Did you mean {path / 'llama-server'}?")
-    return (program,), program

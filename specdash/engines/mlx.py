@@ -144,15 +144,20 @@ UNTOLD: Mapping[str, str] = MappingProxyType(
     }
 )
 _NEEDED = {"--model", "--draft-model", "--num-draft-tokens", "--port"}
-_HINTS = hints(
+_NO_MEMORY = hints(
     (
         r"insufficient memory|out of memory|failed to allocate|unable to allocate",
         "It ran out of memory: a smaller or more quantised model, a shorter context, or --kv-bits.",
     ),
+)
+_ARGUMENTS = hints(
     (
         r"unrecognized arguments|invalid argument:|the following arguments",
         "This build does not know a flag in engine.args or configs.args; see its --help.",
     ),
+    at_any_k=True,
+)
+_OTHERS = hints(
     (r"address already in use|couldn't bind", "The port is taken by another program; set engine.port = 0."),
     (
         r"has no (config\.json|weights|tokenizer)|is no folder|repo id must be|no safetensors found"
@@ -174,6 +179,7 @@ _HINTS = hints(
         "The model cannot be loaded; check that its download is whole, and that this mlx-lm knows its kind.",
     ),
 )
+_HINTS = (*_NO_MEMORY, *_ARGUMENTS, *_OTHERS)
 
 
 class MlxEngine:

@@ -112,6 +112,14 @@ class StockClient:
             raise TransportError("the server did not count the tokens of a prompt")
         return filled_to(self._filler, round(depth_tokens * len(part) / counted))
 
+    async def context_tokens(self) -> int | None:
+        """Its context grows with the prompt."""
+        return None
+
+    async def count_tokens(self, text: str) -> int | None:
+        """It counts tokens in answers alone."""
+        return None
+
     async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
         """Whether requests decide K, as far as it shows: a build that does refuses a K below 0.
 

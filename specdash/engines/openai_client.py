@@ -242,6 +242,14 @@ class OpenAiClient:
         self._messages[text] = messages
         return text
 
+    async def context_tokens(self) -> int | None:
+        """Such servers have no common way to tell."""
+        return None
+
+    async def count_tokens(self, text: str) -> int | None:
+        """Such servers have no common way to tell."""
+        return None
+
     async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
         """No such server takes K in a request, so there is nothing to try."""
         return KProbe(KScope.STARTUP, ())

@@ -141,6 +141,14 @@ class ScriptClient:
         """The prompt as text; its messages are sent for that text."""
         return await self._inner.render(prompt, depth_tokens)
 
+    async def context_tokens(self) -> int | None:
+        """Nothing that such a server tells."""
+        return await self._inner.context_tokens()
+
+    async def count_tokens(self, text: str) -> int | None:
+        """Nothing that such a server tells."""
+        return await self._inner.count_tokens(text)
+
     async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
         """K is an argument of the launch script, so there is nothing to try."""
         return await self._inner.probe_k(k_startup, limit_s=limit_s, progress=progress)

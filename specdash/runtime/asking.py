@@ -94,6 +94,16 @@ class Asking:
                 known = self._rendered[prompt.id, step.depth] = await client.render(prompt, step.depth)
         return known
 
+    async def context_tokens(self) -> int | None:
+        """The context that a request to the server that runs now has; None where it does not tell."""
+        async with self._server.lease(Progress()) as client:
+            return await client.context_tokens()
+
+    async def count_tokens(self, text: str) -> int | None:
+        """The tokens of a text as a prompt of the server that runs now; None where it does not tell."""
+        async with self._server.lease(Progress()) as client:
+            return await client.count_tokens(text)
+
     async def ask_k(self, k_startup: int) -> KProbe:
         """The experiment that tells who decides K."""
         progress = self._in_flight(None, "probe", None, self._sampling.max_tokens)

@@ -38,9 +38,13 @@ class TimedOut:
 
 @dataclass(frozen=True, slots=True)
 class Refused:
-    """The server refuses the request as such (HTTP 4xx): the same request would be refused again."""
+    """The server refuses the request as such (HTTP 4xx): the same request would be refused again.
+
+    `is_for_context`: it says that the prompt is longer than its context, which neither K nor a draft changes.
+    """
 
     why: str
+    is_for_context: bool = False
 
 
 Outcome = Taken | TimedOut | Refused
@@ -67,7 +71,7 @@ async def take(
         return TimedOut(f"no end after {timeout_s:.0f} s (measure.timeout_s), {progress.events} events seen")
     except HttpError as error:
         if 400 <= error.status < 500 and error.status != 429:
-            return Refused(f"the server refuses the request: {error}")
+            return Refused(f"the server refuses the request: {error}", error.is_for_context)
         return Taken(_broken(prompt_id, block, started_s, (Verdict.HTTP_ERROR, str(error))), _since(started_mono_s))
     except TransportError as error:
         if await server.died():

@@ -20,6 +20,7 @@ from specdash.core.steps import OPEN, StepView
 from specdash.core.view import View
 from specdash.runtime.asking import WARM_UP, Asking, Sampling
 from specdash.runtime.beside import Beside
+from specdash.runtime.lengths import Lengths
 from specdash.runtime.request import Refused, TimedOut
 from specdash.runtime.server import Publish, Server
 from specdash.runtime.wanted import Dropped, Wanted
@@ -66,6 +67,7 @@ class Sampler:
     def __init__(self, server: Server, around: Surroundings, settings: SweepSettings, wanted: Wanted) -> None:
         self._server = server
         self.asking = Asking(server, around.prompts, settings.sampling, wanted)
+        self.lengths = Lengths(self.asking, around.publish, settings.sampling.max_tokens)
         self._around = around
         self._publish = around.publish
         self._settings = settings
@@ -90,7 +92,6 @@ class Sampler:
         The queue may change meanwhile, by edits or by what the samples say: once these steps are done, those that have
         joined them are taken, until this server has nothing left to do.
         """
-        self.asking.new_load()
         warm = False
         while opened := list(wanted()):
             await self._wanted.another()
@@ -192,10 +193,7 @@ class Sampler:
             if not self.still_open([step]):
                 return False  # just before the answer was whole
             if isinstance(outcome, TimedOut | Refused):
-                late = isinstance(outcome, TimedOut)
-                status, verdict = ("timeout", Verdict.TIMEOUT) if late else ("failed", Verdict.HTTP_ERROR)
-                fact = ev.StepFinished(step.id, load, status, (verdict.value,), outcome.why, spec.fingerprint)
-                await self._publish(fact)
+                await self._give_up(load, step, block, outcome, spec)
                 return False
             await self._beside.keep(load, step, block, outcome, with_trace=self._is_traced(step))
             await self._publish(ev.SampleTaken(step.id, load, outcome.sample, outcome.wall_s))
@@ -206,6 +204,16 @@ class Sampler:
                 return True
             tries += 1
         return True
+
+    async def _give_up(self, load: str, step: Step, block: int, outcome: TimedOut | Refused, spec: ServerSpec) -> None:
+        """Records that a step has failed, and with it those that would be refused for the same reason."""
+        is_for_context = isinstance(outcome, Refused) and outcome.is_for_context
+        verdict = Verdict.PROMPT_TOO_LONG if is_for_context else Verdict.HTTP_ERROR
+        status, verdict = ("timeout", Verdict.TIMEOUT) if isinstance(outcome, TimedOut) else ("failed", verdict)
+        await self._publish(ev.StepFinished(step.id, load, status, (verdict.value,), outcome.why, spec.fingerprint))
+        if is_for_context:
+            prompt = self.asking.prompt(step, block)
+            await self.lengths.refused(step, prompt, spec, outcome.why, self._around.view())
 
     async def _conclude(self, load: str, step: Step, spec: ServerSpec) -> None:
         """Judges a step on its samples and records the verdict."""

@@ -93,7 +93,8 @@ class Sweep:
         """Measures a load's open steps, or records why they could not be; False after an error of our own.
 
         A server that dies after it was ready is started once more; one that fails while it loads would fail again, for
-        some reasons at every other K too. What fails while the disk is full counts as nothing.
+        some reasons at every other K too, and where it has no draft, with every draft. A failure while the disk is full
+        counts as none.
         """
         why: str | None = None
         bug = at_any_k = last = False
@@ -124,15 +125,24 @@ class Sweep:
         if why is not None:
             for step in self._open(load.key):
                 await self._publish(ev.StepFinished(step.id, None, "failed", (), why))
-            for step in self._open_at_other_ks(load.key) if at_any_k else ():
-                said = f"{why}; so it ended at K = {load.key.k}, and no other K changes that"
+            for step in self._open_alike(load.key) if at_any_k else ():
+                what = f"at K = {load.key.k}, and no other K" if load.key.k else "without a draft, and none"
+                said = f"{why}; so it ended {what} changes that"
                 await self._publish(ev.StepFinished(step.id, None, "failed", (), said))
         return not bug
 
-    def _open_at_other_ks(self, key: LoadKey) -> list[Step]:
-        """The open steps of a load's arm that need a server of another K."""
+    def _open_alike(self, key: LoadKey) -> list[Step]:
+        """The open steps whose servers would end as this one did, for a reason that K has no part in.
+
+        Those of its arm at other Ks; and where it has no draft, those of every arm: it has all that a baseline has.
+        Servers that a command of the user's starts may have nothing in common.
+        """
         steps = [found.step for found in self._around.view().steps.values() if not found.is_done]
-        return [step for step in steps if step.k not in (None, key.k) and step.pair == key.pair]
+        spec = self._around.spec_for(key)
+        if key.speculates or spec.launch or spec.url:
+            return [step for step in steps if step.k not in (None, key.k) and step.pair == key.pair]
+        ours = (key.target, key.config, key.moe_experts)
+        return [step for step in steps if (step.target, step.config, step.moe_experts) == ours]
 
     def _ever_ready(self, key: LoadKey) -> bool:
         """Whether a load of this arm has become ready, at whatever K."""
@@ -148,12 +158,19 @@ class Sweep:
     async def _serve(self, key: LoadKey) -> None:
         """One server start, the question who decides K, and every open step that this server can take."""
         spec = self._around.spec_for(key)
+        await self.sampler.lengths.refuse_known(spec, self._around.view())
+        if not self._open(key):
+            return
         reason = self._around.refuse(spec)
         if reason is not None:
             raise Unusable(reason)
         await self._start(spec)
         await self.wanted.another()
         try:
+            self.sampler.asking.new_load()
+            await self.wanted.during(self.sampler.lengths.check(self._load_id, spec, self._around.view()))
+            if not self._open(key):
+                return
             if key.draft is not None:
                 await self._probe(key)
             await self.sampler.measure(self._load_id, key.label, lambda: self._open(key), spec)

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +16,7 @@ from specdash.core.model import ModelFacts
 from specdash.core.plan import LoadKey
 from specdash.core.profile import ServerConfig, for_method
 from specdash.core.text import human_bytes
+from specdash.engines.context import context_of
 from specdash.errors import EngineError
 from specdash.probes.gpu import gpus
 from specdash.probes.memory import system_memory, tree_memory
@@ -107,6 +108,7 @@ class Specs:
             model=target_ref.model if target_ref is not None else "",
             draft_model=draft_ref.model if draft_ref is not None else "",
             mmproj=target_ref.mmproj if target_ref is not None else None,
+            context=context_of(self._info_of(key).kind, (*engine.args, *config.args), engine.env),
         )
         method = spec.method
         spec = replace(
@@ -190,9 +192,3 @@ class MemoryGate:
 def tree_use(pids: Sequence[int]) -> TreeUse:
     """Memory of a process tree, in the runtime's words."""
     return TreeUse(*tree_memory(pids))
-
-
-def server_environment(environment: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
-    """The user's environment for a server, and the names removed: LLAMA_ARG_* silently set flags."""
-    removed = tuple(sorted(name for name in environment if name.startswith("LLAMA_ARG_")))
-    return {name: value for name, value in environment.items() if name not in removed}, removed

@@ -40,10 +40,11 @@ from specdash.session.advice import Advice
 from specdash.session.catalogue import FILLER_TOKENS, Catalogue
 from specdash.session.door import Door
 from specdash.session.ending import verdict_of_run, with_reports
+from specdash.session.environment import server_environment
 from specdash.session.fallback import Engines, with_fallback
 from specdash.session.handle import Handle, Outcome, Reports, Subscription, Watcher
 from specdash.session.keeper import PROFILE_NAME, Keeper, write_profile
-from specdash.session.launch import MemoryGate, Specs, server_environment, tree_use
+from specdash.session.launch import MemoryGate, Specs, tree_use
 from specdash.session.leftovers import end_left_behind
 from specdash.session.opening import engine_found, opening_facts, settings_of
 from specdash.session.prepare import Prepared, prepare, require_models

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import struct
 from pathlib import Path
 
@@ -9,6 +10,8 @@ import pytest
 from mlx_folders import mlx_model
 
 from specdash.config.discover import FoundModel, default_folders, expand, families, find_models, read_any
+
+SPLIT = Path(__file__).parents[1] / "data" / "split"
 
 
 def text(value: str) -> bytes:
@@ -94,6 +97,27 @@ def test_a_folder_is_all_its_models_in_natural_order(tmp_path: Path) -> None:
     found = [str(path.relative_to(tmp_path)) for path in expand("", tmp_path)]
     assert found == ["big-00001-of-00003.gguf", "m-9B.gguf", "m-32B.gguf", "sub/M-14B.GGUF"]
     assert expand(str(tmp_path), Path("/elsewhere")) == expand("", tmp_path)
+
+
+def test_a_split_model_is_one_model_under_the_name_of_its_owner(tmp_path: Path) -> None:
+    for number in (1, 2, 3):
+        shutil.copy(SPLIT / f"tiny-0000{number}-of-00003.gguf", tmp_path)
+    (found,) = find_models([tmp_path])
+    assert (found.path, found.label) == (tmp_path / "tiny-00001-of-00003.gguf", "tiny")
+    assert found.facts is not None
+    assert len(found.facts.parts) == 3
+    (found,) = find_models([tmp_path / "tiny-00001-of-00003.gguf"])
+    assert (found.label, found.facts is None) == ("tiny", False)
+
+
+@pytest.mark.parametrize("pattern", ["", "*.gguf"], ids=["folder", "pattern"])
+def test_a_split_model_without_its_first_part_is_told_and_not_left_out(pattern: str, tmp_path: Path) -> None:
+    for number in (2, 3):
+        shutil.copy(SPLIT / f"tiny-0000{number}-of-00003.gguf", tmp_path)
+    assert expand(pattern, tmp_path) == [tmp_path / "tiny-00002-of-00003.gguf"]
+    (found,) = find_models([tmp_path])
+    assert found.facts is None
+    assert "missing: tiny-00001-of-00003.gguf" in found.problem
 
 
 def test_a_pattern_is_relative_to_the_profile(tmp_path: Path) -> None:

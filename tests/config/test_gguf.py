@@ -3,9 +3,11 @@ from __future__ import annotations
 import os
 import random
 import resource
+import shutil
 import struct
 import tracemalloc
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -254,51 +256,91 @@ def test_a_tensor_type_newer_than_this_reader_is_no_error(tmp_path: Path) -> Non
     assert facts.quantisation is None
 
 
-# Split models
+# Split models, in parts that llama-gguf-split wrote
+
+SPLIT = Path(__file__).parents[1] / "data" / "split"
 
 
-def shard(number: int, count: int, tensors: int | None = None) -> bytes:
-    entries = [ARCH, u32("split.no", number), u32("split.count", count)]
-    if tensors is not None:
-        entries.append(u32("split.tensors.count", tensors))
-    return build(entries, [tensor(f"w{number}", [100])], data=400)
+def part(number: int, of: int = 3) -> str:
+    return f"tiny-{number:05}-of-{of:05}.gguf"
 
 
-def split(folder: Path, count: int = 3) -> Path:
-    for number in range(count):
-        written(folder, shard(number, count, count), f"m-{number + 1:05}-of-{count:05}.gguf")
-    return folder / f"m-00001-of-{count:05}.gguf"
+def split(folder: Path) -> Path:
+    """A copy of the recorded parts; the path of the first."""
+    for number in (1, 2, 3):
+        shutil.copy(SPLIT / part(number), folder)
+    return folder / part(1)
 
 
-def test_a_split_model_is_one_model(tmp_path: Path) -> None:
-    facts = read_model(split(tmp_path))
-    assert [part.name for part in facts.parts] == [f"m-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
-    assert facts.parameters == 300
-    assert facts.size_bytes == sum(part.stat().st_size for part in facts.parts)
+def test_a_split_model_is_the_model_that_it_was_made_of(tmp_path: Path) -> None:
+    whole, facts = read_model(SPLIT / "tiny.gguf"), read_model(split(tmp_path))
+    assert facts.path == tmp_path / part(1)
+    assert facts.parts == tuple(tmp_path / part(number) for number in (1, 2, 3))
+    assert facts.size_bytes == sum(path.stat().st_size for path in facts.parts)
+    alike = {"path": None, "parts": (), "size_bytes": 0}
+    assert replace(facts, **alike) == replace(whole, **alike)  # type: ignore[arg-type]
+    assert whole.parameters == 1472
+    assert whole.bytes_per_token == 2 * (1472 - 7 * 32)  # the output is in another part than the table
 
 
-def test_missing_parts_are_named(tmp_path: Path) -> None:
-    first = split(tmp_path)
-    (tmp_path / "m-00002-of-00003.gguf").unlink()
+@pytest.mark.real
+def test_a_real_model_of_several_parts_is_the_model_that_it_was_made_of(small_models: Path) -> None:
+    whole = read_model(small_models / "smol-q2_k.gguf")
+    facts = read_model(small_models / "smol-q2_k-00001-of-00003.gguf")
+    assert (facts.parameters, facts.quantisation, facts.vocab) == (whole.parameters, "Q2_K", whole.vocab)
+    assert (facts.bytes_per_token, facts.layers) == (whole.bytes_per_token, 30)
+    assert facts.size_bytes == sum(path.stat().st_size for path in small_models.glob("smol-q2_k-0*.gguf"))
+
+
+def test_layers_that_draft_ahead_are_known_in_every_part(tmp_path: Path) -> None:
+    """What they are stands in the first part alone."""
+    one = string("general.architecture", "llama") + u32("llama.block_count", 2)
+    numbers = [entry("split.count", 2, struct.pack("<H", 2)), entry("split.tensors.count", 5, struct.pack("<i", 2))]
+    first = [one[: len(ARCH)], one[len(ARCH) :], u32("llama.nextn_predict_layers", 1), *numbers]
+    first.append(entry("split.no", 2, struct.pack("<H", 0)))
+    later = [*numbers, entry("split.no", 2, struct.pack("<H", 1))]
+    path = written(tmp_path, build(first, [tensor("blk.0.w", [8])], data=32), "m-00001-of-00002.gguf")
+    written(tmp_path, build(later, [tensor("blk.1.w", [8])], data=32), "m-00002-of-00002.gguf")
+    assert read_model(path).bytes_per_token == 32
+
+
+@pytest.mark.parametrize("missing", [(2,), (2, 3), (1,)], ids=str)
+def test_missing_parts_are_named(missing: tuple[int, ...], tmp_path: Path) -> None:
+    split(tmp_path)
+    for number in missing:
+        (tmp_path / part(number)).unlink()
     with pytest.raises(EngineError) as raised:
-        read_model(first)
-    assert raised.value.what.endswith("missing: m-00002-of-00003.gguf")
+        read_model(tmp_path / part(1 if 1 not in missing else 2))
+    assert raised.value.what.endswith(f"missing: {', '.join(map(part, missing))}")
 
 
 def test_a_cut_part_is_found(tmp_path: Path) -> None:
     first = split(tmp_path)
-    os.truncate(tmp_path / "m-00003-of-00003.gguf", 300)
-    with pytest.raises(EngineError, match=r"m-00003-of-00003\.gguf is truncated"):
+    os.truncate(tmp_path / part(3), 1000)
+    with pytest.raises(EngineError, match=r"tiny-00003-of-00003\.gguf is truncated"):
         read_model(first)
 
 
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (lambda folder: (folder / "m-00001-of-00003.gguf").rename(folder / "model.gguf"), "not named as one"),
-        (lambda folder: folder / "m-00002-of-00003.gguf", "is part 2 of 3"),
+        (
+            lambda folder: (folder / part(1)).rename(folder / "model.gguf"),
+            r"part 1 of a model in 3 parts, and not named",
+        ),
+        (
+            lambda folder: (folder / part(2)).rename(folder / "model.gguf"),
+            r"this one must be NAME-00002-of-00003\.gguf",
+        ),
+        (lambda folder: (folder / part(1)).rename(folder / part(1, 2)), r"this one must be NAME-00001-of-00003\.gguf"),
+        (lambda folder: folder / part(2), r"is part 2 of 3\n.*tiny-00001-of-00003\.gguf"),
         (lambda folder: swapped(folder), "is not part 2"),
-        (lambda folder: written(folder, shard(0, 3, 99), "m-00001-of-00003.gguf"), "99 belong"),
+        (lambda folder: patched(folder, 2, "split.count", "<H", 4), "tiny-00002-of-00003.gguf is a part of another"),
+        (
+            lambda folder: patched(folder, 3, "split.tensors.count", "<i", 7),
+            "tiny-00003-of-00003.gguf is a part of ano",
+        ),
+        (lambda folder: patched(folder, 2, "split.no", "<H", 0), "names no architecture"),
     ],
 )
 def test_parts_that_do_not_fit(tmp_path: Path, change: Callable[[Path], Path], reason: str) -> None:
@@ -307,12 +349,29 @@ def test_parts_that_do_not_fit(tmp_path: Path, change: Callable[[Path], Path], r
         read_model(change(tmp_path))
 
 
+def test_parts_with_other_tensors_than_they_say(tmp_path: Path) -> None:
+    first = split(tmp_path)
+    for number in (1, 2, 3):
+        patched(tmp_path, number, "split.tensors.count", "<i", 99)
+    with pytest.raises(EngineError, match="have 6 tensors, 99 belong"):
+        read_model(first)
+
+
 def swapped(folder: Path) -> Path:
-    two, three = folder / "m-00002-of-00003.gguf", folder / "m-00003-of-00003.gguf"
+    two, three = folder / part(2), folder / part(3)
     content = two.read_bytes()
     two.write_bytes(three.read_bytes())
     three.write_bytes(content)
-    return folder / "m-00001-of-00003.gguf"
+    return folder / part(1)
+
+
+def patched(folder: Path, number: int, key: str, form: str, value: int) -> Path:
+    """Overwrites a number in the header of a part; the path of the first part."""
+    content = bytearray((folder / part(number)).read_bytes())
+    at = content.index(text(key)) + len(text(key)) + 4
+    content[at : at + struct.calcsize(form)] = struct.pack(form, value)
+    (folder / part(number)).write_bytes(content)
+    return folder / part(1)
 
 
 # Against the package gguf
@@ -486,11 +545,3 @@ def test_bytes_per_token_are_unknown_rather_than_wrong(
 ) -> None:
     facts = read_model(written(tmp_path, content))
     assert (facts.bytes_per_token, facts.expert_bytes) == wanted
-
-
-def test_bytes_per_token_of_a_split_model_are_those_of_all_parts(tmp_path: Path) -> None:
-    first = [ARCH, entry("split.count", 2, struct.pack("<H", 2)), entry("split.no", 2, struct.pack("<H", 0))]
-    second = [ARCH, entry("split.count", 2, struct.pack("<H", 2)), entry("split.no", 2, struct.pack("<H", 1))]
-    path = written(tmp_path, build(first, [tensor("token_embd.weight", [16])], data=64), "m-00001-of-00002.gguf")
-    written(tmp_path, build(second, [tensor("output.weight", [8])], data=32), "m-00002-of-00002.gguf")
-    assert read_model(path).bytes_per_token == 32  # the output of another part: the table is not tied

@@ -131,6 +131,26 @@ BAD: list[tuple[str, int, str, str, str]] = [
     ('[engine]\nargs = ["-md", "x"]', 2, "engine.args[0]", '"-md" is not for args', "[[drafts]]"),
     ('[engine]\nargs = ["--draft-max", "8"]', 2, "engine.args[0]", "not for args", "sweep.k"),
     ('[engine]\nargs = ["--spec-draft-n-max=8"]', 2, "engine.args[0]", "not for args", "sweep.k"),
+    ('[engine]\nargs = ["-np", "4"]', 2, "engine.args[0]", '"-np" is not for args', "measure.concurrency"),
+    ('[engine]\nargs = ["--parallel=4"]', 2, "engine.args[0]", "not for args", "measure.concurrency"),
+    ("[[configs]]\nlabel='a'\nargs=['-np','2']", 3, "configs[0].args[0]", "not for args", "measure.concurrency"),
+    (
+        '[engine]\nenv = { LLAMA_ARG_N_PARALLEL = "4" }',
+        2,
+        "engine.env.LLAMA_ARG_N_PARALLEL",
+        "not for the user",
+        "measure.concurrency",
+    ),
+    (
+        '[engine]\nenv = { LLAMA_ARG_SPEC_DRAFT_MODEL = "x" }',
+        2,
+        "engine.env.LLAMA_ARG_SPEC_DRAFT_MODEL",
+        "not for the user",
+        "[[drafts]]",
+    ),
+    ('[engine]\nwrap = ["env", "LLAMA_ARG_N_PARALLEL=4"]', 2, "engine.wrap[1]", "not for the user", "concurrency"),
+    ('[engine]\nkind = "llama-cli"\nargs = ["-n", "4"]', 3, "engine.args[0]", "not for args", "measure.max_tokens"),
+    ('[engine]\nkind = "llama-cli"\nargs = ["-np", "4"]', 3, "engine.args[0]", "not for args", "concurrency"),
     ('[engine]\nargs = ["--port", "1"]', 2, "engine.args[0]", "not for args", "engine.port"),
     ('[engine]\nargs = ["--alias", "x"]', 2, "engine.args[0]", "not for args", "Leave it out"),
     ('[engine]\nargs = ["--metrics"]', 2, "engine.args[0]", "not for args", "always"),
@@ -610,6 +630,16 @@ def test_models_are_of_the_form_that_the_engine_takes(tmp_path: Path) -> None:
         profile = check(path).profile
         assert profile is not None
         assert [target.label for target in profile.targets] == found
+
+
+def test_llama_cli_takes_the_folder_of_its_programs(tmp_path: Path) -> None:
+    (tmp_path / "bin").mkdir()
+    result = check(write(tmp_path, f'{MODELS}[engine]\nkind = "llama-cli"\nprogram = "./bin"'))
+    assert not [problem for problem in result.missing if problem.key == "engine.program"]
+    assert result.profile is not None
+    assert result.profile.engine.program == str(tmp_path / "bin")
+    result = check(write(tmp_path, f'{MODELS}[engine]\nkind = "llama-server"\nprogram = "./bin"'))
+    assert "is a folder" in next(problem.what for problem in result.missing if problem.key == "engine.program")
 
 
 def test_what_mlx_may_not_be_given(tmp_path: Path) -> None:

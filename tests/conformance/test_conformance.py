@@ -78,6 +78,12 @@ async def baseline_of(served: Served, engine: Engine) -> dict[str, str]:
         assert not sample.draft_tokens, "a baseline does not draft"
         assert sample.accepted_tokens in (None, 0)
         assert sample.k_seen is None
+    context = await served.client.context_tokens()
+    assert context is None or context >= max(sample.prompt_tokens or 0 for sample in samples)
+    for prompt, sample in zip(PROMPTS, samples, strict=True):
+        assert await served.client.count_tokens(prompt) in (None, sample.prompt_tokens), (
+            "a prompt is counted as it is read"
+        )
     texts = {prompt: await served.text(prompt, None) for prompt in PROMPTS}
     assert all(text.strip() for text in texts.values())
     assert await served.text(PROMPTS[0], None) == texts[PROMPTS[0]], "greedy answers are the same twice"

@@ -146,6 +146,7 @@ class Behaviour:
     eos_after: int = 0  # tokens of every answer
     no_timings: bool = False
     no_metrics: bool = False
+    no_props: bool = False
     cached: int = -1  # tokens of every prompt that are said to be cached
     wrong_model: str = ""  # served in place of the model asked for
 

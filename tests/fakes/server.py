@@ -72,7 +72,7 @@ class Handler(BaseHTTPRequestHandler):
             self.error(
                 501, "This server does not support metrics endpoint. Start it with `--metrics`", "not_supported_error"
             )
-        elif path in {"/props", "/models", "/slots"}:
+        elif path in {"/props", "/models", "/slots"} and not (path == "/props" and shared.behaviour.no_props):
             self.answer(200, {"/props": props, "/models": models, "/slots": slots}[path](shared))
         else:
             self.error(404, "File Not Found", "not_found_error")
@@ -87,7 +87,8 @@ class Handler(BaseHTTPRequestHandler):
         except ValueError as error:
             return self.error(400, str(error), "invalid_request_error")
         if self.path == "/tokenize":
-            self.answer(200, {"tokens": shared.words.encode(body.get("content", ""))})
+            begin = [1] if body.get("add_special") else []
+            self.answer(200, {"tokens": [*begin, *shared.words.encode(body.get("content", ""))]})
         elif self.path == "/detokenize":
             self.answer(200, {"content": shared.words.decode(body.get("tokens", []))})
         elif self.path == "/apply-template":
@@ -127,7 +128,7 @@ class Handler(BaseHTTPRequestHandler):
             prompt = shared.words.decode(prompt)
         tokens = [1, *shared.words.encode(prompt)]
         count = len(tokens)
-        if count > shared.options.n_ctx:
+        if count >= shared.options.n_ctx:
             return self.error(
                 400,
                 f"request ({count} tokens) exceeds the available context size ({shared.options.n_ctx} tokens)",

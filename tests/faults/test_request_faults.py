@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+import pytest
 from faults.harness import Bench, assert_complete, assert_each_block_once
 
 from specdash.core import events as ev
@@ -112,3 +113,31 @@ def test_one_request_in_many_fails(bench: Bench) -> None:
         for fact in run.facts(ev.SampleTaken)
         if fact.sample.draft_tokens and fact.sample.status == "ok"
     } == {4}
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "verdict", "loads"),
+    [("no_props=1", "prompt_too_long", 1), ("http_status=400;http_status=400", "http_error", 3)],
+    ids=["named", "nameless"],
+)
+def test_a_refusal_is_known_to_hold_for_every_arm_by_its_name_alone(
+    behaviour: str, verdict: str, loads: int, bench: Bench
+) -> None:
+    """One server is started for a prompt that is longer than the context; what else is refused may be about a draft."""
+    profile = bench.profile(
+        ["T"],
+        ["D"],
+        engine={
+            "program": str(bench.program({"T": behaviour})),
+            "k_scope": "startup",
+            "args": ["-c", "64"] if loads == 1 else [],
+        },
+        sweep={"k": [2, 4]},
+        measure={"iterations": 1, "warmup": 0},
+    )
+    run = bench.run(profile)
+    assert_complete(run)
+    assert (run.code, run.loads("T")) == (3, loads)
+    for found in run.view.steps.values():
+        assert (found.status, found.verdicts) == ("failed", (verdict,))
+        assert ("context size (64 tokens)" in (found.error or "")) == (loads == 1)

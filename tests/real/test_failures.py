@@ -15,6 +15,12 @@ from specdash.core import events as ev
 pytestmark = pytest.mark.real
 
 
+def copied(source: Path, path: Path) -> Path:
+    """A copy of a model under another name."""
+    path.write_bytes(source.read_bytes())
+    return path
+
+
 def test_a_model_that_was_cut_is_not_loaded(machine: Real, pair: tuple[Path, Path], llama_server: Path) -> None:
     """A download that broke off: the header is whole, the tensors behind it are not."""
     cut = machine.folder / "cut.gguf"
@@ -67,9 +73,60 @@ def test_a_context_too_small_for_the_prompt(machine: Real, pair: tuple[Path, Pat
     assert run.code == 1
     assert run.only(category="short").status == "ok"
     found = run.only(category="long")
-    assert found.status in ("failed", "invalid")
+    assert (found.status, found.verdicts) == ("failed", ("prompt_too_long",))
     assert "context size (256 tokens)" in (found.error or "")
     assert "context size (256 tokens)" in run.stderr
+
+
+def test_a_refusal_that_no_draft_and_no_k_changes_costs_one_load(
+    machine: Real, pair: tuple[Path, Path], llama_server: Path
+) -> None:
+    """One server counts the prompts; arguments tell what another configuration has; the one with room measures."""
+    prompts = [{"category": "long", "prompt": "Then add all the numbers of the table, and print them. " * 60}]
+    args = [word for word in ONE_THREAD if word not in ("-c", "4096")]
+    profile = machine.profile(
+        llama_server,
+        {"T": pair[0]},
+        {"D": pair[1], "E": copied(pair[1], machine.folder / "e.gguf")},
+        engine={"args": args, "k_scope": "startup"},
+        configs={"small": ["-c", "512"], "kv": ["-c", "512", "-ctk", "q8_0", "-fa", "on"], "large": ["-c", "4096"]},
+        sweep={"k": [2, 4]},
+        measure={"prompts": str(machine.prompts(prompts, "own")), "max_tokens": 16, "iterations": 1, "warmup": 0},
+    )
+    run = machine.run(profile)
+    assert_complete(run)
+    assert run.code == 1
+    started = [load.key.config for load in run.facts(ev.LoadStarted)]
+    assert started.count("small") == 1
+    assert started.count("kv") == 0
+    assert started.count("large") == 5
+    for found in run.view.steps.values():
+        is_large = found.step.config == "large"
+        assert (found.status == "ok") == is_large, (found.step.id, found.error)
+        assert ("prompt_too_long" in found.verdicts) != is_large
+    (tokens,) = {found.samples[0].prompt_tokens for found in run.view.steps.values() if found.samples}
+    told = next(found.error for found in run.view.steps.values() if found.step.config == "small")
+    assert tokens is not None
+    assert f"has {tokens} tokens, too many for the context size (512 tokens)" in (told or "")
+    assert f"-c {-(-(tokens + 16) // 256) * 256} has room" in (told or "")
+
+
+def test_a_flag_that_no_server_of_a_target_takes_is_tried_once(
+    machine: Real, pair: tuple[Path, Path], llama_server: Path
+) -> None:
+    """The baseline has all that its arms have: neither a draft nor a K makes up for it."""
+    profile = machine.profile(
+        llama_server,
+        {"T": pair[0]},
+        {"D": pair[1], "E": copied(pair[1], machine.folder / "e.gguf")},
+        engine={"args": ["--no-such-flag"], "k_scope": "startup"},
+        sweep={"k": [2, 4]},
+    )
+    run = machine.run(profile)
+    assert_complete(run)
+    assert run.code == 3
+    assert len(run.facts(ev.LoadStarted)) == 1
+    assert all("invalid argument: --no-such-flag" in (found.error or "") for found in run.view.steps.values())
 
 
 def test_a_context_that_ends_an_answer(machine: Real, pair: tuple[Path, Path], llama_server: Path) -> None:

@@ -1,0 +1,143 @@
+"""Whether the prompts of a run fit the contexts of its servers: asked once a tokenizer answers, and of no load twice.
+
+A prompt that is not shorter than the context is refused, whatever the draft or K. How long it is depends on the target
+and on the configuration (its template), the context on the configuration, and, where no argument sets it, on the memory
+that is left: then it may be smaller beside another draft, and is asked of each.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from specdash.core import events as ev
+from specdash.core.engine import ServerSpec
+from specdash.core.measure import Verdict
+from specdash.core.plan import Step
+from specdash.core.prompts import Prompt
+from specdash.core.tokens import TEMPLATE_TOKENS
+from specdash.core.view import View
+from specdash.runtime.asking import Asking
+from specdash.runtime.server import Publish
+
+ROUND = 256  # servers round a context up to a multiple of this
+
+_Setting = tuple[str, str | None, int | None]  # target, configuration, experts
+
+
+class Lengths:
+    """The lengths of prompts, as the tokenizers of the servers of a run count them."""
+
+    def __init__(self, asking: Asking, publish: Publish, max_tokens: int) -> None:
+        self._asking = asking
+        self._publish = publish
+        self._max_tokens = max_tokens
+        self._rendered: dict[tuple[str, str | None, str, int], int | None] = {}
+        self._plain: dict[tuple[str, str], int | None] = {}
+        self._warned: set[_Setting] = set()
+
+    async def refuse_known(self, spec: ServerSpec, view: View) -> None:
+        """Ends the open steps of a load that is not started yet, if its arguments surely leave their prompts no room.
+
+        Another configuration may have another template, so only the prompts' own tokens count.
+        """
+        if spec.context is None:
+            return
+        for step in _open(view, _setting(spec)):
+            if step.pair != spec.key.pair:
+                continue
+            known = {prompt.id: self._plain.get((step.target, prompt.id)) for prompt in self._prompts(view, step)}
+            longest = max(((tokens, name) for name, tokens in known.items() if tokens is not None), default=None)
+            if longest is not None and longest[0] + step.depth - TEMPLATE_TOKENS >= spec.context:
+                await self._end(step, None, spec, longest[1], longest[0] + step.depth, spec.context, None)
+
+    async def check(self, load: str, spec: ServerSpec, view: View) -> None:
+        """Counts the prompts of all steps that share a load's target and configuration, and ends those without room."""
+        context = await self._asking.context_tokens()
+        if context is None:
+            return
+        counted = {step: await self._count(step, view) for step in _sharing_context(spec, view)}
+        longest = max((max(tokens.values()) for tokens in counted.values() if tokens), default=0)
+        needed = -(-(longest + self._max_tokens) // ROUND) * ROUND
+        for step, tokens in counted.items():
+            for name in sorted(tokens, key=lambda name: -tokens[name])[:1]:
+                if tokens[name] >= context:
+                    await self._end(step, load, spec, name, tokens[name], context, needed)
+        await self._warn_of_cut_answers(spec, counted, context, needed)
+
+    async def refused(self, step: Step, prompt: Prompt, spec: ServerSpec, why: str, view: View) -> None:
+        """Ends the open steps that the server's word about a prompt holds for too: it is longer than the context."""
+        for other in _sharing_context(spec, view):
+            if (other.category, other.depth) == (step.category, step.depth) and prompt in self._prompts(view, other):
+                verdicts = (Verdict.PROMPT_TOO_LONG.value,)
+                said = f"{why}; neither K nor a draft changes that"
+                await self._publish(ev.StepFinished(other.id, None, "failed", verdicts, said))
+
+    async def _count(self, step: Step, view: View) -> dict[str, int]:
+        """The tokens of each prompt of a step, as far as the server counts them."""
+        for prompt in self._prompts(view, step):
+            if (step.target, prompt.id) not in self._plain:
+                self._plain[step.target, prompt.id] = await self._asking.count_tokens(prompt.as_text())
+            place = (step.target, step.config, prompt.id, step.depth)
+            if place not in self._rendered:
+                self._rendered[place] = await self._asking.count_tokens(await self._asking.text(step, prompt))
+        found = {
+            prompt.id: self._rendered[step.target, step.config, prompt.id, step.depth]
+            for prompt in self._prompts(view, step)
+        }
+        return {name: tokens for name, tokens in found.items() if tokens is not None}
+
+    def _prompts(self, view: View, step: Step) -> Sequence[Prompt]:
+        """The prompts that the samples of a step take; those with images have tokens that no text tells."""
+        blocks = view.iterations(step.id) or 1
+        return [prompt for prompt in self._asking.prompts_of(step, blocks) if not prompt.images]
+
+    async def _end(
+        self, step: Step, load: str | None, spec: ServerSpec, name: str, tokens: int, context: int, needed: int | None
+    ) -> None:
+        """Records that a step cannot be measured on any server of these settings."""
+        why = (
+            f"prompt {name} has {tokens} tokens, too many for the context size ({context} tokens), whatever K and draft"
+        )
+        if needed is not None:
+            why += f"; -c {needed} has room for every prompt and its answer"
+        is_own = load is not None and step.pair == spec.key.pair
+        verdicts, fingerprint = (Verdict.PROMPT_TOO_LONG.value,), spec.fingerprint if is_own else None
+        await self._publish(ev.StepFinished(step.id, load if is_own else None, "failed", verdicts, why, fingerprint))
+
+    async def _warn_of_cut_answers(
+        self, spec: ServerSpec, counted: Mapping[Step, Mapping[str, int]], context: int, needed: int
+    ) -> None:
+        """Tells once of prompts that fit and leave too little room for a whole answer: such samples do not count."""
+        if _setting(spec) in self._warned:
+            return
+        cut = {
+            (name, step.depth)
+            for step, tokens in counted.items()
+            for name, count in tokens.items()
+            if context - self._max_tokens < count < context
+        }
+        if cut:
+            self._warned.add(_setting(spec))
+            prompts = "1 prompt leaves" if len(cut) == 1 else f"{len(cut)} prompts leave"
+            said = f"{prompts} no room for answers of {self._max_tokens} tokens in a context of {context}"
+            await self._publish(ev.Noted("warning", f"{spec.key.target}: {said}: -c {needed} has room for all"))
+
+
+def _setting(spec: ServerSpec) -> _Setting:
+    return spec.key.target, spec.key.config, spec.key.moe_experts
+
+
+def _sharing_context(spec: ServerSpec, view: View) -> list[Step]:
+    """The open steps whose servers have no more context than one of this spec.
+
+    Those of another draft only where an argument sets the context, or where this server has no draft to share its
+    memory with; and not where each method may have a server of its own.
+    """
+    is_for_all = spec.context is not None or not (spec.key.speculates or spec.launch or spec.url)
+    return [step for step in _open(view, _setting(spec)) if is_for_all or step.pair == spec.key.pair]
+
+
+def _open(view: View, setting: _Setting) -> list[Step]:
+    """The open steps of a target under a configuration."""
+    steps = (found.step for found in view.steps.values() if not found.is_done)
+    return [step for step in steps if (step.target, step.config, step.moe_experts) == setting]
