@@ -35,7 +35,7 @@ POLL_FIRST_S = 0.02  # a tiny model is ready in milliseconds; a large one is pol
 POLL_MOST_S = 0.5
 ATTACH_S = 5.0  # a server that is said to run already answers at once
 FOLLOW_S = 30.0  # a launch command's server that somebody else starts is there by then
-FOLLOW_TREE_S = 1.0  # a process that a server starts is looked at this soon
+FOLLOW_TREE_S = 0.5  # a process that a server starts is looked at this soon
 EXPLAINED_LINES = 5000
 SHOWN_LINES = 60
 

@@ -258,7 +258,7 @@ class Server:
         launch.watch.note_memory(self._memory(launch.process.tree()))
         begun_s = time.monotonic()
         await launch.process.stop()
-        if not heartbeat().pauses(begun_s):
+        if not heartbeat().pauses(begun_s) and not launch.process.stops.since(begun_s):
             launch.stop_s = time.monotonic() - begun_s
 
     # -- what others ask for -----------------------------------------------------------------------------------
