@@ -146,13 +146,15 @@ def _anchor(anchor: Anchor) -> Json:
 
 
 def _effort(view: View) -> Json:
-    """What the run cost: server starts and their time, and the time of all requests of samples."""
-    times = [load.load_time_s for load in view.loads.values() if load.load_time_s is not None]
+    """What the run cost: server starts and their time, the time of all requests of samples, and those taken again."""
+    loads = view.loads.values()
+    times = [load.load_time_s for load in loads if load.load_time_s is not None]
     measuring_s = sum(found.wall_s for found in view.steps.values())
     return {
         "loads": len(view.loads),
-        "load_time_s": sum(times),
+        "load_time_s": None if any(load.was_ready and load.load_time_s is None for load in loads) else sum(times),
         "measuring_s": measuring_s if any(found.samples for found in view.steps.values()) else None,
+        "taken_again": sum(found.taken_again for found in view.steps.values()),
         "step_by_step_loads": _step_by_step_loads(view),
     }
 

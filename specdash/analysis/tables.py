@@ -58,6 +58,7 @@ def measurement(number: int, name: str, found: StepView, examined: Examined, aga
         "verdicts": list(dict.fromkeys((*found.verdicts, *(verdict.value for verdict, _ in against)))),
         "error": found.error,
         "details": list(dict.fromkeys(details)),
+        "taken_again": found.taken_again,
         "samples": [plain_sample(sample) for sample in proven(found.samples)],
         "summary": _summaries(counted),
         **_acceptance([counted]),

@@ -126,11 +126,14 @@ class StateChanged(Fact):
 
 @dataclass(frozen=True, slots=True)
 class LoadReady(Fact):
-    """The server answers and is proven ours; `load_time_s` runs from its start to the one-token completion."""
+    """The server answers and is proven ours; `load_time_s` runs from its start to the one-token completion.
+
+    It is None where the server or this process was stopped meanwhile.
+    """
 
     TYPE: ClassVar[str] = "load_ready"
     load: str
-    load_time_s: float
+    load_time_s: float | None
     pid: int
     model: str | None = None
 
@@ -148,12 +151,12 @@ class Probed(Fact):
 
 @dataclass(frozen=True, slots=True)
 class WarmedUp(Fact):
-    """The warm-up requests of a load are done; they are never samples."""
+    """The warm-up requests of a load are done; they are never samples. `wall_s` is None after a pause."""
 
     TYPE: ClassVar[str] = "warmed_up"
     load: str
     requests: int
-    wall_s: float
+    wall_s: float | None
 
 
 @dataclass(frozen=True, slots=True)

@@ -172,7 +172,7 @@ def _state_changed(view: View, recorded: ev.Recorded) -> View:
 def _load_ready(view: View, recorded: ev.Recorded) -> View:
     fact = recorded.fact
     assert isinstance(fact, ev.LoadReady)
-    return _load(view, fact.load, load_time_s=fact.load_time_s, pid=fact.pid)
+    return _load(view, fact.load, load_time_s=fact.load_time_s, pid=fact.pid, was_ready=True)
 
 
 def _probed(view: View, recorded: ev.Recorded) -> View:
@@ -184,7 +184,8 @@ def _probed(view: View, recorded: ev.Recorded) -> View:
 def _warmed_up(view: View, recorded: ev.Recorded) -> View:
     fact = recorded.fact
     assert isinstance(fact, ev.WarmedUp)
-    return _load(view, fact.load, warm_up_s=fact.wall_s / fact.requests if fact.requests else None)
+    once_s = fact.wall_s / fact.requests if fact.requests and fact.wall_s is not None else None
+    return _load(view, fact.load, warm_up_s=once_s)
 
 
 def _step_started(view: View, recorded: ev.Recorded) -> View:

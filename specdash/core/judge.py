@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from specdash.core.engine import CACHED, DRAFTED, EXACT_LENGTH, K_SEEN, TIMINGS
 from specdash.core.generation import DECODE_RATE, Generation
 from specdash.core.measure import Sample, Verdict, clocks_disagree, expected_k_seen, rate, step_facts
 from specdash.core.methods import BASELINE, is_ceiling, may_draft_nothing
 from specdash.core.numbers import finite
+from specdash.core.pauses import Pause, void_figures, voids_all
 from specdash.core.plan import Step
 
 MIN_TOKENS = 16
@@ -47,6 +49,8 @@ class Asked:
     swapped_in_bytes: int = 0  # read back from swap by the whole machine meanwhile
     untold: Collection[str] = ()  # names of core.engine.UNTOLD
     is_recalled: bool = False
+    pauses: Sequence[Pause] = ()  # in which this process did not run
+    server_stopped: bool = False  # its processes were seen stopped or frozen
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +66,7 @@ def sample_of(step: Step, generation: Generation, asked: Asked) -> Sample:
 
     decode_tok_s = (generated tokens - 1) / decode time, since n tokens have n - 1 intervals; never the server's own
     per-second field, which builds define differently. By our clock those that arrived first are left out together.
+    Figures by our clock that hold a pause of this process are None, with the reason in `unknown`.
     """
     facts = step_facts(generation.chunks)
     client_decode_s = _between(generation.first_token_t_s, generation.last_token_t_s)
@@ -80,14 +85,17 @@ def sample_of(step: Step, generation: Generation, asked: Asked) -> Sample:
     processed = prompt - cached if prompt is not None and cached is not None else None
     both = prompt + generated if prompt is not None and generated is not None else None
     reasons = reasons_against(step, generation, asked)
+    # A pause that voids the sample is in all its figures, so those of a void one are left as they were seen.
+    void = {} if reasons else void_figures(generation, asked.pauses)
+    ours = partial(_unless, void)
     return Sample(
         prefill_time_s=prefill_s,
         prefill_tok_s=_per_second(processed, prefill_s),
         decode_time_s=decode_s,
         decode_tok_s=rate(generated, decode_s) if server else client_rate,
-        throughput_tok_s=_per_second(both, total_s),
-        ttft_s=ttft_s,
-        total_time_s=total_s,
+        throughput_tok_s=ours("throughput_tok_s", _per_second(both, total_s)),
+        ttft_s=ours("ttft_s", ttft_s),
+        total_time_s=ours("total_time_s", total_s),
         prompt_tokens=prompt,
         cached_tokens=cached,
         generated_tokens=generated,
@@ -103,13 +111,18 @@ def sample_of(step: Step, generation: Generation, asked: Asked) -> Sample:
         k_seen=facts.k_seen if facts.k_seen is not None else generation.k_seen,
         positions_drafted=facts.positions_drafted or _all_of(generation),
         positions_accepted=facts.positions_accepted or generation.positions_accepted,
-        client_decode_time_s=client_decode_s,
-        client_decode_tok_s=client_rate,
+        client_decode_time_s=ours("client_decode_time_s", client_decode_s),
+        client_decode_tok_s=ours("client_decode_tok_s", client_rate),
         status="invalid" if reasons else "ok",
         reasons=reasons,
         acceptance_source=generation.acceptance_source or ("server" if generation.draft_n is not None else None),
-        unknown=generation.unknown,
+        unknown={**generation.unknown, **void},
     )
+
+
+def _unless(void: Collection[str], name: str, value: float | None) -> float | None:
+    """A figure by our clock; None where it is among those that are void."""
+    return None if name in void else value
 
 
 def _all_of(generation: Generation) -> tuple[int, ...]:
@@ -129,6 +142,7 @@ def reasons_against(step: Step, generation: Generation, asked: Asked) -> tuple[s
         (None not in (asked.alias, generation.model) and generation.model != asked.alias, Verdict.SERVER_CHANGED),
         (abs(asked.clock_jump_s) > CLOCK_JUMP_S, Verdict.CLOCK_JUMPED),
         (asked.swapped_in_bytes > SWAP_STORM_BYTES, Verdict.SWAPPING),
+        (asked.server_stopped or voids_all(generation, asked.pauses), Verdict.PAUSED),
     )
     found = [*generation.problems, *(verdict for holds, verdict in circumstances if holds)]
     found += _against_length(generation, asked, known_bad=bool(found))

@@ -43,3 +43,4 @@ class LoadView:
     timeout_s: float | None = None
     warm_up_s: float | None = None  # of one warm-up request
     command: tuple[str, ...] = ()  # for the user to paste; () in journals that lack it
+    was_ready: bool = False  # at some time; its load time may be unknown

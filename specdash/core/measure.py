@@ -298,6 +298,7 @@ class Verdict(StrEnum):
     NOT_FINITE = "not_finite"
     CLOCK_JUMPED = "clock_jumped"
     SWAPPING = "swapping"
+    PAUSED = "paused"
     SERVER_CHANGED = "server_changed"
     WRONG_LENGTH = "wrong_length"
     HTTP_ERROR = "http_error"
@@ -343,6 +344,9 @@ DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
         "resume the run.",
         Verdict.SWAPPING: "The machine read memory back from swap during the request: close other programs, or use a "
         "smaller model, context or quantisation.",
+        Verdict.PAUSED: "The server, or the whole machine, was stopped for a time during the request (a paused virtual "
+        "machine, a frozen container, SIGSTOP), so its time is not the server's: keep the machine running, and resume "
+        "the run.",
         Verdict.SERVER_CHANGED: "Another server answered than the one that was started: stop whatever else uses its "
         "port, or leave port = 0.",
         Verdict.WRONG_LENGTH: "Fewer tokens came back than were asked for: the context was full (raise -c in args), or "

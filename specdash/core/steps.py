@@ -43,6 +43,12 @@ class StepView:
         return tuple(sample for sample in self.samples if sample.status == "ok")
 
     @property
+    def taken_again(self) -> int:
+        """How many samples did not count and were followed by another one of the same block."""
+        last = {sample.block: number for number, sample in enumerate(self.samples)}
+        return sum(each.status != "ok" and last[each.block] > number for number, each in enumerate(self.samples))
+
+    @property
     def is_done(self) -> bool:
         """Whether it has an outcome."""
         return self.status in DONE

@@ -14,7 +14,6 @@ a server repeats them in its own.
 
 from __future__ import annotations
 
-import asyncio
 import re
 import time
 from collections.abc import AsyncIterator, Mapping
@@ -27,6 +26,7 @@ import aiohttp
 import msgspec
 from aiohttp.http_exceptions import HttpProcessingError
 
+from specdash.core.heartbeat import heartbeat
 from specdash.core.transport import (
     BadAnswer,
     HttpError,
@@ -50,7 +50,7 @@ _ERROR_BODY_BYTES = 64 * 1024
 
 
 class Client:
-    """Requests to one server, each with a limit in seconds; all raise TransportError.
+    """Requests to one server, each with a limit in seconds (in which this process ran); all raise TransportError.
 
     `where` is a port of 127.0.0.1, or a base URL (http or https, a path prefix is kept); `headers` go with every
     request, and their values are never shown. `base` is the address that paths are put behind.
@@ -93,7 +93,7 @@ class Client:
         parser = SseParser()
         sent_t_s = seen.sent_t_s = time.monotonic()
         try:
-            async with asyncio.timeout(total_limit_s), self._answer("POST", path, body) as response:
+            async with heartbeat().limit(total_limit_s), self._answer("POST", path, body) as response:
                 if response.content_type != _EVENT_STREAM:
                     start = await _read(response, _ERROR_BODY_BYTES, whole=False)
                     raise BadAnswer(f"no event stream but {response.content_type}: {self._excerpt(start)}")
@@ -137,7 +137,7 @@ class Client:
     async def _short(self, method: str, path: str, body: Any, limit_s: float) -> bytes:
         """The whole body of a 200."""
         try:
-            async with asyncio.timeout(limit_s), self._answer(method, path, body) as response:
+            async with heartbeat().limit(limit_s), self._answer(method, path, body) as response:
                 return await _read(response, BODY_LIMIT_BYTES)
         except TimeoutError as error:
             raise RequestTimeout(limit_s) from error

@@ -16,7 +16,6 @@ from __future__ import annotations
 import signal
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from itertools import count
@@ -38,6 +37,7 @@ from specdash.core.engine import (
 )
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation, Piece
+from specdash.core.heartbeat import heartbeat
 from specdash.core.launch import Ending
 from specdash.core.methods import is_ceiling
 from specdash.core.plan import KScope, LoadKey
@@ -231,7 +231,7 @@ class CliClient:
         self, request: Request, limit_s: float, progress: Progress | None, is_lost: Callable[[StreamedAnswer], bool]
     ) -> StreamedAnswer:
         """A run whose output came whole: one that lost its end is made anew, while there is time and it ever helped."""
-        began_s, ends_s = time.monotonic(), time.monotonic() + limit_s
+        began_s, ends_s = heartbeat().ran_s(), heartbeat().ran_s() + limit_s
         for number in count(1):
             lost: StreamedAnswer | ProgramFailed
             try:
@@ -242,7 +242,7 @@ class CliClient:
                 if error.has_reason:
                     raise
                 lost = error
-            now_s = time.monotonic()
+            now_s = heartbeat().ran_s()
             limit_s = ends_s - now_s
             is_dear = number >= TRIES and (number >= CHEAP_TRIES or now_s - began_s > CHEAP_S)
             if self._is_lossy or is_dear or limit_s <= 0:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -17,6 +16,7 @@ from typing import Any, TypeVar
 
 from specdash.core.engine import CACHED, DRAFTED, Health, KProbe, Request
 from specdash.core.generation import Generation
+from specdash.core.heartbeat import heartbeat
 from specdash.core.plan import KScope
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import BUSY, BadAnswer, HttpError, Progress, RequestTimeout, TransportError
@@ -177,7 +177,7 @@ class OpenAiClient:
             return await self._http.post_json(await self._path(), body, left_s)
 
         try:
-            async with asyncio.timeout(limit_s):
+            async with heartbeat().limit(limit_s):
                 answer = await self._by_either_api(one, limit_s)
         except TimeoutError as error:
             raise RequestTimeout(limit_s) from error
@@ -292,16 +292,16 @@ class OpenAiClient:
 
     async def _patiently(self, asked: Callable[[float], Awaitable[T]], limit_s: float) -> T:
         """Asks again after a Retry-After, as long as that is within the limit; raises the refusal otherwise."""
-        due_s = time.monotonic() + limit_s
+        due_s = heartbeat().ran_s() + limit_s
         for tries in count():
             try:
-                return await asked(due_s - time.monotonic())
+                return await asked(due_s - heartbeat().ran_s())
             except HttpError as error:
                 if error.status not in BUSY or error.retry_after_s is None:
                     raise
                 # Who always says "at once" is not to be asked a thousand times.
                 pause_s = max(error.retry_after_s, min(PAUSE_MOST_S, PAUSE_FIRST_S * 2**tries))
-                if time.monotonic() + pause_s >= due_s:
+                if heartbeat().ran_s() + pause_s >= due_s:
                     raise
                 log.warning("asked again in %.1f s: %s", pause_s, error)
                 await asyncio.sleep(pause_s)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
-import time
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from specdash.core.engine import Health, KProbe, Request
 from specdash.core.generation import Generation
+from specdash.core.heartbeat import heartbeat
 from specdash.core.measure import Verdict
 from specdash.core.prompts import Prompt
 from specdash.core.transport import BUSY, HttpError, Progress, ServerGaveUp, TransportError
@@ -112,17 +112,17 @@ class ScriptClient:
 
         Raises ServerGaveUp where its health says that it answers no more.
         """
-        due_s = time.monotonic() + limit_s
+        due_s = heartbeat().ran_s() + limit_s
         while True:
             try:
-                left_s = due_s - time.monotonic()
+                left_s = due_s - heartbeat().ran_s()
                 return self._judged(await self._inner.generate(request, limit_s=left_s, progress=progress))
             except TransportError as error:
                 word, _ = await self._word()
                 if word in GIVEN_UP:
                     raise ServerGaveUp(f"says {word!r} of itself") from error
                 is_busy = isinstance(error, HttpError) and error.status in BUSY and error.retry_after_s is None
-                if not is_busy or time.monotonic() + OVERLOADED_PAUSE_S >= due_s:
+                if not is_busy or heartbeat().ran_s() + OVERLOADED_PAUSE_S >= due_s:
                     raise
                 log.warning("asked again in %.1f s: %s", OVERLOADED_PAUSE_S, error)
                 await asyncio.sleep(OVERLOADED_PAUSE_S)

@@ -22,7 +22,7 @@ from specdash.core.plan import Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
 from specdash.core.transport import Progress, TransportError
-from specdash.runtime.request import Outcome, take
+from specdash.runtime.request import TRIES, Outcome, take, was_paused
 from specdash.runtime.server import Server
 from specdash.runtime.wanted import Wanted
 
@@ -148,14 +148,16 @@ class Asking:
         margins: bool = False,
         repeats: bool = False,
         k: int | None = None,
+        timed: bool = False,
     ) -> Generation | None:
         """One answer outside every measurement, its prompt from the cache if it is there; None where it failed.
 
-        `k` is asked for in place of the step's own. ServerFailed when the server died.
+        `k` is asked for in place of the step's own. `timed`: the server's times are wanted, so an answer during which
+        it was paused is asked for again, at most twice, and is None then. ServerFailed when the server died.
         """
         asked_k = step.k if k is None else k
 
-        async def ask() -> Generation:
+        async def ask() -> Generation | None:
             text = await self._ready(step, prompt, may_repeat=repeats)
             self._asked.add(text)
             request = Request(
@@ -170,15 +172,21 @@ class Asking:
             )
             progress = self._in_flight(step, purpose, None, max_tokens)
             async with self._server.lease(progress) as client:
-                return await client.generate(request, limit_s=self._sampling.timeout_s, progress=progress)
+                asked_s = time.monotonic()
+                answer = await client.generate(request, limit_s=self._sampling.timeout_s, progress=progress)
+                return None if timed and was_paused(self._server, answer, asked_s) else answer
 
+        answer: Generation | None = None
         try:
-            answer = await self._wanted.during(ask())
+            for _ in range(TRIES if timed else 1):
+                answer = await self._wanted.during(ask())
+                if answer is not None:
+                    break
         except TransportError as error:
             if await self._server.died():
                 raise self._server.failure() from error
             return None
-        return None if answer.problems else answer
+        return None if answer is None or answer.problems else answer
 
     async def _ready(self, step: Step, prompt: Prompt, *, may_repeat: bool = False) -> str:
         """The text of a prompt, once the server may be asked it; `may_repeat`: it may come twice in a row."""

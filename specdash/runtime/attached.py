@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 from specdash.runtime.serverprocess import ExitInfo
+from specdash.runtime.stopped import Stops
 
 
 class AttachedProcess:
@@ -18,6 +19,7 @@ class AttachedProcess:
     is_ours = False
 
     def __init__(self) -> None:
+        self.stops = Stops()
         self._released = asyncio.Event()
 
     def tree(self) -> tuple[int, ...]:

@@ -94,7 +94,7 @@ class Beside:
                 continue
             prompt = self._asking.prompt(step, trace.block or 0)
             temperature = self._asking.temperature(step)
-            answer = await self._asking.aside(step, prompt, "cost", tokens, temperature, repeats=fixed, k=k)
+            answer = await self._asking.aside(step, prompt, "cost", tokens, temperature, repeats=fixed, k=k, timed=True)
             if answer is not None:
                 await self._keep_steps(load, step, "cost", trace.block, answer)
 

@@ -15,6 +15,7 @@ from typing import TypeVar
 
 from specdash.core import events as ev
 from specdash.core.engine import Endpoint, Engine, EngineClient, Health, ServerSpec
+from specdash.core.heartbeat import heartbeat
 from specdash.core.launch import Ending, LaunchSpec
 from specdash.core.secrets import public_words
 from specdash.core.transport import BUSY, HttpError
@@ -24,6 +25,7 @@ from specdash.runtime.listener import require_free
 from specdash.runtime.process import GuardedProcess
 from specdash.runtime.serverlog import log_tail
 from specdash.runtime.serverprocess import ExitInfo, ServerProcess
+from specdash.runtime.stopped import LOOK_S
 from specdash.runtime.watch import Watch
 from specdash.runtime.writing import WhenRoom
 
@@ -33,6 +35,7 @@ POLL_FIRST_S = 0.02  # a tiny model is ready in milliseconds; a large one is pol
 POLL_MOST_S = 0.5
 ATTACH_S = 5.0  # a server that is said to run already answers at once
 FOLLOW_S = 30.0  # a launch command's server that somebody else starts is there by then
+FOLLOW_TREE_S = 0.5  # a process that a server starts is looked at this soon
 EXPLAINED_LINES = 5000
 SHOWN_LINES = 60
 
@@ -105,7 +108,7 @@ class Launch:
     async def ended_within(self, limit_s: float) -> bool:
         """Whether nothing is left of this launch, now or within `limit_s`."""
         try:
-            async with asyncio.timeout(limit_s):
+            async with heartbeat().limit(limit_s):
                 await self.settled.wait()
         except TimeoutError:
             return False
@@ -186,6 +189,17 @@ async def start_process(
     return await GuardedProcess.start(spec, notes, write_before)
 
 
+async def look_for_stops(launch: Launch, process: ServerProcess) -> None:
+    """Looks whether the server's processes are stopped, for as long as a load or a request of it is being timed."""
+    followed_s = 0.0
+    while not launch.doomed and not await launch.ended_within(LOOK_S):
+        if launch.in_flight or not launch.outcome.is_set():
+            if time.monotonic() - followed_s > FOLLOW_TREE_S:
+                process.stops.follow(process.tree())
+                followed_s = time.monotonic()
+            process.stops.look()
+
+
 async def await_health(
     launch: Launch, process: ServerProcess, client: EngineClient, limits: ServerLimits, on_loading: Callable[[], None]
 ) -> bool:
@@ -196,7 +210,7 @@ async def await_health(
             return True
         if health is Health.LOADING:
             on_loading()
-        elif not process.is_ours and time.monotonic() - launch.started_s > ATTACH_S:
+        elif not process.is_ours and _waited_s(launch.started_s) > ATTACH_S:
             raise EngineError(
                 f"nothing answers at {launch.endpoint.url or f'port {launch.endpoint.port}'}",
                 "Start the server, or correct engine.url.",
@@ -230,19 +244,22 @@ async def _polls(launch: Launch, process: ServerProcess, limits: ServerLimits) -
     pause_s = POLL_FIRST_S
     while launch.exit is None and not launch.doomed:
         yield
-        now_s = time.monotonic()
-        launch.watch.note_progress(now_s, _load_progress(launch, process))
-        limit_s = launch.started_s + launch.spec.load_timeout_s
-        if not limits.load_limit_is_hard:
-            limit_s = max(limit_s, launch.watch.progress_s + limits.stall_s)
-        if now_s > limit_s:
+        launch.watch.note_progress(time.monotonic(), _load_progress(launch, process))
+        waited_s = _waited_s(launch.started_s)
+        is_moving = not limits.load_limit_is_hard and _waited_s(launch.watch.progress_s) <= limits.stall_s
+        if waited_s > launch.spec.load_timeout_s and not is_moving:
             moves = "" if limits.load_limit_is_hard else ", and nothing moves"
             raise EngineError(
-                f"not ready {now_s - launch.started_s:.0f} s after its start{moves}",
+                f"not ready {waited_s:.0f} s after its start{moves}",
                 "Raise engine.load_timeout_s if the model really takes that long.",
             )
         await asyncio.sleep(pause_s)
         pause_s = min(POLL_MOST_S, pause_s * 1.3)
+
+
+def _waited_s(since_s: float) -> float:
+    """The seconds since then (monotonic), without those in which this process was stopped."""
+    return time.monotonic() - since_s - heartbeat().stopped_since(since_s)
 
 
 def _require_alias(launch: Launch, alias: str | None) -> None:

@@ -38,6 +38,11 @@ class Follower:
             self._since_s = time.monotonic()
         return self._since_s is not None
 
+    def put_off(self, late_s: float) -> None:
+        """Leaves a time out in which nothing ran here."""
+        self._since_s = self._since_s + late_s if self._since_s is not None else None
+        self._lost_s = self._lost_s + late_s if self._lost_s is not None else None
+
     def note(self, pid: int, status: int) -> None:
         """Notes how a process ended that was handed to the guard."""
         if self._follow_s is not None:

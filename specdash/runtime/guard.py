@@ -12,7 +12,8 @@ Where nothing is left of ARGV, such a process is waited for, up to S seconds. A 
 does not count, nor a process. `--stop JSON` is a command, run once before any signal, for up to the grace.
 
 To the engine, as JSON lines: {"event": "started", "pid"}, {"event": "failed", "errno", "message"} when ARGV cannot be
-run, {"event": "following", "pid"} for the process of the pid file, {"event": "exited", "code"|"signal"} with "left"
+run, {"event": "following", "pid"} for the process of the pid file, {"event": "stopped"|"continued", "pid", "t_s"} when
+a child is stopped by a signal or goes on (`time.monotonic`), {"event": "exited", "code"|"signal"} with "left"
 where a launch command left no server ("nothing", or "earlier": its pid file names a process of before the launch), and
 last {"event": "gone", "stuck": [pids that could not be killed]}.
 From the engine, as bytes: T (stop command, TERM once, grace, KILL) and K (KILL now). A second T changes nothing, since
@@ -40,6 +41,7 @@ from specdash.runtime.proctable import ZOMBIE, Process, below, processes
 
 PR_SET_CHILD_SUBREAPER = 36
 KILL_LIMIT_S = 5.0  # a process that outlives KILL for so long is stuck in the kernel
+STOPPED_S = 0.5  # a guard that is woken so late was stopped itself
 OOM_SCORE = "300"  # short of memory, the kernel takes the server rather than the user's terminal
 
 
@@ -95,7 +97,10 @@ class Guard:
             if self._killed_s is not None and time.monotonic() - self._killed_s > KILL_LIMIT_S:
                 self._tell(event="gone", stuck=sorted(self._remaining()))
                 return 1
-            ready = [descriptor for descriptor, _ in watched.poll(self._patience())]
+            patience_ms, asked_s = self._patience(), time.monotonic()
+            ready = [descriptor for descriptor, _ in watched.poll(patience_ms)]
+            if patience_ms is not None:
+                self._grant(time.monotonic() - asked_s - patience_ms / 1000)
             if woken in ready:
                 os.read(woken, 4096)
             if self._engine.fileno() in ready and not self._obey():
@@ -155,15 +160,19 @@ class Guard:
         self._tell(event="exited", code=code if number is None else None, signal=number, **more)
 
     def _reap(self) -> None:
-        """Collects every child that has ended; the server's own end is told."""
+        """Collects every child that has ended; the server's own end is told, and every child's stops."""
         while True:
             try:
-                pid, status = os.waitpid(-1, os.WNOHANG)
+                # That a child went on is kept for whoever asks, even if its stop came and went while nobody did.
+                pid, status = os.waitpid(-1, os.WNOHANG | os.WUNTRACED | os.WCONTINUED)
             except ChildProcessError:
                 return
             if pid == 0:
                 return
-            if pid == self._stopper:
+            if os.WIFSTOPPED(status) or os.WIFCONTINUED(status):
+                what = "stopped" if os.WIFSTOPPED(status) else "continued"
+                self._tell(event=what, pid=pid, t_s=time.monotonic())
+            elif pid == self._stopper:
                 self._stopper = 0
                 if status:
                     _say(f"the stop command failed ({os.waitstatus_to_exitcode(status)})")
@@ -246,6 +255,15 @@ class Guard:
             return None if often_s is None else 1000 * often_s
         # Half a second at most, for systems where the end of a grandchild wakes nobody; 1 more against waking early.
         return max(0.0, min(until_s - time.monotonic(), POLL_S)) * 1000 + 1
+
+    def _grant(self, late_s: float) -> None:
+        """Puts off what is due by the time in which nothing ran here: the server may have been stopped with us."""
+        if late_s < STOPPED_S:
+            return
+        self._follower.put_off(late_s)
+        self._stopper_until_s += late_s
+        self._deadline_s = self._deadline_s + late_s if self._deadline_s is not None else None
+        self._killed_s = self._killed_s + late_s if self._killed_s is not None else None
 
     def _signal_all(self, number: int) -> None:
         """To the server's process group in one go, and to each descendant outside of it."""

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import psutil
 
+from specdash.core.heartbeat import heartbeat
 from specdash.core.launch import LaunchSpec
 from specdash.errors import EngineError, StoreError
 from specdash.runtime.listener import prove_listener
@@ -27,6 +28,7 @@ from specdash.runtime.notes import ServerNote
 from specdash.runtime.orphans import STOP_LIMIT_S
 from specdash.runtime.serverlog import ServerLog
 from specdash.runtime.serverprocess import ExitInfo
+from specdash.runtime.stopped import Stops
 from specdash.runtime.tree import KILL_LIMIT_S, descendants, end_tree, identity
 from specdash.runtime.writing import WhenRoom, at_once
 
@@ -51,6 +53,7 @@ class _Wire(asyncio.Protocol):
         self.gone: asyncio.Future[ExitInfo] = loop.create_future()
         self.daemon: tuple[int, str | None] | None = None
         self.on_daemon: Callable[[int], None] = lambda _: None
+        self.stops = Stops()
         self.lost = False
         self._exit = ExitInfo(None, None)
         self._buffer = b""
@@ -76,6 +79,9 @@ class _Wire(asyncio.Protocol):
             pid = int(str(event["pid"]))
             self.daemon = (pid, identity(pid))
             self.on_daemon(pid)
+        elif kind in ("stopped", "continued"):
+            note = self.stops.on_stop if kind == "stopped" else self.stops.on_continue
+            note(int(str(event["pid"])), float(str(event["t_s"])))
         elif kind == "exited":
             code, number = event["code"], event["signal"]
             self._exit = ExitInfo(
@@ -114,6 +120,7 @@ class GuardedProcess:
     ) -> None:
         self.pid = pid
         self.guard_pid = guard.pid
+        self.stops = wire.stops
         self._identity = identity(pid)
         self._stop_limit_s = _graces_s(spec) + STOP_LIMIT_S
         self._guard = guard
@@ -157,7 +164,7 @@ class GuardedProcess:
         wire = _Wire(loop)
         transport: asyncio.Transport | None = None
         try:
-            async with asyncio.timeout(START_LIMIT_S):
+            async with heartbeat().limit(START_LIMIT_S):
                 transport, _ = await loop.create_connection(lambda: wire, sock=ours)
                 pid = await asyncio.shield(wire.started)
             await when_room(lambda: note.started(pid, guard.pid))
@@ -207,7 +214,7 @@ class GuardedProcess:
             self._asked = True
             self._transport.write(b"T")
         try:
-            async with asyncio.timeout(self._stop_limit_s):
+            async with heartbeat().limit(self._stop_limit_s):
                 return await self.wait_gone()
         except TimeoutError:
             self._guard.kill()
@@ -235,7 +242,9 @@ class GuardedProcess:
 
     def prove(self, port: int) -> None:
         """Raises NotOurServer unless the one listener on the port is of this tree."""
-        prove_listener(port, self.tree())
+        tree = self.tree()
+        self.stops.follow(tree)
+        prove_listener(port, tree)
 
     def cpu_seconds(self) -> float:
         """Processor time that the tree has used, with that of children that have ended."""

@@ -13,16 +13,20 @@ import psutil
 
 from specdash.core.engine import Request
 from specdash.core.generation import Generation
+from specdash.core.heartbeat import heartbeat
 from specdash.core.judge import Asked, sample_of
 from specdash.core.measure import Sample, Verdict
+from specdash.core.pauses import voids_all
 from specdash.core.plan import Step
 from specdash.core.transport import HttpError, Progress, RequestTimeout, TransportError
 from specdash.runtime.server import Server
 
+TRIES = 3  # what is spoilt for a passing reason is asked for again at most twice
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """A sample, valid or not, the time that it took by the wall, and the answer behind it where there is one."""
+    """A sample, valid or not, the time that it took, pauses left out, and the answer behind it where there is one."""
 
     sample: Sample
     wall_s: float
@@ -62,21 +66,25 @@ async def take(
     is_recalled: bool = False,
 ) -> Outcome:
     """Sends one generation of a step and judges it; raises ServerFailed when the server died."""
-    started_s, started_mono_s = time.time(), time.monotonic()
+    started_s, began_s = time.time(), heartbeat().ran_s()
+    asked_s = time.monotonic()
     clocks_before, swapped_before = _clocks(), psutil.swap_memory().sin
     try:
         async with server.lease(progress) as client:
+            asked_s = time.monotonic()
             generation = await client.generate(request, limit_s=timeout_s, progress=progress)
     except RequestTimeout:
+        if server.was_stopped(asked_s):
+            return Taken(_broken(prompt_id, block, started_s, (Verdict.PAUSED,)), _since(began_s))
         return TimedOut(f"no end after {timeout_s:.0f} s (measure.timeout_s), {progress.events} events seen")
     except HttpError as error:
         if 400 <= error.status < 500 and error.status != 429:
             return Refused(f"the server refuses the request: {error}", error.is_for_context)
-        return Taken(_broken(prompt_id, block, started_s, (Verdict.HTTP_ERROR, str(error))), _since(started_mono_s))
+        return Taken(_broken(prompt_id, block, started_s, (Verdict.HTTP_ERROR, str(error))), _since(began_s))
     except TransportError as error:
         if await server.died():
             raise server.failure() from error
-        return Taken(_broken(prompt_id, block, started_s, (Verdict.STREAM_CUT, str(error))), _since(started_mono_s))
+        return Taken(_broken(prompt_id, block, started_s, (Verdict.STREAM_CUT, str(error))), _since(began_s))
     jumped_s = max(abs(after - before) for after, before in zip(_clocks(), clocks_before, strict=True))
     asked = Asked(
         prompt_id,
@@ -88,8 +96,15 @@ async def take(
         swapped_in_bytes=psutil.swap_memory().sin - swapped_before,
         untold=server.engine.untold,
         is_recalled=is_recalled,
+        pauses=heartbeat().pauses(asked_s),
+        server_stopped=server.was_stopped(asked_s),
     )
-    return Taken(sample_of(step, generation, asked), _since(started_mono_s), generation)
+    return Taken(sample_of(step, generation, asked), _since(began_s), generation)
+
+
+def was_paused(server: Server, answer: Generation, asked_s: float) -> bool:
+    """Whether the times of an answer that was asked for at `asked_s` hold a pause of the server."""
+    return server.was_stopped(asked_s) or voids_all(answer, heartbeat().pauses(asked_s))
 
 
 def _clocks() -> tuple[float, float]:
@@ -102,8 +117,9 @@ def _clocks() -> tuple[float, float]:
     return time.time() - now_s, boot_s - now_s
 
 
-def _since(start_s: float) -> float:
-    return time.monotonic() - start_s
+def _since(began_s: float) -> float:
+    """Seconds since a time of the heartbeat's clock."""
+    return heartbeat().ran_s() - began_s
 
 
 def _broken(prompt_id: str, block: int, started_s: float, reasons: tuple[str, ...]) -> Sample:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-import time
 from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -21,11 +20,10 @@ from specdash.core.view import View
 from specdash.runtime.asking import WARM_UP, Asking, Sampling
 from specdash.runtime.beside import Beside
 from specdash.runtime.lengths import Lengths
-from specdash.runtime.request import Refused, TimedOut
-from specdash.runtime.server import Publish, Server
+from specdash.runtime.request import TRIES, Refused, TimedOut
+from specdash.runtime.server import Publish, Server, Timing
 from specdash.runtime.wanted import Dropped, Wanted
 
-TRIES = 3  # a sample that is invalid for a passing reason is taken again at most twice
 WARM_UP_BLOCK = -1
 
 
@@ -167,11 +165,11 @@ class Sampler:
 
     async def _warm_up(self, load: str, steps: Sequence[Step]) -> None:
         """Requests that are measured by nobody: the first ones after a load are slower than all later ones."""
-        begun_s = time.monotonic()
+        timing = Timing(self._server)
         for number in range(self._settings.warmup):
             await self._wanted.another()
             await self.asking.sample(steps[number % len(steps)], 0, purpose=WARM_UP)
-        await self._publish(ev.WarmedUp(load, self._settings.warmup, time.monotonic() - begun_s))
+        await self._publish(ev.WarmedUp(load, self._settings.warmup, timing.took_s()))
 
     async def _take_one(self, load: str, step: Step, block: int, spec: ServerSpec) -> bool:
         """One valid sample of a step, if it can be had in three tries; False when the step has ended meanwhile."""

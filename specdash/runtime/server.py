@@ -20,11 +20,20 @@ from typing import Any
 from specdash.core import events as ev
 from specdash.core.engine import Engine, EngineClient, EngineInfo, ServerSpec
 from specdash.core.generation import Piece
+from specdash.core.heartbeat import heartbeat
 from specdash.core.lifecycle import SETTLED, IllegalTrigger, State, Trigger, next_state
 from specdash.core.plan import LoadKey
 from specdash.core.transport import BadAnswer, HttpError, Progress, ServerGaveUp, TransportError
 from specdash.errors import SpecdashError, StoreError
-from specdash.runtime.bringup import Launch, ServerFailed, ServerLimits, await_completion, await_health, start_process
+from specdash.runtime.bringup import (
+    Launch,
+    ServerFailed,
+    ServerLimits,
+    await_completion,
+    await_health,
+    look_for_stops,
+    start_process,
+)
 from specdash.runtime.glance import Glance, glance_at
 from specdash.runtime.listener import NotOurServer, free_port
 from specdash.runtime.notes import NONCE
@@ -33,7 +42,7 @@ from specdash.runtime.serverprocess import ServerProcess
 from specdash.runtime.watch import Stall, TreeMemory
 from specdash.runtime.writing import WhenRoom, at_once
 
-__all__ = ["Publish", "Server", "ServerFailed", "ServerLimits"]
+__all__ = ["Publish", "Server", "ServerFailed", "ServerLimits", "Timing"]
 
 log = logging.getLogger(__name__)
 
@@ -52,6 +61,20 @@ class _Message:
     generation: int
     trigger: Trigger | None
     detail: str = ""
+
+
+class Timing:
+    """What takes the server of a run a while, timed from the making of this on."""
+
+    def __init__(self, server: Server) -> None:
+        self._server = server
+        self._begun_s = time.monotonic()
+
+    def took_s(self) -> float | None:
+        """The seconds until now; None where this process or the server was stopped meanwhile."""
+        if heartbeat().pauses(self._begun_s) or self._server.was_stopped(self._begun_s):
+            return None
+        return time.monotonic() - self._begun_s
 
 
 class Server:
@@ -176,6 +199,7 @@ class Server:
         launch.begun.set()
         self._spawn(launch, self._await_exit(launch, process))
         self._spawn(launch, self._observe(launch, process))
+        self._spawn(launch, look_for_stops(launch, process))
         if not await await_health(launch, process, client, self._limits, lambda: self._note_loading(launch)):
             return
         self._post(launch, Trigger.HEALTHY)
@@ -212,7 +236,8 @@ class Server:
                 why = f"it uses {use.rss_bytes / 1e9:.1f} GB, more than limits.memory allows"
                 self._doom(launch, why, trigger=Trigger.OVER_BUDGET)
             elif launch.in_flight:
-                seen = launch.watch.stalled(time.monotonic(), process.work_seconds(), self._limits.stall_s)
+                work_s, lost_s = process.work_seconds(), heartbeat().stopped_since
+                seen = launch.watch.stalled(time.monotonic(), work_s, self._limits.stall_s, lost_s)
                 if seen is Stall.HUNG:
                     await self._report_hang(launch)
 
@@ -221,7 +246,9 @@ class Server:
         assert launch.client is not None
         for name, text in (await launch.client.evidence()).items():
             log.warning("hang of %s: %s: %s", launch.load, name, text)
-        self._doom(launch, f"hung: no token and no work for {self._limits.stall_s:.0f} s")
+        is_stopped = launch.process is not None and launch.process.stops.look()
+        why = ", since its processes are stopped (SIGSTOP, or a frozen container)" if is_stopped else ""
+        self._doom(launch, f"hung: no token and no work for {self._limits.stall_s:.0f} s{why}")
 
     async def _bring_down(self, launch: Launch) -> None:
         await launch.begun.wait()
@@ -231,7 +258,8 @@ class Server:
         launch.watch.note_memory(self._memory(launch.process.tree()))
         begun_s = time.monotonic()
         await launch.process.stop()
-        launch.stop_s = time.monotonic() - begun_s
+        if not heartbeat().pauses(begun_s) and not launch.process.stops.since(begun_s):
+            launch.stop_s = time.monotonic() - begun_s
 
     # -- what others ask for -----------------------------------------------------------------------------------
 
@@ -327,6 +355,11 @@ class Server:
             await launch.settled.wait()
         return await launch.ended_within(DEATH_S)
 
+    def was_stopped(self, since_s: float) -> bool:
+        """Whether its processes were seen stopped or frozen since then (`time.monotonic()` seconds)."""
+        process = self._current.process
+        return process is not None and process.stops.since(since_s)
+
     async def stop(self) -> None:
         """Ends the server, if there is one, and waits until nothing of it is left."""
         if self._launch is None or self._launch.settled.is_set():
@@ -378,9 +411,11 @@ class Server:
         return self._current.unsafe or self._current.failure()
 
     @property
-    def load_time_s(self) -> float:
-        """From the start of the last server until it was ready."""
+    def load_time_s(self) -> float | None:
+        """From the start of the last server until it was ready; None where it or this process was stopped meanwhile."""
         launch = self._current
+        if heartbeat().pauses(launch.started_s, launch.ready_s) or self.was_stopped(launch.started_s):
+            return None
         return (launch.ready_s or time.monotonic()) - launch.started_s
 
     @property

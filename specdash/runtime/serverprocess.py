@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from specdash.runtime.stopped import Stops
+
 
 @dataclass(frozen=True, slots=True)
 class ExitInfo:
@@ -58,6 +60,10 @@ class ServerProcess(Protocol):
     @property
     def is_ours(self) -> bool:
         """Whether it was started here, and so will be ended here."""
+
+    @property
+    def stops(self) -> Stops:
+        """When its processes were stopped or frozen, as far as that is seen."""
 
     def tree(self) -> Sequence[int]:
         """Pids of the server and its descendants; none where it is not ours to look at."""

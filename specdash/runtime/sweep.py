@@ -147,13 +147,13 @@ class Sweep:
     def _ever_ready(self, key: LoadKey) -> bool:
         """Whether a load of this arm has become ready, at whatever K."""
         loads = self._around.view().loads.values()
-        return any(each.load_time_s is not None and each.key.pair == key.pair for each in loads)
+        return any(each.was_ready and each.key.pair == key.pair for each in loads)
 
     def _was_ready(self) -> bool:
         """Whether the current load ever became ready."""
         view = self._around.view()
         found = view.loads.get(view.current_load or "")
-        return found is not None and found.load_time_s is not None
+        return found is not None and found.was_ready
 
     async def _serve(self, key: LoadKey) -> None:
         """One server start, the question who decides K, and every open step that this server can take."""

@@ -61,17 +61,20 @@ class Watch:
         self._quiet_since_s = now_s
         self._quiet_work_s = work_s
 
-    def stalled(self, now_s: float, work_s: float, stall_s: float) -> Stall:
+    def stalled(
+        self, now_s: float, work_s: float, stall_s: float, lost_s: Callable[[float], float] = lambda since_s: 0.0
+    ) -> Stall:
         """Judges the request in flight: hung is no event and no work worth 1 % of a core for `stall_s`.
 
         `work_s` is processor time and page-ins of the tree (`GuardedProcess.work_seconds`). A server that works without
-        answering is slow, not hung: prefills of an hour have been seen.
+        answering is slow, not hung: prefills of an hour have been seen. `lost_s` tells for how long this process itself
+        was stopped since a time: that is nobody's silence.
         """
         last_event_s = self._request.last_event_t_s if self._request is not None else None
         if last_event_s is not None and last_event_s > self._quiet_since_s:
             self._quiet_since_s, self._quiet_work_s = last_event_s, work_s
             return Stall.MOVING
-        quiet_s = now_s - self._quiet_since_s
+        quiet_s = now_s - self._quiet_since_s - lost_s(self._quiet_since_s)
         if quiet_s < stall_s:
             return Stall.MOVING
         if (work_s - self._quiet_work_s) / quiet_s >= IDLE_CPU_SHARE:

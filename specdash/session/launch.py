@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
-import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 from specdash.core.engine import EngineInfo, ServerSpec
+from specdash.core.heartbeat import heartbeat
 from specdash.core.model import ModelFacts
 from specdash.core.plan import LoadKey
 from specdash.core.profile import ServerConfig, for_method
@@ -178,9 +178,9 @@ class MemoryGate:
         if self._before_bytes is None:
             return None
         slack = max(SETTLE_BYTES, int(system_memory().total_bytes * SETTLE_SHARE))
-        limit_s = time.monotonic() + SETTLE_LIMIT_S
+        limit_s = heartbeat().ran_s() + SETTLE_LIMIT_S
         while (missing := self._before_bytes - slack - system_memory().available_bytes) > 0:
-            if time.monotonic() > limit_s:
+            if heartbeat().ran_s() > limit_s:
                 return (
                     f"{human_bytes(missing)} of memory did not come back within {SETTLE_LIMIT_S:.0f} s of the"
                     " server's end; another program may have taken it"

@@ -25,6 +25,7 @@ from specdash.config.load import load as load_profile
 from specdash.config.prompts import context_filler
 from specdash.config.write import dump
 from specdash.core import events as ev
+from specdash.core.heartbeat import heartbeat
 from specdash.core.plan import KScope
 from specdash.core.profile import Profile
 from specdash.core.view import View, fold, fold_all
@@ -229,6 +230,7 @@ class _Run:
         return tuple(redo)
 
     async def _main(self, recorder: Recorder, keeper: Keeper, secrets_: RunSecrets, opening: list[ev.Fact]) -> Exit:
+        heartbeat()  # from here on, nothing that is timed holds a pause unseen
         run_log = RunLog(keeper.logs, secrets_)
         logging.getLogger("specdash").addHandler(run_log)
         for fact in opening:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from specdash.core.measure import INFERRED
+from specdash.core.measure import INFERRED, Verdict
 from specdash.core.methods import BASELINE, drafter_label
 from specdash.core.numbers import finite
 from specdash.core.text import human_bytes
@@ -310,3 +310,21 @@ def bandwidth(found: Json | None) -> str:
     by = "" if threads is None else f" with {threads:.0f} {'thread' if threads == 1 else 'threads'}"
     text = f"Memory bandwidth, measured here{by}: {bytes_s / 1e9:.1f} GB/s"
     return text + (f"; last-level cache {human_bytes(cache)}." if cache else ".")
+
+
+def disturbances(result: Json) -> list[str]:
+    """How many samples were taken again, and in how many this program was stopped itself; nothing where none was."""
+    rows = [*(result.get("measurements") or ()), *(result.get("unfinished") or ())]
+    again = sum(int(each.get("taken_again") or 0) for each in rows)
+    samples = [sample for each in rows for sample in each.get("samples") or ()]
+    names = {verdict.value for verdict in Verdict}
+    reasons = dict.fromkeys(why for sample in samples for why in sample.get("reasons") or () if why in names)
+    ours = sum("total_time_s" in (sample.get("unknown") or {}) for sample in samples)
+    said = []
+    if again:
+        why = f" ({', '.join(reasons)})" if reasons else ""
+        said.append(f"{again} {'sample was' if again == 1 else 'samples were'} taken again{why}")
+    if ours:
+        which = "a sample, whose TTFT or total time is" if ours == 1 else f"{ours} samples, whose TTFT or total time is"
+        said.append(f"specdash itself was stopped during {which} unknown; the rates are by the server's clock")
+    return said

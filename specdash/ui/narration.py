@@ -13,6 +13,7 @@ from specdash.core.text import human_bytes, human_seconds, one_line
 from specdash.core.view import DONE, View
 
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
+OWN_TIMES = ("ttft_s", "total_time_s")  # of a sample, by this program's clock
 WIDTH = 400  # a sentence on one line of a log; far longer ones are an attack or a stack trace
 
 
@@ -70,6 +71,8 @@ def _load_started(fact: ev.Fact, view: View) -> list[str]:
 
 def _load_ready(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.LoadReady)
+    if fact.load_time_s is None:
+        return [f"load {fact.load}: ready; how long it took is unknown, since it was paused meanwhile"]
     return [f"load {fact.load}: ready after {human_seconds(fact.load_time_s)}"]
 
 
@@ -126,7 +129,9 @@ def _sample_taken(fact: ev.Fact, view: View) -> list[str]:
         return [f"{head}: invalid, {', '.join(sample.reasons)}"]
     found = view.steps.get(fact.step)
     others = found.samples if found is not None else ()
-    return [f"{head}: {rate(sample.decode_tok_s)} tok/s{_accepted(proven((*others, sample))[-1])}"]
+    void = next((why for name, why in sample.unknown.items() if name in OWN_TIMES), "")
+    told = f" ({void}: only the server's times count)" if void else ""
+    return [f"{head}: {rate(sample.decode_tok_s)} tok/s{_accepted(proven((*others, sample))[-1])}{told}"]
 
 
 def _accepted(known: Sample) -> str:
@@ -144,7 +149,8 @@ def _step_finished(fact: ev.Fact, view: View) -> list[str]:
         good = view.steps[fact.step].good
         rates = [sample.decode_tok_s for sample in good if sample.decode_tok_s is not None]
         mean = sum(rates) / len(rates) if rates else None
-        outcome = f"{rate(mean)} tok/s (n = {len(rates)})"
+        again = view.steps[fact.step].taken_again
+        outcome = f"{rate(mean)} tok/s (n = {len(rates)}{f', {again} taken again' if again else ''})"
     else:
         verdicts = f"{', '.join(fact.verdicts)}: " if fact.verdicts else ""
         outcome = f"{fact.status}: {verdicts}{fact.error or ''}".rstrip(": ")

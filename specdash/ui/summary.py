@@ -18,7 +18,7 @@ from specdash.core.methods import drafter_label
 from specdash.core.text import one_line
 from specdash.core.view import View
 from specdash.store.arms import REFUTED, content_arms, refuted
-from specdash.store.wording import is_inferred
+from specdash.store.wording import disturbances, is_inferred
 from specdash.ui import recommended
 from specdash.ui.charts import Point, k_curves, legend
 from specdash.ui.narration import percent, rate
@@ -72,6 +72,8 @@ def print_summary(console: Console, view: View, path: Path, reports: Iterable[Pa
             console.print(Text(_sentence(arm, ascii_only=ascii_only)), soft_wrap=True)
     for line in _failures(result["measurements"]):
         console.print(Text(line, style="yellow"), soft_wrap=not with_table)
+    for said in disturbances(result):
+        console.print(Text(said), soft_wrap=not with_table)
     if result["unfinished"]:
         count = len(result["unfinished"])
         steps = f"{count} {'step is' if count == 1 else 'steps are'}"

@@ -7,6 +7,8 @@ import gzip
 import json
 import socket
 import struct
+import threading
+import time
 import tracemalloc
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager, suppress
@@ -252,6 +254,28 @@ async def test_drip_ends_at_the_total_limit() -> None:
         await stream_of(answer, limit_s=0.2, progress=progress)
     assert caught.value.after_events == 1
     assert progress.bytes > len(b"data: 1\n\n")
+
+
+def answers_late(server: socket.socket, after_s: float) -> None:
+    """One request gets its whole answer after a while, whatever the asker's event loop does meanwhile."""
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65536)
+        time.sleep(after_s)
+        connection.sendall(STREAM_HEAD + chunk(b"data: 1\n\n") + chunk(b""))
+
+
+async def test_an_answer_that_came_while_this_process_was_stopped_is_in_time() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        thread = threading.Thread(target=answers_late, args=(server, 0.6))
+        thread.start()
+        # To the loop, holding it up is what a stop of the process is.
+        asyncio.get_running_loop().call_later(0.05, time.sleep, 1.2)
+        client = Client(server.getsockname()[1])
+        answer = await client.stream("/", {}, total_limit_s=0.5)
+        await client.close()
+        thread.join()
+    assert [data for _, data in answer.events] == [b"1"]
 
 
 @pytest.mark.parametrize("sent", [b"", b"HTTP/1.1 200 OK\r\n", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])

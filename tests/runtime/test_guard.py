@@ -121,6 +121,48 @@ def test_asked_again_or_left_alone_it_sends_no_second_term() -> None:
         assert guard.line() == ""
 
 
+def test_stops_of_the_server_are_told_with_their_time() -> None:
+    with guarded(*python(WORKER)) as guard:
+        assert guard.line() == "up"
+        server = guard.event()["pid"]
+        begun_s = time.monotonic()
+        os.kill(server, signal.SIGSTOP)
+        stopped = guard.event()
+        os.kill(server, signal.SIGCONT)
+        continued = guard.event()
+        assert [(each["event"], each["pid"]) for each in (stopped, continued)] == [
+            ("stopped", server),
+            ("continued", server),
+        ]
+        assert begun_s <= stopped["t_s"] <= continued["t_s"] <= time.monotonic()
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_guard_that_was_stopped_gives_the_server_its_whole_grace() -> None:
+    """Both were stopped for longer than the grace, as a paused machine is: only then does the server see TERM."""
+    code = (
+        "import os, signal; signal.signal(15, lambda *_: (os.write(1, b'TERM\\n'), os._exit(7))); os.write(1, b'up\\n')"
+    )
+    with guarded(*python(code + "\nwhile True: signal.pause()"), grace_s=1.0) as guard:
+        assert guard.line() == "up"
+        server = guard.event()["pid"]
+        os.kill(server, signal.SIGSTOP)
+        assert guard.event()["event"] == "stopped"
+        guard.engine.send(b"T")
+        until(lambda: signal.SIGTERM in pending(server))
+        guard.process.send_signal(signal.SIGSTOP)
+        until(lambda: psutil.Process(guard.process.pid).status() == psutil.STATUS_STOPPED)
+        time.sleep(1.6)  # the stop itself
+        guard.process.send_signal(signal.SIGCONT)
+        time.sleep(0.1)  # the guard is awake before the server is
+        os.kill(server, signal.SIGCONT)
+        assert guard.line() == "TERM"
+        said = guard.event()
+        if said["event"] == "continued":  # unless it has ended before anybody asked
+            said = guard.event()
+        assert said == {"event": "exited", "code": 7, "signal": None}
+
+
 def nothing_to_do(guard: Guarded, server: int) -> None:
     os.kill(server, signal.SIGUSR1)
 
@@ -144,6 +186,20 @@ def test_waiting_costs_no_processor_time(why: Callable[[Guarded, int], None]) ->
         by_guard, by_server = used_s(guard.process.pid) - before[0], used_s(server) - before[1]
         assert by_server > 0.4
         assert by_guard < by_server / 4
+
+
+def until(condition: Callable[[], bool]) -> None:
+    end_s = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < end_s, "it never came true"
+        time.sleep(0.01)
+
+
+def pending(pid: int) -> set[int]:
+    """The signals that wait for a process to go on."""
+    line = next(each for each in Path(f"/proc/{pid}/status").read_text().splitlines() if each.startswith("ShdPnd"))
+    mask = int(line.split()[1], 16)
+    return {number for number in range(1, 65) if mask >> (number - 1) & 1}
 
 
 def used_s(pid: int) -> float:

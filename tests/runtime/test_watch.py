@@ -55,6 +55,13 @@ def test_work_is_measured_against_one_percent_of_a_core(share: float, expected: 
     assert watch.stalled(1300.0, 50.0 + share * IDLE_CPU_SHARE * STALL_S, STALL_S) is expected
 
 
+def test_the_time_in_which_we_were_stopped_is_nobodys_silence() -> None:
+    watch, _ = waiting()
+    stopped = {1000.0: 500.0}
+    assert watch.stalled(1799.0, 50.0, STALL_S, stopped.__getitem__) is Stall.MOVING
+    assert watch.stalled(1800.0, 50.0, STALL_S, stopped.__getitem__) is Stall.HUNG
+
+
 def test_events_start_the_silence_anew() -> None:
     watch, progress = waiting()
     progress.last_event_t_s = 1250.0

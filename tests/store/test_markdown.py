@@ -270,3 +270,17 @@ def test_rules_that_were_not_tested_share_a_line() -> None:
     lines = [line for line in to_markdown(result).splitlines() if line.startswith("- not tested")]
     assert len(lines) == 1
     assert lines[0].count("K = 4 is best") == 2
+
+
+def test_samples_taken_again_and_pauses_of_our_own_are_told() -> None:
+    result = run_document(["T"], ["D"], [4])
+    first, second = result["measurements"][:2]
+    assert "taken again" not in to_markdown(result)
+    assert "stopped" not in to_markdown(result)
+    first["taken_again"], second["taken_again"] = 2, 1
+    first["samples"][0]["reasons"] = ["paused", "swapping", "a sentence of the server's"]
+    second["samples"][0]["unknown"] = {"total_time_s": "why"}
+    text = to_markdown(result)
+    assert "- 3 samples were taken again (paused, swapping)\n" in text
+    assert "- specdash itself was stopped during a sample, whose TTFT or total time is unknown; the rates" in text
+    assert "server's clock" in text

@@ -40,6 +40,10 @@ SENTENCES: list[tuple[ev.Fact, list[str]]] = [
     ),
     (ev.LoadReady("load-2", 4.2, 1), ["load load-2: ready after 4.2 s"]),
     (
+        ev.LoadReady("load-2", None, 1),
+        ["load load-2: ready; how long it took is unknown, since it was paused meanwhile"],
+    ),
+    (
         ev.Probed("load-2", "startup", forced=True),
         ["K scope: startup, settled by the profile or the kind of engine (not probed)"],
     ),
@@ -90,6 +94,10 @@ SENTENCES: list[tuple[ev.Fact, list[str]]] = [
     ),
     (ev.SampleTaken(SPEC.id, "load-2", PLAIN, 1.0), [f"sample {SPEC.id} #2: 12.3 tok/s"]),
     (ev.SampleTaken(SPEC.id, "load-2", replace(PLAIN, decode_tok_s=None), 1.0), [f"sample {SPEC.id} #2: ? tok/s"]),
+    (
+        ev.SampleTaken(SPEC.id, "load-2", replace(PLAIN, unknown={"total_time_s": "stopped for 3 s"}), 1.0),
+        [f"sample {SPEC.id} #2: 12.3 tok/s (stopped for 3 s: only the server's times count)"],
+    ),
     (ev.SampleTaken(SPEC.id, "load-2", BROKEN, 1.0), [f"sample {SPEC.id} #2: invalid, too_short, torn"]),
     (ev.StepFinished(SPEC.id, "load-2", "ok"), [f"step 1/2 {SPEC.id}: 13.3 tok/s (n = 2)"]),
     (
@@ -117,6 +125,12 @@ SENTENCES: list[tuple[ev.Fact, list[str]]] = [
 @pytest.mark.parametrize(("fact", "lines"), SENTENCES, ids=[fact.TYPE for fact, _ in SENTENCES])
 def test_sentences(fact: ev.Fact, lines: list[str]) -> None:
     assert sentences(fact, VIEW) == lines
+
+
+def test_how_many_samples_were_taken_again_is_told_with_their_step() -> None:
+    view = View(steps={SPEC.id: StepView(SPEC, "ok", samples=(BROKEN, BROKEN, GOOD))})
+    (line,) = sentences(ev.StepFinished(SPEC.id, "load-2", "ok"), view)
+    assert line.endswith("(n = 1, 2 taken again)")
 
 
 def test_only_the_end_of_a_long_log_is_told() -> None:

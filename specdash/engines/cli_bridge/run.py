@@ -13,6 +13,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import IO, Any
 
+from specdash.core.heartbeat import BEAT_S, heartbeat
 from specdash.engines.cli_bridge.output import Log, Tail
 
 TERM_S = 1.0  # from TERM to KILL, for a run that nobody waits for
@@ -51,6 +52,7 @@ class Run:
             argv = [f"/dev/fd/{file.fileno()}" if word == "{prompt}" else word for word in self.argv]
             self._log.say(f"runs {' '.join(self.argv)}")
             self._started_s = time.monotonic()
+            self._due_s = heartbeat().ran_s() + limit_s
             self._process = subprocess.Popen(
                 argv,
                 stdin=subprocess.DEVNULL,
@@ -88,6 +90,10 @@ class Run:
         return {"argv": self.argv, "seconds": seconds, "out_bytes": self._out_bytes, "stderr": last}
 
     def _out_of_time(self) -> None:
+        left_s = self._due_s - heartbeat().ran_s()
+        if left_s > BEAT_S:  # this process was stopped, and the program with it
+            self._timers.append(self._loop.call_later(left_s, self._out_of_time))
+            return
         self._limit_passed = True
         self.end()
 

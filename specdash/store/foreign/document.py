@@ -97,7 +97,13 @@ def document(origin: Origin, findings: Sequence[Finding], notes: Sequence[str]) 
         "bandwidth": None,
         "anchors": [],
         "plan": [],
-        "effort": {"loads": None, "load_time_s": None, "measuring_s": None, "step_by_step_loads": None},
+        "effort": {
+            "loads": None,
+            "load_time_s": None,
+            "measuring_s": None,
+            "step_by_step_loads": None,
+            "taken_again": None,
+        },
         "notes": [],
         "imported": {
             "tool": origin.tool,
@@ -169,6 +175,7 @@ def _measurement(name: str, found: Finding) -> Json:
         "samples": [dict(each) for each in found.samples],
         "summary": dict(found.summary),
         "acceptance_rate": found.acceptance_rate,
+        "taken_again": None,
         "acceptance_source": None,
         "tokens_per_step": None,
         "accepted_per_position": None,

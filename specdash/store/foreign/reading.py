@@ -36,7 +36,13 @@ _LATER: Mapping[str, Any] = {
     "bandwidth": None,
     "anchors": [],
     "plan": [],
-    "effort": {"loads": None, "load_time_s": None, "measuring_s": None, "step_by_step_loads": None},
+    "effort": {
+        "loads": None,
+        "load_time_s": None,
+        "measuring_s": None,
+        "step_by_step_loads": None,
+        "taken_again": None,
+    },
     "notes": [],
     "imported": None,
 }

@@ -70,7 +70,7 @@ _RUN = _shape(
     table="hardware",
 )
 _ENGINE = _shape(text="kind program version dialect", table="capabilities")
-_EFFORT = _shape(whole_number="loads step_by_step_loads", number="load_time_s measuring_s")
+_EFFORT = _shape(whole_number="loads step_by_step_loads taken_again", number="load_time_s measuring_s")
 _BANDWIDTH = _shape(number="bytes_s cache_bytes", whole_number="threads", text="reason")
 _IMPORTED = _shape(text="tool file", list_of_texts="notes", true_or_false="has_samples")
 _LISTS = {
@@ -117,7 +117,7 @@ _LISTS = {
 }
 _STEP = _shape(
     text="id step load target draft method config workload category status error speedup_reason",
-    whole_number="k ngram_n moe_experts depth k_seen",
+    whole_number="k ngram_n moe_experts depth k_seen taken_again",
     number="acceptance_rate tokens_per_step drift wall_time_s",
     list_of_texts="verdicts",
     table="lossless roofline",

@@ -31,10 +31,12 @@ from specdash.store.wording import (
     bandwidth,
     build,
     change,
+    disturbances,
     drafter_of,
     known,
     machine,
     rate,
+    sentence,
     settings_text,
     subject,
     whole,
@@ -98,6 +100,7 @@ def loads(result: Json) -> Markup:
     text = _effort(result.get("effort"))
     if text:
         parts.append(paragraph(text))
+    parts += [paragraph(sentence(said)) for said in disturbances(result)]
     stages = [f"{each.get('stage')}: {each.get('reason') or DASH}" for each in result.get("plan") or ()]
     if stages:
         parts += [Markup("<h3>How the plan went</h3>"), items(stages)]

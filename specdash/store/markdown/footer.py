@@ -5,7 +5,7 @@ from __future__ import annotations
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.secrets import shell_line
 from specdash.store.markdown.cells import code, safe
-from specdash.store.wording import SCOPES, Json, build, machine, settings_text
+from specdash.store.wording import SCOPES, Json, build, disturbances, machine, settings_text
 
 MAX_COMMANDS = 12
 
@@ -46,6 +46,7 @@ def footer(result: Json) -> list[str]:
         f"- hardware: {safe(machine(run['hardware']))}",
         f"- settings: {safe(settings_text(result['settings']))}",
     ]
+    lines += [f"- {safe(said)}" for said in disturbances(result)]
     imported = result.get("imported")
     if imported:
         return [*lines, f"- imported from {safe(imported.get('tool'))}: {safe(imported.get('file'))}"]

@@ -27,7 +27,8 @@ def _details(look: Look, found: StepView, width: int) -> Iterator[Line]:
     view, mine = look.feed.view, look.figures.measured(found)
     state, style = state_of(look, found)
     yield from paragraph(one_line(found.step.id, 600), width, "title")
-    yield ((f" {state}", style), (f"   {mine.n} valid of {len(found.samples)} samples", ""))
+    again = f", {found.taken_again} taken again" if found.taken_again else ""
+    yield ((f" {state}", style), (f"   {mine.n} valid of {len(found.samples)} samples{again}", ""))
     sign = "+-" if look.glyphs.is_ascii else "±"
     spread = f" {sign} {mine.spread_tok_s:.2f}" if mine.spread_tok_s is not None else ""
     factor = ratio(look.figures.factor(view, found))

@@ -79,7 +79,7 @@ def restarts(look: Look) -> int:
     count = 0
     for load in look.feed.view.loads.values():
         before = last.get(load.key)
-        count += before is not None and before.state == State.FAILED and before.load_time_s is not None
+        count += before is not None and before.state == State.FAILED and before.was_ready
         last[load.key] = load
     return count
 

@@ -11,6 +11,7 @@ from specdash.core.measure import Sample
 from specdash.core.text import human_bytes, human_seconds, one_line
 from specdash.core.view import StepView, View
 from specdash.errors import StoreError
+from specdash.ui.narration import OWN_TIMES
 from specdash.ui.tui.lines import BLANK, Line, rule
 from specdash.ui.tui.results.detail import command_of, describe, figure_lines, labelled, wrapped
 from specdash.ui.tui.results.figures import Row
@@ -32,7 +33,8 @@ def sample_lines(row: Row, view: View, width: int, glyphs: Glyphs) -> list[Line]
     lines += _document_lines(found, view, width)
     for verdict in found.verdicts:
         lines += wrapped("verdict", f"{one_line(verdict, 40)}: {describe(verdict)}", width, "warn")
-    lines += [BLANK, rule("Samples", f"{len(found.good)} of {len(found.samples)} count", width, glyphs.rule)]
+    again = f", {found.taken_again} taken again" if found.taken_again else ""
+    lines += [BLANK, rule("Samples", f"{len(found.good)} of {len(found.samples)} count{again}", width, glyphs.rule)]
     lines += _table(found, width)
     lines += [BLANK, rule("Server", found.load or "none", width, glyphs.rule), *_load_lines(row, view, width)]
     return lines
@@ -98,6 +100,8 @@ def _table(found: StepView, width: int) -> list[Line]:
     lines: list[Line] = [((_HEAD + "finish   prompt", "dim"),)]
     for number_, sample in enumerate(proven(found.samples), start=1):
         lines.append(((_sample(number_, sample), "" if sample.status == "ok" else "warn"),))
+        for why in dict.fromkeys(sample.unknown[name] for name in OWN_TIMES if name in sample.unknown):
+            lines += wrapped("", f"times by specdash's own clock are unknown: {one_line(why, 600)}", width, "dim")
         for reason in sample.reasons:
             said = describe(reason)
             text = said if said == one_line(reason) else f"{reason}: {said}"
