@@ -32,6 +32,7 @@ REFUSED = frozenset(
         Verdict.IMPOSSIBLE.value,
         Verdict.DRIFTED.value,
         Verdict.DRAFTED_NOTHING.value,
+        Verdict.DRAFTED_IN_SOME.value,
     }
 )
 """Verdicts that no arm can be recommended with."""

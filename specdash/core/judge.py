@@ -189,6 +189,17 @@ def _drafted(good: Sequence[Sample]) -> bool:
     return any(sample.draft_tokens or sample.k_seen for sample in good)
 
 
+def _short_of_k(step: Step, good: Sequence[Sample]) -> tuple[Finding, ...]:
+    """That nothing proves a K which is a ceiling: its drafts were all shorter, as they would be at other Ks too."""
+    longest = max((sample.k_seen for sample in good if sample.k_seen is not None), default=None)
+    if not is_ceiling(step.method) or step.k is None or longest is None or longest >= step.k:
+        return ()
+    said = (
+        f"K = {step.k} was asked for, and no draft was longer than {longest}: every K from {longest} on may do the same"
+    )
+    return (Finding(Verdict.K_UNPROVEN, said),)
+
+
 def _unproven(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tuple[Finding, ...]:
     """That nothing proves the K of a step, where its server does not tell what was drafted.
 
@@ -268,7 +279,9 @@ def verdict_of(
         known = tuple(Finding(Verdict(reason), "") for reason in reasons if reason in _NAMES)
         return "invalid", known, "no valid sample: " + ", ".join(reasons)
     good = [sample for sample in samples if sample.status == "ok"]
-    return "ok", (*_gaps(samples), *_unproven(step, good, untold), *_idle(step, good, untold)), None
+    unproven = _unproven(step, good, untold) or _short_of_k(step, good)
+    drafting = _idle(step, good, untold) or _in_some(step, good, untold)
+    return "ok", (*_gaps(samples), *unproven, *drafting), None
 
 
 def _idle(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tuple[Finding, ...]:
@@ -278,6 +291,21 @@ def _idle(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tuple[
     if DRAFTED in untold or any(DRAFTED in sample.unknown for sample in good):
         return ()
     return (Finding(Verdict.DRAFTED_NOTHING, f"{step.method} found nothing to draft in {len(good)} answers"),)
+
+
+def _in_some(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tuple[Finding, ...]:
+    """That some answers were drafted and others were not, where drafting does not depend on the text.
+
+    A draft model, a head and layers that predict propose something for every token; what looks n-grams up does not.
+    Answers of which nobody tells are in neither count.
+    """
+    if step.method == BASELINE or may_draft_nothing(step.method) or DRAFTED in untold:
+        return ()
+    told = [sample for sample in good if sample.k_seen or DRAFTED not in sample.unknown]
+    drafted = sum(_drafted([sample]) for sample in told)
+    if drafted in (0, len(told)):
+        return ()
+    return (Finding(Verdict.DRAFTED_IN_SOME, f"drafted in {drafted} of {len(told)} answers"),)
 
 
 def _gaps(samples: Sequence[Sample]) -> tuple[Finding, ...]:

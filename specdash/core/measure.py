@@ -310,6 +310,7 @@ class Verdict(StrEnum):
     DRIFTED = "drifted"
     K_UNPROVEN = "k_unproven"
     DRAFTED_NOTHING = "drafted_nothing"
+    DRAFTED_IN_SOME = "drafted_in_some"
     RECALLED = "recalled"
 
 
@@ -365,8 +366,12 @@ DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
         "the difference: let the machine cool down or close other programs, and run it again.",
         Verdict.DRAFTED_NOTHING: "Nothing was drafted in any answer, so this arm does what the baseline does and a "
         "difference between them is noise: it is a result, and never recommended.",
-        Verdict.K_UNPROVEN: "This server does not tell how many tokens a step drafted, so K is what was asked for "
-        "and nothing proves that it took effect: compare with an engine that tells, or read the server's own log.",
+        Verdict.DRAFTED_IN_SOME: "Some answers were drafted and others were not, so the mean is neither the rate with "
+        "drafts nor that without, and the arm is never recommended: look into the server's log for why drafting "
+        "stopped, and try another build.",
+        Verdict.K_UNPROVEN: "Nothing proves that K took effect: this server does not tell how many tokens a step "
+        "drafted, or K is the most that may be drafted and every draft was shorter, as at a smaller K; compare with an "
+        "engine that tells, or with that K.",
         Verdict.RECALLED: "This method keeps what its server has seen, and this prompt had been answered before, so "
         "the answer was drafted from memory and only first answers count: give more prompts to a category, or lower "
         "iterations.",

@@ -133,7 +133,12 @@ class Sampler:
             if step.id not in ended
             and block < self._iterations(step)
             and not self._around.enough(known[step.id], block)
+            and not self._is_in_vain(known[step.id], block)
         ]
+
+    def _is_in_vain(self, found: StepView, block: int) -> bool:
+        """Whether a sample would not count, as the server knows its prompt; a step without any sample tells so once."""
+        return bool(found.good) and self.asking.is_recalled(found.step, block)
 
     def _has_later(self, steps: Sequence[Step], block: int, ended: set[str]) -> bool:
         """Whether there is a later block to take: those between two passes are left out."""
@@ -178,7 +183,7 @@ class Sampler:
             found = self._around.view().steps.get(step.id)
             if found is None or found.is_done:
                 return False
-            if any(sample.block == block for sample in found.good):
+            if any(sample.block == block for sample in found.good) or (tries and self._is_in_vain(found, block)):
                 return True
             if found.status == OPEN:  # skipped and opened again between two samples
                 await self._publish(ev.StepStarted(step.id, load, spec.fingerprint))

@@ -39,6 +39,7 @@ REMARKS = frozenset(
         Verdict.DRIFTED,
         Verdict.K_UNPROVEN,
         Verdict.DRAFTED_NOTHING,
+        Verdict.DRAFTED_IN_SOME,
     }
 )
 """What is said of a step that has all its samples."""

@@ -217,6 +217,18 @@ def test_a_curve_of_a_head_is_not_predicted_and_its_ks_are_measured() -> None:
     assert [(each.draft, each.method, each.k) for each in added] == [("head", "eagle3", 4), ("head", "eagle3", 8)]
 
 
+def test_an_arm_that_drafted_in_some_answers_alone_is_never_recommended_however_fast() -> None:
+    """Its mean is neither the rate with drafts nor that without."""
+    facts: list[ev.Fact] = [started([step(), step(4), step(8)]), *loaded("l001", 8)]
+    facts += measured(step(), BASE)
+    facts += measured(step(4), rates(1.5), verdicts=("drafted_in_some",))
+    facts += measured(step(8), rates(1.2))
+    result = build_result(folded([*facts, ev.RunFinished("finished", 0)]))
+    (found,) = (each for each in result["recommendations"] if each["category"] == "all")
+    assert (found["method"], found["k"]) == ("draft", 8)
+    assert "drafted_in_some" in found["reason"]
+
+
 def test_an_arm_that_drafted_nothing_is_never_recommended_however_fast() -> None:
     """It does the baseline's work, so what it gains is noise."""
     facts: list[ev.Fact] = [started([step(), ngram(4), ngram(8)]), *loaded("l001", 4)]
