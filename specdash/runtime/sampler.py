@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from specdash.core import events as ev
 from specdash.core.engine import ServerSpec
-from specdash.core.judge import hopeless, verdict_of, worth_another_try
+from specdash.core.judge import hopeless, is_spent, verdict_of, worth_another_try
 from specdash.core.measure import Verdict
 from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey, Step
@@ -137,8 +137,12 @@ class Sampler:
         ]
 
     def _is_in_vain(self, found: StepView, block: int) -> bool:
-        """Whether a sample would not count, as the server knows its prompt; a step without any sample tells so once."""
-        return bool(found.good) and self.asking.is_recalled(found.step, block)
+        """Whether a sample would not count: its prompt had an answer with a lasting fault, or one that is remembered.
+
+        A step without any sample tells so once.
+        """
+        spent = is_spent(self.asking.prompt(found.step, block).id, found.samples)
+        return spent or (bool(found.good) and self.asking.is_recalled(found.step, block))
 
     def _has_later(self, steps: Sequence[Step], block: int, ended: set[str]) -> bool:
         """Whether there is a later block to take: those between two passes are left out."""

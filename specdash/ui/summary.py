@@ -40,6 +40,7 @@ REMARKS = frozenset(
         Verdict.K_UNPROVEN,
         Verdict.DRAFTED_NOTHING,
         Verdict.DRAFTED_IN_SOME,
+        Verdict.ALL_THOUGHTS,
     }
 )
 """What is said of a step that has all its samples."""

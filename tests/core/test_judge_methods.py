@@ -179,7 +179,7 @@ def test_events_that_count_no_tokens_are_nothing_to_measure_by() -> None:
         (N, (), ()),
         (N + 3, (), (Verdict.WRONG_LENGTH,)),
         (N + 3, (EXACT_LENGTH,), ()),
-        (N - 1, (EXACT_LENGTH,), (Verdict.WRONG_LENGTH,)),
+        (N - 1, (EXACT_LENGTH,), (Verdict.CONTEXT_FULL,)),
     ],
 )
 def test_answers_may_be_longer_only_where_that_is_known(
@@ -244,14 +244,14 @@ def test_lengths_are_unknown_where_each_sample_lacks_one_for_a_reason_of_its_own
 
 def test_tokens_that_arrived_first_took_none_of_the_time_by_our_clock() -> None:
     untold = replace(ASKED, untold=(TIMINGS,))
-    dumb = generation(prompt_ms=None, predicted_ms=None, first_tokens=5)
+    dumb = generation(prompt_ms=None, predicted_ms=None, untimed_tokens=5)
     made = sample_of(DRAFT, dumb, untold)
     assert made.status == "ok"
     assert made.decode_tok_s == pytest.approx((N - 5) / 1.9)
     assert made.client_decode_tok_s == made.decode_tok_s
-    timed = sample_of(DRAFT, generation(first_tokens=5), ASKED)
+    timed = sample_of(DRAFT, generation(untimed_tokens=5), ASKED)
     assert timed.decode_tok_s == pytest.approx((N - 1) / 1.9)
-    unclear = sample_of(DRAFT, replace(dumb, first_tokens=1, unknown={DECODE_RATE: "not clear"}), untold)
+    unclear = sample_of(DRAFT, replace(dumb, untimed_tokens=1, unknown={DECODE_RATE: "not clear"}), untold)
     assert (unclear.status, unclear.decode_tok_s, unclear.client_decode_tok_s) == ("ok", None, None)
     assert unclear.decode_time_s == pytest.approx(1.9)
     assert unclear.unknown[DECODE_RATE] == "not clear"
