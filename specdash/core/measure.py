@@ -346,6 +346,7 @@ class Verdict(StrEnum):
     K_UNPROVEN = "k_unproven"
     DRAFTED_NOTHING = "drafted_nothing"
     DRAFTED_IN_SOME = "drafted_in_some"
+    SAME_DRAFTS = "same_drafts"
     NO_TEXT = "no_text"
     ALL_THOUGHTS = "all_thoughts"
     CONTEXT_FULL = "context_full"
@@ -410,6 +411,8 @@ DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
         Verdict.K_UNPROVEN: "Nothing proves that K took effect: this server does not tell how many tokens a step "
         "drafted, or K is the most that may be drafted and every draft was shorter, as at a smaller K; compare with an "
         "engine that tells, or with that K.",
+        Verdict.SAME_DRAFTS: "Every draft was that of a smaller K, so both are one server under two names: the smaller "
+        "K stands for both, and a difference between them is noise.",
         Verdict.NO_TEXT: "The server answered with 200 and without any text, so there is nothing to measure: look into "
         "its log, make its context larger where prompt and answer may not fit, and check the model's chat template.",
         Verdict.ALL_THOUGHTS: "The answer was thoughts from its first token to its last, so nothing came of what the "

@@ -41,6 +41,7 @@ REMARKS = frozenset(
         Verdict.DRAFTED_NOTHING,
         Verdict.DRAFTED_IN_SOME,
         Verdict.ALL_THOUGHTS,
+        Verdict.SAME_DRAFTS,
     }
 )
 """What is said of a step that has all its samples."""
