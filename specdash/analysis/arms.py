@@ -32,10 +32,14 @@ REFUSED = frozenset(
         Verdict.IMPOSSIBLE.value,
         Verdict.DRIFTED.value,
         Verdict.DRAFTED_NOTHING.value,
+        Verdict.DRAFTED_IN_SOME.value,
+        Verdict.SAME_DRAFTS.value,
     }
 )
 """Verdicts that no arm can be recommended with."""
-_OF_TEXTS = REFUSED - {Verdict.DRAFTED_NOTHING.value}
+_OF_ALL = frozenset({Verdict.DRAFTED_NOTHING.value, Verdict.SAME_DRAFTS.value})
+"""Those of them that count where they hold of every measurement of an arm."""
+_OF_TEXTS = REFUSED - _OF_ALL
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,10 +217,10 @@ def _arm(
 
 
 def _verdicts(members: Sequence[Json], counted: Sequence[Json]) -> frozenset[str]:
-    """All verdicts of an arm's measurements; that nothing was drafted counts where it holds of all that count."""
+    """All verdicts of an arm's measurements; those of `_OF_ALL` where one of them holds of each that counts."""
     found = frozenset(verdict for each in members for verdict in each.get("verdicts") or ())
-    idle = Verdict.DRAFTED_NOTHING.value
-    return found if all(idle in (each.get("verdicts") or ()) for each in counted) else found - {idle}
+    each_has = all(_OF_ALL.intersection(each.get("verdicts") or ()) for each in counted)
+    return found if each_has else found - _OF_ALL
 
 
 def rates_of(found: Json, field: str = OWN_CLOCK) -> list[tuple[Key, float]]:

@@ -13,6 +13,7 @@ from specdash.analysis.kcurve import Curve, Point, curves, off_the_line
 from specdash.analysis.lossless import Agreement, agreements
 from specdash.analysis.rates import Compared, over_baseline, rate_estimate
 from specdash.analysis.roofline import Roofline, roofline
+from specdash.analysis.same_drafts import same_drafts
 from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
@@ -49,6 +50,8 @@ def findings(view: View, examined: Examined | None = None) -> Mapping[str, tuple
     examined = examined if examined is not None else examine(view)
     points = _points(examined.curves)
     found = {name: tuple(_against(name, step, examined, points)) for name, step in view.steps.items()}
+    for name, (k, answers) in same_drafts(view.steps).items():
+        found[name] += ((Verdict.SAME_DRAFTS, f"drafted what K = {k} did in all {answers} answers"),)
     return {name: each for name, each in found.items() if each}
 
 

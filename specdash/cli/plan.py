@@ -21,7 +21,7 @@ from specdash.engines.registry import SETTLED_SCOPES
 from specdash.errors import Exit, Problem, ProfileError
 from specdash.runtime.beside import CHECKED_TOKENS
 from specdash.session.opening import NOTHING_WITH
-from specdash.session.prepare import Prepared, prepare
+from specdash.session.prepare import Prepared, only_possible, prepare
 
 
 def main(name: str, arguments: list[str]) -> Exit:
@@ -34,7 +34,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     found = check(Path(options.profile))
     if found.profile is None or found.problems:
         raise ProfileError(found.problems)
-    prepared = prepare(found.profile)
+    prepared = only_possible(prepare(found.profile))
     plans = {scope: prepared.loads(scope) for scope in _scopes(prepared)}
     # A file that is not there is reported by both; the check names its neighbours too, so it goes first.
     by_place = {(problem.line, problem.key): problem for problem in (*prepared.problems, *found.missing)}
@@ -105,6 +105,8 @@ def _samples(prepared: Prepared, step: Step, most: int, *, is_least: bool) -> in
     prompts, measure = len(prepared.prompts[step.category]), prepared.profile.measure
     if step.workload == LOSSLESS:
         return prompts  # each text once, whatever the passes
+    counted = prepared.most_samples(step)
+    most = most if counted is None else min(most, counted)
     at_first = None if prepared.profile.queue else first_samples(prepared.profile.sweep.k, most)
     if is_least and at_first is not None and step.draft is not None:
         most = min(most, at_first)
@@ -262,6 +264,8 @@ def _gaps(prepared: Prepared, missing: list[Problem]) -> list[str]:
         if prepared.profile.sweep.k == "auto" and target.model_class == "auto" and target.label not in prepared.targets
     ]
     lines += [f"{NOTHING_WITH} {method}" for method in prepared.unserved]
+    lines += [str(each) for each in prepared.left_out]
+    lines += prepared.fewer_samples
     if prepared.unfit:
         lines += ["", "Skipped, since the draft cannot serve the target:"]
         lines += [f"  {target} + {draft}: {reason}" for (target, draft), reason in prepared.unfit.items()]
@@ -295,5 +299,7 @@ def _as_json(
         "skipped": [
             {"target": target, "draft": draft, "reason": reason} for (target, draft), reason in prepared.unfit.items()
         ],
+        "left_out": [asdict(each) for each in prepared.left_out],
+        "fewer_samples": list(prepared.fewer_samples),
         "missing": [asdict(problem) for problem in missing],
     }

@@ -20,6 +20,7 @@ from specdash.config.engine_table import BY_NAME, read_engine, require_server, w
 from specdash.config.entries import absence, path_of, read_models, same_label_two_files
 from specdash.config.fields import Table, unknown_keys
 from specdash.config.lines import KeyPath
+from specdash.config.method_limits import warn_of_methods
 from specdash.config.mlx_folder import is_mlx_folder
 from specdash.config.queue_table import Known, read_queue
 from specdash.config.report import Findings, plain, show
@@ -33,7 +34,7 @@ from specdash.config.sections import (
 from specdash.config.toml_file import read_toml
 from specdash.core.launch import names, variable
 from specdash.core.measure import expected_k_seen
-from specdash.core.methods import needs_draft_model
+from specdash.core.methods import is_draftless, needs_draft_model
 from specdash.core.profile import Launch, ModelRef, Profile, ServerConfig, for_method
 from specdash.core.text import SLUG_LIMIT, slug
 from specdash.errors import Problem, ProfileError
@@ -188,9 +189,11 @@ def _warn(findings: Findings, profile: Profile) -> None:
     _warn_of_few_samples(findings, profile)
     _warn_of_unused_drafts(findings, profile)
     _warn_of_a_fixed_k(findings, profile)
+    warn_of_methods(findings, profile)
     largest = max(at, default=0)
-    if profile.drafts and expected_k_seen(largest, measure.max_tokens) < largest:
-        what = f"K = {largest} cannot take effect in answers of {measure.max_tokens} tokens: its steps will be invalid"
+    is_drafted = profile.queue or profile.drafts or any(is_draftless(method) for method in sweep.methods)
+    if is_drafted and expected_k_seen(largest, measure.max_tokens) < largest:
+        what = f"K = {largest} cannot take effect in answers of {measure.max_tokens} tokens, so nothing can prove it"
         todo = f"Set measure.max_tokens to {largest + 2} or more, and rather to ten times K"
         findings.warn(at[largest], what, todo)
 

@@ -13,6 +13,7 @@ from typing import Any
 from specdash.core.measure import Chunk
 
 DECODE_RATE = "decode_tok_s"  # in `Generation.unknown`: why no rate can be made of an answer's times
+UNTIMED = "untimed_tokens"  # in `Generation.unknown`: why it is an estimate, and by how much the rate may be off
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +27,12 @@ class Generation:
     `settings` are the speculative settings that the server echoed. `acceptance_source` says where the draft counts come
     from: "server" (its answer), "metrics" (counters before and after) or "inferred" (how the tokens arrived). `steps`
     and `k_seen` are totals of engines whose chunks do not tell the verification steps; `unknown` maps names of figures
-    to the reason why this answer does not tell them. `first_tokens` were made together by the prompt's pass and arrive
-    at `first_token_t_s`: more than one where an engine drafts in that pass. `problems` says what was malformed or
-    missing, as sentences that may quote the server; a generation with problems is never measured.
+    to the reason why this answer does not tell them. `untimed_tokens` took none of the time from `first_token_t_s` to
+    `last_token_t_s`: those that came with the first event, and an end token that came with none; an estimate where that
+    is not told, and then no whole number. `is_truncated`: whether the server says that its context was full; None where
+    it does not say. `thoughts`: whether all text came as thoughts; None where there is no text, or no telling.
+    `hidden_tokens` are those that the server counts as thoughts and does not send. `problems` says what was malformed
+    or missing, as sentences that may quote the server; a generation with problems is never measured.
     """
 
     sent_t_s: float
@@ -54,7 +58,10 @@ class Generation:
     k_seen: int | None = None
     positions_accepted: tuple[int, ...] = ()
     unknown: Mapping[str, str] = field(default_factory=dict)
-    first_tokens: int = 1
+    untimed_tokens: float = 1.0
+    is_truncated: bool | None = None
+    thoughts: bool | None = None
+    hidden_tokens: int | None = None
 
     @property
     def tokens(self) -> tuple[int, ...]:

@@ -27,7 +27,19 @@ WAKE_UP_S = 0.03  # measured with both cores busy: a token is seen up to this la
 # Reasons that belong to the server, not to one request: no sample of the step will be better.
 FATAL = frozenset({Verdict.PROMPT_CACHED, Verdict.BASELINE_DRAFTED, Verdict.K_NOT_EFFECTIVE})
 # Reasons that belong to the prompt: another try would only repeat them.
-LASTING = FATAL | {Verdict.TOO_SHORT, Verdict.WRONG_LENGTH, Verdict.RECALLED}
+LASTING = FATAL | {
+    Verdict.TOO_SHORT,
+    Verdict.WRONG_LENGTH,
+    Verdict.RECALLED,
+    Verdict.NO_TEXT,
+    Verdict.ALL_THOUGHTS,
+    Verdict.CONTEXT_FULL,
+}
+# Reasons that belong to the moment: they say nothing of the next answer, however often they were there.
+PASSING = frozenset(
+    {Verdict.STREAM_CUT, Verdict.HTTP_ERROR, Verdict.CLOCK_JUMPED, Verdict.SWAPPING, Verdict.SERVER_CHANGED}
+)
+STUBBORN = 3  # answers in a row that are wrong for one and the same reason, none being right
 
 
 _NAMES = frozenset(verdict.value for verdict in Verdict)
@@ -78,7 +90,7 @@ def sample_of(step: Step, generation: Generation, asked: Asked) -> Sample:
         decode_s, prefill_s = generation.predicted_ms / 1000, generation.prompt_ms / 1000
     generated = generation.generated_tokens
     prompt = generation.prompt_tokens
-    client_rate = rate(generated, client_decode_s, generation.first_tokens)
+    client_rate = rate(generated, client_decode_s, generation.untimed_tokens)
     if DECODE_RATE in generation.unknown:
         client_rate = None
     cached = generation.cached_tokens
@@ -117,6 +129,7 @@ def sample_of(step: Step, generation: Generation, asked: Asked) -> Sample:
         reasons=reasons,
         acceptance_source=generation.acceptance_source or ("server" if generation.draft_n is not None else None),
         unknown={**generation.unknown, **void},
+        all_thoughts=generation.thoughts,
     )
 
 
@@ -152,6 +165,11 @@ def reasons_against(step: Step, generation: Generation, asked: Asked) -> tuple[s
 def _against_length(generation: Generation, asked: Asked, *, known_bad: bool) -> list[Verdict]:
     """What the number of tokens says against a generation."""
     generated = generation.generated_tokens
+    is_short = generated is not None and generated < asked.max_tokens
+    if is_short and generation.finish_reason == "limit" and generation.is_truncated is not False:
+        return [Verdict.CONTEXT_FULL]
+    if not generation.chunks and not generation.problems:
+        return [Verdict.ALL_THOUGHTS if generation.hidden_tokens else Verdict.NO_TEXT]
     if generated is None or not generation.chunks:
         return [] if known_bad else [Verdict.TOKEN_COUNT_MISMATCH]
     last = generation.chunks[-1]
@@ -202,6 +220,17 @@ def _against_speculation(
 def _drafted(good: Sequence[Sample]) -> bool:
     """Whether any sample shows drafts: by a count, or by their length alone where nobody counted them."""
     return any(sample.draft_tokens or sample.k_seen for sample in good)
+
+
+def _short_of_k(step: Step, good: Sequence[Sample]) -> tuple[Finding, ...]:
+    """That nothing proves a K which is a ceiling: its drafts were all shorter, as they would be at other Ks too."""
+    longest = max((sample.k_seen for sample in good if sample.k_seen is not None), default=None)
+    if not is_ceiling(step.method) or step.k is None or longest is None or longest >= step.k:
+        return ()
+    said = (
+        f"K = {step.k} was asked for, and no draft was longer than {longest}: every K from {longest} on may do the same"
+    )
+    return (Finding(Verdict.K_UNPROVEN, said),)
 
 
 def _unproven(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tuple[Finding, ...]:
@@ -256,12 +285,29 @@ def hopeless(step: Step, samples: Sequence[Sample], untold: Collection[str] = ()
     if any(FATAL.intersection(sample.reasons) for sample in samples):
         return True
     good = [sample for sample in samples if sample.status == "ok"]
+    if not good and _is_stubborn(samples):
+        return True
     if step.method == BASELINE or step.k is None:
         return False
     is_known = not may_draft_nothing(step.method) and not _unproven(step, good, untold)
     if is_known and len(good) >= 2 and not _drafted(good):
         return True
     return any(sample.k_seen is not None and sample.k_seen > step.k for sample in good)
+
+
+def _is_stubborn(samples: Sequence[Sample]) -> bool:
+    """Whether one reason spoilt every answer so far, and is none of the moment: more of the same will not mend it.
+
+    Those of a prompt are left out: the next one may be longer, or its answer.
+    """
+    if len(samples) < STUBBORN:
+        return False
+    return bool(set.intersection(*(set(sample.reasons) for sample in samples)) - PASSING - LASTING)
+
+
+def is_spent(prompt_id: str, samples: Sequence[Sample]) -> bool:
+    """Whether a prompt gave an answer before that is wrong for a reason which every try repeats."""
+    return any(LASTING.intersection(sample.reasons) for sample in samples if sample.prompt_id == prompt_id)
 
 
 def worth_another_try(sample: Sample) -> bool:
@@ -283,7 +329,9 @@ def verdict_of(
         known = tuple(Finding(Verdict(reason), "") for reason in reasons if reason in _NAMES)
         return "invalid", known, "no valid sample: " + ", ".join(reasons)
     good = [sample for sample in samples if sample.status == "ok"]
-    return "ok", (*_gaps(samples), *_unproven(step, good, untold), *_idle(step, good, untold)), None
+    unproven = _unproven(step, good, untold) or _short_of_k(step, good)
+    drafting = _idle(step, good, untold) or _in_some(step, good, untold)
+    return "ok", (*_gaps(samples), *unproven, *drafting, *_thinking(good)), None
 
 
 def _idle(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tuple[Finding, ...]:
@@ -293,6 +341,28 @@ def _idle(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tuple[
     if DRAFTED in untold or any(DRAFTED in sample.unknown for sample in good):
         return ()
     return (Finding(Verdict.DRAFTED_NOTHING, f"{step.method} found nothing to draft in {len(good)} answers"),)
+
+
+def _in_some(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tuple[Finding, ...]:
+    """That some answers were drafted and others were not, where drafting does not depend on the text.
+
+    A draft model, a head and layers that predict propose something for every token; what looks n-grams up does not.
+    Answers of which nobody tells are in neither count.
+    """
+    if step.method == BASELINE or may_draft_nothing(step.method) or DRAFTED in untold:
+        return ()
+    told = [sample for sample in good if sample.k_seen or DRAFTED not in sample.unknown]
+    drafted = sum(_drafted([sample]) for sample in told)
+    if drafted in (0, len(told)):
+        return ()
+    return (Finding(Verdict.DRAFTED_IN_SOME, f"drafted in {drafted} of {len(told)} answers"),)
+
+
+def _thinking(good: Sequence[Sample]) -> tuple[Finding, ...]:
+    """That answers were thoughts alone: their rates are real, and their text is of no category."""
+    thoughts = sum(sample.all_thoughts is True for sample in good)
+    said = f"{thoughts} of {len(good)} answers were thoughts alone"
+    return (Finding(Verdict.ALL_THOUGHTS, said),) if thoughts else ()
 
 
 def _gaps(samples: Sequence[Sample]) -> tuple[Finding, ...]:

@@ -5,6 +5,7 @@ Pure: nothing here asks a server or a clock. What a stream does not tell is None
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -180,16 +181,48 @@ def expected_k_seen(k: int, max_tokens: int) -> int:
     return max(0, min(k, max_tokens - 2))
 
 
-def rate(tokens: int | None, seconds: float | None, first: int = 1) -> float | None:
-    """Decoded tokens per second: (tokens - first) / seconds, since n tokens have n - 1 intervals.
+def rate(tokens: int | None, seconds: float | None, untimed: float = 1.0) -> float | None:
+    """Decoded tokens per second: (tokens - untimed) / seconds, since n tokens have n - 1 intervals.
 
-    `first` is how many were there when the time began: more than one where an engine drafts in the prompt's own pass,
-    whose tokens arrive together and took none of the time. None where either is unknown, where no token came after
-    the first ones, and where no time passed.
+    `untimed` is how many took none of the time: the first one, and those that came together with it. None where either
+    is unknown, where no token came after the first ones, and where no time passed.
     """
-    if tokens is None or seconds is None or tokens <= first or not seconds > 0:
+    if tokens is None or seconds is None or tokens <= untimed or not seconds > 0:
         return None
-    return finite((tokens - first) / seconds)
+    return finite((tokens - untimed) / seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Untimed:
+    """How many tokens of an answer took none of the time from its first event to its last.
+
+    `tokens` is the estimate, `error` by what share a rate that is made with it may be off, 0.0 where it is known.
+    """
+
+    tokens: float
+    error: float = 0.0
+
+
+def untimed_tokens(tokens: int, events: int, first: int | None, *, has_end: bool, first_share: float | None) -> Untimed:
+    """What came with the first event of `tokens` tokens in `events` events, and with none.
+
+    `first`: how many the first event says that it brings, where events count. Else they are taken to be alike, so that
+    each brings tokens / events: of events of two tokens each, n - 2 took the time. A server that drafts sends the first
+    token alone and then what each step makes: `first_share`, the first event's share of the text, then decides which of
+    the two is nearer (None: it does not draft). `has_end`: an end token may have come without an event, as it has where
+    all others had one each.
+    """
+    if first is not None:
+        return Untimed(float(first))
+    ended = 1 if has_end and tokens == events + 1 else 0
+    alike = (tokens - ended) / events
+    if alike <= 1:
+        return Untimed(1.0 + ended)
+    found = alike
+    if first_share is not None and abs(first_share * tokens - 1) < abs(first_share * tokens - alike):
+        found = 1.0
+    left = tokens - found - ended
+    return Untimed(found + ended, (alike - 1) / left if left > 0 else math.inf)
 
 
 def clocks_disagree(server_s: float, client_s: float) -> bool:
@@ -209,7 +242,8 @@ class Sample:
     arrival per second, None with a reason in `unknown` where too many may have come with it. `prefill_tok_s` counts
     the prompt tokens that were processed, `throughput_tok_s` is (prompt + generated) / total time. `started_s` is
     seconds since 1970, UTC; `text_hash` is of the generated text. `k_seen` and the positions are those of `StepFacts`.
-    `reasons` are names of `Verdict`, or sentences. `acceptance_source` and `unknown` are those of
+    `all_thoughts`: whether all text came as thoughts. `reasons` are names of `Verdict`, or sentences.
+    `acceptance_source` and `unknown` are those of
     `core.generation.Generation`. Draft counts whose source is `INFERRED` take K as it was asked for: read them with
     `core.drafting`.
     """
@@ -242,6 +276,7 @@ class Sample:
     reasons: tuple[str, ...]
     acceptance_source: str | None = None
     unknown: Mapping[str, str] = field(default_factory=dict)
+    all_thoughts: bool | None = None
 
     @classmethod
     def broken(cls, *, prompt_id: str, block: int, started_s: float, reasons: tuple[str, ...]) -> Sample:
@@ -313,6 +348,11 @@ class Verdict(StrEnum):
     DRIFTED = "drifted"
     K_UNPROVEN = "k_unproven"
     DRAFTED_NOTHING = "drafted_nothing"
+    DRAFTED_IN_SOME = "drafted_in_some"
+    SAME_DRAFTS = "same_drafts"
+    NO_TEXT = "no_text"
+    ALL_THOUGHTS = "all_thoughts"
+    CONTEXT_FULL = "context_full"
     RECALLED = "recalled"
     PROMPT_TOO_LONG = "prompt_too_long"
 
@@ -349,8 +389,8 @@ DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
         "the run.",
         Verdict.SERVER_CHANGED: "Another server answered than the one that was started: stop whatever else uses its "
         "port, or leave port = 0.",
-        Verdict.WRONG_LENGTH: "Fewer tokens came back than were asked for: the context was full (raise -c in args), or "
-        "an option in args limits generation.",
+        Verdict.WRONG_LENGTH: "Another number of tokens came back than was asked for, and the context was not full: an "
+        "option in args limits generation.",
         Verdict.HTTP_ERROR: "The server refused the request: its answer and the end of its log say why; often the "
         "prompt does not fit the context, then raise -c in args.",
         Verdict.TIMEOUT: "The request took longer than timeout_s: raise it, or lower max_tokens or depth.",
@@ -372,10 +412,23 @@ DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
         "the difference: let the machine cool down or close other programs, and run it again.",
         Verdict.DRAFTED_NOTHING: "Nothing was drafted in any answer, so this arm does what the baseline does and a "
         "difference between them is noise: it is a result, and never recommended.",
-        Verdict.K_UNPROVEN: "This server does not tell how many tokens a step drafted, so K is what was asked for "
-        "and nothing proves that it took effect: compare with an engine that tells, or read the server's own log.",
         Verdict.PROMPT_TOO_LONG: "The prompt is longer than the server's context, whatever the draft or K: raise -c in "
         "args, or take shorter prompts or less depth.",
+        Verdict.DRAFTED_IN_SOME: "Some answers were drafted and others were not, so the mean is neither the rate with "
+        "drafts nor that without, and the arm is never recommended: look into the server's log for why drafting "
+        "stopped, and try another build.",
+        Verdict.K_UNPROVEN: "Nothing proves that K took effect: this server does not tell how many tokens a step "
+        "drafted, or K is the most that may be drafted and every draft was shorter, as at a smaller K; compare with an "
+        "engine that tells, or with that K.",
+        Verdict.SAME_DRAFTS: "Every draft was that of a smaller K, so both are one server under two names: the smaller "
+        "K stands for both, and a difference between them is noise.",
+        Verdict.NO_TEXT: "The server answered with 200 and without any text, so there is nothing to measure: look into "
+        "its log, make its context larger where prompt and answer may not fit, and check the model's chat template.",
+        Verdict.ALL_THOUGHTS: "The answer was thoughts from its first token to its last, so nothing came of what the "
+        "category asks for: raise max_tokens, or switch thinking off, with llama-server and vLLM by "
+        "body = { chat_template_kwargs = { enable_thinking = false } }.",
+        Verdict.CONTEXT_FULL: "The answer ended as the context was full, before max_tokens: give the server a larger "
+        "context (-c in args of llama.cpp, --max-model-len of vLLM), or lower max_tokens or depth.",
         Verdict.RECALLED: "This method keeps what its server has seen, and this prompt had been answered before, so "
         "the answer was drafted from memory and only first answers count: give more prompts to a category, or lower "
         "iterations.",

@@ -12,6 +12,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
+from specdash.core.draft_lengths import abilities_of, ks_to_try
 from specdash.core.measure import expected_k_seen
 from specdash.core.methods import (
     BASELINE,
@@ -192,7 +193,7 @@ def _class_of(facts: ModelFacts | None, declared_class: str) -> str:
 
 
 def _ks_one_by_one(profile: Profile, facts: ModelFacts | None, declared_class: str) -> tuple[int, ...]:
-    """The listed Ks, else all of the class, ascending: those of methods without a draft model.
+    """The listed Ks, else all of the class, ascending: those of methods that have no Ks of their own.
 
     Curves and searches are about drafts, so those of the class are measured one by one there.
     """
@@ -237,7 +238,13 @@ class _Arm:
 
 
 def _arms(
-    profile: Profile, target: str, declared_class: str, facts: Mapping[str, ModelFacts], config: ServerConfig | None
+    profile: Profile,
+    target: str,
+    declared_class: str,
+    facts: Mapping[str, ModelFacts],
+    config: ServerConfig | None,
+    *,
+    as_before: bool,
 ) -> list[_Arm]:
     """The arms of a target under a configuration, in the order in which their servers are started: plain ones first."""
     known, sweep = facts.get(target), profile.sweep
@@ -253,11 +260,14 @@ def _arms(
         method = draft_method(by_label[draft].method, facts.get(draft)) if draft in by_label else DRAFT
         if method in methods:
             arms += [_Arm(draft, method, None, count, ks) for count in experts]
-    fixed = _ks_one_by_one(profile, known, declared_class)
+    listed_or_class = _ks_one_by_one(profile, known, declared_class)
     for method in methods:
         if is_draftless(method):
-            sizes = (sweep.ngram_n or (None,)) if method in SIZED else (None,)
-            arms += [_Arm(None, method, size, count, fixed) for size in sizes for count in experts]
+            can = abilities_of(profile, method, config.label if config is not None else None)
+            for size in (sweep.ngram_n or (None,)) if method in SIZED else (None,):
+                is_open = isinstance(sweep.k, str) and not as_before
+                own = ks_to_try(can, method, size, profile.measure.max_tokens) if is_open else ()
+                arms += [_Arm(None, method, size, count, own or listed_or_class) for count in experts]
     return arms
 
 
@@ -266,8 +276,13 @@ def draft_method(declared: str, facts: ModelFacts | None) -> str:
     return declared if declared != "auto" else method_of(facts.architecture if facts is not None else None)
 
 
-def steps_of(profile: Profile, facts: Mapping[str, ModelFacts], categories: Sequence[str]) -> tuple[Step, ...]:
-    """Every step of a profile, in the order of its lists. `facts` maps labels to model headers, where known."""
+def steps_of(
+    profile: Profile, facts: Mapping[str, ModelFacts], categories: Sequence[str], *, as_before: bool = False
+) -> tuple[Step, ...]:
+    """Every step of a profile, in the order of its lists. `facts` maps labels to model headers, where known.
+
+    `as_before`: with the Ks of methods without a draft model that versions took which had none of their own for them.
+    """
     if profile.queue:
         return tuple(dict.fromkeys(step for step, _ in _listed(profile, categories)))
     configs: tuple[ServerConfig | None, ...] = profile.configs or (None,)
@@ -286,7 +301,7 @@ def steps_of(profile: Profile, facts: Mapping[str, ModelFacts], categories: Sequ
         )
         for target in profile.targets
         for config in configs
-        for arm in _arms(profile, target.label, target.model_class, facts, config)
+        for arm in _arms(profile, target.label, target.model_class, facts, config, as_before=as_before)
         for k in arm.ks
         for workload in profile.measure.workloads
         for depth in profile.sweep.depth

@@ -25,10 +25,6 @@ SPEC_TYPES: Mapping[str, str] = MappingProxyType(
 )
 """The words of `--spec-type` for methods that specdash names otherwise; other methods have llama.cpp's own names."""
 
-REMEMBERING = frozenset({"ngram-mod"})
-"""Methods whose table lives as long as the server. Seen on b11669: of a prompt's first answer 3 drafted tokens were
-accepted, of the same prompt's second one 27; with every other method that drafts both were alike."""
-
 SETTINGS: Mapping[str, str] = MappingProxyType({"k_min": "0", "p_min": "0", "min_hits": "1"})
 """What is set so that K alone decides how much is drafted."""
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from specdash.core.draft_lengths import remembering
 from specdash.core.engine import Cause, Endpoint, EngineInfo, Health, KProbe, Request, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation, Piece
@@ -289,5 +290,5 @@ def open_program(
     command, shown_as = resolve(program)
     flags = read_flags(command, shown_as, env=env)
     version = read_version(run_briefly([*command, "--version"], shown_as, BRIEF_LIMIT_S, env))
-    info = EngineInfo(KIND, shown_as, version, flags.dialect, k_scope, remembers=llama_methods.REMEMBERING)
+    info = EngineInfo(KIND, shown_as, version, flags.dialect, k_scope, remembers=remembering(KIND))
     return LlamaServer(command, info, flags, filler)

@@ -70,6 +70,7 @@ class _Event(msgspec.Struct, gc=False):
     tokens_evaluated: _Count | None = None
     timings: _Timings | None = None
     stop_type: str | None = None
+    truncated: bool | None = None
     model: str | None = None
     generation_settings: dict[str, Any] | None = None
     error: Any = None
@@ -113,6 +114,8 @@ def decode(answer: StreamedAnswer) -> Generation:
         settings=_settings(last.generation_settings or {}),
         problems=shortened(problems),
         margins=_margins(events),
+        untimed_tokens=float(chunks[0].predicted_n) if chunks else 1.0,
+        is_truncated=last.truncated,
     )
 
 

@@ -64,7 +64,7 @@ def decode(answer: StreamedAnswer, k: int | None) -> Generation:
         left -= size
     return replace(
         generation,
-        first_tokens=sizes[0],
+        untimed_tokens=sizes[0] + (generation.generated_tokens or 0) - len(generation.chunks),
         steps=len(sizes),
         acceptance_source=INFERRED,
         draft_n=drafted,

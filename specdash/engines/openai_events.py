@@ -25,12 +25,19 @@ class Details(msgspec.Struct, gc=False):
     cached_tokens: _Count | None = None
 
 
+class Thoughts(msgspec.Struct, gc=False):
+    """What the tokens of an answer were."""
+
+    reasoning_tokens: _Count | None = None
+
+
 class Usage(msgspec.Struct, gc=False):
     """Token counts: of the whole answer, or so far."""
 
     prompt_tokens: _Count | None = None
     completion_tokens: _Count | None = None
     prompt_tokens_details: Details | None = None
+    completion_tokens_details: Thoughts | None = None
 
 
 class Delta(msgspec.Struct, gc=False):
@@ -39,6 +46,7 @@ class Delta(msgspec.Struct, gc=False):
     content: str | None = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    thinking: str | None = None
 
 
 class Candidate(msgspec.Struct, gc=False):
@@ -72,8 +80,19 @@ class Choice(msgspec.Struct, gc=False):
     @property
     def said(self) -> str:
         """The text that this event brings, thoughts included: they are generated like any other."""
+        return f"{self.thought}{self.answered}"
+
+    @property
+    def thought(self) -> str:
+        """The part of the text that is a thought."""
         delta = self.delta or _NO_DELTA
-        return f"{delta.reasoning_content or delta.reasoning or ''}{delta.content or ''}{self.text or ''}"
+        return delta.reasoning_content or delta.reasoning or delta.thinking or ""
+
+    @property
+    def answered(self) -> str:
+        """The part of the text that is none."""
+        delta = self.delta or _NO_DELTA
+        return f"{delta.content or ''}{self.text or ''}"
 
 
 class Event(msgspec.Struct, gc=False):

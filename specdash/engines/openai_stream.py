@@ -8,7 +8,8 @@ with nothing, carry none, and so do not end the time to the first token.
 How many tokens an event carries is told by some: llama-server by `timings_per_token`, vLLM and SGLang by
 `stream_options.continuous_usage_stats`. The latter send one event for each verification step, so that the steps can be
 read off; they are inferred, since a slow reader is sent several at once (seen with vLLM). For all others
-`Chunk.counted` is False, and the one count is that of `usage`.
+`Chunk.counted` is False, and the one count is that of `usage`: how many of the tokens came with the first event, and so
+took none of the time, is then estimated (`core.measure.untimed_tokens`), and said where it matters.
 
 Only what is named here is read. Nothing that a server sends raises: what is malformed or missing is a problem of the
 Generation, and statistics of an unknown form (see `openai_stats`) are unknown and no problem.
@@ -20,8 +21,8 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import pairwise
 
 from specdash.core.engine import DRAFTED, K_SEEN
-from specdash.core.generation import Generation, Piece
-from specdash.core.measure import INFERRED, Chunk, step_facts
+from specdash.core.generation import DECODE_RATE, UNTIMED, Generation, Piece
+from specdash.core.measure import INFERRED, Chunk, Untimed, step_facts, untimed_tokens
 from specdash.core.transport import StreamedAnswer
 from specdash.engines import openai_stats as stats
 from specdash.engines.openai_events import Candidate, Event, Usage, read_event, read_events
@@ -32,7 +33,8 @@ FINISH_REASONS = {"length": "limit", "stop": "eos"}
 SPARE_EVENTS = 4  # text of one token may come in two events, where it ends a thought
 FEWEST_PIECES = 3
 LONG_ANSWER = 16
-BUNCHED_SHARE = 0.02  # of an answer, in its first event: its decode time is then known to about as much
+RATE_TOLERANCE = 0.02  # by what share a rate may be off without a word
+MOST_UNSURE = 0.1  # a rate that may be off by more is none
 
 SILENT = "the server tells nothing about drafting in its answers"
 
@@ -59,8 +61,9 @@ def decode(
         problems.append(f"the answer ended with finish_reason {hidden(reasons[-1])[:50]!r}")
     if not done and (not reasons or usage.completion_tokens is None):
         problems.append("the stream ended early: without its last events, and without [DONE]")
-    elif usage.completion_tokens is None:
+    elif usage.completion_tokens is None and chunks:
         problems.append("the answer has no usage, so its tokens are not counted")
+    untimed = _untimed(events, chunks, usage.completion_tokens, finish_reason, speculates=speculates)
     _check_counts(chunks, usage.completion_tokens, told, problems)
     cached = usage.prompt_tokens_details.cached_tokens if usage.prompt_tokens_details is not None else None
     found = _inferred(chunks, usage.completion_tokens, told, k) if speculates else told
@@ -88,8 +91,45 @@ def decode(
         steps=found.steps,
         k_seen=found.k_seen,
         positions_accepted=found.positions_accepted,
-        unknown=_unknown(found, chunks, has_timings=has_timings),
+        unknown={**_unknown(found, chunks, has_timings=has_timings), **_unsure(untimed, chunks, told)},
+        untimed_tokens=untimed.tokens,
+        thoughts=_are_thoughts(events),
+        hidden_tokens=_hidden(usage, chunks),
     )
+
+
+def _untimed(
+    events: _Events, chunks: Sequence[Chunk], generated: int | None, finish_reason: str | None, *, speculates: bool
+) -> Untimed:
+    """How many tokens took none of the time between the events that carry some."""
+    if not chunks or generated is None:
+        return Untimed(1.0)
+    first = chunks[0].predicted_n if chunks[0].counted else None
+    texts = [len(event.choice.said) for _, event in events if event.choice.said]
+    share = texts[0] / sum(texts) if speculates and texts else None
+    return untimed_tokens(generated, len(chunks), first, has_end=finish_reason == "eos", first_share=share)
+
+
+def _unsure(untimed: Untimed, chunks: Sequence[Chunk], told: Told) -> dict[str, str]:
+    """What is to be said of a rate by this machine's clock that may be off, since events do not count their tokens."""
+    if told.predicted_ms is not None or untimed.error <= RATE_TOLERANCE:
+        return {}
+    why = f"events bring several tokens and do not count them, so how many came with the first of {len(chunks)}"
+    if untimed.error > MOST_UNSURE:
+        return {DECODE_RATE: f"{why} is not known, and the rate could be off by more than {MOST_UNSURE:.0%}"}
+    return {UNTIMED: f"{why} is estimated: the rate may be off by {untimed.error:.1%}"}
+
+
+def _are_thoughts(events: _Events) -> bool | None:
+    """Whether all text came as thoughts; None where none came."""
+    said = [event.choice for _, event in events if event.choice.said]
+    return not any(choice.answered for choice in said) if said else None
+
+
+def _hidden(usage: Usage, chunks: Sequence[Chunk]) -> int | None:
+    """The tokens of thoughts that the server counts, where it sent nothing of its answer; None where it did."""
+    details = usage.completion_tokens_details
+    return details.reasoning_tokens if details is not None and not chunks else None
 
 
 def _unknown(found: Told, chunks: Sequence[Chunk], *, has_timings: bool) -> dict[str, str]:
@@ -194,11 +234,8 @@ def _check_counts(chunks: Sequence[Chunk], generated: int | None, told: Told, pr
         problems.append(f"the usage counts {generated} tokens, and {len(chunks)} events brought some")
     if told.predicted_ms is not None or generated < LONG_ANSWER:
         return
-    first = chunks[0].predicted_n
     if len(chunks) < (2 if chunks[0].counted else FEWEST_PIECES):
         problems.append(f"{generated} tokens came in {len(chunks)} pieces: something on the way holds them back")
-    elif chunks[0].counted and first - 1 > BUNCHED_SHARE * generated:
-        problems.append(f"the first event brought {first} tokens at once: when the first was made is not told")
 
 
 def _inferred(chunks: Sequence[Chunk], generated: int | None, told: Told, k: int | None) -> Told:

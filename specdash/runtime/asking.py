@@ -82,6 +82,11 @@ class Asking:
         prompts = self._prompts[step.category]
         return prompts[block % len(prompts)]
 
+    def is_recalled(self, step: Step, block: int) -> bool:
+        """Whether the server would answer a block's prompt from memory, as far as its text is known."""
+        text = self._rendered.get((self.prompt(step, block).id, step.depth))
+        return step.method in self._server.engine.remembers and text in self._asked
+
     def prompts_of(self, step: Step, blocks: int) -> list[Prompt]:
         """The different prompts of the first so many blocks."""
         return [self.prompt(step, block) for block in range(min(blocks, len(self._prompts[step.category])))]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from specdash.core import events as ev
 from specdash.core.engine import ServerSpec
-from specdash.core.judge import hopeless, verdict_of, worth_another_try
+from specdash.core.judge import hopeless, is_spent, verdict_of, worth_another_try
 from specdash.core.measure import Verdict
 from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey, Step
@@ -134,7 +134,16 @@ class Sampler:
             if step.id not in ended
             and block < self._iterations(step)
             and not self._around.enough(known[step.id], block)
+            and not self._is_in_vain(known[step.id], block)
         ]
+
+    def _is_in_vain(self, found: StepView, block: int) -> bool:
+        """Whether a sample would not count: its prompt had an answer with a lasting fault, or one that is remembered.
+
+        A step without any sample tells so once.
+        """
+        spent = is_spent(self.asking.prompt(found.step, block).id, found.samples)
+        return spent or (bool(found.good) and self.asking.is_recalled(found.step, block))
 
     def _has_later(self, steps: Sequence[Step], block: int, ended: set[str]) -> bool:
         """Whether there is a later block to take: those between two passes are left out."""
@@ -179,7 +188,7 @@ class Sampler:
             found = self._around.view().steps.get(step.id)
             if found is None or found.is_done:
                 return False
-            if any(sample.block == block for sample in found.good):
+            if any(sample.block == block for sample in found.good) or (tries and self._is_in_vain(found, block)):
                 return True
             if found.status == OPEN:  # skipped and opened again between two samples
                 await self._publish(ev.StepStarted(step.id, load, spec.fingerprint))

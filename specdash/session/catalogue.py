@@ -13,6 +13,7 @@ from specdash.core import events as ev
 from specdash.core.model import ModelFacts, vocabulary_conflict
 from specdash.core.plan import Step
 from specdash.core.queue import IllegalEdit
+from specdash.core.steps import StepView
 from specdash.core.view import View
 from specdash.errors import SpecdashError
 from specdash.session.fallback import Engines
@@ -37,10 +38,10 @@ class Catalogue:
                 if label is not None and not is_known:
                     self._take(role, label, read_any(Path(view.models[label].path)))
 
-    async def admit(self, edits: Iterable[cmd.Edit]) -> list[ev.ModelRead]:
-        """Checks that what these edits add can be measured, and takes in new models; the facts to record about them.
+    async def admit(self, edits: Iterable[cmd.Edit], steps: Mapping[str, StepView]) -> list[ev.ModelRead]:
+        """Checks that what these edits ask for can be measured, and takes in new models; the facts to record of them.
 
-        Raises IllegalEdit with the reason; nothing is taken in then. One command at a time.
+        `steps` are those of the queue. Raises IllegalEdit with the reason; nothing is taken in then. One at a time.
         """
         before = self.prepared
         facts: list[ev.ModelRead] = []
@@ -51,6 +52,10 @@ class Catalogue:
                         facts += await self._read(model)
                     for step in edit.steps:
                         self._require(step)
+                        self._require_prompts(step, edit.iterations)
+                elif isinstance(edit, cmd.SetIterations):
+                    for found in (steps[each].step for each in edit.steps if each in steps):
+                        self._require_prompts(found, edit.iterations)
         except IllegalEdit:
             self.prepared = before
             raise
@@ -99,8 +104,19 @@ class Catalogue:
         if target is not None and draft is not None and (conflict := vocabulary_conflict(target, draft)) is not None:
             raise IllegalEdit(f"{step.draft} cannot draft for {step.target}: {conflict}")
         self._require_room(step)
+        reason = prepared.abilities(step).why_not(step.k, step.ngram_n) if step.k is not None else None
+        if reason is not None:
+            raise IllegalEdit(f"K={step.k}: {step.method} {reason}")
         if (lacking := self._engines.cannot(step, vision=prepared.has_vision(step.target))) is not None:
             raise IllegalEdit(lacking)
+
+    def _require_prompts(self, step: Step, iterations: int | None) -> None:
+        """Raises IllegalEdit for more samples of a step than can count, as its server remembers what it answered."""
+        most = self.prepared.most_samples(step) if step.category in self.prepared.prompts else None
+        if most is not None and iterations is not None and iterations > most:
+            raise IllegalEdit(
+                f"{iterations} samples, but {step.method} remembers what it answered: {step.category} gives {most}"
+            )
 
     def _require_room(self, step: Step) -> None:
         """Raises IllegalEdit for a K or a depth that no answer or no context of this run has room for."""

@@ -32,7 +32,7 @@ class Door:
         """Checks and records a command; the models that it brings are known before its steps are."""
         _require_possible(command, self._recorder.view)
         before = self._catalogue.prepared
-        read = await self._catalogue.admit(command.edits)
+        read = await self._catalogue.admit(command.edits, self._recorder.view.steps)
         detail = queue.describe(command.edits)
         edits = tuple(cmd.encode_edit(edit) for edit in command.edits)
 

@@ -63,7 +63,7 @@ def _samples_of(prepared: Prepared) -> dict[str, int]:
     """How many samples steps take at first, by step id, where it is not the number of the profile.
 
     A text is compared once for each prompt; a search, which is about draft models, begins with few samples and spends
-    the others where it matters.
+    the others where it matters. A method that remembers takes one of each prompt at most.
     """
     profile = prepared.profile
     counts = iterations_of(profile, list(prepared.prompts))
@@ -73,6 +73,9 @@ def _samples_of(prepared: Prepared) -> dict[str, int]:
             counts[step.id] = len(prepared.prompts[step.category])
         elif at_first is not None and step.draft is not None:
             counts[step.id] = at_first
+        most = prepared.most_samples(step)
+        if most is not None and most < counts.get(step.id, profile.measure.iterations):
+            counts[step.id] = most
     return counts | {new: counts[old] for new, old in prepared.was.items() if old in counts}
 
 
@@ -106,6 +109,8 @@ def opening_facts(
         elif (lacking := engines.cannot(step, vision=prepared.has_vision(step.target))) is not None:
             opening.append(ev.StepFinished(step.id, None, "skipped", (), lacking))
     opening += [ev.Noted("warning", f"{NOTHING_WITH} {method}") for method in prepared.unserved]
+    opening += [ev.Noted("warning", str(each)) for each in prepared.left_out]
+    opening += [ev.Noted("warning", line) for line in prepared.fewer_samples]
     if any(model.synthetic for model in prepared.targets.values()):
         opening.append(ev.Noted("warning", "the weights are synthetic: the text means nothing, the timings are real"))
     return opening

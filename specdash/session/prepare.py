@@ -7,12 +7,14 @@ and writes nothing, so `specdash plan` and a run share it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from specdash.config.discover import read_any
 from specdash.config.prompts import digest, load_builtin, load_jsonl, select
+from specdash.core.draft_lengths import Abilities, abilities_of
 from specdash.core.model import ModelFacts, vocabulary_conflict
-from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, group, steps_of
+from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, group, iterations_of, steps_of
+from specdash.core.possible_steps import LeftOut, possible
 from specdash.core.profile import BUILTIN, ModelRef, Profile
 from specdash.core.prompts import Prompt
 from specdash.errors import EngineError, Exit, Problem, ProfileError, SpecdashError
@@ -24,7 +26,8 @@ class Prepared:
 
     `targets` and `drafts` map labels to headers, where these could be read; `problems` says of the others why not.
     `unfit` maps (target, draft) labels to the reason why that draft can never serve that target. `was` maps ids of
-    steps that were given to another engine to the ids that the profile has for them.
+    steps that were given to another engine, or another K, to the ids that the profile has for them. `left_out` are Ks
+    that a method cannot have, which no step is planned for.
     """
 
     profile: Profile
@@ -36,6 +39,7 @@ class Prepared:
     steps: tuple[Step, ...]
     unfit: Mapping[tuple[str, str], str]
     was: Mapping[str, str] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()
 
     def usable(self, step: Step) -> bool:
         """Whether a step can be measured as far as the headers tell."""
@@ -46,13 +50,36 @@ class Prepared:
         """Methods of the sweep that no step has: no draft of the profile is for them, or no command."""
         if self.profile.queue:
             return ()
-        measured = {step.method for step in self.steps}
+        measured = {step.method for step in self.steps} | {each.method for each in self.left_out}
         return tuple(method for method in self.profile.sweep.methods if method not in measured)
 
     @property
     def refs(self) -> Mapping[str, ModelRef]:
         """The entries of the profile by label."""
         return {ref.label: ref for ref in (*self.profile.drafts, *self.profile.targets)}
+
+    def most_samples(self, step: Step) -> int | None:
+        """How many samples of a step can count, since its server knows a prompt that it has answered; None: any."""
+        return self.abilities(step).most_samples(len(self.prompts[step.category]))
+
+    @property
+    def fewer_samples(self) -> tuple[str, ...]:
+        """Of which methods fewer samples are taken than the profile asks for, and why."""
+        asked = iterations_of(self.profile, list(self.prompts))
+        found: dict[str, set[int]] = {}
+        for step in self.steps:
+            most = self.most_samples(step)
+            if most is not None and most < asked.get(step.id, self.profile.measure.iterations):
+                found.setdefault(step.method, set()).add(most)
+        return tuple(
+            f"{method}: {least} {'sample' if least == 1 else 'samples'} of a step at most, since its server remembers"
+            " what it answered, so that each prompt of a category counts once"
+            for method, least in ((method, min(counts)) for method, counts in found.items())
+        )
+
+    def abilities(self, step: Step) -> Abilities:
+        """What the method of a step can draft."""
+        return abilities_of(self.profile, step.method, step.config)
 
     def has_vision(self, label: str) -> bool:
         """Whether a target is one that takes images."""
@@ -72,8 +99,11 @@ class Prepared:
         return target.size_bytes + (draft.size_bytes if draft is not None else 0)
 
 
-def prepare(profile: Profile) -> Prepared:
-    """Reads what a profile names. Models that are missing or broken are listed as problems, not raised."""
+def prepare(profile: Profile, *, as_before: bool = False) -> Prepared:
+    """Reads what a profile names. Models that are missing or broken are listed as problems, not raised.
+
+    `as_before`: with the steps that versions planned which did not know what a method can do with a K.
+    """
     problems: list[Problem] = []
     targets = _read(profile, profile.targets, problems)
     drafts = _read(profile, profile.drafts, problems)
@@ -82,7 +112,7 @@ def prepare(profile: Profile) -> Prepared:
     for prompt in prompts:
         by_category[prompt.category] = (*by_category.get(prompt.category, ()), prompt)
     _require_experts(profile, targets)
-    steps = steps_of(profile, {**drafts, **targets}, list(by_category))
+    steps = steps_of(profile, {**drafts, **targets}, list(by_category), as_before=as_before)
     pairs = {(step.target, step.draft) for step in steps if step.draft is not None}
     unfit = {
         pair: reason
@@ -92,6 +122,13 @@ def prepare(profile: Profile) -> Prepared:
         if reason is not None
     }
     return Prepared(profile, targets, drafts, tuple(problems), by_category, digest(prompts), steps, unfit)
+
+
+def only_possible(prepared: Prepared) -> Prepared:
+    """The plan without the Ks that a method cannot have on the engine that serves it."""
+    found = possible(prepared.steps, prepared.abilities)
+    was = {new: prepared.was.get(old, old) for new, old in found.was.items()}
+    return replace(prepared, steps=found.steps, left_out=found.left_out, was={**prepared.was, **was})
 
 
 def require_models(prepared: Prepared) -> None:

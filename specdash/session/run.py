@@ -48,7 +48,7 @@ from specdash.session.keeper import PROFILE_NAME, Keeper, write_profile
 from specdash.session.launch import MemoryGate, Specs, tree_use
 from specdash.session.leftovers import end_left_behind
 from specdash.session.opening import engine_found, opening_facts, settings_of
-from specdash.session.prepare import Prepared, prepare, require_models
+from specdash.session.prepare import Prepared, only_possible, prepare, require_models
 from specdash.session.recorder import Recorder
 from specdash.session.reports import write_reports
 from specdash.session.roof import bandwidth_fact
@@ -114,6 +114,9 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
         view = fold_all(read(path / JOURNAL).records)
         if view.run is None:
             raise StoreError(f"{path} has no first record: nothing was measured", "Start the profile anew.")
+        if not _has_steps_of(prepared, view):
+            before, engines_before, _ = _with_engines(prepare(profile, as_before=True), as_before=True)
+            prepared, engines = (before, engines_before) if _has_steps_of(before, view) else (prepared, engines)
         engines = replace(engines, recorded=view.engine)
         _require_same(prepared, view)
         run = _Run(path, prepared, engines, watcher, signals)
@@ -157,12 +160,16 @@ def _require_same(prepared: Prepared, view: View) -> None:
             f"the programs that served {', '.join(map(repr, lost))} in this run are not found any more",
             "Put llama.cpp's command-line programs beside the server or on PATH again, and resume.",
         )
-    steps = {step.id for step in prepared.steps} == {step.id for step in view.run.steps}
-    if not steps or _differ(settings_of(prepared.profile), view.run.settings):
+    if not _has_steps_of(prepared, view) or _differ(settings_of(prepared.profile), view.run.settings):
         raise SpecdashError(
             f"{prepared.profile.source} was edited since the run began: it asks for other steps or samples",
             "Undo that to go on with this run, or start a new one: specdash --headless PROFILE.",
         )
+
+
+def _has_steps_of(prepared: Prepared, view: View) -> bool:
+    """Whether a profile asks for the steps that a run began with."""
+    return view.run is not None and {step.id for step in prepared.steps} == {step.id for step in view.run.steps}
 
 
 def _differ(wanted: Mapping[str, object], settings: Mapping[str, object]) -> bool:
@@ -170,8 +177,11 @@ def _differ(wanted: Mapping[str, object], settings: Mapping[str, object]) -> boo
     return any(name in settings and settings[name] != value for name, value in wanted.items())
 
 
-def _with_engines(prepared: Prepared) -> tuple[Prepared, Engines, tuple[str, ...]]:
-    """The engine of a profile, looked for in the environment that its servers get, and what falls back to another."""
+def _with_engines(prepared: Prepared, *, as_before: bool = False) -> tuple[Prepared, Engines, tuple[str, ...]]:
+    """The engine of a profile, looked for in the environment that its servers get, and what falls back to another.
+
+    Which Ks a method can have is known then; `as_before`: versions that did not know it planned all of them.
+    """
     profile = prepared.profile
     forced = None if profile.engine.k_scope == "auto" else KScope(profile.engine.k_scope)
     # About six characters a token, so that the filler is longer than the deepest context and never repeats.
@@ -179,7 +189,8 @@ def _with_engines(prepared: Prepared) -> tuple[Prepared, Engines, tuple[str, ...
     environment = {**server_environment(os.environ)[0], **profile.engine.env}
     context = FindContext(filler, environment, forced)
     main = find(profile.engine, context)
-    return with_fallback(prepared, main, lambda: find_fallback(profile.engine, context))
+    found, engines, notes = with_fallback(prepared, main, lambda: find_fallback(profile.engine, context))
+    return (found if as_before else only_possible(found)), engines, notes
 
 
 class _Run:

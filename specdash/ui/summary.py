@@ -40,6 +40,9 @@ REMARKS = frozenset(
         Verdict.DRIFTED,
         Verdict.K_UNPROVEN,
         Verdict.DRAFTED_NOTHING,
+        Verdict.DRAFTED_IN_SOME,
+        Verdict.ALL_THOUGHTS,
+        Verdict.SAME_DRAFTS,
     }
 )
 """What is said of a step that has all its samples."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,11 +15,14 @@ from recorded_run import DRAFT, TARGET, folded, loaded, measured, started, step
 
 from specdash.analysis.arms import Arm
 from specdash.analysis.compare import compare
+from specdash.analysis.findings import findings
 from specdash.analysis.recommend import recommendations
 from specdash.analysis.result import build_result
+from specdash.analysis.same_drafts import same_drafts
 from specdash.analysis.strategy import next_change
 from specdash.core import commands as cmd
 from specdash.core import events as ev
+from specdash.core.measure import Verdict
 from specdash.core.plan import LoadKey, Step
 from specdash.store.arms import contenders, content_arms, pair_name, recommended_ks
 from specdash.store.export import to_csv, to_markdown
@@ -215,6 +219,57 @@ def test_a_curve_of_a_head_is_not_predicted_and_its_ks_are_measured() -> None:
     assert "of eagle3 none is known to hold" in change.reason
     added = [each for edit in change.edits if isinstance(edit, cmd.Add) for each in edit.steps]
     assert [(each.draft, each.method, each.k) for each in added] == [("head", "eagle3", 4), ("head", "eagle3", 8)]
+
+
+def test_an_arm_that_drafted_in_some_answers_alone_is_never_recommended_however_fast() -> None:
+    """Its mean is neither the rate with drafts nor that without."""
+    facts: list[ev.Fact] = [started([step(), step(4), step(8)]), *loaded("l001", 8)]
+    facts += measured(step(), BASE)
+    facts += measured(step(4), rates(1.5), verdicts=("drafted_in_some",))
+    facts += measured(step(8), rates(1.2))
+    result = build_result(folded([*facts, ev.RunFinished("finished", 0)]))
+    (found,) = (each for each in result["recommendations"] if each["category"] == "all")
+    assert (found["method"], found["k"]) == ("draft", 8)
+    assert "drafted_in_some" in found["reason"]
+
+
+def drafted(facts: Sequence[ev.Fact], *lengths: int) -> list[ev.Fact]:
+    """The same samples, whose longest drafts were these."""
+    taken = iter(lengths)
+    found: list[ev.Fact] = []
+    for fact in facts:
+        if isinstance(fact, ev.SampleTaken):
+            seen = next(taken)
+            told: dict[str, Any] = {"k_seen": seen, "draft_tokens": 4 * seen, "accepted_tokens": seen}
+            fact = replace(fact, sample=replace(fact.sample, positions_drafted=(), positions_accepted=(), **told))
+        found.append(fact)
+    return found
+
+
+def test_two_ks_whose_drafts_never_differed_are_one() -> None:
+    """Neither was ever reached: the smaller stands for both, however fast the other seemed."""
+    facts: list[ev.Fact] = [started([step(), ngram(16), ngram(48), ngram(64)]), *loaded("l001", 16)]
+    facts += measured(step(), BASE)
+    facts += drafted(measured(ngram(16), rates(1.2)), 13, 5, 12, 9, 13)
+    facts += drafted(measured(ngram(48), rates(1.5)), 13, 5, 12, 9, 13)
+    facts += drafted(measured(ngram(64), rates(1.1)), 13, 5, 12, 9, 60)
+    view = folded([*facts, ev.RunFinished("finished", 0)])
+    assert same_drafts(view.steps) == {ngram(48).id: (16, 5)}
+    rows = {row["k"]: row["verdicts"] for row in build_result(view)["measurements"]}
+    assert {k: "same_drafts" in found for k, found in rows.items()} == {None: False, 16: False, 48: True, 64: False}
+    assert findings(view)[ngram(48).id] == ((Verdict.SAME_DRAFTS, "drafted what K = 16 did in all 5 answers"),)
+    (found,) = (each for each in build_result(view)["recommendations"] if each["category"] == "all")
+    assert (found["method"], found["k"]) == ("ngram-simple", 16)
+
+
+def test_draft_models_of_one_rate_are_two_ks_and_so_are_arms_that_drafted_nothing() -> None:
+    facts: list[ev.Fact] = [started([step(), step(4), step(8), ngram(4), ngram(8)]), *loaded("l001", 8)]
+    facts += measured(step(), BASE)
+    for each in (step(4), step(8)):
+        facts += drafted(measured(each, rates(1.2)), 4, 4, 4, 4, 4)
+    for each in (ngram(4), ngram(8)):
+        facts += drafted(measured(each, rates(1.0)), 0, 0, 0, 0, 0)
+    assert same_drafts(folded(facts).steps) == {}
 
 
 def test_an_arm_that_drafted_nothing_is_never_recommended_however_fast() -> None:

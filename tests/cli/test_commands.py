@@ -255,6 +255,26 @@ def test_plan_of_methods_without_a_draft_model_counts_a_load_for_each(specdash: 
     assert "probe" not in alone
 
 
+def test_plan_tells_which_ks_a_method_cannot_have_and_which_are_one_server(specdash: Specdash, profile: Path) -> None:
+    text = re.sub(
+        r"(?m)^k = .*$", 'k = [4, 16, 64]\nmethods = ["ngram-simple", "ngram-cache", "ngram-mod"]', profile.read_text()
+    )
+    profile.write_text(text + "\niterations = 99\n")
+    done = specdash("plan", profile)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "start-up: 7 loads" in done.stdout, "the baseline, 2 of ngram-simple, 1 of ngram-cache, 3 of ngram-mod"
+    assert "ngram-simple: K = 4 is left out, since it drops drafts shorter than its n-gram of 12" in done.stdout
+    assert "ngram-cache: K = 4 is left out, since it drafts up to 8 tokens, whatever K is" in done.stdout
+    assert "ngram-cache: K = 16, 64 are measured as K = 8" in done.stdout
+    assert "T, ngram-cache, K = 8" in done.stdout
+    assert re.search(r"ngram-mod: \d+ samples of a step at most, since its server remembers", done.stdout)
+    told = json.loads(specdash("plan", profile, "--json").stdout)
+    assert [(each["method"], each["ks"], each["taken"]) for each in told["left_out"]] == [
+        ("ngram-simple", [4], None), ("ngram-cache", [4], None), ("ngram-cache", [16, 64], 8),
+    ]  # fmt: skip
+    assert all(each["reason"] for each in told["left_out"])
+
+
 def test_the_time_of_a_plan_has_what_comes_later(specdash: Specdash, profile: Path) -> None:
     text = profile.read_text()
 

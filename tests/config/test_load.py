@@ -480,6 +480,22 @@ def warnings(folder: Path, text: str) -> list[Problem]:
         ("[measure]\niterations = 1", "measure.iterations", "never a verdict"),
         ("[measure]\nprecision = 0.02", "measure.precision", "never stops a step before 12 samples"),
         ("[sweep]\nk = 'search'", "sweep.k", "nothing to decide on"),
+        (
+            "[sweep]\nmethods = ['draft', 'ngram-simple']\nk = [2, 4, 16]",
+            "sweep.k",
+            "ngram-simple: K = 2, 4 are left out, since it drops drafts shorter than its n-gram of 12 tokens",
+        ),
+        ("[sweep]\nmethods = ['draft', 'lookup']\nk = [8, 16]", "sweep.k", "lookup: K = 16 is measured as K = 8"),
+        (
+            "[[queue]]\ntarget = 'big'\nmethod = 'ngram-cache'\nk = [4]",
+            "queue",
+            "ngram-cache: K = 4 is left out, since it drafts up to 8 tokens, whatever K is: ask for K = 8",
+        ),
+        (
+            "[sweep]\nmethods = ['draft', 'ngram-mod']\nk = [4]\n[measure]\niterations = 99",
+            "measure.iterations",
+            "99 samples of a step, and ngram-mod remembers what it answered: each prompt counts once",
+        ),
         ("[engine]\nprogram = 'embedded'\n[sweep]\nmoe_experts = [4]", "sweep.moe_experts", "expert counts"),
     ],
 )
@@ -488,6 +504,23 @@ def test_warnings(tmp_path: Path, text: str, key: str, what: str) -> None:
     assert warning.key == key
     assert what in warning.what
     assert warning.line is not None
+
+
+def test_a_k_that_a_method_can_have_is_left_alone(tmp_path: Path) -> None:
+    for text in (
+        "[sweep]\nmethods = ['draft', 'ngram-simple', 'ngram-cache']\nk = 'auto'",
+        "[sweep]\nmethods = ['draft', 'ngram-mod']\nk = 'auto'\n[measure]\niterations = 3",
+        "[sweep]\nmethods = ['draft', 'ngram-simple']\nngram_n = [2, 3]\nk = [4, 16]",
+        "[engine]\nargs = ['--spec-ngram-simple-size-n', '3']\n[sweep]\nmethods = ['draft', 'ngram-simple']\nk = [4]",
+        "[engine]\nkind = 'llama-cli'\n[sweep]\nmethods = ['draft', 'lookup']\nk = [4, 16]",
+    ):
+        assert [str(each) for each in warnings(tmp_path, text)] == [], text
+
+
+def test_a_k_that_no_answer_has_room_for_is_told_without_a_draft_model_too(tmp_path: Path) -> None:
+    text = "[[targets]]\npath = 'big.gguf'\n[sweep]\nmethods = ['ngram-map-k']\nk = [64]\n[measure]\nmax_tokens = 48\n"
+    (warning,) = check(write(tmp_path, text)).warnings
+    assert (warning.key, "K = 64 cannot take effect in answers of 48 tokens" in warning.what) == ("sweep.k", True)
 
 
 def test_harmless_args_are_left_alone(tmp_path: Path) -> None:

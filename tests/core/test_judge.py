@@ -172,8 +172,13 @@ REASONS: Sequence[tuple[str, Step, Generation, Asked, tuple[str, ...]]] = [
         (Verdict.TOKEN_COUNT_MISMATCH,),
     ),
     ("no count", SPEC, generation(generated_tokens=None), ASKED, (Verdict.TOKEN_COUNT_MISMATCH,)),
-    ("no event", SPEC, generation(chunks=()), ASKED, (Verdict.TOKEN_COUNT_MISMATCH,)),
-    ("fewer than asked", SPEC, generation(), replace(ASKED, max_tokens=N + 1), (Verdict.WRONG_LENGTH,)),
+    ("no event", SPEC, generation(chunks=()), ASKED, (Verdict.NO_TEXT,)),
+    ("no token", SPEC, generation(chunks=(), generated_tokens=0, finish_reason="eos"), ASKED, (Verdict.NO_TEXT,)),
+    ("no room for a token", SPEC, generation(chunks=(), generated_tokens=0), ASKED, (Verdict.CONTEXT_FULL,)),
+    ("thoughts unseen", SPEC, generation(chunks=(), hidden_tokens=N), ASKED, (Verdict.ALL_THOUGHTS,)),
+    ("fewer than asked", SPEC, generation(), replace(ASKED, max_tokens=N + 1), (Verdict.CONTEXT_FULL,)),
+    ("few", SPEC, generation(n=3, is_truncated=True), ASKED, (Verdict.CONTEXT_FULL,)),
+    ("limited", SPEC, generation(is_truncated=False), replace(ASKED, max_tokens=N + 1), (Verdict.WRONG_LENGTH,)),
     ("more than asked", SPEC, generation(), replace(ASKED, max_tokens=N - 1), (Verdict.WRONG_LENGTH,)),
     ("16 tokens", SPEC, generation(n=16), replace(ASKED, max_tokens=16), ()),
     ("15 tokens", SPEC, generation(n=15, finish_reason="eos"), ASKED, (Verdict.TOO_SHORT,)),
@@ -209,7 +214,9 @@ def test_reasons_against(step: Step, seen: Generation, asked: Asked, expected: t
 
 def test_a_broken_generation_is_never_without_a_reason() -> None:
     empty = Generation(sent_t_s=10.0, first_token_t_s=None, last_token_t_s=None, ended_t_s=11.0)
-    assert reasons_against(SPEC, empty, ASKED) == (Verdict.NO_FINISH_REASON, Verdict.NO_TIMINGS)
+    assert reasons_against(SPEC, empty, ASKED) == (
+        Verdict.NO_FINISH_REASON, Verdict.NO_TIMINGS, Verdict.NO_TEXT,
+    )  # fmt: skip
 
 
 # --- the samples of a step
@@ -315,7 +322,13 @@ def test_a_clock_that_told_nothing_is_not_a_clock_that_says_zero() -> None:
         (SPEC, [sample(status="invalid", reasons=(Verdict.PROMPT_CACHED,))], True),
         (BASE, [sample(BASE, status="invalid", reasons=(Verdict.BASELINE_DRAFTED,))], True),
         (SPEC, [sample(status="invalid", reasons=(Verdict.TOO_SHORT,))], False),  # another prompt may call for more
-        (SPEC, [sample(status="invalid", reasons=("torn",))] * 5, False),
+        (SPEC, [sample(status="invalid", reasons=("torn",))] * 2, False),
+        (SPEC, [sample(status="invalid", reasons=("torn",))] * 3, True),  # the same three times: it will not pass
+        (SPEC, [sample(status="invalid", reasons=("torn", each)) for each in "abc"], True),
+        (SPEC, [sample(status="invalid", reasons=(each,)) for each in "abc"], False),
+        (SPEC, [sample(), *[sample(status="invalid", reasons=("torn",))] * 3], False),
+        (SPEC, [sample(status="invalid", reasons=(Verdict.SWAPPING,))] * 5, False),  # the machine's, and of the moment
+        (SPEC, [sample(status="invalid", reasons=(Verdict.STREAM_CUT, "reset"))] * 3, True),
         (BASE, [sample(BASE)] * 5, False),
     ],
 )
@@ -328,6 +341,9 @@ def test_hopeless(step: Step, samples: list[Sample], expected: bool) -> None:
     [
         ((), False),
         (("torn",), True),
+        ((Verdict.NO_TEXT,), False),
+        ((Verdict.ALL_THOUGHTS,), False),
+        ((Verdict.CONTEXT_FULL,), False),
         ((Verdict.CLOCK_JUMPED,), True),
         ((Verdict.HTTP_ERROR, "busy"), True),
         ((Verdict.TOO_SHORT,), False),

@@ -58,8 +58,38 @@ def test_k_is_a_ceiling_where_text_is_looked_up_and_nothing_drafted_is_a_result(
     status, found, error = verdict_of(step, [sample()] * 3, 256)
     assert (status, error) == ("ok", None)
     assert [each.verdict for each in found] == [Verdict.DRAFTED_NOTHING], "told, since no such arm can be recommended"
-    assert verdict_of(step, [sample(), sample(3)], 256) == ("ok", (), None)
+    assert verdict_of(step, [sample(), sample(8)], 256) == ("ok", (), None)
     assert verdict_of(step, [sample()], 256, (DRAFTED,))[1][0].verdict is Verdict.K_UNPROVEN, "not told is not nothing"
+
+
+@pytest.mark.parametrize(("seen", "status", "verdict"), [
+    ((8, 3), "ok", None), ((3, 5), "ok", Verdict.K_UNPROVEN), ((9, 8), "invalid", Verdict.K_NOT_EFFECTIVE),
+])  # fmt: skip
+def test_a_ceiling_is_proven_by_a_draft_of_exactly_k_and_refuted_by_a_longer_one(
+    seen: tuple[int, int], status: str, verdict: Verdict | None
+) -> None:
+    """Shorter drafts alone say nothing: every larger K would draft the same."""
+    found_status, found, _ = verdict_of(NGRAM, [sample(each) for each in seen], 256)
+    assert (found_status, [each.verdict for each in found]) == (status, [verdict] if verdict else [])
+    if verdict is Verdict.K_UNPROVEN:
+        assert "no draft was longer than 5" in found[0].detail
+
+
+@pytest.mark.parametrize("step", [DRAFT, HEAD, MTP])
+def test_drafts_in_some_answers_alone_are_told_with_their_number(step: Step) -> None:
+    """A draft model proposes something for every token, so an answer without drafts is a fault, and no mean of both."""
+    status, found, error = verdict_of(step, [sample(8), sample(), sample(8), sample(drafted=0), sample()], 256)
+    assert (status, error) == ("ok", None)
+    assert [(each.verdict, each.detail) for each in found] == [(Verdict.DRAFTED_IN_SOME, "drafted in 2 of 5 answers")]
+    assert verdict_of(step, [sample(8)] * 5, 256) == ("ok", (), None)
+
+
+def test_drafts_in_some_answers_are_the_nature_of_methods_that_look_up_and_untold_ones_are_not_counted() -> None:
+    assert verdict_of(NGRAM, [sample(8), sample()], 256) == ("ok", (), None)
+    untold = sample(unknown={DRAFTED: SILENT})
+    assert verdict_of(DRAFT, [sample(8), untold], 256) == ("ok", (), None)
+    assert verdict_of(DRAFT, [sample(8), sample(), untold], 256)[1][0].detail == "drafted in 1 of 2 answers"
+    assert verdict_of(BASE, [sample(), sample()], 256) == ("ok", (), None)
 
 
 def test_more_than_k_is_another_k_for_every_method() -> None:
@@ -149,7 +179,7 @@ def test_events_that_count_no_tokens_are_nothing_to_measure_by() -> None:
         (N, (), ()),
         (N + 3, (), (Verdict.WRONG_LENGTH,)),
         (N + 3, (EXACT_LENGTH,), ()),
-        (N - 1, (EXACT_LENGTH,), (Verdict.WRONG_LENGTH,)),
+        (N - 1, (EXACT_LENGTH,), (Verdict.CONTEXT_FULL,)),
     ],
 )
 def test_answers_may_be_longer_only_where_that_is_known(
@@ -214,14 +244,14 @@ def test_lengths_are_unknown_where_each_sample_lacks_one_for_a_reason_of_its_own
 
 def test_tokens_that_arrived_first_took_none_of_the_time_by_our_clock() -> None:
     untold = replace(ASKED, untold=(TIMINGS,))
-    dumb = generation(prompt_ms=None, predicted_ms=None, first_tokens=5)
+    dumb = generation(prompt_ms=None, predicted_ms=None, untimed_tokens=5)
     made = sample_of(DRAFT, dumb, untold)
     assert made.status == "ok"
     assert made.decode_tok_s == pytest.approx((N - 5) / 1.9)
     assert made.client_decode_tok_s == made.decode_tok_s
-    timed = sample_of(DRAFT, generation(first_tokens=5), ASKED)
+    timed = sample_of(DRAFT, generation(untimed_tokens=5), ASKED)
     assert timed.decode_tok_s == pytest.approx((N - 1) / 1.9)
-    unclear = sample_of(DRAFT, replace(dumb, first_tokens=1, unknown={DECODE_RATE: "not clear"}), untold)
+    unclear = sample_of(DRAFT, replace(dumb, untimed_tokens=1, unknown={DECODE_RATE: "not clear"}), untold)
     assert (unclear.status, unclear.decode_tok_s, unclear.client_decode_tok_s) == ("ok", None, None)
     assert unclear.decode_time_s == pytest.approx(1.9)
     assert unclear.unknown[DECODE_RATE] == "not clear"

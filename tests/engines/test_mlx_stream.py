@@ -78,7 +78,7 @@ def test_bursts_are_steps() -> None:
     assert found.acceptance_source == INFERRED
     assert found.steps == len(sizes)
     assert (found.draft_n, found.draft_n_accepted) == (4 * 9, sum(sizes[:-1]) - 9)
-    assert (found.k_seen, found.first_tokens) == (4, 5)
+    assert (found.k_seen, found.untimed_tokens) == (4, 5)
     assert found.unknown == {}
 
 
@@ -86,16 +86,16 @@ def test_only_a_step_that_accepted_k_tokens_proves_k() -> None:
     sizes = (3, 3, 1, 4, 2, 4, 1, 2, 3)
     found = decode(answered(sizes), 4)
     assert (found.draft_n, found.draft_n_accepted, found.k_seen) == (4 * 8, 20 - 8, None), "counts take K as asked"
-    assert (found.steps, found.first_tokens, found.acceptance_source) == (len(sizes), 3, INFERRED)
+    assert (found.steps, found.untimed_tokens, found.acceptance_source) == (len(sizes), 3, INFERRED)
     assert found.unknown[K_SEEN].endswith("none of its steps made the 5 that prove K = 4: the longest made 4")
     assert DRAFTED not in found.unknown
     assert decode(answered(sizes), 3).k_seen == 3
 
 
 @pytest.mark.parametrize(("tokens", "k", "why"), [(32, 4, "could be 13% too high"), (201, 4, ""), (200, 4, "2% too")])
-def test_a_rate_that_the_first_tokens_could_falsify_is_none(tokens: int, k: int, why: str) -> None:
+def test_a_rate_that_the_untimed_tokens_could_falsify_is_none(tokens: int, k: int, why: str) -> None:
     found = decode(answered((1,) * tokens), k)
-    assert (found.first_tokens, DECODE_RATE in found.unknown) == (1, bool(why))
+    assert (found.untimed_tokens, DECODE_RATE in found.unknown) == (1, bool(why))
     assert why in found.unknown.get(DECODE_RATE, "")
     assert DECODE_RATE not in decode(answered((1,) * tokens), None).unknown
 

@@ -12,7 +12,7 @@ from conformance.served import serving, spec_of
 from conftest import Launch
 
 from specdash.core.engine import CACHED, DRAFTED, K_SEEN, Engine, Request
-from specdash.core.judge import Asked, sample_of, verdict_of
+from specdash.core.judge import Asked, sample_of, verdict_of, worth_another_try
 from specdash.core.measure import Sample, Verdict
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import LoadKey, Step
@@ -90,6 +90,47 @@ async def test_a_broken_answer_is_no_sample(launch: Launch, fault: str) -> None:
     _, samples, (status, _, _) = await judged(launch, "plain", None, **{fault: True})
     assert status == "invalid"
     assert (samples[0].generated_tokens, samples[0].decode_tok_s) == (None, None)
+
+
+@pytest.mark.parametrize("counts", [True, False])
+async def test_two_tokens_an_event_are_timed_by_those_that_came_later(launch: Launch, counts: bool) -> None:
+    """n - 1 over the time between the events would read 3.5 % too high for 30 tokens."""
+    how: dict[str, Any] = {"tokens": TOKENS, "per_event": 2, "counts": counts, "pause_s": 0.004}
+    _, samples, (status, _, error) = await judged(launch, "plain", None, **how)
+    assert (status, error) == ("ok", None)
+    for sample in samples:
+        assert (sample.status, sample.reasons, sample.generated_tokens) == ("ok", (), TOKENS)
+        assert sample.decode_tok_s is not None
+        assert sample.decode_time_s is not None
+        assert sample.decode_tok_s * sample.decode_time_s == pytest.approx(TOKENS - 2)
+
+
+@pytest.mark.parametrize(
+    ("verdict", "behaviour"),
+    [
+        (Verdict.NO_TEXT, {"tokens": 0, "finish": "stop"}),
+        (Verdict.CONTEXT_FULL, {"tokens": 0}),
+        (Verdict.CONTEXT_FULL, {"tokens": 5}),
+        (Verdict.ALL_THOUGHTS, {"tokens": TOKENS, "hidden": True}),
+    ],
+)
+async def test_an_answer_that_is_none_has_a_kind_of_its_own(
+    launch: Launch, verdict: Verdict, behaviour: dict[str, Any]
+) -> None:
+    _, samples, (status, findings, _) = await judged(launch, "plain", None, **behaviour)
+    assert (status, [finding.verdict for finding in findings]) == ("invalid", [verdict])
+    assert all(sample.reasons == (verdict,) for sample in samples)
+    assert not any(worth_another_try(sample) for sample in samples)
+
+
+async def test_answers_of_thoughts_alone_are_measured_and_said_to_be_that(launch: Launch) -> None:
+    _, samples, (status, findings, _) = await judged(launch, "plain", None, tokens=TOKENS, thoughts=True)
+    assert [(sample.status, sample.all_thoughts, sample.generated_tokens) for sample in samples] == [
+        ("ok", True, TOKENS)
+    ] * 2
+    assert (status, [(each.verdict, each.detail) for each in findings]) == (
+        "ok", [(Verdict.ALL_THOUGHTS, "2 of 2 answers were thoughts alone")],
+    )  # fmt: skip
 
 
 async def test_a_real_server_that_runs_already_is_measured_and_left_running(

@@ -12,9 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specdash.core.engine import DRAFTED, K_SEEN
-from specdash.core.generation import Generation
-from specdash.core.judge import Asked, reasons_against
-from specdash.core.measure import step_facts
+from specdash.core.generation import DECODE_RATE, UNTIMED, Generation
+from specdash.core.judge import Asked, reasons_against, sample_of
+from specdash.core.measure import Verdict, step_facts
 from specdash.core.plan import Step
 from specdash.core.transport import StreamedAnswer
 from specdash.engines import openai_stats as stats
@@ -210,10 +210,89 @@ def test_an_answer_without_an_end_has_no_finish_reason() -> None:
     assert (got.finish_reason, reasons(got)) == (None, ("no_finish_reason",))
 
 
-def test_a_first_event_of_many_tokens_hides_when_the_first_was_made() -> None:
+def test_tokens_of_the_first_event_took_none_of_the_time_where_events_count_them() -> None:
     counts = [8, 12, 16, 20, 24]
     got = stream([*(event("x", usage={"completion_tokens": n}) for n in counts), *ending()], speculates=True)
-    assert any("brought 8 tokens at once" in problem for problem in got.problems)
+    assert (got.untimed_tokens, got.problems) == (8, ())
+    assert client_rate(got) == pytest.approx(16 / 0.4), "4 events later, 0.1 s each"
+    assert not {UNTIMED, DECODE_RATE} & got.unknown.keys()
+
+
+def client_rate(generation: Generation) -> float | None:
+    return sample_of(STEP, generation, Asked("p", 0, 24, 0.0, None, untold=("timings", "cached_tokens"))).decode_tok_s
+
+
+@pytest.mark.parametrize("per_event", [1, 2, 3])
+@pytest.mark.parametrize("counts", [True, False])
+def test_several_tokens_an_event_are_the_same_rate_as_one(per_event: int, counts: bool) -> None:
+    """40 tok/s, whether usage comes with each event or at the end; with 30 tokens, two an event, n - 1 says 41.4."""
+    tokens, per_s = 30, 40.0
+    made = [
+        event(" wo" * per_event, **({"usage": {"prompt_tokens": 9, "completion_tokens": n}} if counts else {}))
+        for n in range(per_event, tokens + 1, per_event)
+    ]
+    sent = [*made, *ending(tokens)]
+    timed = tuple((1 + i * per_event / per_s, json.dumps(each).encode()) for i, each in enumerate(sent))
+    got = decode(StreamedAnswer(200, 0.0, (*timed, (9.0, b"[DONE]")), 9.0))
+    assert got.problems == ()
+    assert client_rate(got) == pytest.approx(per_s)
+    assert (UNTIMED in got.unknown) == (per_event > 1 and not counts), "an estimate is said to be one"
+
+
+def test_how_far_an_estimated_rate_may_be_off_is_told_and_a_rate_that_may_be_far_off_is_none() -> None:
+    at = {events: stream([*(event(" w" * 4) for _ in range(events)), *ending(4 * events)]) for events in (5, 20, 200)}
+    assert "how many came with the first of 20 is estimated: the rate may be off by 3.9%" in at[20].unknown[UNTIMED]
+    assert "off by more than 10%" in at[5].unknown[DECODE_RATE]
+    assert client_rate(at[5]) is None
+    assert not {UNTIMED, DECODE_RATE} & at[200].unknown.keys()
+    assert all(got.problems == () for got in at.values())
+
+
+def test_a_server_that_drafts_sends_the_first_token_alone_where_its_text_is_short() -> None:
+    sizes = [1, *[3] * 19]
+    got = stream([*(event(" wor" * n) for n in sizes), *ending(sum(sizes))], speculates=True)
+    assert got.untimed_tokens == 1
+    alike = stream([*(event(" wor" * 3) for _ in range(20)), *ending(60)], speculates=True)
+    assert alike.untimed_tokens == 3
+
+
+def test_an_end_token_without_an_event_took_none_of_the_time_that_was_seen() -> None:
+    got = stream([*plain(24), *ending(25, finish="stop")])
+    assert (got.untimed_tokens, got.unknown.keys() & {UNTIMED}) == (2, set())
+    assert client_rate(got) == pytest.approx(23 / 2.3)
+
+
+# --- answers that are none
+
+
+def thoughts(count: int = 24, field: str = "reasoning_content") -> list[Event | bytes]:
+    return [{"choices": [{"index": 0, "delta": {field: f" w{i}"}}]} for i in range(count)]
+
+
+@pytest.mark.parametrize("field", ["reasoning_content", "reasoning", "thinking"])
+def test_thoughts_alone_are_counted_and_said_to_be_thoughts(field: str) -> None:
+    got = stream([*thoughts(field=field), *ending()])
+    assert (got.thoughts, len(got.chunks), got.problems, reasons(got)) == (True, 24, (), ())
+    assert stream([*thoughts(12, field), *plain(12), *ending()]).thoughts is False
+    assert stream([*plain(), *ending()]).thoughts is False
+
+
+def test_thoughts_that_a_server_counts_and_does_not_send_are_no_answer() -> None:
+    hidden = {"prompt_tokens": 9, "completion_tokens": 24, "completion_tokens_details": {"reasoning_tokens": 24}}
+    got = stream([ending()[0], {"choices": [], "usage": hidden}])
+    assert (reasons(got), got.problems) == ((Verdict.ALL_THOUGHTS,), ())
+
+
+@pytest.mark.parametrize("usage", [None, 0, 24])
+def test_no_text_is_named_so_whatever_is_counted(usage: int | None) -> None:
+    """No advice to try another build: nothing was miscounted."""
+    assert reasons(stream([event(), *ending(usage, finish="stop")])) == (Verdict.NO_TEXT,)
+    assert reasons(stream([event(), *ending(usage, finish=None)])) == (Verdict.NO_FINISH_REASON, Verdict.NO_TEXT)
+
+
+@pytest.mark.parametrize("tokens", [0, 3, 20])
+def test_a_limit_before_the_length_that_was_asked_for_is_a_full_context(tokens: int) -> None:
+    assert reasons(stream([*plain(tokens), *ending(tokens)])) == (Verdict.CONTEXT_FULL,)
 
 
 def test_steps_that_came_together_tell_nothing() -> None:

@@ -111,6 +111,7 @@ class Behaviour:
     seed: int = 1
     k_scope: str = ""  # request | capped | startup; "" = as the dialect's real servers
     no_draft: bool = False
+    no_draft_where: str = ""  # nothing is drafted for prompts with this word
     draft_in_baseline: bool = False
     replay: bool = False  # accepts every draft when a prompt comes twice in a row, as builds of early 2026 do
     # life and death

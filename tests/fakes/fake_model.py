@@ -150,8 +150,10 @@ def steps(
         done += accepted + 1
 
 
-def effective_k(behaviour: Behaviour, options: Options, asked: int | None) -> int:
+def effective_k(behaviour: Behaviour, options: Options, asked: int | None, prompt: str) -> int:
     """The K that a request gets: that of the start, or its own where this server's scope lets it."""
+    if behaviour.no_draft_where and behaviour.no_draft_where in prompt:
+        return 0
     if behaviour.no_draft or not (options.speculates or behaviour.draft_in_baseline):
         return 0
     scope = behaviour.k_scope or ("request" if options.dialect == "old" else "startup")

@@ -68,6 +68,14 @@ class Behaviour:
     die_after: int = 0  # answers
     silent: bool = False  # nothing is answered, ever
     models: list[str] = field(default_factory=list)
+    # an answer that is made in place of a recorded one, where `tokens` is 0 or more
+    tokens: int = -1
+    per_event: int = 1  # tokens
+    counts: bool = False  # usage in every event
+    thoughts: bool = False  # all text is thoughts
+    hidden: bool = False  # thoughts that are counted and not sent
+    finish: str = "length"
+    pause_s: float = 0.0  # before each event, for each of its tokens
 
 
 class Handler(BaseHTTPRequestHandler):
@@ -186,11 +194,30 @@ class Handler(BaseHTTPRequestHandler):
             return self.answer(200, json.dumps({"choices": [{"index": 0}], "model": body["model"]}).encode())
         return self.stream()
 
+    def made(self) -> list[bytes]:
+        """An answer of so many tokens, in events of several."""
+        how = self.behaviour
+        field = "reasoning_content" if how.thoughts else "content"
+        records: list[dict[str, Any]] = [{"choices": [{"index": 0, "delta": {"role": "assistant"}}]}]
+        for begin in range(0, 0 if how.hidden else how.tokens, how.per_event):
+            size = min(how.per_event, how.tokens - begin)
+            records.append({"choices": [{"index": 0, "delta": {field: " word" * size}}]})
+            if how.counts:
+                records[-1]["usage"] = {"prompt_tokens": 9, "completion_tokens": begin + size}
+        usage: dict[str, Any] = {"prompt_tokens": 9, "completion_tokens": how.tokens}
+        if how.hidden:
+            usage["completion_tokens_details"] = {"reasoning_tokens": how.tokens}
+        records.append({"choices": [{"index": 0, "delta": {}, "finish_reason": how.finish}]})
+        records.append({"choices": [], "usage": usage})
+        return [*(b"data: %s\n\n" % json.dumps(each).encode() for each in records), b"data: [DONE]\n\n"]
+
     def stream(self) -> None:
-        """The recorded answer, one event at a time."""
+        """The recorded answer, or the made one, one event at a time."""
         how = self.behaviour
         data = (DATA / (how.stream or STREAMS[self.flavour])).read_bytes()
         events = [event + b"\n\n" for event in data.split(b"\n\n") if event.strip()]
+        if how.tokens >= 0:
+            events = self.made()
         self.send_response(200)
         self.send_header("Content-Type", "text/event-stream; charset=utf-8")
         self.send_header("Transfer-Encoding", "chunked")
@@ -204,6 +231,7 @@ class Handler(BaseHTTPRequestHandler):
                     os.close(self.connection.detach())
                     return
                 break
+            time.sleep(how.pause_s * event.count(b" word"))
             if not (how.no_done and b"[DONE]" in event):
                 self.chunk(self.changed(event))
         self.chunk(b"")

@@ -181,7 +181,7 @@ class Handler(BaseHTTPRequestHandler):
     ) -> tuple[list[str], list[dict[str, Any]]]:
         """The steps of the answer, each sent when its time has come; all texts and probabilities."""
         shared, behaviour = self.shared, self.shared.behaviour
-        k = effective_k(behaviour, shared.options, body.get("speculative.n_max"))
+        k = effective_k(behaviour, shared.options, body.get("speculative.n_max"), prompt)
         wavering, n_probs = shared.requests % 2 == 0, body.get("n_probs", 0)
         speed = pace(behaviour, shared.options, shared.requests, shared.started_s)
         texts: list[str] = []

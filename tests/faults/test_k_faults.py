@@ -79,3 +79,35 @@ def test_repeated_prompts_do_not_inflate_acceptance(bench: Bench, tmp_path: Path
         assert accepted is not None
         assert drafted is not None
         assert accepted < 0.8 * drafted
+
+
+def test_drafts_in_two_of_five_answers_are_told_and_such_an_arm_is_not_recommended(
+    bench: Bench, tmp_path: Path
+) -> None:
+    """However fast it is: its mean is neither the rate with drafts nor that without."""
+    prompts = tmp_path / "five.jsonl"
+    words = ("the sea", "mute hills", "a river", "mute towns", "mute birds")
+    prompts.write_text(
+        "".join(json.dumps({"category": "mine", "prompt": f"Of {each}. " * 20}) + "\n" for each in words)
+    )
+    fast = "speed=2000,acceptance=1,exact_clock=1"
+    profile = bench.profile(
+        drafts=["D", "half"],
+        engine={"program": str(bench.program({"half": f"{fast},no_draft_where=mute", "D": fast, "T": fast}))},
+        sweep={"k": [4]},
+        measure={"prompts": str(prompts), "categories": "all", "iterations": 5},
+    )
+    run = bench.run(profile)
+    assert_complete(run)
+    assert run.code == 0, run.stderr
+    half = run.only(draft="half")
+    assert (half.status, half.verdicts) == ("ok", ("drafted_in_some",))
+    assert [sample.k_seen for sample in half.good] == [4, None, 4, None, None]
+    (raised,) = (fact for fact in run.facts(ev.VerdictRaised) if fact.verdict == "drafted_in_some")
+    assert raised.detail == "drafted in 2 of 5 answers"
+    assert "drafted in 2 of 5 answers" in run.stderr
+    assert run.only(draft="D").verdicts == ()
+    (advice,) = (each for each in run.result["recommendations"] if each["category"] == "all")
+    assert advice["draft"] == "D"
+    assert "half" in advice["reason"]
+    assert "drafted_in_some" in advice["reason"]

@@ -7,11 +7,13 @@ import sys
 from pathlib import Path
 
 import pytest
+from conformance.served import serving, spec_of
 from harness import Run, assert_complete
 from real.bench import Real, values_of
 
 from specdash.core.events import K_PLACE
-from specdash.core.measure import Verdict
+from specdash.core.plan import LoadKey
+from specdash.engines.llama_server import open_program
 
 pytestmark = pytest.mark.real
 
@@ -42,12 +44,12 @@ def measure(machine: Real, profile: Path, code: int = 0) -> Run:
 
 
 def test_ngram_sizes_by_draft_lengths(machine: Real, tiny_models: Path, llama_server: Path) -> None:
-    sweep = {"methods": ["ngram-simple", "ngram-mod"], "ngram_n": [2, 12], "k": [3]}
+    sweep = {"methods": ["ngram-simple", "ngram-mod"], "ngram_n": [2, 3], "k": [3]}
     targets = {"T": tiny_models / "target.gguf"}
     profile = machine.profile(llama_server, targets, sweep=sweep, measure=repetitive(machine, 2))
     run = measure(machine, profile)
     keys = [(load.key.method, load.key.ngram_n, load.key.k) for load in run.view.loads.values()]
-    wanted = [(method, n, 3) for method in ("ngram-simple", "ngram-mod") for n in (2, 12)]
+    wanted = [(method, n, 3) for method in ("ngram-simple", "ngram-mod") for n in (2, 3)]
     assert keys == [("", None, None), *wanted], "one load for each method and size"
     drafted = 0
     for row in run.result["measurements"]:
@@ -55,7 +57,7 @@ def test_ngram_sizes_by_draft_lengths(machine: Real, tiny_models: Path, llama_se
             assert (row["acceptance_rate"], row["ngram_n"], row["speedup"]) == (None, None, None)
             continue
         assert (row["status"], row["draft"]) == ("ok", None)
-        assert set(row["verdicts"]) <= {"noisy", "drafted_nothing"}
+        assert set(row["verdicts"]) <= {"noisy", "drafted_nothing", "k_unproven"}
         assert row["speedup"] is not None
         assert row["lossless"]["state"] in ("identical", "near_tie")
         assert row["k_seen"] is None or 1 <= row["k_seen"] <= row["k"]
@@ -75,22 +77,52 @@ def test_ngram_sizes_by_draft_lengths(machine: Real, tiny_models: Path, llama_se
     assert K_PLACE not in advice["command"]
 
 
-def test_a_prompt_that_comes_again_is_no_new_text_to_a_method_that_remembers(
+async def test_a_server_of_ngram_mod_knows_what_it_has_answered(
+    tiny_models: Path, llama_server: Path, tmp_path: Path
+) -> None:
+    """Why a prompt counts once there: its second answer is drafted from memory."""
+    engine = open_program(str(llama_server), None, "filler")
+    assert engine.info.remembers == {"ngram-mod"}
+    accepted = {}
+    for method in ("ngram-mod", "ngram-map-k"):
+        key = LoadKey("T", None, None, None, 4, method, 3)
+        spec = spec_of(tiny_models / "target.gguf", None, None, key=key, args=("-t", "1", "-c", "1024"))
+        async with serving(engine, spec, tmp_path) as served:
+            samples = [await served.sample("baba dodo lala bebe didi momo", 4, block) for block in range(2)]
+        accepted[method] = [sample.accepted_tokens or 0 for sample in samples]
+    assert accepted["ngram-mod"][1] > accepted["ngram-mod"][0]
+    assert accepted["ngram-map-k"][1] == accepted["ngram-map-k"][0]
+
+
+def test_a_k_that_cannot_be_is_left_out_and_what_is_measured_is_proven(
     machine: Real, tiny_models: Path, llama_server: Path
 ) -> None:
-    prompts = machine.prompts([{"category": "one", "prompt": "baba dodo lala bebe didi momo"}], "one")
-    sweep = {"methods": ["ngram-mod", "ngram-simple"], "ngram_n": [3], "k": [2, 4], "baseline": False}
-    settings = {"prompts": str(prompts), "categories": "all", "max_tokens": 48, "iterations": 2}
-    targets = {"T": tiny_models / "target.gguf"}
-    run = measure(machine, machine.profile(llama_server, targets, sweep=sweep, measure=settings))
-    assert [load.key.k for load in run.view.loads.values()] == [2, 4, 2, 4], "K is fixed at start-up"
-    samples = {(row["method"], row["k"]): row["samples"] for row in run.result["measurements"]}
-    for k in (2, 4):
-        assert [sample["status"] for sample in samples["ngram-simple", k]] == ["ok", "ok"]
-        assert [sample["reasons"] for sample in samples["ngram-mod", k]] == [[], [Verdict.RECALLED]]
-        first, again = (sample["accepted_tokens"] or 0 for sample in samples["ngram-mod", k])
-        assert again > first, "the second answer was drafted from memory"
-        assert max(sample["k_seen"] or 0 for sample in samples["ngram-mod", k]) == k
+    """ngram-simple drops drafts below its n-gram of 12, ngram-cache drafts 8 whatever K is, ngram-mod remembers."""
+    profile = machine.profile(
+        llama_server,
+        {"T": tiny_models / "target.gguf"},
+        sweep={"methods": ["ngram-simple", "ngram-cache", "ngram-mod"], "k": [4, 16], "baseline": False},
+        measure=repetitive(machine, 3) | {"max_tokens": 96},
+    )
+    run = measure(machine, profile)
+    asked = {(load.key.method, load.key.k) for load in run.view.loads.values()}
+    assert asked == {("ngram-simple", 16), ("ngram-cache", 8), ("ngram-mod", 4), ("ngram-mod", 16)}
+    for words in (
+        "ngram-simple: K = 4 is left out, since it drops drafts shorter than its n-gram of 12 tokens",
+        "ngram-cache: K = 4 is left out, since it drafts up to 8 tokens, whatever K is",
+        "ngram-cache: K = 16 is measured as K = 8",
+        "ngram-mod: 2 samples of a step at most, since its server remembers",
+    ):
+        assert words in run.stderr
+    for found in run.view.steps.values():
+        assert found.status == "ok"
+        assert len(found.samples) == (2 if found.step.method == "ngram-mod" else 3), "none is taken in vain"
+        assert all(sample.status == "ok" for sample in found.samples)
+        assert max((sample.k_seen or 0 for sample in found.samples), default=0) <= (found.step.k or 0)
+    for method, k in (("ngram-simple", 16), ("ngram-mod", 4), ("ngram-mod", 16)):
+        found = run.only(method=method, k=k)
+        assert max(sample.k_seen or 0 for sample in found.samples) == k, "text that repeats itself proves K"
+        assert "k_unproven" not in found.verdicts
 
 
 def test_layers_that_predict_and_heads_really_draft(machine: Real, heads: Path, llama_server: Path) -> None:

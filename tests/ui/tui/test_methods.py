@@ -11,6 +11,7 @@ from recorded_run import TARGET, folded, loaded, measured, recorded, sample, sta
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.commands import encode_edit
+from specdash.core.draft_lengths import abilities
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import IllegalEdit, apply
 from specdash.ui.feed import Feed, fold_event
@@ -234,6 +235,22 @@ def test_what_can_be_added_are_the_ways_that_the_run_has() -> None:
     )  # fmt: skip
     with pytest.raises(IllegalEdit, match="needs a K"):
         making.added(replace(matrix, ks=()), view.steps, (), None)
+
+
+def test_what_is_added_has_the_ks_that_its_method_can_have() -> None:
+    ways = (making.Way(None, "ngram-simple"), making.Way(None, "ngram-cache"), making.Way("d", "draft"))
+    matrix = making.Matrix(
+        (TARGET,), ways, (4, 16), categories=("coding",), can=lambda method: abilities("llama-server", method)
+    )
+    new, _ = making.steps_of(matrix, {})
+    assert [(each.method, each.k) for each in new] == [
+        ("ngram-simple", 16), ("ngram-cache", 8), ("draft", 4), ("draft", 16),
+    ]  # fmt: skip
+    assert [(each.label, each.ks, each.taken) for each in matrix.left_out] == [
+        ("ngram-simple", (4,), None), ("ngram-cache", (4,), None), ("ngram-cache", (16,), 8),
+    ]  # fmt: skip
+    with pytest.raises(IllegalEdit, match="ngram-simple: K = 4 is left out, since it drops drafts shorter"):
+        making.added(replace(matrix, ways=ways[:1], ks=(4,)), {}, (), None)
 
 
 async def test_a_method_is_added_in_the_dialog() -> None:

@@ -23,7 +23,17 @@ from specdash.ui.tui.fields import Field
 from specdash.ui.tui.finding import FindError, Model
 from specdash.ui.tui.lines import Line, LinesWidget, fitted
 from specdash.ui.tui.queue_editor.making import Matrix, Way, added, parsed_ks, parsed_samples, steps_of
-from specdash.ui.tui.queue_editor.offers import Offer, chosen_as, new_models, offers, reads, unfit, ways_of, why_not
+from specdash.ui.tui.queue_editor.offers import (
+    Offer,
+    abilities_in,
+    chosen_as,
+    new_models,
+    offers,
+    reads,
+    unfit,
+    ways_of,
+    why_not,
+)
 from specdash.ui.tui.queue_editor.picker import Item, Picker
 
 if TYPE_CHECKING:
@@ -219,10 +229,12 @@ class AddDialog(ModalScreen[Adding | None]):
             iterations=parsed_samples(self._text("add-samples")),
             unfit=frozenset(reasons),
             as_copies=asked.like is not None,
+            can=abilities_in(view),
         )
         models = [*new_models(self._targets, "target"), *new_models(self._drafts, "draft")]
         _, taken = steps_of(matrix, view.steps)
-        self._taken = f"; {taken} more {'is' if taken == 1 else 'are'} in the queue already" if taken else ""
+        self._taken = "".join(f"; {each}" for each in matrix.left_out)
+        self._taken += f"; {taken} more {'is' if taken == 1 else 'are'} in the queue already" if taken else ""
         edit = added(matrix, view.steps, models, asked.before)
         return Adding(edit, tuple(reads(self._targets, self._drafts, edit.models)))
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby, product
 
 from specdash.core import commands as cmd
+from specdash.core.draft_lengths import ANYTHING, Abilities
 from specdash.core.methods import BASELINE, drafter_label
 from specdash.core.plan import KScope, Step
+from specdash.core.possible_steps import LeftOut, possible
 from specdash.core.queue import IllegalEdit, load_key
 from specdash.core.steps import OPEN, RUNNING, StepView
 
@@ -172,7 +174,7 @@ class Matrix:
     """Steps to add: every target with every way to draft, K, configuration, expert count and category.
 
     `unfit` has the pairs of target and draft that cannot work; `as_copies`: what is in the queue already is measured
-    once more instead of left out.
+    once more instead of left out; `can` tells what a method can draft on the engine of the run.
     """
 
     targets: tuple[str, ...] = ()
@@ -186,6 +188,25 @@ class Matrix:
     iterations: int | None = None
     unfit: frozenset[tuple[str, str]] = frozenset()
     as_copies: bool = False
+    can: Callable[[str], Abilities] = lambda method: ANYTHING
+
+    def ks_of(self, way: Way) -> tuple[int | None, ...]:
+        """The Ks that a way to draft is measured at: what it cannot have is left out, and each server is one."""
+        if way.method == BASELINE:
+            return (None,)
+        taken = (self.can(way.method).k_taken(k, way.ngram_n) for k in self.ks)
+        return tuple(dict.fromkeys(k for k in taken if k is not None))
+
+    @property
+    def left_out(self) -> tuple[LeftOut, ...]:
+        """The Ks that some way to draft cannot have."""
+        asked = (
+            Step("", way.draft, way.method, None, None, k, self.workload, "", 0, ngram_n=way.ngram_n)
+            for way in self.ways
+            if way.method != BASELINE
+            for k in self.ks
+        )
+        return possible(asked, lambda step: self.can(step.method)).left_out
 
 
 def steps_of(matrix: Matrix, known: Steps) -> tuple[tuple[Step, ...], int]:
@@ -196,8 +217,7 @@ def steps_of(matrix: Matrix, known: Steps) -> tuple[tuple[Step, ...], int]:
     for target, config, way, count in product(matrix.targets, matrix.configs, matrix.ways, matrix.experts):
         if way.draft is not None and (target, way.draft) in matrix.unfit:
             continue
-        ks: tuple[int | None, ...] = (None,) if way.method == BASELINE else matrix.ks
-        for k, depth, category in product(ks, matrix.depths, matrix.categories):
+        for k, depth, category in product(matrix.ks_of(way), matrix.depths, matrix.categories):
             step = Step(
                 target, way.draft, way.method, config, count, k, matrix.workload, category, depth, ngram_n=way.ngram_n
             )
@@ -222,6 +242,8 @@ def added(matrix: Matrix, known: Steps, models: Sequence[cmd.NewModel], before: 
     if any(way.method != BASELINE for way in matrix.ways) and not matrix.ks:
         raise IllegalEdit("a draft needs a K, such as 2,4,8")
     new, taken = steps_of(matrix, known)
+    if matrix.left_out and not new and not taken:
+        raise IllegalEdit("; ".join(map(str, matrix.left_out)))
     if len(new) > MOST_NEW:
         raise IllegalEdit(f"{len(new):,} steps at once are more than {MOST_NEW:,}: choose less")
     if not new and taken:

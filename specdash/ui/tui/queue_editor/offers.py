@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from specdash.core.commands import NewModel
+from specdash.core.draft_lengths import Abilities, abilities
 from specdash.core.events import ModelRead
 from specdash.core.methods import BASELINE, is_draftless, method_of
 from specdash.core.plan import Step
@@ -70,6 +71,13 @@ def ways_of(view: View, drafts: Sequence[Offer]) -> dict[str | None, Way]:
         architecture = row.found.architecture if row.found is not None else None
         found[row.label] = Way(row.label, used.get(row.label, method_of(architecture)))
     return found
+
+
+def abilities_in(view: View) -> Callable[[str], Abilities]:
+    """What tells what a method can draft on the engine of a run; a baseline's command has the user's own arguments."""
+    kind = view.engine.kind if view.engine is not None else ""
+    args = next((load.argv for load in view.loads.values() if not load.key.speculates), ())
+    return lambda method: abilities(kind, method, args)
 
 
 def chosen_as(step: Step) -> str | None:

@@ -12,7 +12,7 @@ from specdash.core.forecast import Effort, plan_time
 from specdash.core.plan import KScope, PlannedLoad
 from specdash.core.text import human_bytes, human_seconds, one_line
 from specdash.errors import Problem, SpecdashError
-from specdash.session.prepare import Prepared, prepare
+from specdash.session.prepare import Prepared, only_possible, prepare
 from specdash.ui.tui.lines import Line
 
 SENTENCE = 600
@@ -44,7 +44,7 @@ def plan_of(path: Path) -> Planned:
     if found.profile is None or found.problems:
         return Planned(path, digest, one_line(path.stem), tuple(_wrong(found.problems)), can_start=False)
     try:
-        prepared = prepare(found.profile)
+        prepared = only_possible(prepare(found.profile))
     except SpecdashError as error:
         lines: tuple[Line, ...] = tuple(((one_line(each, SENTENCE), "bad"),) for each in str(error).splitlines())
         return Planned(path, digest, one_line(found.profile.name), lines, can_start=False)

@@ -1,0 +1,134 @@
+"""What a method without a draft model can do with a draft length K, by the kind of program that runs it.
+
+Such a method may drop short drafts, draft no more than so many tokens whatever K is, or remember what its server has
+seen. A K that it cannot have is left out of a plan with the reason; two Ks that make one server are one. Pure.
+
+The facts of llama.cpp were read in its source and seen on b11669 (SmolLM2, text that repeats itself, 150 tokens):
+`ngram-simple` drafts nothing at K 2 to 11 and up to K from 12 on, the size of its n-gram where nobody sets one, or at
+K 2 with an n-gram of 2; `ngram-map-k`, `ngram-map-k4v` and `ngram-mod` draft at K 2, 16 and 64; `ngram-cache` has 8
+written into its code, and drafts 8 at K 4 and at K 16. Asked a prompt twice, `ngram-mod` drafted 0 tokens and then 76,
+the others as many as before.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+
+from specdash.core.measure import expected_k_seen
+from specdash.core.methods import LOOKUP, may_draft_nothing, same_on
+from specdash.core.profile import Profile, ServerConfig
+
+NGRAM_KS = (4, 16, 64)
+"""The Ks that are tried of a method which looks n-grams up, where it can draft them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Abilities:
+    """What a method can draft.
+
+    `drops_below`: drafts shorter than its n-gram are dropped; the size of that where nobody sets it, None where it
+    drops none. `whole`: what it drafts at most, whatever K is. `own_k`: the K that the program takes where nobody sets
+    one. `remembers`: its server keeps what it has seen from request to request, so that a prompt counts once.
+    """
+
+    drops_below: int | None = None
+    whole: int | None = None
+    own_k: int | None = None
+    remembers: bool = False
+
+    def k_taken(self, k: int, ngram_n: int | None = None) -> int | None:
+        """The K that a step which asks for `k` is measured at: that one, a smaller one that is the same, or none.
+
+        `ngram_n` is the size of the n-gram that is looked up, None for the program's own.
+        """
+        if self.whole is not None:
+            return self.whole if k >= self.whole else None
+        return None if k < self._least(ngram_n) else k
+
+    def why_not(self, k: int, ngram_n: int | None = None) -> str | None:
+        """Why nothing can be measured at K = `k`, in words that follow "since it"; None where it can.
+
+        For a K that is the same server as a smaller one too: it would be measured twice under two names.
+        """
+        taken = self.k_taken(k, ngram_n)
+        if taken == k:
+            return None
+        if taken is not None:
+            return f"drafts {taken} tokens at most, whatever K is"
+        if self.whole is not None:
+            return f"drafts up to {self.whole} tokens, whatever K is: ask for K = {self.whole}"
+        size = self._least(ngram_n)
+        return (
+            f"drops drafts shorter than its n-gram of {size} tokens: ask for K = {size} or more, or a smaller ngram_n"
+        )
+
+    def most_samples(self, prompts: int) -> int | None:
+        """How many samples of a step can count where a category has so many prompts; None for any number."""
+        return prompts if self.remembers else None
+
+    def _least(self, ngram_n: int | None) -> int:
+        """The shortest draft that is not dropped."""
+        if self.drops_below is None:
+            return 1
+        return self.drops_below if ngram_n is None else ngram_n
+
+
+ANYTHING = Abilities()
+"""Of a method of which no limits are known."""
+
+_SAME_CODE: Mapping[str, Abilities] = MappingProxyType(
+    {
+        "ngram-simple": Abilities(drops_below=12, own_k=48),
+        "ngram-map-k": Abilities(own_k=48),
+        "ngram-map-k4v": Abilities(own_k=48),
+        "ngram-mod": Abilities(own_k=64, remembers=True),
+        "ngram-cache": Abilities(whole=8, own_k=8),
+    }
+)
+"""Of the methods that all programs of llama.cpp have in common, by the words of `--spec-type`."""
+
+ABILITIES: Mapping[str, Mapping[str, Abilities]] = MappingProxyType(
+    {
+        "llama-server": dict(_SAME_CODE) | {LOOKUP: _SAME_CODE["ngram-cache"]},
+        # A process for each answer remembers nothing; llama-lookup is a program of its own, which obeys K.
+        "llama-cli": {method: replace(found, remembers=False) for method, found in _SAME_CODE.items()},
+    }
+)
+"""By kind of engine, then by method. An engine that is not here has servers of which nothing is known."""
+
+
+def abilities(kind: str, method: str, args: Sequence[str] = ()) -> Abilities:
+    """What a method can draft on a kind of engine, as far as it is known.
+
+    `args` are the user's own: a size of the n-gram that they set is not known here, and so leaves nothing out.
+    """
+    found = ABILITIES.get(kind, {}).get(same_on(kind, method), ANYTHING)
+    sizes = ("--spec-ngram-size-n", f"--spec-{same_on(kind, method)}-size-n")
+    is_set = any(arg.partition("=")[0] in sizes for arg in args)
+    return replace(found, drops_below=None) if is_set else found
+
+
+def abilities_of(profile: Profile, method: str, config: str | None) -> Abilities:
+    """What a method can draft on the engine of a profile, under one of its configurations."""
+    found = next((each for each in profile.configs if each.label == config), ServerConfig(""))
+    return abilities(found.engine or profile.engine.kind, method, (*profile.engine.args, *found.args))
+
+
+def remembering(kind: str) -> frozenset[str]:
+    """The methods whose servers, of this kind, keep what they have seen from request to request."""
+    return frozenset(method for method, found in ABILITIES.get(kind, {}).items() if found.remembers)
+
+
+def ks_to_try(can: Abilities, method: str, ngram_n: int | None, max_tokens: int) -> tuple[int, ...]:
+    """The Ks of `k = "auto"` for a method that looks n-grams up, ascending; () for other methods.
+
+    Those of `NGRAM_KS` that it can draft and that answers of `max_tokens` have room for, and the program's own.
+    """
+    if not may_draft_nothing(method):
+        return ()
+    wanted = {*NGRAM_KS, *(() if can.own_k is None else (can.own_k,))}
+    return tuple(sorted(k for k in wanted if can.k_taken(k, ngram_n) == k and expected_k_seen(k, max_tokens) == k)) or (
+        can.whole or NGRAM_KS[0],
+    )
