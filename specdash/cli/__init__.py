@@ -7,6 +7,7 @@ a screen or an HTTP library. Data goes to stdout, narration and errors to stderr
 from __future__ import annotations
 
 import argparse
+import errno
 import importlib
 import logging
 import os
@@ -16,6 +17,8 @@ from dataclasses import dataclass
 
 from specdash import __version__, signals, streams
 from specdash.errors import Exit, SpecdashError
+
+_NO_PATH = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ})  # what cannot be one, wherever it was written
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +164,9 @@ def _carried_out(arguments: Sequence[str]) -> Exit:
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     except Exception as error:  # noqa: BLE001 - the last line of defence: a traceback is for the log, not for the screen
+        if isinstance(error, OSError) and error.errno in _NO_PATH and error.filename is not None:
+            _say(f"specdash: {os.fsdecode(error.filename)[:100]}…: {error.strerror}\n  Choose another path.")
+            return Exit.USAGE
         from specdash.crash import bug_report
 
         _say(f"specdash: {bug_report(error, 'command line')}")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
 from collections.abc import Sequence
 from pathlib import Path
@@ -36,7 +37,7 @@ def main(name: str, arguments: list[str]) -> Exit:
         print(json.dumps(_as_json(found, grouped), indent=2))
     else:
         _print(found, grouped, named)
-    if any(not path.exists() for path in named):
+    if any(not os.path.exists(path) for path in named):
         return Exit.USAGE
     return Exit.NOTHING_MEASURED if any(model.problem and model.path in named for model in found) else Exit.OK
 

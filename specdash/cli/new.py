@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import sys
@@ -37,7 +38,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     text = new_profile(
         Path(options.target),
         [Path(draft) for draft in options.drafts],
-        kind="mlx" if target.path.is_dir() else "llama-server",
+        kind="mlx" if os.path.isdir(target.path) else "llama-server",
         program=_program(target),
         k=k_range(target.model_class),
         file_name=output.name if output is not None else "profile.toml",
@@ -50,7 +51,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     except FileExistsError:
         raise SpecdashError(f"{output} exists already", "Choose another name; nothing was overwritten.") from None
     except StoreError as error:
-        if output.absolute().parent.is_dir():
+        if os.path.isdir(output.absolute().parent):
             raise
         raise SpecdashError(error.what, "Choose a folder that exists.") from None
     name = shlex.quote(str(output))
@@ -60,7 +61,7 @@ def main(name: str, arguments: list[str]) -> Exit:
 
 def _program(target: ModelFacts) -> str:
     """What serves such a model here."""
-    if target.path.is_dir():
+    if os.path.isdir(target.path):
         return "specdash-mlx"
     return "llama-server" if shutil.which("llama-server") else "embedded"
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import asdict
-from pathlib import Path
 
 from specdash.cli import command_parser
 from specdash.cli.table import print_table
@@ -20,7 +20,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser.add_argument("--json", action="store_true", help="the runs as JSON")
     options = parser.parse_args(arguments)
     for each in options.dirs:
-        if not Path(each).is_dir():
+        if not os.path.isdir(each):
             raise SpecdashError(f"{each}: there is no such folder", "Name a folder that has runs in it: results.dir.")
     from specdash.cli.leftovers import tell_left_behind
     from specdash.cli.running import all_runs

@@ -115,7 +115,7 @@ def find_models(folders: Sequence[Path] | None = None) -> list[FoundModel]:
             found.append(FoundModel(folder, plain(folder.name), source, None, "the folder cannot be read"))
         for path, label in _in(folder):
             try:
-                status = min(path.glob(WEIGHTS), default=path).stat() if path.is_dir() else path.stat()
+                status = min(path.glob(WEIGHTS), default=path).stat() if os.path.isdir(path) else path.stat()
             except OSError:
                 pass  # reading it says why
             else:

@@ -36,20 +36,33 @@ def absolute(text: str, base: Path) -> Path:
     return Path(os.path.abspath(base / expand_user(text)))
 
 
+def impossible(path: Path) -> str | None:
+    """Why nothing can ever be at this path: a name that is too long, a loop of links; None where something may."""
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, PermissionError):
+        return None
+    except (OSError, ValueError) as error:
+        return getattr(error, "strerror", None) or str(error)
+    return None
+
+
 def absence(path: Path) -> tuple[str, str] | None:
     """What is wrong with a file that is to be read, and what to do; None when it is there and readable."""
-    if path.is_file():
+    if os.path.isfile(path):
         return (
             None
             if os.access(path, os.R_OK)
             else (f"cannot be read: {show(str(path))}", f"chmod u+r {plain(path.name)}")
         )
-    if path.exists():
+    if os.path.exists(path):
         return f"is not a regular file: {show(str(path))}", ""
+    if (reason := impossible(path)) is not None:
+        return f"cannot be a file: {reason}: {show(str(path))}", ""
     what = f"no such file: {show(str(path))}"
     if unset := _VARIABLE.search(str(path)):
         return what, f"The environment variable {unset[1].strip('{}')} is not set"
-    if not path.parent.is_dir():
+    if not os.path.isdir(path.parent):
         return what, f"The folder {plain(str(path.parent))} does not exist"
     try:
         with os.scandir(path.parent) as found:
@@ -108,8 +121,9 @@ def _read_entry(table: Table, base: Path, *, are_targets: bool, by_name: bool) -
             table.findings.problem(table.at("path") if "path" in table.raw else table.path, "has no path", todo)
         return []
     path = absolute(text, base)
-    is_folder = path.is_dir() and is_mlx_folder(path)
-    is_pattern = not is_folder and (path.is_dir() or (any(char in text for char in "*?[") and not path.exists()))
+    is_folder = os.path.isdir(path) and is_mlx_folder(path)
+    has_wildcard = any(char in text for char in "*?[") and not os.path.exists(path)
+    is_pattern = not is_folder and (os.path.isdir(path) or has_wildcard)
     paths = _matches(table, path, base) if is_pattern else [path]
     if not is_pattern and not is_folder and (reason := absence(path)) is not None:
         table.findings.lacks(table.at("path"), *reason)
@@ -162,7 +176,7 @@ def _matches(table: Table, path: Path, base: Path) -> list[Path]:
         table.findings.lacks(table.at("path"), f"a file name is not UTF-8: {show(str(odd))}", "Rename the file")
     if good:
         return good
-    what = "no .gguf or MLX model in the folder" if path.is_dir() else "no .gguf or MLX model matches"
+    what = "no .gguf or MLX model in the folder" if os.path.isdir(path) else "no .gguf or MLX model matches"
     table.findings.lacks(table.at("path"), f"{what} {show(str(path))}")
     return [path]
 

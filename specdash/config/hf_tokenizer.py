@@ -6,6 +6,7 @@ text. What is put around a prompt does not count, since MLX asks the target's to
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
@@ -62,9 +63,9 @@ def read_vocabulary(folder: Path, config: Mapping[str, Any]) -> tuple[VocabFacts
 
     `config` is its config.json. A tokenizer of another kind than tokenizer.json counts its tokens by the config.
     """
-    about = read_object(folder / "tokenizer_config.json") if (folder / "tokenizer_config.json").exists() else {}
-    templated = bool(about.get("chat_template")) or any((folder / name).exists() for name in TEMPLATES)
-    if not (folder / TOKENIZER).exists():
+    about = read_object(folder / "tokenizer_config.json") if os.path.exists(folder / "tokenizer_config.json") else {}
+    templated = bool(about.get("chat_template")) or any(os.path.exists(folder / name) for name in TEMPLATES)
+    if not os.path.exists(folder / TOKENIZER):
         return _unread(folder, config), templated
     found = _read(folder / TOKENIZER, _TOKENIZERS)
     texts = _texts(folder / TOKENIZER, found)

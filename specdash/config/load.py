@@ -85,7 +85,7 @@ def load(path: Path | str) -> Profile:
 def _is_there(file: Path, findings: Findings) -> bool:
     """Whether there is a file to read, or the reason is filed."""
     try:
-        if file.is_dir():
+        if os.path.isdir(file):
             inside = ", ".join(plain(found.name) for found in sorted(file.glob("*.toml"))[:5])
             findings.problem((), "is a folder, not a profile", f"Profiles in it: {inside}" if inside else "")
             return False
@@ -162,7 +162,7 @@ def _fitting(findings: Findings, models: list[ModelRef], kind: str) -> list[Mode
     fit: list[ModelRef] = []
     for model in models:
         is_folder = model.path is not None and is_mlx_folder(model.path)
-        is_file = model.path is not None and model.path.is_file()
+        is_file = model.path is not None and os.path.isfile(model.path)
         if not (is_folder if kind != "mlx" else is_file):
             fit.append(model)
         elif not model.from_pattern:
@@ -237,7 +237,7 @@ def _is_told_k(command: Sequence[str], base: Path) -> bool:
 
 def _reads_k(file: Path) -> bool:
     with suppress(OSError, ValueError):
-        if file.is_file():
+        if os.path.isfile(file):
             with file.open("rb") as script:
                 return variable("k").encode() in script.read(_SCRIPT_BYTES)
     return False

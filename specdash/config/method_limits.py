@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 
@@ -51,7 +52,7 @@ def _prompts(profile: Profile) -> Counter[str]:
     found: Sequence[Prompt] = ()
     if profile.measure.prompts == BUILTIN:
         found = load_builtin()
-    elif profile.measure.prompts.is_file():
+    elif os.path.isfile(profile.measure.prompts):
         found, problems = load_jsonl(profile.measure.prompts)
         found = () if problems else found
     wanted = profile.measure.categories

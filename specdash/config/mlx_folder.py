@@ -39,7 +39,7 @@ def writes_text(path: Path) -> bool:
 
     True where its configuration cannot be read or does not say: reading the model tells why.
     """
-    if not any(path.glob(WEIGHTS)) or not (path / CONFIG).exists():
+    if not any(path.glob(WEIGHTS)) or not os.path.exists(path / CONFIG):
         return False
     try:
         with (path / CONFIG).open("rb") as file:

@@ -7,6 +7,7 @@ words.
 
 from __future__ import annotations
 
+import os
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -42,7 +43,7 @@ def read_mlx_folder(path: Path) -> ModelFacts:
     Raises EngineError when its configuration, weights or tokenizer are missing or damaged. Some 0.3 s for a vocabulary
     of 152,000 tokens.
     """
-    if not (path / CONFIG).exists():
+    if not os.path.exists(path / CONFIG):
         raise EngineError(f"{shown(path)} has no {CONFIG}, so it is no MLX model", AGAIN)
     config = read_object(path / CONFIG)
     architecture = config.get("model_type")
@@ -68,7 +69,7 @@ def read_mlx_folder(path: Path) -> ModelFacts:
     about = (path / name for name in (CONFIG, "tokenizer.json", "tokenizer_config.json"))
     return ModelFacts(
         path=path,
-        parts=(*shards, *(file for file in about if file.exists())),
+        parts=(*shards, *(file for file in about if os.path.exists(file))),
         size_bytes=size_bytes,
         architecture=architecture,
         name=None,
@@ -110,7 +111,7 @@ class _Said:
 
 def _shards(path: Path) -> tuple[Path, ...]:
     """The files with weights, in order; EngineError when there is none, or one that belongs to them is not there."""
-    if (path / INDEX).exists():
+    if os.path.exists(path / INDEX):
         places = read_object(path / INDEX).get("weight_map")
         named = {name for name in places.values() if isinstance(name, str)} if isinstance(places, dict) else set()
         if not named or any(Path(name).name != name for name in named):
@@ -121,7 +122,7 @@ def _shards(path: Path) -> tuple[Path, ...]:
         expected |= {other for file in expected for other in _siblings(file)}
     if not expected:
         raise EngineError(f"{shown(path)} has no weights: no {WEIGHTS}", AGAIN)
-    missing = sorted(file.name for file in expected if not file.exists())
+    missing = sorted(file.name for file in expected if not os.path.exists(file))
     if missing:
         names = ", ".join(plain(name) for name in missing[:_NAMED])
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""

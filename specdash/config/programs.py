@@ -77,11 +77,11 @@ def check_program(findings: Findings, path: KeyPath, program: str, todo: str) ->
             findings.lacks(path, f"program {show(program)} is not on PATH", todo)
         return
     file = Path(program)
-    if file.is_dir():
+    if os.path.isdir(file):
         inside = file / DEFAULT_PROGRAM
-        hint = f"Write {show(str(inside))}" if inside.is_file() else todo
+        hint = f"Write {show(str(inside))}" if os.path.isfile(inside) else todo
         findings.lacks(path, f"is a folder, not a program: {show(program)}", hint)
-    elif not file.is_file():
+    elif not os.path.isfile(file):
         what, hint = absence(file) or ("", "")
         findings.lacks(path, what, hint or todo)
     elif not os.access(file, os.X_OK):

@@ -19,7 +19,7 @@ from specdash.config.engine_table import (
     refuse_keys_of_others,
     warn_of_port,
 )
-from specdash.config.entries import absence, absolute, read_pairs
+from specdash.config.entries import absence, absolute, impossible, read_pairs
 from specdash.config.fields import Table, parse_duration, parse_size
 from specdash.config.prompts import CATEGORIES, load_jsonl
 from specdash.config.report import guess, nearest, show
@@ -165,7 +165,7 @@ def _prompts(
     if text == BUILTIN:
         return BUILTIN, CATEGORIES
     path = absolute(text, base)
-    if not text or (path.suffix != ".jsonl" and not path.exists()):
+    if not text or (path.suffix != ".jsonl" and not os.path.exists(path)):
         table.wrong("prompts", f'"{BUILTIN}" or the path of a .jsonl file')
     elif (reason := absence(path)) is not None:
         table.findings.lacks(table.at("prompts"), *reason)
@@ -214,8 +214,10 @@ def read_limits(table: Table) -> Limits:
 def read_results_dir(table: Table, base: Path) -> Path:
     """`results.dir`, absolute."""
     path = absolute(table.text("dir", "results"), base)
-    existing = next(folder for folder in (path, *path.parents) if folder.exists())
-    if not existing.is_dir():
+    existing = next(folder for folder in (path, *path.parents) if os.path.exists(folder))
+    if (reason := impossible(path)) is not None:
+        table.findings.problem(table.at("dir"), f"cannot be a folder: {reason}: {show(str(path))}")
+    elif not os.path.isdir(existing):
         table.findings.problem(table.at("dir"), f"is in the way: {show(str(existing))} is not a folder")
     elif not os.access(existing, os.W_OK | os.X_OK):
         table.findings.lacks(table.at("dir"), f"cannot be written: {show(str(existing))}", "Choose another results.dir")

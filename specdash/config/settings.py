@@ -133,7 +133,7 @@ def save_setting(path: Path, key: str, value: str | bool | float) -> None:
 
     file = Path(os.path.realpath(path))
     try:
-        text = file.read_text(encoding="utf-8-sig") if file.exists() else ""
+        text = file.read_text(encoding="utf-8-sig") if os.path.exists(file) else ""
         raw = tomllib.loads(text)
         line = key_lines(text).get((key,))
         entry = tomli_w.dumps({key: value})

@@ -220,10 +220,10 @@ def locate(program: str, env: Mapping[str, str] | None) -> Programs:
     what is beside it counts. EngineError where there are none.
     """
     given = Path(program)
-    if given.is_dir():
+    if os.path.isdir(given):
         return _from((given,), None, "", env, program)
     if os.sep in program:
-        if not given.is_file():
+        if not os.path.isfile(given):
             raise EngineError(f"engine.program: there is no {program}", "Give the path of one of llama.cpp's programs.")
         return _from(_folders(given), given, given.name, env, program)
     path = env.get("PATH") if env is not None else None

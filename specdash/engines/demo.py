@@ -245,7 +245,7 @@ def placed(path: Path) -> Iterator[Path]:
     unfinished = path.with_name(f".{path.name}.{os.getpid()}")
     try:
         yield unfinished
-        if not (path.is_file() and filecmp.cmp(unfinished, path, shallow=False)):
+        if not (os.path.isfile(path) and filecmp.cmp(unfinished, path, shallow=False)):
             unfinished.replace(path)
     finally:
         with contextlib.suppress(FileNotFoundError):

@@ -173,7 +173,7 @@ def resolve(program: str) -> tuple[tuple[str, ...], str]:
             )
         return (found,), found
     path = Path(program)
-    if path.is_dir():
+    if os.path.isdir(path):
         raise EngineError(f"engine.program: {program} is a folder", f"Did you mean {path / 'llama-server'}?")
     return (program,), program
 

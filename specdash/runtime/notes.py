@@ -147,7 +147,7 @@ class ServerNote:
         """From now on the note of the run lies in this folder; it is written where it is missing. Raises StoreError."""
         self._folder = folder
         for path in self.paths:
-            if not path.exists():
+            if not os.path.exists(path):
                 self._create(path)
 
     def remove(self) -> None:

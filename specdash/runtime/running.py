@@ -94,7 +94,7 @@ class Entry:
     def keep(self, run: Path) -> None:
         """From now on the run folder is there; the entry is written again where it is missing. Raises StoreError."""
         moved, self._run = run.resolve() != self._run, run.resolve()
-        if moved or not self._path.exists():
+        if moved or not os.path.exists(self._path):
             self.write()
 
     def remove(self) -> None:

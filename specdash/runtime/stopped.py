@@ -7,6 +7,7 @@ and continuation of a child; the state of each process, looked at while it matte
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -76,7 +77,7 @@ class Freezer:
     def __init__(self, first: str, second: str, root: Path = ROOT) -> None:
         groups = [root / place / second.strip("/") for place in _SECOND] if second else []
         self._state = root / _FIRST / first.strip("/") / "freezer.state" if first else None
-        self._events = [path / "cgroup.events" for path in groups if (path / "cgroup.events").exists()]
+        self._events = [path / "cgroup.events" for path in groups if os.path.exists(path / "cgroup.events")]
         self._counts = [path / "cgroup.stat.local" for path in groups]
         self._frozen_us = self._count()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -69,7 +70,7 @@ def _scripts(command: Sequence[str]) -> list[str]:
     for word in command:
         with suppress(OSError, ValueError):
             path = Path(word)
-            if path.is_absolute() and path.is_file() and path.stat().st_size <= SAMPLE_BYTES:
+            if path.is_absolute() and os.path.isfile(path) and path.stat().st_size <= SAMPLE_BYTES:
                 found.append(hashlib.sha256(path.read_bytes()).hexdigest())
     return found
 

@@ -272,7 +272,7 @@ class Journal:
         except OSError as second:
             if is_full(error):
                 raise self._unsafe(second) from error
-        if is_full(error) or not self._path.parent.exists():
+        if is_full(error) or not os.path.exists(self._path.parent):
             raise DiskFull(
                 f"{self._path}: no record can be added: {error.strerror}",
                 f"Free some space in {self._path.parent}; nothing that was measured is lost.",

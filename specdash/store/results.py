@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,7 +48,7 @@ def named_result(name: str, results_dirs: Iterable[Path]) -> Named:
                 "Name the run's folder, or a result file itself.",
             ) from error
         if name and _exists(given):
-            what = "a folder without a journal" if given.is_dir() else "neither a run nor a file"
+            what = "a folder without a journal" if os.path.isdir(given) else "neither a run nor a file"
             raise SpecdashError(f"{one_line(name)}: it is {what}", "Name a run's folder, or a result file.") from error
         if error.what.endswith(": no such run"):
             raise SpecdashError(f"no such file or run: {one_line(name)}", error.todo) from error
@@ -71,7 +72,7 @@ def _is_loop(path: Path) -> bool:
 
 def _exists(path: Path) -> bool:
     try:
-        return path.exists()
+        return os.path.exists(path)
     except (OSError, ValueError):  # a name that no file can have
         return False
 
@@ -79,6 +80,6 @@ def _exists(path: Path) -> bool:
 def _is_result_file(path: Path) -> bool:
     """Whether a path is a file that stands for itself."""
     try:
-        return path.is_file() and not (path.name in _OF_A_RUN and (path.parent / JOURNAL).is_file())
+        return os.path.isfile(path) and not (path.name in _OF_A_RUN and os.path.isfile(path.parent / JOURNAL))
     except (OSError, ValueError):  # a name that no file can have
         return False

@@ -79,7 +79,7 @@ def new_run_dir(
             path.mkdir(0o777 if shared else PRIVATE_FOLDER)
             _prove_writable(path)
         except FileExistsError as error:
-            if not path.is_dir():
+            if not os.path.isdir(path):
                 raise _not_writable(results_dir, error) from error
             number += 1
         except OSError as error:
@@ -177,7 +177,7 @@ def resolve(run: str, results_dirs: Iterable[Path]) -> Path:
     given = Path(run).expanduser()
     for folder in (given, given.parent):
         # A name that happens to be a folder here is one only if it holds a run; "" means no path at all.
-        if run and (folder / JOURNAL).is_file() and (folder is given or given.is_file()):
+        if run and os.path.isfile(folder / JOURNAL) and (folder is given or os.path.isfile(given)):
             return folder.resolve()
     known = run_folders(results_dirs)
     matching = [path for path in known if path.name.startswith(run)]
@@ -215,7 +215,7 @@ def known_results_dirs(given: Sequence[str | Path] = ()) -> list[Path]:
     """The results folders to look in: those `given`, else all that were used before and still exist."""
     if given:
         return [Path(each).expanduser() for each in given]
-    return [folder for folder in _remembered() if folder.is_dir()]
+    return [folder for folder in _remembered() if os.path.isdir(folder)]
 
 
 def _remembered() -> list[Path]:

@@ -6,6 +6,7 @@ All are `ui.source.Source`s; `open_run` and `PipeSource.open` are the ways in.
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -81,7 +82,7 @@ def dial(path: Path) -> socket.socket:
 def unreachable(path: Path, error: OSError) -> str:
     """Why no engine answers for a run folder, and what to do."""
     pointer, owner = read_pointer(path), run_owner(path)
-    if owner is None and not (path / JOURNAL).is_file():
+    if owner is None and not os.path.isfile(path / JOURNAL):
         return f"{path} is no run folder, or is gone"
     host = owner.host if owner is not None else pointer.host if pointer is not None else socket.gethostname()
     if host != socket.gethostname():

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import json
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
@@ -31,7 +32,7 @@ _FORMAT = 'One line per prompt: {"category": "…", "prompt": "…"}'
 def read_file(path: Path) -> tuple[str | None, list[Problem]]:
     """The text of a file of prompts, or None and the reason why there is none."""
     where = one_line(str(path), LONGEST_PATH)
-    if path.is_dir():
+    if os.path.isdir(path):
         return None, [Problem(where, None, "", "is a folder, not a file of prompts")]
     if (reason := absence(path)) is not None:
         return None, [Problem(where, None, "", *reason)]

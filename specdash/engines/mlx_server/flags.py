@@ -6,6 +6,7 @@ import argparse
 import importlib.metadata
 import importlib.util
 import json
+import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
@@ -88,7 +89,7 @@ def options_of(args: Sequence[str] | None) -> argparse.Namespace:
 
 def require_folder(path: Path, flag: str) -> None:
     """RefusedError for a folder that is no MLX model."""
-    if not path.is_dir():
+    if not os.path.isdir(path):
         raise RefusedError(f"error: {flag}: {path} is no folder; name one with config.json and model*.safetensors")
     needed = (("config.json", ("config.json",)), ("weights", ("model*.safetensors",)), ("tokenizer", TOKENIZERS))
     for what, names in needed:

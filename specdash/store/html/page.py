@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import importlib.util
+import os
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
@@ -60,6 +61,6 @@ def _plotly() -> str:
     found = importlib.util.find_spec("plotly")
     for folder in (found.submodule_search_locations or ()) if found is not None else ():
         path = Path(folder) / "package_data" / "plotly.min.js"
-        if path.is_file():
+        if os.path.isfile(path):
             return path.read_text(encoding="utf-8")
     raise StoreError("report.html needs the plotly package", "Install specdash again, or write another format.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path, PurePosixPath
 
 from specdash.core.text import one_line
@@ -36,7 +37,7 @@ def farewell(feed: Feed, *, asked: str | None, ssh: str | None) -> list[str]:
 
 def is_for_summary(feed: Feed) -> bool:
     """Whether the run's folder is here, so that its results can be printed."""
-    return feed.origin is not None and feed.origin.is_local and Path(feed.origin.path).is_dir()
+    return feed.origin is not None and feed.origin.is_local and os.path.isdir(Path(feed.origin.path))
 
 
 def _state(feed: Feed, asked: str | None) -> str:

@@ -103,7 +103,7 @@ async def models_of(source: Source | None, folders: Sequence[Path] = ()) -> list
 
 def places_with(folders: Sequence[Path]) -> list[str]:
     """Folders of the user's and the usual caches; none, which stands for the usual caches, where there are no such."""
-    usual = [folder for folder, _ in default_folders() if folder.is_dir()]
+    usual = [folder for folder, _ in default_folders() if os.path.isdir(folder)]
     return [str(folder) for folder in (*usual, *folders)] if folders else []
 
 

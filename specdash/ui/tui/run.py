@@ -99,6 +99,6 @@ def _say(app: Dashboard, ssh: str | None) -> None:
         from specdash.ui.summary import TO_READ, print_summary
 
         path = Path(app.feed.origin.path)
-        there = [report for name in TO_READ if (report := path / name).is_file()]
+        there = [report for name in TO_READ if os.path.isfile(report := path / name)]
         print_summary(Console(), app.feed.view, path, there, with_table=True)
     sys.stdout.flush()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -28,7 +29,7 @@ def why_not(origin: Origin | None) -> str | None:
         return "no run is open"
     if not origin.is_local:
         return f"the profile of this run is on {origin.host}: save the queue from a dashboard there"
-    if not (Path(origin.path) / PROFILE).is_file():
+    if not os.path.isfile(Path(origin.path) / PROFILE):
         return f"the profile of this run is gone: {Path(origin.path) / PROFILE}"
     return None
 
@@ -38,9 +39,9 @@ def wanted_path(text: str) -> Path:
     if not text.strip() or "\0" in text:
         raise ValueError("give the file a name")
     path = Path(text.strip()).expanduser()
-    if path.is_dir():
+    if os.path.isdir(path):
         raise ValueError(f"{path} is a folder")
-    if not path.absolute().parent.is_dir():
+    if not os.path.isdir(path.absolute().parent):
         raise ValueError(f"the folder {path.absolute().parent} does not exist")
     return path
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
@@ -59,9 +60,9 @@ def save(kind: Format, view: View, picture: str, written: str, *, replace: bool)
     Raises FileExistsError rather than replacing a file unasked, StoreError, and what a path may raise.
     """
     path = Path(written.strip()).expanduser().absolute()
-    if path.is_dir():
+    if os.path.isdir(path):
         raise StoreError(f"{path} is a folder", "Name a file in it.")
-    if path.exists() and not replace:
+    if os.path.exists(path) and not replace:
         raise FileExistsError(str(path))
     write_atomic(path.resolve() if path.is_symlink() else path, text_of_export(kind, view, picture))
     return path

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -244,7 +245,9 @@ class QueueScreen(TableScreen):
 
         def check(values: Values) -> str:
             path = saving.wanted_path(values[0])
-            return f"{path} exists already" if path.exists() else f"a profile with {len(self.staged.steps)} steps"
+            return (
+                f"{path} exists already" if os.path.exists(path) else f"a profile with {len(self.staged.steps)} steps"
+            )
 
         def answered(values: Values | None) -> None:
             if values is not None:
@@ -258,7 +261,7 @@ class QueueScreen(TableScreen):
             if yes:
                 self.run_worker(self._save(path), group="save")
 
-        if path.exists():
+        if os.path.exists(path):
             self.app.push_screen(
                 Question(f"Overwrite {one_line(str(path), 300)}?", ["What is in it is lost."]), answered
             )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
@@ -299,7 +300,7 @@ class ResultsScreen(RunScreen):
         folder = Path(origin.path) if origin is not None and origin.is_local else Path.cwd()
         picture = self.app.export_screenshot(title="specdash")
         self.app.push_screen(
-            ExportDialog(self._view, folder if folder.is_dir() else Path.cwd(), picture), self._exported
+            ExportDialog(self._view, folder if os.path.isdir(folder) else Path.cwd(), picture), self._exported
         )
 
     def _exported(self, path: Path | None) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import textwrap
 from collections.abc import Sequence
 from pathlib import Path
@@ -259,4 +260,4 @@ def _explained(name: str, text: str, width: int) -> list[Line]:
 def _file(text: str) -> Path | None:
     """The file that was typed; None where there is none."""
     path = Path(text.strip()).expanduser().absolute()
-    return path if path.is_file() else None
+    return path if os.path.isfile(path) else None

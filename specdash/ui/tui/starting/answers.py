@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -126,9 +127,9 @@ def path_of(text: str) -> Path:
         raise ValueError("the profile needs a name, such as profile.toml")
     path = Path(text.strip()).expanduser()
     path = path if path.suffix == ".toml" else path.with_name(f"{path.name}.toml")
-    if path.exists():
+    if os.path.exists(path):
         raise ValueError(f"{path} exists already; choose another name, nothing is overwritten")
-    if not path.absolute().parent.is_dir():
+    if not os.path.isdir(path.absolute().parent):
         raise ValueError(f"there is no folder {path.absolute().parent}")
     return path
 
