@@ -324,23 +324,32 @@ def test_a_real_server_whose_text_is_made_up_is_found_out(
     def led(first: dict[str, float], second: dict[str, float]) -> float:
         return first["logprob"] - second["logprob"]
 
-    def answers(*args: object) -> list[dict[str, Any]]:
-        """The greedy answers of a server to all prompts, with the two likeliest candidates for each token."""
+    def answers(*args: object, cached: bool = False) -> list[list[dict[str, Any]]]:
+        """The greedy answers of a server to all prompts, cold, and from its cache where wanted; with two candidates."""
         running = launch(llama_server, "-m", tiny_models / "target.gguf", "--port", 0, "-t", 1, "-np", 1, *args)
         running.url()
-        body = {"n_predict": 64, "temperature": 0, "n_probs": 2, "cache_prompt": False, "return_tokens": True}
-        found = [running.request("/completion", {**body, "prompt": prompt}) for prompt in PROMPTS]
+        body = {"n_predict": 64, "temperature": 0, "n_probs": 2, "return_tokens": True}
+        found = [
+            [
+                running.request("/completion", {**body, "prompt": prompt, "cache_prompt": from_cache})
+                for from_cache in (False, True)[: 1 + cached]
+            ]
+            for prompt in PROMPTS
+        ]
         running.process.kill()
         return found
 
     draft = f"--spec-type draft-simple --spec-draft-n-max 4 --spec-draft-p-min 0 {flags}".split()
     facts: list[list[ev.Fact]] = []
-    for number, (base, arm) in enumerate(
-        zip(answers(), answers("-md", tiny_models / "draft.gguf", *draft), strict=True)
-    ):
-        margins = [led(*each["top_logprobs"]) for each in base["completion_probabilities"]]
-        facts.append(check(BASE, tuple(base["tokens"]), margins, f"p{number}"))
+    arms = answers("-md", tiny_models / "draft.gguf", *draft)
+    for number, (bases, (arm,)) in enumerate(zip(answers(cached=True), arms, strict=True)):
+        for base in bases:
+            margins = [led(*each["top_logprobs"]) for each in base["completion_probabilities"]]
+            cached = base["timings"]["cache_n"]
+            facts.append(check(BASE, tuple(base["tokens"]), margins, f"p{number}", cached=cached))
         facts.append(check(K4, tuple(arm["tokens"]), prompt=f"p{number}"))
     found = of(viewed(*facts))
     assert found.state in states
     assert found.prompts == len(PROMPTS)
+    assert found.rounding is not None
+    assert found.rounding.places >= 2 * 64
