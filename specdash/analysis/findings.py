@@ -22,6 +22,12 @@ from specdash.core.view import View
 
 Found = tuple[Verdict, str]
 
+DERIVED = frozenset(
+    each.value for each in (Verdict.OUTPUT_DIFFERS, Verdict.IMPOSSIBLE, Verdict.OFF_THE_CURVE, Verdict.DRIFTED)
+)
+"""Verdicts that are found here alone. They follow from all that is known of a run, so one that was raised while less
+was known, or by the rules of an older version, holds only as long as it is found."""
+
 
 @dataclass(frozen=True, slots=True)
 class Examined:

@@ -128,6 +128,7 @@ def _bandwidth(view: View) -> Json | None:
         "cache_bytes": found.cache_bytes,
         "threads": found.threads,
         "reason": found.reason,
+        "measured": view.bandwidth_count,
     }
 
 

@@ -7,11 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, TypeVar
 
-from specdash.analysis.findings import Examined, Found
+from specdash.analysis.findings import DERIVED, Examined, Found
 from specdash.analysis.lossless import Agreement
 from specdash.analysis.plain import plain, plain_sample, plain_speedup, plain_summary
 from specdash.analysis.rates import block_drift, faster_than, rate_estimate
 from specdash.analysis.roofline import Roofline
+from specdash.analysis.rounding import Rounding
 from specdash.analysis.stats import summarise
 from specdash.core.drafting import drafting_over, proven
 from specdash.core.measure import Sample, combine
@@ -47,7 +48,10 @@ def measurement(number: int, name: str, found: StepView, examined: Examined, aga
     step = found.step
     counted = proven(found.good) if found.status == "ok" else ()
     compared = examined.compared[name]
-    details = (*(detail for detail in found.details if detail), *(detail for _, detail in against if detail))
+    # What was raised by analysis holds only as long as it is found.
+    raised = (detail for verdict, detail in found.raised if verdict not in DERIVED)
+    details = [detail for detail in (*raised, *(detail for _, detail in against)) if detail]
+    verdicts = (*(each for each in found.verdicts if each not in DERIVED), *(verdict.value for verdict, _ in against))
     return {
         "id": f"m{number:03d}",
         "step": name,
@@ -55,7 +59,7 @@ def measurement(number: int, name: str, found: StepView, examined: Examined, aga
         **arm_names(step),
         "category": step.category,
         "status": found.status,
-        "verdicts": list(dict.fromkeys((*found.verdicts, *(verdict.value for verdict, _ in against)))),
+        "verdicts": list(dict.fromkeys(verdicts)),
         "error": found.error,
         "details": list(dict.fromkeys(details)),
         "taken_again": found.taken_again,
@@ -179,6 +183,19 @@ def _agreement(found: Agreement | None) -> Json | None:
         "diverges_at": found.diverges_at,
         "margin": plain(found.margin),
         "prompt_id": found.prompt_id,
+        "reason": found.reason,
+        "rounding": _rounding(found.rounding),
+    }
+
+
+def _rounding(found: Rounding | None) -> Json | None:
+    """How far margins moved between a cold prompt and a cached one."""
+    if found is None:
+        return None
+    return {
+        "places": found.places,
+        "usual_nats": plain(found.usual_nats),
+        "largest_nats": plain(found.largest_nats),
         "reason": found.reason,
     }
 

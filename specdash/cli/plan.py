@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -19,7 +20,7 @@ from specdash.core.profile import LOSSLESS
 from specdash.core.text import human_bytes, human_seconds, plain
 from specdash.engines.registry import SETTLED_SCOPES
 from specdash.errors import Exit, Problem, ProfileError
-from specdash.runtime.beside import CHECKED_TOKENS
+from specdash.runtime.beside import CHECKED_TOKENS, ROUNDING_PLACES
 from specdash.session.opening import NOTHING_WITH
 from specdash.session.prepare import Prepared, only_possible, prepare
 
@@ -123,7 +124,9 @@ def _checks(prepared: Prepared, step: Step, size_bytes: int, samples: int) -> Ra
         return ZERO
     tokens = measure.max_tokens if step.workload == LOSSLESS else min(measure.max_tokens, CHECKED_TOKENS)
     prompts = min(samples, len(prepared.prompts[step.category])) if is_greedy else 1
-    return prior_sample(size_bytes, tokens).times(prompts)
+    # A baseline answers again from the cache, in turns with its other categories.
+    cached = math.ceil(ROUNDING_PLACES / (tokens * len(prepared.prompts))) if step.method == BASELINE else 0
+    return prior_sample(size_bytes, tokens).times(prompts + min(prompts, cached))
 
 
 def _largest(prepared: Prepared, loads: Sequence[PlannedLoad]) -> int | None:

@@ -192,6 +192,16 @@ class VerdictRaised(Fact):
 
 
 @dataclass(frozen=True, slots=True)
+class VerdictWithdrawn(Fact):
+    """A verdict that was raised of a step no longer holds, since more is known; `reason` says what."""
+
+    TYPE: ClassVar[str] = "verdict_withdrawn"
+    step: str
+    verdict: str
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class StepFinished(Fact):
     """A step is over: "ok", "invalid", "failed", "timeout" or "skipped", with the reason for all but the first."""
 
@@ -268,6 +278,7 @@ FACTS: Mapping[str, type[Fact]] = {
         TextSeen,
         TextChecked,
         VerdictRaised,
+        VerdictWithdrawn,
         StepFinished,
         LoadFinished,
         Noted,

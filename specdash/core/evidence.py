@@ -22,7 +22,10 @@ class Fact:
 
 @dataclass(frozen=True, slots=True)
 class BandwidthMeasured(Fact):
-    """How fast this machine reads memory: what bounds a rate. `bytes_s` None: not measured, for the reason given."""
+    """How fast this machine reads memory: what bounds a rate. `bytes_s` None: not measured, for the reason given.
+
+    A run may measure several times: the best counts, since whatever else reads memory meanwhile makes it less.
+    """
 
     TYPE: ClassVar[str] = "bandwidth_measured"
     bytes_s: float | None
@@ -67,7 +70,10 @@ class TextChecked(Fact):
     """A greedy answer outside every measurement, to compare texts by.
 
     `margins`: by how many nats the first choice led over the second at each token of the answer (None where the server
-    does not tell), asked of baselines only; () where it was not asked.
+    does not tell), asked of baselines only; () where it was not asked. `cached_tokens` is how many tokens of the prompt
+    came from the server's cache: 0 for a cold answer, as samples are. A baseline is asked cold, and again from the
+    cache: by how much the margins of the two differ is this server's own rounding. None where the server does not tell,
+    and in journals that were written before it was kept.
     """
 
     TYPE: ClassVar[str] = "text_checked"
@@ -76,3 +82,4 @@ class TextChecked(Fact):
     prompt_id: str
     text_hash: str
     margins: tuple[float | None, ...] = ()
+    cached_tokens: int | None = None

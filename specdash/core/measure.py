@@ -401,9 +401,9 @@ DESCRIPTION: Mapping[Verdict, str] = MappingProxyType(
         Verdict.NOISY: "The samples scatter too much for a conclusion: close other programs, or raise iterations.",
         Verdict.DRAFT_UNFIT: "Draft and target have unlike vocabularies, so the server would never use this draft: "
         "choose another one; `specdash models` lists which fit.",
-        Verdict.OUTPUT_DIFFERS: "At temperature 0 the text differs from the baseline's where the baseline was sure of "
-        "its token, so this arm does not compute the target's answer and is never recommended: report it to the "
-        "server's project, and try another build.",
+        Verdict.OUTPUT_DIFFERS: "At temperature 0 the text differs from the baseline's where the baseline was surer of "
+        "its token than this server's own rounding explains, so this arm does not compute the target's answer and is "
+        "never recommended: report it to the server's project, and try another build.",
         Verdict.IMPOSSIBLE: "The rate is above what this machine's memory can deliver for a model of this size, so the "
         "clock or the model is not what it seems: check the server's log for what it loaded, and try another build.",
         Verdict.OFF_THE_CURVE: "The measured rate lies off the predicted curve by more than the interval: measure this "

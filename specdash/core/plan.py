@@ -145,6 +145,11 @@ class Step:
         """The baseline that this step is compared with: same target, config, experts, category and depth."""
         return replace(self, draft=None, method=BASELINE, k=None, copy=0, ngram_n=None)
 
+    @property
+    def arm(self) -> Step:
+        """The step whatever it is asked: without category, workload and copy. Steps with the same do the same work."""
+        return replace(self, category="", workload="", copy=0)
+
 
 def _quoted(label: str) -> str:
     """A label as a part of a step's name: in quotes where it could be read as several parts."""

@@ -20,7 +20,8 @@ class StepView:
 
     `k_startup` is the K that the server of its samples was started with: the rest of them needs one like that.
     `iterations`: how many samples it takes, where the queue was edited; None for the run's own number. `by_user`: it
-    was skipped by the user, so that its absence is nobody's fault.
+    was skipped by the user, so that its absence is nobody's fault. `raised` are the verdicts that came with a detail,
+    each with it.
     """
 
     step: Step
@@ -28,7 +29,7 @@ class StepView:
     load: str | None = None
     samples: tuple[Sample, ...] = ()
     verdicts: tuple[str, ...] = ()
-    details: tuple[str, ...] = ()
+    raised: tuple[tuple[str, str], ...] = ()
     error: str | None = None
     fingerprint: str | None = None
     wall_s: float = 0.0
@@ -47,6 +48,11 @@ class StepView:
         """How many samples did not count and were followed by another one of the same block."""
         last = {sample.block: number for number, sample in enumerate(self.samples)}
         return sum(each.status != "ok" and last[each.block] > number for number, each in enumerate(self.samples))
+
+    @property
+    def details(self) -> tuple[str, ...]:
+        """What was said with the verdicts, in the order in which it was."""
+        return tuple(detail for _, detail in self.raised)
 
     @property
     def is_done(self) -> bool:

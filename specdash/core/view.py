@@ -39,7 +39,8 @@ class View:
     stopping: bool = False  # a stop was accepted, and the run has not ended yet
     transitions: tuple[Transition, ...] = ()
     commands: tuple[ev.CommandAccepted, ...] = ()
-    bandwidth: ev.BandwidthMeasured | None = None
+    bandwidth: ev.BandwidthMeasured | None = None  # the best of all that were measured
+    bandwidth_count: int = 0  # measurements that gave a figure
     replans: tuple[ev.PlanChanged, ...] = ()  # those with a stage or edits
     texts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # token ids by hash
     traces: Mapping[str, tuple[ev.StepTimes, ...]] = field(default_factory=dict)  # by load

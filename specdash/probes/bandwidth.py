@@ -5,7 +5,8 @@ the C library), which reads every byte once and writes none. ctypes lets go of t
 libraries search with vector instructions, so a few threads saturate memory. The best of all passes counts: other load
 can only make a pass slower. Since the figure bounds others from above, one that is too low is worse than none: passes
 in which a thread had to wait for a CPU do not count, and without a good one on all CPUs there is no figure. What other
-programs read from memory meanwhile cannot be seen: measure while nothing else runs, or keep the largest of several.
+programs read from memory meanwhile cannot be seen: measure while nothing else runs, and keep the largest of several
+before anything is accused by it.
 """
 
 from __future__ import annotations

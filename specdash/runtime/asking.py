@@ -73,6 +73,11 @@ class Asking:
         self._rendered.clear()
         self._asked.clear()
 
+    @property
+    def remembers(self) -> frozenset[str]:
+        """The methods whose servers draft an answer that they have given before from memory."""
+        return self._server.engine.remembers
+
     def temperature(self, step: Step) -> float:
         """The temperature of a step's samples; texts can only be compared at 0."""
         return 0.0 if step.workload == LOSSLESS else self._sampling.temperature
@@ -150,15 +155,17 @@ class Asking:
         max_tokens: int,
         temperature: float,
         *,
+        cached: bool,
         margins: bool = False,
         repeats: bool = False,
         k: int | None = None,
         timed: bool = False,
     ) -> Generation | None:
-        """One answer outside every measurement, its prompt from the cache if it is there; None where it failed.
+        """One answer outside every measurement; None where it failed.
 
-        `k` is asked for in place of the step's own. `timed`: the server's times are wanted, so an answer during which
-        it was paused is asked for again, at most twice, and is None then. ServerFailed when the server died.
+        `cached`: its prompt may come from the cache, if it is there; else it is read anew, as a sample's is. `k` is
+        asked for in place of the step's own. `timed`: the server's times are wanted, so an answer during which it was
+        paused is asked for again, at most twice, and is None then. ServerFailed when the server died.
         """
         asked_k = step.k if k is None else k
 
@@ -171,7 +178,7 @@ class Asking:
                 temperature,
                 self._sampling.seed,
                 asked_k,
-                cache_prompt=True,
+                cache_prompt=cached,
                 with_margins=margins,
                 images=prompt.images,
             )

@@ -16,20 +16,33 @@ from specdash.core.measure import verify_steps
 from specdash.core.methods import BASELINE
 from specdash.core.plan import KScope, Step
 from specdash.core.profile import LOSSLESS
+from specdash.core.prompts import Prompt
 from specdash.core.view import View
 from specdash.runtime.asking import Asking, Sampling
 from specdash.runtime.request import Taken
 from specdash.runtime.server import Publish
 
 CHECKED_TOKENS = 128  # of an answer, by default: enough to see a broken arm, and no second measurement
+SPARE_PROMPTS = 4  # of a category, that its baseline answers beyond its samples: for arms whose text is in doubt
+ROUNDING_PLACES = 1000  # tokens from the cache that tell a server's rounding: 99 % of them, and its largest
 MOST_TRACES = 6  # whose ends are asked for step costs
 
 
 class Beside:
     """Records what goes along with the samples of a load."""
 
-    def __init__(self, asking: Asking, publish: Publish, view: Callable[[], View], sampling: Sampling) -> None:
+    def __init__(
+        self,
+        asking: Asking,
+        publish: Publish,
+        view: Callable[[], View],
+        sampling: Sampling,
+        in_doubt: Callable[[str], bool],
+    ) -> None:
+        """`in_doubt`: whether the answers to more prompts could tell if a step's text is the baseline's, by step id."""
         self._asking = asking
+        self._in_doubt = in_doubt
+        self._uncached: set[str] = set()  # loads whose servers keep no prompt
         self._publish = publish
         self._view = view
         self._sampling = sampling
@@ -47,26 +60,88 @@ class Beside:
     async def check_texts(self, load: str, steps: Sequence[Step]) -> None:
         """Greedy answers to compare texts by: with margins for baselines, and for all where samples are not greedy.
 
-        A baseline answers every prompt of its samples once more: that shows whether it agrees with itself, and how
-        sure it was of each token. Steps that have their answers already (of an earlier pass or process) keep them.
+        A baseline answers every prompt of its samples once more, cold as they were: that shows whether it agrees with
+        itself, and how sure it was of each token. Then again from the cache: by how much its margins differ is its
+        rounding. It answers some prompts beyond its samples as well, for arms whose text is in doubt: these are asked
+        them as long as that helps. Steps that have their answers already (of an earlier pass or process) keep them.
         """
-        for step in steps:
-            found = self._view().steps[step.id]
-            is_baseline = step.method == BASELINE
-            greedy = self._asking.temperature(step) == 0
-            if (greedy and not is_baseline) or not found.good:
-                continue
-            blocks = len(found.good) if greedy else 1
-            longest = self._sampling.max_tokens
-            tokens = longest if step.workload == LOSSLESS else min(longest, CHECKED_TOKENS)
-            known = {check.prompt_id for check in found.checks}
-            for prompt in self._asking.prompts_of(step, blocks):
-                if prompt.id in known:
-                    continue
-                answer = await self._asking.aside(step, prompt, "check", tokens, 0.0, margins=is_baseline)
-                if answer is not None:
-                    await self._keep_text(answer)
-                    await self._publish(ev.TextChecked(step.id, load, prompt.id, answer.text_hash, answer.margins))
+        asked = [(step, self._own_checks(step)) for step in steps if self._view().steps[step.id].good]
+        # In turns, so that few answers from the cache are of all categories.
+        for place in range(max((count for _, count in asked), default=0) + SPARE_PROMPTS):
+            for step, count in asked:
+                prompts = self._asking.prompts_of(step, place + 1)
+                if len(prompts) > place and (place < count or self._is_doubted(step)):
+                    await self._check(load, step, prompts[place])
+        for step, _ in asked:
+            if step.method != BASELINE:
+                await self._settle(load, step)
+
+    def _own_checks(self, step: Step) -> int:
+        """How many prompts a step answers beside its samples, whatever these say."""
+        greedy = self._asking.temperature(step) == 0
+        if greedy and step.method != BASELINE:
+            return 0
+        return len(self._view().steps[step.id].good) if greedy else 1
+
+    def _is_doubted(self, step: Step) -> bool:
+        """Whether a step is a baseline, on a server whose rounding is known, of others whose text may be in doubt."""
+        view, arm = self._view(), step.arm
+        return (
+            step.method == BASELINE
+            and any(check.cached_tokens for check in view.steps[step.id].checks)
+            and any(each.step.method != BASELINE and each.step.baseline().arm == arm for each in view.steps.values())
+        )
+
+    async def _check(self, load: str, step: Step, prompt: Prompt) -> None:
+        """A step's answer to a prompt, if it has none yet; a baseline's again from the cache, until that is enough."""
+        if any(check.prompt_id == prompt.id for check in self._view().steps[step.id].checks):
+            return
+        is_baseline = step.method == BASELINE
+        cold = await self._ask_check(load, step, prompt, cached=False)
+        if is_baseline and cold is not None and cold.margins and cold.cached_tokens == 0 and self._wants_cached(step):
+            again = await self._ask_check(load, step, prompt, cached=True)
+            if again is not None and not again.cached_tokens:
+                self._uncached.add(load)  # this server keeps no prompt: asking again would tell nothing
+
+    async def _ask_check(self, load: str, step: Step, prompt: Prompt, *, cached: bool) -> Generation | None:
+        """One answer to compare texts by, recorded; None where it failed."""
+        longest = self._sampling.max_tokens
+        tokens = longest if step.workload == LOSSLESS else min(longest, CHECKED_TOKENS)
+        answer = await self._asking.aside(
+            step, prompt, "check", tokens, 0.0, cached=cached, margins=step.method == BASELINE
+        )
+        if answer is not None:
+            await self._keep_text(answer)
+            await self._publish(
+                ev.TextChecked(step.id, load, prompt.id, answer.text_hash, answer.margins, answer.cached_tokens)
+            )
+        return answer
+
+    def _wants_cached(self, step: Step) -> bool:
+        """Whether more answers from the cache would tell more of a server's rounding."""
+        view = self._view()
+        load = view.current_load
+        if load in self._uncached:
+            return False
+        alike = (found for found in view.steps.values() if found.step.arm == step.arm)
+        places = sum(len(check.margins) for found in alike for check in found.checks if check.cached_tokens)
+        return places < ROUNDING_PLACES
+
+    async def _settle(self, load: str, step: Step) -> None:
+        """Asks a step with a text in doubt for its answers to further prompts that the baseline was asked."""
+        base = self._view().steps.get(step.baseline().id)
+        if base is None or step.method in self._asking.remembers:
+            return  # what such a server has answered it drafts from memory: these prompts are kept for samples
+        known = {check.prompt_id for check in base.checks}
+        for prompt in self._asking.prompts_of(step, len(base.good) + SPARE_PROMPTS):
+            if prompt.id in known and prompt.id not in self._answered(step) and self._in_doubt(step.id):
+                await self._ask_check(load, step, prompt, cached=False)
+
+    def _answered(self, step: Step) -> set[str]:
+        """The prompts of which a step has a greedy answer."""
+        found = self._view().steps[step.id]
+        samples = found.good if self._asking.temperature(step) == 0 else ()
+        return {sample.prompt_id for sample in samples} | {check.prompt_id for check in found.checks}
 
     async def take_costs(self, load: str, steps: Sequence[Step]) -> None:
         """Asks for short answers to the samples' own prompts, with fewer tokens drafted a step.
@@ -94,7 +169,9 @@ class Beside:
                 continue
             prompt = self._asking.prompt(step, trace.block or 0)
             temperature = self._asking.temperature(step)
-            answer = await self._asking.aside(step, prompt, "cost", tokens, temperature, repeats=fixed, k=k, timed=True)
+            answer = await self._asking.aside(
+                step, prompt, "cost", tokens, temperature, cached=True, repeats=fixed, k=k, timed=True
+            )
             if answer is not None:
                 await self._keep_steps(load, step, "cost", trace.block, answer)
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from specdash.core import events as ev
 from specdash.core.engine import ServerSpec
@@ -44,18 +45,20 @@ class Surroundings:
     """What the session lends to the sweep: where facts go, what is known so far, and decisions that are not its own.
 
     `enough`: whether a step needs no sample of a block, though it may have more. `reconsider`: looks at what is known
-    and records what follows from it, verdicts and changes of the queue. `was_full`: whether the disk was full at some
-    time since then (monotonic): a server whose log cannot be written may die of it.
+    and records what follows from it, verdicts and changes of the queue. `in_doubt`: whether the answers to more prompts
+    could tell if a step's text is the baseline's, by step id. `was_full`: whether the disk was full at some time since
+    then (monotonic): a server whose log cannot be written may die of it.
     """
 
     publish: Publish
     view: Callable[[], View]
     spec_for: Callable[[LoadKey], ServerSpec]
-    refuse: Callable[[ServerSpec], str | None]
+    refuse: Callable[[ServerSpec], Coroutine[Any, Any, str | None]]
     settle_memory: Callable[[], Awaitable[str | None]]
     prompts: Mapping[str, Sequence[Prompt]]
     enough: Callable[[StepView, int], bool]
     reconsider: Callable[[], Awaitable[None]]
+    in_doubt: Callable[[str], bool]
     was_full: Callable[[float], bool] = lambda since_s: False
 
 
@@ -70,7 +73,7 @@ class Sampler:
         self._publish = around.publish
         self._settings = settings
         self._wanted = wanted
-        self._beside = Beside(self.asking, around.publish, around.view, settings.sampling)
+        self._beside = Beside(self.asking, around.publish, around.view, settings.sampling, around.in_doubt)
         self._drop = asyncio.Event()
 
     def still_open(self, steps: Sequence[Step]) -> list[Step]:

@@ -161,7 +161,7 @@ class Sweep:
         await self.sampler.lengths.refuse_known(spec, self._around.view())
         if not self._open(key):
             return
-        reason = self._around.refuse(spec)
+        reason = await self.wanted.during(self._around.refuse(spec))
         if reason is not None:
             raise Unusable(reason)
         await self._start(spec)

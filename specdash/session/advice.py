@@ -5,11 +5,14 @@ The sweep asks between loads, and whenever the steps of a load are done, while i
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
 from specdash.analysis.anchors import is_between_passes, second_pass
-from specdash.analysis.findings import findings
+from specdash.analysis.findings import DERIVED, Found, findings
+from specdash.analysis.lossless import agreement
+from specdash.analysis.roofline import LEAST_FIGURES, exceeded
 from specdash.analysis.sequential import known_to
 from specdash.analysis.strategy import SEARCH, Change, next_change
 from specdash.core import commands as cmd
@@ -20,24 +23,55 @@ from specdash.core.steps import StepView
 from specdash.core.view import View
 from specdash.session.recorder import Recorder
 
+NO_LONGER = "with what is known by now it does not hold"
+
 
 class Advice:
     """Looks at a run and records what follows."""
 
-    def __init__(self, recorder: Recorder) -> None:
+    def __init__(self, recorder: Recorder, measure_bandwidth: Callable[[], Awaitable[ev.BandwidthMeasured]]) -> None:
+        """`measure_bandwidth` takes a second or two, in which nothing may be asked of a server."""
         self._recorder = recorder
+        self._measure_bandwidth = measure_bandwidth
 
     async def reconsider(self) -> None:
-        """Records every verdict that is new, then stage after stage until none follows."""
+        """Records every verdict that is new or no longer holds, then stage after stage until none follows.
+
+        No request may be in flight: what accuses a step is measured again first.
+        """
+        await self._look_again()
         view = self._recorder.view
-        for step_id, found in findings(view).items():
+        against = findings(view)
+        for step_id, found in against.items():
             step = view.steps[step_id]
             for verdict, detail in found:
                 if step.load is not None and verdict.value not in step.verdicts:
                     await self._recorder.publish(ev.VerdictRaised(step_id, step.load, verdict.value, detail))
+        await self._withdraw(against)
         while (change := next_change(self._recorder.view)) is not None:
             # Made for the view as it is then: an edit by the user may come between.
             await self._recorder.publish_made(partial(_fact, change))
+
+    async def _look_again(self) -> None:
+        """Measures the bandwidth again where a rate lies above what it allows: until it does not, or is known well.
+
+        One that was accused before gets one more try each time: the machine may have been busy for long.
+        """
+        for _ in range(LEAST_FIGURES):
+            if not exceeded(self._recorder.view):
+                return
+            await self._recorder.publish(await self._measure_bandwidth())
+            if self._recorder.view.bandwidth_count >= LEAST_FIGURES:
+                return
+
+    async def _withdraw(self, against: Mapping[str, Sequence[Found]]) -> None:
+        """Takes back the verdicts of finished steps that analysis raised and does not find any more."""
+        view = self._recorder.view
+        for step_id, step in view.steps.items():
+            found = {verdict.value for verdict, _ in against.get(step_id, ())}
+            for verdict in step.verdicts:
+                if step.is_done and verdict in DERIVED and verdict not in found:
+                    await self._recorder.publish(ev.VerdictWithdrawn(step_id, verdict, NO_LONGER))
 
     def enough(self, found: StepView, block: int) -> bool:
         """Whether a step needs no sample of a block: its rate is known to `measure.precision`.
@@ -58,6 +92,12 @@ class Advice:
         rates = [(each.prompt_id, each.decode_tok_s) for each in samples if each.decode_tok_s is not None]
         most = self._recorder.view.iterations(found.step.id) or len(rates)
         return known_to(rates, precision, most)
+
+    def in_doubt(self, step_id: str) -> bool:
+        """Whether the answers to more prompts could tell if a step's text is the baseline's."""
+        view = self._recorder.view
+        agreed = agreement(view.steps[step_id], view)
+        return agreed is not None and agreed.more_prompts
 
 
 def _fact(change: Change, view: View) -> ev.PlanChanged:

@@ -29,6 +29,8 @@ UNKNOWN_LOAD_S = 600.0  # as the launch scripts of clusters wait
 SETTLE_LIMIT_S = 60.0
 SETTLE_SHARE = 0.02
 SETTLE_BYTES = 2**30
+LOOKS = 10
+LOOK_AGAIN_S = 0.5
 
 
 def load_timeout_s(size_bytes: int | None) -> float:
@@ -159,20 +161,29 @@ class MemoryGate:
         self._limit = limit
         self._before_bytes: int | None = None
 
-    def refuse(self, spec: ServerSpec) -> str | None:
-        """Why a load must not be started; None when it fits. Only the model files are counted, no context."""
-        available = system_memory().available_bytes
-        self._before_bytes = available
-        if self._limit == "off":
+    async def refuse(self, spec: ServerSpec) -> str | None:
+        """Why a load must not be started; None when it fits. Only the model files are counted, no context.
+
+        What is free changes from second to second, so one look refuses nothing that this machine could hold: it is
+        looked at again for a while, and the most that was free counts.
+        """
+        self._before_bytes = system_memory().available_bytes
+        size = spec.size_bytes
+        if self._limit == "off" or size is None:
             return None
-        room = self._limit if isinstance(self._limit, int) else available + sum(gpu.free_bytes for gpu in gpus().gpus)
-        if spec.size_bytes is None or spec.size_bytes <= room:
-            return None
-        source = "limits.memory allows" if isinstance(self._limit, int) else "free here are"
-        return (
-            f"its model files need {human_bytes(spec.size_bytes)}, {source} {human_bytes(room)};"
-            ' use a smaller model or quantisation, or limits.memory = "off"'
-        )
+        if isinstance(self._limit, int):
+            return None if size <= self._limit else _too_large(size, "limits.memory allows", self._limit)
+        most = 0
+        for look in range(LOOKS):
+            if look:
+                await asyncio.sleep(LOOK_AGAIN_S)
+            memory, on_gpus = system_memory(), sum(gpu.free_bytes for gpu in gpus().gpus)
+            most = max(most, memory.available_bytes + on_gpus)
+            if size <= most:
+                return None
+            if size > memory.total_bytes + on_gpus:
+                break
+        return _too_large(size, "free here are", most)
 
     async def settled(self) -> str | None:
         """Waits until about as much memory is available as before the load; says so when it does not come back."""
@@ -188,6 +199,14 @@ class MemoryGate:
                 )
             await asyncio.sleep(0.2)
         return None
+
+
+def _too_large(size_bytes: int, source: str, room_bytes: int) -> str:
+    """Why model files of this size are not loaded."""
+    return (
+        f"its model files need {human_bytes(size_bytes)}, {source} {human_bytes(room_bytes)};"
+        ' use a smaller model or quantisation, or limits.memory = "off"'
+    )
 
 
 def tree_use(pids: Sequence[int]) -> TreeUse:

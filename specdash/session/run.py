@@ -249,7 +249,7 @@ class _Run:
         environment, removed = server_environment(os.environ)
         server = self._server(recorder, environment, keeper)
         gate = MemoryGate(self._profile.limits.memory)
-        advice = Advice(recorder)
+        advice = Advice(recorder, lambda: bandwidth_fact(self.catalogue.prepared.targets.values(), recorder.view))
         around = Surroundings(
             publish=recorder.publish,
             view=lambda: recorder.view,
@@ -260,6 +260,7 @@ class _Run:
             enough=advice.enough,
             reconsider=advice.reconsider,
             was_full=lambda since_s: recorder.room.was_lacking(keeper.logs, since_s),
+            in_doubt=advice.in_doubt,
         )
         sweep = Sweep(server, around, _settings(self._profile))
         door = Door(recorder, sweep, self.catalogue)

@@ -308,7 +308,9 @@ def bandwidth(found: Json | None) -> str:
         return f"Memory bandwidth is unknown: {found.get('reason') or 'no reason is given'}"
     threads = known(found.get("threads"))
     by = "" if threads is None else f" with {threads:.0f} {'thread' if threads == 1 else 'threads'}"
-    text = f"Memory bandwidth, measured here{by}: {bytes_s / 1e9:.1f} GB/s"
+    times = known(found.get("measured")) or 1
+    best = "" if times == 1 else f", the best of {times:.0f}"
+    text = f"Memory bandwidth, measured here{by}{best}: {bytes_s / 1e9:.1f} GB/s"
     return text + (f"; last-level cache {human_bytes(cache)}." if cache else ".")
 
 

@@ -121,6 +121,11 @@ def _verdict_raised(fact: ev.Fact, view: View) -> list[str]:
     return [*lines, f"  {meaning}"] if meaning else lines
 
 
+def _verdict_withdrawn(fact: ev.Fact, view: View) -> list[str]:
+    assert isinstance(fact, ev.VerdictWithdrawn)
+    return [f"verdict {fact.step}: {fact.verdict} is withdrawn{f', {fact.reason}' if fact.reason else ''}"]
+
+
 def _sample_taken(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.SampleTaken)
     sample = fact.sample
@@ -200,6 +205,7 @@ _HANDLERS = {
     ev.BandwidthMeasured: _bandwidth_measured,
     ev.PlanChanged: _plan_changed,
     ev.VerdictRaised: _verdict_raised,
+    ev.VerdictWithdrawn: _verdict_withdrawn,
     ev.SampleTaken: _sample_taken,
     ev.StepFinished: _step_finished,
     ev.LoadFinished: _load_finished,

@@ -28,8 +28,10 @@ def test_a_run_without_anything_odd_has_no_findings() -> None:
 
 def test_a_rate_above_what_memory_allows_is_impossible() -> None:
     model = ev.ModelRead(TARGET, "target", "/m", 10**10, "qwen2", "Q8_0", "dense-small", bytes_per_token=10**10)
-    facts = [model, ev.BandwidthMeasured(10**11, 2**20, 8)], measured(BASE, [9.0, 9.1, 9.0]), measured(K4, [90.0] * 3)
-    ((name, found),) = findings(run(*facts)).items()
+    rates = measured(BASE, [9.0, 9.1, 9.0]), measured(K4, [90.0] * 3)
+    figures = [ev.BandwidthMeasured(gb_s * 1e9, 2**20, 8) for gb_s in (100, 20, 90)]
+    assert findings(run([model, *figures[:2]], *rates)) == {}, "of too few figures none accuses"
+    ((name, found),) = findings(run([model, *figures], *rates)).items()
     ((verdict, detail),) = found
     # 2.5 tokens per step: 25 tok/s are the bound.
     assert (name, verdict) == (K4.id, Verdict.IMPOSSIBLE)

@@ -397,7 +397,13 @@ def test_stages_bandwidth_and_commands_are_told() -> None:
         [ev.LoadStarted("l002", key, ("x",), "logs/x.log", 1, 180.0, "fp", command)],
         measured(K4, FAST, load="l002"),
     )
-    assert result["bandwidth"] == {"bytes_s": 2e11, "cache_bytes": 2**25, "threads": 8, "reason": ""}
+    assert result["bandwidth"] == {
+        "bytes_s": 2e11,
+        "cache_bytes": 2**25,
+        "threads": 8,
+        "reason": "",
+        "measured": 1,
+    }
     assert result["plan"] == [{"stage": "confirm T + D", "reason": "every pair has its curve"}]
     assert result["loads"][0]["command"] == list(command)
     assert result["recommendations"][0]["command"] == "llama-server -md /m/d.gguf --spec-draft-n-max 4"
@@ -445,6 +451,17 @@ def test_a_text_that_differs_is_a_verdict_and_no_recommendation() -> None:
     assert (k4["lossless"]["state"], k4["lossless"]["diverges_at"]) == ("output_differs", 10)
     assert k4["details"] == [k4["lossless"]["reason"]]
     assert [(each["draft"], each["off"]) for each in result["recommendations"]] == [(None, True), (None, True)]
+
+
+def test_a_verdict_of_analysis_that_is_not_found_any_more_is_none_of_the_document() -> None:
+    late = [
+        ev.VerdictRaised(K4.id, "l001", verdict, "by the rules of an older version")
+        for verdict in ("output_differs", "impossible", "noisy")
+    ]
+    result = result_of(measured(BASE, SLOW), measured(K4, FAST), late)
+    k4 = result["measurements"][1]
+    assert (k4["verdicts"], k4["details"]) == (["noisy"], ["by the rules of an older version"])
+    assert all(each["k"] == 4 for each in result["recommendations"])
 
 
 def test_a_verdict_that_the_journal_has_already_is_not_told_twice() -> None:

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from recorded_run import TARGET, folded, measured, started, step
 
-from specdash.analysis.roofline import TOLERANCE, Roofline, pass_bytes, roofline
+from specdash.analysis.roofline import LEAST_FIGURES, TOLERANCE, Roofline, pass_bytes, roofline
 from specdash.core import events as ev
 from specdash.core.measure import Sample
 from specdash.core.plan import Step
@@ -34,8 +34,9 @@ def bound(
     model: ev.ModelRead | None = DENSE,
     bandwidth: ev.BandwidthMeasured | None = MEASURED,
     status: str = "ok",
+    figures: int = LEAST_FIGURES,
 ) -> Roofline | None:
-    facts: list[ev.Fact] = [started([of]), *(fact for fact in (model, bandwidth) if fact is not None)]
+    facts: list[ev.Fact] = [started([of]), *(fact for fact in (model, *[bandwidth] * figures) if fact is not None)]
     view = folded([*facts, *measured(of, rates, status)])
     return roofline(view.steps[of.id], view)
 
@@ -60,6 +61,24 @@ def test_only_a_rate_well_above_the_bound_is_impossible(rate: float, impossible:
     found = bound(step(), [rate])
     assert found is not None
     assert found.impossible is impossible
+
+
+@pytest.mark.parametrize("figures", range(1, LEAST_FIGURES))
+def test_a_bandwidth_that_was_measured_less_often_than_thrice_accuses_nobody(figures: int) -> None:
+    found = bound(step(), [28.0], figures=figures)
+    assert found is not None
+    assert (found.is_exceeded, found.impossible) == (True, False)
+    assert found.share == pytest.approx(2.8)
+
+
+def test_the_best_of_several_bandwidths_counts_whatever_came_last() -> None:
+    low, lower, none = (ev.BandwidthMeasured(each, 32 * 2**20) for each in (44.2 * GB, 18.7 * GB, None))
+    odd = [ev.BandwidthMeasured(each) for each in (float("nan"), float("inf"), 0.0)]
+    for order in ([none, lower, low, *odd], [low, none, lower], [lower, low, lower, none]):
+        view = folded([started([step()]), DENSE, *order])
+        assert view.bandwidth == low
+        assert view.bandwidth_count == sum(each in (low, lower) for each in order)
+    assert folded([started([step()]), none]).bandwidth == none
 
 
 @pytest.mark.parametrize(("experts", "wanted"), [(None, 6 * GB), (2, 6 * GB), (4, 10 * GB), (8, 18 * GB), (1, 4 * GB)])

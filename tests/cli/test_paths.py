@@ -14,7 +14,7 @@ from specdash.errors import Exit
 
 TOO_LONG = "a" * 300
 TOO_DEEP = "/".join(["b" * 200] * 30)
-COMMANDS = ("", "--headless", "check", "plan", "resume", "attach", "stop", "report", "new", "models", "runs")
+COMMANDS = ("", "--headless", "check", "plan", "resume", "stop", "report", "new", "models", "runs")
 
 
 def profiles() -> Iterator[tuple[str, Callable[[dict[str, Any], str], object]]]:

@@ -143,6 +143,10 @@ class Behaviour:
     tokens_text: str = ""  # text of every token
     differs_at: int = 0  # with a draft, another text from this token on (0-based)
     near_tie_at: int = 0  # the same, where the baseline was hardly sure either
+    near_tie: float = 0.004  # nats by which it was sure there
+    rounding: float = (
+        0.0  # nats by which margins differ at most when the prompt was cached; at one place it is ten times that
+    )
     wavers_at: int = 0  # every second completion has another text from this token on, baselines too
     eos_after: int = 0  # tokens of every answer
     no_timings: bool = False

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from fake_flags import Behaviour, Options
 
+RARE_PLACE = 30  # of the first cached answer: its margin moves further than all others
 SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]
 
 
@@ -59,6 +60,7 @@ class Vocabulary:
     def __init__(self, behaviour: Behaviour) -> None:
         self.behaviour = behaviour
         self.texts: dict[int, str] = {}
+        self.first_cached = ""  # the prompt that was asked for from the cache first
 
     def encode(self, text: str) -> list[int]:
         """The tokens of a text: one a word, with the space before it."""
@@ -85,11 +87,16 @@ class Vocabulary:
         text += "\u2028" if self.behaviour.u2028 else ""
         return self.remember(text), text
 
-    def margin(self, prompt: str, place: int) -> float:
-        """By how many nats the token at a place leads over the second choice."""
+    def margin(self, prompt: str, place: int, cached: bool = False) -> float:
+        """By how many nats the token at a place leads over the second choice, the prompt being `cached` or cold."""
+        moved = 0.0
+        if cached and self.behaviour.rounding:
+            self.first_cached = self.first_cached or prompt
+            is_rare = prompt == self.first_cached and place == RARE_PLACE
+            moved = self.behaviour.rounding * (10 if is_rare else random.Random(f"{prompt}/{place}/moved").random())
         if place and place == self.behaviour.near_tie_at:
-            return 0.004
-        return 0.4 + random.Random(f"{prompt}/{place}/margin").expovariate(1.0)
+            return self.behaviour.near_tie + moved
+        return 0.4 + moved + random.Random(f"{prompt}/{place}/margin").expovariate(1.0)
 
 
 def chance_of(behaviour: Behaviour, prompt: str, position: int) -> float:

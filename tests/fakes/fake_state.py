@@ -188,7 +188,9 @@ def final(clock: Clock, body: dict[str, Any], text: str, n_predict: int, prompt:
     return record if server.behaviour.no_timings else record | {"timings": clock.timings(clock.predicted)}
 
 
-def probabilities(server: Server, prompt: str, place: int, burst: Burst, wanted: int) -> list[dict[str, Any]]:
+def probabilities(
+    server: Server, prompt: str, place: int, burst: Burst, wanted: int, cached: bool = False
+) -> list[dict[str, Any]]:
     """`completion_probabilities` of a step's tokens, the first at `place` (0-based) of the answer; natural logarithms.
 
     Tokens of a step that drafted carry none: 0.0 and an empty list in a whole answer; streamed events leave the key
@@ -200,7 +202,7 @@ def probabilities(server: Server, prompt: str, place: int, burst: Burst, wanted:
         if burst.drafted:
             found.append(entry | {"logprob": 0.0, "top_logprobs": []})
             continue
-        first, margin = -0.3, server.words.margin(prompt, number)
+        first, margin = -0.3, server.words.margin(prompt, number, cached)
         top = [entry | {"logprob": first}]
         for rank in range(1, wanted):
             other, text = server.words.word(prompt if rank == 1 else f"{prompt}/rank {rank}", number, other=True)

@@ -193,7 +193,9 @@ class Handler(BaseHTTPRequestHandler):
             sleep_until(begun + planned_s)
             clock.advance(burst, k, planned_s)
             found = (
-                probabilities(shared, prompt, clock.predicted - len(burst.tokens), burst, n_probs) if n_probs else []
+                probabilities(shared, prompt, clock.predicted - len(burst.tokens), burst, n_probs, clock.cached > 0)
+                if n_probs
+                else []
             )
             if body.get("stream"):
                 self.emit(clock, burst, body, [] if burst.drafted else found)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import sys
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ from harness import Run
 
 from specdash.config.prompts import load_builtin
 from specdash.core import events as ev
+from specdash.runtime.beside import SPARE_PROMPTS
 
 # The fakes are programs; what is true of them is in modules beside them.
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
@@ -93,7 +95,15 @@ def test_a_curve_that_was_killed_goes_on_where_it_was(bench: Bench) -> None:
 
 @pytest.mark.parametrize(
     ("behaviour", "state", "verdict"),
-    [("differs_at=5", "output_differs", True), ("near_tie_at=5", "near_tie", False), ("wavers_at=5", "unknown", False)],
+    [
+        ("differs_at=5", "output_differs", True),
+        ("differs_at=5,rounding=0.01", "output_differs", True),
+        ("near_tie_at=5,rounding=0.01", "near_tie", False),
+        ("near_tie_at=5,near_tie=0.05,rounding=0.01", "unknown", False),
+        ("near_tie_at=5,near_tie=0.2,rounding=0.01", "output_differs", True),
+        ("near_tie_at=5,near_tie=0.2,cached=0", "unknown", False),
+        ("wavers_at=5,differs_at=9", "unknown", False),
+    ],
 )
 def test_texts_that_part(bench: Bench, behaviour: str, state: str, verdict: bool) -> None:
     tables = settings([4])
@@ -102,5 +112,41 @@ def test_texts_that_part(bench: Bench, behaviour: str, state: str, verdict: bool
     drafted = next(each for each in run.result["measurements"] if each["draft"] is not None)
     assert drafted["lossless"]["state"] == state, drafted["lossless"]
     assert ("output_differs" in drafted["verdicts"]) == verdict
-    assert (choice(run)["k"] is None) == verdict
+    assert (choice(run)["k"] is None) == verdict, choice(run)["reason"]
     assert any(fact.verdict == "output_differs" for fact in run.facts(ev.VerdictRaised)) == verdict
+
+
+def test_a_baseline_is_asked_for_its_margins_cold_and_again_from_the_cache(bench: Bench) -> None:
+    tables = settings([4])
+    tables["engine"]["env"]["FAKE_SERVER"] += ",rounding=0.01"
+    run = bench.run(bench.profile(drafts=["D"], **tables))
+    checks = run.facts(ev.TextChecked)
+    assert {fact.step for fact in checks} == {step for step, found in run.view.steps.items() if found.step.k is None}
+    by_prompt: dict[str, list[ev.TextChecked]] = {}
+    for fact in checks:
+        by_prompt.setdefault(fact.prompt_id, []).append(fact)
+    for cold, cached in by_prompt.values():
+        assert cold.cached_tokens == 0
+        assert cached.cached_tokens
+        assert len(cold.margins) == len(cached.margins) == TOKENS
+    rounding = run.result["measurements"][0]["lossless"]["rounding"]
+    assert rounding["places"] == len(by_prompt) * TOKENS
+    assert 0 < rounding["usual_nats"] <= 0.01 < rounding["largest_nats"] <= 0.11
+
+
+def test_an_arm_whose_text_is_in_doubt_answers_more_prompts_that_its_baseline_answered(bench: Bench) -> None:
+    prompts = bench.folder / "more.jsonl"
+    texts = [f"Write program number {number}, and explain what it prints." for number in range(8)]
+    prompts.write_text("".join(json.dumps({"category": "coding", "prompt": text}) + "\n" for text in texts))
+    tables = settings([4], prompts=str(prompts))
+    tables["engine"]["env"]["FAKE_SERVER"] += ",near_tie_at=5,near_tie=0.05,rounding=0.01"
+    run = bench.run(bench.profile(drafts=["D"], **tables))
+    base, arm = run.view.steps.values()
+    assert len({check.prompt_id for check in base.checks}) == 3 + SPARE_PROMPTS
+    assert {check.prompt_id for check in arm.checks} == {
+        check.prompt_id for check in base.checks if check.prompt_id not in {sample.prompt_id for sample in arm.good}
+    }
+    lossless = run.result["measurements"][1]["lossless"]
+    assert (lossless["state"], lossless["prompts"]) == ("unknown", 3 + SPARE_PROMPTS)
+    assert "more prompts would tell" in lossless["reason"]
+    assert choice(run)["k"] == 4, "what is unknown bars nothing"

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import stat
+import subprocess
 from pathlib import Path
 
 import pytest
-from real.bench import Real, of_draft
+from real.bench import PROMPTS, Real, of_draft
 
 from specdash.core import events as ev
-from specdash.engines.demo import TINY, write_pair
+from specdash.engines.demo import TINY, Shape, write_pair
 
 MEASURE = {"max_tokens": 64, "iterations": 3}
 
@@ -18,6 +19,30 @@ MEASURE = {"max_tokens": 64, "iterations": 3}
 def sure_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     """A pair whose draft is mostly right."""
     return write_pair(tmp_path_factory.mktemp("sure"), shape=TINY, epsilon=0.02)
+
+
+@pytest.fixture(scope="module")
+def rounding_pair(tmp_path_factory: pytest.TempPathFactory, llama_server: Path) -> tuple[Path, Path]:
+    """Twelve layers and two of them, in BF16: their sums depend on the batch, and many choices are close."""
+    folder = tmp_path_factory.mktemp("rounding")
+    shape = Shape(width=256, ffn=704, layers=12, shared=2)
+    found = []
+    for path in write_pair(folder, shape=shape, epsilon=0.3):
+        found.append(path.with_name(f"bf16-{path.name}"))
+        quantize = [llama_server.with_name("llama-quantize"), path, found[-1], "BF16"]
+        subprocess.run(quantize, check=True, capture_output=True)
+    return found[0], found[1]
+
+
+def making_it_up(folder: Path, llama_server: Path) -> Path:
+    """A server that takes three drafted tokens whatever they are; of its own, since no args may touch acceptance."""
+    program = folder / "made-up"
+    program.write_text(
+        f'#!/bin/sh\ncase " $* " in *" -md "*|*" --spec-draft-model "*) set -- "$@" --spec-synth-len 3;; esac\n'
+        f'exec "{llama_server}" "$@"\n'
+    )
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    return program
 
 
 @pytest.mark.real
@@ -78,13 +103,7 @@ def test_an_honest_draft_changes_no_text_and_one_that_makes_it_up_is_caught(
     compared = [found["lossless"]["tokens"] for found in run.result["measurements"] if found["workload"] == "lossless"]
     assert min(compared) >= 3 * 64, "whole answers to every prompt"
 
-    # A program of its own, since args may not touch how drafts are accepted.
-    program = machine.folder / "made-up"
-    program.write_text(
-        f'#!/bin/sh\ncase " $* " in *" -md "*|*" --spec-draft-model "*) set -- "$@" --spec-synth-len 3;; esac\n'
-        f'exec "{llama_server}" "$@"\n'
-    )
-    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+    program = making_it_up(machine.folder, llama_server)
     caught = machine.run(
         machine.profile(program, {"T": target}, {"D": draft}, name="caught", sweep=sweep, measure=MEASURE)
     )
@@ -93,6 +112,38 @@ def test_an_honest_draft_changes_no_text_and_one_that_makes_it_up_is_caught(
     assert drafted["lossless"]["diverges_at"] is not None
     assert any(fact.verdict == "output_differs" for fact in caught.facts(ev.VerdictRaised))
     assert all(each["draft"] is None for each in caught.result["recommendations"])
+
+
+@pytest.mark.real
+@pytest.mark.parametrize(
+    ("ks", "made_up"), [([8, 16], False), ([4], True)], ids=["sound, K 8 and 16", "made-up acceptance"]
+)
+def test_two_threads_in_bf16_are_held_against_their_own_rounding(
+    machine: Real, llama_server: Path, rounding_pair: tuple[Path, Path], ks: list[int], made_up: bool
+) -> None:
+    target, draft = rounding_pair
+    program = making_it_up(machine.folder, llama_server) if made_up else llama_server
+    categories = ("coding", "story", "science")
+    prompts = [{**each, "category": name} for name in categories for each in PROMPTS[:2]]
+    profile = machine.profile(
+        program,
+        {"T": target},
+        {"D": draft},
+        # Two threads that wait for each other without spinning: several servers share few cores.
+        engine={"args": ["-c", "4096", "-t", "2", "-tb", "2"], "env": {"OMP_WAIT_POLICY": "passive"}},
+        sweep={"k": ks},
+        measure={"max_tokens": 96, "iterations": 2, "prompts": str(machine.prompts(prompts, "three"))},
+    )
+    run = machine.run(profile)
+    checks = run.facts(ev.TextChecked)
+    assert {bool(check.cached_tokens) for check in checks} == {False, True}
+    arms = [found for found in run.result["measurements"] if found["k"] is not None]
+    assert len(arms) == len(categories) * len(ks)
+    rounding = arms[0]["lossless"]["rounding"]
+    assert rounding["places"] >= 500
+    assert 0 <= rounding["usual_nats"] <= rounding["largest_nats"]
+    accused = {found["k"] for found in arms if "output_differs" in found["verdicts"]}
+    assert accused == (set(ks) if made_up else set())
 
 
 @pytest.mark.real

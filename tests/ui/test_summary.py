@@ -157,10 +157,12 @@ def test_predicted_points_are_hollow_and_measured_ones_filled(monkeypatch: pytes
 
 def test_a_late_verdict_is_noted_with_its_meaning() -> None:
     steps = [step(), step(4)]
-    facts = [started(steps), *measured(steps[0], [10.0, 11.0]), *measured(steps[1], [14.0, 15.0])]
-    late = ev.VerdictRaised(steps[1].id, "l001", "output_differs", "token 17 is another one")
-    text = " ".join(shown(folded([*facts, late])).split())
-    assert "noted: 72B Q8_0 + 0.5B | draft K=4 | coding: output_differs: token 17 is another one" in text
+    facts = [started(steps, settings={"iterations": 2, "temperature": 0.0})]
+    facts += [ev.TextSeen("aa", tuple(range(20))), ev.TextSeen("bb", (*range(17), 99, 18, 19))]
+    facts += [*measured(steps[0], [10.0, 11.0]), ev.TextChecked(steps[0].id, "l001", "p0", "aa", (5.0,) * 20, 0)]
+    facts += [*measured(steps[1], [14.0, 15.0]), ev.TextChecked(steps[1].id, "l002", "p0", "bb", (), 0)]
+    text = " ".join(shown(folded(facts)).split())
+    assert "noted: 72B Q8_0 + 0.5B | draft K=4 | coding: output_differs: token 17 of prompt p0 is not the" in text
     assert "output_differs: At temperature 0 the text differs" in text
     assert "output differs" in text.partition("noted:")[0]
     assert "1.38 (" not in text.partition("noted:")[0]

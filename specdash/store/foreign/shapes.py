@@ -71,7 +71,7 @@ _RUN = _shape(
 )
 _ENGINE = _shape(text="kind program version dialect", table="capabilities")
 _EFFORT = _shape(whole_number="loads step_by_step_loads taken_again", number="load_time_s measuring_s")
-_BANDWIDTH = _shape(number="bytes_s cache_bytes", whole_number="threads", text="reason")
+_BANDWIDTH = _shape(number="bytes_s cache_bytes", whole_number="threads measured", text="reason")
 _IMPORTED = _shape(text="tool file", list_of_texts="notes", true_or_false="has_samples")
 _LISTS = {
     "models": _shape(

@@ -137,8 +137,8 @@ def losslessness(result: Json) -> Markup:
     many = f"{len(arms)} {'arm' if len(arms) == 1 else 'arms'}"
     lead = (
         f"At temperature 0 speculation must not change a word. {many} against the baseline, token by "
-        f"token: {said}. A near tie is a difference where the baseline itself was undecided; an arm whose output "
-        "differs is never recommended."
+        f"token: {said}. A near tie is a difference that the server's own rounding makes; an arm whose output "
+        "differs is never recommended, and what is unknown bars nothing."
     )
     shown = table("Losslessness of each arm", LOSSLESS_COLUMNS, [row for _, row in rows])
     if counts["identical"] == len(arms) or len(rows) > FOLDED_ROWS:

@@ -128,8 +128,8 @@ def row_lines(row: Row, view: View, width: int, glyphs: Glyphs, entry: Mapping[s
         lines.append(labelled("K", f"{row.step.k} asked, {'none' if seen is None else seen} seen in force"))
     if found.error:
         lines += wrapped("error", one_line(found.error, 400), width, "bad")
-    derived = (str(each) for each in (entry or {}).get("verdicts") or ())
-    for verdict in dict.fromkeys((*found.verdicts, *derived)):
+    # A result document has all verdicts, but for those that no longer hold.
+    for verdict in found.verdicts if entry is None else [str(each) for each in entry.get("verdicts") or ()]:
         lines += wrapped("verdict", f"{one_line(verdict, 40)}: {describe(verdict)}", width, "warn")
     return lines + [line for name, text, style in remarks(entry) for line in wrapped(name, text, width, style)]
 

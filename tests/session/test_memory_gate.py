@@ -1,0 +1,62 @@
+"""Loads that do not fit are refused, but not by one look at what is free."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from specdash.core.engine import ServerSpec
+from specdash.core.plan import LoadKey
+from specdash.probes.gpu import GpuUses
+from specdash.probes.memory import SystemMemory
+from specdash.session import launch
+from specdash.session.launch import MemoryGate
+
+GIB = 2**30
+
+
+def spec(size_gib: int) -> ServerSpec:
+    """A server that reads so much."""
+    key = LoadKey("T", None, None, None, None)
+    return ServerSpec(key, Path("/t"), None, None, False, (), {}, (), size_gib * GIB, 180.0, "fp")
+
+
+def free(monkeypatch: pytest.MonkeyPatch, *gib: int) -> Iterator[int]:
+    """A machine of 64 GiB of which so much is free, look after look; those that were not taken are left."""
+    looks = iter(gib)
+    monkeypatch.setattr(launch, "system_memory", lambda: SystemMemory(64 * GIB, next(looks) * GIB, 0, None))
+    monkeypatch.setattr(launch, "gpus", lambda: GpuUses(()))
+    monkeypatch.setattr(launch, "LOOK_AGAIN_S", 0.0)
+    return looks
+
+
+def test_a_load_that_fits_a_moment_later_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = free(monkeypatch, 10, 10, 12, 40, 1)
+    assert asyncio.run(MemoryGate("auto").refuse(spec(32))) is None
+    assert list(looks) == [1]
+
+
+def test_a_load_that_this_machine_cannot_hold_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = free(monkeypatch, 10, 10, 1)
+    refused = asyncio.run(MemoryGate("auto").refuse(spec(100)))
+    assert refused is not None
+    assert "need 100 GiB, free here are 10.0 GiB" in refused
+    assert list(looks) == [1]
+
+
+def test_the_most_that_was_free_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    free(monkeypatch, 10, 10, 20, *[12] * (launch.LOOKS - 2))
+    refused = asyncio.run(MemoryGate("auto").refuse(spec(32)))
+    assert refused is not None
+    assert "free here are 20.0 GiB" in refused
+
+
+def test_a_limit_of_the_profile_needs_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
+    looks = free(monkeypatch, 60, 1)
+    refused = asyncio.run(MemoryGate(16 * GIB).refuse(spec(32)))
+    assert refused is not None
+    assert "limits.memory allows 16.0 GiB" in refused
+    assert list(looks) == [1]
