@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from specdash.analysis.rates import PARTS
-from specdash.analysis.stats import CONFIDENCE, speedup, student_t_quantile
+from specdash.analysis.stats import CONFIDENCE, about, speedup, student_t_quantile
 from specdash.analysis.unlike import builds, digest, machines, reasons
 from specdash.core.methods import BASELINE, method_label
 from specdash.core.plan import Step
@@ -288,7 +288,7 @@ def _of_summaries(over: Json | None, under: Json | None) -> Quotient | None:
     (u, u_df), (v, v_df) = terms
     df = (u + v) ** 2 / (u**2 / u_df + v**2 / v_df) if u + v else u_df + v_df
     half = student_t_quantile((1 + CONFIDENCE) / 2, df) * math.sqrt(u + v)
-    return Quotient(value, value * math.exp(-half), value * math.exp(half) if half < 700 else math.inf)
+    return Quotient(value, *about(value, value * half))
 
 
 def _values(steps: Sequence[Json], metric: str) -> Keyed:

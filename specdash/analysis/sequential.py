@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from specdash.analysis.stats import CONFIDENCE, Interval, student_t_quantile
+from specdash.analysis.stats import CONFIDENCE, Interval, about, student_t_quantile
 
 LOOK_CONFIDENCE = 0.975
 BLIND = 2
@@ -33,7 +33,7 @@ LEAST_DF = 2
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """The mean rate of `n` samples; `ci95` is None for a single sample."""
+    """The mean rate of `n` samples; `ci95`, on the log scale as all of `stats`, is None for a single sample."""
 
     n: int
     mean: float
@@ -110,7 +110,7 @@ def estimate(samples: Sequence[tuple[str, float]]) -> Estimate | None:
     else:
         error, df = stdev(rates) / math.sqrt(len(rates)), len(rates) - 1
     half = student_t_quantile((1 + CONFIDENCE) / 2, df) * error
-    return Estimate(len(rates), mean, (mean - half, mean + half))
+    return Estimate(len(rates), mean, about(mean, half))
 
 
 def checked_rates(rates: Sequence[float]) -> None:

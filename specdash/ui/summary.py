@@ -211,9 +211,7 @@ def _print_chart(console: Console, arms: Iterable[Json], rows: Iterable[Json], *
         if arm["k"] is None:
             baseline = baseline if baseline is not None else found["mean"]
             continue
-        interval = found["ci95"]
-        half = (interval[1] - interval[0]) / 2 if interval is not None else 0.0
-        measured.setdefault(_name(arm), []).append(Point(arm["k"], found["mean"], half))
+        measured.setdefault(_name(arm), []).append(Point(arm["k"], found["mean"], _ends(found["ci95"])))
     predicted = _predicted(rows)
     names = [name for name in dict.fromkeys((*measured, *predicted))
              if len({point.k for point in (*measured.get(name, ()), *predicted.get(name, ()))}) > 1]  # fmt: skip
@@ -237,12 +235,13 @@ def _predicted(rows: Iterable[Json]) -> dict[str, list[Point]]:
         value, ends = each.get("predicted_tok_s"), each.get("predicted_ci95")
         if each.get("category") != recommended.ALL or value is None or not math.isfinite(value):
             continue
-        low, high = ends or (None, None)
-        interval = None
-        if low is not None and high is not None and math.isfinite(low) and math.isfinite(high):
-            interval = (float(low), float(high))
-        found.setdefault(_name(each), []).append(Point(each["k"], value, 0.0, interval))
+        found.setdefault(_name(each), []).append(Point(each["k"], value, _ends(ends)))
     return {name: sorted(points, key=lambda point: point.k) for name, points in found.items()}
+
+
+def _ends(ci95: Sequence[float | None] | None) -> tuple[float | None, float | None] | None:
+    """The ends of an interval as a chart takes them."""
+    return (ci95[0], ci95[1]) if ci95 is not None else None
 
 
 def _failures(measurements: Iterable[Json]) -> list[str]:

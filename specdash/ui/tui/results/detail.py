@@ -166,7 +166,7 @@ def finding_lines(book: Book, view: View, pair: Pair, variant: Variant, width: i
             best = max(of_k, key=lambda k: strength(of_k[k].figures))
             lines.append(_finding(category, best, of_k))
     if overall is not None and overall.figures.n:
-        lines.append(labelled("one K", f"K={overall.step.k} over all categories  {_result(overall.figures)}", "title"))
+        lines.append(labelled("one K", f"K={overall.step.k} over all  {_result(overall.figures)}", "title"))
     lines += _failures([row for row in rows.values() if row.found.status in DONE or row.found.verdicts], width)
     return lines or [(("nothing can be said yet", "dim"),)]
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
 from specdash.core.text import markdown_cell, one_line
 from specdash.core.view import View
-from specdash.ui.tui.lines import BLANK, Line, Span, fitted, squeezed
+from specdash.ui.tui.lines import BLANK, Line, Span, cut, fitted, squeezed
 from specdash.ui.tui.results.figures import Row, sign_of, variant_label, variant_of, word_of
 from specdash.ui.tui.results.heatmap import STYLES, WORD_STYLES
 from specdash.ui.tui.results.measures import interval, number, rate_interval, share, shown
@@ -143,6 +143,7 @@ def cell_text(row: Row, column: str, view: View, glyphs: Glyphs) -> str:
     return "-" if figures.ttft_s is None else shown("ttft", figures.ttft_s)
 
 
+_WITH_INTERVAL = ("tok/s", "speedup")  # which give it up as a whole where a column has no room for it
 _LABELS: Mapping[str, Callable[[Row], str]] = {
     "target": lambda row: row.step.target,
     "draft": lambda row: row.step.drafter or "",
@@ -228,7 +229,7 @@ def table_lines(
         spans: list[Span] = [(glyphs.cursor if here else " ", "cursor" if here else "")]
         for column, size in layout.columns:
             text = cell_text(row, column.name, view, glyphs)
-            if column.name == "tok/s" and len(text) > size:  # half an interval would be read as a whole one
+            if len(text) > size and column.name in _WITH_INTERVAL:
                 text = text.partition(" [")[0]
             style: StyleName = "cursor" if here else _style(row, column.name, text)
             spans.append((_fit(text, size, column.is_right, glyphs) + " ", style))
@@ -246,11 +247,9 @@ def _style(row: Row, column: str, text: str) -> StyleName:
 
 def _fit(text: str, width: int, is_right: bool, glyphs: Glyphs) -> str:
     """Exactly `width` cells."""
-    text = squeezed(text, width, glyphs.ellipsis)
-    size = cell_len(text)
-    if size > width:
-        return set_cell_size(text, max(0, width - 1)) + glyphs.ellipsis if width > 0 else ""
-    return " " * (width - size) + text if is_right else text + " " * (width - size)
+    text = cut(squeezed(text, width, glyphs.ellipsis), width, glyphs.ellipsis)
+    blanks = " " * (width - cell_len(text))
+    return blanks + text if is_right else text + blanks
 
 
 def markdown_table(rows: Sequence[Row], view: View, glyphs: Glyphs) -> tuple[str, int]:
