@@ -24,7 +24,7 @@ Keyed = list[tuple[Hashable, float]]
 Key = tuple[Any, ...]
 
 OVERALL = "overall"
-DECODE, PREFILL, TTFT = "decode_tok_s", "prefill_tok_s", "ttft_s"
+DECODE, PREFILL, TTFT, TOTAL = "decode_tok_s", "prefill_tok_s", "ttft_s", "total_time_s"
 
 _ARM = ("target", "draft", "method", "config", "moe_experts", "k", "workload", "depth", "ngram_n")
 _DIFFERS = "output_differs"
@@ -46,9 +46,9 @@ class Pair:
     """One step, or one arm over the categories that both have, in both results.
 
     `a_tok_s` and `b_tok_s` are mean decode rates, where samples pair of what was asked of both; `ratio` with `low` and
-    `high` is B over A. `prefill` is the quotient
-    of prefill rates, `ttft` of times to the first token, where less is better. `a_speedup` and `b_speedup` are over
-    each one's own baseline, so they may be compared across machines. `doubts`: verdicts against either, "B: drifted".
+    `high` is B over A. `prefill` is the quotient of prefill rates, `ttft` of times to the first token and `total` of
+    those of whole answers, where less is better. `a_speedup` and `b_speedup` are over each one's own baseline, so they
+    may be compared across machines. `doubts`: verdicts against either, "B: drifted".
     """
 
     step: str
@@ -61,6 +61,7 @@ class Pair:
     high: float | None = None
     prefill: Quotient | None = None
     ttft: Quotient | None = None
+    total: Quotient | None = None
     a_speedup: Quotient | None = None
     b_speedup: Quotient | None = None
     doubts: tuple[str, ...] = ()
@@ -222,6 +223,7 @@ def _pair(keys: Sequence[Key], ours: _Side, theirs: _Side, same_prompts: bool, n
         high=ratio.high if ratio is not None else None,
         prefill=_over(b, a, PREFILL, paired=same_prompts),
         ttft=_over(b, a, TTFT, paired=same_prompts),
+        total=_over(b, a, TOTAL, paired=same_prompts),
         a_speedup=_own_speedup(keys, ours),
         b_speedup=_own_speedup(keys, theirs),
         doubts=tuple(

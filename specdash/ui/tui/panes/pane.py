@@ -102,6 +102,13 @@ def rate(value: float | None) -> str:
     return f"{value:.2f}" if abs(value) < 100 else f"{value:.1f}" if abs(value) < 10_000 else f"{value:.0f}"
 
 
+def time(seconds: float | None) -> str:
+    """A short time in at most six characters: "0.21s", "12.3s", "105s"; "-" for unknown."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    return f"{seconds:.2f}s" if seconds < 9.995 else f"{seconds:.1f}s" if seconds < 999.95 else f"{seconds:.0f}s"
+
+
 def ratio(value: float | None) -> str:
     """A share or a factor with two digits; "-" for unknown."""
     return "-" if value is None or not math.isfinite(value) else f"{value:.2f}"
