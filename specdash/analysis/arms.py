@@ -63,7 +63,8 @@ class Answer:
             return self.total_s
         if self.decode_s is None or not 0 < self.decode_s <= self.total_s or self.tokens < 2 or tokens < 2:
             return None
-        return self.total_s - self.decode_s + self.decode_s * (tokens - 1) / (self.tokens - 1)
+        time_s = self.total_s - self.decode_s + self.decode_s * ((tokens - 1) / (self.tokens - 1))
+        return time_s if time_s < math.inf else None
 
 
 @dataclass(frozen=True, slots=True)

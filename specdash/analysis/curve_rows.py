@@ -114,7 +114,7 @@ def _row(place: Place, k: int, point: Point | None, answers: Answers, basis: Map
         "k": k,
         "predicted_tok_s": plain(point.tok_s) if point is not None else None,
         "predicted_ci95": plain(point.ci95) if point is not None else None,
-        "measured_tok_s": rate.mean if rate is not None else None,
+        "measured_tok_s": plain(rate.mean) if rate is not None else None,
         "measured_ci95": plain(rate.ci95) if rate is not None else None,
         "n": rate.n if rate is not None else 0,
         "tokens_per_step": tokens_per_step,

@@ -45,10 +45,10 @@ def _told(ratio: Speedup, times: tuple[float, float], ttft: tuple[float | None, 
         "ratio": plain(ratio.value),
         "ci95": plain(ratio.ci95),
         "n": pairs,
-        "total_time_s": times[0],
-        "baseline_total_time_s": times[1],
-        "ttft_s": ttft[0],
-        "baseline_ttft_s": ttft[1],
+        "total_time_s": plain(times[0]),
+        "baseline_total_time_s": plain(times[1]),
+        "ttft_s": plain(ttft[0]),
+        "baseline_ttft_s": plain(ttft[1]),
     }
 
 
