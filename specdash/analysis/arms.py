@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from statistics import fmean
 from typing import Any
 
@@ -53,12 +53,32 @@ class GroupKey:
 
 
 @dataclass(frozen=True, slots=True)
+class Answer:
+    """What one whole answer took, seconds: from the request to its end, decoding in it, and to the first token."""
+
+    total_s: float
+    decode_s: float | None
+    tokens: int | None
+    ttft_s: float | None
+
+    def time_for(self, tokens: int | None) -> float | None:
+        """The time that an answer of so many tokens would have taken; None where that cannot be told."""
+        if tokens == self.tokens or tokens is None or self.tokens is None:
+            return self.total_s
+        if self.decode_s is None or not 0 < self.decode_s <= self.total_s or self.tokens < 2 or tokens < 2:
+            return None
+        time_s = self.total_s - self.decode_s + self.decode_s * ((tokens - 1) / (self.tokens - 1))
+        return time_s if time_s < math.inf else None
+
+
+@dataclass(frozen=True, slots=True)
 class Arm:
     """A way to serve a target.
 
     `ngram_n` is the size of the n-gram that a method looks up, where it was set.
     `rates` are decoded tokens per second by what was asked; `means`, by category, are there where a file has no
-    samples. `verdicts` are of its measurements, and what its compared texts say against it.
+    samples. `answers` and `totals` are the times of whole answers in the same way. `verdicts` are of its measurements,
+    and what its compared texts say against it.
     `faults` say why steps of it do not count; `copy` tells repeated arms apart.
     """
 
@@ -74,6 +94,8 @@ class Arm:
     size_bytes: int | None
     peak_rss_bytes: int | None
     ngram_n: int | None = None
+    answers: Mapping[Key, Answer] = field(default_factory=dict)
+    totals: Mapping[Any, float] = field(default_factory=dict)
 
     @property
     def drafter(self) -> tuple[str | None, str, int | None]:
@@ -213,7 +235,24 @@ def _arm(
         size_bytes=0 if draft is None else (models.get(draft) or {}).get("size_bytes"),
         peak_rss_bytes=max((peak for peak in peaks if peak is not None), default=None),
         ngram_n=ngram_n,
+        answers=dict(each for found in counted for each in _answers(found)),
+        totals={found.get("category"): mean for found in counted if (mean := mean_of(found, "total_time_s"))},
     )
+
+
+def _answers(found: Json) -> list[tuple[Key, Answer]]:
+    """The times of a measurement's whole answers, by what was asked; without those of a prompt that was cached."""
+    category = found.get("category")
+    return [
+        (
+            (category, sample.get("prompt_id"), sample.get("block")),
+            Answer(total_s, sample.get("decode_time_s"), sample.get("generated_tokens"), sample.get("ttft_s")),
+        )
+        for sample in found.get("samples") or ()
+        if sample.get("status", "ok") == "ok"
+        and not sample.get("warm")
+        and _is_rate(total_s := sample.get("total_time_s"))
+    ]
 
 
 def _verdicts(members: Sequence[Json], counted: Sequence[Json]) -> frozenset[str]:
@@ -233,9 +272,9 @@ def rates_of(found: Json, field: str = OWN_CLOCK) -> list[tuple[Key, float]]:
     ]
 
 
-def mean_of(found: Json) -> float | None:
-    """The mean decode rate that a measurement's summary tells."""
-    mean = ((found.get("summary") or {}).get("decode_tok_s") or {}).get("mean")
+def mean_of(found: Json, metric: str = OWN_CLOCK) -> float | None:
+    """The mean that a measurement's summary tells of a metric, by default of the decode rate."""
+    mean = ((found.get("summary") or {}).get(metric) or {}).get("mean")
     return mean if _is_rate(mean) else None
 
 
@@ -281,7 +320,11 @@ def shared_means(first: Arm, second: Arm) -> tuple[float, float] | None:
     keys = [key for key in first.rates if key in second.rates]
     if keys:
         return fmean(first.rates[key] for key in keys), fmean(second.rates[key] for key in keys)
-    ours, theirs = _means(first), _means(second)
+    return common_means(_means(first), _means(second))
+
+
+def common_means(ours: Mapping[Any, float], theirs: Mapping[Any, float]) -> tuple[float, float] | None:
+    """The means of two arms over the categories that both have; None where there is none."""
     common = [category for category in ours if category in theirs]
     if not common:
         return None

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from specdash.analysis.rates import PARTS
-from specdash.analysis.stats import CONFIDENCE, speedup, student_t_quantile
+from specdash.analysis.stats import CONFIDENCE, about, speedup, student_t_quantile
 from specdash.analysis.unlike import builds, digest, machines, reasons
 from specdash.core.methods import BASELINE, method_label
 from specdash.core.plan import Step
@@ -24,7 +24,7 @@ Keyed = list[tuple[Hashable, float]]
 Key = tuple[Any, ...]
 
 OVERALL = "overall"
-DECODE, PREFILL, TTFT = "decode_tok_s", "prefill_tok_s", "ttft_s"
+DECODE, PREFILL, TTFT, TOTAL = "decode_tok_s", "prefill_tok_s", "ttft_s", "total_time_s"
 
 _ARM = ("target", "draft", "method", "config", "moe_experts", "k", "workload", "depth", "ngram_n")
 _DIFFERS = "output_differs"
@@ -46,9 +46,9 @@ class Pair:
     """One step, or one arm over the categories that both have, in both results.
 
     `a_tok_s` and `b_tok_s` are mean decode rates, where samples pair of what was asked of both; `ratio` with `low` and
-    `high` is B over A. `prefill` is the quotient
-    of prefill rates, `ttft` of times to the first token, where less is better. `a_speedup` and `b_speedup` are over
-    each one's own baseline, so they may be compared across machines. `doubts`: verdicts against either, "B: drifted".
+    `high` is B over A. `prefill` is the quotient of prefill rates, `ttft` of times to the first token and `total` of
+    those of whole answers, where less is better. `a_speedup` and `b_speedup` are over each one's own baseline, so they
+    may be compared across machines. `doubts`: verdicts against either, "B: drifted".
     """
 
     step: str
@@ -61,6 +61,7 @@ class Pair:
     high: float | None = None
     prefill: Quotient | None = None
     ttft: Quotient | None = None
+    total: Quotient | None = None
     a_speedup: Quotient | None = None
     b_speedup: Quotient | None = None
     doubts: tuple[str, ...] = ()
@@ -222,6 +223,7 @@ def _pair(keys: Sequence[Key], ours: _Side, theirs: _Side, same_prompts: bool, n
         high=ratio.high if ratio is not None else None,
         prefill=_over(b, a, PREFILL, paired=same_prompts),
         ttft=_over(b, a, TTFT, paired=same_prompts),
+        total=_over(b, a, TOTAL, paired=same_prompts),
         a_speedup=_own_speedup(keys, ours),
         b_speedup=_own_speedup(keys, theirs),
         doubts=tuple(
@@ -288,7 +290,7 @@ def _of_summaries(over: Json | None, under: Json | None) -> Quotient | None:
     (u, u_df), (v, v_df) = terms
     df = (u + v) ** 2 / (u**2 / u_df + v**2 / v_df) if u + v else u_df + v_df
     half = student_t_quantile((1 + CONFIDENCE) / 2, df) * math.sqrt(u + v)
-    return Quotient(value, value * math.exp(-half), value * math.exp(half) if half < 700 else math.inf)
+    return Quotient(value, *about(value, value * half))
 
 
 def _values(steps: Sequence[Json], metric: str) -> Keyed:

@@ -12,6 +12,7 @@ from specdash.analysis.kcurve import Curve, Point, off_the_line
 from specdash.analysis.plain import plain
 from specdash.analysis.rates import rate_estimate
 from specdash.analysis.sequential import Estimate, estimate
+from specdash.analysis.stats import about
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey
@@ -113,7 +114,7 @@ def _row(place: Place, k: int, point: Point | None, answers: Answers, basis: Map
         "k": k,
         "predicted_tok_s": plain(point.tok_s) if point is not None else None,
         "predicted_ci95": plain(point.ci95) if point is not None else None,
-        "measured_tok_s": rate.mean if rate is not None else None,
+        "measured_tok_s": plain(rate.mean) if rate is not None else None,
         "measured_ci95": plain(rate.ci95) if rate is not None else None,
         "n": rate.n if rate is not None else 0,
         "tokens_per_step": tokens_per_step,
@@ -144,8 +145,8 @@ def _weighted(answers: Answers, basis: Mapping[Asked, int]) -> Estimate | None:
         return Estimate(as_asked.n, mean, None)
     error = math.hypot(*(weights[asked] * means[asked] / math.sqrt(len(found)) for asked, found in rates.items()))
     error_as_asked = math.hypot(*(means[asked] * math.sqrt(len(found)) for asked, found in rates.items())) / as_asked.n
-    half = error / error_as_asked * (as_asked.ci95[1] - as_asked.ci95[0]) / 2
-    return Estimate(as_asked.n, mean, (mean - half, mean + half))
+    half = error / error_as_asked * as_asked.mean * math.log(as_asked.ci95[1] / as_asked.mean)
+    return Estimate(as_asked.n, mean, about(mean, half))
 
 
 def _cost(point: Point | None, rate: Estimate | None, samples: Sequence[Sample]) -> tuple[float | None, float | None]:

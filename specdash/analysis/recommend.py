@@ -5,7 +5,8 @@ whose mean is at most 1 % below, tie with it, and among them the smaller K, the 
 the 1 % a wide interval would hand the choice to the smallest K whatever it costs: simulated at 3 samples a prompt, the
 choice would lose less than 2 % in 46 % of runs only, with it in 97 %. An arm beats "off" when its speedup exceeds
 1 at a confidence that is corrected for the m arms that were looked at: 1 - 0.05 / m (Bonferroni, two-sided), so that
-where no draft helps, "off" comes out in more than 95 % of all runs however many arms were tried.
+where no draft helps, "off" comes out in more than 95 % of all runs however many arms were tried. Arms are compared by
+their decoding; what becomes of the gain in whole answers is measured too, and said with it (`analysis.whole_answer`).
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from specdash.analysis.reasons import (
     unproven_reason,
 )
 from specdash.analysis.stats import CONFIDENCE, Speedup
+from specdash.analysis.whole_answer import whole_answer, whole_answer_reason
 from specdash.core.events import K_PLACE
 from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE
@@ -104,6 +106,7 @@ def _only_texts(key: GroupKey) -> Json:
         **asdict(key),
         "category": ALL,
         **dict.fromkeys(unknown),
+        "whole_answer": None,
         "off": False,
         "proven": False,
         "tied": [],
@@ -119,6 +122,8 @@ def _recommended(group: Group, category: str, document: Mapping[str, Any]) -> Js
     faster = arms.speedup_of(choice.arm) if choice.arm is not None else None
     means = shared_means(chosen, arms.base) if chosen is not None and arms.base is not None else None
     regret, regret_ci95 = _regret(chosen, arms) if chosen is not None else (None, None)
+    whole = whole_answer(choice.arm, arms.base) if choice.arm is not None and arms.base is not None else None
+    eaten = whole_answer_reason(whole) if choice.arm is not None else ""
     return {
         "target": group.key.target,
         "config": group.key.config,
@@ -135,10 +140,11 @@ def _recommended(group: Group, category: str, document: Mapping[str, Any]) -> Js
         "baseline_tok_s": overall_mean(arms.base) if means is None and arms.base is not None else means and means[1],
         "regret": plain(regret),
         "regret_ci95": plain(regret_ci95),
+        "whole_answer": whole,
         "off": choice.off,
         "proven": choice.proven,
         "tied": [{**_names(arm), "speedup": plain(arms.speedup_of(arm).value)} for arm in choice.tied],
-        "reason": sentence((*choice.reasons, edge, out_reason(arms.out))),
+        "reason": sentence((*choice.reasons, eaten, edge, out_reason(arms.out))),
         "command": _command(chosen, document),
     }
 

@@ -157,7 +157,7 @@ def _summaries(samples: Sequence[Sample]) -> Json:
     rates = found.get("decode_tok_s")
     known_rate = rate_estimate(samples) if rates is not None else None
     if rates is not None and known_rate is not None and known_rate.ci95 is not None:
-        rates["ci95"] = list(known_rate.ci95)
+        rates["ci95"] = plain(known_rate.ci95)
     return found
 
 

@@ -126,7 +126,10 @@ def _print(found: Comparison, names: list[str]) -> None:
     if any(len(pair.categories) > 1 for pair in found.overall):
         print("\nby category:\n")
         _table(found.pairs)
-    print("\nB/A, PREFILL: rates, more is better. TTFT: time to the first token, less is better.")
+    print(
+        "\nB/A, PREFILL: rates, more is better. TTFT, TOTAL: time to the first token, and of the whole answer, less is"
+        " better."
+    )
     print("A x, B x: each one's speedup over its own baseline; these compare across machines.")
 
 
@@ -139,7 +142,7 @@ def _loud(text: str) -> str:
 
 def _table(pairs: tuple[Pair, ...]) -> None:
     print_table(
-        ("A tok/s", "B tok/s", "B/A", "95 %", "B IS", "PREFILL", "TTFT", "A x", "B x", "STEP"),
+        ("A tok/s", "B tok/s", "B/A", "95 %", "B IS", "PREFILL", "TTFT", "TOTAL", "A x", "B x", "STEP"),
         [
             (
                 f"{pair.a_tok_s:.2f}",
@@ -149,6 +152,7 @@ def _table(pairs: tuple[Pair, ...]) -> None:
                 pair.word,
                 _value(pair.prefill),
                 _value(pair.ttft),
+                _value(pair.total),
                 _with_interval(pair.a_speedup),
                 _with_interval(pair.b_speedup),
                 pair.step + (f" ({', '.join(pair.doubts)})" if pair.doubts else ""),

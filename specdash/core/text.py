@@ -23,6 +23,12 @@ _MARKDOWN = re.compile(r"[\\`|<>\[\]*&~#]|(?<![^\W_])_|_(?![^\W_])")
 # What GitHub makes links and notifications of when all escapes are gone already: mentions and mail addresses,
 # numbers of issues, addresses. A word joiner, which has no width, parts them.
 _LINKED = re.compile(r"@|#(?=\d)|\bgh-(?=\d)|:(?=//)|\bwww(?=\.)", re.IGNORECASE)
+# A number that stands by itself, with the unit that is written to it: 18.24, +11 %, 1.82x, 1.2e-05, K=16.
+_FIGURE = re.compile(
+    r"(?<![^\s(\[=~≈±\u00d7,;:<>/])[+-]?\d[\d.,]{0,23}(?:e[+-]?\d+|-\d[\d.,]*)?(?:\s?%|[^\W\d_]*)(?![\w-])"
+)
+_INTERVAL = re.compile(r"[(\[][^()\[\]]*\d[^()\[\]]*[)\]]")
+_ENDS_IN_FIGURE = re.compile(r"(?<!\S)\S*\d\s+$")
 _JOINER = "\u2060"
 _SIZE_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -47,7 +53,27 @@ def one_line(text: str | bytes, limit: int = LINE_LIMIT) -> str:
     Runs of white space become one space; a text that was cut ends in "…".
     """
     line = " ".join(plain(text, max(limit, PLAIN_LIMIT)).split())
-    return line if len(line) <= limit else line[: max(0, limit - 1)].rstrip() + "…"
+    if len(line) <= limit:
+        return line
+    kept = line[: before_figure(line, max(0, limit - 1))]
+    # A blank stays between a whole number and the "…", which would else stand for more of its digits.
+    return kept.rstrip() + (" …" if _ENDS_IN_FIGURE.search(kept) else "…")
+
+
+def before_figure(text: str, at: int) -> int:
+    """Where to cut a text that has room for `at` characters, so that no number or interval is cut in its middle.
+
+    `at`, or the place before the figure that would be cut or end right there, with its unit; and before the bracket
+    where that is an interval, since half of one reads as a whole. "18.24 [3.36,98.9]" has room for 12 characters: 6.
+    Digits within a name, as in Q8_0 or Qwen2.5, are no figure.
+    """
+    if at >= len(text):
+        return len(text)
+    for pattern in (_INTERVAL, _FIGURE):
+        for match in pattern.finditer(text):
+            if match.start() < at <= match.end():
+                at = match.start()
+    return at
 
 
 def markdown_cell(text: str | bytes, limit: int = LINE_LIMIT) -> str:

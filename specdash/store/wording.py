@@ -24,6 +24,10 @@ SCOPES = {
     "capped": "K is taken from each request, up to the start-up value",
     "startup": "K is fixed at start-up",
 }
+WHOLE_ANSWER_NOTE = (
+    "answers: change of the time of whole answers, prompt and all, as they were measured; ≈ inside the noise. Speedups"
+    " are of decoding alone, and a draft reads the prompt too."
+)
 FROM_ITSELF = "off by: - at the largest K, which is predicted from itself."
 LOSSLESS = {
     "output_differs": "output differs",
@@ -135,6 +139,57 @@ def _percent(value: float | None) -> float | None:
     return None if value is None else value * 100
 
 
+def seconds(value: Any) -> str:
+    """A time in seconds with three digits: "0.021 s", "2.31 s", "105 s"."""
+    number = known(value)
+    if number is None:
+        return DASH
+    digits = 0 if number >= 99.95 else 1 if number >= 9.995 else 2 if number >= 0.9995 else 3
+    return f"{number:.{digits}f} s"
+
+
+def metric(arm: Json, name: str) -> float | None:
+    """The mean of a metric in an arm's summary; None where it is unknown."""
+    return known(((arm.get("summary") or {}).get(name) or {}).get("mean"))
+
+
+def answer_times(arm: Json) -> list[str]:
+    """What stands beside a decode rate: prefill in tok/s, time to the first token, time of the whole answer."""
+    return [rate(metric(arm, "prefill_tok_s")), seconds(metric(arm, "ttft_s")), seconds(metric(arm, "total_time_s"))]
+
+
+def whole_answer_change(each: Json) -> str:
+    """By how much longer or shorter whole answers take with what is recommended: "+11 %", "≈+2 %" inside the noise."""
+    found = each.get("whole_answer") or {}
+    ratio_ = known(found.get("ratio"))
+    if ratio_ is None:
+        return DASH
+    unsure = found.get("ci95") is None or is_noise(found["ci95"])
+    return f"{'≈' if unsure else ''}{change(ratio_ - 1)}"
+
+
+def whole_answer_interval(each: Json) -> str:
+    """The interval of that change, in per cent without the unit."""
+    ends = bounds((each.get("whole_answer") or {}).get("ci95"))
+    return interval([None if end is None else 100 * (end - 1) for end in ends], "{:+.1f}")
+
+
+def whole_answer(each: Json) -> str:
+    """What becomes of a gain in whole answers, in words; "" where nothing is known of them.
+
+    "whole answers take 11.2 % longer (+4.0 to +19.1 %)", "… 18.0 % less time (…)", "… as long within the noise (…)".
+    """
+    found = each.get("whole_answer") or {}
+    ratio_ = known(found.get("ratio"))
+    if ratio_ is None:
+        return ""
+    share_ = f"{abs(ratio_ - 1) * 100:.1f} % {'longer' if ratio_ > 1 else 'less time'}"
+    if found.get("ci95") is None:
+        return f"whole answers take {share_} by the mean (no interval)"
+    ends = f"({whole_answer_interval(each)} %)"
+    return f"whole answers take {'as long within the noise' if is_noise(found['ci95']) else share_} {ends}"
+
+
 def whole(value: Any) -> str:
     """A count, or a dash."""
     number = known(value)
@@ -189,9 +244,10 @@ def advice(each: Json) -> str:
     if each.get("off") or value is None:
         return str(each.get("reason") or "no reason is given")
     sure = f"95 % interval {interval(low_high)}" if low_high is not None else "no interval"
-    text = f"{ratio(value)} times as fast as no draft ({sure})"
+    text = f"decodes {ratio(value)} times as fast as no draft ({sure})"
     if known(each.get("tok_s")) is not None and known(each.get("baseline_tok_s")) is not None:
         text += f", {rate(each['tok_s'])} instead of {rate(each['baseline_tok_s'])} tok/s"
+    text += f"; {whole_answer(each)}" if whole_answer(each) else ""
     return text if each.get("proven", True) else f"{text}; not proven"
 
 

@@ -23,6 +23,7 @@ _CURVE_OF = {6: 0, 5: 1, 2: 2, 3: 3, 11: 4}
 K_TITLE = "tok/s by K, all categories; bars are 95 % intervals"
 # Plain axes on the terminal's own background; only the curves keep their colour.
 _PAINT = re.compile(r"\x1b\[(48;5;\d+|38;5;0|38;5;12)m")
+HIGHEST_BAR = 1.5
 TICK_COLUMNS = 4  # that the number of a K takes below the chart, with the gap to the next
 _ASCII = str.maketrans("┌┐└┘─│├┤┬┴┼┈…", "++++-|+++++..")
 
@@ -36,21 +37,21 @@ def _plotext() -> Any:
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One K, measured or predicted: its rate in tok/s and the half width of its 95 % interval (0 where there is none).
+    """One K, measured or predicted: its rate in tok/s and its 95 % interval, None where there is none.
 
-    `ends`: the interval itself, where it does not lie evenly around the value. Other measures than rates are drawn the
-    same way.
+    An end that is None or infinite is unknown. Other measures than rates are drawn the same way.
     """
 
     k: int
     tok_s: float
-    half_width: float
-    ends: tuple[float, float] | None = None
+    ends: tuple[float | None, float | None] | None = None
 
-    @property
-    def interval(self) -> tuple[float, float]:
-        """From where to where the bar of this point goes."""
-        return self.ends or (self.tok_s - self.half_width, self.tok_s + self.half_width)
+    def bar(self, most: float) -> tuple[float, float]:
+        """From where to where the bar of this point goes: from 0 at least, to `most` at most, and through the value."""
+        low, high = self.ends or (self.tok_s, self.tok_s)
+        low = 0.0 if low is None or not math.isfinite(low) else low
+        high = most if high is None or not math.isfinite(high) else high
+        return max(0.0, min(low, self.tok_s)), max(self.tok_s, min(high, most))
 
 
 def k_curves(
@@ -65,10 +66,12 @@ def k_curves(
 ) -> str:
     """Tokens per second by K with intervals, one curve for each name, and the baseline as a line across.
 
+    The interval of two samples can be ten times the value: bars end at `HIGHEST_BAR` times what is highest, so that
+    the curve can be seen.
     `predicted` has the points of a curve, by its name, that were worked out and not measured: they are hollow, with
     thin bars, and what was measured of that curve stands alone on top, without a line. There must be one point at
-    least, and every number finite. The text has ANSI colours; whoever prints it drops them where they are not wanted,
-    or asks `coloured` for them.
+    least, and every number but the ends of intervals finite. The text has ANSI colours; whoever prints it drops them
+    where they are not wanted, or asks `coloured` for them.
     """
     # Whoever asks knows the room; plotext would look for a terminal of its own, and find none in a test or a pipe.
     _plotext().terminal.limit(False, False)
@@ -78,17 +81,19 @@ def k_curves(
     figure.theme("clear")
     worked_out = predicted or {}
     names = dict.fromkeys((*curves, *worked_out))
+    drawn = [point for points in (*curves.values(), *worked_out.values()) for point in points]
+    values = [point.tok_s for point in drawn] + ([baseline_tok_s] if baseline_tok_s is not None else [])
+    most = HIGHEST_BAR * max(values)
     for number, name in enumerate(names):
         colour = COLOURS[number % len(COLOURS)]
         hollow = (ASCII_HOLLOW if ascii_only else HOLLOW)[number % len(HOLLOW)]
-        _draw_predicted(figure, worked_out.get(name, ()), hollow, colour, ascii_only=ascii_only)
+        _draw_predicted(figure, worked_out.get(name, ()), hollow, colour, most, ascii_only=ascii_only)
     for number, name in enumerate(names):
         marker = (ASCII_MARKERS if ascii_only else MARKERS)[number % len(MARKERS)]
         colour = COLOURS[number % len(COLOURS)]
         joined = not worked_out.get(name)
-        _draw(figure, curves.get(name, ()), name, marker, colour, joined=joined, ascii_only=ascii_only)
-    drawn = [point for points in (*curves.values(), *worked_out.values()) for point in points]
-    lows, highs = [point.interval[0] for point in drawn], [point.interval[1] for point in drawn]
+        _draw(figure, curves.get(name, ()), name, marker, colour, most, joined=joined, ascii_only=ascii_only)
+    lows, highs = map(list, zip(*(point.bar(most) for point in drawn), strict=True))
     if baseline_tok_s is not None:
         figure.line(baseline_tok_s, style="dotted")
         lows.append(baseline_tok_s)
@@ -148,7 +153,15 @@ def legend(names: Iterable[str], *, ascii_only: bool, predicted: Collection[str]
 
 
 def _draw(
-    figure: Any, points: Sequence[Point], name: str, marker: str, colour: str, *, joined: bool, ascii_only: bool
+    figure: Any,
+    points: Sequence[Point],
+    name: str,
+    marker: str,
+    colour: str,
+    most: float,
+    *,
+    joined: bool,
+    ascii_only: bool,
 ) -> None:
     """One curve: an interval at each point, and the points on top; `joined`: with a line through them."""
     if not points:
@@ -158,25 +171,27 @@ def _draw(
         line = figure.signal(xs, ys, marker=_plotext().marker("." if ascii_only else "braille", colour))
         line.lines(True)
         figure.draw(line)
-    _draw_bars(figure, points, "|" if ascii_only else "│", colour)
+    _draw_bars(figure, points, "|" if ascii_only else "│", colour, most)
     dots = figure.signal(xs, ys, marker=_plotext().marker(marker, colour))
     dots.label(name)
     figure.draw(dots)
 
 
-def _draw_predicted(figure: Any, points: Sequence[Point], marker: str, colour: str, *, ascii_only: bool) -> None:
+def _draw_predicted(
+    figure: Any, points: Sequence[Point], marker: str, colour: str, most: float, *, ascii_only: bool
+) -> None:
     """The points of a curve that were worked out: hollow, on thin bars."""
     if not points:
         return
-    _draw_bars(figure, points, ":" if ascii_only else "╎", colour)
+    _draw_bars(figure, points, ":" if ascii_only else "╎", colour, most)
     xs, ys = [float(point.k) for point in points], [point.tok_s for point in points]
     figure.draw(figure.signal(xs, ys, marker=_plotext().marker(marker, colour)))
 
 
-def _draw_bars(figure: Any, points: Sequence[Point], bar: str, colour: str) -> None:
+def _draw_bars(figure: Any, points: Sequence[Point], bar: str, colour: str, most: float) -> None:
     """The interval of each point."""
     for point in points:
-        figure.draw(figure.segment((point.k, point.k), point.interval, marker=_plotext().marker(bar, colour)))
+        figure.draw(figure.segment((point.k, point.k), point.bar(most), marker=_plotext().marker(bar, colour)))
 
 
 def coloured(chart: str) -> list[list[tuple[str, int | None]]]:

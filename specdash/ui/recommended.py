@@ -12,6 +12,7 @@ from typing import Any
 from specdash.core.methods import BASELINE, drafter_label
 from specdash.core.numbers import finite
 from specdash.core.text import one_line
+from specdash.store.wording import whole_answer, whole_answer_change
 from specdash.ui.narration import rate
 
 ALL = "all"
@@ -56,6 +57,8 @@ def choice(each: Json) -> str:
         parts.append(f": {faster}")
     if _number(each.get("tok_s")) is not None and _number(each.get("baseline_tok_s")) is not None:
         parts.append(f", {rate(each['tok_s'])} tok/s instead of {rate(each['baseline_tok_s'])}")
+    if (whole := whole_answer(each)) != "":
+        parts.append(f"; {whole}")
     return "".join(parts) + ("" if each.get("proven", True) else " (not proven)")
 
 
@@ -73,11 +76,15 @@ def short(each: Json) -> str:
 
 
 def brief(each: Json) -> str:
-    """The choice with its speedup, in a third of a line: "0.5B with K = 6: 1.82x (1.77 to 1.88), 12.3 tok/s"."""
+    """The choice with its speedup and what becomes of it in whole answers, in half a line.
+
+    "0.5B with K = 6: 1.82x (1.77 to 1.88), answers -18.2 %, 12.3 tok/s".
+    """
     value, rate_tok_s = _number(each.get("speedup")), _number(each.get("tok_s"))
     if not is_choice(each):
         return short(each)
     figures = [f"{value:.2f}x{_interval(each.get('ci95'))}"] if value is not None else []
+    figures += [f"answers {whole_answer_change(each)}"] if each.get("whole_answer") else []
     figures += [f"{rate(rate_tok_s)} tok/s"] if rate_tok_s is not None else []
     said = f"{arm(each)}{': ' if figures else ''}{', '.join(figures)}"
     return said + ("" if each.get("proven", True) else ", not proven")

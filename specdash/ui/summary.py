@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich import box
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -18,7 +21,7 @@ from specdash.core.methods import drafter_label
 from specdash.core.text import one_line
 from specdash.core.view import View
 from specdash.store.arms import REFUTED, content_arms, refuted
-from specdash.store.wording import disturbances, is_inferred
+from specdash.store.wording import DASH, answer_times, disturbances, is_inferred
 from specdash.ui import recommended
 from specdash.ui.charts import Point, k_curves, legend
 from specdash.ui.narration import percent, rate
@@ -29,6 +32,8 @@ FAILURES_SHOWN = 20
 LEAST_NAME_COLUMNS = 8
 CATEGORIES_SHOWN = 6
 TO_READ = ("report.md", "report.html")
+GAP = 2  # cells that a column takes beside its own: one of padding, one of the box
+FASTER = "x baseline (95 %)"
 
 Json = Mapping[str, Any]
 REMARKS = frozenset(
@@ -65,7 +70,7 @@ def print_summary(console: Console, view: View, path: Path, reports: Iterable[Pa
             mine = [arm for arm in arms if arm["target"] == target]
             console.print()
             console.print(Text(one_line(target), style="bold"), soft_wrap=True)
-            console.print(_table(mine, ascii_only=ascii_only))
+            console.print(_table(mine, console.width, ascii_only=ascii_only))
             curves = [each for each in result.get("curves") or () if each["target"] == target]
             _print_chart(console, mine, curves, ascii_only=ascii_only)
         if any(arm["missing"] for arm in arms):
@@ -167,7 +172,10 @@ def _sentence(arm: Json, *, ascii_only: bool) -> str:
     faster = f", {_interval(arm)}" if refuted(arm) else faster
     accepted = f", {_accepted(arm)} accepted" if arm["acceptance_rate"] is not None else ""
     tok_s = _rate(arm, ascii_only=ascii_only)
-    return f"result {one_line(arm['target'])} | {_name(arm)}{k}: {tok_s} tok/s{faster}{accepted}, n = {_count(arm)}"
+    prefill, ttft, total = map(_dashed, answer_times(arm))
+    times = f", prefill {prefill} tok/s, first token {ttft}, whole answer {total}"
+    name = f"result {one_line(arm['target'])} | {_name(arm)}{k}"
+    return f"{name}: {tok_s} tok/s{faster}{times}{accepted}, n = {_count(arm)}"
 
 
 def _accepted(arm: Json) -> str:
@@ -175,26 +183,81 @@ def _accepted(arm: Json) -> str:
     return ("~" if is_inferred(arm) else "") + percent(arm["acceptance_rate"])
 
 
-def _table(arms: Iterable[Json], *, ascii_only: bool) -> Table:
-    """The arms of one target; a name stands once, and folds where the terminal is narrow, so no column is lost."""
+@dataclass(frozen=True, slots=True)
+class _Column:
+    """A column of figures: its cells, and in fewer characters where that is possible, and when it goes.
+
+    Where the terminal is narrow, the columns with the highest `rank` go first; 0 stays, and is shortened in the end.
+    """
+
+    name: str
+    rank: int
+    cells: list[str]
+    short: list[str] | None = None
+
+    @property
+    def width(self) -> int:
+        return max(map(cell_len, (self.name, *self.cells)))
+
+
+def _columns(arms: Sequence[Json], width: int, *, ascii_only: bool) -> list[_Column]:
+    """The columns that go into so many cells, behind the name of the arm; no figure in them is ever cut."""
+    prefill, ttft, total = zip(*(answer_times(arm) for arm in arms), strict=True)
+    sign = "+-" if ascii_only else "±"
+    rates, faster = [_rate(arm, ascii_only=ascii_only) for arm in arms], [_interval(arm) for arm in arms]
+    found = [
+        _Column("K", 0, ["-" if arm["k"] is None else str(arm["k"]) for arm in arms]),
+        _Column("tok/s", 0, rates, [re.sub(rf" {re.escape(sign)} [\d.]+", "", each) for each in rates]),
+        _Column(FASTER, 0, faster, [each.partition(" (")[0] for each in faster]),
+        _Column("prefill", 3, [_dashed(each) for each in prefill]),
+        _Column("ttft", 2, [_dashed(each) for each in ttft]),
+        _Column("total", 1, [_dashed(each) for each in total]),
+        _Column("accepted", 5, [_accepted(arm) for arm in arms]),
+        _Column(
+            "tok/step", 6, ["-" if arm["tokens_per_step"] is None else f"{arm['tokens_per_step']:.2f}" for arm in arms]
+        ),
+        _Column("n", 4, [_count(arm) for arm in arms]),
+    ]
+    room = width - LEAST_NAME_COLUMNS - 1
+    while sum(each.width + GAP for each in found) > room:
+        least = max(found, key=lambda each: each.rank)
+        if least.rank > 0:
+            found.remove(least)
+            continue
+        wide = next((each for each in reversed(found) if each.short is not None), None)
+        if wide is None:
+            break
+        name = "x" if wide.name == FASTER else wide.name
+        found[found.index(wide)] = _Column(name, 0, wide.short or [])
+    return found
+
+
+def _dashed(text: str) -> str:
+    """Unknown as a hyphen, as the rest of the table has it."""
+    return "-" if text == DASH else text
+
+
+def _table(arms: Sequence[Json], width: int, *, ascii_only: bool) -> Table:
+    """The arms of one target; a name stands once, and folds where the terminal is narrow."""
     table = Table(box=box.ASCII2 if ascii_only else box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("draft", overflow="fold", min_width=LEAST_NAME_COLUMNS)
-    for column in ("K", "tok/s", "x baseline (95 %)", "accepted", "tok/step", "n"):
-        table.add_column(column, justify="left" if column.startswith("x") else "right", no_wrap=True)
+    columns = _columns(arms, width, ascii_only=ascii_only)
+    for column in columns:
+        table.add_column(column.name, justify="left" if column.name.startswith("x") else "right", no_wrap=True)
     above = ""
-    for arm in arms:
+    for number, arm in enumerate(arms):
         name = _name(arm)
-        table.add_row(
-            Text("" if name == above else name),
-            "-" if arm["k"] is None else str(arm["k"]),
-            _rate(arm, ascii_only=ascii_only),
-            Text(_interval(arm), style="yellow" if refuted(arm) else _style(arm["speedup"])),
-            _accepted(arm),
-            "-" if arm["tokens_per_step"] is None else f"{arm['tokens_per_step']:.2f}",
-            _count(arm),
-        )
+        cells = [Text(column.cells[number], style=_cell_style(arm, column.name)) for column in columns]
+        table.add_row(Text("" if name == above else name), *cells)
         above = name
     return table
+
+
+def _cell_style(arm: Json, column: str) -> str:
+    """Only the speedup has a colour."""
+    if not column.startswith("x"):
+        return ""
+    return "yellow" if refuted(arm) else _style(arm["speedup"])
 
 
 def _style(faster: Json | None) -> str:
@@ -216,9 +279,7 @@ def _print_chart(console: Console, arms: Iterable[Json], rows: Iterable[Json], *
         if arm["k"] is None:
             baseline = baseline if baseline is not None else found["mean"]
             continue
-        interval = found["ci95"]
-        half = (interval[1] - interval[0]) / 2 if interval is not None else 0.0
-        measured.setdefault(_name(arm), []).append(Point(arm["k"], found["mean"], half))
+        measured.setdefault(_name(arm), []).append(Point(arm["k"], found["mean"], _ends(found["ci95"])))
     predicted = _predicted(rows)
     names = [name for name in dict.fromkeys((*measured, *predicted))
              if len({point.k for point in (*measured.get(name, ()), *predicted.get(name, ()))}) > 1]  # fmt: skip
@@ -242,12 +303,13 @@ def _predicted(rows: Iterable[Json]) -> dict[str, list[Point]]:
         value, ends = each.get("predicted_tok_s"), each.get("predicted_ci95")
         if each.get("category") != recommended.ALL or value is None or not math.isfinite(value):
             continue
-        low, high = ends or (None, None)
-        interval = None
-        if low is not None and high is not None and math.isfinite(low) and math.isfinite(high):
-            interval = (float(low), float(high))
-        found.setdefault(_name(each), []).append(Point(each["k"], value, 0.0, interval))
+        found.setdefault(_name(each), []).append(Point(each["k"], value, _ends(ends)))
     return {name: sorted(points, key=lambda point: point.k) for name, points in found.items()}
+
+
+def _ends(ci95: Sequence[float | None] | None) -> tuple[float | None, float | None] | None:
+    """The ends of an interval as a chart takes them."""
+    return (ci95[0], ci95[1]) if ci95 is not None else None
 
 
 def _failures(measurements: Iterable[Json]) -> list[str]:

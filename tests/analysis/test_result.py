@@ -454,7 +454,7 @@ def test_a_text_that_differs_is_a_verdict_and_no_recommendation() -> None:
 
 
 def test_a_verdict_of_analysis_that_is_not_found_any_more_is_none_of_the_document() -> None:
-    late = [
+    late: list[ev.Fact] = [
         ev.VerdictRaised(K4.id, "l001", verdict, "by the rules of an older version")
         for verdict in ("output_differs", "impossible", "noisy")
     ]

@@ -101,8 +101,16 @@ def test_the_interval_is_around_the_mean_of_what_was_asked() -> None:
     assert found is not None
     assert found.mean == pytest.approx((10.0 + 20.0 + 10.2 + 20.4 + 10.1) / 5)
     assert found.ci95 is not None
-    assert sum(found.ci95) / 2 == pytest.approx(found.mean)
+    assert math.sqrt(math.prod(found.ci95)) == pytest.approx(found.mean)
     assert found.n == 5
+
+
+@pytest.mark.parametrize("prompts", ["aa", "aab", "aabb", "abab"])
+def test_a_rate_never_has_an_interval_below_0(prompts: str) -> None:
+    found = estimate(list(zip(prompts, [30.0, 6.48, 0.5, 44.0], strict=False)))
+    assert found is not None
+    assert found.ci95 is not None
+    assert 0 < found.ci95[0] < found.mean < found.ci95[1]
 
 
 def test_one_prompt_gives_the_plain_interval() -> None:

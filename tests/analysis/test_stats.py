@@ -52,7 +52,8 @@ def test_summary_against_numpy_and_scipy(oracle: Any) -> None:
     assert found.stddev == pytest.approx(np.std(values, ddof=1))
     assert (found.n, found.min, found.max, found.median) == (7, 1.0, 9.0, 3.0)
     assert (found.mean, found.p95) == pytest.approx((np.mean(values), np.percentile(values, 95)))
-    assert found.ci95 == pytest.approx(oracle.t.interval(0.95, 6, np.mean(values), oracle.sem(values)))
+    half = oracle.t.ppf(0.975, 6) * oracle.sem(values) / np.mean(values)
+    assert found.ci95 == pytest.approx((np.mean(values) * np.exp(-half), np.mean(values) * np.exp(half)))
 
 
 def test_summary_of_one_and_of_none() -> None:
@@ -62,6 +63,27 @@ def test_summary_of_one_and_of_none() -> None:
     assert found.stddev is None
     assert found.ci95 is None
     assert summarise([]) is None
+
+
+@pytest.mark.parametrize("values", [[30.0, 6.48], [1e-9, 1e9], [0.0, 5.0], [3.0, 4.0, 0.001], [0, 0, 1]])
+def test_the_interval_of_what_is_never_negative_stays_above_0(values: list[float]) -> None:
+    # The first two are the rates whose interval was once told as -131.2 to 167.7 tok/s.
+    found = summarise(values)
+    assert found is not None
+    assert found.ci95 is not None
+    assert 0 < found.ci95[0] < found.mean < found.ci95[1]
+
+
+def test_zeros_have_an_interval_without_width() -> None:
+    found = summarise([0, 0, 0])
+    assert found is not None
+    assert found.ci95 == (0, 0)
+
+
+def test_a_value_below_0_leaves_no_interval() -> None:
+    found = summarise([-1.0, 4.0, 5.0])
+    assert found is not None
+    assert found.ci95 is None
 
 
 def test_summary_of_equal_values_has_no_width() -> None:
@@ -93,9 +115,10 @@ def coverage(draw: Callable[[np.random.Generator, int], list[float]], truth: flo
     return held / RUNS
 
 
+@pytest.mark.parametrize("scatter", [2.0, 20.0])
 @pytest.mark.parametrize("n", [2, 3, 5, 10])
-def test_interval_of_a_mean_covers_normal_samples(n: int) -> None:
-    share = coverage(lambda rng, size: rng.normal(100.0, 2.0, size).tolist(), 100.0, n)
+def test_interval_of_a_mean_covers_normal_samples(n: int, scatter: float) -> None:
+    share = coverage(lambda rng, size: rng.normal(100.0, scatter, size).tolist(), 100.0, n)
     assert 0.93 <= share <= 0.97
 
 
@@ -108,7 +131,7 @@ def test_interval_of_a_mean_on_skewed_samples(n: int) -> None:
     lognormal = coverage(lambda rng, size: rng.lognormal(0.0, 0.5, size).tolist(), math.exp(0.125), n)
     slow = coverage(rare_slow, 97.5, n)
     print(f"n = {n}: lognormal {100 * lognormal:.1f} %, one in ten 25 % slower {100 * slow:.1f} %")
-    assert 0.90 <= lognormal <= 0.97
+    assert 0.92 <= lognormal <= 0.97
     assert slow < 0.93  # what the module's docstring warns of
 
 

@@ -147,15 +147,16 @@ class Outcome:
 
 
 def outcome(found: Prefixes, rule: Rule, precision: float) -> Outcome:
-    """What a rule does in one setting; the intervals are those shown after the stop."""
+    """What a rule does in one setting; the intervals are those shown after the stop, the product's on the log scale."""
     taken, known = rule(found, precision)
     run, at = np.arange(RUNS), taken - 1
     plain_half = t(0.95, taken - 1.0) * found.plain_error[run, at]
-    off = np.abs(found.mean[run, at] - 1)
+    mean = found.mean[run, at]
+    off = np.abs(mean - 1)
     pooled = found.df[at] >= LEAST_DF
     half = np.where(pooled, t(0.95, found.df[at]) * np.where(pooled, found.error[run, at], 0.0), plain_half)
     return Outcome(
-        100 * float(np.mean(off <= half)),
+        100 * float(np.mean(np.abs(np.log(mean)) <= half / mean)),
         100 * float(np.mean(np.abs(found.plain_mean[run, at] - 1) <= plain_half)),
         100 * float(np.mean(known & (off > precision))),
         float(taken.mean()),

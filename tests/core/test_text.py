@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specdash.core.text import human_bytes, human_seconds, markdown_cell, one_line, plain, slug
+from specdash.core.text import before_figure, human_bytes, human_seconds, markdown_cell, one_line, plain, slug
 
 HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "colour": ("\x1b[31mred\x1b[0m", "<1b>[31mred<1b>[0m"),
@@ -166,3 +166,25 @@ def test_human_bytes(size: float, text: str) -> None:
 )
 def test_human_seconds(duration_s: float, text: str) -> None:
     assert human_seconds(duration_s) == text
+
+
+FIGURES = "18.24 [3.36,98.9] +11 % (4 to 19 %) K=16 1.2e-05 0.800-0.812 2.5x"
+
+
+@pytest.mark.parametrize("room", range(len(FIGURES) + 1))
+def test_a_text_is_never_cut_within_a_number_or_an_interval(room: int) -> None:
+    whole = ("18.24", "[3.36,98.9]", "+11 %", "(4 to 19 %)", "K=16", "1.2e-05", "0.800-0.812", "2.5x")
+    kept = FIGURES[: before_figure(FIGURES, room)]
+    assert len(kept) <= room
+    left = kept
+    for each in whole:
+        left = left.replace(each, "", 1)
+    assert not any(character.isdigit() for character in left), kept
+    # What "..." stands right behind would read as more of its digits.
+    assert room == len(FIGURES) or not kept[-1:].isdigit()
+    assert not one_line(FIGURES, room).rstrip("…")[-1:].isdigit() or room == len(FIGURES)
+
+
+@pytest.mark.parametrize("name", ["Qwen2.5-72B Q8_0", "0123456789" * 6, "2026-07-21T1000", "hardware_20260721T101500Z"])
+def test_digits_in_a_name_are_cut_like_letters(name: str) -> None:
+    assert [before_figure(name, room) for room in range(5, len(name))] == list(range(5, len(name)))

@@ -150,3 +150,40 @@ def test_an_arm_whose_text_is_in_doubt_answers_more_prompts_that_its_baseline_an
     assert (lossless["state"], lossless["prompts"]) == ("unknown", 3 + SPARE_PROMPTS)
     assert "more prompts would tell" in lossless["reason"]
     assert choice(run)["k"] == 4, "what is unknown bars nothing"
+
+
+@pytest.mark.parametrize(
+    ("prompt_speed", "tokens", "said"),
+    [
+        pytest.param(200, 24, "but whole answers, as measured, take ", id="eaten"),
+        pytest.param(900, 96, "", id="kept"),
+    ],
+)
+def test_what_a_draft_takes_to_read_the_prompt_is_told_with_its_gain(
+    bench: Bench, prompt_speed: int, tokens: int, said: str
+) -> None:
+    """The target reads 1000 prompt tokens a second, and fewer with the draft; both decode in exact time."""
+    world: dict[str, Any] = dict(pair.split("=") for pair in WORLD.split(","))
+    world |= {"prompt_speed": 1000, "models": {"D.gguf": {"prompt_speed": prompt_speed}}, "speed": 200}
+    tables = settings([4], iterations=6)
+    tables["engine"]["env"]["FAKE_SERVER"] = json.dumps(world)
+    tables["measure"]["max_tokens"] = tokens
+    run = bench.run(bench.profile(drafts=["D"], **tables))
+    assert run.code == 0
+    found = choice(run)
+    base, arm = (each["summary"] for each in run.result["measurements"])
+    assert found["k"] == 4
+    assert found["ci95"][0] > 1.2
+    whole = found["whole_answer"]
+    assert whole["n"] == 6
+    assert whole["ratio"] == pytest.approx(arm["total_time_s"]["mean"] / base["total_time_s"]["mean"])
+    assert (whole["ci95"][0] > 1) if said else (whole["ci95"][1] < 1)
+    assert ("whole answers" in found["reason"]) == bool(said)
+    assert said in found["reason"]
+    assert f"{whole['ttft_s']:.3g} s instead of {whole['baseline_ttft_s']:.3g} s" in found["reason"] or not said
+    assert run.path is not None
+    # On the terminal and in both reports the answer says it, and the times stand beside the rates.
+    longer = "longer" if said else "less time"
+    for text in (run.stderr, *((run.path / name).read_text() for name in ("report.md", "report.html"))):
+        assert f" % {longer} (" in " ".join(text.split())
+    assert "whole answer" in run.stderr.partition("result ")[2]

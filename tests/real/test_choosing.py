@@ -29,7 +29,7 @@ def rounding_pair(tmp_path_factory: pytest.TempPathFactory, llama_server: Path) 
     found = []
     for path in write_pair(folder, shape=shape, epsilon=0.3):
         found.append(path.with_name(f"bf16-{path.name}"))
-        quantize = [llama_server.with_name("llama-quantize"), path, found[-1], "BF16"]
+        quantize: list[str | Path] = [llama_server.with_name("llama-quantize"), path, found[-1], "BF16"]
         subprocess.run(quantize, check=True, capture_output=True)
     return found[0], found[1]
 
@@ -158,3 +158,37 @@ def test_two_passes_put_the_baseline_at_both_ends(
     assert {len(found.good) for found in run.view.steps.values()} == {6}
     (anchor,) = run.result["anchors"]
     assert anchor["n"] == 3
+
+
+@pytest.mark.real
+def test_what_reading_the_prompt_takes_of_a_gain_is_told_with_it(
+    machine: Real, llama_server: Path, tmp_path: Path
+) -> None:
+    """Long prompts and short answers: the draft reads the prompt too, and has few tokens to make up for it.
+
+    Whether the machine was quiet enough to tell is not asserted; that what is said is what the samples say, is.
+    """
+    target, draft = write_pair(tmp_path, shape=Shape(width=384, ffn=1024, layers=6), epsilon=0.0)
+    question = " What is the price of each item in the table and how many of them are left today?" * 12
+    prompts = [{"category": "coding", "prompt": f"{name}{question}"} for name in ("one", "two", "three")]
+    measure = {"prompts": str(machine.prompts(prompts, "long")), "max_tokens": 24, "iterations": 6}
+    run = machine.run(machine.profile(llama_server, {"T": target}, {"D": draft}, measure=measure))
+    assert run.code == 0
+    base, arm = (each["summary"] for each in run.result["measurements"])
+    assert all(0 <= each["ci95"][0] <= each["mean"] <= each["ci95"][1] for each in (*base.values(), *arm.values()))
+    (choice, _) = run.result["recommendations"]
+    assert run.path is not None
+    for name, words in (("report.md", ("prefill", "TTFT", "total")), ("report.html", ("first token", "whole answer"))):
+        text = (run.path / name).read_text()
+        assert all(word in text for word in words)
+    whole = choice["whole_answer"]
+    if choice["off"]:  # so noisy a machine that not even the decoding can be told to be faster
+        assert whole is None
+        return
+    assert whole["n"] == 6
+    assert (whole["ttft_s"], whole["baseline_ttft_s"]) == pytest.approx((arm["ttft_s"]["mean"], base["ttft_s"]["mean"]))
+    assert whole["ratio"] == pytest.approx(arm["total_time_s"]["mean"] / base["total_time_s"]["mean"])
+    low, high = whole["ci95"]
+    assert ("but whole answers, as measured, take" in choice["reason"]) == (low > 1)
+    assert ("cannot be told" in choice["reason"].partition("whole answers are faster too")[2]) == (low <= 1 <= high)
+    print(f"{choice['speedup']:.2f} x in decoding, whole answers {whole['ratio']:.2f} ({low:.2f} to {high:.2f})")

@@ -66,7 +66,7 @@ def ask_aside(server: Stopping, *, timed: bool) -> Generation | None:
     """One answer outside every measurement."""
     sampling = Sampling(30, 0.0, 1, 60.0)
     asking = Asking(cast(Server, server), {"coding": [PROMPT]}, sampling, Wanted(None))
-    return asyncio.run(asking.aside(STEP, PROMPT, "cost", 30, 0.0, timed=timed))
+    return asyncio.run(asking.aside(STEP, PROMPT, "cost", 30, 0.0, cached=True, timed=timed))
 
 
 @pytest.mark.parametrize(

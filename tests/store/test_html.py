@@ -87,7 +87,9 @@ def figures_of(page: str) -> list[dict[str, Any]]:
 
 def test_the_answer_comes_first_with_its_command() -> None:
     page = Reader(to_html(run_document()))
-    assert re.search(r"72B Q8_0: 0\.5B, K = \d+\. [\d.]+ times as fast as no draft \(95 % interval", page.text(""))
+    assert re.search(
+        r"72B Q8_0: 0\.5B, K = \d+\. Decodes [\d.]+ times as fast as no draft \(95 % interval", page.text("")
+    )
     assert "llama-server -m '/models/72B Q8_0.gguf' -md '/models/0.5B.gguf'" in page.text("")
     assert page.count("button", **{"class": "copy"}) >= 1
 

@@ -42,6 +42,11 @@ def tables(text: str) -> list[list[list[str]]]:
 
 def arm_tables(text: str) -> list[list[list[str]]]:
     """Those of arms: over all categories, and by category."""
+    return [table for table in tables(text) if "vs baseline" in table[0]]
+
+
+def draft_tables(text: str) -> list[list[list[str]]]:
+    """Those of what was drafted, and how near to the bound that came, by category."""
     return [table for table in tables(text) if "tok/step" in table[0]]
 
 
@@ -51,16 +56,19 @@ def part(text: str, title: str) -> str:
 
 
 def test_markdown_has_an_overall_table_and_one_by_category() -> None:
-    overall, by_category = arm_tables(to_markdown(run_of()))
-    assert overall[0] == ["draft", "K", "tok/s", "vs baseline", "accepted", "tok/step", "n"]
+    text = to_markdown(run_of())
+    (overall, by_category), (drafting,) = arm_tables(text), draft_tables(text)
+    assert overall[0] == ["draft", "K", "tok/s", "vs baseline", "prefill", "TTFT", "total", "n", "accepted"]
+    assert by_category[0] == ["category", *overall[0][:-1]]
     assert all(re.fullmatch("-+:?", cell) for table in (overall, by_category) for cell in table[1])
-    assert overall[2] == ["none (baseline)", DASH, "11.0 ± 0.9", DASH, DASH, "1.00", "10"]
+    assert overall[2] == ["none (baseline)", DASH, "11.0 ± 0.9", DASH, "200.0", "0.510 s", "9.66 s", "10", DASH]
     assert overall[3][:3] == ["0.5B", "4", "21.8 ± 1.0"]
     assert re.fullmatch(r"1\.98 \(1\.\d\d to 2\.\d\d\)", overall[3][3])
-    assert overall[3][4:] == ["38 %", "2.50", "10"]
+    assert overall[3][4:] == ["200.0", "0.510 s", "5.11 s", "10", "38 %"]
     assert [row[0] for row in by_category[2:]] == ["coding", "coding", "math", "math"]
-    assert "drift" in by_category[0]
-    assert by_category[2][by_category[0].index("drift")] == "+0.0 %"
+    assert drafting[0] == ["category", "draft", "K", "accepted", "tok/step", "drift"]
+    assert [row[:3] for row in drafting] == [row[:3] for row in by_category]
+    assert drafting[2][3:] == [DASH, "1.00", "+0.0 %"]
 
 
 def test_one_category_needs_one_table() -> None:
@@ -166,7 +174,9 @@ def test_recommendations_stand_first_with_a_command_to_paste() -> None:
     text = to_markdown(run_document())
     assert text.index("## Recommendations") < text.index(f"## {TARGET}")
     found = part(text, "Recommendations")
-    assert re.search(r"\*\*72B Q8_0: 0\.5B, K = \d+\.\*\* [\d.]+ times as fast as no draft \(95 % interval", found)
+    assert re.search(
+        r"\*\*72B Q8_0: 0\.5B, K = \d+\.\*\* Decodes [\d.]+ times as fast as no draft \(95 % interval", found
+    )
     assert "\n\n    llama-server -m '/models/72B Q8_0.gguf' -md " in found
     (table,) = tables(found)
     assert [row[2] for row in table[2:]] == ["all", "coding", "math"]
@@ -213,8 +223,8 @@ def test_losslessness_rules_and_anchors_are_told() -> None:
 def test_the_share_of_the_bound_is_a_column_and_a_missing_bound_has_its_reason() -> None:
     text = to_markdown(run_document(("72B", "7B")))
     first, second = text.split("## 7B")
-    assert [table[0][-1] for table in arm_tables(first)] == ["n", "of bound"]
-    assert arm_tables(first)[1][2][-1] == "71 %"
+    assert [table[0][-1] for table in draft_tables(first)] == ["of bound"]
+    assert draft_tables(first)[0][2][-1] == "71 %"
     assert "- no bound: smaller than four caches" in second
 
 

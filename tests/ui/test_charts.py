@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
@@ -22,9 +23,15 @@ from specdash.ui.charts import (
     round_ticks,
 )
 
+
+def point(k: int, tok_s: float, half_width: float) -> Point:
+    """A point with an interval that lies evenly around it."""
+    return Point(k, tok_s, (tok_s - half_width, tok_s + half_width))
+
+
 CURVES: Mapping[str, Sequence[Point]] = {
-    "72B + 0.5B": [Point(2, 40.0, 1.0), Point(4, 55.0, 3.0), Point(8, 48.0, 2.0), Point(16, 30.0, 0.0)],
-    "72B + 1.5B": [Point(2, 35.0, 1.0), Point(4, 42.0, 1.0), Point(8, 44.0, 6.0)],
+    "72B + 0.5B": [point(2, 40.0, 1.0), point(4, 55.0, 3.0), point(8, 48.0, 2.0), point(16, 30.0, 0.0)],
+    "72B + 1.5B": [point(2, 35.0, 1.0), point(4, 42.0, 1.0), point(8, 44.0, 6.0)],
 }
 ESCAPE = re.compile(r"\x1b\[[0-9;]*m")
 
@@ -74,7 +81,7 @@ def test_no_marker_looks_like_the_frame_or_a_line(ascii_only: bool, markers: tup
 
 
 def test_the_highest_marker_is_the_fastest_k() -> None:
-    text = draw({"a": [Point(2, 10.0, 0.0), Point(4, 50.0, 0.0), Point(8, 30.0, 0.0)]}, None)
+    text = draw({"a": [point(2, 10.0, 0.0), point(4, 50.0, 0.0), point(8, 30.0, 0.0)]}, None)
     rows = rows_of(text, MARKERS[0])
     assert len(rows) == 3
     assert rows[1] < rows[2] < rows[0]
@@ -87,7 +94,7 @@ def test_every_k_stands_on_the_axis() -> None:
 
 
 def test_intervals_are_drawn() -> None:
-    wide, none = ({"a": [Point(2, 40.0, width), Point(4, 60.0, width)]} for width in (9.0, 0.0))
+    wide, none = ({"a": [point(2, 40.0, width), point(4, 60.0, width)]} for width in (9.0, 0.0))
     lines = [
         "\n".join(line[1:-1] for line in bare(draw(each, None, ascii_only=True)).splitlines()[2:-3])
         for each in (wide, none)
@@ -99,7 +106,7 @@ def test_the_baseline_is_on_the_chart_even_above_all_curves() -> None:
     def highest(text: str) -> float:
         return max(float(found) for found in re.findall(r"^\s*(\d+(?:\.\d+)?)\s*[┤┼|+]", bare(text), re.MULTILINE))
 
-    curves = {"a": [Point(2, 10.0, 0.5), Point(4, 12.0, 0.5)]}
+    curves = {"a": [point(2, 10.0, 0.5), point(4, 12.0, 0.5)]}
     assert highest(draw(curves, None)) < 20
     assert highest(draw(curves, 90.0)) >= 80
 
@@ -117,18 +124,18 @@ def test_ascii_only_has_only_ascii() -> None:
 
 
 def test_one_chart_leaves_nothing_on_the_next() -> None:
-    alone = draw({"a": [Point(4, 50.0, 1.0)]}, None)
+    alone = draw({"a": [point(4, 50.0, 1.0)]}, None)
     draw()
-    assert draw({"a": [Point(4, 50.0, 1.0)]}, None) == alone
+    assert draw({"a": [point(4, 50.0, 1.0)]}, None) == alone
 
 
 @pytest.mark.parametrize(
     "points",
     [
-        [Point(4, 50.0, 0.0)],
-        [Point(4, 50.0, 0.0), Point(8, 50.0, 0.0)],
-        [Point(1, 0.01, 0.0), Point(48, 9000.0, 0.0)],
-        [Point(4, 1.0, 500.0)],
+        [point(4, 50.0, 0.0)],
+        [point(4, 50.0, 0.0), point(8, 50.0, 0.0)],
+        [point(1, 0.01, 0.0), point(48, 9000.0, 0.0)],
+        [point(4, 1.0, 500.0)],
     ],
 )
 @pytest.mark.parametrize("baseline", [None, 50.0])
@@ -139,7 +146,7 @@ def test_odd_curves_are_drawn_too(points: list[Point], baseline: float | None) -
 
 def test_more_curves_than_markers_begin_again() -> None:
     curves = {
-        str(number): [Point(2, 10.0 * number + 10, 0.0), Point(4, 10.0 * number + 12, 0.0)] for number in range(7)
+        str(number): [point(2, 10.0 * number + 10, 0.0), point(4, 10.0 * number + 12, 0.0)] for number in range(7)
     }
     assert len(legend(curves, ascii_only=False).split("   ")) == 7
     assert all(marker in bare(draw(curves)) for marker in MARKERS)
@@ -170,7 +177,7 @@ def test_there_are_neither_few_nor_many_ticks(span: float) -> None:
 
 def test_pieces_know_their_curve_and_hold_no_escapes() -> None:
     for ascii_only, markers in ((False, MARKERS), (True, ASCII_MARKERS)):
-        curves = {"a": [Point(2, 60.0, 1.0), Point(8, 70.0, 1.0)], "b": [Point(2, 30.0, 1.0), Point(8, 35.0, 1.0)]}
+        curves = {"a": [point(2, 60.0, 1.0), point(8, 70.0, 1.0)], "b": [point(2, 30.0, 1.0), point(8, 35.0, 1.0)]}
         text = draw(curves, 20.0, ascii_only=ascii_only)
         rows = coloured(text)
         assert ["".join(piece for piece, _ in row) for row in rows] == bare(text).rstrip("\n").split("\n")
@@ -184,8 +191,8 @@ def test_pieces_know_their_curve_and_hold_no_escapes() -> None:
 def test_an_uneven_interval_is_drawn_where_it_is() -> None:
     def bars(ends: tuple[float, float]) -> tuple[int, int]:
         """The first and the last row with a bar, with a curve that fixes the axes beside it."""
-        wide = [Point(8, 10.0, 0.0), Point(16, 90.0, 0.0)]
-        rows = coloured(draw({"a": [Point(2, 50.0, 0.0, ends)], "b": wide}, None))
+        wide = [point(8, 10.0, 0.0), point(16, 90.0, 0.0)]
+        rows = coloured(draw({"a": [Point(2, 50.0, ends)], "b": wide}, None))
         found = [y for y, row in enumerate(rows) if any("│" in piece and of == 0 for piece, of in row)]
         return found[0], found[-1]
 
@@ -193,16 +200,27 @@ def test_an_uneven_interval_is_drawn_where_it_is() -> None:
     assert up[0] < up[1] < down[0] < down[1]
 
 
+@pytest.mark.parametrize("ends", [(3.4, 98_900.0), (3.4, None), (3.4, math.inf), (-12.6, 98_900.0)])
+def test_an_interval_that_dwarfs_the_curve_is_drawn_to_the_edge(ends: tuple[float, float | None]) -> None:
+    curve = [Point(2, 18.0, ends), Point(4, 20.0, (19.0, 21.0))]
+    assert curve[0].bar(30.0) in ((3.4, 30.0), (0.0, 30.0))
+    text = bare(k_curves({"a": curve}, None, 60, 20, ascii_only=True))
+    rates = [float(found) for found in re.findall(r"^\s*(\d+)\s*\+", text, re.MULTILINE)]
+    assert rates
+    assert 20 <= max(rates) <= 1.7 * 20
+    assert min(rates) >= 0
+
+
 def test_a_chart_may_be_wider_than_the_terminal_that_plotext_sees() -> None:
     assert max(map(len, bare(k_curves(CURVES, None, 150, 14, ascii_only=True)).splitlines())) == 150
 
 
-PREDICTED = [Point(k, 40.0 - abs(k - 8), 2.0) for k in range(1, 25)]
+PREDICTED = [point(k, 40.0 - abs(k - 8), 2.0) for k in range(1, 25)]
 
 
 @pytest.mark.parametrize("ascii_only", [False, True])
 def test_predicted_points_are_hollow_and_measured_ones_stand_alone_on_top(ascii_only: bool) -> None:
-    measured = {"a": [Point(8, 41.0, 1.0), Point(24, 25.0, 1.0)]}
+    measured = {"a": [point(8, 41.0, 1.0), point(24, 25.0, 1.0)]}
     text = k_curves(measured, 30.0, 100, 18, ascii_only=ascii_only, predicted={"a": PREDICTED})
     filled, hollow = ((ASCII_MARKERS if ascii_only else MARKERS)[0], (ASCII_HOLLOW if ascii_only else HOLLOW)[0])
     plot = "\n".join(bare(text).splitlines()[1:-2])

@@ -4,7 +4,7 @@ A sample of N tokens that took T seconds at K_max is predicted to take T * bill(
 the cost of its replayed steps (`replay`, `costs`) in full steps, the first step's extra included. Its rate is N - 1
 over that, and a point is the mean of the samples' rates, as reports have it.
 
-The 95 % interval of a point joins, in quadrature:
+The 95 % interval of a point, on the log scale, joins in quadrature:
 - the scatter of the samples' predicted rates around their prompts' means (`analysis.sequential.estimate`): each
   sample's own level (T over what its trace is worth) scatters with the machine. A measured mean has that part too;
 - what another start of the server differs by, `OTHER_START`;
@@ -23,7 +23,7 @@ from specdash.analysis.kcurve.costs import Bill, Costs
 from specdash.analysis.kcurve.replay import Replayed
 from specdash.analysis.kcurve.samples import Measured
 from specdash.analysis.sequential import estimate
-from specdash.analysis.stats import CONFIDENCE, Interval
+from specdash.analysis.stats import CONFIDENCE, Interval, about
 
 OTHER_START = 0.01  # relative, standard: two starts of one server, seen on quiet machines
 
@@ -121,8 +121,7 @@ def _point(k: int, rows: Sequence[_Row], reference: Sequence[_Row], costs: Costs
     ci95 = None
     others = math.hypot(_error(rows, reference, costs), OTHER_START)
     if scatter is not None and scatter.ci95 is not None:
-        half = math.hypot((scatter.ci95[1] - scatter.ci95[0]) / 2, Z_95 * mean * others)
-        ci95 = (max(0.0, mean - half), mean + half)
+        ci95 = about(mean, mean * math.hypot(math.log(scatter.ci95[1] / scatter.mean), Z_95 * others))
     return Point(
         k=k,
         tok_s=mean,

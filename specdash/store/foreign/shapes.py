@@ -115,6 +115,9 @@ _LISTS = {
         list_of_texts="categories missing",
     ),
 }
+_WHOLE_ANSWER = _shape(
+    number="ratio total_time_s baseline_total_time_s ttft_s baseline_ttft_s", pair_of_numbers="ci95", whole_number="n"
+)
 _STEP = _shape(
     text="id step load target draft method config workload category status error speedup_reason",
     whole_number="k ngram_n moe_experts depth k_seen taken_again",
@@ -143,6 +146,7 @@ def wrong_shapes(result: Json) -> Iterator[str]:
             continue
         for number, each in enumerate(entries):
             yield from _wrong(each, shape, f"{part}[{number}]")
+            yield from _wrong_table(each.get("whole_answer"), _WHOLE_ANSWER, f"{part}[{number}].whole_answer")
     for part in ("measurements", "unfinished"):
         for number, each in enumerate(result[part]):
             yield from _wrong_step(each, f"{part}[{number}]")

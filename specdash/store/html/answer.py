@@ -18,6 +18,7 @@ from specdash.store.html.markup import (
 )
 from specdash.store.wording import (
     DASH,
+    WHOLE_ANSWER_NOTE,
     Json,
     advice,
     chosen,
@@ -34,6 +35,8 @@ from specdash.store.wording import (
     share,
     subject,
     tied,
+    whole_answer_change,
+    whole_answer_interval,
     without_samples,
 )
 
@@ -44,6 +47,7 @@ COLUMNS = (
     Column("K"),
     Column("speedup"),
     Column("tok/s"),
+    Column("answers"),
     Column("regret"),
     Column("why", is_number=False, is_wide=True),
 )
@@ -133,7 +137,7 @@ def recommendations(result: Json) -> Markup:
         paragraph(
             "Regret: by how much the fastest alternative's mean is ahead of the choice. Arms that cannot be told "
             "from the fastest and are at most 1 % slower tie; the smaller K, then the smaller draft wins. An interval "
-            "that holds 1 proves nothing.",
+            f"that holds 1 proves nothing. {sentence(WHOLE_ANSWER_NOTE)}",
             "lead",
         ),
         paragraph(f"For all of them: {sentence(once)}", "lead") if once else Markup(""),
@@ -162,10 +166,15 @@ def _row(each: Json, once: str) -> Row:
         DASH if each.get("k") is None else str(each["k"]),
         _over(ratio(each.get("speedup")), interval(each.get("ci95"))),
         rate(each.get("tok_s")),
+        _over(whole_answer_change(each), _per_cent(whole_answer_interval(each))),
         _over(share(each.get("regret"), 1), regret_interval(each)),
         _why(each, once),
     ]
     return Row(cells, heads=2, kind="all" if category == "all" else "")
+
+
+def _per_cent(ends: str) -> str:
+    return ends if ends == DASH else f"{ends} %"
 
 
 def _why(each: Json, once: str) -> str:

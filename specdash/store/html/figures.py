@@ -22,6 +22,7 @@ PREDICTED, MEASURED, REFUTED, CHOSEN = FASTER, SLOWER, "#d1495b", "#2a9d76"
 LINES = ("#3d85d6", "#d9791e", "#2a9d76", "#b562c4", "#c9a100", "#d1495b", "#5aa9c9", "#8b949e")
 SYMBOLS = ("circle", "square", "diamond", "triangle-up", "triangle-down", "cross", "star", "hexagon")
 WIDE_CHARS, NARROW_CHARS = 30, 15
+HIGHEST_BAR = 1.5  # times the highest value: what is longer is drawn to the edge
 ROW_PX = 26
 
 
@@ -86,6 +87,15 @@ def _errors(value: float, ci95: Any) -> tuple[float | None, float | None]:
     return None if low is None else max(0.0, value - low), None if high is None else max(0.0, high - value)
 
 
+def _edge(values: Sequence[float], highs: Sequence[float]) -> float | None:
+    """Where an axis of these values ends, so that an interval many times as long does not press them flat.
+
+    None where it needs no end: the ends of all intervals are near enough.
+    """
+    most = HIGHEST_BAR * max(values, default=0.0)
+    return most if max(highs, default=0.0) > most > 0 else None
+
+
 def _bars(
     arms: Sequence[Json],
     values: Sequence[float],
@@ -123,6 +133,7 @@ def _bars(
         for row, text in zip(rows, shown, strict=True)
     ]
     names = [bar_name(arm, WIDE_CHARS) for arm in arms]
+    most = _edge(values, [value + (above or 0.0) for value, (_, above) in zip(values, errors, strict=True)])
     return {
         "data": [trace],
         "layout": _layout(
@@ -141,6 +152,7 @@ def _bars(
                 "title": {"text": unit, "standoff": 8},
                 "rangemode": "normal" if base else "tozero",
                 "zeroline": False,
+                **({} if most is None else {"range": [0, most]}),
             },
             shapes=[_rule("x", base)] if base else [],
             annotations=annotations,
@@ -201,6 +213,7 @@ def k_curve(points: Sequence[Json], baseline: float | None, chosen: int | None =
             name = "measured_tok_s" if known(point.get("measured_tok_s")) is not None else "predicted_tok_s"
             data.append(_points([point], name, name.replace("tok_s", "ci95"), "recommended", mode="markers"))
     shapes = [] if baseline is None else [_rule("y", baseline, "dot")]
+    most = _edge_of(points, baseline)
     if baseline is not None:  # a shape does not widen an axis: an unseen point does
         data.append({**_plain_line([points[0]["k"]], [baseline]), "opacity": 0, "hoverinfo": "skip"})
     return {
@@ -212,10 +225,24 @@ def k_curve(points: Sequence[Json], baseline: float | None, chosen: int | None =
                 "zeroline": False,
                 "tickvals": _ticks([int(each["k"]) for each in points]),
             },
-            yaxis={"title": {"text": "tok/s", "standoff": 8}, "zeroline": False, "automargin": True},
+            yaxis={
+                "title": {"text": "tok/s", "standoff": 8},
+                "zeroline": False,
+                "automargin": True,
+                **({} if most is None else {"range": [0, most]}),
+            },
             shapes=shapes,
         ),
     }
+
+
+def _edge_of(points: Sequence[Json], baseline: float | None) -> float | None:
+    """Where the axis of a curve ends; None where it needs no end."""
+    names = ("predicted", "measured")
+    values = [known(point.get(f"{name}_tok_s")) for point in points for name in names]
+    ends = [bounds(point.get(f"{name}_ci95"))[1] for point in points for name in names]
+    values.append(baseline)
+    return _edge([each for each in values if each is not None], [each for each in ends if each is not None])
 
 
 def _plain_line(x: Sequence[Any], y: Sequence[Any]) -> Figure:

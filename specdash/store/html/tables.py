@@ -12,6 +12,7 @@ from specdash.store.wording import (
     SPEED,
     Json,
     accepted,
+    answer_times,
     arm_name,
     bandwidth,
     change,
@@ -31,6 +32,9 @@ CATEGORY_COLUMNS = (
     Column("K"),
     Column("tok/s"),
     Column("vs baseline"),
+    Column("prefill, tok/s"),
+    Column("first token"),
+    Column("whole answer"),
     Column("accepted"),
     Column("tok/step"),
     Column("n"),
@@ -69,8 +73,8 @@ def categories(result: Json) -> Markup:
         return section("categories", "By category", paragraph("No step was measured.", "none"))
     lead = (
         "tok/s: mean ± standard deviation of n samples, by the server's clock where it tells the time. vs baseline: "
-        "the ratio of the means on the same prompts with its 95 % interval, ≈ inside the noise. drift: from a "
-        "prompt's first block to its last."
+        "the ratio of the means on the same prompts with its 95 % interval, ≈ inside the noise. first token and whole "
+        "answer: mean times from the request on. drift: from a prompt's first block to its last."
     )
     parts: list[Markup] = [paragraph(lead, "lead")]
     if any(is_inferred(each) for each in found):
@@ -103,6 +107,7 @@ def _measurement(each: Json) -> Row:
         faster(each.get("speedup"), measured_n(each))
         if reason is None
         else Markup(f"<small>{esc(f'none: {reason}')}</small>"),
+        *answer_times(each),
         accepted(each),
         rate(each.get("tokens_per_step")),
         whole(((each.get("summary") or {}).get(SPEED) or {}).get("n")),

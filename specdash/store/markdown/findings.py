@@ -7,6 +7,7 @@ from specdash.store.markdown.cells import SENTENCE_CHARS, code, safe, table
 from specdash.store.wording import (
     DASH,
     FROM_ITSELF,
+    WHOLE_ANSWER_NOTE,
     Json,
     advice,
     change,
@@ -23,6 +24,7 @@ from specdash.store.wording import (
     subject,
     tied,
     whole,
+    whole_answer_change,
 )
 
 HELD = {True: "held", False: "did not hold"}
@@ -52,12 +54,14 @@ def recommendations(result: Json) -> list[str]:
             ratio(each.get("speedup")),
             interval(each.get("ci95")),
             rate(each.get("tok_s")),
+            whole_answer_change(each),
             share(each.get("regret"), 1),
         ]
         for each in found
     ]
-    header = ("target", "use", "category", "speedup", "95 % interval", "tok/s", "regret")
+    header = ("target", "use", "category", "speedup", "95 % interval", "tok/s", "answers", "regret")
     lines += [*table(header, rows, texts=3), ""]
+    lines.append(f"- {WHOLE_ANSWER_NOTE}")
     return [*lines, "- regret: by how much the mean of the fastest alternative is ahead of the choice.", ""]
 
 

@@ -13,6 +13,7 @@ from specdash.store.wording import (
     Json,
     about,
     accepted,
+    answer_times,
     arm_name,
     bandwidth,
     change,
@@ -27,11 +28,13 @@ from specdash.store.wording import (
     whole,
 )
 
-_FIGURES = ("tok/s", "vs baseline", "accepted", "tok/step", "n")
+_SPEEDS = ("tok/s", "vs baseline", "prefill", "TTFT", "total", "n")
+_DRAFTS = ("accepted", "tok/step")
 _NOTES = (
     "tok/s: decoding only, mean ± standard deviation of n samples, by the server's clock where it tells the time.",
     "vs baseline: how many times as fast; the ratio of the means on the same prompts, with its 95 % interval. ≈ marks a"
     " difference inside the noise, which counts as none.",
+    "prefill: prompt tokens read per second. TTFT and total: mean time to the first token, and of the whole answer.",
     "accepted: share of drafted tokens that the target kept. tok/step: tokens per pass of the target.",
 )
 _OVERALL_NOTE = "Over all categories, every sample weighs the same."
@@ -56,28 +59,29 @@ def target_section(target: str, result: Json) -> list[str]:
     notes = list(_NOTES)
     if len(categories) > 1:
         lines += [f"### Over all {len(categories)} categories", ""]
-        rows = [[arm_name(arm), _k(arm), *_figures(arm, "\\*" if arm["missing"] else "")] for arm in arms]
-        lines += [*table(("draft", "K", *_FIGURES), rows, texts=1), "", "### By category", ""]
+        rows = [[arm_name(arm), _k(arm), *_speeds(arm, "\\*" if arm["missing"] else ""), accepted(arm)] for arm in arms]
+        lines += [*table(("draft", "K", *_SPEEDS, "accepted"), rows, texts=1), "", "### By category", ""]
         notes.append(_OVERALL_NOTE)
         if any(arm["missing"] for arm in arms):
             notes.append(_MISSING_NOTE)
-    rows = [
-        [str(category), arm_name(each), _k(each), *_figures(each, ""), change(each.get("drift"))]
-        for category in categories
-        for each in good
-        if each["category"] == category
-    ]
-    header = ["category", "draft", "K", *_FIGURES, "drift"]
-    if any(known(each.get("drift")) is not None for each in good):
+    ordered = [each for category in categories for each in good if each["category"] == category]
+    names = [[str(each["category"]), arm_name(each), _k(each)] for each in ordered]
+    rows = [[*name, *_speeds(each, "")] for name, each in zip(names, ordered, strict=True)]
+    lines += [*table(("category", "draft", "K", *_SPEEDS), rows, texts=2), ""]
+    header, rows = (
+        ["category", "draft", "K", *_DRAFTS],
+        [[*name, accepted(each), rate(each.get("tokens_per_step"))] for name, each in zip(names, ordered, strict=True)],
+    )
+    if any(known(each.get("drift")) is not None for each in ordered):
+        header.append("drift")
+        rows = [[*row, change(each.get("drift"))] for row, each in zip(rows, ordered, strict=True)]
         notes.append(_DRIFT_NOTE)
-    else:
-        header, rows = header[:-1], [row[:-1] for row in rows]
-    bounds = [(each.get("roofline") or {}) for category in categories for each in good if each["category"] == category]
+    bounds = [(each.get("roofline") or {}) for each in ordered]
     if any(known(bound.get("share")) is not None for bound in bounds):
         header.append("of bound")
         rows = [[*row, share(bound.get("share"))] for row, bound in zip(rows, bounds, strict=True)]
         notes.append(_BOUND_NOTE)
-    if any(is_inferred(each) for each in good):
+    if any(is_inferred(each) for each in ordered):
         notes.append(safe(INFERRED_NOTE))
     lines += [*table(header, rows, texts=2), "", *(f"- {note}" for note in notes)]
     return [*lines, *_unbound(bounds, result), "", *_losslessness(good)]
@@ -93,14 +97,13 @@ def _k(arm: Json) -> str:
     return DASH if arm.get("k") is None else str(arm["k"])
 
 
-def _figures(arm: Json, mark: str) -> list[str]:
-    """The cells of one arm under `_FIGURES`."""
+def _speeds(arm: Json, mark: str) -> list[str]:
+    """The cells of one arm under `_SPEEDS`."""
     rates = (arm.get("summary") or {}).get(SPEED)
     return [
         mean(rates) + (mark if rates is not None else ""),
         faster(arm.get("speedup"), measured_n(arm)),
-        accepted(arm),
-        rate(arm.get("tokens_per_step")),
+        *answer_times(arm),
         whole((rates or {}).get("n")),
     ]
 

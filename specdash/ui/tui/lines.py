@@ -9,13 +9,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region, Size
 from textual.strip import Strip
 from textual.widget import Widget
 
+from specdash.core.text import before_figure
 from specdash.ui.tui.styles import StyleName, line_styles
 
 Span = tuple[str, StyleName]
@@ -37,18 +38,35 @@ def width_of(line: Line) -> int:
 
 
 def fitted(line: Line, width: int, ellipsis: str = "…") -> Line:
-    """The line in at most `width` cells; what was cut off leaves an ellipsis."""
+    """The line in at most `width` cells; what was cut off leaves an ellipsis, and no number or interval is cut."""
     if width_of(line) <= width:
         return line
+    room = _room_of(text_of(line), width - 1)
     kept: list[Span] = []
-    room = max(0, width - 1)
     for text, style in line:
-        taken = text if cell_len(text) <= room else set_cell_size(text, room)
-        kept.append((taken, style))
-        room -= cell_len(taken)
         if room <= 0:
             break
+        kept.append((text[:room], style))
+        room -= len(text)
     return (*kept, (ellipsis if width > 0 else "", "dim"))
+
+
+def cut(text: str, width: int, ellipsis: str = "…") -> str:
+    """The text in at most `width` cells; what was cut off leaves an ellipsis, and no number or interval is cut."""
+    if cell_len(text) <= width:
+        return text
+    return text[: _room_of(text, width - 1)] + ellipsis if width > 0 else ""
+
+
+def _room_of(text: str, width: int) -> int:
+    """How many characters of a text go into so many cells, with every number and interval whole."""
+    at = used = 0
+    for character in text:
+        used += cell_len(character)
+        if used > width:
+            break
+        at += 1
+    return before_figure(text, at)
 
 
 def squeezed(text: str, width: int, ellipsis: str = "…") -> str:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specdash.ui.tui.frame import key_line
-from specdash.ui.tui.lines import Line, fitted, text_of, width_of
+from specdash.ui.tui.lines import Line, cut, fitted, text_of, width_of
 from specdash.ui.tui.panes.header import short_s
 from specdash.ui.tui.terminal import UNICODE
 
@@ -21,6 +21,17 @@ def test_a_fitted_line_is_never_too_wide(first: str, second: str, width: int) ->
     assert width_of(fitted(line, width)) <= max(width, 0)
     if width_of(line) <= width:
         assert fitted(line, width) == line
+
+
+@pytest.mark.parametrize("width", range(60))
+def test_a_line_of_figures_shows_whole_ones_alone(width: int) -> None:
+    line: Line = (("tok/s ", "dim"), ("18.24 [3.36,98.9]", ""), ("  9.00 .. 30.00  n ", ""), ("15", "title"))
+    shown = text_of(fitted(line, width))
+    assert shown == text_of(line) or shown[-1:] in ("…", "")
+    assert not any(wrong in shown for wrong in ("24…", "00…", ",9…", "[3…"))
+    figures = shown.rstrip("…").replace("[3.36,98.9]", "").split()
+    assert {each for each in figures if each[0].isdigit()} <= {"18.24", "9.00", "30.00", "15"}
+    assert cut("18.24 [3.36,98.9]", width) == text_of(fitted((("18.24 [3.36,98.9]", ""),), width))
 
 
 @pytest.mark.parametrize("width", range(100))

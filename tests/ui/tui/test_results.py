@@ -413,7 +413,7 @@ def test_samples_are_shown_with_reasons_verdicts_and_the_command() -> None:
     text = "\n".join(text_of(line) for line in sample_lines(row, view, 100, UNICODE))
     assert "k_not_effective: The server drafted another number of tokens" in text
     assert "llama-server -m '/models/big model.gguf'" in text
-    assert text.count("limit    p") == 5
+    assert text.count("limit  p") == 5
     good = a_book(view).rows[step(8).id]
     text = "\n".join(text_of(line) for line in sample_lines(good, view, 100, UNICODE))
     entry = document_of(good.found, view)

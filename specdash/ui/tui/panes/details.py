@@ -11,10 +11,12 @@ from specdash.core.steps import StepView
 from specdash.core.text import human_seconds, one_line
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.advice import remarks
-from specdash.ui.tui.panes.pane import Look, accepted, paragraph, rate, ratio
+from specdash.ui.tui.panes.pane import Look, accepted, paragraph, rate, ratio, time
 from specdash.ui.tui.panes.queue import state_of
 
-_HEADING = f" {'sample':<7}{'tok/s':>9}{'acc':>6}{'ttft':>10}{'tokens':>8}{'K seen':>8}  prompt"
+_HEADING = (
+    f" {'sample':<7}{'tok/s':>9}{'prefill':>9}{'ttft':>7}{'total':>7}{'acc':>6}{'tokens':>8}{'K seen':>8}  prompt"
+)
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
 
 
@@ -35,6 +37,8 @@ def _details(look: Look, found: StepView, width: int) -> Iterator[Line]:
     speed = f" {rate(mine.rate_tok_s)}{spread} tok/s   {factor} times its baseline"
     draft = f"   acceptance {accepted(mine)}   tokens/pass {ratio(mine.facts.tokens_per_step)}"
     yield ((speed + draft, ""),)
+    prefill, first, total = rate(mine.prefill_tok_s), time(mine.ttft_s), time(mine.total_time_s)
+    yield ((f" whole answer {total}   first token {first}   prefill {prefill} tok/s", ""),)
     if found.error is not None:
         yield ()
         yield from paragraph(one_line(found.error, 2000), width, "bad")
@@ -69,9 +73,9 @@ def _details(look: Look, found: StepView, width: int) -> Iterator[Line]:
 
 
 def _sample(sample: Sample) -> Line:
-    ttft = human_seconds(sample.ttft_s) if sample.ttft_s is not None else "-"
     tokens = str(sample.generated_tokens) if sample.generated_tokens is not None else "-"
     seen = str(sample.k_seen) if sample.k_seen is not None else "-"
-    first = f" {f'#{sample.block + 1}':<7}{rate(sample.decode_tok_s):>9}{ratio(share_of(sample)):>6}"
-    text = f"{first}{ttft:>10}{tokens:>8}{seen:>8}"
+    first = f" {f'#{sample.block + 1}':<7}{rate(sample.decode_tok_s):>9}{rate(sample.prefill_tok_s):>9}"
+    times = f"{time(sample.ttft_s):>7}{time(sample.total_time_s):>7}"
+    text = f"{first}{times}{ratio(share_of(sample)):>6}{tokens:>8}{seen:>8}"
     return (text, "" if sample.status == "ok" else "warn"), (f"  {one_line(sample.prompt_id, 40)}", "dim")

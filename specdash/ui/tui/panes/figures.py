@@ -5,13 +5,13 @@ A `Figures` only remembers: everything in it follows from the view that it is as
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from statistics import fmean, stdev
 
 from specdash.core.drafting import drafting_of, proven, share_of
-from specdash.core.measure import StepFacts, combine
+from specdash.core.measure import Sample, StepFacts, combine
 from specdash.core.methods import BASELINE
 from specdash.core.steps import StepView
 from specdash.core.text import one_line
@@ -23,7 +23,7 @@ KEPT = 1_000
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A step's valid samples in short: rate in tok/s with its standard deviation, acceptance, drafted tokens.
+    """A step's valid samples in short: rate in tok/s with its standard deviation, acceptance, drafted tokens, times.
 
     None for what is unknown. `k_seen` and the rest of `facts` are what its verification steps prove.
     """
@@ -35,6 +35,9 @@ class Measured:
     is_inferred: bool
     drafted: int | None
     facts: StepFacts
+    prefill_tok_s: float | None = None
+    ttft_s: float | None = None
+    total_time_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +133,16 @@ def _measured(found: StepView) -> Measured:
         is_inferred=drafting is not None and drafting.is_inferred,
         drafted=drafting.drafted if drafting else None,
         facts=combine(sample.step_facts for sample in good),
+        prefill_tok_s=_mean(good, "prefill_tok_s"),
+        ttft_s=_mean(good, "ttft_s"),
+        total_time_s=_mean(good, "total_time_s"),
     )
+
+
+def _mean(samples: Sequence[Sample], metric: str) -> float | None:
+    """The mean of a figure over the samples that know it."""
+    known = [value for each in samples if (value := getattr(each, metric)) is not None and isfinite(value)]
+    return fmean(known) if known else None
 
 
 def _columns(view: View) -> tuple[Mapping[str, int], frozenset[str]]:

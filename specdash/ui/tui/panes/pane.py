@@ -6,12 +6,12 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
-from rich.cells import cell_len, chop_cells, set_cell_size
+from rich.cells import cell_len, chop_cells
 
 from specdash.core.forecast import Outlook, Range
 from specdash.ui.feed import Feed
 from specdash.ui.tui.advice import Advice
-from specdash.ui.tui.lines import Line, Span, squeezed, width_of
+from specdash.ui.tui.lines import Line, Span, cut, squeezed, width_of
 from specdash.ui.tui.panes.figures import Figures, Measured
 from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
@@ -43,11 +43,9 @@ class Pane:
 
 def cell(text: str, width: int, glyphs: Glyphs, *, right: bool = False) -> str:
     """`text` in exactly `width` cells; what is cut off leaves an ellipsis."""
-    text = squeezed(text, width, glyphs.ellipsis)
-    size = cell_len(text)
-    if size > width:
-        return set_cell_size(text, width - 1) + glyphs.ellipsis if width > 0 else ""
-    return " " * (width - size) + text if right else text + " " * (width - size)
+    text = cut(squeezed(text, width, glyphs.ellipsis), width, glyphs.ellipsis)
+    blanks = " " * (width - cell_len(text))
+    return blanks + text if right else text + blanks
 
 
 def note(parts: Sequence[Span], room: int) -> Line:
@@ -102,6 +100,13 @@ def rate(value: float | None) -> str:
     if value is None or not math.isfinite(value):
         return "-"
     return f"{value:.2f}" if abs(value) < 100 else f"{value:.1f}" if abs(value) < 10_000 else f"{value:.0f}"
+
+
+def time(seconds: float | None) -> str:
+    """A short time in at most six characters: "0.21s", "12.3s", "105s"; "-" for unknown."""
+    if seconds is None or not math.isfinite(seconds):
+        return "-"
+    return f"{seconds:.2f}s" if seconds < 9.995 else f"{seconds:.1f}s" if seconds < 999.95 else f"{seconds:.0f}s"
 
 
 def ratio(value: float | None) -> str:

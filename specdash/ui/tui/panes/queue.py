@@ -9,7 +9,7 @@ from typing import NamedTuple
 from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, Span, fitted, text_of
-from specdash.ui.tui.panes.pane import Look, Pane, about, accepted, cell, note, rate, ratio, speed_style
+from specdash.ui.tui.panes.pane import Look, Pane, about, accepted, cell, note, rate, ratio, speed_style, time
 from specdash.ui.tui.styles import StyleName
 
 MARK = 2  # cells for the signs of the running step and of the cursor
@@ -111,6 +111,9 @@ def columns(look: Look, width: int) -> tuple[Column, ...]:
         Column("state", "state", 11, False),
         Column("rate", "tok/s", 8, True),
         Column("factor", "x", 6, True),
+        Column("prefill", "prefill", 8, True),
+        Column("ttft", "ttft", 6, True),
+        Column("total", "total", 6, True),
         Column("accepted", "acc", 5, True),
         Column("left", "est", 6, True),
     ]
@@ -118,7 +121,20 @@ def columns(look: Look, width: int) -> tuple[Column, ...]:
     extra = [Column(name, head, min(each, max(len(head), overview.widths.get(name, 1))), False)
              for name, head, each in VARIABLES if name in overview.varying]  # fmt: skip
     labels = [name for name, _ in LABELS]
-    drop = ["left", "accepted", "depth", "experts", "config", "target", "factor", "draft", "rate"]
+    drop = [
+        "prefill",
+        "ttft",
+        "accepted",
+        "depth",
+        "experts",
+        "config",
+        "left",
+        "target",
+        "total",
+        "factor",
+        "draft",
+        "rate",
+    ]
     while True:
         fixed = MARK + digits + sum(column.width + 1 for column in (*extra, *numbers))
         least = sum(width_ + 1 for name, width_ in LABELS if name in labels)
@@ -215,6 +231,9 @@ def _values(look: Look, found: StepView, number: int) -> dict[str, Span]:
         "state": state_of(look, found),
         "rate": (rate(mine.rate_tok_s), quiet),
         "factor": (ratio(factor), speed_style(factor)),
+        "prefill": (rate(mine.prefill_tok_s), quiet),
+        "ttft": (time(mine.ttft_s), quiet),
+        "total": (time(mine.total_time_s), quiet),
         "accepted": (accepted(mine), quiet),
         "left": (about(ahead), "dim"),
     }

@@ -128,10 +128,8 @@ def _drawn(
     """The chart; drawing takes milliseconds, and the same one is asked for at every paint."""
     from specdash.ui.charts import BASELINE_CURVE, Point, coloured, k_curves, legend
 
-    known = [value for _, values in (*curves, *predicted) for _, value, _ in values]
-    top = max(known + ([baseline] if baseline is not None else []))
     points, hollow = (
-        {name: [Point(k, value, 0.0, _within(ends, value, top)) for k, value, ends in values] for name, values in each}
+        {name: [Point(k, value, ends) for k, value, ends in values] for name, values in each}
         for each in (curves, predicted)
     )
     title = f"{quantity} by K; bars are 95 % intervals"
@@ -151,10 +149,3 @@ def _style(number: int | None, baseline: int) -> StyleName:
     if number is None or number == baseline:
         return "dim"
     return CURVE_STYLES[number % len(CURVE_STYLES)]
-
-
-def _within(ends: tuple[float, float], value: float, top: float) -> tuple[float, float]:
-    """An interval cut to what a chart has room for: those of two samples can be ten times the value."""
-    low = ends[0] if math.isfinite(ends[0]) else 0.0
-    high = ends[1] if math.isfinite(ends[1]) else top * 1.5
-    return max(0.0, min(low, value)), max(value, min(high, top * 1.5))

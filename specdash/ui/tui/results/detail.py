@@ -13,7 +13,7 @@ from specdash.core.secrets import shell_line
 from specdash.core.text import human_bytes, one_line
 from specdash.core.view import DONE, View
 from specdash.store.arms import other_k
-from specdash.store.wording import drafter_of
+from specdash.store.wording import drafter_of, seconds
 from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.advice import remarks
@@ -44,7 +44,7 @@ def wrapped(name: str, text: str, width: int, style: StyleName = "") -> list[Lin
 
 
 def figure_lines(figures: Figures, view: View, glyphs: Glyphs) -> list[Line]:
-    """Rate, speedup, acceptance and times of what was measured."""
+    """Rate, speedup, acceptance and times of what was measured: `answer` is the time of a whole one."""
     ends, rate, faster = rate_interval(figures), figures.rate, figures.speedup
     if rate is None:
         lines = [labelled("tok/s", "no rate: no sample that counts has a number", "warn")]
@@ -63,10 +63,15 @@ def figure_lines(figures: Figures, view: View, glyphs: Glyphs) -> list[Line]:
         said = f"{share(figures.acceptance)} of drafted tokens   {number(figures.tokens_per_step)} tokens/step{how}"
         lines.append(labelled("accepted", said))
     memory = memory_bytes(figures, view.loads)
-    ttft = f"{figures.ttft_s:.2f} s" if figures.ttft_s is not None else "unknown"
-    peak = f"   server's peak {human_bytes(memory)}" if memory is not None else ""
-    lines.append(labelled("ttft", f"{ttft}{peak}"))
+    ttft, total = (_seconds(value) for value in (figures.ttft_s, figures.total_time_s))
+    prefill = "" if figures.prefill_tok_s is None else f"   prefill {number(figures.prefill_tok_s)}/s"
+    peak = f"   peak {human_bytes(memory)}" if memory is not None else ""
+    lines.append(labelled("answer", f"{total}   ttft {ttft}{prefill}{peak}"))
     return lines
+
+
+def _seconds(value: float | None) -> str:
+    return "unknown" if value is None else seconds(value)
 
 
 def _why(without: str) -> str:
@@ -166,7 +171,7 @@ def finding_lines(book: Book, view: View, pair: Pair, variant: Variant, width: i
             best = max(of_k, key=lambda k: strength(of_k[k].figures))
             lines.append(_finding(category, best, of_k))
     if overall is not None and overall.figures.n:
-        lines.append(labelled("one K", f"K={overall.step.k} over all categories  {_result(overall.figures)}", "title"))
+        lines.append(labelled("one K", f"K={overall.step.k} over all  {_result(overall.figures)}", "title"))
     lines += _failures([row for row in rows.values() if row.found.status in DONE or row.found.verdicts], width)
     return lines or [(("nothing can be said yet", "dim"),)]
 

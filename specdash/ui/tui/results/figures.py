@@ -45,6 +45,8 @@ class Figures:
     tokens_per_step: float | None
     ttft_s: float | None
     loads: tuple[str, ...]
+    prefill_tok_s: float | None = None
+    total_time_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +111,6 @@ def figures_of(steps: Sequence[StepView], base: Sequence[StepView], without: str
     samples = [sample for found in steps for sample in found.good]
     faster = None if without else faster_than(steps, base)
     drafting = drafting_over(found.good for found in steps)
-    ttft = [sample.ttft_s for sample in samples if sample.ttft_s is not None and math.isfinite(sample.ttft_s)]
     return Figures(
         n=len(samples),
         rate=_rate(steps, samples),
@@ -118,9 +119,17 @@ def figures_of(steps: Sequence[StepView], base: Sequence[StepView], without: str
         acceptance=drafting.rate if drafting else None,
         is_inferred=drafting is not None and drafting.is_inferred,
         tokens_per_step=combine(sample.step_facts for sample in samples).tokens_per_step,
-        ttft_s=sum(ttft) / len(ttft) if ttft else None,
+        ttft_s=_mean(samples, "ttft_s"),
+        prefill_tok_s=_mean(samples, "prefill_tok_s"),
+        total_time_s=_mean(samples, "total_time_s"),
         loads=tuple(dict.fromkeys(found.load for found in steps if found.load is not None)),
     )
+
+
+def _mean(samples: Sequence[Sample], metric: str) -> float | None:
+    """The mean of a figure over the samples that know it."""
+    known = [value for each in samples if (value := getattr(each, metric)) is not None and math.isfinite(value)]
+    return sum(known) / len(known) if known else None
 
 
 def _rate(steps: Sequence[StepView], samples: Sequence[Sample]) -> Summary | None:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
 from specdash.core.text import markdown_cell, one_line
-from specdash.ui.tui.lines import Line, Span, fitted, squeezed
+from specdash.ui.tui.lines import Line, Span, cut, fitted, squeezed
 from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
 
@@ -135,7 +135,4 @@ def _right(text: str, width: int, glyphs: Glyphs) -> str:
 
 def _cut(text: str, width: int, glyphs: Glyphs) -> str:
     """At most `width` cells of a text; its end is what tells labels apart least, so it goes."""
-    text = squeezed(text, width, glyphs.ellipsis)
-    if cell_len(text) <= width:
-        return text
-    return set_cell_size(text, max(0, width - 1)).rstrip() + glyphs.ellipsis if width > 0 else ""
+    return cut(squeezed(text, width, glyphs.ellipsis), width, glyphs.ellipsis)

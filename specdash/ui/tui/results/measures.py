@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, get_args
 
 from specdash.analysis.stats import Speedup
 from specdash.core.text import human_bytes
 from specdash.core.view import LoadView
 from specdash.ui.tui.results.figures import Figures, memory_bytes
 
-Measure = Literal["speedup", "tok/s", "acceptance", "ttft", "tokens/step", "memory"]
-MEASURES: tuple[Measure, ...] = ("speedup", "tok/s", "acceptance", "ttft", "tokens/step", "memory")
+Measure = Literal["speedup", "tok/s", "acceptance", "prefill", "ttft", "total", "tokens/step", "memory"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
 
 
 def number(value: float | None) -> str:
@@ -57,8 +57,12 @@ def value_of(measure: Measure, figures: Figures, loads: Mapping[str, LoadView]) 
             return figures.rate.mean if figures.rate is not None else None
         case "acceptance":
             return figures.acceptance
+        case "prefill":
+            return figures.prefill_tok_s
         case "ttft":
             return figures.ttft_s
+        case "total":
+            return figures.total_time_s
         case "tokens/step":
             return figures.tokens_per_step
         case "memory":
@@ -72,7 +76,7 @@ def shown(measure: Measure, value: float) -> str:
             return f"{number(value)}x"
         case "acceptance":
             return share(value)
-        case "ttft":
+        case "ttft" | "total":
             return f"{value:.2f}s" if value < 99.995 else f"{value:.0f}s"
         case "memory":
             return human_bytes(value).replace("iB", "").replace(" ", "")

@@ -59,9 +59,6 @@ def _document_lines(found: StepView, view: View, width: int) -> list[Line]:
         lines.append(
             labelled("spread", f"median {number(summary['median'])}   p95 {number(summary['p95'])}{deviation}")
         )
-    prefill = entry["summary"].get("prefill_tok_s")
-    if prefill is not None:
-        lines.append(labelled("prefill", f"{number(prefill['mean'])} tok/s"))
     seen = "none seen" if entry["k_seen"] is None else f"{entry['k_seen']} seen in force"
     drift = (
         "unknown, no prompt came twice"
@@ -90,14 +87,17 @@ def document_of(found: StepView, view: View) -> dict[str, Any] | None:
     return next((entry for entry in entries if entry["step"] == found.step.id), None)
 
 
-_HEAD = f"{'#':>3} {'block':>5} {'state':<7} {'tok/s':>8} {'ttft s':>7} {'tokens':>6} {'drafted':>7} {'acc':>4}  "
+_HEAD = (
+    f"{'#':>3} {'block':>5} {'state':<7} {'tok/s':>7} {'prefill':>7} {'ttft s':>6} {'total s':>7}"
+    f" {'tokens':>6} {'drafted':>7} {'acc':>4}  "
+)
 
 
 def _table(found: StepView, width: int) -> list[Line]:
     """One line for each sample; its reasons stand below one that does not count."""
     if not found.samples:
         return [((" no sample was taken", "dim"),)]
-    lines: list[Line] = [((_HEAD + "finish   prompt", "dim"),)]
+    lines: list[Line] = [((_HEAD + "finish prompt", "dim"),)]
     for number_, sample in enumerate(proven(found.samples), start=1):
         lines.append(((_sample(number_, sample), "" if sample.status == "ok" else "warn"),))
         for why in dict.fromkeys(sample.unknown[name] for name in OWN_TIMES if name in sample.unknown):
@@ -111,11 +111,11 @@ def _table(found: StepView, width: int) -> list[Line]:
 
 def _sample(number_: int, sample: Sample) -> str:
     """The figures of one request; "-" for what it did not tell."""
-    ttft = "-" if sample.ttft_s is None else number(sample.ttft_s)
+    times = f"{number(sample.prefill_tok_s):>7} {number(sample.ttft_s):>6} {number(sample.total_time_s):>7}"
     counts = f"{_whole(sample.generated_tokens):>6} {_whole(sample.draft_tokens):>7} {share(share_of(sample)):>4}"
-    finish = one_line(sample.finish_reason or "-", 8)
-    head = f"{number_:>3} {sample.block:>5} {one_line(sample.status, 7):<7} {number(sample.decode_tok_s):>8} {ttft:>7}"
-    return f"{head} {counts}  {finish:<8} {one_line(sample.prompt_id, 60)}"
+    finish = one_line(sample.finish_reason or "-", 6)
+    head = f"{number_:>3} {sample.block:>5} {one_line(sample.status, 7):<7} {number(sample.decode_tok_s):>7} {times}"
+    return f"{head} {counts}  {finish:<6} {one_line(sample.prompt_id, 60)}"
 
 
 def _whole(value: int | None) -> str:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from rich.cells import cell_len, set_cell_size
+from rich.cells import cell_len
 
 from specdash.core.text import markdown_cell, one_line
 from specdash.core.view import View
-from specdash.ui.tui.lines import BLANK, Line, Span, fitted, squeezed
+from specdash.ui.tui.lines import BLANK, Line, Span, cut, fitted, squeezed
 from specdash.ui.tui.results.figures import Row, sign_of, variant_label, variant_of, word_of
 from specdash.ui.tui.results.heatmap import STYLES, WORD_STYLES
 from specdash.ui.tui.results.measures import interval, number, rate_interval, share, shown
@@ -35,15 +35,17 @@ COLUMNS: tuple[Column, ...] = (
     Column("draft", 8, 20, False, 4),
     Column("K", 3, 3, True, 0),
     Column("category", 8, 16, False, 1),
-    Column("variant", 7, 24, False, 9),
+    Column("variant", 7, 24, False, 7),
     Column("status", 7, 9, False, 2),
-    Column("n", 3, 3, True, 8),
-    Column("tok/s", 12, 22, True, 3),
+    Column("n", 3, 3, True, 12),
+    Column("tok/s", 7, 22, True, 3),
     Column("speedup", 19, 20, False, 5),
-    Column("acc", 4, 4, True, 7),
-    Column("tok/step", 8, 8, True, 11),
-    Column("ttft", 7, 7, True, 10),
-    Column("verdicts", 8, 40, False, 12),
+    Column("prefill", 7, 7, True, 10),
+    Column("ttft", 7, 7, True, 9),
+    Column("total", 7, 7, True, 8),
+    Column("acc", 4, 4, True, 11),
+    Column("tok/step", 8, 8, True, 13),
+    Column("verdicts", 8, 40, False, 14),
 )
 NAMES = tuple(column.name for column in COLUMNS)
 ORDER = "order"
@@ -102,7 +104,7 @@ def sorted_rows(rows: Sequence[Row], sorting: Sorting) -> list[Row]:
     return [row for _, row in ordered] + unknown
 
 
-_FALLING = frozenset({"tok/s", "speedup", "acc", "tok/step", "n"})
+_FALLING = frozenset({"tok/s", "speedup", "prefill", "acc", "tok/step", "n"})
 _KEYS: Mapping[str, Callable[[Row], float | str | None]] = {
     "target": lambda row: row.step.target,
     "draft": lambda row: row.step.drafter,
@@ -115,7 +117,9 @@ _KEYS: Mapping[str, Callable[[Row], float | str | None]] = {
     "speedup": lambda row: row.figures.speedup.value if row.figures.speedup is not None else None,
     "acc": lambda row: row.figures.acceptance,
     "tok/step": lambda row: row.figures.tokens_per_step,
+    "prefill": lambda row: row.figures.prefill_tok_s,
     "ttft": lambda row: row.figures.ttft_s,
+    "total": lambda row: row.figures.total_time_s,
     "verdicts": lambda row: " ".join(row.found.verdicts) or None,
 }
 
@@ -140,9 +144,14 @@ def cell_text(row: Row, column: str, view: View, glyphs: Glyphs) -> str:
             return ("~" if figures.is_inferred else "") + share(figures.acceptance)
         case "tok/step":
             return number(figures.tokens_per_step)
+        case "prefill":
+            return number(figures.prefill_tok_s)
+        case "total":
+            return "-" if figures.total_time_s is None else shown("total", figures.total_time_s)
     return "-" if figures.ttft_s is None else shown("ttft", figures.ttft_s)
 
 
+_WITH_INTERVAL = ("tok/s", "speedup")  # which give it up as a whole where a column has no room for it
 _LABELS: Mapping[str, Callable[[Row], str]] = {
     "target": lambda row: row.step.target,
     "draft": lambda row: row.step.drafter or "",
@@ -228,7 +237,7 @@ def table_lines(
         spans: list[Span] = [(glyphs.cursor if here else " ", "cursor" if here else "")]
         for column, size in layout.columns:
             text = cell_text(row, column.name, view, glyphs)
-            if column.name == "tok/s" and len(text) > size:  # half an interval would be read as a whole one
+            if len(text) > size and column.name in _WITH_INTERVAL:
                 text = text.partition(" [")[0]
             style: StyleName = "cursor" if here else _style(row, column.name, text)
             spans.append((_fit(text, size, column.is_right, glyphs) + " ", style))
@@ -246,11 +255,9 @@ def _style(row: Row, column: str, text: str) -> StyleName:
 
 def _fit(text: str, width: int, is_right: bool, glyphs: Glyphs) -> str:
     """Exactly `width` cells."""
-    text = squeezed(text, width, glyphs.ellipsis)
-    size = cell_len(text)
-    if size > width:
-        return set_cell_size(text, max(0, width - 1)) + glyphs.ellipsis if width > 0 else ""
-    return " " * (width - size) + text if is_right else text + " " * (width - size)
+    text = cut(squeezed(text, width, glyphs.ellipsis), width, glyphs.ellipsis)
+    blanks = " " * (width - cell_len(text))
+    return blanks + text if is_right else text + blanks
 
 
 def markdown_table(rows: Sequence[Row], view: View, glyphs: Glyphs) -> tuple[str, int]:

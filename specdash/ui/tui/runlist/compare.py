@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from specdash.analysis.compare import Comparison, Pair
+from specdash.analysis.compare import Comparison, Pair, Quotient
 from specdash.analysis.compare import compare as compared
 from specdash.analysis.result import build_result
 from specdash.core.text import one_line
@@ -10,6 +10,10 @@ from specdash.core.view import View
 from specdash.ui.tui.lines import Line, fitted, rule
 from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
+
+_HEAD = (
+    f" {'A tok/s':>9} {'B tok/s':>9} {'B/A':>6}  {'95 %':<13} {'B IS':<8} {'PREFILL':>7} {'TTFT':>5} {'TOTAL':>5}  STEP"
+)
 
 
 def compare(a: View, b: View) -> Comparison:
@@ -36,8 +40,12 @@ def lines(found: Comparison, names: tuple[str, str], width: int, glyphs: Glyphs)
     page += [fitted(((f" {one_line(note, 300)}", "dim"),), width, glyphs.ellipsis) for note in found.notes]
     alone = [f"{count} only in {letter}" for letter, count in (("A", found.only_a), ("B", found.only_b)) if count]
     page += [(((f" steps {', '.join(alone)} are left out"), "dim"),)] if alone else []
-    page += [(), (((f" {'A tok/s':>9} {'B tok/s':>9} {'B/A':>6}  {'95 %':<13} {'B IS':<8} STEP"), "dim"),)]
+    page += [(), ((_HEAD, "dim"),)]
     return page + [fitted(_row(pair), width, glyphs.ellipsis) for pair in found.pairs]
+
+
+def _over(found: Quotient | None) -> str:
+    return "-" if found is None else f"{found.value:.2f}"
 
 
 def _row(pair: Pair) -> Line:
@@ -47,6 +55,7 @@ def _row(pair: Pair) -> Line:
     return (
         (f" {pair.a_tok_s:>9.2f} {pair.b_tok_s:>9.2f} {ratio:>6}  {interval:<13} ", ""),
         (f"{pair.word:<8} ", styles.get(pair.word, "dim")),
+        (f"{_over(pair.prefill):>7} {_over(pair.ttft):>5} {_over(pair.total):>5}  ", ""),
         (one_line(pair.step), ""),
         (f" ({', '.join(pair.doubts)})" if pair.doubts else "", "warn"),
     )
