@@ -22,6 +22,7 @@ from real.bench import ONE_THREAD
 
 from specdash.core import events as ev
 from specdash.core.measure import Sample, Verdict
+from specdash.runtime import process as process_module
 from specdash.runtime.request import TRIES
 from specdash.runtime.stopped import is_stopped
 from specdash.store.journal import read
@@ -62,9 +63,13 @@ class Watched:
         return [recorded.fact for recorded in read(self.path / "journal.jsonl").records]
 
     def family(self) -> dict[str, list[psutil.Process]]:
-        """The processes by their part; a guard has no child until it has started its server."""
+        """The processes by their part, once the guard has a child that has become the server's program.
+
+        A child that is stopped before holds its parent in the kernel, and nothing can be stopped there.
+        """
         engine = psutil.Process(self.command.process.pid)
-        wait_for(lambda: len(descendants(engine.pid)) >= 2)
+        guard_script = str(process_module.GUARD)
+        wait_for(lambda: [guard_script in each.cmdline() for each in descendants(engine.pid)] == [True, False])
         guard, *servers = descendants(engine.pid)
         return {ENGINE: [engine], GUARD: [guard], SERVER: servers, ALL: [*servers, guard, engine]}
 
@@ -141,6 +146,8 @@ def container() -> Iterator[Path | None]:
     path.mkdir()
     yield path
     (path / "freezer.state").write_text("THAWED")
+    for pid in (path / "cgroup.procs").read_text().split():  # what a failed test has left stopped
+        os.kill(int(pid), signal.SIGCONT)
     wait_for(lambda: not (path / "cgroup.procs").read_text().strip())
     path.rmdir()
 
