@@ -7,6 +7,7 @@ ends the run.
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from specdash.errors import StoreError
@@ -80,7 +81,7 @@ class Keeper:
             missing.append(JOURNAL)
         self._lock.keep(self.path)
         profile = self.path / PROFILE_NAME
-        if not profile.exists():
+        if not os.path.exists(profile):
             write_profile(self.path, self._profile)
             missing.append(PROFILE_NAME)
         return missing

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from contextlib import suppress
 from pathlib import Path
 
@@ -32,7 +33,7 @@ class RunLog(logging.FileHandler):
     def keep(self, folder: Path) -> None:
         """From now on the log is there; it is opened again where the file was moved or deleted."""
         path = folder / LOG_NAME
-        if self.baseFilename == str(path.absolute()) and path.exists():
+        if self.baseFilename == str(path.absolute()) and os.path.exists(path):
             return
         with suppress(OSError):
             self.close()

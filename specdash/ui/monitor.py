@@ -125,7 +125,7 @@ class Monitor:
         if self._told_path != self._handle.path:
             self._told_path = self._handle.path
             self._desk.tell_place()
-        if not (self._handle.path / POINTER_NAME).exists():
+        if not os.path.exists(self._handle.path / POINTER_NAME):
             self._point_again()
 
     def _point_again(self) -> None:
