@@ -70,8 +70,8 @@ class FileLock:
             self.note(self._what)
         except OSError as error:
             os.close(descriptor)
-            todo = "Is the disk full, or a network file system without locks? Use a folder on this machine's disk."
-            raise StoreError(f"{self._path} cannot be locked: {error.strerror}", todo) from error
+            todo = "Is it on a network file system without locks? Use a folder on this machine's disk."
+            raise unwritten(f"{self._path} cannot be locked", error, todo) from error
         except StoreError:
             os.close(descriptor)
             raise

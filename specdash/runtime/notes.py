@@ -146,9 +146,13 @@ class ServerNote:
     def move(self, folder: Path) -> None:
         """From now on the note of the run lies in this folder; it is written where it is missing. Raises StoreError."""
         self._folder = folder
-        for path in self.paths:
-            if not os.path.exists(path):
-                self._create(path)
+        here = folder / self._name
+        if not os.path.exists(here):
+            self._create(here)
+        with suppress(StoreError):  # the runtime folder goes when its user logs out, and may come back
+            there = servers_folder() / self._name
+            if not os.path.exists(there):
+                self._create(there)
 
     def remove(self) -> None:
         """Nothing is left of the server."""

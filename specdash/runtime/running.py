@@ -92,10 +92,15 @@ class Entry:
             raise unwritten(f"{self._path} cannot be written", error, "Set XDG_RUNTIME_DIR.") from error
 
     def keep(self, run: Path) -> None:
-        """From now on the run folder is there; the entry is written again where it is missing. Raises StoreError."""
-        moved, self._run = run.resolve() != self._run, run.resolve()
-        if moved or not os.path.exists(self._path):
-            self.write()
+        """From now on the run folder is there; the entry is written again where it is missing.
+
+        The runtime folder goes when its user logs out, and may come back: no run ends of that.
+        """
+        with suppress(StoreError):
+            moved, self._run = run.resolve() != self._run, run.resolve()
+            self._path = _folder() / self._path.name
+            if moved or not os.path.exists(self._path):
+                self.write()
 
     def remove(self) -> None:
         """The engine ends."""
