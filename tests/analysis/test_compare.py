@@ -83,15 +83,17 @@ def test_speedups_over_ones_own_baseline_stand_beside() -> None:
     assert arm_of(compare(run(), b), None).a_speedup is None
 
 
-def test_prefill_and_time_to_first_token_are_columns_of_their_own() -> None:
+def test_prefill_first_token_and_whole_answer_are_columns_of_their_own() -> None:
     b = run()
     for each in b["measurements"]:
         for sample in each["samples"]:
             sample["prefill_tok_s"] *= 2
             sample["ttft_s"] = None
+            sample["total_time_s"] *= 1.5
     pair = arm_of(compare(run(), b), 4)
     assert pair.prefill.value == pytest.approx(2.0)
     assert pair.ttft is None
+    assert pair.total.value == pytest.approx(1.5)
     assert pair.ratio == pytest.approx(1.0)
 
 

@@ -369,6 +369,33 @@ def test_measured_points_have_one_colour_and_the_key_names_what_occurs() -> None
     assert Reader(text).count("i", **{"class": "k-line"}) == 0
 
 
+def test_an_interval_that_dwarfs_the_values_leaves_the_axis_to_them() -> None:
+    usual = [figure["layout"] for figure in figures_of(to_html(run_document()))]
+    assert not any("range" in layout[axis] for layout in usual[:3] for axis in ("xaxis",))
+    result = run_document()
+    for arm in result["overall"]:
+        arm["summary"]["decode_tok_s"]["ci95"] = [0.01, 5000.0]
+    for point in result["curves"]:
+        point["measured_ci95"] = [0.01, 5000.0] if point["measured_ci95"] else None
+    figures = figures_of(to_html(result))
+    highest = max(arm["summary"]["decode_tok_s"]["mean"] for arm in result["overall"])
+    assert figures[0]["layout"]["xaxis"]["range"] == [0, pytest.approx(1.5 * highest)]
+    assert "range" not in figures[1]["layout"]["xaxis"]  # of speedups, whose intervals are as they were
+    low, high = next(figure["layout"]["yaxis"]["range"] for figure in figures[2:] if "K" in str(figure["layout"]))
+    assert (low, high < 200) == (0, True)
+
+
+def test_the_times_of_answers_stand_beside_the_rates() -> None:
+    result = run_document()
+    for each in result["recommendations"]:
+        each["whole_answer"] = {"ratio": 1.112, "ci95": [1.04, 1.191], "n": 15}
+    page = Reader(to_html(result))
+    assert "; whole answers take 11.2 % longer (+4.0 to +19.1 %)." in page.text("")
+    assert "+11.2 % +4.0 to +19.1 %" in page.text("recommendations")
+    assert "prefill, tok/s first token whole answer" in page.text("categories")
+    assert re.search(r"200\.0 0\.510 s [\d.]+ s", page.text("categories"))
+
+
 def test_the_largest_k_is_not_held_against_itself() -> None:
     page = Reader(to_html(run_document()))
     assert "predicted from itself" in page.text("curves")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -357,6 +358,33 @@ def test_every_view_fits_every_size(name: str, glyphs: object) -> None:
 
 
 # -- table ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("view", ["heat", "table", "samples"])
+@pytest.mark.parametrize("width", range(40, 200, 7))
+def test_an_interval_stands_as_a_whole_or_not_at_all(view: str, width: int) -> None:
+    """Of rates between 9 and 30, whose interval was once told from -4.80 on."""
+    lines = shown(a_run(), width, 36, view=view, words="k=8", step_id=step(8, "chat").id).splitlines()
+    text = "\n".join(lines)
+    whole = ("[5.21,64.92]", "[1.00,3.39]", "[15.77,21.62]", "[1.45,2.35]")
+    assert view == "heat" or "18.40" in text
+    for line in lines:
+        for piece in re.findall(r"\[[^\]]*", line.replace("[", " [")):
+            assert not re.search(r"-\d", piece)
+        assert line.count("[") == line.count("]"), line
+        assert not re.search(r"\d…|\d\.\.(?!\.? )", line.replace("p95", "")), line
+    assert width < 120 or any(each in text for each in whole)
+
+
+def test_what_stands_beside_the_decode_rate_comes_before_what_was_drafted() -> None:
+    heads = {width: shown(a_run(), width, 36, view="table").splitlines() for width in (80, 90, 100)}
+    columns = {width: next(line.split() for line in lines if "tok/s" in line and "draft" in line)
+               for width, lines in heads.items()}  # fmt: skip
+    names = ("total", "ttft", "prefill", "acc")
+    assert [name for name in names if name in columns[80]] == ["total"]
+    assert [name for name in names if name in columns[90]] == ["total", "ttft"]
+    assert [name for name in names if name in columns[100]] == list(names)
+    assert "8.20s" in "\n".join(heads[80])
 
 
 def test_a_table_is_sorted_with_the_unknown_last_both_ways() -> None:
