@@ -134,6 +134,16 @@ def test_a_baseline_is_asked_for_its_margins_cold_and_again_from_the_cache(bench
     assert 0 < rounding["usual_nats"] <= 0.01 < rounding["largest_nats"] <= 0.11
 
 
+def test_a_server_that_keeps_no_prompt_is_asked_for_one_from_its_cache_and_not_for_more(bench: Bench) -> None:
+    tables = settings([4])
+    tables["engine"]["env"]["FAKE_SERVER"] += ",cached=0"
+    run = bench.run(bench.profile(drafts=["D"], **tables))
+    assert [fact.cached_tokens for fact in run.facts(ev.TextChecked)] == [0, 0, 0, 0]
+    rounding = run.result["measurements"][0]["lossless"]["rounding"]
+    assert (rounding["places"], rounding["usual_nats"], rounding["largest_nats"]) == (0, None, None)
+    assert "kept no prompt in its cache" in rounding["reason"]
+
+
 def test_an_arm_whose_text_is_in_doubt_answers_more_prompts_that_its_baseline_answered(bench: Bench) -> None:
     prompts = bench.folder / "more.jsonl"
     texts = [f"Write program number {number}, and explain what it prints." for number in range(8)]

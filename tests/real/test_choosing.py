@@ -23,11 +23,11 @@ def sure_pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def rounding_pair(tmp_path_factory: pytest.TempPathFactory, llama_server: Path) -> tuple[Path, Path]:
-    """Twelve layers and two of them, in BF16: their sums depend on the batch, and many choices are close."""
+    """Six layers and two of them, in BF16: their sums depend on the batch, and many choices are close."""
     folder = tmp_path_factory.mktemp("rounding")
-    shape = Shape(width=256, ffn=704, layers=12, shared=2)
+    shape = Shape(width=512, ffn=1408, layers=6, shared=2)
     found = []
-    for path in write_pair(folder, shape=shape, epsilon=0.3):
+    for path in write_pair(folder, shape=shape):
         found.append(path.with_name(f"bf16-{path.name}"))
         quantize: list[str | Path] = [llama_server.with_name("llama-quantize"), path, found[-1], "BF16"]
         subprocess.run(quantize, check=True, capture_output=True)
@@ -124,7 +124,11 @@ def test_two_threads_in_bf16_are_held_against_their_own_rounding(
     target, draft = rounding_pair
     program = making_it_up(machine.folder, llama_server) if made_up else llama_server
     categories = ("coding", "story", "science")
-    prompts = [{**each, "category": name} for name in categories for each in PROMPTS[:2]]
+    prompts = [
+        {"category": name, "prompt": f"{name}, {each['prompt']} " * (5 + turn)}  # long ones are read in several batches
+        for turn, name in enumerate(categories)
+        for each in PROMPTS[:2]
+    ]
     profile = machine.profile(
         program,
         {"T": target},
@@ -132,7 +136,7 @@ def test_two_threads_in_bf16_are_held_against_their_own_rounding(
         # Two threads that wait for each other without spinning: several servers share few cores.
         engine={"args": ["-c", "4096", "-t", "2", "-tb", "2"], "env": {"OMP_WAIT_POLICY": "passive"}},
         sweep={"k": ks},
-        measure={"max_tokens": 96, "iterations": 2, "prompts": str(machine.prompts(prompts, "three"))},
+        measure={"max_tokens": 64, "iterations": 2, "prompts": str(machine.prompts(prompts, "three"))},
     )
     run = machine.run(profile)
     checks = run.facts(ev.TextChecked)
@@ -140,7 +144,7 @@ def test_two_threads_in_bf16_are_held_against_their_own_rounding(
     arms = [found for found in run.result["measurements"] if found["k"] is not None]
     assert len(arms) == len(categories) * len(ks)
     rounding = arms[0]["lossless"]["rounding"]
-    assert rounding["places"] >= 500
+    assert rounding["places"] >= 200
     assert 0 <= rounding["usual_nats"] <= rounding["largest_nats"]
     accused = {found["k"] for found in arms if "output_differs" in found["verdicts"]}
     assert accused == (set(ks) if made_up else set())
