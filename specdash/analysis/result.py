@@ -80,6 +80,7 @@ def _run(view: View) -> Json:
         "model_family": run.model_family,
         "reason": view.finished.reason if view.finished is not None else "",
         "resumes": view.resumes,
+        "running_s": view.running_s,
     }
 
 
@@ -153,6 +154,7 @@ def _effort(view: View) -> Json:
         "loads": len(view.loads),
         "load_time_s": sum(times),
         "measuring_s": measuring_s if any(found.samples for found in view.steps.values()) else None,
+        "running_s": view.running_s,
         "step_by_step_loads": _step_by_step_loads(view),
     }
 

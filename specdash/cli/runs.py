@@ -8,7 +8,7 @@ from pathlib import Path
 
 from specdash.cli import command_parser
 from specdash.cli.table import print_table
-from specdash.core.text import one_line
+from specdash.core.text import human_seconds, one_line
 from specdash.errors import Exit, SpecdashError
 from specdash.store.runs import RunInfo, find_runs, known_results_dirs
 
@@ -35,8 +35,11 @@ def main(name: str, arguments: list[str]) -> Exit:
         print("no runs yet; start one: specdash --headless profile.toml, or specdash demo")
         return Exit.OK
     print_table(
-        ("STATE", "STEPS", "FAILED", "RUN"),
-        [(_state(run), f"{run.n_done}/{run.n_steps}", str(run.n_failed), run.id) for run in found],
+        ("STATE", "MEASURED", "FAILED", "SKIPPED", "TIME", "RUN"),
+        [
+            (_state(run), f"{run.n_measured}/{run.n_steps}", str(run.n_failed), str(run.n_skipped), _time(run), run.id)
+            for run in found
+        ],
     )
     running = [run for run in found if run.state == "running"]
     if running:
@@ -45,6 +48,11 @@ def main(name: str, arguments: list[str]) -> Exit:
     if resumable:
         print(f"\ngo on with the last interrupted one: specdash resume {one_line(resumable[-1].id)}")
     return Exit.OK
+
+
+def _time(run: RunInfo) -> str:
+    """How long a run was at work."""
+    return human_seconds(run.running_s) if run.running_s is not None else "-"
 
 
 def _state(run: RunInfo) -> str:

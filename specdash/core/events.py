@@ -41,6 +41,9 @@ class RunStarted(Fact):
     steps: tuple[Step, ...]
     model_family: str = ""
     iterations: Json = field(default_factory=dict)  # by step id, where it is not that of the settings
+    prompts: Json = field(
+        default_factory=dict
+    )  # bytes of text of each prompt, by category; {} in journals that lack it
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,11 +10,13 @@ from functools import partial
 
 from specdash.analysis.anchors import is_between_passes, second_pass
 from specdash.analysis.findings import findings
+from specdash.analysis.part import part_of
 from specdash.analysis.sequential import known_to
 from specdash.analysis.strategy import SEARCH, Change, next_change
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.forecast import loads_left
+from specdash.core.plan import LoadKey
 from specdash.core.queue import IllegalEdit, apply
 from specdash.core.steps import StepView
 from specdash.core.view import View
@@ -26,18 +28,21 @@ class Advice:
 
     def __init__(self, recorder: Recorder) -> None:
         self._recorder = recorder
+        self._seen: View | None = None  # when everything that follows from it was recorded
 
     async def reconsider(self) -> None:
         """Records every verdict that is new, then stage after stage until none follows."""
-        view = self._recorder.view
-        for step_id, found in findings(view).items():
+        view, before = self._recorder.view, self._seen
+        touched = _touched(view, before)
+        for step_id, found in findings(view if touched is None else part_of(view, touched)).items():
             step = view.steps[step_id]
             for verdict, detail in found:
                 if step.load is not None and verdict.value not in step.verdicts:
                     await self._recorder.publish(ev.VerdictRaised(step_id, step.load, verdict.value, detail))
-        while (change := next_change(self._recorder.view)) is not None:
+        while (change := next_change(self._recorder.view, touched)) is not None:
             # Made for the view as it is then: an edit by the user may come between.
             await self._recorder.publish_made(partial(_fact, change))
+        self._seen = view
 
     def enough(self, found: StepView, block: int) -> bool:
         """Whether a step needs no sample of a block: its rate is known to `measure.precision`.
@@ -58,6 +63,16 @@ class Advice:
         rates = [(each.prompt_id, each.decode_tok_s) for each in samples if each.decode_tok_s is not None]
         most = self._recorder.view.iterations(found.step.id) or len(rates)
         return known_to(rates, precision, most)
+
+
+def _touched(view: View, before: View | None) -> set[LoadKey] | None:
+    """The pairs about which something new may follow; None for all of them.
+
+    To look at every step of a plan after every load would cost more with each load.
+    """
+    if before is None or view.bandwidth is not before.bandwidth or view.models is not before.models:
+        return None
+    return view.table.changed_pairs(before.steps)
 
 
 def _fact(change: Change, view: View) -> ev.PlanChanged:

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specdash.core.generation import Generation
+from specdash.core.generation import Generation, PromptRead
 from specdash.core.transport import StreamedAnswer
-from specdash.engines.llama_stream import decode
+from specdash.engines.llama_stream import decode, peek
 from specdash.engines.sse import SseParser
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
@@ -238,3 +238,44 @@ def test_margins_are_those_of_each_token_and_unknown_where_a_token_was_drafted()
 @pytest.mark.parametrize("told", [[], [choice()], [choice(-1.0)], [choice(-1.0, None)]])
 def test_margins_that_nobody_tells_are_none_at_all(told: list[dict[str, Any]]) -> None:
     assert decoded([event(1, completion_probabilities=told), final(1)]).margins == ()
+
+
+# -- how far the prompt is --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "told"), [(CURRENT, [0, 22]), *((old, []) for old in OLD)])
+def test_a_recorded_stream_tells_how_far_its_prompt_was_and_nothing_of_that_is_a_token(
+    name: str, told: list[int]
+) -> None:
+    events = recorded(name)
+    looked = peek([(float(number), data) for number, data in enumerate(events)])
+    read = [each for each in looked if isinstance(each, PromptRead)]
+    whole = decoded(events)
+    assert read == [PromptRead(each, whole.prompt_tokens or 0) for each in told]
+    assert len(looked) - len(read) == len(whole.chunks)
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        None,
+        7,
+        [],
+        {},
+        {"total": 9},
+        {"total": 9, "processed": 10},
+        {"total": "9", "processed": 1},
+        {"total": 9.0, "processed": 1},
+        {"total": 9, "processed": -1},
+        {"total": True, "processed": True},
+    ],
+)
+def test_progress_that_makes_no_sense_is_passed_over(progress: object) -> None:
+    assert not [
+        each for each in peek([(1.0, event(0, "", [], prompt_progress=progress))]) if isinstance(each, PromptRead)
+    ]
+
+
+def test_progress_is_told_with_what_the_cache_had() -> None:
+    told = {"total": 992, "cache": 100, "processed": 412, "time_ms": 5}
+    assert peek([(1.0, event(0, "", [], prompt_progress=told))]) == (PromptRead(412, 992),)
