@@ -61,14 +61,21 @@ class ScriptedSource:
 
 @asynccontextmanager
 async def dashboard(
-    source: ScriptedSource, *, size: tuple[int, int] = (80, 24), terminal: Terminal | None = None, show: str = "main"
+    source: ScriptedSource,
+    *,
+    size: tuple[int, int] = (80, 24),
+    terminal: Terminal | None = None,
+    show: str = "main",
+    now_s: float | None = None,
 ) -> AsyncIterator[tuple[Dashboard, Pilot[int]]]:
-    """A dashboard that has read everything its source tells, with the screen `show` painted."""
+    """A dashboard that has read everything its source tells, with the screen `show` painted, at `now_s` if given."""
 
     async def opening() -> ScriptedSource:
         return source
 
     app = Dashboard(opening, terminal or Terminal(UNICODE, "full"))
+    if now_s is not None:
+        app.clock = lambda: now_s
     async with app.run_test(size=size) as pilot:
         await app.workers.wait_for_complete()
         await pilot.pause()

@@ -61,6 +61,7 @@ class Run:
         self._luck = random.Random(f"{seed}/noise")
         self._clock_s = 0.0
         self._facts: list[ev.Recorded] = []
+        self.records: list[ev.Recorded] = []
         self._seq = 0
         self.view = View()
         self._play()
@@ -90,6 +91,7 @@ class Run:
 
     def _fold(self) -> None:
         self.view = fold_all(self._facts, self.view)
+        self.records += self._facts
         self._facts.clear()
 
     def _opening(self) -> list[ev.Fact]:

@@ -15,7 +15,9 @@ from statistics import fmean
 
 from specdash.analysis.stats import drift
 from specdash.core.commands import SetIterations
+from specdash.core.events import PlanChanged
 from specdash.core.methods import BASELINE
+from specdash.core.newest import of_newest
 from specdash.core.plan import Step
 from specdash.core.steps import StepView
 from specdash.core.view import View
@@ -43,26 +45,28 @@ def second_pass(view: View) -> int | None:
 
     The stage that began it sets the samples of each step to that block and as many more as the step had.
     """
-    counts = _counts(view)
-    return max(counts.values()) // 2 if counts else None
+    return _second_pass(view.replans)[0]
 
 
 def is_between_passes(view: View, step_id: str, block: int) -> bool:
     """Whether a block lies behind a step's first pass, which may have ended early, and before the second one."""
-    begins, count = second_pass(view), _counts(view).get(step_id)
+    begins, counts = _second_pass(view.replans)
+    count = counts.get(step_id)
     return begins is not None and count is not None and count - begins <= block < begins
 
 
-def _counts(view: View) -> Mapping[str, int]:
-    """The samples that the second pass asks for, by step id; empty before it."""
-    return {
+@of_newest
+def _second_pass(replans: tuple[PlanChanged, ...]) -> tuple[int | None, Mapping[str, int]]:
+    """Where the second pass begins, and the samples that it asks for, by step id; None and empty before it."""
+    counts: dict[str, int] = {
         step_id: edit["iterations"]
-        for change in view.replans
+        for change in replans
         if change.stage == SECOND_PASS
         for edit in change.edits
         if edit.get("edit") == SetIterations.TYPE
         for step_id in edit["steps"]
     }
+    return (max(counts.values()) // 2 if counts else None), counts
 
 
 def anchors(view: View) -> Mapping[Step, Anchor]:

@@ -8,15 +8,17 @@ Pure: whoever calls it records the change, and calls again until there is none.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from specdash.analysis import kcurve, race
 from specdash.analysis.anchors import SECOND_PASS
 from specdash.core import commands as cmd
+from specdash.core.events import PlanChanged
 from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.model import k_max, k_range
+from specdash.core.newest import of_newest
 from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.queue import load_key
@@ -40,22 +42,25 @@ class Change:
     edits: tuple[cmd.Edit, ...] = ()
 
 
-def next_change(view: View) -> Change | None:
-    """The next change that follows from what is known; None while samples are being taken or nothing is left to do."""
+def next_change(view: View, pairs: Collection[LoadKey] | None = None) -> Change | None:
+    """The next change that follows from what is known; None while samples are being taken or nothing is left to do.
+
+    `pairs`: those in which something has changed since none followed the last time; None looks at all.
+    """
     if view.run is None or view.finished is not None or view.stopping:
         return None
     mode = view.run.settings.get("k")
     change: Change | None = None
     if mode == CURVE:
-        change = _first(_confirm(view, pair, steps) for pair, steps in _settled(view))
+        change = _first(_confirm(view, pair, steps) for pair, steps in _settled(view, pairs))
     elif mode == SEARCH:
-        change = _first(_search(view, pair, steps) for pair, steps in _settled(view))
+        change = _first(_search(view, pair, steps) for pair, steps in _settled(view, pairs))
     return change or _second_pass(view)
 
 
 def is_unfinished(view: View) -> bool:
     """Whether a run that has ended has work left: open steps, or a stage of its plan that was not begun."""
-    if any(not found.is_done for found in view.steps.values()):
+    if view.table.first_open is not None:
         return True
     return next_change(replace(view, finished=None, stopping=False)) is not None
 
@@ -69,24 +74,28 @@ def _first(changes: Iterable[Change | None]) -> Change | None:
     return next((change for change in changes if change is not None), None)
 
 
-def _stages(view: View) -> set[str]:
-    return {change.stage for change in view.replans}
+@of_newest
+def _stages_of(replans: tuple[PlanChanged, ...]) -> frozenset[str]:
+    return frozenset(change.stage for change in replans)
 
 
-def _settled(view: View) -> list[tuple[LoadKey, list[StepView]]]:
-    """The pairs whose steps all have an outcome, with those of their steps that measure content.
+def _stages(view: View) -> Collection[str]:
+    """The stages of the plan that were begun."""
+    return _stages_of(view.replans)
+
+
+def _settled(view: View, pairs: Collection[LoadKey] | None) -> Iterator[tuple[LoadKey, list[StepView]]]:
+    """Those of the pairs whose steps all have an outcome, with those of their steps that measure content.
 
     Pairs of which nothing can be learned by going on are left out: all failed, or nothing was drafted.
     """
-    pairs: dict[LoadKey, list[StepView]] = {}
-    for found in view.steps.values():
-        if found.step.method != BASELINE and found.step.draft is not None:
-            pairs.setdefault(found.step.pair, []).append(found)
-    return [
-        (pair, [found for found in steps if found.step.workload != LOSSLESS])
-        for pair, steps in pairs.items()
-        if all(found.is_done for found in steps) and any(_is_telling(found) for found in steps)
-    ]
+    table = view.table
+    for pair in table.pairs(pairs):
+        if pair.draft is None:
+            continue
+        steps = list(table.of_pair(pair))
+        if all(found.is_done for found in steps) and any(_is_telling(found) for found in steps):
+            yield pair, [found for found in steps if found.step.workload != LOSSLESS]
 
 
 def _is_telling(found: StepView) -> bool:
@@ -140,9 +149,9 @@ def _added(
     if not ks or not steps:
         return ()
     pair = steps[0].step.pair
-    alike = [found for found in view.steps.values() if found.step.pair == pair and found.step.method != BASELINE]
+    alike = [found for found in view.table.of_pair(pair) if found.step.method != BASELINE]
     largest = max(found.step.k or 0 for found in alike)
-    before = next((step_id for step_id, found in view.steps.items() if found.status == OPEN), None)
+    before = next((found.step.id for found in view.table.with_status((OPEN,))), None)
     fresh: dict[int | None, list[Step]] = {}
     for k in ks:
         for found in alike:
@@ -210,13 +219,13 @@ def _search(view: View, pair: LoadKey, steps: Sequence[StepView]) -> Change | No
 
 def _rounds(view: View, pair: LoadKey) -> int:
     """How many rounds of a pair's search were begun after the first."""
-    return sum(change.stage.startswith(f"{ROUND} {pair.label} round ") for change in view.replans)
+    return sum(stage.startswith(f"{ROUND} {pair.label} round ") for stage in _stages(view))
 
 
 def _largest(view: View, pair: LoadKey) -> int:
     """The largest K that a search may go to: that of the curve of such a model."""
     model = view.models.get(pair.target)
-    tried = max((found.step.k or 0 for found in view.steps.values() if found.step.pair == pair), default=0)
+    tried = view.table.largest_k(pair) or 0
     try:
         return max(tried, k_max(model.model_class)) if model is not None else tried
     except ValueError:
@@ -234,9 +243,9 @@ def _second_pass(view: View) -> Change | None:
     assert view.run is not None
     if view.run.settings.get("passes") != 2 or SECOND_PASS in _stages(view):
         return None
-    if any(not found.is_done for found in view.steps.values()):
+    if view.table.first_open is not None:
         return None
-    again = [found for found in view.steps.values() if found.status == "ok" and found.step.workload != LOSSLESS]
+    again = [found for found in view.table.with_status(("ok",)) if found.step.workload != LOSSLESS]
     if not again:
         return None
     blocks = {found.step.id: 1 + max(sample.block for sample in found.good) for found in again}

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from specdash.analysis.sequential import least_samples
 from specdash.analysis.strategy import CURVE, MOST_CONFIRMED, SEARCH, first_samples
 from specdash.cli import command_parser
 from specdash.config.load import check
-from specdash.core.forecast import ZERO, Range, prior_load, prior_sample
-from specdash.core.methods import BASELINE
-from specdash.core.plan import KScope, PlannedLoad, Step, iterations_of, k_values
+from specdash.core.plan import KScope, PlannedLoad, k_values
+from specdash.core.priors import Range
 from specdash.core.profile import LOSSLESS
 from specdash.core.text import human_bytes, human_seconds, plain
 from specdash.engines.registry import SETTLED_SCOPES
 from specdash.errors import Exit, Problem, ProfileError
-from specdash.runtime.beside import CHECKED_TOKENS, ROUNDING_PLACES
 from specdash.session.opening import NOTHING_WITH
+from specdash.session.planned import plan_time
 from specdash.session.prepare import Prepared, only_possible, prepare
 
 
@@ -61,72 +58,10 @@ def _scopes(prepared: Prepared) -> list[KScope]:
 
 
 def _time(prepared: Prepared, scope: KScope, loads: Sequence[PlannedLoad]) -> Range | None:
-    """From the plan without what may not be needed to the plan with all of it; None where a size is unknown.
-
-    What a curve confirms may be nothing, a search may end after its first samples, and a step as soon as it is precise
-    enough: only the high end has the rest. Ks that join a search are in neither, since what they are is measured.
-    """
-    is_curve = not prepared.profile.queue and prepared.profile.sweep.k == CURVE
-    least = _time_of(prepared, loads, is_least=True)
-    most = _time_of(prepared, _with_confirmed(loads, scope) if is_curve else loads, is_least=False)
-    return Range(least.low_s, most.high_s) if least is not None and most is not None else None
-
-
-def _with_confirmed(loads: Sequence[PlannedLoad], scope: KScope) -> list[PlannedLoad]:
-    """The loads with the Ks that a curve confirms at most: on loads of their own where K is fixed at start-up."""
-    found: list[PlannedLoad] = []
-    for load in loads:
-        more = MOST_CONFIRMED if load.key.draft is not None else 0
-        if scope is KScope.STARTUP:
-            found += [load] * (1 + more)
-        else:
-            found.append(replace(load, steps=load.steps * (1 + more)))
-    return found
-
-
-def _time_of(prepared: Prepared, loads: Sequence[PlannedLoad], *, is_least: bool) -> Range | None:
-    """The time of these loads in all passes, with the fewest samples or the most; None where a size is unknown."""
-    measure, total = prepared.profile.measure, ZERO
-    listed = iterations_of(prepared.profile, list(prepared.prompts))
-    for place, load in enumerate(loads, 1):
-        size = prepared.size_bytes(load.key)
-        if size is None:
-            return None
-        # The last server of a pass goes on with the next one.
-        starts = 1 if place == len(loads) else measure.passes
-        total += (prior_load(size) + prior_sample(size, measure.max_tokens).times(measure.warmup)).times(starts)
-        for step in load.steps:
-            count = _samples(prepared, step, listed.get(step.id, measure.iterations), is_least=is_least)
-            total += prior_sample(size, measure.max_tokens).times(count) + _checks(prepared, step, size, count)
-    return total
-
-
-def _samples(prepared: Prepared, step: Step, most: int, *, is_least: bool) -> int:
-    """The samples of a step in all passes, where one pass takes `most` of them at most."""
-    prompts, measure = len(prepared.prompts[step.category]), prepared.profile.measure
-    if step.workload == LOSSLESS:
-        return prompts  # each text once, whatever the passes
-    counted = prepared.most_samples(step)
-    most = most if counted is None else min(most, counted)
-    at_first = None if prepared.profile.queue else first_samples(prepared.profile.sweep.k, most)
-    if is_least and at_first is not None and step.draft is not None:
-        most = min(most, at_first)
-    if is_least and measure.precision is not None:
-        most = min(most, least_samples(prompts))
-    return most * measure.passes
-
-
-def _checks(prepared: Prepared, step: Step, size_bytes: int, samples: int) -> Range:
-    """The answers that texts are compared by beside the samples, where these do not do for it."""
-    measure = prepared.profile.measure
-    is_greedy = step.workload == LOSSLESS or measure.temperature == 0
-    if is_greedy and step.method != BASELINE:
-        return ZERO
-    tokens = measure.max_tokens if step.workload == LOSSLESS else min(measure.max_tokens, CHECKED_TOKENS)
-    prompts = min(samples, len(prepared.prompts[step.category])) if is_greedy else 1
-    # A baseline answers again from the cache, in turns with its other categories.
-    cached = math.ceil(ROUNDING_PLACES / (tokens * len(prepared.prompts))) if step.method == BASELINE else 0
-    return prior_sample(size_bytes, tokens).times(prompts + min(prompts, cached))
+    """How long these loads take."""
+    engine = prepared.profile.engine
+    is_probed = engine.k_scope == "auto" and engine.kind not in SETTLED_SCOPES
+    return plan_time(prepared, scope, loads, is_probed=is_probed)
 
 
 def _largest(prepared: Prepared, loads: Sequence[PlannedLoad]) -> int | None:

@@ -8,7 +8,7 @@ from dataclasses import asdict
 
 from specdash.cli import command_parser
 from specdash.cli.table import print_table
-from specdash.core.text import one_line
+from specdash.core.text import human_seconds, one_line
 from specdash.errors import Exit, SpecdashError
 from specdash.store.runs import RUNNING, RunInfo
 
@@ -37,8 +37,8 @@ def main(name: str, arguments: list[str]) -> Exit:
         print("no runs yet; start one: specdash --headless profile.toml, or specdash demo")
         return Exit.OK
     print_table(
-        ("STATE", "STEPS", "FAILED", "RUN"),
-        [(_state(run), *_counts(run), run.id) for run in found],
+        ("STATE", "MEASURED", "FAILED", "SKIPPED", "TIME", "RUN"),
+        [(_state(run), *_counts(run), _time(run), run.id) for run in found],
     )
     running = [run for run in found if run.state == "running"]
     if running:
@@ -49,12 +49,17 @@ def main(name: str, arguments: list[str]) -> Exit:
     return Exit.OK
 
 
+def _time(run: RunInfo) -> str:
+    """How long a run was at work."""
+    return human_seconds(run.running_s) if run.running_s is not None else "-"
+
+
 def _state(run: RunInfo) -> str:
     return run.state if run.problem is None else f"{run.state}: {one_line(run.problem, 60)}"
 
 
-def _counts(run: RunInfo) -> tuple[str, str]:
-    """Steps done and failed; unknown where nothing could be read."""
+def _counts(run: RunInfo) -> tuple[str, str, str]:
+    """Steps measured, failed and skipped; unknown where nothing could be read."""
     if run.state == RUNNING and run.problem is not None:
-        return "-", "-"
-    return f"{run.n_done}/{run.n_steps}", str(run.n_failed)
+        return "-", "-", "-"
+    return f"{run.n_measured}/{run.n_steps}", str(run.n_failed), str(run.n_skipped)

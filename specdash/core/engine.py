@@ -13,7 +13,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
-from specdash.core.generation import Generation, Piece
+from specdash.core.generation import Generation, Piece, PromptRead
 from specdash.core.launch import Ending
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.prompts import Prompt
@@ -215,7 +215,7 @@ class Engine(Protocol):
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> EngineClient:
         """A client of the server that was started as `spec` at `endpoint`."""
 
-    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
+    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
         """What these events of an answer that is not whole yet say: for showing, never for measuring."""
 
     def cause(self, log_tail: str) -> Cause | None:

@@ -40,6 +40,8 @@ class RunStarted(Fact):
     steps: tuple[Step, ...]
     model_family: str = ""
     iterations: Mapping[str, int] = field(default_factory=dict)  # by step id, where it is not that of the settings
+    # Bytes of text of each prompt, by category; {} in journals that lack it.
+    prompts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,6 @@
 """What each fact does to the view of a run: one handler for each kind, called by `core.view.fold`.
 
-A handler gives a new view and leaves the old one as it was, but for mappings that are still `Growing`.
+A handler gives a new view and leaves the old one as it was; what did not change is shared by both.
 """
 
 from __future__ import annotations
@@ -14,7 +14,9 @@ from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core import queue
 from specdash.core.loads import LoadView, Transition
+from specdash.core.persistent import PersistentMap
 from specdash.core.steps import OPEN, RUNNING, StepView
+from specdash.core.steptable import StepTable, table_of
 from specdash.errors import StoreError
 
 if TYPE_CHECKING:
@@ -23,52 +25,34 @@ if TYPE_CHECKING:
 TRANSITIONS_KEPT = 50
 
 
-class Growing(dict[str, Any]):
-    """A mapping that nobody else holds yet, so that it may be changed in place."""
-
-
 def _with(mapping: Mapping[str, Any], key: str, value: Any) -> Mapping[str, Any]:
-    """A copy of `mapping` with one entry more or changed."""
-    if isinstance(mapping, Growing):
-        mapping[key] = value
-        return mapping
-    return {**mapping, key: value}
-
-
-def _changed(view: View, steps: Mapping[str, StepView], current_step: str) -> View:
-    """The view with these steps; itself where nothing in it has to be replaced, as with steps changed in place."""
-    if steps is view.steps and current_step == view.current_step:
-        return view
-    return replace(view, steps=steps, current_step=current_step)
+    """`mapping` with one entry more or changed."""
+    return mapping.with_entry(key, value) if isinstance(mapping, PersistentMap) else {**mapping, key: value}
 
 
 def _step(view: View, step_id: str, **changes: Any) -> View:
     """The view with a step changed; a step that the plan does not list is left out."""
     known = view.steps.get(step_id)
-    if known is None:
-        return view
-    steps = _with(view.steps, step_id, replace(known, **changes))
-    return view if steps is view.steps else replace(view, steps=steps)
+    return view if known is None else replace(view, steps=_with(view.steps, step_id, replace(known, **changes)))
 
 
 def _load(view: View, load_id: str, **changes: Any) -> View:
     """The view with a load changed."""
     known = view.loads.get(load_id)
-    if known is None:
-        return view
-    loads = _with(view.loads, load_id, replace(known, **changes))
-    return view if loads is view.loads else replace(view, loads=loads)
+    return view if known is None else replace(view, loads=_with(view.loads, load_id, replace(known, **changes)))
 
 
 def _run_started(view: View, recorded: ev.Recorded) -> View:
     fact = recorded.fact
     assert isinstance(fact, ev.RunStarted)
-    steps = {step.id: StepView(step, iterations=fact.iterations.get(step.id)) for step in fact.steps}
+    named = ((step.id, step) for step in fact.steps)
+    steps = StepTable({name: StepView(step, iterations=fact.iterations.get(name)) for name, step in named})
     return replace(
         view,
         run=fact,
         steps=steps,
         started_s=recorded.time_s,
+        session_s=recorded.time_s,
         finished=None,
     )
 
@@ -76,19 +60,18 @@ def _run_started(view: View, recorded: ev.Recorded) -> View:
 def _run_resumed(view: View, recorded: ev.Recorded) -> View:
     fact = recorded.fact
     assert isinstance(fact, ev.RunResumed)
-    redone = set(fact.redo)
-    steps = {
-        step_id: StepView(found.step, iterations=found.iterations)
-        if step_id in redone
-        else replace(found, status=OPEN)
-        if found.status == RUNNING
-        else found
-        for step_id, found in view.steps.items()
-    }
+    steps = table_of(view.steps)
+    for found in tuple(steps.with_status((RUNNING,))):
+        steps = steps.with_entry(found.step.id, replace(found, status=OPEN))
+    for step_id in fact.redo:
+        if (redone := steps.get(step_id)) is not None:
+            steps = steps.with_entry(step_id, StepView(redone.step, iterations=redone.iterations))
     return replace(
         view,
         steps=steps,
         finished=None,
+        session_s=recorded.time_s,
+        earlier_s=view.running_s or 0.0,
         resumes=view.resumes + 1,
         current_load=None,
         current_step=None,
@@ -137,15 +120,13 @@ def _plan_changed(view: View, recorded: ev.Recorded) -> View:
 def _step_times(view: View, recorded: ev.Recorded) -> View:
     fact = recorded.fact
     assert isinstance(fact, ev.StepTimes)
-    traces = _with(view.traces, fact.load, (*view.traces.get(fact.load, ()), fact))
-    return view if traces is view.traces else replace(view, traces=traces)
+    return replace(view, traces=_with(view.traces, fact.load, (*view.traces.get(fact.load, ()), fact)))
 
 
 def _text_seen(view: View, recorded: ev.Recorded) -> View:
     fact = recorded.fact
     assert isinstance(fact, ev.TextSeen)
-    texts = _with(view.texts, fact.text_hash, fact.tokens)
-    return view if texts is view.texts else replace(view, texts=texts)
+    return replace(view, texts=_with(view.texts, fact.text_hash, fact.tokens))
 
 
 def _text_checked(view: View, recorded: ev.Recorded) -> View:
@@ -183,7 +164,14 @@ def _state_changed(view: View, recorded: ev.Recorded) -> View:
 def _load_ready(view: View, recorded: ev.Recorded) -> View:
     fact = recorded.fact
     assert isinstance(fact, ev.LoadReady)
-    return _load(view, fact.load, load_time_s=fact.load_time_s, pid=fact.pid, was_ready=True)
+    return _load(
+        view,
+        fact.load,
+        load_time_s=fact.load_time_s,
+        pid=fact.pid,
+        was_ready=True,
+        ready_at_s=recorded.time_s,
+    )
 
 
 def _probed(view: View, recorded: ev.Recorded) -> View:
@@ -195,8 +183,16 @@ def _probed(view: View, recorded: ev.Recorded) -> View:
 def _warmed_up(view: View, recorded: ev.Recorded) -> View:
     fact = recorded.fact
     assert isinstance(fact, ev.WarmedUp)
-    once_s = fact.wall_s / fact.requests if fact.requests and fact.wall_s is not None else None
-    return _load(view, fact.load, warm_up_s=once_s)
+    known = view.loads.get(fact.load)
+    ready_at_s = known.ready_at_s if known is not None else None
+    if fact.wall_s is None:
+        return _load(view, fact.load, warm_up_s=None, asked_s=None)
+    return _load(
+        view,
+        fact.load,
+        warm_up_s=fact.wall_s / fact.requests if fact.requests else None,
+        asked_s=max(0.0, recorded.time_s - fact.wall_s - ready_at_s) if ready_at_s is not None else None,
+    )
 
 
 def _step_started(view: View, recorded: ev.Recorded) -> View:
@@ -212,7 +208,7 @@ def _step_started(view: View, recorded: ev.Recorded) -> View:
     started = replace(
         kept, status=RUNNING, load=fact.load, fingerprint=fact.fingerprint, error=None, k_startup=k_startup
     )
-    return _changed(view, _with(view.steps, fact.step, started), fact.step)
+    return replace(view, steps=_with(view.steps, fact.step, started), current_step=fact.step)
 
 
 def _sample_taken(view: View, recorded: ev.Recorded) -> View:
@@ -222,7 +218,7 @@ def _sample_taken(view: View, recorded: ev.Recorded) -> View:
     if known is None:
         return view
     taken = replace(known, samples=(*known.samples, fact.sample), wall_s=known.wall_s + fact.wall_s)
-    return _changed(view, _with(view.steps, fact.step, taken), fact.step)
+    return replace(view, steps=_with(view.steps, fact.step, taken), current_step=fact.step)
 
 
 def _verdict_raised(view: View, recorded: ev.Recorded) -> View:
@@ -305,7 +301,7 @@ def _command_accepted(view: View, recorded: ev.Recorded) -> View:
 def _edited(view: View, seq: int, edits: Iterable[ev.Json]) -> Mapping[str, StepView]:
     """The queue after the edits of a fact, which were legal when they were accepted by the version that wrote it."""
     try:
-        return queue.apply(view.steps, [cmd.decode_edit(each) for each in edits], view.scope)
+        return table_of(queue.apply(view.steps, [cmd.decode_edit(each) for each in edits], view.scope))
     except ValueError as error:
         raise StoreError(
             f"record {seq} of the journal holds an edit that this version of specdash does not understand: {error}",

@@ -1,73 +1,53 @@
-"""How long and how much: forecasts of loads, steps and memory, with ranges no tighter than what is known.
+"""How long and how much: forecasts of what a run has left, with ranges no tighter than what is known.
 
-Loads and steps are timed apart and never averaged into one rate. Before anything was measured, priors stand in for
-measurements; they are wide on purpose.
+Loads and steps are timed apart and never averaged into one rate, reading a prompt and making its answer as well. Before
+anything was measured, priors stand in for measurements; they are wide on purpose.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from specdash.core.plan import LoadKey, PlannedLoad, Step
-from specdash.core.queue import loads_of, serves
+from specdash.core.asked import Asked
+from specdash.core.lifecycle import State
+from specdash.core.persistent import changed_since
+from specdash.core.plan import KScope, LoadKey, PlannedLoad, fixes_k
+from specdash.core.priors import ZERO, Range, RequestTime, Tokens, prior_load, prior_request, prior_tokens
+from specdash.core.queue import loads_of, takes
+from specdash.core.steps import StepView
+from specdash.core.steptable import StepTable
+from specdash.core.ticks import Live
+from specdash.core.timings import Backlog, Timings
 from specdash.core.view import View
 
-PRIOR_READ_BYTES_S = (0.3e9, 2.5e9)  # a model read from disk: slow and fast storage
-PRIOR_START_S = (1.0, 10.0)  # a server start beside the reading
-PRIOR_DECODE_BYTES_S = (20e9, 400e9)  # memory bandwidth from a small CPU to a good GPU: bounds tok/s
+__all__ = ["ZERO", "Forecaster", "InFlight", "Outlook", "Range", "in_flight", "loads_left", "outlook"]
+
+SAMPLE = "sample"  # the purpose of a request that is one
 
 
 @dataclass(frozen=True, slots=True)
-class Range:
-    """A low and a high estimate, in seconds."""
+class InFlight:
+    """A request that is being answered: whose, how old it is, and how long it is sure to take at least.
 
-    low_s: float
-    high_s: float
+    `least_s` is its age, or longer where the server tells how much of the prompt it has read.
+    """
 
-    def __add__(self, other: Range) -> Range:
-        """Both, one after the other."""
-        return Range(self.low_s + other.low_s, self.high_s + other.high_s)
-
-    def times(self, count: float) -> Range:
-        """`count` of them."""
-        return Range(self.low_s * count, self.high_s * count)
+    step: str
+    purpose: str
+    age_s: float
+    least_s: float
 
 
-ZERO = Range(0.0, 0.0)
-
-
-@dataclass(frozen=True, slots=True)
-class Effort:
-    """What a step costs: requests (samples) of so many tokens."""
-
-    iterations: int
-    warmup: int
-    max_tokens: int
-
-
-def prior_load(size_bytes: int) -> Range:
-    """A load of `size_bytes`, before any was seen."""
-    slow, fast = PRIOR_READ_BYTES_S
-    return Range(PRIOR_START_S[0] + size_bytes / fast, PRIOR_START_S[1] + size_bytes / slow)
-
-
-def prior_sample(active_bytes: int, max_tokens: int) -> Range:
-    """One request, before any was seen: bound by reading the weights once for each token."""
-    slow, fast = PRIOR_DECODE_BYTES_S
-    return Range(max_tokens * active_bytes / fast, max_tokens * active_bytes / slow + 1.0)
-
-
-def plan_time(loads: Sequence[PlannedLoad], sizes: Mapping[LoadKey, int], effort: Effort) -> Range | None:
-    """The whole plan before anything was measured; None when no size is known."""
-    total = ZERO
-    for load in loads:
-        size = sizes.get(load.key)
-        if size is None:
-            return None
-        samples = len(load.steps) * effort.iterations + effort.warmup
-        total = total + prior_load(size) + prior_sample(size, effort.max_tokens).times(samples)
-    return total
+def in_flight(live: Live, now_s: float) -> InFlight | None:
+    """The request that is being answered at `now_s` (seconds since 1970); None where there is none of a step."""
+    token, server = live.token, live.server
+    if token is None or token.step is None or (server is not None and server.state != State.BUSY):
+        return None
+    age_s = max(0.0, now_s - token.started_s)
+    if token.tokens or not token.prompt_read or not token.prompt_tokens:
+        return InFlight(token.step, token.purpose, age_s, age_s)
+    return InFlight(token.step, token.purpose, age_s, age_s * token.prompt_tokens / token.prompt_read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,112 +55,235 @@ class Outlook:
     """The rest of a run: the loads still to start, the time for everything, and the time of each open step.
 
     `left` is None where nothing is known yet, not even the size of the models; a step's time leaves its load out.
-    `starts`: how long each of the loads takes to start, as far as that is known.
+    `starts`: how long each of the loads still to start takes to start, None where that is not known. `loads` are these
+    loads with their steps, found when they are asked for.
     """
 
-    loads: tuple[PlannedLoad, ...]
     left: Range | None
     steps: Mapping[str, Range]
-    starts: Mapping[LoadKey, Range] = field(default_factory=dict)
+    starts: Mapping[LoadKey, Range | None] = field(default_factory=dict)
+    view: View | None = None
 
-
-def outlook(view: View) -> Outlook:
-    """What a run still has before it, as its queue stands.
-
-    A sample is predicted from the same target, draft and K where there is one, else from the same target and draft,
-    else the same target, else all, else from the size of the models. Fewer than two finished steps widen the range.
-    """
-    loads = loads_left(view)
-    warmup = view.run.settings.get("warmup") if view.run is not None else None
-    warmups = warmup if isinstance(warmup, int) else 0
-    sample = _Samples(view)
-    steps: dict[str, Range] = {}
-    for step_id, found in view.steps.items():
-        if not found.is_done:
-            one = sample.of(found.step)
-            if one is None:
-                return Outlook(loads, None, {})
-            steps[step_id] = one.times(max(0, (view.iterations(step_id) or 0) - len(found.good)))
-    left = ZERO
-    for each in steps.values():
-        left = left + each
-    starts: dict[LoadKey, Range] = {}
-    for load in loads:
-        once = _load_time(view, load.key, sample.spread)
-        if once is None:
-            return Outlook(loads, None, steps, starts)
-        starts[load.key] = once
-        left = left + once
-        one = sample.of(load.steps[0])
-        left = left + one.times(warmups) if one is not None else left
-    return Outlook(loads, left, steps, starts)
+    @property
+    def loads(self) -> tuple[PlannedLoad, ...]:
+        """The loads still to be started; looks at every open step."""
+        return loads_left(self.view) if self.view is not None else ()
 
 
 def loads_left(view: View) -> tuple[PlannedLoad, ...]:
     """The loads that are still to be started: what the server that runs now will take is not among them."""
-    scope = view.scope
-    running = view.loads.get(view.current_load or "")
-    steps = view.steps
-    if running is not None and not running.finished:
-        steps = {step_id: found for step_id, found in steps.items() if not serves(running.key, found, scope)}
-    return loads_of(steps, scope)
+    return loads_of(view.steps, view.scope, _running(view))
 
 
-def _load_time(view: View, key: LoadKey, spread: float) -> Range | None:
-    """A load's time: from the loads of the same models, else of all in this run, else from its size."""
-    known = [load for load in view.loads.values() if load.load_time_s is not None]
-    alike = [load for load in known if (load.key.target, load.key.draft) == (key.target, key.draft)]
-    times = [load.load_time_s for load in alike or known if load.load_time_s is not None]
-    if times:
-        return _around(sum(times) / len(times), spread)
-    size = _size_bytes(view, key.target, key.draft)
-    return prior_load(size) if size is not None else None
+def outlook(view: View, flying: InFlight | None = None) -> Outlook:
+    """What a run still has before it, as its queue stands."""
+    return Forecaster().of(view, flying)
 
 
-def _size_bytes(view: View, *labels: str | None) -> int | None:
+class Forecaster:
+    """The outlook of a run at every fact, from what the fact has changed.
+
+    The outlook of a view is the same whatever views came before; a Forecaster only remembers the sums over its steps.
+    """
+
+    def __init__(self) -> None:
+        self._view = View()
+        self._table = StepTable()
+        self._asked = Asked(None)
+        self._timings = Timings()
+        self._backlog: dict[tuple[LoadKey, int | None, int | None], Backlog] = {}
+
+    def of(self, view: View, flying: InFlight | None = None) -> Outlook:
+        """What the run of a view has still before it; `flying`: the request that is being answered."""
+        self._take_in(view)
+        running = _running(view)
+        asked = {"is_probed": _is_probed(view), "k_is_fixed": view.scope in (None, KScope.STARTUP)}
+        starts: dict[LoadKey, Range | None] = {}
+        left: Range | None = ZERO
+        for (pair, k, k_startup), backlog in self._backlog.items():
+            one = self._request(pair, k, self._tokens(pair, backlog))
+            left = left + _time_of(backlog, one) if one is not None and left is not None else None
+            if running is not None and pair == running.pair and takes(running, backlog.step, k_startup, view.scope):
+                continue
+            key = self._load_of(pair, backlog, view.scope)
+            if key in starts:
+                continue
+            starts[key] = start = self._start(key)
+            if start is None or one is None or left is None:
+                left = None
+            else:
+                left = left + start + self._asked.load_time(key, one, self._timings.asked_first(key), **asked)
+        if flying is not None and left is not None:
+            left = self._with_request(left, flying)
+        return Outlook(left, _StepTimes(self, view.table), starts, view)
+
+    def step_time(self, found: StepView) -> Range | None:
+        """The rest of one step; None where not even the size of its models is known."""
+        backlog = Backlog(found.step)
+        self._add(backlog, found, 1)
+        pair = found.step.pair
+        one = self._request(pair, found.step.k, self._tokens(pair, backlog))
+        return _time_of(backlog, one) if one is not None else None
+
+    # -- what is known -------------------------------------------------------------------------------------------
+
+    def _take_in(self, view: View) -> None:
+        """Brings the sums up to date with a view."""
+        if view.run is not self._view.run or not view.table.is_same_queue(self._table):
+            self._view, self._table, self._timings, self._backlog = View(), StepTable(), Timings(), {}
+            run = view.run
+            self._asked = Asked.of(run.settings, run.prompts) if run is not None else Asked(None)
+        loads, before, self._view = view.loads, self._view.loads, view
+        for load_id, load in changed_since(loads, before):
+            self._timings.change_load(before.get(load_id), load)
+        self._take_in_steps(view.table)
+
+    def _take_in_steps(self, table: StepTable) -> None:
+        before = self._table
+        for step_id, found in table.changed_since(before):
+            pair, known = found.step.pair, before.get(step_id)
+            if known is not None:
+                self._count(pair, known, -1)
+            self._count(pair, found, 1)
+            self._timings.change(step_id, pair, found, self._asked)
+        self._table = table
+
+    def _count(self, pair: LoadKey, found: StepView, sign: int) -> None:
+        """Adds an open step to what is left, or takes it out again."""
+        if found.is_done:
+            return
+        k_startup = found.k_startup if found.samples else None
+        key = pair, found.step.k, k_startup
+        backlog = self._backlog.setdefault(key, Backlog(found.step, k_startup))
+        self._add(backlog, found, sign)
+        if not backlog.steps:
+            del self._backlog[key]
+
+    def _add(self, backlog: Backlog, found: StepView, sign: int) -> None:
+        step, asked = found.step, self._asked
+        samples, size = max(0, self._iterations(found) - len(found.good)), asked.mean_bytes(step.category)
+        answers, tokens = asked.checks(step, samples + len(found.good))
+        answers = max(0, answers - len(found.checks))
+        backlog.steps += sign
+        backlog.samples += sign * samples
+        backlog.text_bytes += sign * (size or 0.0)
+        backlog.depth += sign * step.depth
+        backlog.unknown += sign * (size is None)
+        backlog.prompts += sign * answers
+        backlog.checks += sign * answers * min(1.0, tokens / max(1, asked.max_tokens or tokens or 1))
+
+    def _iterations(self, found: StepView) -> int:
+        if found.iterations is not None:
+            return found.iterations
+        settled = self._view.run.settings.get("iterations") if self._view.run is not None else None
+        return settled if isinstance(settled, int) else 0
+
+    def _tokens(self, pair: LoadKey, backlog: Backlog) -> Tokens | None:
+        """The mean length of the prompts of what is left; None where nobody can tell."""
+        if backlog.unknown:
+            return None
+        text_bytes, depth = backlog.text_bytes / backlog.steps, backlog.depth / backlog.steps
+        return self._timings.tokens(pair.target, text_bytes, depth) or prior_tokens(text_bytes, round(depth))
+
+    def _request(self, pair: LoadKey, k: int | None, tokens: Tokens | None) -> RequestTime | None:
+        """One sample of a pair and K: from what was measured, else from the size of the models."""
+        known = self._timings.sample(pair, k, tokens)
+        if known is not None:
+            return known
+        size, asked = size_bytes(self._view, pair.target), self._asked
+        if size is None or asked.max_tokens is None:
+            return None
+        draft = size_bytes(self._view, pair.draft) if pair.draft is not None else 0
+        return prior_request(size, asked.max_tokens, tokens or prior_tokens(0, 0), draft or 0, k)
+
+    def _load_of(self, pair: LoadKey, backlog: Backlog, scope: KScope | None) -> LoadKey:
+        """The load that open steps of a pair need."""
+        step = backlog.step
+        if fixes_k(step, scope):
+            return step.key(step.k)
+        return step.key(backlog.k_startup if backlog.k_startup is not None else self._table.largest_k(pair))
+
+    def _start(self, key: LoadKey) -> Range | None:
+        """How long a server takes to start: from the loads of the same models, else of all, else from their size."""
+        known = self._timings.start(key)
+        if known is not None:
+            return known
+        size = size_bytes(self._view, key.target, key.draft)
+        return prior_load(size) if size is not None else None
+
+    # -- the request that is being answered ----------------------------------------------------------------------
+
+    def _with_request(self, left: Range, flying: InFlight) -> Range:
+        """The time left, when a request has been going on for a while.
+
+        It is over the sooner the older it is, as long as it is not older than was expected. From then on it takes
+        longer the longer it has taken, and so will those that are like it.
+        """
+        found = self._table.get(flying.step)
+        if found is None:
+            return left
+        pair, k = found.step.pair, found.step.k
+        one = self._request(pair, k, self._tokens_of(found))
+        if one is None:
+            return left
+        expected, age_s = one.whole, flying.age_s
+        middle_s = expected.middle_s
+        least_s = max(flying.least_s, age_s)
+        more = max(0.0, expected.high_s / middle_s - 1) if middle_s > 0 else 0.0
+        rest = Range(max(0.0, expected.low_s - age_s, least_s - age_s), max(expected.high_s - age_s, more * least_s))
+        if flying.purpose == SAMPLE and not found.is_done:
+            left = Range(left.low_s - expected.low_s, left.high_s - expected.high_s)
+        backlog = self._backlog.get((pair, k, found.k_startup if found.samples else None))
+        others = max(0, backlog.samples - (flying.purpose == SAMPLE)) if backlog is not None else 0
+        late = Range(0.0, max(0.0, least_s - expected.high_s) * others)
+        return Range(max(0.0, left.low_s), max(0.0, left.high_s)) + rest + late
+
+    def _tokens_of(self, found: StepView) -> Tokens | None:
+        backlog = Backlog(found.step)
+        self._add(backlog, found, 1)
+        return self._tokens(found.step.pair, backlog)
+
+
+class _StepTimes(Mapping[str, Range]):
+    """The times of the open steps, each worked out when it is looked at: few of 50,000 ever are."""
+
+    def __init__(self, forecaster: Forecaster, table: StepTable) -> None:
+        self._forecaster = forecaster
+        self._table = table
+
+    def __getitem__(self, step_id: str) -> Range:
+        found = self._table[step_id]
+        time = self._forecaster.step_time(found) if not found.is_done else None
+        if time is None:
+            raise KeyError(step_id)
+        return time
+
+    def __iter__(self) -> Iterator[str]:
+        return (found.step.id for found in self._table.opened())
+
+    def __len__(self) -> int:
+        return self._table.tally.open
+
+
+def size_bytes(view: View, *labels: str | None) -> int | None:
+    """Bytes of the files of these models; None where one is not known."""
     models = [view.models.get(label) for label in labels if label is not None]
     sizes = [model.size_bytes for model in models if model is not None]
     return sum(sizes) if len(sizes) == len(models) else None
 
 
-def _around(middle_s: float, spread: float) -> Range:
-    return Range(middle_s * (1 - spread), middle_s * (1 + spread))
+def _time_of(backlog: Backlog, one: RequestTime) -> Range:
+    """The samples that are left, and the answers that texts are compared by."""
+    checks = one.answer.times(backlog.checks) + Range(0.0, one.read.high_s * backlog.prompts)
+    return one.whole.times(backlog.samples) + checks
 
 
-class _Samples:
-    """Mean times of a sample by how alike steps are, gathered once for all the steps of a view.
-
-    `spread`: the share by which a forecast may be off, wide before two steps are done.
-    """
-
-    def __init__(self, view: View) -> None:
-        self._view = view
-        self._max_tokens = view.run.settings.get("max_tokens") if view.run is not None else None
-        done = sum(1 for found in view.steps.values() if found.is_done and found.samples)
-        self.spread = 0.5 if done < 2 else 0.15
-        seen: dict[tuple[object, ...], list[float]] = {}
-        for found in view.steps.values():
-            if found.samples:
-                for kind in _kinds(found.step):
-                    seen.setdefault(kind, []).append(found.wall_s / len(found.samples))
-        # Until a pair has a sample, its warm-up tells more than another pair's samples.
-        for load in view.loads.values():
-            kind = load.key.target, load.key.draft
-            if load.warm_up_s is not None and kind not in seen:
-                for likeness in (kind, (load.key.target,), ()):
-                    seen.setdefault(likeness, [load.warm_up_s])
-        self._means = {kind: sum(times) / len(times) for kind, times in seen.items()}
-
-    def of(self, step: Step) -> Range | None:
-        """One sample of a step; None where not even the size of its models is known."""
-        for kind in _kinds(step):
-            if kind in self._means:
-                return _around(self._means[kind], self.spread)
-        size = _size_bytes(self._view, step.target)
-        tokens = self._max_tokens
-        return prior_sample(size, tokens) if size is not None and isinstance(tokens, int) else None
+def _running(view: View) -> LoadKey | None:
+    """What the server that runs now was started as."""
+    running = view.loads.get(view.current_load or "")
+    return running.key if running is not None and not running.finished else None
 
 
-def _kinds(step: Step) -> tuple[tuple[object, ...], ...]:
-    """What a step is like, the closest likeness first."""
-    return (step.target, step.draft, step.k), (step.target, step.draft), (step.target,), ()
+def _is_probed(view: View) -> bool:
+    """Whether a load with a draft model is asked who decides K."""
+    return view.engine is None or view.engine.k_scope is None

@@ -80,3 +80,11 @@ class Piece:
 
     chunk: Chunk
     text: str
+
+
+@dataclass(frozen=True, slots=True)
+class PromptRead:
+    """How far the prompt of a generation is read: `read` of its `tokens`, those from a cache among them."""
+
+    read: int
+    tokens: int

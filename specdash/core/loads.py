@@ -42,5 +42,7 @@ class LoadView:
     finished: bool = False
     timeout_s: float | None = None
     warm_up_s: float | None = None  # of one warm-up request
+    ready_at_s: float | None = None  # seconds since 1970
+    asked_s: float | None = None  # from then to the first warm-up request: who decides K, and rendered prompts
     command: tuple[str, ...] = ()  # for the user to paste; () in journals that lack it
     was_ready: bool = False  # at some time; its load time may be unknown

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from specdash.core.generation import Piece
+from specdash.core.generation import Piece, PromptRead
 from specdash.core.ticks import TextRun
 
 WINDOW_S = 3.0
@@ -27,6 +27,7 @@ class Reading:
     rate_tok_s: float | None
     acceptance_rate: float | None
     text: tuple[TextRun, ...]
+    prompt: PromptRead | None = None
 
 
 class _Mark(NamedTuple):
@@ -51,10 +52,14 @@ class Meter:
         self._left_accepted = 0
         self._runs: deque[TextRun] = deque()
         self._chars = 0
+        self._prompt: PromptRead | None = None
 
-    def feed(self, pieces: Sequence[Piece]) -> None:
+    def feed(self, pieces: Sequence[Piece | PromptRead]) -> None:
         """Takes the next pieces, in order."""
         for piece in pieces:
+            if isinstance(piece, PromptRead):
+                self._prompt = piece
+                continue
             chunk = piece.chunk
             step = (chunk.draft_n, chunk.draft_n_accepted, chunk.predicted_ms)
             if step != self._step:
@@ -94,7 +99,7 @@ class Meter:
             rate = _rate(first, last)
             drafted = last.drafted - first.drafted
             acceptance = (last.accepted - first.accepted) / drafted if drafted > 0 else None
-        return Reading(self._tokens, self._drafted, self._accepted, rate, acceptance, tuple(self._runs))
+        return Reading(self._tokens, self._drafted, self._accepted, rate, acceptance, tuple(self._runs), self._prompt)
 
 
 def _rate(first: _Mark, last: _Mark) -> float | None:

@@ -13,6 +13,9 @@ Role = Literal["system", "user", "assistant"]
 ROLES: tuple[Role, ...] = get_args(Role)
 
 
+IMAGE_BYTES = 4096  # as much text as an image is about, in tokens
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """One turn of a conversation."""
@@ -38,6 +41,11 @@ class Prompt:
     def __post_init__(self) -> None:
         if (self.text is None) == (not self.messages):
             raise ValueError(f"prompt {self.id!r} needs either a text or messages")
+
+    @property
+    def size_bytes(self) -> int:
+        """How long its text is in UTF-8; an image counts as a page of text."""
+        return len(self.as_text().encode()) + IMAGE_BYTES * len(self.images)
 
     def as_messages(self) -> tuple[Message, ...]:
         """The prompt for a model with a chat template; a text is one message of the user's."""

@@ -12,8 +12,9 @@ from dataclasses import replace
 
 from specdash.core import commands as cmd
 from specdash.core.methods import BASELINE, method_named, needs_draft_model
-from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, fixes_k, group
+from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, fixes_k
 from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
+from specdash.core.steptable import StepTable, table_of
 
 Steps = Mapping[str, StepView]
 
@@ -31,36 +32,61 @@ def load_key(step: Step, scope: KScope | None) -> LoadKey:
 
 def serves(running: LoadKey, found: StepView, scope: KScope | None) -> bool:
     """Whether the server that was started as `running` can take a step, with the samples that it has."""
-    step = found.step
-    if step.pair != running.pair:
-        return False
-    if step.k is None or running.k is None:
-        return step.k == running.k
-    if fixes_k(step, scope):
-        return step.k == running.k
-    return step.k <= running.k and (not found.samples or found.k_startup in (None, running.k))
+    return found.step.pair == running.pair and takes(
+        running, found.step, found.k_startup if found.samples else None, scope
+    )
 
 
-def loads_of(steps: Steps, scope: KScope | None) -> tuple[PlannedLoad, ...]:
+def takes(running: LoadKey, step: Step, k_startup: int | None, scope: KScope | None) -> bool:
+    """As `serves`, for a step of the pair of `running` whose samples need a server of `k_startup`, where it has any."""
+    if step.k is None or running.k is None or fixes_k(step, scope):
+        return step.k == running.k
+    return step.k <= running.k and k_startup in (None, running.k)
+
+
+def loads_of(steps: Steps, scope: KScope | None, running: LoadKey | None = None) -> tuple[PlannedLoad, ...]:
     """The server loads that the steps without an outcome need, in the order of the queue.
 
-    A server's K belongs to the fingerprint of its samples. So a pair's server is started at the largest K of all its
-    steps, the finished ones too, and a step that has samples is finished on a server like theirs.
+    What the server that was started as `running` can take needs none. A server's K belongs to the fingerprint of its
+    samples. So a pair's server is started at the largest K of all its steps, the finished ones too, and a step that has
+    samples is finished on a server like theirs.
     """
-    opened = [found for found in steps.values() if not found.is_done]
-    if scope is KScope.STARTUP:
-        return group([found.step for found in opened], scope)
-    largest: dict[LoadKey, int] = {}
-    for found in steps.values():
-        if found.step.k is not None:
-            largest[found.step.pair] = max(found.step.k, largest.get(found.step.pair, 0))
-    loads: dict[LoadKey, list[Step]] = {}
-    for found in opened:
-        k = found.k_startup if found.samples and found.k_startup is not None else largest.get(found.step.pair)
-        if fixes_k(found.step, scope):
-            k = found.step.k
-        loads.setdefault(found.step.key(k), []).append(found.step)
-    return tuple(PlannedLoad(key, tuple(each)) for key, each in loads.items())
+    table = table_of(steps)
+    served = running.pair if running is not None else None
+    loads: dict[tuple[int, int | None], list[Step]] = {}
+    for pair, found in table.opened_by_pair():
+        if running is not None and pair == served and serves(running, found, scope):
+            continue
+        # By the identity of the pair: to make and compare the keys of all steps would be most of the work.
+        loads.setdefault((id(pair), _k_startup(table, pair, found, scope)), []).append(found.step)
+    return tuple(PlannedLoad(steps[0].key(k), tuple(steps)) for (_, k), steps in loads.items())
+
+
+def next_load(steps: Steps, scope: KScope | None) -> PlannedLoad | None:
+    """The first of `loads_of`, without looking at the steps of other pairs; None where no step is open."""
+    table = table_of(steps)
+    first = table.first_open
+    if first is None:
+        return None
+    pair = first.step.pair
+    k = _k_startup(table, pair, first, scope)
+    opened = (found for found in table.of_pair(pair) if not found.is_done)
+    return PlannedLoad(
+        first.step.key(k), tuple(each.step for each in opened if _k_startup(table, pair, each, scope) == k)
+    )
+
+
+def _k_startup(table: StepTable, pair: LoadKey, found: StepView, scope: KScope | None) -> int | None:
+    """The K that the server of an open step of a pair is started with."""
+    if fixes_k(found.step, scope):
+        return found.step.k
+    return found.k_startup if found.samples and found.k_startup is not None else table.largest_k(pair)
+
+
+def open_on(steps: Steps, running: LoadKey, scope: KScope | None) -> list[StepView]:
+    """The open steps that the server which was started as `running` can take, in the order of the queue."""
+    mine = table_of(steps).of_pair(running.pair)
+    return [found for found in mine if not found.is_done and serves(running, found, scope)]
 
 
 def apply(steps: Steps, edits: Sequence[cmd.Edit], scope: KScope | None) -> Steps:
@@ -100,10 +126,10 @@ def _found(steps: Steps, step_id: str) -> StepView:
 
 
 def _changed(steps: Steps, ids: Sequence[str], change: Callable[[StepView], StepView]) -> Steps:
-    """A copy of the queue with these steps changed, each after its own check."""
-    changed = dict(steps)
+    """The queue with these steps changed, each after its own check."""
+    changed = table_of(steps)
     for step_id in ids:
-        changed[step_id] = change(_found(changed, step_id))
+        changed = changed.with_entry(step_id, change(_found(changed, step_id)))
     return changed
 
 

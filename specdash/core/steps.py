@@ -11,7 +11,10 @@ from specdash.core.plan import Step
 OPEN = "open"
 RUNNING = "running"
 SKIPPED = "skipped"
-DONE = frozenset({"ok", "invalid", "failed", "timeout", SKIPPED})
+MEASURED = "ok"
+ENDED_EARLY = frozenset({"failed", "timeout"})
+FAILED = ENDED_EARLY | {"invalid"}  # no figure came of it
+DONE = FAILED | {MEASURED, SKIPPED}
 
 
 @dataclass(frozen=True, slots=True)

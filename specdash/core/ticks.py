@@ -51,7 +51,8 @@ class TokenTick(Tick):
     `purpose` is "sample", "warm-up", "probe", "scrub", "check" (of texts) or "cost" (of a step, for the K curve).
     `rate_tok_s` and `acceptance_rate` are of the last few seconds (server clock), None while unknown; `drafted` and
     `accepted` are None where the server does not tell.
-    `silent_s`: seconds since the last event. `text` is the last part of what was generated, oldest first.
+    `prompt_read` of the `prompt_tokens` of the prompt are read, those from a cache among them; None where that is not
+    told. `silent_s`: seconds since the last event. `text` is the last part of what was generated, oldest first.
     """
 
     TYPE: ClassVar[str] = "token"
@@ -68,6 +69,8 @@ class TokenTick(Tick):
     acceptance_rate: float | None
     silent_s: float
     text: tuple[TextRun, ...] = ()
+    prompt_read: int | None = None
+    prompt_tokens: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

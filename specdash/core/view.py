@@ -10,10 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 
 from specdash.core import events as ev
-from specdash.core.folding import HANDLERS, Growing
+from specdash.core.folding import HANDLERS
 from specdash.core.loads import LoadView, Transition
+from specdash.core.persistent import PersistentMap, backwards
 from specdash.core.plan import KScope
 from specdash.core.steps import DONE, OPEN, RUNNING, StepView
+from specdash.core.steptable import StepTable, table_of
 
 __all__ = ["DONE", "OPEN", "RUNNING", "LoadView", "StepView", "Transition", "View", "fold", "fold_all"]
 
@@ -25,14 +27,16 @@ class View:
     run: ev.RunStarted | None = None
     engine: ev.EngineFound | None = None
     models: Mapping[str, ev.ModelRead] = field(default_factory=dict)
-    steps: Mapping[str, StepView] = field(default_factory=dict)
-    loads: Mapping[str, LoadView] = field(default_factory=dict)
+    steps: Mapping[str, StepView] = field(default_factory=StepTable)
+    loads: Mapping[str, LoadView] = field(default_factory=PersistentMap)
     current_load: str | None = None
     current_step: str | None = None
     notes: tuple[ev.Noted, ...] = ()
     finished: ev.RunFinished | None = None
     started_s: float | None = None
     updated_s: float | None = None
+    session_s: float | None = None  # when this process, or the last one, began
+    earlier_s: float = 0.0  # how long the processes before it ran
     last_seq: int = 0
     resumes: int = 0
     paused: bool = False
@@ -42,15 +46,30 @@ class View:
     bandwidth: ev.BandwidthMeasured | None = None  # the best of all that were measured
     bandwidth_count: int = 0  # measurements that gave a figure
     replans: tuple[ev.PlanChanged, ...] = ()  # those with a stage or edits
-    texts: Mapping[str, tuple[int, ...]] = field(default_factory=dict)  # token ids by hash
-    traces: Mapping[str, tuple[ev.StepTimes, ...]] = field(default_factory=dict)  # by load
+    texts: Mapping[str, tuple[int, ...]] = field(default_factory=PersistentMap)  # token ids by hash
+    traces: Mapping[str, tuple[ev.StepTimes, ...]] = field(default_factory=PersistentMap)  # by load
+
+    @property
+    def table(self) -> StepTable:
+        """The steps, with what is known of all of them together."""
+        return table_of(self.steps)
+
+    @property
+    def running_s(self) -> float | None:
+        """How long the run was at work: each process from its first fact to its last; None before it began.
+
+        The time between a stop, or a crash, and the resume is none of it.
+        """
+        if self.session_s is None or self.updated_s is None:
+            return None
+        return self.earlier_s + max(0.0, self.updated_s - self.session_s)
 
     @property
     def k_scope(self) -> str | None:
         """The scope of K that the profile forces, or that the probes of this run found last; None before any did."""
         if self.engine is not None and self.engine.k_scope is not None:
             return self.engine.k_scope
-        return next((load.k_scope for load in reversed(list(self.loads.values())) if load.k_scope), None)
+        return next((load.k_scope for load in backwards(self.loads) if load.k_scope), None)
 
     @property
     def scope(self) -> KScope | None:
@@ -72,30 +91,11 @@ def fold(view: View, recorded: ev.Recorded) -> View:
 
 
 def fold_all(records: Iterable[ev.Recorded], view: View | None = None) -> View:
-    """The view after all of `records`, begun from `view`; the same as folding one by one, without a copy for each."""
+    """The view after all of `records`, begun from `view`."""
     view = view if view is not None else View()
-    recorded: ev.Recorded | None = None
     for recorded in records:
-        if not isinstance(view.steps, Growing):
-            view = replace(
-                view,
-                steps=Growing(view.steps),
-                loads=Growing(view.loads),
-                texts=Growing(view.texts),
-                traces=Growing(view.traces),
-            )
-        view = _told(view, recorded)
-    if recorded is None:
-        return view
-    return replace(
-        view,
-        steps=dict(view.steps),
-        loads=dict(view.loads),
-        texts=dict(view.texts),
-        traces=dict(view.traces),
-        last_seq=recorded.seq,
-        updated_s=recorded.time_s,
-    )
+        view = fold(view, recorded)
+    return view
 
 
 def _told(view: View, recorded: ev.Recorded) -> View:

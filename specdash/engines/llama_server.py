@@ -12,7 +12,7 @@ from types import MappingProxyType
 from specdash.core.draft_lengths import remembering
 from specdash.core.engine import Cause, Endpoint, EngineInfo, Health, KProbe, Request, ServerSpec
 from specdash.core.events import K_PLACE
-from specdash.core.generation import Generation, Piece
+from specdash.core.generation import Generation, Piece, PromptRead
 from specdash.core.launch import Ending
 from specdash.core.measure import step_facts
 from specdash.core.plan import KScope, LoadKey
@@ -119,7 +119,7 @@ class LlamaServer:
         """A client of the server that was started as `spec` at `endpoint`."""
         return LlamaClient(endpoint, spec.templated, self._filler)
 
-    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
+    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
         """What these events of an answer that is not whole yet say."""
         return peek(received)
 

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from specdash.core.generation import Generation, Piece
+from specdash.core.generation import Generation, Piece, PromptRead
 from specdash.core.measure import Chunk
 from specdash.core.numbers import MOST, finite
 from specdash.core.transport import StreamedAnswer
@@ -74,7 +74,7 @@ class _Event(msgspec.Struct, gc=False):
     model: str | None = None
     generation_settings: dict[str, Any] | None = None
     error: Any = None
-    prompt_progress: Any = None
+    prompt_progress: Any = None  # anything: it only says that the event carries no token
     completion_probabilities: tuple[_Choice, ...] = ()
 
 
@@ -145,21 +145,35 @@ def _lead(choices: Sequence[_Choice]) -> float | None:
     return best[0].logprob - best[1].logprob
 
 
-def peek(received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
-    """The events of an unfinished answer that carry generated tokens, with their text; faults are passed over."""
-    pieces: list[Piece] = []
+def peek(received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
+    """The events of an unfinished answer that carry generated tokens, with their text, or tell how far the prompt is.
+
+    Faults are passed over.
+    """
+    pieces: list[Piece | PromptRead] = []
     for t_s, data in received:
         try:
             event = _DECODER.decode(data)
         except (ValueError, RecursionError):
             continue
+        if event.prompt_progress is not None:
+            pieces += _prompt_read(event.prompt_progress)
+            continue
         timings = event.timings or _NO_TIMINGS
         predicted_n = event.tokens_predicted if timings.predicted_n is None else timings.predicted_n
-        if event.stop or event.error is not None or event.prompt_progress is not None or not predicted_n:
+        if event.stop or event.error is not None or not predicted_n:
             continue
         chunk = Chunk(t_s, predicted_n, timings.predicted_ms, timings.draft_n, timings.draft_n_accepted, event.tokens)
         pieces.append(Piece(chunk, event.content))
     return tuple(pieces)
+
+
+def _prompt_read(progress: Any) -> list[PromptRead]:
+    """How far a prompt is, where that is told in whole numbers that fit together."""
+    read, tokens = (progress.get("processed"), progress.get("total")) if isinstance(progress, dict) else (None, None)
+    if type(read) is not int or type(tokens) is not int or not 0 <= read <= tokens:
+        return []
+    return [PromptRead(read, tokens)]
 
 
 def _events(answer: StreamedAnswer, problems: list[str]) -> list[tuple[float, _Event]]:

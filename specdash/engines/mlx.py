@@ -33,7 +33,7 @@ from specdash.core.engine import (
     ServerSpec,
 )
 from specdash.core.events import K_PLACE
-from specdash.core.generation import Piece
+from specdash.core.generation import Piece, PromptRead
 from specdash.core.launch import Ending
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import LoadKey
@@ -232,7 +232,7 @@ class MlxEngine:
             return LlamaClient(endpoint, spec.templated, self._filler)
         return StockClient(endpoint, spec, self._filler)
 
-    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
+    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
         """What these events of an answer that is not whole yet say."""
         return llama_stream.peek(received) if self.info.dialect == OWN else openai_stream.peek(received)
 

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 from specdash.core.engine import UNKNOWN, Cause, Endpoint, EngineInfo, Param, ServerSpec
 from specdash.core.events import K_PLACE
-from specdash.core.generation import Piece
+from specdash.core.generation import Piece, PromptRead
 from specdash.core.launch import PLACES, Ending, names, variable
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig
@@ -142,7 +142,7 @@ class ScriptEngine:
     def _learn(self, facts: ServerFacts) -> None:
         self._seen = facts
 
-    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
+    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
         """What these events of an answer that is not whole yet say."""
         return self._base.peek(received)
 

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 from specdash.core import events as ev
+from specdash.core.asked import CHECKED_TOKENS, ROUNDING_PLACES
 from specdash.core.costs import cost_requests, request_lengths
 from specdash.core.generation import Generation
 from specdash.core.measure import verify_steps
@@ -22,9 +23,7 @@ from specdash.runtime.asking import Asking, Sampling
 from specdash.runtime.request import Taken
 from specdash.runtime.server import Publish
 
-CHECKED_TOKENS = 128  # of an answer, by default: enough to see a broken arm, and no second measurement
 SPARE_PROMPTS = 4  # of a category, that its baseline answers beyond its samples: for arms whose text is in doubt
-ROUNDING_PLACES = 1000  # tokens from the cache that tell a server's rounding: 99 % of them, and its largest
 MOST_TRACES = 6  # whose ends are asked for step costs
 
 

@@ -166,8 +166,7 @@ class Sampler:
         """Whether a K curve is made from a step: one at the largest K of its pair, which measures content."""
         if not self._settings.with_costs or step.method != DRAFT or step.k is None or step.workload == LOSSLESS:
             return False
-        alike = (found.step.k for found in self._around.view().steps.values() if found.step.pair == step.pair)
-        return step.k == max(k for k in alike if k is not None)
+        return step.k == self._around.view().table.largest_k(step.pair)
 
     async def _render(self, steps: Sequence[Step]) -> None:
         """Renders every prompt that the steps need, each once: no sample waits for it then."""

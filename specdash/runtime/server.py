@@ -19,7 +19,7 @@ from typing import Any
 
 from specdash.core import events as ev
 from specdash.core.engine import Engine, EngineClient, EngineInfo, ServerSpec
-from specdash.core.generation import Piece
+from specdash.core.generation import Piece, PromptRead
 from specdash.core.heartbeat import heartbeat
 from specdash.core.lifecycle import SETTLED, IllegalTrigger, State, Trigger, next_state
 from specdash.core.plan import LoadKey
@@ -382,7 +382,7 @@ class Server:
         """The engine that serves the current load."""
         return self._current.engine.info
 
-    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
+    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
         """What these events of an unfinished answer of the current load say, for showing."""
         return self._current.engine.peek(received)
 

@@ -15,7 +15,8 @@ from specdash.core import events as ev
 from specdash.core.engine import ServerSpec
 from specdash.core.forecast import loads_left
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step
-from specdash.core.queue import loads_of, serves
+from specdash.core.queue import next_load, open_on
+from specdash.core.steps import ENDED_EARLY
 from specdash.core.transport import TransportError
 from specdash.errors import EngineError, SpecdashError
 from specdash.runtime.sampler import Sampler, Surroundings, SweepSettings
@@ -67,10 +68,10 @@ class Sweep:
                 await self.wanted.another_load()
                 await self._around.reconsider()
                 view = self._around.view()
-                load = next(iter(loads_of(view.steps, view.scope)), None)
+                load = next_load(view.steps, view.scope)
                 if load is None:
                     return Ended.DONE
-                failed = self._failed()
+                failed = self._failed() if self._settings.stop_on_failure else set()
                 surprises = 0 if await self._run_load(load) else surprises + 1
                 if surprises >= MAX_SURPRISES:
                     return Ended.BUGS
@@ -81,13 +82,12 @@ class Sweep:
 
     def _failed(self) -> set[str]:
         """Ids of the steps that have failed so far."""
-        steps = self._around.view().steps
-        return {step_id for step_id, found in steps.items() if found.status in ("failed", "timeout")}
+        return {found.step.id for found in self._around.view().table.with_status(ENDED_EARLY)}
 
     def _open(self, key: LoadKey) -> list[Step]:
         """The open steps that a server started as `key` can take, those that were queued meanwhile among them."""
         view = self._around.view()
-        return [found.step for found in view.steps.values() if not found.is_done and serves(key, found, view.scope)]
+        return [found.step for found in open_on(view.steps, key, view.scope)]
 
     async def _run_load(self, load: PlannedLoad) -> bool:
         """Measures a load's open steps, or records why they could not be; False after an error of our own.
@@ -137,12 +137,13 @@ class Sweep:
         Those of its arm at other Ks; and where it has no draft, those of every arm: it has all that a baseline has.
         Servers that a command of the user's starts may have nothing in common.
         """
-        steps = [found.step for found in self._around.view().steps.values() if not found.is_done]
-        spec = self._around.spec_for(key)
+        table, spec = self._around.view().table, self._around.spec_for(key)
         if key.speculates or spec.launch or spec.url:
-            return [step for step in steps if step.k not in (None, key.k) and step.pair == key.pair]
+            alike = table.of_pair(key.pair)
+            return [found.step for found in alike if not found.is_done and found.step.k not in (None, key.k)]
         ours = (key.target, key.config, key.moe_experts)
-        return [step for step in steps if (step.target, step.config, step.moe_experts) == ours]
+        opened = (found.step for found in table.opened())
+        return [step for step in opened if (step.target, step.config, step.moe_experts) == ours]
 
     def _ever_ready(self, key: LoadKey) -> bool:
         """Whether a load of this arm has become ready, at whatever K."""
@@ -212,7 +213,7 @@ class Sweep:
     async def _probe(self, key: LoadKey) -> None:
         """Finds out who decides K on this server: where it is the start-up value, other Ks need loads of their own."""
         assert key.k is not None
-        before = len(loads_left(self._around.view()))
+        before = self._around.view()
         scope = self._server.engine.k_scope
         if scope is not None:
             await self._publish(ev.Probed(self._load_id, scope.value, (), forced=True))
@@ -220,6 +221,8 @@ class Sweep:
             probe = await self.sampler.asking.ask_k(key.k)
             scope = probe.scope
             await self._publish(ev.Probed(self._load_id, scope.value if scope is not None else None, probe.evidence))
-        after = len(loads_left(self._around.view()))
-        if scope is KScope.STARTUP and after != before:
-            await self._publish(ev.PlanChanged(ONE_LOAD_PER_K, after))
+        # Only a change of scope can change the number of loads; counting them takes a look at the whole queue.
+        if scope is KScope.STARTUP and before.scope is not KScope.STARTUP:
+            after = len(loads_left(self._around.view()))
+            if after != len(loads_left(before)):
+                await self._publish(ev.PlanChanged(ONE_LOAD_PER_K, after))

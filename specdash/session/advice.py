@@ -12,12 +12,14 @@ from functools import partial
 from specdash.analysis.anchors import is_between_passes, second_pass
 from specdash.analysis.findings import DERIVED, Found, findings
 from specdash.analysis.lossless import agreement
+from specdash.analysis.part import part_of
 from specdash.analysis.roofline import LEAST_FIGURES, exceeded
 from specdash.analysis.sequential import known_to
 from specdash.analysis.strategy import SEARCH, Change, next_change
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.forecast import loads_left
+from specdash.core.plan import LoadKey
 from specdash.core.queue import IllegalEdit, apply
 from specdash.core.steps import StepView
 from specdash.core.view import View
@@ -33,41 +35,45 @@ class Advice:
         """`measure_bandwidth` takes a second or two, in which nothing may be asked of a server."""
         self._recorder = recorder
         self._measure_bandwidth = measure_bandwidth
+        self._seen: View | None = None  # when everything that follows from it was recorded
 
     async def reconsider(self) -> None:
         """Records every verdict that is new or no longer holds, then stage after stage until none follows.
 
         No request may be in flight: what accuses a step is measured again first.
         """
-        await self._look_again()
+        await self._look_again(_part(self._recorder.view, self._seen)[0])
         view = self._recorder.view
-        against = findings(view)
+        part, touched = _part(view, self._seen)
+        against = findings(part)
         for step_id, found in against.items():
             step = view.steps[step_id]
             for verdict, detail in found:
                 if step.load is not None and verdict.value not in step.verdicts:
                     await self._recorder.publish(ev.VerdictRaised(step_id, step.load, verdict.value, detail))
-        await self._withdraw(against)
-        while (change := next_change(self._recorder.view)) is not None:
+        await self._withdraw(part, against)
+        while (change := next_change(self._recorder.view, touched)) is not None:
             # Made for the view as it is then: an edit by the user may come between.
             await self._recorder.publish_made(partial(_fact, change))
+        self._seen = view
 
-    async def _look_again(self) -> None:
+    async def _look_again(self, part: View) -> None:
         """Measures the bandwidth again where a rate lies above what it allows: until it does not, or is known well.
 
         One that was accused before gets one more try each time: the machine may have been busy for long.
         """
         for _ in range(LEAST_FIGURES):
-            if not exceeded(self._recorder.view):
+            if not exceeded(part):
                 return
             await self._recorder.publish(await self._measure_bandwidth())
+            part = replace(part, bandwidth=self._recorder.view.bandwidth)
             if self._recorder.view.bandwidth_count >= LEAST_FIGURES:
                 return
 
-    async def _withdraw(self, against: Mapping[str, Sequence[Found]]) -> None:
+    async def _withdraw(self, part: View, against: Mapping[str, Sequence[Found]]) -> None:
         """Takes back the verdicts of finished steps that analysis raised and does not find any more."""
-        view = self._recorder.view
-        for step_id, step in view.steps.items():
+        for step_id in part.steps:
+            step = self._recorder.view.steps[step_id]
             found = {verdict.value for verdict, _ in against.get(step_id, ())}
             for verdict in step.verdicts:
                 if step.is_done and verdict in DERIVED and verdict not in found:
@@ -98,6 +104,22 @@ class Advice:
         view = self._recorder.view
         agreed = agreement(view.steps[step_id], view)
         return agreed is not None and agreed.more_prompts
+
+
+def _part(view: View, before: View | None) -> tuple[View, set[LoadKey] | None]:
+    """The part of the view about which something new may follow, and the pairs that have changed (None: all)."""
+    touched = _touched(view, before)
+    return (view if touched is None else part_of(view, touched)), touched
+
+
+def _touched(view: View, before: View | None) -> set[LoadKey] | None:
+    """The pairs about which something new may follow; None for all of them.
+
+    To look at every step of a plan after every load would cost more with each load.
+    """
+    if before is None or view.bandwidth is not before.bandwidth or view.models is not before.models:
+        return None
+    return view.table.changed_pairs(before.steps)
 
 
 def _fact(change: Change, view: View) -> ev.PlanChanged:

@@ -97,6 +97,7 @@ def opening_facts(
             steps=prepared.steps,
             model_family=profile.model_family,
             iterations=_samples_of(prepared),
+            prompts=dict(prepared.prompt_bytes),
         ),
         engine_found(engines.main.info),
     ]

@@ -54,6 +54,11 @@ class Prepared:
         return tuple(method for method in self.profile.sweep.methods if method not in measured)
 
     @property
+    def prompt_bytes(self) -> Mapping[str, tuple[int, ...]]:
+        """The length of each prompt by category: until a tokenizer was asked, all that is known of them."""
+        return {category: tuple(prompt.size_bytes for prompt in prompts) for category, prompts in self.prompts.items()}
+
+    @property
     def refs(self) -> Mapping[str, ModelRef]:
         """The entries of the profile by label."""
         return {ref.label: ref for ref in (*self.profile.drafts, *self.profile.targets)}

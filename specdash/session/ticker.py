@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from specdash.core.generation import Piece
+from specdash.core.generation import Piece, PromptRead
 from specdash.core.meter import Meter
 from specdash.core.ticks import DiskTick, Live, LogTick, MemoryTick, ServerTick, Tick, TokenTick, fold_tick
 from specdash.core.transport import Progress
@@ -28,7 +28,7 @@ MACHINE_EVERY_S = 1.0
 LOG_LINES = 40
 LOG_BYTES = 8 * 1024
 
-Peek = Callable[[Sequence[tuple[float, bytes]]], tuple[Piece, ...]]
+Peek = Callable[[Sequence[tuple[float, bytes]]], tuple[Piece | PromptRead, ...]]
 ReadMemory = Callable[[Sequence[int], Sequence[Path]], MemoryTick]
 
 
@@ -141,6 +141,8 @@ class Ticker:
                 acceptance_rate=reading.acceptance_rate,
                 silent_s=round(time.monotonic() - last_s, 1) if last_s is not None else 0.0,
                 text=reading.text,
+                prompt_read=reading.prompt.read if reading.prompt is not None else None,
+                prompt_tokens=reading.prompt.tokens if reading.prompt is not None else None,
             )
         )
 

@@ -17,7 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from specdash.core.text import one_line, slug
-from specdash.core.view import DONE, View, fold_all
+from specdash.core.view import View, fold_all
 from specdash.errors import SpecdashError, StoreError
 from specdash.store.disk import PRIVATE_FOLDER, sync_directory, write_all
 from specdash.store.journal import read
@@ -30,7 +30,6 @@ UNFINISHED = "unfinished"
 RUNNING = "running"
 DAMAGED = "damaged"
 
-_BAD = frozenset({"failed", "timeout", "invalid"})
 _SETTLED = frozenset({"ok", "invalid", "skipped"})
 
 
@@ -40,9 +39,10 @@ class RunInfo:
 
     `state`: "finished" or "stopped" (by its last record), "unfinished" (no such record), "running", or "damaged" with
     the reason in `problem`; one that is running may have a problem too. `started` and `finished` are ISO 8601, UTC.
-    `n_done` counts steps that have an outcome, `n_failed` those of them that are failed, timed out or invalid.
-    `resumable`: `specdash resume` would measure more. `updated` is the moment of the last record; `host` the machine
-    that it ran on, where that is known.
+    `n_done` counts steps that have an outcome: `n_measured` of them have a figure, `n_failed` are failed, timed out or
+    invalid, `n_skipped` were never tried. `running_s`: how long it was at work, without the time between a stop and the
+    resume. `resumable`: `specdash resume` would measure more. `updated` is the moment of the last record; `host` the
+    machine that it ran on, where that is known.
     """
 
     path: Path
@@ -58,6 +58,9 @@ class RunInfo:
     problem: str | None = None
     updated: str | None = None
     host: str | None = None
+    n_measured: int = 0
+    n_skipped: int = 0
+    running_s: float | None = None
 
 
 def new_run_dir(
@@ -146,7 +149,7 @@ def run_info(path: Path, is_running: Callable[[Path], bool] | None = None) -> Ru
         problem = None if view.run is not None or running else "it has no first record: nothing was measured"
     except StoreError as error:
         view, problem = View(), error.what
-    statuses = [step.status for step in view.steps.values()]
+    tally, statuses = view.table.tally, view.table.statuses
     state = RUNNING if running else UNFINISHED if view.finished is None else view.finished.state
     return RunInfo(
         path=path,
@@ -155,13 +158,16 @@ def run_info(path: Path, is_running: Callable[[Path], bool] | None = None) -> Ru
         state=state if problem is None or running else DAMAGED,
         started=_iso(view.started_s),
         finished=_iso(view.updated_s) if view.finished is not None else None,
-        n_steps=len(statuses),
-        n_done=sum(status in DONE for status in statuses),
-        n_failed=sum(status in _BAD for status in statuses),
+        n_steps=tally.total,
+        n_done=tally.done,
+        n_failed=tally.failed,
         resumable=not running and problem is None and any(status not in _SETTLED for status in statuses),
         problem=problem,
         updated=_iso(view.updated_s),
         host=view.run.host if view.run is not None else None,
+        n_measured=tally.measured,
+        n_skipped=tally.skipped,
+        running_s=view.running_s,
     )
 
 

@@ -18,18 +18,20 @@ from rich.text import Text
 
 from specdash.core import events as ev
 from specdash.core import ticks
-from specdash.core.forecast import Outlook, Range, outlook
+from specdash.core.forecast import Forecaster, Outlook, Range, in_flight
+from specdash.core.steps import SKIPPED
 from specdash.core.text import human_seconds, one_line
 from specdash.core.view import RUNNING, LoadView, View
 from specdash.errors import Exit
 from specdash.session.handle import Handle, Outcome, Subscription, Watcher
-from specdash.ui.narration import progress, sentences
+from specdash.ui.narration import counted, reading, sentences
 from specdash.ui.output import Unhurried, unhurried
 from specdash.ui.serving import serving
 from specdash.ui.summary import near, print_summary
 
 REFRESH_S = 0.5
-OUTLOOK_EVERY_S = 5.0  # a forecast looks at every step of the queue, in the loop that measures
+OUTLOOK_EVERY_S = 5.0  # a forecast is made in the loop that measures
+OUTLOOK_SHARE = 50  # and is kept so many times as long as it took to make
 QUIET = (ev.SampleTaken, ev.StepFinished)  # on a terminal the live line and the table tell these
 ERROR_STYLE = "red"
 WARNING_STYLE = "yellow"
@@ -115,8 +117,9 @@ class _Live(_Plain):
         super().__init__(console)
         self._live: Live | None = None
         self._handle: Handle | None = None
+        self._forecaster = Forecaster()
         self._outlook: Outlook | None = None
-        self._outlook_s = -OUTLOOK_EVERY_S
+        self._outlook_due_s = 0.0
 
     def begin(self, handle: Handle) -> Callable[[], None]:
         self._handle = handle
@@ -133,8 +136,11 @@ class _Live(_Plain):
         if self._live is None or self._handle is None:
             return
         now_s = time.monotonic()
-        if now_s >= self._outlook_s + OUTLOOK_EVERY_S:
-            self._outlook, self._outlook_s = outlook(self._handle.view()), now_s
+        if now_s >= self._outlook_due_s:
+            flying = in_flight(self._handle.live(), time.time())
+            self._outlook = self._forecaster.of(self._handle.view(), flying)
+            cost_s = time.monotonic() - now_s
+            self._outlook_due_s = now_s + max(OUTLOOK_EVERY_S, OUTLOOK_SHARE * cost_s)
         line = status_line(
             self._handle.view(), self._handle.live(), self._outlook, self._console.width - 1, time.time()
         )
@@ -163,15 +169,13 @@ def _opening(handle: Handle) -> list[str]:
     lines.append(f"folder: {one_line(near(handle.path), 1000)}")
     lines += sentences(view.engine, view) if view.engine is not None else []
     lines += [
-        f"skipped {step.step.id}: {one_line(step.error or '', 300)}"
-        for step in view.steps.values()
-        if step.status == "skipped"
+        f"skipped {step.step.id}: {one_line(step.error or '', 300)}" for step in view.table.with_status((SKIPPED,))
     ]
     lines += [line for note in view.notes for line in sentences(note, view)]
-    done, total = progress(view)
+    tally = view.table.tally
     if view.resumes:
-        rest = f"{total - done} are to be measured" if done < total else "nothing is left to measure"
-        lines.append(f"resumed: {done} of {total} steps are done, {rest}")
+        rest = f"{tally.open} to be measured" if tally.open else "nothing is left to measure"
+        lines.append(f"resumed: {counted(tally)}; {rest}")
     return lines
 
 
@@ -181,14 +185,15 @@ def status_line(view: View, live: ticks.Live, ahead: Outlook | None, width: int,
     What does not fit is cut out of the middle of the load's name, which stands in full further up on the screen.
     `now_s`: seconds since 1970.
     """
-    done, total = progress(view)
-    loads = len(ahead.loads) if ahead is not None else 0
+    tally = view.table.tally
+    loads = len(ahead.starts) if ahead is not None else 0
     words = "paused" if view.paused else time_left_words(ahead.left if ahead is not None else None)
-    parts = [f"{done}/{total} steps", words]
+    skipped = f", {tally.skipped} skipped" if tally.skipped else ""
+    parts = [f"{tally.tried}/{tally.total} steps{skipped}", words]
     parts += [f"{loads} more {'load' if loads == 1 else 'loads'}"] if loads else []
     load = view.loads.get(view.current_load or "")
     if load is None:
-        parts.append("finishing" if done == total else "between loads")
+        parts.append("between loads" if tally.open else "finishing")
         return " | ".join(parts)[: max(0, width)]
     parts.append(_doing(view, live, load, now_s))
     line = " | ".join(parts)
@@ -198,14 +203,17 @@ def status_line(view: View, live: ticks.Live, ahead: Outlook | None, width: int,
 def _doing(view: View, live: ticks.Live, load: LoadView, now_s: float) -> str:
     """What the server of the current load is at."""
     if load.state not in ("ready", "busy"):
-        return f"{load.state} for {human_seconds(max(1, round(now_s - load.started_s)))}"
-    tokens = live.token.tokens if live.token is not None and live.token.load == load.id else 0
-    steps = [step for step in view.steps.values() if step.load == load.id]
+        # A load has several states on its way; a server that stops has been at work before.
+        since_s = load.state_since_s if load.state_since_s is not None else load.started_s
+        return f"{load.state} for {human_seconds(max(1, round(now_s - since_s)))}"
+    token = live.token if live.token is not None and live.token.load == load.id else None
+    at = reading(token) or f"{token.tokens if token is not None else 0} tok"
+    steps = [step for step in view.table.of_pair(load.key.pair) if step.load == load.id]
     if not any(step.status == RUNNING for step in steps):
-        return f"warming up, {tokens} tok"
+        return f"warming up, {at}"
     iterations = [view.iterations(step.step.id) for step in steps]
     planned = sum(each for each in iterations if each is not None)
-    return f"{sum(len(step.good) for step in steps)}{f'/{planned}' if planned else ''} samples, {tokens} tok"
+    return f"{sum(len(step.good) for step in steps)}{f'/{planned}' if planned else ''} samples, {at}"
 
 
 def time_left_words(left: Range | None) -> str:

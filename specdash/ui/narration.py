@@ -9,7 +9,9 @@ from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.drafting import proven, told_by
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
+from specdash.core.steptable import Tally
 from specdash.core.text import human_bytes, human_seconds, one_line
+from specdash.core.ticks import TokenTick
 from specdash.core.view import DONE, View
 
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
@@ -17,9 +19,20 @@ OWN_TIMES = ("ttft_s", "total_time_s")  # of a sample, by this program's clock
 WIDTH = 400  # a sentence on one line of a log; far longer ones are an attack or a stack trace
 
 
-def progress(view: View) -> tuple[int, int]:
-    """(finished steps, all steps)."""
-    return sum(1 for step in view.steps.values() if step.status in DONE), len(view.steps)
+def counted(tally: Tally) -> str:
+    """How far a run is: "4 of 12 steps measured, 1 failed, 3 skipped"; what is skipped was not measured."""
+    failed = f", {tally.failed} failed" if tally.failed else ""
+    skipped = f", {tally.skipped} skipped" if tally.skipped else ""
+    return f"{tally.measured} of {tally.total} {'step' if tally.total == 1 else 'steps'} measured{failed}{skipped}"
+
+
+def reading(token: TokenTick | None) -> str:
+    """That the prompt of a request is being read, and how far where the server tells; "" once there is a token."""
+    if token is None or token.tokens:
+        return ""
+    if token.prompt_read is None or token.prompt_tokens is None:
+        return "reading the prompt"
+    return f"reading the prompt, {token.prompt_read} of {token.prompt_tokens}"
 
 
 def sentences(fact: ev.Fact, view: View) -> list[str]:
@@ -50,9 +63,8 @@ def _run_started(fact: ev.Fact, view: View) -> list[str]:
 
 def _run_resumed(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.RunResumed)
-    done, total = progress(view)
-    again = f", {len(fact.redo)} of them measured again" if fact.redo else ""
-    return [f"resumed: {done} of {total} steps are done{again}"]
+    again = f"; {len(fact.redo)} are measured again" if fact.redo else ""
+    return [f"resumed: {counted(view.table.tally)}{again}"]
 
 
 def _engine_found(fact: ev.Fact, view: View) -> list[str]:
@@ -149,7 +161,7 @@ def _accepted(known: Sample) -> str:
 
 def _step_finished(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.StepFinished)
-    done, total = progress(view)
+    tally = view.table.tally
     if fact.status == "ok":
         good = view.steps[fact.step].good
         rates = [sample.decode_tok_s for sample in good if sample.decode_tok_s is not None]
@@ -159,7 +171,7 @@ def _step_finished(fact: ev.Fact, view: View) -> list[str]:
     else:
         verdicts = f"{', '.join(fact.verdicts)}: " if fact.verdicts else ""
         outcome = f"{fact.status}: {verdicts}{fact.error or ''}".rstrip(": ")
-    return [f"step {done}/{total} {fact.step}: {outcome}"]
+    return [f"step {tally.tried}/{tally.total} {fact.step}: {outcome}"]
 
 
 def _load_finished(fact: ev.Fact, view: View) -> list[str]:

@@ -14,6 +14,7 @@ import pytest
 
 from specdash import __version__
 from specdash.cli import COMMANDS
+from specdash.core.priors import PRIOR_START_S
 
 ROOT = Path(__file__).parents[2]
 PROFILES = ROOT / "profiles"
@@ -286,12 +287,13 @@ def test_the_time_of_a_plan_has_what_comes_later(specdash: Specdash, profile: Pa
         return {scope: (plan["time_s"]["low_s"], plan["time_s"]["high_s"]) for scope, plan in found.items()}
 
     once, listed = times('k = "curve"', ""), times("k = [16]", "")
-    # The Ks to confirm may not be needed; where K is fixed at start-up they take a load of at least a second each.
-    assert once["startup"][0] == listed["startup"][0]
+    # The Ks to confirm may not be needed, so the low end has no load more; where K is fixed at start-up they take one
+    # of ten seconds at most each.
+    assert once["startup"][0] < listed["startup"][0] + PRIOR_START_S[0]
     assert once["startup"][1] > listed["startup"][1] + 2 * 10
     assert once["request"][1] > listed["request"][1]
     twice = times('k = "curve"', "passes = 2")
-    assert twice["request"][0] > once["request"][0] + 1
+    assert twice["request"][0] > once["request"][0] + PRIOR_START_S[0]
     assert twice["startup"][1] - once["startup"][1] > 1.5 * (twice["request"][1] - once["request"][1])
     with_texts = times('k = "curve"', 'workloads = ["content", "lossless"]')
     assert with_texts["request"][0] > once["request"][0]

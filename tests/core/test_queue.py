@@ -13,7 +13,7 @@ from recorded_run import sample, step
 
 from specdash.core import commands as cmd
 from specdash.core.plan import KScope, LoadKey, Step
-from specdash.core.queue import IllegalEdit, apply, describe, load_key, loads_of, serves
+from specdash.core.queue import IllegalEdit, apply, describe, load_key, loads_of, next_load, open_on, serves
 from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
 
 Steps = Mapping[str, StepView]
@@ -304,3 +304,40 @@ def test_another_size_is_another_step() -> None:
         apply(grown, [cmd.Add((arms[0],))], None)
     for edit in (cmd.Add(tuple(arms)), cmd.Move((arms[0].id,))):
         assert cmd.decode_edit(cmd.encode_edit(edit)) == edit
+
+
+# -- what is asked at every step ------------------------------------------------------------------------------
+
+
+@st.composite
+def mixed_queues(draw: st.DrawFn) -> Steps:
+    """A queue of a few pairs, with steps in every state, on servers of several Ks."""
+    found: dict[str, StepView] = {}
+    for _ in range(draw(st.integers(0, 12))):
+        each = replace(
+            step(draw(st.sampled_from([None, 4, 8]))),
+            category=draw(st.sampled_from(["a", "b"])),
+            config=draw(st.sampled_from([None, "x"])),
+        )
+        status = draw(st.sampled_from([OPEN, OPEN, RUNNING, "ok", "failed", SKIPPED]))
+        samples = (sample(10.0, k=each.k),) if draw(st.booleans()) else ()
+        startup = draw(st.sampled_from([None, 4, 8])) if each.k is not None else None
+        found[each.id] = StepView(each, status, samples=samples, k_startup=startup)
+    return found
+
+
+SCOPES = st.sampled_from([None, *KScope])
+
+
+@given(mixed_queues(), SCOPES)
+def test_the_next_load_is_the_first_of_all_loads(steps: Steps, scope: KScope | None) -> None:
+    assert next_load(steps, scope) == next(iter(loads_of(steps, scope)), None)
+
+
+@given(mixed_queues(), SCOPES, st.sampled_from([None, 4, 8]))
+def test_what_a_running_server_takes_is_found_by_its_pair(steps: Steps, scope: KScope | None, k: int | None) -> None:
+    running = replace(step(k)).key(k)
+    taken = [found for found in steps.values() if not found.is_done and serves(running, found, scope)]
+    assert open_on(steps, running, scope) == taken
+    others = {step_id: found for step_id, found in steps.items() if found not in taken}
+    assert [each.steps for each in loads_of(steps, scope, running)] == [each.steps for each in loads_of(others, scope)]

@@ -173,6 +173,24 @@ def test_resuming_keeps_what_is_done_and_redoes_what_it_says() -> None:
     assert samples_of(facts) == {None: ("ok", 2), 4: (OPEN, 0), 8: (RUNNING, 2)}
 
 
+def test_the_time_between_a_stop_and_the_resume_is_no_time_of_the_run() -> None:
+    assert View().running_s is None
+    first = [started([BASE]), *loaded(), ev.RunFinished("stopped", 130, "asked")]
+    second: list[ev.Fact] = [ev.RunResumed("0.1.0"), *measured(BASE, [10.0]), ev.RunFinished("finished", 0)]
+    killed: list[ev.Fact] = [ev.RunResumed("0.1.0"), ev.Noted("info", "again")]
+    view, number = View(), 0
+    for begins_s, facts in ((START_S, first), (START_S + 3600, second), (START_S + 9000, killed)):
+        for at, fact in enumerate(facts):
+            number += 1
+            view = fold(view, ev.Recorded(number, begins_s + at, fact))
+    assert view.running_s == len(first) - 1 + len(second) - 1 + len(killed) - 1
+    assert (view.started_s, view.updated_s) == (START_S, START_S + 9001)
+    # A clock that was set back in between takes nothing away.
+    assert (
+        fold(view, ev.Recorded(number + 1, START_S, ev.Noted("info", "late"))).running_s == len(first) + len(second) - 2
+    )
+
+
 def test_samples_of_other_files_flags_or_builds_are_dropped() -> None:
     facts: list[ev.Fact] = [started([K4]), *measured(K4, [20.0, 21.0])[:-1], ev.RunResumed("0.1.0")]
     same = folded([*facts, ev.StepStarted(K4.id, "l002", "fp")]).steps[K4.id]

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specdash.core import events as ev
-from specdash.core.generation import Generation
+from specdash.core.generation import Generation, PromptRead
 from specdash.core.judge import Asked, sample_of
 from specdash.core.plan import Step
 from specdash.core.transport import StreamedAnswer
-from specdash.engines.llama_stream import decode
+from specdash.engines.llama_stream import decode, peek
 from specdash.engines.sse import SseParser
 from specdash.store.journal import line_of, parse_line
 
@@ -262,3 +262,44 @@ def test_settings_that_hold_no_sane_number_are_left_out() -> None:
     told = {"speculative.n_max": 10**400, "speculative.n_min": 2, "speculative.types": "none"}
     events = [event(1), final(1, generation_settings=told)]
     assert decoded(events).settings == {"speculative.n_min": 2, "speculative.types": "none"}
+
+
+# -- how far the prompt is --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "told"), [(CURRENT, [0, 22]), *((old, []) for old in OLD)])
+def test_a_recorded_stream_tells_how_far_its_prompt_was_and_nothing_of_that_is_a_token(
+    name: str, told: list[int]
+) -> None:
+    events = recorded(name)
+    looked = peek([(float(number), data) for number, data in enumerate(events)])
+    read = [each for each in looked if isinstance(each, PromptRead)]
+    whole = decoded(events)
+    assert read == [PromptRead(each, whole.prompt_tokens or 0) for each in told]
+    assert len(looked) - len(read) == len(whole.chunks)
+
+
+@pytest.mark.parametrize(
+    "progress",
+    [
+        None,
+        7,
+        [],
+        {},
+        {"total": 9},
+        {"total": 9, "processed": 10},
+        {"total": "9", "processed": 1},
+        {"total": 9.0, "processed": 1},
+        {"total": 9, "processed": -1},
+        {"total": True, "processed": True},
+    ],
+)
+def test_progress_that_makes_no_sense_is_passed_over(progress: object) -> None:
+    assert not [
+        each for each in peek([(1.0, event(0, "", [], prompt_progress=progress))]) if isinstance(each, PromptRead)
+    ]
+
+
+def test_progress_is_told_with_what_the_cache_had() -> None:
+    told = {"total": 992, "cache": 100, "processed": 412, "time_ms": 5}
+    assert peek([(1.0, event(0, "", [], prompt_progress=told))]) == (PromptRead(412, 992),)

@@ -80,7 +80,7 @@ def test_kill_nine_at_every_stage(bench: Bench) -> None:
         assert run.records[: len(before.records)] == before.records
     assert [len(each.facts(ev.SampleTaken)) for each in killed][:2] == [2, 2]
     assert run.view.resumes == 4
-    assert re.search("resumed: [12] of 3 steps are done", run.stderr)
+    assert re.search("resumed: [12] of 3 steps measured", run.stderr)
     assert {each["status"] for each in run.result["measurements"]} == {"ok"}
 
 

@@ -12,7 +12,7 @@ from specdash.core.plan import Step
 from specdash.errors import Exit, SpecdashError, StoreError
 from specdash.store import runs
 from specdash.store.journal import Journal
-from specdash.store.runs import find_runs, known_results_dirs, new_run_dir, remember, resolve
+from specdash.store.runs import find_runs, known_results_dirs, new_run_dir, remember, resolve, run_info
 
 NOON_S = 1795255200.0
 STEPS = tuple(Step("big", None, "baseline", None, None, None, "content", f"c{number}", 0) for number in range(3))
@@ -99,6 +99,13 @@ def test_runs_are_found_with_their_state(tmp_path: Path) -> None:
     assert found["a_done"].name == "qwen"
     assert found["a_done"].finished is not None
     assert found["d_killed"].finished is None
+
+
+def test_what_was_skipped_is_not_counted_as_measured(tmp_path: Path) -> None:
+    ends = [finished(0, "ok"), finished(1, "skipped"), finished(2, "invalid"), ev.RunFinished("finished", 1)]
+    info = run_info(make_run(tmp_path, "one", [started("one"), *ends]))
+    assert (info.n_steps, info.n_done, info.n_measured, info.n_failed, info.n_skipped) == (3, 3, 1, 1, 1)
+    assert info.running_s is not None
 
 
 def test_a_run_that_is_going_on_is_not_resumable(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,6 @@ from recorded_run import START_S, folded, loaded, measured, sample, started, ste
 from specdash.core import events as ev
 from specdash.core.commands import Command
 from specdash.core.forecast import Outlook, Range
-from specdash.core.plan import PlannedLoad
 from specdash.core.ticks import Live, TokenTick
 from specdash.errors import Exit, StoreError
 from specdash.session.handle import Handle, Outcome, Reports, Watcher
@@ -32,7 +32,7 @@ LIVE = Live(token=TokenTick("l002", None, "sample", 0, 0.0, 34, 101, None, None,
 
 
 def ahead(left: Range | None = LEFT, loads: int = 1) -> Outlook:
-    return Outlook((PlannedLoad(step(8).key(8), (step(8),)),) * loads, left, {})
+    return Outlook(left, {}, {step(8).key(k): None for k in range(1, loads + 1)})
 
 
 def line(facts: list[ev.Fact], width: int = 120, now_s: float = START_S, left: Range | None = LEFT) -> str:
@@ -83,9 +83,27 @@ def test_the_live_line_between_samples() -> None:
         number for number, fact in enumerate(ON_LOAD) if isinstance(fact, ev.LoadStarted) and fact.load == "l002"
     )
     loading = [*ON_LOAD[: begun + 1], ev.StateChanged("l002", "starting", "listening", "loading")]
-    assert "| loading for 45 s | 72B" in line(loading, now_s=START_S + begun + 45)
+    assert "| loading for 45 s | 72B" in line(loading, now_s=START_S + begun + 1 + 45)
+    stopping = [*ON_LOAD, ev.StateChanged("l002", "ready", "stop", "stopping")]
+    assert "| stopping for 2.0 s | 72B" in line(stopping, now_s=START_S + len(ON_LOAD) + 2)
     ended = [*ON_LOAD, ev.LoadFinished("l002", "stopped")]
     assert line(ended, left=None) == "1/3 steps | time left: ? | 1 more load | between loads"
+
+
+def test_the_live_line_counts_what_was_skipped_apart() -> None:
+    skipped = ev.StepFinished(step(4).id, None, "skipped", (), "not wanted")
+    assert line([*ON_LOAD, skipped]).startswith("1/3 steps, 1 skipped | ")
+
+
+def test_the_live_line_says_that_the_prompt_is_being_read_and_how_far() -> None:
+    assert LIVE.token is not None
+    token = replace(LIVE.token, tokens=0)
+    for changes, words in (
+        ({}, "reading the prompt"),
+        ({"prompt_read": 412, "prompt_tokens": 992}, "reading the prompt, 412 of 992"),
+    ):
+        live = replace(LIVE, token=replace(token, **changes))  # type: ignore[arg-type]
+        assert f"| warming up, {words} | " in status_line(folded(ON_LOAD), live, ahead(), 200, START_S)
 
 
 @pytest.mark.parametrize(
@@ -157,8 +175,8 @@ def test_an_error_in_the_middle_gives_the_terminal_back(
 @pytest.mark.parametrize(
     ("facts", "words"),
     [
-        (ON_LOAD, "1 of 3 steps are done, 2 are to be measured"),
-        ([started([step()]), *measured(step(), [10.0])], "1 of 1 steps are done, nothing is left to measure"),
+        (ON_LOAD, "1 of 3 steps measured; 2 to be measured"),
+        ([started([step()]), *measured(step(), [10.0])], "1 of 1 step measured; nothing is left to measure"),
     ],
 )
 def test_a_resumed_run_says_what_is_left(

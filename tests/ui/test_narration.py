@@ -13,7 +13,7 @@ from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey, Step
 from specdash.core.view import StepView, View
-from specdash.ui.narration import percent, progress, rate, sentences
+from specdash.ui.narration import counted, percent, rate, sentences
 
 SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)
 KEY = LoadKey("T", "D", None, None, 4)
@@ -31,8 +31,8 @@ LOAD_DONE = ev.LoadFinished("load-2", "stopped")
 
 SENTENCES: list[tuple[ev.Fact, list[str]]] = [
     (RUN, ["run run-1: 2 steps, 5 samples each"]),
-    (ev.RunResumed("1.0"), ["resumed: 1 of 2 steps are done"]),
-    (ev.RunResumed("1.0", ("a", "b")), ["resumed: 1 of 2 steps are done, 2 of them measured again"]),
+    (ev.RunResumed("1.0"), ["resumed: 1 of 2 steps measured"]),
+    (ev.RunResumed("1.0", ("a", "b")), ["resumed: 1 of 2 steps measured; 2 are measured again"]),
     (ev.EngineFound("llama-server", "/bin/ls", "b1", "spec-draft"), ["engine: /bin/ls, b1"]),
     (
         ev.LoadStarted("load-2", KEY, ("x",), "logs/2.log", 1536, 10.0, "f"),
@@ -177,8 +177,11 @@ def test_numbers() -> None:
     assert [percent(value) for value in (None, 0.0, 0.755, 1.0)] == ["-", "0 %", "76 %", "100 %"]
 
 
-def test_progress_counts_every_way_to_be_over() -> None:
-    states = ("open", "running", "ok", "invalid", "failed", "timeout", "skipped")
-    view = View(steps={state: StepView(SPEC, state) for state in states})
-    assert progress(view) == (5, 7)
-    assert progress(View()) == (0, 0)
+def test_what_was_skipped_is_not_said_to_be_measured() -> None:
+    states = ("ok",) * 4 + ("skipped",) * 3 + ("open",) * 4 + ("running",)
+    view = View(steps={str(number): StepView(SPEC, state) for number, state in enumerate(states)})
+    assert counted(view.table.tally) == "4 of 12 steps measured, 3 skipped"
+    each = ("open", "running", "ok", "invalid", "failed", "timeout", "skipped")
+    view = View(steps={state: StepView(SPEC, state) for state in each})
+    assert counted(view.table.tally) == "1 of 7 steps measured, 3 failed, 1 skipped"
+    assert counted(View().table.tally) == "0 of 0 steps measured"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from specdash.analysis.kcurve.costs import Costs, costs_of
 from specdash.analysis.kcurve.predict import Z_95, Point, Table, points_of, table_of
@@ -15,6 +15,7 @@ from specdash.core.events import StepTimes
 from specdash.core.measure import Sample
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.steps import StepView
+from specdash.core.steptable import StepTable
 from specdash.core.view import View
 
 ALL = "all"
@@ -52,6 +53,7 @@ def curves(view: View) -> tuple[Curve, ...]:
 def curve_of(view: View, pair: LoadKey, depth: int = 0, category: str | None = None) -> Curve | None:
     """The curve of one pair (its `k` is passed over) over all categories, or of one; None without any trace."""
     group = (pair.pair, depth)
+    view = replace(view, steps=StepTable({found.step.id: found for found in view.table.of_pair(pair.pair)}))
     steps = groups(view).get(group, [])
     return next(
         (each for each in _curves(view, group, steps, traces_by_step(view)) if each.category == (category or ALL)), None

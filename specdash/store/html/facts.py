@@ -127,6 +127,9 @@ def _effort(effort: Json | None) -> str:
         parts.append(f"{human_seconds(measuring_s)} of measuring")
     if not parts:
         return ""
+    running_s = known(effort.get("running_s"))
+    if running_s is not None:
+        parts.append(f"{human_seconds(running_s)} in all, without the time in which the run was stopped")
     other = known(effort.get("step_by_step_loads"))
     tail = f" One server start for every pair and K would have taken {other:.0f}." if other else ""
     return f"{', '.join(parts)}.{tail}"

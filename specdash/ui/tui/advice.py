@@ -7,11 +7,13 @@ made in a thread, only when a step or a load is over, and no more often than cos
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from specdash.core.steps import StepView
+from specdash.core.steptable import Tally, tally_of
 from specdash.core.text import one_line
 from specdash.core.view import View
 from specdash.ui.recommended import ALL, subject
@@ -28,14 +30,13 @@ _KEPT = ("lossless", "roofline", "verdicts")
 
 @dataclass(frozen=True, slots=True)
 class Group:
-    """A target in one variant: how many of its steps are done, and what is recommended, over all categories first."""
+    """A target in one variant: how far its steps are, and what is recommended, over all categories first."""
 
     target: str
     config: str | None
     moe_experts: int | None
     depth: int
-    done: int
-    total: int
+    tally: Tally
     choices: tuple[Json, ...] = ()
 
     @property
@@ -100,7 +101,7 @@ def from_document(document: Json, view: View) -> Advice:
         is_known=True,
         is_over=view.finished is not None,
         groups=tuple(
-            Group(*key, sum(found.is_done for found in mine), len(mine), tuple(choices.get(key, ())))
+            Group(*key, tally_of(Counter(found.status for found in mine)), tuple(choices.get(key, ())))
             for key, mine in steps.items()
         ),
         measurements={
@@ -150,7 +151,5 @@ class Adviser:
 
 def _mark(view: View) -> tuple[object, ...]:
     """What changes when advice may: steps and loads that are over, verdicts, the end of the run."""
-    done = sum(found.is_done for found in view.steps.values())
-    verdicts = sum(len(found.verdicts) for found in view.steps.values())
-    loads = sum(load.state in ("stopped", "failed") for load in view.loads.values())
-    return len(view.steps), done, verdicts, loads, view.finished is not None
+    table = view.table
+    return len(table), table.tally.done, table.n_verdicts, len(view.loads), view.current_load, view.finished is not None

@@ -8,7 +8,8 @@ from pathlib import Path, PurePosixPath
 from specdash.core.text import one_line
 from specdash.errors import Exit
 from specdash.ui.feed import Feed
-from specdash.ui.tui.panes.header import is_replay, progress, run_name
+from specdash.ui.narration import counted
+from specdash.ui.tui.panes.header import is_replay, run_name
 
 
 def farewell(feed: Feed, *, asked: str | None, ssh: str | None) -> list[str]:
@@ -16,7 +17,6 @@ def farewell(feed: Feed, *, asked: str | None, ssh: str | None) -> list[str]:
     origin, view = feed.origin, feed.view
     if origin is None or view.run is None:
         return []
-    done, total = progress(view)
     over = f" --ssh {one_line(ssh, 200)}" if ssh is not None else ""
     place = one_line(PurePosixPath(origin.path).name or origin.path, 200)
     where = (
@@ -24,7 +24,7 @@ def farewell(feed: Feed, *, asked: str | None, ssh: str | None) -> list[str]:
         if origin.is_local
         else f"{one_line(origin.host, 100)}:{one_line(origin.path, 1000)}"
     )
-    lines = [f"specdash: {run_name(view)}: {_state(feed, asked)}, {done} of {total} steps done", f"  folder: {where}"]
+    lines = [f"specdash: {run_name(view)}: {_state(feed, asked)}, {counted(view.table.tally)}", f"  folder: {where}"]
     if view.finished is not None and view.finished.exit_code == Exit.UNSAFE:
         lines.append(f"  {one_line(view.finished.reason, 400)}")
     if view.finished is None and (feed.gone is None or feed.gone.lost) and not is_replay(feed):

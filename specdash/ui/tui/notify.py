@@ -10,7 +10,8 @@ from collections.abc import Mapping
 
 from specdash.core.text import one_line
 from specdash.ui.feed import Feed
-from specdash.ui.tui.panes.header import progress, run_name
+from specdash.ui.narration import counted
+from specdash.ui.tui.panes.header import run_name
 
 BELL = "\a"
 TEXT_LIMIT = 120
@@ -32,10 +33,10 @@ def ending(before: Feed, after: Feed) -> str | None:
     """What to say when a run that was watched has just ended, well or not; None otherwise, and for a replay."""
     if not before.is_live:
         return None
-    done, total = progress(after.view)
+    count = counted(after.view.table.tally)
     name = run_name(after.view)
     if after.view.finished is not None:
-        return f"specdash: {name} {one_line(after.view.finished.state, 20)}, {done} of {total} steps"
+        return f"specdash: {name} {one_line(after.view.finished.state, 20)}, {count}"
     if after.gone is not None and not after.gone.lost:
-        return f"specdash: {name}: the engine has gone, {done} of {total} steps"
+        return f"specdash: {name}: the engine has gone, {count}"
     return None

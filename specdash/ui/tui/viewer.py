@@ -101,7 +101,7 @@ class Viewer(App[int]):
     @property
     def outlook(self) -> Outlook | None:
         """What the run has still before it; at most a second old."""
-        return self._forecast.of(self.feed.view)
+        return self._forecast.of(self.feed, self.now_s)
 
     @property
     def time_left(self) -> Range | None:

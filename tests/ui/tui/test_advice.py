@@ -15,6 +15,7 @@ from recorded_run import DRAFT, TARGET, folded, measured, recorded, step
 from syrupy.assertion import SnapshotAssertion
 
 from specdash.core import events as ev
+from specdash.core.steptable import Tally
 from specdash.core.ticks import ServerTick
 from specdash.core.view import View, fold
 from specdash.ui.source import Gone
@@ -115,7 +116,9 @@ def test_a_document_that_cannot_be_made_is_said_and_ends_nothing(monkeypatch: py
 def test_what_screens_keep_of_a_real_document_is_by_target_and_step() -> None:
     view = folded(run.facts(until=6))
     found = work_out(view)
-    assert [(group.name, group.done, group.total) for group in found.groups] == [(TARGET, 6, 6), (run.SMALL, 0, 4)]
+    assert [(group.name, group.tally) for group in found.groups] == [
+        (TARGET, Tally(measured=6)), (run.SMALL, Tally(open=4)),
+    ]  # fmt: skip
     assert set(found.measurements) == {step_id for step_id, each in view.steps.items() if each.is_done}
     assert not found.is_over
     mine = found.of(run.SMALL, "a config that there is not")
@@ -135,7 +138,7 @@ def test_a_choice_off_and_not_yet_are_told() -> None:
     assert told(small, is_over=False)[0] == "not yet: 2 of 4 steps measured"
     assert told(small, is_over=True)[0].endswith("(2 of 4 steps measured)")
     assert told(small, is_over=True)[0].startswith("off: no draft is faster")
-    partly = replace(big, done=3)
+    partly = replace(big, tally=Tally(measured=3, open=3))
     assert told(partly, is_over=False)[0] == (
         "not yet: 3 of 6 steps measured; so far 0.5B with K = 8: 1.85x (1.82 to 1.88), 18.5 tok/s"
     )

@@ -21,7 +21,7 @@ def feed(origin: Origin, *more: ev.Fact, gone: Gone | None = None) -> Feed:
 
 def test_a_run_that_goes_on_can_be_attached_to() -> None:
     assert farewell(feed(HERE), asked=None, ssh=None) == [
-        "specdash: qwen: goes on, 1 of 2 steps done",
+        "specdash: qwen: goes on, 1 of 2 steps measured",
         "  folder: /results/run-1",
         "  attach again: specdash attach run-1",
     ]
@@ -42,7 +42,7 @@ def test_a_run_that_has_ended_early_can_go_on() -> None:
 
 def test_a_finished_run_needs_nothing_more() -> None:
     lines = farewell(feed(HERE, ev.RunFinished("finished", 0)), asked=None, ssh=None)
-    assert lines == ["specdash: qwen: finished, 1 of 2 steps done", "  folder: /results/run-1"]
+    assert lines == ["specdash: qwen: finished, 1 of 2 steps measured", "  folder: /results/run-1"]
 
 
 def test_reports_that_are_not_there_are_told() -> None:

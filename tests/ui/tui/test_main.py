@@ -43,8 +43,7 @@ async def shown(
 ) -> AsyncIterator[tuple[Dashboard, Pilot[int]]]:
     """The main screen of the scene, at the time of the scene."""
     source = source or ScriptedSource(scenes.facts(), scenes.ticks())
-    async with dashboard(source, size=size, terminal=terminal) as (app, pilot):
-        app.clock = lambda: scenes.NOW_S
+    async with dashboard(source, size=size, terminal=terminal, now_s=scenes.NOW_S) as (app, pilot):
         app.paint_now()
         await pilot.pause()
         yield app, pilot

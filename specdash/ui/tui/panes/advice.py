@@ -12,6 +12,7 @@ from rich.cells import cell_len, chop_cells
 
 from specdash.core.text import one_line
 from specdash.ui import recommended
+from specdash.ui.narration import counted
 from specdash.ui.tui.advice import Advice, Group
 from specdash.ui.tui.lines import Line, fitted, width_of
 from specdash.ui.tui.panes.pane import Pane, paragraph, rate
@@ -73,14 +74,14 @@ def _briefs(groups: Sequence[Group], found: Advice, width: int, glyphs: Glyphs) 
 def told(group: Group, *, is_over: bool, brief: bool = False) -> tuple[str, StyleName]:
     """What is recommended for a target, with its style; while steps are open, how many are done and what leads."""
     overall = group.overall
-    count = f"{group.done} of {group.total} steps measured"
-    if group.done < group.total and not is_over:
+    count = counted(group.tally)
+    if group.tally.open and not is_over:
         leads = overall is not None and recommended.is_choice(overall)
         return f"not yet: {count}{f'; so far {recommended.brief(overall)}' if leads and overall else ''}", "dim"
     if overall is None:
         return f"nothing can be recommended ({count})", "dim"
     said = recommended.brief(overall) if brief else recommended.choice(overall)
-    part = f" ({count})" if group.done < group.total else ""
+    part = f" ({count})" if group.tally.open else ""
     return said + part, "faster" if recommended.is_choice(overall) else ""
 
 

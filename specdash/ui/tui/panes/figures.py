@@ -6,7 +6,7 @@ A `Figures` only remembers: everything in it follows from the view that it is as
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from statistics import fmean, stdev
 
@@ -14,6 +14,7 @@ from specdash.core.drafting import drafting_of, proven, share_of
 from specdash.core.measure import Sample, StepFacts, combine
 from specdash.core.methods import BASELINE
 from specdash.core.steps import StepView
+from specdash.core.steptable import StepTable
 from specdash.core.text import one_line
 from specdash.core.ticks import HISTORY
 from specdash.core.view import View
@@ -90,35 +91,52 @@ class Figures:
     def overview(self, view: View) -> Overview:
         """The queue of a view as a whole."""
         if self._overview is None or self._of is not view.steps:
-            before = self._overview if self._of is not None and self._of.keys() == view.steps.keys() else None
+            before, earlier = self._overview, self._of
             self._of = view.steps
-            self._overview = self._survey(view, before)
+            if before is None or earlier is None or not view.table.is_same_queue(earlier):
+                before = _unmeasured(view)
+                earlier = {}
+                self._steps = {}
+            self._overview = self._survey(view.table, before, earlier)
         return self._overview
 
-    def _survey(self, view: View, before: Overview | None) -> Overview:
-        counts: dict[str, int] = {}
-        earlier, self._steps = self._steps, {}
-        best: tuple[float, int] | None = None
-        for number, found in enumerate(view.steps.values(), start=1):
-            counts[found.status] = counts.get(found.status, 0) + 1
+    def _survey(self, table: StepTable, before: Overview, earlier: Mapping[str, StepView]) -> Overview:
+        """The queue as it is now, from what has changed in it since."""
+        best = before.best
+        for step_id, found in table.changed_since(earlier):
+            number = before.place[step_id] + 1
+            if best is not None and best[1] == number:
+                best = None  # the others are looked at again below
+            self._steps.pop(id(earlier.get(step_id)), None)
             if found.samples:
-                known = self._steps[id(found)] = earlier.get(id(found)) or (found, _measured(found))
-                mean = known[1].rate_tok_s if found.status in ("ok", "running") else None
-                if mean is not None and (best is None or mean > best[0]):
-                    best = mean, number
-        order = tuple(view.steps)
-        if before is None or before.order != order:
-            place: Mapping[str, int] = {step_id: number for number, step_id in enumerate(order)}
-            widths, varying = _columns(view)
-        else:
-            place, widths, varying = before.place, before.widths, before.varying
-        return Overview(order, place, widths, varying, counts, best)
+                self._steps[id(found)] = found, _measured(found)
+                best = _better(best, self._steps[id(found)], number)
+        if best is None or (before.best is not None and best[0] < before.best[0]):
+            for known in tuple(self._steps.values()):
+                if table.get(known[0].step.id) is known[0]:
+                    best = _better(best, known, before.place[known[0].step.id] + 1)
+        return replace(before, counts=table.statuses, best=best)
 
     def history(self, view: View) -> tuple[tuple[float | None, float | None], ...]:
         """Rate and acceptance of the last samples in order of time: the history of a run that gives no ticks."""
         if self._history_of is not view.steps:
             self._history_of, self._history = view.steps, _history(view)
         return self._history
+
+
+def _better(best: tuple[float, int] | None, known: tuple[StepView, Measured], number: int) -> tuple[float, int] | None:
+    """The highest mean rate and the number of its step: the best so far, or this one's; the first of equals."""
+    mean = known[1].rate_tok_s if known[0].status in ("ok", "running") else None
+    if mean is None:
+        return best
+    return (mean, number) if best is None or (mean, -number) > (best[0], -best[1]) else best
+
+
+def _unmeasured(view: View) -> Overview:
+    """A queue of which nothing was looked at yet."""
+    order = tuple(view.steps)
+    widths, varying = _columns(view)
+    return Overview(order, {step_id: number for number, step_id in enumerate(order)}, widths, varying, {}, None)
 
 
 def _measured(found: StepView) -> Measured:

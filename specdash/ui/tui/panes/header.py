@@ -6,10 +6,9 @@ All are pure functions; what costs time to know, as the forecast, is given to th
 from __future__ import annotations
 
 import time
-from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from specdash.core.forecast import Outlook, Range, outlook
+from specdash.core.forecast import Forecaster, Outlook, Range, in_flight
 from specdash.core.text import one_line
 from specdash.core.view import View
 from specdash.ui.feed import Feed
@@ -60,11 +59,6 @@ def run_name(view: View) -> str:
     return one_line(view.run.name, 60) if view.run is not None else "no run"
 
 
-def progress(view: View) -> tuple[int, int]:
-    """How many steps have an outcome, and how many there are."""
-    return sum(1 for found in view.steps.values() if found.is_done), len(view.steps)
-
-
 def short_s(duration_s: float) -> str:
     """A duration in at most six characters: "42s", "3m05s", "5h40m", "2d03h"."""
     seconds = max(0, round(duration_s))
@@ -96,14 +90,14 @@ def clock(now_s: float, *, seconds: bool) -> str:
 
 def _counts(view: View) -> list[Span]:
     """How many steps did not end well, each kind with its word."""
-    count = Counter(found.status for found in view.steps.values())
+    count = view.table.statuses
     kinds: tuple[tuple[str, StyleName], ...] = (
         ("failed", "bad"),
         ("timeout", "bad"),
         ("invalid", "warn"),
         ("skipped", "dim"),
     )
-    return [(f"{count[kind]} {kind}", style) for kind, style in kinds if count[kind]]
+    return [(f"{count[kind]} {kind}", style) for kind, style in kinds if count.get(kind)]
 
 
 def header(
@@ -117,9 +111,9 @@ def header(
     word, style = state_word(feed)
     if own and word == "REPLAY":
         word, style = "ENGINE GONE", "bad"
-    done, total = progress(feed.view)
+    tally = feed.view.table.tally
     replayed = word not in ("REPLAY", "UNREADABLE") and is_replay(feed) and not own
-    fixed: list[Span] = [(f"{word} (replay)" if replayed else word, style), (f"{done}/{total}", "")]
+    fixed: list[Span] = [(f"{word} (replay)" if replayed else word, style), (f"{tally.tried}/{tally.total}", "")]
     counts = _counts(feed.view)
     until = eta(feed, left)
     host = feed.origin.host if feed.origin is not None else feed.view.run.host if feed.view.run is not None else ""
@@ -213,29 +207,33 @@ def why_nobody(feed: Feed) -> str | None:
 def status_line(feed: Feed, width: int, glyphs: Glyphs, left: Range | None = None) -> Line:
     """All of a run in one line, for a terminal that has room for no more: state, steps, tok/s, time left."""
     word, style = state_word(feed)
-    done, total = progress(feed.view)
+    tally = feed.view.table.tally
     token = feed.live.token
     rate = f"{token.rate_tok_s:.1f} tok/s" if token is not None and token.rate_tok_s is not None else ""
-    rest = [part for part in (f"{done}/{total}", rate, eta(feed, left)) if part]
+    rest = [part for part in (f"{tally.tried}/{tally.total}", rate, eta(feed, left)) if part]
     return fitted(((word, style), *((f" {part}", "") for part in rest)), width, glyphs.ellipsis)
 
 
 @dataclass(slots=True)
 class Forecast:
-    """The outlook of the newest view, worked out at most once a second: it looks at every step of the queue."""
+    """The outlook of the newest view, worked out at most once a second."""
 
+    _forecaster: Forecaster = field(default_factory=Forecaster)
     _view: View | None = None
     _until_s: float = 0.0
     _found: Outlook | None = None
 
-    def of(self, view: View) -> Outlook | None:
-        """What a run still has before it, as of about now; None before it is known what the run is."""
+    def of(self, feed: Feed, now_s: float) -> Outlook | None:
+        """What a run still has before it, as of about now (seconds since 1970); None before it is known what it is."""
+        view = feed.view
         if view.run is None:
             return None
         before_s = time.monotonic()
+        flying = in_flight(feed.live, now_s) if feed.is_live else None
         is_other = self._view is None or self._view.run is not view.run
-        if is_other or (view is not self._view and before_s >= self._until_s):
-            self._view, self._found = view, outlook(view)
+        is_old = flying is not None or view is not self._view
+        if is_other or (is_old and before_s >= self._until_s):
+            self._view, self._found = view, self._forecaster.of(view, flying)
             cost_s = time.monotonic() - before_s
             self._until_s = before_s + max(_LEAST_AGE_S, _SHARE_OF_TIME * cost_s)
         return self._found

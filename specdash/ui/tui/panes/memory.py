@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from specdash.core.memory import Level, Levels, levels
+from specdash.core.persistent import backwards
 from specdash.core.text import human_bytes, one_line
 from specdash.core.ticks import GpuUse, MemoryTick
 from specdash.core.view import View
@@ -45,7 +46,7 @@ def _without(look: Look, width: int) -> Iterator[Line]:
     view: View = look.feed.view
     why = "no reading yet" if look.feed.gone is None else "not read: no engine is at work"
     yield ((f" {why}", "dim"),)
-    for load in reversed(list(view.loads.values())):
+    for load in backwards(view.loads):
         if load.peak_rss_bytes is not None:
             wired = f", wired {human_bytes(load.wired_peak_bytes)}" if load.wired_peak_bytes is not None else ""
             text = f" peak of {one_line(load.id, 20)}: {human_bytes(load.peak_rss_bytes)}{wired}"

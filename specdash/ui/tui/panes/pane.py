@@ -87,7 +87,7 @@ def about(expected: Range | None) -> str:
     """The middle of a range as a short time: "26s", "1m40", "5h40"; "-" for unknown."""
     if expected is None:
         return "-"
-    whole = round((expected.low_s + expected.high_s) / 2)
+    whole = round(expected.middle_s)
     if whole < 100:
         return f"{whole}s"
     if whole < 6000:

@@ -7,9 +7,12 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from specdash.core.lifecycle import TABLE, State, Trigger
+from specdash.core.newest import of_newest
+from specdash.core.persistent import backwards
 from specdash.core.plan import LoadKey
 from specdash.core.text import human_bytes, one_line
 from specdash.core.view import LoadView
+from specdash.ui.narration import reading
 from specdash.ui.tui.lines import Line, Span, fitted, width_of
 from specdash.ui.tui.panes.pane import Look, Pane, age, note, paragraph
 from specdash.ui.tui.panes.spark import bar
@@ -59,10 +62,10 @@ def server(look: Look, width: int, rows: int) -> Pane:
 def shown_load(look: Look) -> LoadView | None:
     """The load that runs now, or the last one."""
     view, tick = look.feed.view, look.feed.live.server
-    for name in (tick.load if tick is not None else None, view.current_load, next(reversed(list(view.loads)), None)):
+    for name in (tick.load if tick is not None else None, view.current_load):
         if name is not None and name in view.loads:
             return view.loads[name]
-    return None
+    return next(backwards(view.loads), None)
 
 
 def state_now(look: Look, load: LoadView | None) -> tuple[str | None, float | None]:
@@ -75,9 +78,14 @@ def state_now(look: Look, load: LoadView | None) -> tuple[str | None, float | No
 
 def restarts(look: Look) -> int:
     """How many loads replace one that failed at its work; one that the queue came back to is none."""
+    return _restarts(look.feed.view.loads)
+
+
+@of_newest
+def _restarts(loads: Mapping[str, LoadView]) -> int:
     last: dict[LoadKey, LoadView] = {}
     count = 0
-    for load in look.feed.view.loads.values():
+    for load in loads.values():
         before = last.get(load.key)
         count += before is not None and before.state == State.FAILED and before.was_ready
         last[load.key] = load
@@ -142,7 +150,7 @@ def _engine(look: Look, load: LoadView | None) -> list[Span]:
 def _failure(look: Look, width: int, rows: int) -> list[Line]:
     """Why the last load failed and what to do, while nothing has followed it; [] where it did not fail."""
     view = look.feed.view
-    load = next(reversed(list(view.loads.values())), None)
+    load = next(backwards(view.loads), None)
     if load is None:  # no server was so much as started
         ended = view.finished is not None or look.feed.gone is not None
         found = next((step.error for step in view.steps.values() if step.error), None) if ended else None
@@ -191,7 +199,8 @@ def _step_line(look: Look) -> Line:
         line.append(("  paused", "warn"))
     if token is not None and in_flight:
         line.append((f"  request {age(look.now_s - token.started_s)}", ""))
-        line.append((f"  {token.tokens:>{len(str(token.max_tokens))}}/{token.max_tokens} tokens", "dim"))
+        made = f"{token.tokens:>{len(str(token.max_tokens))}}/{token.max_tokens} tokens"
+        line.append((f"  {reading(token) or made}", "dim"))
     return tuple(line)
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field, replace
 
 from specdash.core import commands as cmd
 from specdash.core.events import ModelRead
-from specdash.core.forecast import Outlook, Range, outlook
+from specdash.core.forecast import Outlook, outlook
 from specdash.core.queue import IllegalEdit, apply, describe
 from specdash.core.steps import StepView
 from specdash.core.view import View
@@ -150,12 +150,8 @@ def _preview(base: View, entries: Sequence[Entry], steps: Mapping[str, StepView]
 def _effect(before: Outlook, after: Outlook) -> Effect:
     time_s = None
     if before.left is not None and after.left is not None:
-        time_s = _middle_s(after.left) - _middle_s(before.left)
-    return Effect(len(after.loads) - len(before.loads), time_s)
-
-
-def _middle_s(expected: Range) -> float:
-    return (expected.low_s + expected.high_s) / 2
+        time_s = after.left.middle_s - before.left.middle_s
+    return Effect(len(after.starts) - len(before.starts), time_s)
 
 
 def change_of(staged: Staged, step_id: str) -> str | None:

@@ -18,6 +18,7 @@ from specdash.core.drafting import drafting_over
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
+from specdash.core.steptable import table_of
 from specdash.core.view import DONE, OPEN, RUNNING, LoadView, StepView, View
 
 Pair = tuple[str, str | None]
@@ -239,13 +240,14 @@ class Book:
     def _look(self, steps: Mapping[str, StepView]) -> None:
         """Finds what is not up to date with `steps`."""
         before, self._steps = self._steps, steps
-        if list(steps) != list(before):
+        table = table_of(steps)
+        if not table.is_same_queue(before):
             self.rows = {each: self.rows.get(each) or Row(each, found, NOTHING) for each, found in steps.items()}
             self._unplaced = [each for each in steps if each not in self._places]
             if not self._unplaced:
                 self._regroup()
         elif not self._unplaced:
-            self._mark([each for each, found in steps.items() if before[each] is not found])
+            self._mark([each for each, _ in table.changed_since(before)])
 
     def _regroup(self) -> None:
         """Other steps than before: which belong together, and in which order."""

@@ -44,26 +44,20 @@ def matching(runs: Sequence[RunInfo], wanted: str) -> list[RunInfo]:
     ]
 
 
-def _moment(text: str | None) -> datetime | None:
-    return datetime.fromisoformat(text) if text else None
-
-
 def duration(run: RunInfo) -> str:
-    """From the first record to the last, pauses and interruptions among it; "-" where unknown."""
-    first, last = _moment(run.started), _moment(run.updated)
-    return human_seconds((last - first).total_seconds()) if first is not None and last is not None else "-"
+    """How long it was at work, pauses among it and the time between a stop and the resume not; "-" where unknown."""
+    return human_seconds(run.running_s) if run.running_s is not None else "-"
 
 
 def started(run: RunInfo) -> str:
     """The start in local time; "-" where unknown."""
-    moment = _moment(run.started)
-    return moment.astimezone().strftime("%Y-%m-%d %H:%M") if moment is not None else "-"
+    return datetime.fromisoformat(run.started).astimezone().strftime("%Y-%m-%d %H:%M") if run.started else "-"
 
 
 def row(run: RunInfo, width: int, glyphs: Glyphs, *, marked: str = " ", at_cursor: bool = False) -> Line:
     """One run on one line; `marked` is the letter under which it is compared."""
     state = one_line(run.state, 10)
-    done = f"{run.n_done}/{run.n_steps}" if run.problem is None else "-"
+    done = f"{run.n_measured}/{run.n_steps}" if run.problem is None else "-"
     failed = f"{run.n_failed}" if run.problem is None else "-"
     sign = glyphs.cursor if at_cursor else " "
     wide = width >= 100
@@ -82,7 +76,7 @@ def row(run: RunInfo, width: int, glyphs: Glyphs, *, marked: str = " ", at_curso
 
 def head(width: int) -> Line:
     """The names of the columns."""
-    columns = f"  {'STATE':<10} {'STEPS':>11} {'FAILED':>6}  {'STARTED':<16} "
+    columns = f"  {'STATE':<10} {'MEASURED':>11} {'FAILED':>6}  {'STARTED':<16} "
     columns += f"{'DURATION':>12}  {'HOST':<16} " if width >= 100 else ""
     return fitted(((f"{columns}RUN", "dim"),), width)
 

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specdash.config.load import check
-from specdash.core.forecast import Effort, plan_time
 from specdash.core.plan import KScope, PlannedLoad
 from specdash.core.text import human_bytes, human_seconds, one_line
 from specdash.errors import Problem, SpecdashError
+from specdash.session.planned import plan_time
 from specdash.session.prepare import Prepared, only_possible, prepare
 from specdash.ui.tui.lines import Line
 
@@ -78,7 +78,9 @@ def _summary(prepared: Prepared) -> list[Line]:
             KScope.STARTUP: "where the server fixes K at start-up",
         }[scope]
         count = f"{len(loads)} {'load' if len(loads) == 1 else 'loads'}"
-        lines.append(((count, "title"), (f"  {where}: " if has_drafts else "  ", ""), (_time(prepared, loads), "")))
+        lines.append(
+            ((count, "title"), (f"  {where}: " if has_drafts else "  ", ""), (_time(prepared, scope, loads), ""))
+        )
         if scope is scopes[0]:
             lines += [((f"  {number:>3}. {_load(load)}", ""),) for number, load in enumerate(loads, 1)]
     if has_drafts and len(scopes) > 1:
@@ -93,10 +95,9 @@ def _load(load: PlannedLoad) -> str:
     return f"{one_line(models, 120)}{of_k}  ({len(load.steps)} {'step' if len(load.steps) == 1 else 'steps'})"
 
 
-def _time(prepared: Prepared, loads: Sequence[PlannedLoad]) -> str:
-    measure = prepared.profile.measure
+def _time(prepared: Prepared, scope: KScope, loads: Sequence[PlannedLoad]) -> str:
     sizes = {load.key: size for load in loads for size in [prepared.size_bytes(load.key)] if size is not None}
-    time = plan_time(loads, sizes, Effort(measure.iterations, measure.warmup, measure.max_tokens))
+    time = plan_time(prepared, scope, loads, is_probed=prepared.profile.engine.k_scope == "auto")
     if time is None:
         return "time unknown, since not all models are here"
     largest = max(sizes.values(), default=0)

@@ -1,0 +1,117 @@
+"""What a run asks of its servers beside the samples: warm-ups, texts to compare, short answers for step costs, probes.
+
+One account of it, for every forecast. How it is asked is `runtime.beside` and `runtime.sampler`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from statistics import fmean
+from typing import Any
+
+from specdash.core.costs import cost_requests, request_lengths
+from specdash.core.events import StepTimes
+from specdash.core.methods import BASELINE
+from specdash.core.plan import LoadKey, Step
+from specdash.core.priors import ZERO, Range, RequestTime
+from specdash.core.profile import LOSSLESS
+
+CHECKED_TOKENS = 128  # of an answer, by default: enough to see a broken arm, and no second measurement
+ROUNDING_PLACES = 1000  # tokens from the cache that tell a server's rounding: 99 % of them, and its largest
+MOST_TRACES = 6  # whose ends are asked for step costs
+PROBES = 3  # requests that tell who decides K
+PROBE_TOKENS = 16  # that each of them takes beside K, at most
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """The settings of a run that say what it asks; `prompt_bytes` of each prompt by category, empty where unknown."""
+
+    max_tokens: int | None
+    warmup: int = 0
+    temperature: float = 0.0
+    with_costs: bool = False
+    prompt_bytes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any], prompt_bytes: Mapping[str, Sequence[int]]) -> Asked:
+        """What the settings of a run's first fact say."""
+        tokens, warmup, temperature = (settings.get(name) for name in ("max_tokens", "warmup", "temperature"))
+        return cls(
+            tokens if isinstance(tokens, int) else None,
+            warmup if isinstance(warmup, int) else 0,
+            temperature if isinstance(temperature, int | float) else 0.0,
+            settings.get("k") == "curve",
+            prompt_bytes,
+        )
+
+    def mean_bytes(self, category: str) -> float | None:
+        """How long a prompt of a category is; None where that is not known."""
+        sizes = self.prompt_bytes.get(category)
+        return fmean(sizes) if sizes else None
+
+    def checks(self, step: Step, samples: int) -> tuple[int, int]:
+        """How many answers of how many tokens a step's text is compared by, where its samples do not do for it."""
+        longest = self.max_tokens or CHECKED_TOKENS
+        is_greedy = step.workload == LOSSLESS or self.temperature == 0
+        if is_greedy and step.method != BASELINE:
+            return 0, 0
+        tokens = longest if step.workload == LOSSLESS else min(longest, CHECKED_TOKENS)
+        prompts = len(self.prompt_bytes.get(step.category, ())) or samples
+        return (min(samples, prompts) if is_greedy else min(samples, 1)), tokens
+
+    def check_time(self, step: Step, samples: int, one: RequestTime) -> Range:
+        """The time of a step's checks, where one sample takes `one`."""
+        answers, tokens = self.checks(step, samples)
+        if not answers:
+            return ZERO
+        share = tokens / max(1, self.max_tokens or tokens)
+        whole = one.short(share).times(answers)
+        if step.method != BASELINE:
+            return whole
+        # A baseline answers again from its cache, in turns with its other categories, on servers that keep a prompt.
+        again = min(answers, math.ceil(ROUNDING_PLACES / (tokens * max(1, len(self.prompt_bytes)))))
+        return whole + Range(0.0, one.answer.high_s * share * again)
+
+    def load_time(
+        self, key: LoadKey, one: RequestTime, first: Range | None, *, is_probed: bool, k_is_fixed: bool
+    ) -> Range:
+        """What a load asks beside the samples of its steps: the probe of K, warm-ups, step costs of a curve.
+
+        `first`: how long it takes to ask what comes before the warm-up, where that was seen.
+        """
+        whole = one.whole.times(self.warmup) + (first or ZERO)
+        if key.draft is None or key.k is None or not self.max_tokens:
+            return whole
+        if is_probed and first is None:
+            whole += Range(0.0, one.whole.high_s * PROBES * max(1.0, (key.k + PROBE_TOKENS) / self.max_tokens))
+        if self.with_costs and not key.method:
+            (few, short), (many, long) = cost_answers(key.k, self.max_tokens, k_is_fixed=k_is_fixed)
+            low = one.answer.times(short / self.max_tokens)
+            whole += Range(
+                low.low_s if few else 0.0, one.read.high_s * many + one.answer.high_s * long / self.max_tokens
+            )
+        return whole
+
+
+def cost_answers(k: int, max_tokens: int, *, k_is_fixed: bool) -> tuple[tuple[int, int], tuple[int, int]]:
+    """How many short answers tell the step costs of a curve, and of how many tokens in all: at least, and at most.
+
+    Where K is fixed, that depends on how well the draft guesses: bounded by a text of which it guesses all, and one of
+    which it guesses nothing.
+    """
+    if not k_is_fixed:
+        lengths = request_lengths(k)
+        tokens = sum(each for _, each in lengths)
+        return (len(lengths), tokens), (MOST_TRACES * len(lengths), MOST_TRACES * tokens)
+    found = []
+    for accepted in (k, 0):
+        steps = max(1, (max_tokens - 1) // (accepted + 1))
+        trace = StepTimes("", "", "sample", 0, (k,) * steps, (accepted,) * steps, (None,) * steps)
+        asked = cost_requests(trace, k)
+        found.append((len(asked), sum(asked)))
+    most = tuple(MOST_TRACES * max(each) for each in zip(*found, strict=True))
+    least = tuple(min(each) for each in zip(*found, strict=True))
+    return (least[0], least[1]), (most[0], most[1])

@@ -1,0 +1,45 @@
+"""What is found of one load is what is found of it among all loads: looking at a part leaves nothing out."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from simulated import Asked, Run
+from worlds import Pair, World
+
+from specdash.analysis.findings import findings
+from specdash.analysis.part import part_of
+from specdash.core import events as ev
+from specdash.core.plan import KScope
+from specdash.core.view import View
+
+PAIRS = {"D": Pair((0.8, 0.6), (1.0, 1.2, 1.4)), "E": Pair((0.6,), (1.0, 1.1, 1.3))}
+# It drifts, so that comparisons are refused, and its memory is too slow for its rates: there is much to be found.
+WORLD = World(PAIRS, ("coding", "prose"), sample_noise=0.05, drift_per_hour=3.0)
+
+
+@pytest.fixture(scope="module", params=["list", "curve"])
+def view(request: pytest.FixtureRequest) -> View:
+    """A finished run of two passes."""
+    run = Run(WORLD, Asked(request.param, (2, 4, 8), 4, passes=2, scope=KScope.REQUEST), 1)
+    models = {label: replace(model, bytes_per_token=model.size_bytes) for label, model in run.view.models.items()}
+    return replace(run.view, models=models, bandwidth=ev.BandwidthMeasured(1e9, 1000, 1, ""))
+
+
+def test_what_is_found_of_a_pair_needs_no_other_pairs(view: View) -> None:
+    whole = findings(view)
+    assert {verdict.value for found in whole.values() for verdict, _ in found} >= {"impossible", "drifted"}
+    for pair in view.table.pairs():
+        mine = {found.step.id for found in view.table.of_pair(pair)}
+        part = part_of(view, [pair])
+        assert mine <= set(part.steps)
+        found = findings(part)
+        assert {name: each for name, each in found.items() if name in mine} == {
+            name: each for name, each in whole.items() if name in mine
+        }
+
+
+def test_a_baseline_brings_all_that_is_compared_with_it(view: View) -> None:
+    baseline = next(pair for pair in view.table.pairs() if not pair.speculates)
+    assert findings(part_of(view, [baseline])) == findings(view)

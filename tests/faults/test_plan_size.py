@@ -1,0 +1,45 @@
+"""A step costs the same in a small plan and in a large one."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from faults.harness import Bench
+
+PROGRAM = Path(__file__).parents[1] / "counted_run.py"
+CATEGORIES = 9  # of the built-in prompts
+
+
+def calls(bench: Bench, pairs: int, mode: str) -> int:
+    """The calls of our own functions during two loads, 18 steps, of a plan of so many pairs."""
+    labels = [f"D{number}" for number in range(pairs)]
+    profile = bench.write_profile(
+        f"{mode}-{pairs}",
+        {
+            "name": f"{mode}-{pairs}",
+            "engine": {"program": str(bench.fake)},
+            "targets": [{"label": "T", "path": str(bench.target)}],
+            "drafts": [{"label": label, "path": str(bench.draft)} for label in labels],
+            "sweep": {"k": [4] if mode == "list" else mode},
+            "measure": {"max_tokens": 24, "iterations": 1, "warmup": 0},
+            "limits": {"memory": "off", "inhibit_sleep": False},
+        },
+    )
+    done = subprocess.run(
+        [sys.executable, PROGRAM, profile],
+        cwd=bench.folder,
+        env=bench.environment(FAKE_SERVER="speed=1e6,prompt_speed=1e9"),
+        capture_output=True,
+        text=True,
+    )
+    assert "calls: " in done.stdout, done.stderr[-2000:]
+    return int(done.stdout.rpartition("calls: ")[2])
+
+
+@pytest.mark.parametrize("mode", ["list", "curve"])
+def test_a_step_takes_as_much_work_in_a_plan_that_is_ten_times_as_large(bench: Bench, mode: str) -> None:
+    small, large = calls(bench, 10, mode), calls(bench, 100, mode)
+    assert large < 1.1 * small, f"{small} calls in {11 * CATEGORIES} steps, {large} in {101 * CATEGORIES}"
