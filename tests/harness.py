@@ -217,6 +217,13 @@ def descendants(pid: int) -> list[psutil.Process]:
     return psutil.Process(pid).children(recursive=True)
 
 
+def delete_under(command: Command, folder: Path) -> None:
+    """Deletes a folder of a run that goes on: at one blow, since the run writes again what it misses meanwhile."""
+    command.send(signal.SIGSTOP)
+    shutil.rmtree(folder)
+    command.send(signal.SIGCONT)
+
+
 def assert_gone(processes: Sequence[psutil.Process], limit_s: float = 10.0) -> None:
     """Fails when one of these is still there after a while."""
     _, alive = psutil.wait_procs(processes, timeout=limit_s)

@@ -22,13 +22,14 @@ from specdash.runtime.tree import identity
 class AtWork:
     """An engine process: the run folder that it is at work on, its socket, and since when (seconds since 1970).
 
+    `socket` is None where the runtime folder has too long a path for one: such a run cannot be attached to.
     `name` is what the run was called when the engine began, whatever its folder is called now.
     """
 
     pid: int
     name: str
     run: Path
-    socket: Path
+    socket: Path | None
     since_s: float
 
 
@@ -39,7 +40,7 @@ def engines_at_work() -> list[AtWork]:
         try:
             body = json.loads(path.read_bytes())
             pid, known_as = int(body["pid"]), str(body["identity"])
-            places = Path(body["run"]), Path(body["socket"])
+            places = Path(body["run"]), Path(body["socket"]) if body["socket"] is not None else None
             at_work = AtWork(pid, str(body["name"]), *places, float(body["since_s"]))
         except (OSError, ValueError, KeyError, TypeError):
             continue  # it is just being removed
@@ -68,7 +69,10 @@ class Entry:
         self._path = _folder() / f"{os.getpid()}.json"
         self._name = run.name
         self._run = run.resolve()
-        self._socket = socket_path(run)
+        try:
+            self._socket: Path | None = socket_path(run)
+        except StoreError:
+            self._socket = None
         self._since_s = time.time()
 
     def write(self) -> None:
@@ -79,7 +83,7 @@ class Entry:
             "identity": identity(os.getpid()),
             "name": self._name,
             "run": str(self._run),
-            "socket": str(self._socket),
+            "socket": str(self._socket) if self._socket is not None else None,
             "since_s": self._since_s,
         }
         try:

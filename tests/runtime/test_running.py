@@ -41,6 +41,17 @@ def test_an_engine_is_found_for_as_long_as_it_holds_the_lock(run: Path) -> None:
     assert run_owner(run) is None
 
 
+def test_a_runtime_folder_whose_path_is_too_long_for_a_socket_still_names_the_engine(
+    run: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    long = tmp_path / ("x" * 100)
+    long.mkdir()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(long))
+    with run_lock(run):
+        (found,) = engines_at_work()
+        assert (found.pid, found.socket) == (os.getpid(), None)
+
+
 def test_it_is_found_though_its_folder_is_gone_or_elsewhere(run: Path, tmp_path: Path) -> None:
     with run_lock(run) as lock:
         shutil.rmtree(run)
