@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import secrets
 import signal
 import socket
 import subprocess
@@ -21,7 +22,7 @@ from specdash.runtime.notes import NONCE, ServerNote, servers_folder
 from specdash.runtime.orphans import end_orphans, find_orphans
 from specdash.runtime.tree import identity
 
-OURS = "0123456789abcdef"
+OURS = secrets.token_hex(8)  # tests that run beside these must not find each other
 DEAD = {"pid": os.getpid(), "identity": "another"}
 COUNTER = """
 import os, signal, sys
