@@ -8,6 +8,7 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -29,6 +30,11 @@ NONCE = "SPECDASH_TEST_NONCE"
 
 # Tests start specdash hundreds of times: each start would compile all of it again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+
+# Signals that this process was started to ignore, as by nohup, would be ignored by all that tests start too.
+for number, default in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.default_int_handler)):
+    if signal.getsignal(number) is signal.SIG_IGN:
+        signal.signal(number, default)
 # Whatever a test starts is noted in a folder of its own: no other specdash of this user may find it, and end it.
 os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="sd-")  # a socket's path must be short
 atexit.register(shutil.rmtree, os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
