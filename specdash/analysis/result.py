@@ -157,7 +157,6 @@ def _effort(view: View) -> Json:
         "load_time_s": None if any(load.was_ready and load.load_time_s is None for load in loads) else sum(times),
         "measuring_s": measuring_s if any(found.samples for found in view.steps.values()) else None,
         "taken_again": sum(found.taken_again for found in view.steps.values()),
-        "running_s": view.running_s,
         "step_by_step_loads": _step_by_step_loads(view),
     }
 

@@ -34,6 +34,7 @@ class Asked:
     temperature: float = 0.0
     with_costs: bool = False
     prompt_bytes: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    _means: dict[str, float | None] = field(default_factory=dict, compare=False, repr=False)  # asked at every sample
 
     @classmethod
     def of(cls, settings: Mapping[str, Any], prompt_bytes: Mapping[str, Sequence[int]]) -> Asked:
@@ -49,8 +50,10 @@ class Asked:
 
     def mean_bytes(self, category: str) -> float | None:
         """How long a prompt of a category is; None where that is not known."""
-        sizes = self.prompt_bytes.get(category)
-        return fmean(sizes) if sizes else None
+        if category not in self._means:
+            sizes = self.prompt_bytes.get(category)
+            self._means[category] = fmean(sizes) if sizes else None
+        return self._means[category]
 
     def checks(self, step: Step, samples: int) -> tuple[int, int]:
         """How many answers of how many tokens a step's text is compared by, where its samples do not do for it."""

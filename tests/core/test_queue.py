@@ -13,7 +13,7 @@ from recorded_run import sample, step
 
 from specdash.core import commands as cmd
 from specdash.core.plan import KScope, LoadKey, Step
-from specdash.core.queue import IllegalEdit, apply, describe, load_key, loads_of, next_load, open_on, serves
+from specdash.core.queue import IllegalEdit, _server, apply, describe, load_key, loads_of, next_load, open_on, serves
 from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
 
 Steps = Mapping[str, StepView]
@@ -341,3 +341,13 @@ def test_what_a_running_server_takes_is_found_by_its_pair(steps: Steps, scope: K
     assert open_on(steps, running, scope) == taken
     others = {step_id: found for step_id, found in steps.items() if found not in taken}
     assert [each.steps for each in loads_of(steps, scope, running)] == [each.steps for each in loads_of(others, scope)]
+
+
+@given(mixed_queues(), SCOPES)
+def test_steps_are_put_together_as_their_loads_are(steps: Steps, scope: KScope | None) -> None:
+    """The quick way to tell servers apart is that of the keys of their loads."""
+    found = [each.step for each in steps.values()]
+    found += [replace(each, method="ngram-simple", draft=None, ngram_n=n) for each in found if each.k for n in (2, 4)]
+    for one in found:
+        for other in found:
+            assert (_server(one, scope) == _server(other, scope)) == (load_key(one, scope) == load_key(other, scope))

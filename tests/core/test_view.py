@@ -279,6 +279,7 @@ def test_folding_all_at_once_is_folding_one_by_one() -> None:
     for each in recorded(facts):
         one_by_one = fold(one_by_one, each)
     assert folded(facts) == one_by_one
+    assert one_by_one.earlier_s > 0
     before = folded(facts[:5])
     kept = dict(before.steps)
     assert fold_all(recorded(facts)[5:], before) == one_by_one

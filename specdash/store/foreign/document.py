@@ -132,6 +132,7 @@ def _run(origin: Origin) -> Json:
         "model_family": origin.model_family or "",
         "reason": "",
         "resumes": 0,
+        "running_s": None,
     }
 
 

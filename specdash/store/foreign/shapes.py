@@ -67,6 +67,7 @@ _GROUP = {"text": "target draft config category", "whole_number": "moe_experts d
 _RUN = _shape(
     text="id name state started finished host specdash_version model_family reason",
     whole_number="resumes",
+    number="running_s",
     table="hardware",
 )
 _ENGINE = _shape(text="kind program version dialect", table="capabilities")

@@ -97,7 +97,7 @@ def loads(result: Json) -> Markup:
     """What it took: loads, time, the stages of the plan, and how far the machine moved meanwhile."""
     found = result.get("loads") or ()
     parts: list[Markup] = []
-    text = _effort(result.get("effort"))
+    text = _effort(result.get("effort"), known((result.get("run") or {}).get("running_s")))
     if text:
         parts.append(paragraph(text))
     parts += [paragraph(sentence(said)) for said in disturbances(result)]
@@ -115,8 +115,8 @@ def loads(result: Json) -> Markup:
     return section("loads", "Loads and time spent", *parts)
 
 
-def _effort(effort: Json | None) -> str:
-    """What the answer cost, against asking step by step."""
+def _effort(effort: Json | None, running_s: float | None) -> str:
+    """What the answer cost, against asking step by step; `running_s`: how long the run was at work."""
     if not effort:
         return ""
     count, load_s, measuring_s = (known(effort.get(name)) for name in ("loads", "load_time_s", "measuring_s"))
@@ -127,7 +127,6 @@ def _effort(effort: Json | None) -> str:
         parts.append(f"{human_seconds(measuring_s)} of measuring")
     if not parts:
         return ""
-    running_s = known(effort.get("running_s"))
     if running_s is not None:
         parts.append(f"{human_seconds(running_s)} in all, without the time in which the run was stopped")
     other = known(effort.get("step_by_step_loads"))
