@@ -69,7 +69,7 @@ def test_two_dashboards_see_the_same_and_stop_ends_both(place: Place) -> None:
         other.until("Skip ")
         other.keys("y")
         for terminal in (one, other):
-            terminal.matching(r"PAUSED\s+1/3")
+            terminal.matching(r"PAUSED\s+0/3\s+1 skipped")
             terminal.until("skipped")
         other.keys("Space")
         for terminal in (one, other):

@@ -145,8 +145,8 @@ def test_a_context_that_ends_an_answer(machine: Real, pair: tuple[Path, Path], l
     assert_complete(run)
     (found,) = run.steps()
     by_prompt = {sample.prompt_id: (sample.status, sample.reasons) for sample in found.samples}
-    assert by_prompt == {"mixed-1": ("ok", ()), "mixed-2": ("invalid", ("wrong_length",))}
-    assert (found.status, found.verdicts) == ("ok", ("wrong_length",))
+    assert by_prompt == {"mixed-1": ("ok", ()), "mixed-2": ("invalid", ("context_full",))}
+    assert (found.status, found.verdicts) == ("ok", ("context_full",))
     assert "1 of 2 samples are missing" in run.stderr
 
 
