@@ -97,9 +97,9 @@ def test_the_screens_say_the_same() -> None:
     shown = figures_of([coding], [])
     assert (shown.acceptance, shown.is_inferred) == (48 / 120, True)
     assert (figures_of([math], []).acceptance, figures_of([coding, math], []).acceptance) == (None, None)
-    drafted = [text_of(line).split()[7:9] for line in _table(coding, 100)[1:]]
+    drafted = [text_of(line).split()[8:10] for line in _table(coding, 100)[1:]]
     assert drafted == [["40", "75%"], ["40", "25%"], ["40", "20%"]]
-    assert [text_of(line).split()[7:9] for line in _table(math, 100)[1:]] == [["-", "-"]] * 2
+    assert [text_of(line).split()[8:10] for line in _table(math, 100)[1:]] == [["-", "-"]] * 2
 
 
 def test_the_narration_says_what_is_known_by_then() -> None:

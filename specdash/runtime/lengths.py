@@ -139,5 +139,5 @@ def _sharing_context(spec: ServerSpec, view: View) -> list[Step]:
 
 def _open(view: View, setting: _Setting) -> list[Step]:
     """The open steps of a target under a configuration."""
-    steps = (found.step for found in view.steps.values() if not found.is_done)
+    steps = (found.step for found in view.table.opened())
     return [step for step in steps if (step.target, step.config, step.moe_experts) == setting]

@@ -102,7 +102,8 @@ class Advice:
     def in_doubt(self, step_id: str) -> bool:
         """Whether the answers to more prompts could tell if a step's text is the baseline's."""
         view = self._recorder.view
-        agreed = agreement(view.steps[step_id], view)
+        found = view.steps[step_id]
+        agreed = agreement(found, part_of(view, [found.step.pair]))
         return agreed is not None and agreed.more_prompts
 
 

@@ -10,6 +10,7 @@ from worlds import Pair, World
 
 from specdash.analysis.findings import findings
 from specdash.analysis.part import part_of
+from specdash.analysis.roofline import LEAST_FIGURES
 from specdash.core import events as ev
 from specdash.core.plan import KScope
 from specdash.core.view import View
@@ -24,7 +25,9 @@ def view(request: pytest.FixtureRequest) -> View:
     """A finished run of two passes."""
     run = Run(WORLD, Asked(request.param, (2, 4, 8), 4, passes=2, scope=KScope.REQUEST), 1)
     models = {label: replace(model, bytes_per_token=model.size_bytes) for label, model in run.view.models.items()}
-    return replace(run.view, models=models, bandwidth=ev.BandwidthMeasured(1e9, 1000, 1, ""))
+    return replace(
+        run.view, models=models, bandwidth=ev.BandwidthMeasured(1e9, 1000, 1, ""), bandwidth_count=LEAST_FIGURES
+    )
 
 
 def test_what_is_found_of_a_pair_needs_no_other_pairs(view: View) -> None:
