@@ -84,11 +84,11 @@ class Beside:
 
     def _is_doubted(self, step: Step) -> bool:
         """Whether a step is a baseline, on a server whose rounding is known, of others whose text may be in doubt."""
-        view, arm = self._view(), step.arm
+        view = self._view()
         return (
             step.method == BASELINE
             and any(check.cached_tokens for check in view.steps[step.id].checks)
-            and any(each.step.method != BASELINE and each.step.baseline().arm == arm for each in view.steps.values())
+            and view.table.is_compared_with(step)
         )
 
     async def _check(self, load: str, step: Step, prompt: Prompt) -> None:
@@ -122,7 +122,7 @@ class Beside:
         load = view.current_load
         if load in self._uncached:
             return False
-        alike = (found for found in view.steps.values() if found.step.arm == step.arm)
+        alike = (found for found in view.table.of_pair(step.pair) if found.step.arm == step.arm)
         places = sum(len(check.margins) for found in alike for check in found.checks if check.cached_tokens)
         return places < ROUNDING_PLACES
 

@@ -9,7 +9,9 @@ from simulated import Asked, Run
 from worlds import Pair, World
 
 from specdash.analysis.findings import findings
-from specdash.analysis.part import part_of
+from specdash.analysis.lossless import agreement
+from specdash.analysis.part import around, part_of
+from specdash.analysis.roofline import LEAST_FIGURES
 from specdash.core import events as ev
 from specdash.core.plan import KScope
 from specdash.core.view import View
@@ -24,7 +26,9 @@ def view(request: pytest.FixtureRequest) -> View:
     """A finished run of two passes."""
     run = Run(WORLD, Asked(request.param, (2, 4, 8), 4, passes=2, scope=KScope.REQUEST), 1)
     models = {label: replace(model, bytes_per_token=model.size_bytes) for label, model in run.view.models.items()}
-    return replace(run.view, models=models, bandwidth=ev.BandwidthMeasured(1e9, 1000, 1, ""))
+    return replace(
+        run.view, models=models, bandwidth=ev.BandwidthMeasured(1e9, 1000, 1, ""), bandwidth_count=LEAST_FIGURES
+    )
 
 
 def test_what_is_found_of_a_pair_needs_no_other_pairs(view: View) -> None:
@@ -43,3 +47,8 @@ def test_what_is_found_of_a_pair_needs_no_other_pairs(view: View) -> None:
 def test_a_baseline_brings_all_that_is_compared_with_it(view: View) -> None:
     baseline = next(pair for pair in view.table.pairs() if not pair.speculates)
     assert findings(part_of(view, [baseline])) == findings(view)
+
+
+def test_whether_a_text_is_the_baselines_is_told_by_the_two_pairs_alone(view: View) -> None:
+    for found in view.steps.values():
+        assert agreement(found, around(view, found.step.pair)) == agreement(found, view)
