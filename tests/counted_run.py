@@ -1,6 +1,7 @@
-"""Counts the work of a headless run: calls of specdash's own functions of two loads.
+"""Counts the work of a headless run: calls of specdash's own functions of some loads.
 
-Run as a program: PROFILE. Prints the count. Calls are counted instead of seconds, since a machine is never quiet.
+Run as a program: PROFILE FIRST LAST, the numbers of the loads that it counts from and to. Prints the count. Calls are
+counted instead of seconds, since a machine is never quiet.
 """
 
 from __future__ import annotations
@@ -19,7 +20,6 @@ from specdash.core import events as ev
 from specdash.core.view import View
 from specdash.session.recorder import Recorder
 
-FIRST, LAST = 3, 5  # loads: by the third, what is found out once is known (who decides K)
 # What waits for a server makes more calls on a busy machine; who decides, records and tells does not.
 COUNTED = tuple(str(Path(specdash.__file__).parent / part) + os.sep for part in ("core", "analysis", "session", "ui"))
 NOT_COUNTED = "ticker.py"
@@ -28,8 +28,9 @@ NOT_COUNTED = "ticker.py"
 class Counting:
     """Counts from one load on; ends the run when another begins."""
 
-    def __init__(self) -> None:
+    def __init__(self, first: int, last: int) -> None:
         self.calls = 0
+        self._first, self._last = first, last
         self.loads = 0
 
     def _called(self, frame: FrameType, event: str, argument: object) -> None:
@@ -42,16 +43,16 @@ class Counting:
         if not isinstance(recorded.fact, ev.LoadStarted):
             return
         self.loads += 1
-        if self.loads == FIRST:
+        if self.loads == self._first:
             sys.setprofile(self._called)
-        if self.loads == LAST:
+        if self.loads == self._last:
             sys.setprofile(None)
             os.kill(os.getpid(), signal.SIGTERM)
 
 
-def count(profile: str) -> int:
+def count(profile: str, first: int, last: int) -> int:
     """The calls of one run."""
-    counting, begun = Counting(), Recorder.__init__
+    counting, begun = Counting(first, last), Recorder.__init__
 
     def begin(recorder: Recorder, *arguments: Any) -> None:
         begun(recorder, *arguments)
@@ -61,10 +62,10 @@ def count(profile: str) -> int:
     sys.argv = ["specdash", "--headless", profile]
     with suppress(SystemExit):
         main()
-    assert counting.loads >= LAST, f"it ended after {counting.loads} loads"
+    assert counting.loads >= last, f"it ended after {counting.loads} loads"
     return counting.calls
 
 
 if __name__ == "__main__":
-    calls = count(sys.argv[1])
+    calls = count(sys.argv[1], int(sys.argv[2]), int(sys.argv[3]))
     print(f"calls: {calls}")

@@ -16,8 +16,17 @@ from specdash.core.view import View
 
 
 def part_of(view: View, pairs: Collection[LoadKey]) -> View:
-    """The view with no more steps than `analysis.findings` needs for those of these pairs."""
+    """The view with no more steps than `analysis.findings` needs for those of these pairs.
+
+    With a baseline come all that are compared with it, since they may be judged otherwise.
+    """
     return replace(view, steps=StepTable({found.step.id: found for found in _steps(view.table, pairs)}))
+
+
+def around(view: View, pair: LoadKey) -> View:
+    """The view with no more steps than tell of those of one pair: its own, and its baseline's."""
+    mine = (found for each in dict.fromkeys((_baseline(pair), pair)) for found in view.table.of_pair(each))
+    return replace(view, steps=StepTable({found.step.id: found for found in mine}))
 
 
 def _steps(table: StepTable, pairs: Collection[LoadKey]) -> Iterator[StepView]:

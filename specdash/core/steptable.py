@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from operator import eq
 from typing import Self
 
+from specdash.core.methods import BASELINE
 from specdash.core.persistent import PersistentMap
-from specdash.core.plan import LoadKey
+from specdash.core.plan import LoadKey, Step
 from specdash.core.steps import DONE, FAILED, MEASURED, SKIPPED, StepView
 
 
@@ -55,12 +56,13 @@ def tally_of(statuses: Mapping[str, int]) -> Tally:
 class _Pairs:
     """What the steps of a queue have in common: never changes but with the queue itself."""
 
-    __slots__ = ("at", "largest", "places")
+    __slots__ = ("at", "baselines", "largest", "places")
 
     def __init__(self, table: StepTable) -> None:
         self.at: list[LoadKey] = []
         self.places: dict[LoadKey, list[int]] = {}
         self.largest: dict[LoadKey, int] = {}
+        self.baselines: set[tuple[object, ...]] = set()  # what others are compared with
         known: dict[tuple[object, ...], LoadKey] = {}
         for place, found in enumerate(table.values()):
             step = found.step
@@ -70,6 +72,8 @@ class _Pairs:
                 pair = known[parts] = step.pair
             self.at.append(pair)
             self.places.setdefault(pair, []).append(place)
+            if step.method != BASELINE:
+                self.baselines.add(_setting(step))
             if step.k is not None and step.k > self.largest.get(pair, 0):
                 self.largest[pair] = step.k
 
@@ -161,6 +165,10 @@ class StepTable(PersistentMap[StepView]):
             return changed
         return changed | {found.step.pair for name, found in before.items() if name not in self}
 
+    def is_compared_with(self, baseline: Step) -> bool:
+        """Whether any step of the queue is compared with those of a baseline, in whatever category."""
+        return _setting(baseline) in self._of_pairs().baselines
+
     def largest_k(self, pair: LoadKey) -> int | None:
         """The largest K of a pair's steps, the finished ones too; None where none has any."""
         return self._of_pairs().largest.get(pair)
@@ -181,6 +189,11 @@ class StepTable(PersistentMap[StepView]):
 def table_of(steps: Mapping[str, StepView]) -> StepTable:
     """These steps as a table; those of a view are one already."""
     return steps if isinstance(steps, StepTable) else StepTable(steps)
+
+
+def _setting(step: Step) -> tuple[object, ...]:
+    """What a step and its baseline have in common, whatever they are asked."""
+    return step.target, step.config, step.moe_experts, step.depth
 
 
 def _mask(places: Collection[int]) -> int:

@@ -84,15 +84,11 @@ class Beside:
 
     def _is_doubted(self, step: Step) -> bool:
         """Whether a step is a baseline, on a server whose rounding is known, of others whose text may be in doubt."""
-        view, own = self._view(), step.pair
+        view = self._view()
         return (
             step.method == BASELINE
             and any(check.cached_tokens for check in view.steps[step.id].checks)
-            and any(
-                (pair.target, pair.config, pair.moe_experts) == (own.target, own.config, own.moe_experts)
-                for pair in view.table.pairs()
-                if pair.speculates
-            )
+            and view.table.is_compared_with(step)
         )
 
     async def _check(self, load: str, step: Step, prompt: Prompt) -> None:

@@ -14,6 +14,7 @@ from specdash.core.engine import ServerSpec
 from specdash.core.measure import Verdict
 from specdash.core.plan import Step
 from specdash.core.prompts import Prompt
+from specdash.core.steptable import StepTable
 from specdash.core.tokens import TEMPLATE_TOKENS
 from specdash.core.view import View
 from specdash.runtime.asking import Asking
@@ -22,6 +23,7 @@ from specdash.runtime.server import Publish
 ROUND = 256  # servers round a context up to a multiple of this
 
 _Setting = tuple[str, str | None, int | None]  # target, configuration, experts
+_Question = tuple[str, int, int]  # category, depth, number of samples: of the same setting, they ask the same
 
 
 class Lengths:
@@ -34,6 +36,8 @@ class Lengths:
         self._rendered: dict[tuple[str, str | None, str, int], int | None] = {}
         self._plain: dict[tuple[str, str], int | None] = {}
         self._warned: set[_Setting] = set()
+        self._checked: dict[tuple[_Setting, int], StepTable] = {}  # the queue, when it was looked at for a context
+        self._longest: dict[tuple[_Setting, int], int] = {}  # the longest prompt of such a look, in tokens
 
     async def refuse_known(self, spec: ServerSpec, view: View) -> None:
         """Ends the open steps of a load that is not started yet, if its arguments surely leave their prompts no room.
@@ -42,9 +46,7 @@ class Lengths:
         """
         if spec.context is None:
             return
-        for step in _open(view, _setting(spec)):
-            if step.pair != spec.key.pair:
-                continue
+        for step in _of_pair(spec, view):
             known = {prompt.id: self._plain.get((step.target, prompt.id)) for prompt in self._prompts(view, step)}
             longest = max(((tokens, name) for name, tokens in known.items() if tokens is not None), default=None)
             if longest is not None and longest[0] + step.depth - TEMPLATE_TOKENS >= spec.context:
@@ -55,14 +57,38 @@ class Lengths:
         context = await self._asking.context_tokens()
         if context is None:
             return
-        counted = {step: await self._count(step, view) for step in _sharing_context(spec, view)}
+        alike: dict[_Question, list[Step]] = {}
+        for step, blocks in self._unchecked(spec, view, context):
+            alike.setdefault((step.category, step.depth, blocks), []).append(step)
+        counted = {asked: await self._count(steps[0], asked[2]) for asked, steps in alike.items()}
         longest = max((max(tokens.values()) for tokens in counted.values() if tokens), default=0)
+        shared = _setting(spec), context
+        longest = self._longest[shared] = max(longest, self._longest.get(shared, 0))
         needed = -(-(longest + self._max_tokens) // ROUND) * ROUND
-        for step, tokens in counted.items():
+        for asked, tokens in counted.items():
             for name in sorted(tokens, key=lambda name: -tokens[name])[:1]:
-                if tokens[name] >= context:
+                for step in alike[asked] if tokens[name] >= context else ():
                     await self._end(step, load, spec, name, tokens[name], context, needed)
+        self._checked[shared] = view.table
         await self._warn_of_cut_answers(spec, counted, context, needed)
+
+    def _unchecked(self, spec: ServerSpec, view: View, context: int) -> list[tuple[Step, int]]:
+        """The open steps that share a load's context, each with its samples; not those that have room in one as large.
+
+        To look at all of them again at every load would cost the more the larger the plan is.
+        """
+        usual = view.run.settings.get("iterations") if view.run is not None else None
+        if not _is_for_all(spec):
+            return [(step, view.iterations(step.id) or 1) for step in _of_pair(spec, view)]
+        shared, table = (_setting(spec), context), view.table
+        changed = (
+            found for _, found in table.changed_since(self._checked.get(shared, StepTable())) if not found.is_done
+        )
+        return [
+            (found.step, found.iterations or usual or 1)
+            for found in changed
+            if _setting_of(found.step) == _setting(spec)
+        ]
 
     async def refused(self, step: Step, prompt: Prompt, spec: ServerSpec, why: str, view: View) -> None:
         """Ends the open steps that the server's word about a prompt holds for too: it is longer than the context."""
@@ -72,23 +98,23 @@ class Lengths:
                 said = f"{why}; neither K nor a draft changes that"
                 await self._publish(ev.StepFinished(other.id, None, "failed", verdicts, said))
 
-    async def _count(self, step: Step, view: View) -> dict[str, int]:
-        """The tokens of each prompt of a step, as far as the server counts them."""
-        for prompt in self._prompts(view, step):
+    async def _count(self, step: Step, blocks: int) -> dict[str, int]:
+        """The tokens of each prompt of a step of so many samples, as far as the server counts them."""
+        prompts = self._taken(step, blocks)
+        for prompt in prompts:
             if (step.target, prompt.id) not in self._plain:
                 self._plain[step.target, prompt.id] = await self._asking.count_tokens(prompt.as_text())
             place = (step.target, step.config, prompt.id, step.depth)
             if place not in self._rendered:
                 self._rendered[place] = await self._asking.count_tokens(await self._asking.text(step, prompt))
-        found = {
-            prompt.id: self._rendered[step.target, step.config, prompt.id, step.depth]
-            for prompt in self._prompts(view, step)
-        }
+        found = {prompt.id: self._rendered[step.target, step.config, prompt.id, step.depth] for prompt in prompts}
         return {name: tokens for name, tokens in found.items() if tokens is not None}
 
     def _prompts(self, view: View, step: Step) -> Sequence[Prompt]:
         """The prompts that the samples of a step take; those with images have tokens that no text tells."""
-        blocks = view.iterations(step.id) or 1
+        return self._taken(step, view.iterations(step.id) or 1)
+
+    def _taken(self, step: Step, blocks: int) -> list[Prompt]:
         return [prompt for prompt in self._asking.prompts_of(step, blocks) if not prompt.images]
 
     async def _end(
@@ -105,14 +131,14 @@ class Lengths:
         await self._publish(ev.StepFinished(step.id, load if is_own else None, "failed", verdicts, why, fingerprint))
 
     async def _warn_of_cut_answers(
-        self, spec: ServerSpec, counted: Mapping[Step, Mapping[str, int]], context: int, needed: int
+        self, spec: ServerSpec, counted: Mapping[_Question, Mapping[str, int]], context: int, needed: int
     ) -> None:
         """Tells once of prompts that fit and leave too little room for a whole answer: such samples do not count."""
         if _setting(spec) in self._warned:
             return
         cut = {
-            (name, step.depth)
-            for step, tokens in counted.items()
+            (name, depth)
+            for (_, depth, _), tokens in counted.items()
             for name, count in tokens.items()
             if context - self._max_tokens < count < context
         }
@@ -127,17 +153,26 @@ def _setting(spec: ServerSpec) -> _Setting:
     return spec.key.target, spec.key.config, spec.key.moe_experts
 
 
-def _sharing_context(spec: ServerSpec, view: View) -> list[Step]:
-    """The open steps whose servers have no more context than one of this spec.
+def _setting_of(step: Step) -> _Setting:
+    return step.target, step.config, step.moe_experts
 
-    Those of another draft only where an argument sets the context, or where this server has no draft to share its
-    memory with; and not where each method may have a server of its own.
+
+def _is_for_all(spec: ServerSpec) -> bool:
+    """Whether the servers of other drafts have no more context than one of this spec.
+
+    Where an argument sets it, or where this server has no draft to share its memory with; not where each method may
+    have a server of its own.
     """
-    is_for_all = spec.context is not None or not (spec.key.speculates or spec.launch or spec.url)
-    return [step for step in _open(view, _setting(spec)) if is_for_all or step.pair == spec.key.pair]
+    return spec.context is not None or not (spec.key.speculates or spec.launch or spec.url)
 
 
-def _open(view: View, setting: _Setting) -> list[Step]:
-    """The open steps of a target under a configuration."""
-    steps = (found.step for found in view.table.opened())
-    return [step for step in steps if (step.target, step.config, step.moe_experts) == setting]
+def _sharing_context(spec: ServerSpec, view: View) -> list[Step]:
+    """The open steps whose servers have no more context than one of this spec."""
+    if not _is_for_all(spec):
+        return _of_pair(spec, view)
+    return [found.step for found in view.table.opened() if _setting_of(found.step) == _setting(spec)]
+
+
+def _of_pair(spec: ServerSpec, view: View) -> list[Step]:
+    """The open steps that a server like this one is started for, at whatever K."""
+    return [found.step for found in view.table.of_pair(spec.key.pair) if not found.is_done]

@@ -12,7 +12,7 @@ from functools import partial
 from specdash.analysis.anchors import is_between_passes, second_pass
 from specdash.analysis.findings import DERIVED, Found, findings
 from specdash.analysis.lossless import agreement
-from specdash.analysis.part import part_of
+from specdash.analysis.part import around, part_of
 from specdash.analysis.roofline import LEAST_FIGURES, exceeded
 from specdash.analysis.sequential import known_to
 from specdash.analysis.strategy import SEARCH, Change, next_change
@@ -103,7 +103,7 @@ class Advice:
         """Whether the answers to more prompts could tell if a step's text is the baseline's."""
         view = self._recorder.view
         found = view.steps[step_id]
-        agreed = agreement(found, part_of(view, [found.step.pair]))
+        agreed = agreement(found, around(view, found.step.pair))
         return agreed is not None and agreed.more_prompts
 
 

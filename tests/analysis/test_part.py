@@ -9,7 +9,8 @@ from simulated import Asked, Run
 from worlds import Pair, World
 
 from specdash.analysis.findings import findings
-from specdash.analysis.part import part_of
+from specdash.analysis.lossless import agreement
+from specdash.analysis.part import around, part_of
 from specdash.analysis.roofline import LEAST_FIGURES
 from specdash.core import events as ev
 from specdash.core.plan import KScope
@@ -46,3 +47,8 @@ def test_what_is_found_of_a_pair_needs_no_other_pairs(view: View) -> None:
 def test_a_baseline_brings_all_that_is_compared_with_it(view: View) -> None:
     baseline = next(pair for pair in view.table.pairs() if not pair.speculates)
     assert findings(part_of(view, [baseline])) == findings(view)
+
+
+def test_whether_a_text_is_the_baselines_is_told_by_the_two_pairs_alone(view: View) -> None:
+    for found in view.steps.values():
+        assert agreement(found, around(view, found.step.pair)) == agreement(found, view)

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from recorded_run import sample, step
 
@@ -32,6 +32,7 @@ def assert_alike(found: PersistentMap[Any], wanted: Mapping[str, Any]) -> None:
     assert all(found[name] == found.get(name) == value and name in found for name, value in wanted.items())
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1100), CHANGES)
 def test_a_changed_mapping_is_what_a_changed_dictionary_is_and_the_others_stay(size: int, changes: Any) -> None:
     plain: dict[str, int] = {str(number): number for number in range(size)}
@@ -55,6 +56,7 @@ def test_two_mappings_that_grow_from_one_do_not_meet() -> None:
     assert_alike(other.with_entry("b", 5), {"a": 1, "c": 3, "b": 5})
 
 
+@settings(deadline=None)
 @given(st.integers(0, 1100), CHANGES, st.integers(0, 40))
 def test_what_has_changed_is_found_without_the_rest(size: int, changes: Any, at: int) -> None:
     found: PersistentMap[tuple[int]] = PersistentMap({str(number): (number,) for number in range(size)})
@@ -74,6 +76,7 @@ STEPS = tuple(replace(step(k), config=config, category=category)
 STATUSES = st.sampled_from([OPEN, RUNNING, SKIPPED, *sorted(DONE), "of next year"])
 
 
+@settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(STEPS), STATUSES), max_size=60))
 def test_a_table_of_steps_knows_what_looking_at_all_of_them_shows(changes: list[tuple[Any, str]]) -> None:
     plain = {each.id: StepView(each) for each in STEPS[:12]}
@@ -92,6 +95,9 @@ def test_a_table_of_steps_knows_what_looking_at_all_of_them_shows(changes: list[
         mine = [each for each in steps if each.step.pair == pair]
         assert list(table.of_pair(pair)) == mine
         assert table.largest_k(pair) == max((each.step.k for each in mine if each.step.k), default=None)
+    for each in STEPS:
+        others = (other.step for other in steps if other.step.k)
+        assert table.is_compared_with(each) == any(other.baseline().arm == each.baseline().arm for other in others)
     counts = [each.status for each in steps]
     assert table.statuses == {status: counts.count(status) for status in set(counts)}
     assert table.tally == tally_of({status: counts.count(status) for status in set(counts)})
