@@ -42,13 +42,25 @@ _WORDS = frozenset(
         "TOKEN",
     ]
 )
-_ENDINGS = ("TOKEN", "SECRET", "PASSWORD", "PASSWD", "PASSPHRASE", "APIKEY", "CREDENTIAL", "CREDENTIALS")
+_ENDINGS = (
+    "TOKEN",
+    "SECRET",
+    "PASSWORD",
+    "PASSWD",
+    "PWD",
+    "PASSPHRASE",
+    "APIKEY",
+    "ACCESSKEY",
+    "CREDENTIAL",
+    "CREDENTIALS",
+)
 _PLACES = frozenset(
     ["FILE", "PATH", "DIR", "ENV", "VAR", "NAME", "SOCK", "URL", "ID", "MODE", "TYPE"]
 )  # `--api-key-file` names where it is
-_SCHEMES = frozenset({"", "Bearer", "Basic", "Token"})
+_SCHEME = re.compile(r"(?:Bearer|Basic|Token) +")
 _ALIASES: Mapping[str, str] = {"-hft": "--hf-token"}
 
+_JOINED = re.compile(r"-e([A-Z_][A-Z0-9_]*)")  # `-eNAME=value`, as container tools take it
 _CAMEL = re.compile(r"([a-z0-9])([A-Z])")
 _FLAG = re.compile(r"--?[A-Za-z][\w-]*")
 _VALUE = r"""(?P<value>"[^"]*"|'[^']*'|[^\s"';&|)]+)"""
@@ -57,13 +69,20 @@ _ASSIGNMENT = re.compile(rf"(?<![\w.$-])(?P<name>[A-Za-z_]\w*)={_VALUE}", re.ASC
 _WITHIN = (
     _ASSIGNMENT,
     re.compile(rf"(?<![\w-])(?P<name>--?[A-Za-z][\w-]*)(?:=|\s+){_VALUE}"),
-    re.compile(r"""["'](?P<name>[\w-]+)["']\s*:\s*["'](?P<value>[^"']*)["']"""),
+    re.compile(r"""["'](?P<name>[\w-]+)["']\s*:\s*(?P<value>"[^"]*"|'[^']*'|\d+)"""),
     re.compile(r"[?&](?P<name>[\w-]+)=(?P<value>[^&\s\"']+)"),
-    re.compile(r"(?i)\b(?P<name>authorization|cookie|[\w-]*(?:api-key|token|secret))\s*:\s+(?P<value>[^\"']+)"),
+    re.compile(r"\b(?P<name>[A-Za-z][\w-]*)\s*:\s+(?P<value>[^\"']+)"),
 )
-_PASSWORD_IN_ADDRESS = re.compile(r"://[^/@:\s]*:(?P<value>[^/@\s]+)(?=@)")
+# A word that is one assignment or one header: its value goes on to its end, whatever is in it.
+_WHOLE = (
+    re.compile(r"(?P<name>--?[A-Za-z][\w-]*|[A-Za-z_]\w*)=(?P<value>.+)", re.ASCII | re.DOTALL),
+    re.compile(r"(?P<name>[A-Za-z][\w-]*)\s*:\s+(?P<value>.+)", re.DOTALL),
+)
+_PASSWORD_IN_ADDRESS = re.compile(r"://(?:[^/?#\s:@]*:)?(?P<value>[^/?#\s]+)(?=@[^@/?#\s]*(?:[/?#]|$))")
+_SCRIPT_FLAG = re.compile(r"-[a-z]*c")  # `sh -c`, `bash -lc`
 _VARIABLE = re.compile(r'"\$[A-Za-z_]\w*"', re.ASCII)
-_BEGINS_WITH_VARIABLE = re.compile(r"\$\{?\w|\{\w+\}")
+# A variable or a placeholder in the place of a secret.
+_STANDS_FOR_ONE = re.compile(r"\$\{?[A-Z_][A-Z0-9_]*\}?|\{[a-z_]+\}|\"\$\w+\"", re.ASCII)
 
 
 def is_secret_name(name: str) -> bool:
@@ -76,18 +95,21 @@ def is_secret_name(name: str) -> bool:
 
 def variable_for(name: str) -> str:
     """The variable that stands for a secret of this name: HF_TOKEN for `--hf-token`."""
-    found = "_".join(_words(_ALIASES.get(name, name))) or "SECRET"
+    name = _ALIASES.get(name, name)
+    if (joined := _JOINED.fullmatch(name)) is not None:
+        return joined[1]
+    found = "_".join(_words(name, whole=True)) or "SECRET"
     return found if not found[0].isdigit() else f"_{found}"
 
 
 def public_words(words: Sequence[str]) -> tuple[str, ...]:
     """A command's words with `"$NAME"` in the place of each secret; `shell_line` makes a line of them."""
     shown = []
-    for word, name in _named(words):
+    for word, name, is_script in _named(words):
         if name is not None:
             shown.append(f'"${variable_for(name)}"')
             continue
-        for secret in reversed(_secrets_in(word)):
+        for secret in reversed(_secrets_in(word, is_script=is_script)):
             word = f'{word[: secret.start]}"${secret.variable}"{word[secret.end :]}'
         shown.append(word)
     return tuple(shown)
@@ -96,10 +118,12 @@ def public_words(words: Sequence[str]) -> tuple[str, ...]:
 def secret_values(words: Sequence[str], env: Mapping[str, str] | None = None) -> frozenset[str]:
     """The secrets in a command's words and in an environment."""
     found = {value for name, value in (env or {}).items() if value and is_secret_name(name)}
-    for word, name in _named(words):
-        found |= {word} if name is not None else {secret.value for secret in _secrets_in(word)}
+    for word, name, is_script in _named(words):
+        secrets = _secrets_in(word, is_script=is_script)
+        found |= {word} if name is not None else {secret.value for secret in secrets}
     # A header's scheme is no part of its secret, and one flag may hold several keys.
-    return frozenset(found.union(*(re.split(r"[\s,]+", value) for value in found)) - _SCHEMES)
+    bare = {_SCHEME.sub("", value) for value in found}
+    return frozenset(found.union(bare, *(value.split(",") for value in bare)) - {""})
 
 
 def shell_line(words: Iterable[str]) -> str:
@@ -111,7 +135,7 @@ class Redactor:
     """Takes known secrets out of text that others wrote: logs, messages, answers."""
 
     def __init__(self, values: Iterable[str] = ()) -> None:
-        self._values = sorted({value for value in values if len(value) >= LEAST_CHARS}, key=lambda each: -len(each))
+        self._values = sorted({value for value in values if _is_told_apart(value)}, key=lambda each: -len(each))
 
     def __bool__(self) -> bool:
         return bool(self._values)
@@ -140,25 +164,31 @@ class Redactor:
         return re.compile("|".join(_alternative(value) for value in self._values).encode())
 
 
+def _is_told_apart(value: str) -> bool:
+    """Whether a secret can be told from the words of other text: a short one that is a word itself cannot."""
+    return len(value) >= SHORT_CHARS or (len(value) >= LEAST_CHARS and not value.isalpha())
+
+
 def _alternative(value: str) -> str:
     """A pattern for one secret: a short one only as a word of its own."""
     escaped = re.escape(value)
     return escaped if len(value) >= SHORT_CHARS else rf"(?<![A-Za-z0-9_]){escaped}(?![A-Za-z0-9_])"
 
 
-def _words(name: str) -> list[str]:
-    """The words of a name in capitals: HF, TOKEN."""
-    return [word.upper() for word in re.split(r"[^A-Za-z0-9]+", _CAMEL.sub(r"\1_\2", name)) if word]
+def _words(name: str, *, whole: bool = False) -> list[str]:
+    """The words of a name in capitals: HF, TOKEN; without numbers at their ends, unless they are to be `whole`."""
+    words = [word.upper() for word in re.split(r"[^A-Za-z0-9]+", _CAMEL.sub(r"\1_\2", name))]
+    return [word for each in words if (word := each if whole else each.rstrip("0123456789"))]
 
 
-def _named(words: Sequence[str]) -> Iterable[tuple[str, str | None]]:
-    """Each word, with the secret flag whose value it is, or None."""
-    flag: str | None = None
+def _named(words: Sequence[str]) -> Iterable[tuple[str, str | None, bool]]:
+    """Each word, with the secret flag whose value it is, or None, and whether it is a script for a shell."""
+    flag, before = None, ""
     for word in words:
         is_value = flag is not None and bool(word) and not word.startswith("-") and _is_plain(word)
-        yield word, flag if is_value else None
+        yield word, flag if is_value else None, _SCRIPT_FLAG.fullmatch(before) is not None
         is_flag = _FLAG.fullmatch(word) is not None and is_secret_name(_ALIASES.get(word, word))
-        flag = word if is_flag and not is_value else None
+        flag, before = word if is_flag and not is_value else None, word
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -171,14 +201,20 @@ class _Secret:
     variable: str
 
 
-def _secrets_in(word: str) -> list[_Secret]:
+def _secrets_in(word: str, *, is_script: bool) -> list[_Secret]:
     """The secrets within a word, in order; of two that overlap, the one that begins first."""
+    for pattern in () if is_script else _WHOLE:
+        whole = pattern.fullmatch(word)
+        if whole is not None and is_secret_name(whole["name"]) and _is_plain(whole["value"]):
+            name = whole["name"]
+            variable = name if word[len(name)] == "=" and not name.startswith("-") else variable_for(name)
+            return [_Secret(whole.start("value"), len(word), whole["value"], variable)]
     found: list[_Secret] = []
     for pattern in (*_WITHIN, _PASSWORD_IN_ADDRESS):
         for match in pattern.finditer(word):
             name = match.groupdict().get("name", "PASSWORD")
             value = match["value"].strip("\"'")
-            if value and _is_plain(value) and is_secret_name(_ALIASES.get(name, name)):
+            if value and _is_plain(match["value"]) and is_secret_name(_ALIASES.get(name, name)):
                 start = word.index(value, match.start("value"))
                 variable = name if pattern is _ASSIGNMENT else variable_for(name)
                 found.append(_Secret(start, start + len(value), value, variable))
@@ -191,7 +227,7 @@ def _secrets_in(word: str) -> list[_Secret]:
 
 def _is_plain(value: str) -> bool:
     """Whether a value stands for itself: a variable or a placeholder in its place tells nothing."""
-    return _BEGINS_WITH_VARIABLE.match(value.strip("\"'")) is None
+    return _STANDS_FOR_ONE.fullmatch(value) is None and _STANDS_FOR_ONE.fullmatch(value.strip("\"'")) is None
 
 
 def _quoted(word: str) -> str:

@@ -278,7 +278,10 @@ class _Run:
             for note in self.notes:
                 await recorder.publish(ev.Noted("warning", note))
             try:
-                async with _beside(ticker.run()), _beside(self._keep(recorder, keeper, server, handle, run_log)):
+                async with (
+                    _beside(ticker.run()),
+                    _beside(self._keep(recorder, keeper, server, handle, run_log, secrets_)),
+                ):
                     ended = await self._sweep(server, sweep, recorder)
             except (StoreError, BaseExceptionGroup) as error:
                 raise await self._unsafe(error, recorder) from error
@@ -301,12 +304,21 @@ class _Run:
                 await recorder.publish(told)
         return Exit(told.exit_code)
 
-    async def _keep(self, recorder: Recorder, keeper: Keeper, server: Server, handle: Handle, run_log: RunLog) -> None:
+    async def _keep(
+        self,
+        recorder: Recorder,
+        keeper: Keeper,
+        server: Server,
+        handle: Handle,
+        run_log: RunLog,
+        secrets_: RunSecrets,
+    ) -> None:
         """Follows the run folder, or brings it back, within a second; raises StoreError when it is out of reach."""
         while True:
             await recorder.room(keeper.keep)
             await server.keep_files(keeper.logs, keeper.notes)
             run_log.keep(keeper.logs)
+            await asyncio.to_thread(secrets_.clean_logs)
             news, keeper.news = keeper.news, []
             if handle.path != keeper.path:
                 handle.path = keeper.path

@@ -50,9 +50,14 @@ def secrets_of(profile: Profile, environment: Mapping[str, str]) -> frozenset[st
     inherited = (
         value
         for name, value in environment.items()
-        if is_secret_name(name) and len(value) >= _INHERITED_CHARS and "/" not in value
+        if is_secret_name(name) and len(value) >= _INHERITED_CHARS and not _is_place(value)
     )
     return found.union(inherited)
+
+
+def _is_place(value: str) -> bool:
+    """Whether a value is a path or an address, as that of PWD or of an agent's socket is."""
+    return value.startswith(("/", "~", "./", "../")) or "://" in value
 
 
 class RunSecrets:
@@ -93,6 +98,12 @@ class RunSecrets:
                 if len(data) < _PIECE_BYTES:
                     break
                 start += len(data) - self._redactor.longest_bytes
+
+    def clean_logs(self) -> None:
+        """Masks what servers have written to all logs of the run, those of an earlier process too."""
+        if self._redactor:
+            for path in self._logs().glob("*.log"):
+                self.clean_log(path)
 
     def formatter(self, template: str) -> logging.Formatter:
         """A formatter for specdash's own log of the run."""

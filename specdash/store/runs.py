@@ -186,7 +186,7 @@ def resolve(run: str, results_dirs: Iterable[Path]) -> Path:
         if run and os.path.isfile(folder / JOURNAL) and (folder is given or os.path.isfile(given)):
             return folder.resolve()
     known = run_folders(results_dirs)
-    matching = [path for path in known if path.name.startswith(run)]
+    matching = [path for path in known if path.name.startswith(run)] if run else []
     exact = [path for path in matching if path.name == run]
     if len(exact or matching) == 1:
         return (exact or matching)[0]
