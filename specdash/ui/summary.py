@@ -85,7 +85,9 @@ def print_summary(console: Console, view: View, path: Path, reports: Iterable[Pa
     if result["unfinished"]:
         count = len(result["unfinished"])
         steps = f"{count} {'step is' if count == 1 else 'steps are'}"
-        console.print(Text(f"{steps} not measured yet: specdash resume {one_line(path.name)}"), soft_wrap=True)
+        kept = sum(len(found.good) for found in view.table.opened())
+        also = f" ({kept} {'sample' if kept == 1 else 'samples'} kept)" if kept else ""
+        console.print(Text(f"{steps} not finished yet{also}: specdash resume {one_line(path.name)}"), soft_wrap=True)
     for report in reports:
         if report.name in TO_READ:
             console.print(Text(f"report: {one_line(near(report), 1000)}"), soft_wrap=True)

@@ -208,5 +208,7 @@ def test_paths_are_short_where_they_can_be(tmp_path: Path, monkeypatch: pytest.M
 def test_what_is_left_to_measure_is_said_with_the_command() -> None:
     steps = [step(), step(4)]
     text = shown(folded([started(steps), *measured(steps[0], [10.0, 11.0])]), path=Path("/r/run-1"))
-    assert "1 step is not measured yet: specdash resume run-1\n" in text
-    assert "not measured yet" not in shown(run_of())
+    assert "1 step is not finished yet: specdash resume run-1\n" in text
+    begun = [*measured(steps[0], [10.0, 11.0]), *measured(steps[1], [12.0])[:-1]]
+    assert "1 step is not finished yet (1 sample kept): specdash" in shown(folded([started(steps), *begun]))
+    assert "not finished yet" not in shown(run_of())
