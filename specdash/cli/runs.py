@@ -44,8 +44,10 @@ def main(name: str, arguments: list[str]) -> Exit:
     if running:
         print(f"\nwatch the one that is going on: specdash attach {one_line(running[-1].id)}")
     resumable = [run for run in found if run.resumable]
-    if resumable:
-        print(f"\ngo on with the last interrupted one: specdash resume {one_line(resumable[-1].id)}")
+    if interrupted := [run for run in resumable if run.state != "finished"]:
+        print(f"\ngo on with the last interrupted one: specdash resume {one_line(interrupted[-1].id)}")
+    elif resumable:
+        print(f"\ntry the failed steps of the last one again: specdash resume {one_line(resumable[-1].id)}")
     return Exit.OK
 
 

@@ -36,6 +36,8 @@ _WORDS = frozenset(
         "PASSWD",
         "PASSWORD",
         "PASSWORDS",
+        "PAT",
+        "PGPASS",
         "PWD",
         "SECRET",
         "SECRETS",
@@ -118,6 +120,7 @@ def public_words(words: Sequence[str]) -> tuple[str, ...]:
 def secret_values(words: Sequence[str], env: Mapping[str, str] | None = None) -> frozenset[str]:
     """The secrets in a command's words and in an environment."""
     found = {value for name, value in (env or {}).items() if value and is_secret_name(name)}
+    found |= {secret.value for value in (env or {}).values() for secret in _secrets_in(value, is_script=True)}
     for word, name, is_script in _named(words):
         secrets = _secrets_in(word, is_script=is_script)
         found |= {word} if name is not None else {secret.value for secret in secrets}

@@ -23,6 +23,7 @@ from specdash.core.secrets import Redactor, is_secret_name, secret_values
 
 # The fields of facts that quote what a program said. All others are ours: ids, names and numbers stay as they are.
 QUOTING: Mapping[type[ev.Fact], tuple[str, ...]] = {
+    ev.LoadStarted: ("argv", "command"),
     ev.StateChanged: ("detail",),
     ev.VerdictRaised: ("detail",),
     ev.StepFinished: ("error",),

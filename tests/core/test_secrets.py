@@ -15,8 +15,19 @@ SECRET = "hf_0123456789abcdef"
 @pytest.mark.parametrize(
     "name",
     [
+        *("GITHUB_PAT", "PGPASS"),
         *("HF_TOKEN", "--hf-token", "apiKey", "OPENAI_API_KEY", "--api-key", "DB_PASS", "MY_PWD", "PWD", "BASIC_AUTH"),
-        *("AWS_CREDENTIAL", "google-credentials", "password", "DBPASSWORD", "X-Api-Key", "Authorization", "SECRET_X"),
+        *(
+            "AWS_CREDENTIAL",
+            "google-credentials",
+            "GITHUB_PAT",
+            "PGPASS",
+            "password",
+            "DBPASSWORD",
+            "X-Api-Key",
+            "Authorization",
+            "SECRET_X",
+        ),
     ],
 )
 def test_these_names_are_secrets(name: str) -> None:
@@ -83,3 +94,7 @@ def test_known_secrets_are_taken_out_of_text_and_bytes_of_the_same_length() -> N
     assert redactor.data(said.encode()) == hidden.encode()
     assert not Redactor(["x"])
     assert Redactor().text(said) == said
+
+
+def test_a_password_in_an_address_of_the_environment_is_one() -> None:
+    assert secret_values((), {"HTTPS_PROXY": f"http://me:{SECRET}@proxy:3128", "HF_HOME": "/a"}) == {SECRET}

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.real
 TOKEN, PASSWORD = "hf_in_args_0123456", "pw-in-env-0123456"
 SECRET, INHERITED = "in-wrap-0123456789", "sk-shell-0123456789"
 # A launcher that repeats all it knows, as scripts with `set -x` do.
-TELLING = 'echo "told: $* $DB_PASSWORD $SECRET_TOKEN $OPENAI_API_KEY" >&2; exec "$@"'
+TELLING = 'echo "told: pw-in-env-0123456 $* $DB_PASSWORD $SECRET_TOKEN $OPENAI_API_KEY" >&2; exec "$@"'
 
 
 def test_secrets_stay_in_the_profile_of_the_run(

@@ -43,14 +43,14 @@ class LinesDialog(ModalScreen[Result], Generic[Result]):
 
     def paint(self) -> None:
         """Shows the lines that fit the terminal."""
-        if not self.is_mounted:
+        box = next(iter(self.query("#box").results(LinesWidget)), None)
+        if not self.is_mounted or box is None:  # it may have been answered before it was drawn
             return
         width, height = self.size
         boxed = width >= BOX_LEAST[0] and height >= BOX_LEAST[1]
         self.set_class(boxed, "-boxed")
         room = (int(width * 0.95) - 4, int(height * 0.95) - 2) if boxed else (width, height)
         lines = self.content(*room)
-        box = self.query_one("#box", LinesWidget)
         if boxed:
             from specdash.ui.tui.lines import width_of
 
