@@ -194,9 +194,11 @@ def status_line(view: View, live: ticks.Live, ahead: Outlook | None, width: int,
     load = view.loads.get(view.current_load or "")
     if load is None:
         parts.append("between loads" if tally.open else "finishing")
-        return " | ".join(parts)[: max(0, width)]
+        return one_line(" | ".join(parts), width) if width > 0 else ""
     parts.append(_doing(view, live, load, now_s))
     line = " | ".join(parts)
+    if len(line) > width:
+        return one_line(line, width) if width > 0 else ""
     return f"{line} | {shortened(one_line(load.key.label), width - len(line) - 3)}"[: max(0, width)]
 
 
