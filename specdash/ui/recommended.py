@@ -12,7 +12,7 @@ from typing import Any
 from specdash.core.methods import BASELINE, drafter_label
 from specdash.core.numbers import finite
 from specdash.core.text import one_line
-from specdash.store.wording import whole_answer, whole_answer_change
+from specdash.store.wording import DASH, whole_answer, whole_answer_change
 from specdash.ui.narration import rate
 
 ALL = "all"
@@ -84,7 +84,9 @@ def brief(each: Json) -> str:
     if not is_choice(each):
         return short(each)
     figures = [f"{value:.2f}x{_interval(each.get('ci95'))}"] if value is not None else []
-    figures += [f"answers {whole_answer_change(each)}"] if each.get("whole_answer") else []
+    # In signs that every terminal has.
+    change = whole_answer_change(each).replace("≈", "about ").replace(DASH, "?")
+    figures += [f"answers {change}"] if each.get("whole_answer") else []
     figures += [f"{rate(rate_tok_s)} tok/s"] if rate_tok_s is not None else []
     said = f"{arm(each)}{': ' if figures else ''}{', '.join(figures)}"
     return said + ("" if each.get("proven", True) else ", not proven")

@@ -15,6 +15,7 @@ from specdash.analysis.result import build_result
 from specdash.core import events as ev
 from specdash.core.view import View
 from specdash.ui import summary
+from specdash.ui.recommended import brief
 from specdash.ui.summary import near, print_summary
 
 LONG = "qwen2.5-coder-0.5b-instruct-fp16-and-then-some-q8_0"
@@ -212,3 +213,12 @@ def test_what_is_left_to_measure_is_said_with_the_command() -> None:
     begun = [*measured(steps[0], [10.0, 11.0]), *measured(steps[1], [12.0])[:-1]]
     assert "1 step is not finished yet (1 sample kept): specdash" in shown(folded([started(steps), *begun]))
     assert "not finished yet" not in shown(run_of())
+
+
+@pytest.mark.parametrize(("ci95", "said"), [([0.9, 1.2], "answers about +2.0 %"), ([1.01, 1.03], "answers +2.0 %")])
+def test_half_a_line_is_in_signs_that_every_terminal_has(ci95: list[float], said: str) -> None:
+    whole = {"ratio": 1.02, "ci95": ci95}
+    each = {"target": "T", "draft": "D", "method": "draft", "k": 4, "speedup": 1.5, "ci95": [1.4, 1.6], "tok_s": 9.0}
+    line = brief({**each, "off": False, "whole_answer": whole})
+    assert said in line
+    assert line.isascii()
