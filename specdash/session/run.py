@@ -314,11 +314,13 @@ class _Run:
         secrets_: RunSecrets,
     ) -> None:
         """Follows the run folder, or brings it back, within a second; raises StoreError when it is out of reach."""
+        await asyncio.to_thread(secrets_.clean_logs)  # those of a process that was killed
         while True:
             await recorder.room(keeper.keep)
             await server.keep_files(keeper.logs, keeper.notes)
             run_log.keep(keeper.logs)
-            await asyncio.to_thread(secrets_.clean_logs)
+            if (load := recorder.view.current_load) is not None:
+                await asyncio.to_thread(secrets_.clean_log, keeper.logs / f"{load}.log")
             news, keeper.news = keeper.news, []
             if handle.path != keeper.path:
                 handle.path = keeper.path

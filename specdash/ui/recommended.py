@@ -55,7 +55,7 @@ def choice(each: Json) -> str:
     parts = [f"use {arm(each)}"]
     if (faster := speedup(each)) != "":
         parts.append(f": {faster}")
-    if _number(each.get("tok_s")) is not None and _number(each.get("baseline_tok_s")) is not None:
+    if finite(each.get("tok_s")) is not None and finite(each.get("baseline_tok_s")) is not None:
         parts.append(f", {rate(each['tok_s'])} tok/s instead of {rate(each['baseline_tok_s'])}")
     if (whole := whole_answer(each)) != "":
         parts.append(f"; {whole}")
@@ -64,7 +64,7 @@ def choice(each: Json) -> str:
 
 def speedup(each: Json) -> str:
     """How much faster the choice is, with its interval; "" where that is unknown."""
-    value = _number(each.get("speedup"))
+    value = finite(each.get("speedup"))
     if value is None:
         return ""
     return f"{value:.2f} times as fast{_interval(each.get('ci95'))}"
@@ -80,7 +80,7 @@ def brief(each: Json) -> str:
 
     "0.5B with K = 6: 1.82x (1.77 to 1.88), answers -18.2 %, 12.3 tok/s".
     """
-    value, rate_tok_s = _number(each.get("speedup")), _number(each.get("tok_s"))
+    value, rate_tok_s = finite(each.get("speedup")), finite(each.get("tok_s"))
     if not is_choice(each):
         return short(each)
     figures = [f"{value:.2f}x{_interval(each.get('ci95'))}"] if value is not None else []
@@ -99,7 +99,7 @@ def why(each: Json) -> str:
 
 def ties(each: Json) -> str:
     """What the choice cannot be told apart from; "" for nothing, and where the reason says it."""
-    found = [f"{arm(other)} ({other['speedup']:.2f})" if _number(other.get("speedup")) is not None else arm(other)
+    found = [f"{arm(other)} ({other['speedup']:.2f})" if finite(other.get("speedup")) is not None else arm(other)
              for other in each.get("tied") or ()]  # fmt: skip
     if not found or not is_choice(each) or "told apart" in str(each.get("reason")):
         return ""
@@ -109,7 +109,7 @@ def ties(each: Json) -> str:
 
 def regret(each: Json) -> str:
     """How much faster an alternative could be; "" where that is unknown, and where nothing was chosen."""
-    value, ends = _number(each.get("regret")), _ends(each.get("regret_ci95"))
+    value, ends = finite(each.get("regret")), _ends(each.get("regret_ci95"))
     if value is None or not (is_choice(each) or each.get("off")):
         return ""
     least = f" (at most {ends[1] * 100:.1f} %)" if ends is not None else ""
@@ -145,10 +145,5 @@ def _ends(ci95: object) -> tuple[float, float] | None:
     """Both ends of an interval; None unless both are numbers."""
     if not isinstance(ci95, list | tuple) or len(ci95) != 2:
         return None
-    low, high = _number(ci95[0]), _number(ci95[1])
+    low, high = finite(ci95[0]), finite(ci95[1])
     return None if low is None or high is None else (low, high)
-
-
-def _number(value: object) -> float | None:
-    """A finite number; None for anything else."""
-    return finite(value)
