@@ -85,7 +85,7 @@ def test_commands_and_their_options_exist(text: str, capsys: pytest.CaptureFixtu
     assert lines
     for name, *rest in lines:
         if name.startswith("-"):
-            assert name in cli._main_parser().format_help()
+            assert name in cli.main_parser().format_help()
             continue
         if name.endswith(".toml"):
             continue  # a profile, for the dashboard

@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
 
-def main(name: str, arguments: list[str]) -> Exit:
-    """Prints B over A for what both measured; REGRESSION where an arm of B is slower than agreed, or broken."""
-    parser = command_parser(name)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes."""
     for letter in "AB":
         parser.add_argument(
             letter.lower(), metavar=letter, help="a run (folder, or the beginning of its name), or a result file"
@@ -37,6 +36,12 @@ def main(name: str, arguments: list[str]) -> Exit:
     )
     parser.add_argument("--anyway", action="store_true", help="compare unlike things too; the reasons are printed")
     parser.add_argument("--json", action="store_true", help="the comparison as JSON")
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """Prints B over A for what both measured; REGRESSION where an arm of B is slower than agreed, or broken."""
+    parser = command_parser(name)
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     from specdash.analysis.compare import compare
     from specdash.store.foreign.reading import unusable

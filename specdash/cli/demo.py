@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import shutil
 import sys
@@ -14,9 +15,8 @@ from specdash.errors import EngineError, Exit
 HEADER = "# Written by `specdash demo`: a sweep of synthetic models, to see what specdash does.\n"
 
 
-def main(name: str, arguments: list[str]) -> Exit:
-    """Writes the models and a profile into a cache folder, and runs the profile."""
-    parser = command_parser(name)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes."""
     parser.add_argument("--moe", action="store_true", help="sweep the mixture of experts too")
     parser.add_argument(
         "--epsilon", type=float, default=0.05, metavar="E", help="0.02: the draft is nearly always right; 0.2: seldom"
@@ -25,6 +25,12 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser.add_argument("--results", default="results", metavar="DIR", help="where the run goes (default: results)")
     parser.add_argument("--models", metavar="DIR", help="where the models go (default: this user's cache)")
     parser.add_argument("--write-only", action="store_true", help="run nothing; print where the profile is")
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """Writes the models and a profile into a cache folder, and runs the profile."""
+    parser = command_parser(name)
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     import tomli_w
     from platformdirs import user_cache_path

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import json
 import shutil
@@ -37,12 +38,17 @@ class Finding:
     todo: str = ""
 
 
-def main(name: str, arguments: list[str]) -> Exit:
-    """Prints one line for each thing examined; 3 when no engine can be used, or one that was named cannot."""
-    parser = command_parser(name)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes."""
     parser.add_argument("--program", action="append", default=[], metavar="PROGRAM", help="also examine this engine")
     parser.add_argument("--no-probe", action="store_true", help="start no server, so do not find out who decides K")
     parser.add_argument("--json", action="store_true", help="the findings as JSON")
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """Prints one line for each thing examined; 3 when no engine can be used, or one that was named cannot."""
+    parser = command_parser(name)
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     servers = [finding for program in _programs(options.program) for finding in _engine(program, not options.no_probe)]
     if not servers:

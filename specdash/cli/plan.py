@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -22,12 +23,17 @@ from specdash.session.planned import plan_time
 from specdash.session.prepare import Prepared, only_possible, prepare
 
 
-def main(name: str, arguments: list[str]) -> Exit:
-    """Prints loads, steps and forecasts of a profile, also of one whose models are elsewhere."""
-    parser = command_parser(name)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes."""
     parser.add_argument("profile", metavar="PROFILE")
     parser.add_argument("--steps", action="store_true", help="list every step, not only the loads")
     parser.add_argument("--json", action="store_true", help="the plan as JSON")
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """Prints loads, steps and forecasts of a profile, also of one whose models are elsewhere."""
+    parser = command_parser(name)
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     found = check(Path(options.profile))
     if found.profile is None or found.problems:
