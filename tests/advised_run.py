@@ -10,7 +10,7 @@ from recorded_run import DRAFT, TARGET, loaded, measured, started, step
 from specdash.analysis.result import build_result
 from specdash.core import events as ev
 from specdash.core.plan import LoadKey, Step
-from specdash.core.view import View
+from specdash.core.state import RunState
 
 SMALL = "7B Q4_K_M"
 CATEGORIES = ("coding", "prose")
@@ -74,7 +74,7 @@ def off(**changes: Any) -> dict[str, Any]:
     })  # fmt: skip
 
 
-def document(view: View) -> dict[str, Any]:
+def document(view: RunState) -> dict[str, Any]:
     """The result of the run with recommendations, a curve and remarks that are known beforehand."""
     found = build_result(view)
     base = {"target": TARGET, "draft": DRAFT, "config": None, "moe_experts": None, "depth": 0}

@@ -17,7 +17,7 @@ from typing import Any
 import specdash
 from specdash.cli import main
 from specdash.core import events as ev
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.session.recorder import Recorder
 
 # What waits for a server makes more calls on a busy machine; who decides, records and tells does not.
@@ -38,7 +38,7 @@ class Counting:
         if event == "call" and name.startswith(COUNTED) and not name.endswith(NOT_COUNTED):
             self.calls += 1
 
-    def on_fact(self, recorded: ev.Recorded, view: View) -> None:
+    def on_fact(self, recorded: ev.Recorded, view: RunState) -> None:
         """Looks at each fact of the run."""
         if not isinstance(recorded.fact, ev.LoadStarted):
             return

@@ -15,7 +15,7 @@ import recorded_run as rec
 from specdash.core import events as ev
 from specdash.core.costs import cost_requests
 from specdash.core.measure import Sample
-from specdash.core.view import View
+from specdash.core.state import RunState
 
 
 @dataclass(frozen=True)
@@ -94,7 +94,7 @@ class World:
         still = replace(self, level=0.0, noise=0.0, pause=0.0)
         return fmean(still.rate(text, k, random.Random(0)) for text in texts)
 
-    def run(self, texts: Sequence[Sequence[bool]], rng: random.Random, with_costs: bool = True) -> View:
+    def run(self, texts: Sequence[Sequence[bool]], rng: random.Random, with_costs: bool = True) -> RunState:
         """A run at K_max: one sample of each text, and the cost requests of each."""
         step = rec.step(self.k_max)
         facts: list[ev.Fact] = [

@@ -25,7 +25,9 @@ import psutil
 import tomli_w
 
 from specdash.core import events as ev
-from specdash.core.view import StepView, View, fold_all
+from specdash.core.reduce import fold_all
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 from specdash.store.journal import read
 
 ROOT = Path(__file__).parents[1]
@@ -45,7 +47,7 @@ class Run:
     stderr: str
     path: Path | None = None
     records: tuple[ev.Recorded, ...] = ()
-    view: View = field(default_factory=View)
+    view: RunState = field(default_factory=RunState)
 
     def facts(self, kind: type[ev.Fact]) -> list[Any]:
         """All facts of a type, in order."""
@@ -58,7 +60,7 @@ class Run:
         found: dict[str, Any] = json.loads((self.path / "result.json").read_text())
         return found
 
-    def steps(self, **wanted: object) -> list[StepView]:
+    def steps(self, **wanted: object) -> list[StepState]:
         """The steps whose fields have these values."""
         return [
             found
@@ -66,7 +68,7 @@ class Run:
             if all(getattr(found.step, name) == value for name, value in wanted.items())
         ]
 
-    def only(self, **wanted: object) -> StepView:
+    def only(self, **wanted: object) -> StepState:
         """The one step whose fields have these values."""
         (found,) = self.steps(**wanted)
         return found

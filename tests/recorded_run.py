@@ -7,7 +7,8 @@ from collections.abc import Iterable, Sequence
 from specdash.core import events as ev
 from specdash.core.measure import Sample
 from specdash.core.plan import LoadKey, Step
-from specdash.core.view import View, fold_all
+from specdash.core.reduce import fold_all
+from specdash.core.state import RunState
 
 START_S = 1795255200.0
 TARGET = "72B Q8_0"
@@ -103,6 +104,6 @@ def recorded(facts: Iterable[ev.Fact]) -> list[ev.Recorded]:
     return [ev.Recorded(number, START_S + number - 1, fact) for number, fact in enumerate(facts, start=1)]
 
 
-def folded(facts: Iterable[ev.Fact]) -> View:
+def folded(facts: Iterable[ev.Fact]) -> RunState:
     """The view of a journal with these facts."""
     return fold_all(recorded(facts))

@@ -7,13 +7,13 @@ import random
 from recorded_run import folded, loaded, measured, started, step
 
 from specdash.core import events as ev
-from specdash.core.view import View
+from specdash.core.state import RunState
 
 CATEGORIES = tuple(f"category {number}" for number in range(9))
 KS = (2, 4, 8, 16, 24, 32, 48)
 
 
-def long_sweep(measurements: int = 500, samples: int = 5, seed: int = 3) -> View:
+def long_sweep(measurements: int = 500, samples: int = 5, seed: int = 3) -> RunState:
     """Targets with two drafts at seven Ks in nine categories, until there are as many measurements.
 
     Rates are drawn with 2 % of noise; K = 8 is best.

@@ -23,8 +23,9 @@ from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import loads_of, serves
-from specdash.core.steps import StepView
-from specdash.core.view import View, fold_all
+from specdash.core.reduce import fold_all
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 from specdash.runtime.beside import MOST_TRACES
 
 START_S = 1795255200.0
@@ -63,7 +64,7 @@ class Run:
         self._facts: list[ev.Recorded] = []
         self.records: list[ev.Recorded] = []
         self._seq = 0
-        self.view = View()
+        self.view = RunState()
         self._play()
 
     def _play(self) -> None:
@@ -181,7 +182,7 @@ class Run:
                 taken[step.id] = replace(found, samples=(*found.samples, sample))
                 self._publish(ev.SampleTaken(step.id, load, sample, sample.total_time_s or 0.0))
 
-    def _enough(self, found: StepView, most: int, block: int) -> bool:
+    def _enough(self, found: StepState, most: int, block: int) -> bool:
         """As `session.advice` decides it."""
         precision = self.asked.precision
         if is_between_passes(self.view, found.step.id, block):

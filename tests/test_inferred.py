@@ -13,8 +13,8 @@ from specdash.core import events as ev
 from specdash.core.engine import K_SEEN
 from specdash.core.measure import INFERRED
 from specdash.core.plan import Step
-from specdash.core.steps import StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 from specdash.ui.narration import sentences
 from specdash.ui.tui.lines import text_of
 from specdash.ui.tui.results.figures import figures_of
@@ -46,7 +46,7 @@ def inferring(of: Step, counts: Counts) -> list[ev.Fact]:
     return [*facts, ev.StepFinished(of.id, "l001", "ok", verdicts, None, "fp")]
 
 
-def run_of(coding: Counts, math: Counts) -> View:
+def run_of(coding: Counts, math: Counts) -> RunState:
     """A finished run with a baseline and K = 4 in two categories."""
     steps = [step(k, category) for k in (None, 4) for category in CATEGORIES]
     facts: list[ev.Fact] = [started(steps), *loaded(k=4)]
@@ -57,7 +57,7 @@ def run_of(coding: Counts, math: Counts) -> View:
     return folded([*facts, ev.RunFinished("finished", 0)])
 
 
-def drafted_of(view: View) -> list[StepView]:
+def drafted_of(view: RunState) -> list[StepState]:
     return [found for found in view.steps.values() if found.step.k]
 
 

@@ -16,8 +16,9 @@ from recorded_run import step
 from specdash.core import events as ev
 from specdash.core.commands import PAUSE, BadCommand, Command
 from specdash.core.queue import IllegalEdit
+from specdash.core.reduce import fold
+from specdash.core.state import RunState
 from specdash.core.ticks import Live, MemoryTick, Tick, fold_tick
-from specdash.core.view import View, fold
 from specdash.runtime.sockets import socket_path
 from specdash.session.handle import Handle, Subscription
 from specdash.store.journal import Journal
@@ -42,7 +43,7 @@ class WatchedRun:
         path.mkdir(parents=True)
         self.path = path
         self.journal = Journal.create(path / "journal.jsonl")
-        self.view = View()
+        self.view = RunState()
         self.live = Live()
         self.subscriptions: list[Subscription] = []
         self.commands: list[Command] = []

@@ -19,8 +19,8 @@ from specdash.core.events import PlanChanged
 from specdash.core.methods import BASELINE
 from specdash.core.newest import of_newest
 from specdash.core.plan import Step
-from specdash.core.steps import StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 
 SECOND_PASS = "pass 2"  # noqa: S105 - the stage of the plan, no password
 
@@ -40,7 +40,7 @@ class Anchor:
     n: int
 
 
-def second_pass(view: View) -> int | None:
+def second_pass(view: RunState) -> int | None:
     """The block at which the second pass begins, for all steps alike; None before it.
 
     The stage that began it sets the samples of each step to that block and as many more as the step had.
@@ -48,7 +48,7 @@ def second_pass(view: View) -> int | None:
     return _second_pass(view.replans)[0]
 
 
-def is_between_passes(view: View, step_id: str, block: int) -> bool:
+def is_between_passes(view: RunState, step_id: str, block: int) -> bool:
     """Whether a block lies behind a step's first pass, which may have ended early, and before the second one."""
     begins, counts = _second_pass(view.replans)
     count = counts.get(step_id)
@@ -69,12 +69,12 @@ def _second_pass(replans: tuple[PlanChanged, ...]) -> tuple[int | None, Mapping[
     return (max(counts.values()) // 2 if counts else None), counts
 
 
-def anchors(view: View) -> Mapping[Step, Anchor]:
+def anchors(view: RunState) -> Mapping[Step, Anchor]:
     """The anchors of a run by their `baseline`; empty with one pass, and where no baseline is through both."""
     settings = view.run.settings if view.run is not None else {}
     if settings.get("passes", 1) != 2:
         return {}
-    arms: dict[Step, list[StepView]] = {}
+    arms: dict[Step, list[StepState]] = {}
     for found in view.steps.values():
         if found.step.method == BASELINE and found.step.copy == 0 and found.status == "ok":
             arms.setdefault(replace(found.step, category=""), []).append(found)
@@ -100,7 +100,7 @@ def drift_detail(speedup: float, anchor: Anchor) -> str:
     )
 
 
-def _anchor(arm: Step, steps: Sequence[StepView], view: View) -> Anchor | None:
+def _anchor(arm: Step, steps: Sequence[StepState], view: RunState) -> Anchor | None:
     """The anchor of a baseline; None where no prompt was answered in both passes."""
     begins = second_pass(view)
     passes: tuple[dict[object, list[float]], dict[object, list[float]]] = ({}, {})

@@ -16,7 +16,7 @@ from specdash.analysis.stats import about
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey
-from specdash.core.steps import DONE, StepView
+from specdash.core.steps import DONE, StepState
 
 Json = dict[str, Any]
 Place = tuple[LoadKey, str, int]
@@ -29,7 +29,7 @@ ALL = "all"
 CONTENT = "content"
 
 
-def curve_rows(steps: Iterable[StepView], known: Sequence[Curve]) -> list[Json]:
+def curve_rows(steps: Iterable[StepState], known: Sequence[Curve]) -> list[Json]:
     """One row for each pair, category and K that was predicted or measured; "all" before the single categories.
 
     The K curve of "all" is over all categories. Where it was predicted, each measured point is weighted to the prompts
@@ -47,7 +47,7 @@ def curve_rows(steps: Iterable[StepView], known: Sequence[Curve]) -> list[Json]:
     ]
 
 
-def _basis(steps: Iterable[StepView], place: Place, curve: Curve | None) -> Counter[Asked]:
+def _basis(steps: Iterable[StepState], place: Place, curve: Curve | None) -> Counter[Asked]:
     """What the samples that the curve over all categories is predicted from were asked, and how often.
 
     Empty for the curve of one category, and where nothing was predicted.
@@ -71,7 +71,7 @@ def _has_rate(sample: Sample) -> bool:
     return sample.decode_tok_s is not None and 0 < sample.decode_tok_s < math.inf
 
 
-def _measured(steps: Iterable[StepView]) -> dict[Place, dict[int, Answers]]:
+def _measured(steps: Iterable[StepState]) -> dict[Place, dict[int, Answers]]:
     """The valid samples of the steps with a draft, by place and K."""
     found: dict[Place, dict[int, Answers]] = {}
     for each in steps:

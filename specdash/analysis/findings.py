@@ -17,8 +17,8 @@ from specdash.analysis.same_drafts import same_drafts
 from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
-from specdash.core.steps import StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 
 Found = tuple[Verdict, str]
 
@@ -40,7 +40,7 @@ class Examined:
     anchors: Mapping[Step, Anchor]
 
 
-def examine(view: View) -> Examined:
+def examine(view: RunState) -> Examined:
     """Everything that is derived from a whole run."""
     return Examined(
         agreements=agreements(view),
@@ -51,7 +51,7 @@ def examine(view: View) -> Examined:
     )
 
 
-def findings(view: View, examined: Examined | None = None) -> Mapping[str, tuple[Found, ...]]:
+def findings(view: RunState, examined: Examined | None = None) -> Mapping[str, tuple[Found, ...]]:
     """The derived verdicts with their details, by step id; steps without any are left out."""
     examined = examined if examined is not None else examine(view)
     points = _points(examined.curves)
@@ -62,7 +62,7 @@ def findings(view: View, examined: Examined | None = None) -> Mapping[str, tuple
 
 
 def _against(
-    name: str, found: StepView, examined: Examined, points: Mapping[tuple[object, ...], Point]
+    name: str, found: StepState, examined: Examined, points: Mapping[tuple[object, ...], Point]
 ) -> Iterator[Found]:
     """What is found against one step."""
     step = found.step

@@ -10,12 +10,12 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from specdash.core.plan import LoadKey
-from specdash.core.steps import OPEN, SKIPPED, StepView
+from specdash.core.state import RunState
+from specdash.core.steps import OPEN, SKIPPED, StepState
 from specdash.core.steptable import StepTable
-from specdash.core.view import View
 
 
-def part_of(view: View, pairs: Collection[LoadKey]) -> View:
+def part_of(view: RunState, pairs: Collection[LoadKey]) -> RunState:
     """The view with no more steps than `analysis.findings` needs for those of these pairs.
 
     With a baseline come all that are compared with it, since they may be judged otherwise.
@@ -23,13 +23,13 @@ def part_of(view: View, pairs: Collection[LoadKey]) -> View:
     return replace(view, steps=StepTable({found.step.id: found for found in _steps(view.table, pairs)}))
 
 
-def around(view: View, pair: LoadKey) -> View:
+def around(view: RunState, pair: LoadKey) -> RunState:
     """The view with no more steps than tell of those of one pair: its own, and its baseline's."""
     mine = (found for each in dict.fromkeys((_baseline(pair), pair)) for found in view.table.of_pair(each))
     return replace(view, steps=StepTable({found.step.id: found for found in mine}))
 
 
-def _steps(table: StepTable, pairs: Collection[LoadKey]) -> Iterator[StepView]:
+def _steps(table: StepTable, pairs: Collection[LoadKey]) -> Iterator[StepState]:
     """The steps of these pairs, those that they are compared with, and those that are compared with them."""
     settings = dict.fromkeys(_baseline(pair) for pair in pairs)
     for each in settings:

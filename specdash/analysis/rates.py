@@ -10,8 +10,8 @@ from specdash.analysis.sequential import Estimate, estimate
 from specdash.analysis.stats import Speedup, drift, speedup
 from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE
-from specdash.core.steps import DONE, StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.steps import DONE, StepState
 
 Keyed = list[tuple[Hashable, float]]
 
@@ -27,7 +27,7 @@ class Compared:
     reason: str | None = None
 
 
-def keyed_rates(steps: Iterable[StepView], field: str = OWN_CLOCK) -> Keyed:
+def keyed_rates(steps: Iterable[StepState], field: str = OWN_CLOCK) -> Keyed:
     """Decode rates of valid samples, keyed by what was asked: arms answer the same prompts in the same blocks."""
     return [
         ((found.step.category, sample.prompt_id, sample.block), rate)
@@ -42,7 +42,7 @@ def clock_for(clocks: Iterable[str | None]) -> str:
     return OWN_CLOCK if len({clock for clock in clocks if clock is not None}) < 2 else CLIENT_CLOCK
 
 
-def faster_than(steps: Sequence[StepView], base: Sequence[StepView]) -> Speedup | None:
+def faster_than(steps: Sequence[StepState], base: Sequence[StepState]) -> Speedup | None:
     """How many times as fast steps are as others, by a clock that timed both."""
     field = clock_for(sample.clock for found in (*steps, *base) for sample in found.good)
     return times_as_fast(keyed_rates(steps, field), keyed_rates(base, field))
@@ -77,7 +77,7 @@ def times_as_fast(spec: Keyed, base: Keyed) -> Speedup | None:
     return speedup(spec, base, strata=PARTS)
 
 
-def over_baseline(found: StepView, view: View) -> Compared:
+def over_baseline(found: StepState, view: RunState) -> Compared:
     """The speedup of a step over its baseline, or None and why there is none; a baseline has none to give."""
     if found.step.method == BASELINE or found.status != "ok":
         return Compared(None)

@@ -19,7 +19,8 @@ from specdash.analysis.rules import judged_rules
 from specdash.analysis.tables import METRICS, measurement, overall
 from specdash.core.model import k_range
 from specdash.core.plan import LoadKey
-from specdash.core.view import DONE, LoadView, View
+from specdash.core.state import LoadState, RunState
+from specdash.core.steps import DONE
 from specdash.errors import StoreError
 
 __all__ = ["METRICS", "SCHEMA", "UNFINISHED", "build_result", "iso"]
@@ -30,7 +31,7 @@ UNFINISHED = "unfinished"
 Json = dict[str, Any]
 
 
-def build_result(view: View) -> Json:
+def build_result(view: RunState) -> Json:
     """The result of a run, finished or not. Raises StoreError for a journal without its first record."""
     run = view.run
     if run is None:
@@ -65,7 +66,7 @@ def build_result(view: View) -> Json:
     return {**document, "recommendations": recommendations(document), "rules": judged_rules(document)}
 
 
-def _run(view: View) -> Json:
+def _run(view: RunState) -> Json:
     run = view.run
     assert run is not None
     return {
@@ -84,7 +85,7 @@ def _run(view: View) -> Json:
     }
 
 
-def _engine(view: View) -> Json:
+def _engine(view: RunState) -> Json:
     found = view.engine
     return {
         "kind": found.kind if found is not None else None,
@@ -95,7 +96,7 @@ def _engine(view: View) -> Json:
     }
 
 
-def _load(load: LoadView) -> Json:
+def _load(load: LoadState) -> Json:
     return {
         "id": load.id,
         "target": load.key.target,
@@ -120,7 +121,7 @@ def _load(load: LoadView) -> Json:
     }
 
 
-def _bandwidth(view: View) -> Json | None:
+def _bandwidth(view: RunState) -> Json | None:
     found = view.bandwidth
     if found is None:
         return None
@@ -147,7 +148,7 @@ def _anchor(anchor: Anchor) -> Json:
     }
 
 
-def _effort(view: View) -> Json:
+def _effort(view: RunState) -> Json:
     """What the run cost: server starts and their time, the time of all requests of samples, and those taken again."""
     loads = view.loads.values()
     times = [load.load_time_s for load in loads if load.load_time_s is not None]
@@ -161,7 +162,7 @@ def _effort(view: View) -> Json:
     }
 
 
-def _step_by_step_loads(view: View) -> int:
+def _step_by_step_loads(view: RunState) -> int:
     """The loads of a tool that starts a server for every pair and K, and tries the Ks of the target's class at least.
 
     The Ks that a curve or a search looked at are no more than what led it on, so they are not what such a tool would
@@ -177,7 +178,7 @@ def _step_by_step_loads(view: View) -> int:
     )
 
 
-def _class_ks(pair: LoadKey, view: View) -> set[int | None]:
+def _class_ks(pair: LoadKey, view: RunState) -> set[int | None]:
     """The Ks that are tried on targets of this class; none where the class is unknown."""
     model = view.models.get(pair.target)
     try:

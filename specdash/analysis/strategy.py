@@ -22,8 +22,8 @@ from specdash.core.newest import of_newest
 from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.queue import load_key
-from specdash.core.steps import OPEN, StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.steps import OPEN, StepState
 
 CURVE, SEARCH = "curve", "search"
 CONFIRM, ROUND, FOUND = "confirm", "search", "found"
@@ -42,7 +42,7 @@ class Change:
     edits: tuple[cmd.Edit, ...] = ()
 
 
-def next_change(view: View, pairs: Collection[LoadKey] | None = None) -> Change | None:
+def next_change(view: RunState, pairs: Collection[LoadKey] | None = None) -> Change | None:
     """The next change that follows from what is known; None while samples are being taken or nothing is left to do.
 
     `pairs`: those in which something has changed since none followed the last time; None looks at all.
@@ -58,7 +58,7 @@ def next_change(view: View, pairs: Collection[LoadKey] | None = None) -> Change 
     return change or _second_pass(view)
 
 
-def is_unfinished(view: View) -> bool:
+def is_unfinished(view: RunState) -> bool:
     """Whether a run that has ended has work left: open steps, or a stage of its plan that was not begun."""
     if view.table.first_open is not None:
         return True
@@ -79,12 +79,12 @@ def _stages_of(replans: tuple[PlanChanged, ...]) -> frozenset[str]:
     return frozenset(change.stage for change in replans)
 
 
-def _stages(view: View) -> Collection[str]:
+def _stages(view: RunState) -> Collection[str]:
     """The stages of the plan that were begun."""
     return _stages_of(view.replans)
 
 
-def _settled(view: View, pairs: Collection[LoadKey] | None) -> Iterator[tuple[LoadKey, list[StepView]]]:
+def _settled(view: RunState, pairs: Collection[LoadKey] | None) -> Iterator[tuple[LoadKey, list[StepState]]]:
     """Those of the pairs whose steps all have an outcome, with those of their steps that measure content.
 
     Pairs of which nothing can be learned by going on are left out: all failed, or nothing was drafted.
@@ -98,7 +98,7 @@ def _settled(view: View, pairs: Collection[LoadKey] | None) -> Iterator[tuple[Lo
             yield pair, [found for found in steps if found.step.workload != LOSSLESS]
 
 
-def _is_telling(found: StepView) -> bool:
+def _is_telling(found: StepState) -> bool:
     """Whether a finished step says that its pair can be measured, at this K or, where it is not obeyed, at others."""
     return found.status == "ok" or Verdict.K_NOT_EFFECTIVE.value in found.verdicts
 
@@ -106,7 +106,7 @@ def _is_telling(found: StepView) -> bool:
 # -- curves -----------------------------------------------------------------------------------------------------------
 
 
-def _confirm(view: View, pair: LoadKey, steps: Sequence[StepView]) -> Change | None:
+def _confirm(view: RunState, pair: LoadKey, steps: Sequence[StepState]) -> Change | None:
     """Adds the Ks that the curve of a pair says are best: two at most, since each may take a load of its own."""
     stage = f"{CONFIRM} {pair.label}"
     if stage in _stages(view) or not steps:
@@ -139,7 +139,7 @@ def _ks(ks: Sequence[int]) -> str:
 
 
 def _added(
-    view: View, steps: Sequence[StepView], ks: Sequence[int], iterations: int | None = None
+    view: RunState, steps: Sequence[StepState], ks: Sequence[int], iterations: int | None = None
 ) -> tuple[cmd.Edit, ...]:
     """Steps like those of a pair at its largest K, with these Ks, before whatever comes next for another server.
 
@@ -166,7 +166,7 @@ def _added(
 # -- search -----------------------------------------------------------------------------------------------------------
 
 
-def arms_of(steps: Iterable[StepView]) -> list[race.Arm]:
+def arms_of(steps: Iterable[StepState]) -> list[race.Arm]:
     """The Ks of a pair as arms of a race, each with the decode rates of its valid samples."""
     rates: dict[int, list[tuple[race.Key, float]]] = {}
     for found in steps:
@@ -181,7 +181,7 @@ def arms_of(steps: Iterable[StepView]) -> list[race.Arm]:
     return [race.Arm(k, tuple(found)) for k, found in sorted(rates.items())]
 
 
-def _search(view: View, pair: LoadKey, steps: Sequence[StepView]) -> Change | None:
+def _search(view: RunState, pair: LoadKey, steps: Sequence[StepState]) -> Change | None:
     """The next round of a search: Ks beside those that may be the best, then more samples for those furthest behind."""
     assert view.run is not None
     done = f"{FOUND} {pair.label}"
@@ -217,12 +217,12 @@ def _search(view: View, pair: LoadKey, steps: Sequence[StepView]) -> Change | No
     return Change(done, f"{pair.label}: {now.reason}{used_up}")
 
 
-def _rounds(view: View, pair: LoadKey) -> int:
+def _rounds(view: RunState, pair: LoadKey) -> int:
     """How many rounds of a pair's search were begun after the first."""
     return sum(stage.startswith(f"{ROUND} {pair.label} round ") for stage in _stages(view))
 
 
-def _largest(view: View, pair: LoadKey) -> int:
+def _largest(view: RunState, pair: LoadKey) -> int:
     """The largest K that a search may go to: that of the curve of such a model."""
     model = view.models.get(pair.target)
     tried = view.table.largest_k(pair) or 0
@@ -235,7 +235,7 @@ def _largest(view: View, pair: LoadKey) -> int:
 # -- passes -----------------------------------------------------------------------------------------------------------
 
 
-def _second_pass(view: View) -> Change | None:
+def _second_pass(view: RunState) -> Change | None:
     """Once nothing is open: the loads once more, in mirrored order, so that the baselines stand at both ends.
 
     The last server goes on with its own steps at once: starting it again would only cost a load.
@@ -259,7 +259,7 @@ def _second_pass(view: View) -> Change | None:
     return Change(SECOND_PASS, reason, tuple(edits))
 
 
-def _mirrored(steps: Sequence[StepView], view: View) -> list[str]:
+def _mirrored(steps: Sequence[StepState], view: RunState) -> list[str]:
     """The steps with their loads in reverse order; those of one load keep theirs."""
     loads: dict[LoadKey, list[Step]] = {}
     for found in steps:
@@ -268,7 +268,7 @@ def _mirrored(steps: Sequence[StepView], view: View) -> list[str]:
     return [step.id for key in reversed(order) for step in loads[key]]
 
 
-def _as_loaded(loads: Mapping[LoadKey, Collection[Step]], view: View) -> list[LoadKey]:
+def _as_loaded(loads: Mapping[LoadKey, Collection[Step]], view: RunState) -> list[LoadKey]:
     """The loads in the order in which their servers ran first."""
     first: dict[LoadKey, int] = {}
     numbers = {load: number for number, load in enumerate(view.loads)}

@@ -18,7 +18,7 @@ from specdash.core.drafting import drafting_over, proven
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
-from specdash.core.steps import StepView
+from specdash.core.steps import StepState
 
 Json = dict[str, Any]
 Row = TypeVar("Row", bound=Mapping[str, Any])
@@ -43,7 +43,7 @@ METRICS = (
 """The fields of a sample that are summarised."""
 
 
-def measurement(number: int, name: str, found: StepView, examined: Examined, against: Sequence[Found]) -> Json:
+def measurement(number: int, name: str, found: StepState, examined: Examined, against: Sequence[Found]) -> Json:
     """The step `name` with its samples; the figures are null or empty unless its status is "ok"."""
     step = found.step
     counted = proven(found.good) if found.status == "ok" else ()
@@ -91,14 +91,14 @@ def arm_names(step: Step) -> Json:
     }
 
 
-def overall(steps: Mapping[str, StepView]) -> list[Json]:
+def overall(steps: Mapping[str, StepState]) -> list[Json]:
     """Each arm over all its categories.
 
     Every valid sample weighs the same, whatever its category. An arm that lacks a category (`missing`) has another mix
     of prompts, so its mean is not comparable with the others'; its speedup is, since it is taken over the categories
     that both it and its baseline have.
     """
-    arms: dict[Step, list[StepView]] = {}
+    arms: dict[Step, list[StepState]] = {}
     for found in steps.values():
         arms.setdefault(replace(found.step, category=""), []).append(found)
     return in_order([_over_categories(arm, members, arms) for arm, members in arms.items()])
@@ -125,7 +125,7 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
     return sorted(found, key=place)
 
 
-def _over_categories(arm: Step, steps: Sequence[StepView], arms: Mapping[Step, Sequence[StepView]]) -> Json:
+def _over_categories(arm: Step, steps: Sequence[StepState], arms: Mapping[Step, Sequence[StepState]]) -> Json:
     counted = [found for found in steps if found.status == "ok"]
     samples = [sample for found in counted for sample in proven(found.good)]
     base = {found.step.category: found for found in arms.get(arm.baseline(), ()) if found.status == "ok"}

@@ -1,7 +1,7 @@
 """Facts: what happened in a run, in the words that the journal keeps.
 
 Facts are few and never lost: numbered, checksummed and on disk before anybody shows them. Everything that a screen,
-a narrator or a report knows about a run is folded from them (`core.view`). Ticks, which are many and of which only
+a narrator or a report knows about a run is folded from them (`core.state`). Ticks, which are many and of which only
 the newest matters, are not facts and are never stored.
 
 `encode` turns a fact into the plain dictionary of a journal line; `store.codec` reads one back and checks its types.

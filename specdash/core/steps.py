@@ -18,7 +18,7 @@ DONE = FAILED | {MEASURED, SKIPPED}
 
 
 @dataclass(frozen=True, slots=True)
-class StepView:
+class StepState:
     """One step: its status, the load that it ran on, all its samples and what was said of them.
 
     `k_startup` is the K that the server of its samples was started with: the rest of them needs one like that.

@@ -18,7 +18,7 @@ from specdash.core.methods import BASELINE
 from specdash.core.plan import KScope, Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.runtime.asking import Asking, Sampling
 from specdash.runtime.request import Taken
 from specdash.runtime.server import Publish
@@ -34,7 +34,7 @@ class Beside:
         self,
         asking: Asking,
         publish: Publish,
-        view: Callable[[], View],
+        view: Callable[[], RunState],
         sampling: Sampling,
         in_doubt: Callable[[str], bool],
     ) -> None:

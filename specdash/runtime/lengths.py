@@ -14,9 +14,9 @@ from specdash.core.engine import ServerSpec
 from specdash.core.measure import Verdict
 from specdash.core.plan import Step
 from specdash.core.prompts import Prompt
+from specdash.core.state import RunState
 from specdash.core.steptable import StepTable
 from specdash.core.tokens import TEMPLATE_TOKENS
-from specdash.core.view import View
 from specdash.runtime.asking import Asking
 from specdash.runtime.server import Publish
 
@@ -39,7 +39,7 @@ class Lengths:
         self._checked: dict[tuple[_Setting, int], StepTable] = {}  # the queue, when it was looked at for a context
         self._longest: dict[tuple[_Setting, int], int] = {}  # the longest prompt of such a look, in tokens
 
-    async def refuse_known(self, spec: ServerSpec, view: View) -> None:
+    async def refuse_known(self, spec: ServerSpec, view: RunState) -> None:
         """Ends the open steps of a load that is not started yet, if its arguments surely leave their prompts no room.
 
         Another configuration may have another template, so only the prompts' own tokens count.
@@ -52,7 +52,7 @@ class Lengths:
             if longest is not None and longest[0] + step.depth - TEMPLATE_TOKENS >= spec.context:
                 await self._end(step, None, spec, longest[1], longest[0] + step.depth, spec.context, None)
 
-    async def check(self, load: str, spec: ServerSpec, view: View) -> None:
+    async def check(self, load: str, spec: ServerSpec, view: RunState) -> None:
         """Counts the prompts of all steps that share a load's target and configuration, and ends those without room."""
         context = await self._asking.context_tokens()
         if context is None:
@@ -72,7 +72,7 @@ class Lengths:
         self._checked[shared] = view.table
         await self._warn_of_cut_answers(spec, counted, context, needed)
 
-    def _unchecked(self, spec: ServerSpec, view: View, context: int) -> list[tuple[Step, int]]:
+    def _unchecked(self, spec: ServerSpec, view: RunState, context: int) -> list[tuple[Step, int]]:
         """The open steps that share a load's context, each with its samples; not those that have room in one as large.
 
         To look at all of them again at every load would cost the more the larger the plan is.
@@ -90,7 +90,7 @@ class Lengths:
             if _setting_of(found.step) == _setting(spec)
         ]
 
-    async def refused(self, step: Step, prompt: Prompt, spec: ServerSpec, why: str, view: View) -> None:
+    async def refused(self, step: Step, prompt: Prompt, spec: ServerSpec, why: str, view: RunState) -> None:
         """Ends the open steps that the server's word about a prompt holds for too: it is longer than the context."""
         for other in _sharing_context(spec, view):
             if (other.category, other.depth) == (step.category, step.depth) and prompt in self._prompts(view, other):
@@ -110,7 +110,7 @@ class Lengths:
         found = {prompt.id: self._rendered[step.target, step.config, prompt.id, step.depth] for prompt in prompts}
         return {name: tokens for name, tokens in found.items() if tokens is not None}
 
-    def _prompts(self, view: View, step: Step) -> Sequence[Prompt]:
+    def _prompts(self, view: RunState, step: Step) -> Sequence[Prompt]:
         """The prompts that the samples of a step take; those with images have tokens that no text tells."""
         return self._taken(step, view.iterations(step.id) or 1)
 
@@ -166,13 +166,13 @@ def _is_for_all(spec: ServerSpec) -> bool:
     return spec.context is not None or not (spec.key.speculates or spec.launch or spec.url)
 
 
-def _sharing_context(spec: ServerSpec, view: View) -> list[Step]:
+def _sharing_context(spec: ServerSpec, view: RunState) -> list[Step]:
     """The open steps whose servers have no more context than one of this spec."""
     if not _is_for_all(spec):
         return _of_pair(spec, view)
     return [found.step for found in view.table.opened() if _setting_of(found.step) == _setting(spec)]
 
 
-def _of_pair(spec: ServerSpec, view: View) -> list[Step]:
+def _of_pair(spec: ServerSpec, view: RunState) -> list[Step]:
     """The open steps that a server like this one is started for, at whatever K."""
     return [found.step for found in view.table.of_pair(spec.key.pair) if not found.is_done]

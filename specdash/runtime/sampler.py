@@ -16,8 +16,8 @@ from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
-from specdash.core.steps import OPEN, StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.steps import OPEN, StepState
 from specdash.runtime.asking import WARM_UP, Asking, Sampling
 from specdash.runtime.beside import Beside
 from specdash.runtime.lengths import Lengths
@@ -51,12 +51,12 @@ class Surroundings:
     """
 
     publish: Publish
-    view: Callable[[], View]
+    view: Callable[[], RunState]
     spec_for: Callable[[LoadKey], ServerSpec]
     refuse: Callable[[ServerSpec], Coroutine[Any, Any, str | None]]
     settle_memory: Callable[[], Awaitable[str | None]]
     prompts: Mapping[str, Sequence[Prompt]]
-    enough: Callable[[StepView, int], bool]
+    enough: Callable[[StepState, int], bool]
     reconsider: Callable[[], Awaitable[None]]
     in_doubt: Callable[[str], bool]
     was_full: Callable[[float], bool] = lambda since_s: False
@@ -140,7 +140,7 @@ class Sampler:
             and not self._is_in_vain(known[step.id], block)
         ]
 
-    def _is_in_vain(self, found: StepView, block: int) -> bool:
+    def _is_in_vain(self, found: StepState, block: int) -> bool:
         """Whether a sample would not count: its prompt had an answer with a lasting fault, or one that is remembered.
 
         A step without any sample tells so once.

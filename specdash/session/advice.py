@@ -21,8 +21,8 @@ from specdash.core import events as ev
 from specdash.core.forecast import loads_left
 from specdash.core.plan import LoadKey
 from specdash.core.queue import IllegalEdit, apply
-from specdash.core.steps import StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 from specdash.session.recorder import Recorder
 
 NO_LONGER = "with what is known by now it does not hold"
@@ -35,7 +35,7 @@ class Advice:
         """`measure_bandwidth` takes a second or two, in which nothing may be asked of a server."""
         self._recorder = recorder
         self._measure_bandwidth = measure_bandwidth
-        self._seen: View | None = None  # when everything that follows from it was recorded
+        self._seen: RunState | None = None  # when everything that follows from it was recorded
 
     async def reconsider(self) -> None:
         """Records every verdict that is new or no longer holds, then stage after stage until none follows.
@@ -57,7 +57,7 @@ class Advice:
             await self._recorder.publish_made(partial(_fact, change))
         self._seen = view
 
-    async def _look_again(self, part: View) -> None:
+    async def _look_again(self, part: RunState) -> None:
         """Measures the bandwidth again where a rate lies above what it allows: until it does not, or is known well.
 
         One that was accused before gets one more try each time: the machine may have been busy for long.
@@ -70,7 +70,7 @@ class Advice:
             if self._recorder.view.bandwidth_count >= LEAST_FIGURES:
                 return
 
-    async def _withdraw(self, part: View, against: Mapping[str, Sequence[Found]]) -> None:
+    async def _withdraw(self, part: RunState, against: Mapping[str, Sequence[Found]]) -> None:
         """Takes back the verdicts of finished steps that analysis raised and does not find any more."""
         for step_id in part.steps:
             step = self._recorder.view.steps[step_id]
@@ -79,7 +79,7 @@ class Advice:
                 if step.is_done and verdict in DERIVED and verdict not in found:
                     await self._recorder.publish(ev.VerdictWithdrawn(step_id, verdict, NO_LONGER))
 
-    def enough(self, found: StepView, block: int) -> bool:
+    def enough(self, found: StepState, block: int) -> bool:
         """Whether a step needs no sample of a block: its rate is known to `measure.precision`.
 
         A search and a second pass set their own numbers of samples; between the passes there are none to take.
@@ -107,13 +107,13 @@ class Advice:
         return agreed is not None and agreed.more_prompts
 
 
-def _part(view: View, before: View | None) -> tuple[View, set[LoadKey] | None]:
+def _part(view: RunState, before: RunState | None) -> tuple[RunState, set[LoadKey] | None]:
     """The part of the view about which something new may follow, and the pairs that have changed (None: all)."""
     touched = _touched(view, before)
     return (view if touched is None else part_of(view, touched)), touched
 
 
-def _touched(view: View, before: View | None) -> set[LoadKey] | None:
+def _touched(view: RunState, before: RunState | None) -> set[LoadKey] | None:
     """The pairs about which something new may follow; None for all of them.
 
     To look at every step of a plan after every load would cost more with each load.
@@ -123,7 +123,7 @@ def _touched(view: View, before: View | None) -> set[LoadKey] | None:
     return view.table.changed_pairs(before.steps)
 
 
-def _fact(change: Change, view: View) -> ev.PlanChanged:
+def _fact(change: Change, view: RunState) -> ev.PlanChanged:
     """The change as a fact: without its edits where one has become impossible meanwhile."""
     edits, reason = change.edits, change.reason
     try:

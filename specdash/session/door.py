@@ -7,7 +7,7 @@ import asyncio
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core import queue
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.runtime.sweep import Sweep
 from specdash.session.catalogue import Catalogue
 from specdash.session.recorder import Recorder
@@ -36,7 +36,7 @@ class Door:
         detail = queue.describe(command.edits)
         edits = tuple(cmd.encode_edit(edit) for edit in command.edits)
 
-        def accepted(view: View) -> ev.Fact:
+        def accepted(view: RunState) -> ev.Fact:
             _require_possible(command, view)
             return ev.CommandAccepted(command.name, detail, edits)
 
@@ -66,7 +66,7 @@ class Door:
                 self._sweep.sampler.drop(gone)
 
 
-def _require_possible(command: cmd.Command, view: View) -> None:
+def _require_possible(command: cmd.Command, view: RunState) -> None:
     """Raises IllegalEdit for what makes no sense now."""
     if view.finished is not None:
         raise queue.IllegalEdit("the run is over; go on with it: specdash resume")

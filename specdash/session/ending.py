@@ -6,14 +6,14 @@ import signal
 from dataclasses import replace
 
 from specdash.core.events import RunFinished
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.errors import Exit
 from specdash.runtime.sweep import Ended
 from specdash.session.handle import Reports
 from specdash.signals import SIGNALS
 
 
-def verdict_of_run(ended: Ended, view: View, name: str, by: signal.Signals | None) -> tuple[Exit, str]:
+def verdict_of_run(ended: Ended, view: RunState, name: str, by: signal.Signals | None) -> tuple[Exit, str]:
     """The exit code and the reason; `name` is the run's, for the command that goes on with it."""
     again = f"specdash resume {name}"
     if ended is Ended.ASKED and by is not None:

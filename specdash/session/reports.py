@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from specdash.analysis.result import build_result
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.crash import bug_report
 from specdash.errors import SpecdashError
 from specdash.session.handle import Reports
@@ -27,7 +27,7 @@ REPORTS = {
 AT_THE_END = (RESULT, "csv", "md", "html")
 
 
-def write_reports(path: Path, view: View, formats: Iterable[str] = AT_THE_END) -> Reports:
+def write_reports(path: Path, view: RunState, formats: Iterable[str] = AT_THE_END) -> Reports:
     """Writes derived files of a run folder (result.json, result.csv, report.md, report.html).
 
     One that cannot be made or written keeps none of the others from being there.

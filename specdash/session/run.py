@@ -28,7 +28,8 @@ from specdash.core import events as ev
 from specdash.core.heartbeat import heartbeat
 from specdash.core.plan import KScope
 from specdash.core.profile import Profile
-from specdash.core.view import View, fold, fold_all
+from specdash.core.reduce import fold, fold_all
+from specdash.core.state import RunState
 from specdash.engines.registry import FALLING_BACK, FindContext, find, find_fallback
 from specdash.errors import EngineError, Exit, SpecdashError, StoreError
 from specdash.probes.machine import hardware_label, machine
@@ -92,7 +93,7 @@ def start_new(profile: Profile, watcher: Watcher) -> Outcome:
             write_profile(path, text)
             with run_lock(path) as held:
                 keeper = Keeper(path, text, Journal.create(path / JOURNAL), held)
-                return run.go(keeper, View(), opening_facts(path, prepared, engines, facts, hardware))
+                return run.go(keeper, RunState(), opening_facts(path, prepared, engines, facts, hardware))
         except StoreError:
             remove_unbegun(path)
             raise
@@ -139,7 +140,7 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
         return run.go(keeper, view, opening)
 
 
-def _nothing_left(path: Path, journal: Journal, view: View) -> Outcome:
+def _nothing_left(path: Path, journal: Journal, view: RunState) -> Outcome:
     """The outcome of a run that has all its steps; its reports are written again, in case they could not be before."""
     assert view.finished is not None
     code, reason = verdict_of_run(Ended.DONE, view, path.name, None)
@@ -150,7 +151,7 @@ def _nothing_left(path: Path, journal: Journal, view: View) -> Outcome:
     return Outcome(path, Exit(ended.exit_code), view, reports)
 
 
-def _require_same(prepared: Prepared, view: View) -> None:
+def _require_same(prepared: Prepared, view: RunState) -> None:
     """Raises when the run's profile was edited, and asks for other steps or samples than the run was begun for."""
     assert view.run is not None
     known = {config.label for config in prepared.profile.configs}
@@ -167,7 +168,7 @@ def _require_same(prepared: Prepared, view: View) -> None:
         )
 
 
-def _has_steps_of(prepared: Prepared, view: View) -> bool:
+def _has_steps_of(prepared: Prepared, view: RunState) -> bool:
     """Whether a profile asks for the steps that a run began with."""
     return view.run is not None and {step.id for step in prepared.steps} == {step.id for step in view.run.steps}
 
@@ -208,7 +209,7 @@ class _Run:
         self._is_ending = False  # a signal was told of
         self._reports: Reports | None = None  # once it was tried
 
-    def go(self, keeper: Keeper, view: View, opening: list[ev.Fact]) -> Outcome:
+    def go(self, keeper: Keeper, view: RunState, opening: list[ev.Fact]) -> Outcome:
         """Runs the event loop to the end of the run; derived files are written whatever happens."""
         secrets_ = RunSecrets(self._profile, lambda: keeper.logs)
         recorder = Recorder(keeper.journal, view, Room(self._watcher.complain, keeper.keep), secrets_)
@@ -226,7 +227,7 @@ class _Run:
             reports = self._derive(recorder.view)
         return Outcome(self._path, code, recorder.view, reports)
 
-    def to_redo(self, view: View) -> tuple[str, ...]:
+    def to_redo(self, view: RunState) -> tuple[str, ...]:
         """Ids of finished steps that are measured again: failed ones, and those whose files or build changed."""
         redo = []
         for step_id, found in view.steps.items():
@@ -394,7 +395,7 @@ class _Run:
         recorder.room.stop_waiting()
         sweep.wanted.stop()
 
-    def _derive(self, view: View) -> Reports:
+    def _derive(self, view: RunState) -> Reports:
         """The reports of the run; written now where an error has ended it before they were."""
         if self._reports is None and view.run is not None:
             self._reports = write_reports(self._path, view)

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from specdash.analysis.result import build_result
+from specdash.core.reduce import fold_all
+from specdash.core.state import RunState
 from specdash.core.text import one_line
-from specdash.core.view import View, fold_all
 from specdash.errors import SpecdashError
 from specdash.store.foreign.reading import read_result_file
 from specdash.store.journal import read
@@ -28,7 +29,7 @@ class Named:
 
     path: Path
     result: Json
-    view: View | None = None
+    view: RunState | None = None
 
 
 def named_result(name: str, results_dirs: Iterable[Path]) -> Named:

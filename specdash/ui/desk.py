@@ -21,8 +21,8 @@ from specdash import __version__
 from specdash.core.commands import BadCommand, Command, decode
 from specdash.core.events import Recorded
 from specdash.core.queue import IllegalEdit
+from specdash.core.state import RunState
 from specdash.core.ticks import Live, Tick, encode_tick
-from specdash.core.view import View
 from specdash.errors import SpecdashError
 from specdash.session.handle import Handle, Subscription
 from specdash.store.runs import JOURNAL
@@ -206,7 +206,7 @@ class Desk:
             self._unsubscribe()
             self._unsubscribe = None
 
-    def _on_fact(self, recorded: Recorded, view: View) -> None:
+    def _on_fact(self, recorded: Recorded, view: RunState) -> None:
         self.wake()
 
     def _on_tick(self, tick: Tick) -> None:

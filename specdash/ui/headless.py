@@ -19,9 +19,9 @@ from rich.text import Text
 from specdash.core import events as ev
 from specdash.core import ticks
 from specdash.core.forecast import Forecaster, Outlook, Range, in_flight
-from specdash.core.steps import SKIPPED
+from specdash.core.state import LoadState, RunState
+from specdash.core.steps import RUNNING, SKIPPED
 from specdash.core.text import human_seconds, one_line
-from specdash.core.view import RUNNING, LoadView, View
 from specdash.errors import Exit
 from specdash.session.handle import Handle, Outcome, Subscription, Watcher
 from specdash.ui.narration import counted, reading, sentences
@@ -93,7 +93,7 @@ class _Plain:
             self.say(line)
         return handle.subscribe(Subscription(self._on_fact))
 
-    def _on_fact(self, recorded: ev.Recorded, view: View) -> None:
+    def _on_fact(self, recorded: ev.Recorded, view: RunState) -> None:
         for line in sentences(recorded.fact, view):
             self.say(line)
 
@@ -148,7 +148,7 @@ class _Live(_Plain):
         self._live.update(Text(line, no_wrap=True, overflow="crop"), refresh=not behind)
         asyncio.get_running_loop().call_later(REFRESH_S, self._tick)
 
-    def _on_fact(self, recorded: ev.Recorded, view: View) -> None:
+    def _on_fact(self, recorded: ev.Recorded, view: RunState) -> None:
         fact = recorded.fact
         good = isinstance(fact, ev.SampleTaken) and fact.sample.status == "ok"
         good = good or (isinstance(fact, ev.StepFinished) and fact.status == "ok")
@@ -179,7 +179,7 @@ def _opening(handle: Handle) -> list[str]:
     return lines
 
 
-def status_line(view: View, live: ticks.Live, ahead: Outlook | None, width: int, now_s: float) -> str:
+def status_line(view: RunState, live: ticks.Live, ahead: Outlook | None, width: int, now_s: float) -> str:
     """Steps done, the time that is left and what is going on, in at most `width` characters.
 
     What does not fit is cut out of the middle of the load's name, which stands in full further up on the screen.
@@ -202,7 +202,7 @@ def status_line(view: View, live: ticks.Live, ahead: Outlook | None, width: int,
     return f"{line} | {shortened(one_line(load.key.label), width - len(line) - 3)}"[: max(0, width)]
 
 
-def _doing(view: View, live: ticks.Live, load: LoadView, now_s: float) -> str:
+def _doing(view: RunState, live: ticks.Live, load: LoadState, now_s: float) -> str:
     """What the server of the current load is at."""
     if load.state not in ("ready", "busy"):
         # A load has several states on its way; a server that stops has been at work before.

@@ -18,8 +18,8 @@ from rich.text import Text
 from specdash.analysis.result import build_result
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.methods import drafter_label
+from specdash.core.state import RunState
 from specdash.core.text import one_line
-from specdash.core.view import View
 from specdash.store.arms import REFUTED, content_arms, refuted
 from specdash.store.wording import DASH, answer_times, disturbances, is_inferred
 from specdash.ui import recommended
@@ -54,7 +54,7 @@ REMARKS = frozenset(
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
 
 
-def print_summary(console: Console, view: View, path: Path, reports: Iterable[Path], *, with_table: bool) -> None:
+def print_summary(console: Console, view: RunState, path: Path, reports: Iterable[Path], *, with_table: bool) -> None:
     """Prints what to use, the arms over all categories, their curve (on a terminal), and what does not count.
 
     `reports`: the files that there are of the run; those to read are named.

@@ -11,14 +11,14 @@ from specdash.analysis.anchors import SECOND_PASS, Anchor, anchor_of, anchors, d
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.plan import Step
-from specdash.core.view import View
+from specdash.core.state import RunState
 
 BASE, K4 = step(), step(4)
 
 
 def two_passes(
     *facts: list[ev.Fact], steps: tuple[Step, ...] = (BASE, K4), passes: int = 2, iterations: int = 3
-) -> View:
+) -> RunState:
     """A run whose blocks from `iterations` on are of the second pass, for which its steps take twice as many."""
     settings = {"max_tokens": 101, "iterations": iterations, "passes": passes}
     counts = {each.id: passes * iterations for each in steps}
@@ -28,7 +28,7 @@ def two_passes(
     return folded(told)
 
 
-def only(view: View) -> Anchor:
+def only(view: RunState) -> Anchor:
     (found,) = anchors(view).values()
     return found
 
@@ -72,7 +72,7 @@ def test_where_there_is_nothing_to_compare_there_is_no_anchor() -> None:
     assert anchors(two_passes(measured(BASE, rates[:3]))) == {}
     assert anchors(two_passes(measured(BASE, rates, "invalid"))) == {}
     assert anchors(two_passes(measured(BASE, [float("nan")] * 6))) == {}
-    assert anchors(View()) == {}
+    assert anchors(RunState()) == {}
 
 
 def test_a_comparison_is_refused_when_the_baseline_moved_by_more_than_the_effect() -> None:

@@ -13,7 +13,7 @@ from specdash.analysis.kcurve import Curve, Point, confirmations, curve_of, curv
 from specdash.core import events as ev
 from specdash.core.measure import Sample
 from specdash.core.plan import LoadKey
-from specdash.core.view import View
+from specdash.core.state import RunState
 
 PAIR = LoadKey(rec.TARGET, rec.DRAFT, None, None, None)
 STILL = World(level=0.0, noise=0.0, pause=0.0)
@@ -24,13 +24,13 @@ def texts_of(world: World, count: int, seed: int = 3) -> list[list[bool]]:
     return [world.text(rng) for _ in range(count)]
 
 
-def only(view: View, category: str = "all") -> Curve:
+def only(view: RunState, category: str = "all") -> Curve:
     return next(curve for curve in curves(view) if curve.category == category)
 
 
 def view_of(
     traces: Sequence[ev.StepTimes], k: int = 16, status: str = "ok", scope: str = "startup", **changes: object
-) -> View:
+) -> RunState:
     """A finished step at `k` with these traces; a sample for each that is not of a cost request."""
     step = rec.step(k)
     facts: list[ev.Fact] = [rec.started([step]), *rec.loaded("l001", k, scope), ev.StepStarted(step.id, "l001", "fp")]
@@ -213,7 +213,7 @@ def test_bad_traces_are_explained() -> None:
     assert only(view_of([empty])).reason
     unequal = ev.StepTimes("s", "l001", "cost", None, (16, 16), (3,), (5.0,))
     assert only(view_of([trace(), unequal])).points
-    assert curves(View()) == ()
+    assert curves(RunState()) == ()
     assert curves(rec.folded([rec.started([rec.step(), rec.step(8)])])) == ()
 
 

@@ -14,7 +14,7 @@ from specdash.analysis.result import METRICS, build_result
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.plan import LoadKey
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.errors import StoreError
 
 BASE, K4, K8 = step(), step(4), step(8)
@@ -340,7 +340,7 @@ def test_infinity_from_outside_becomes_unknown() -> None:
 
 def test_a_journal_without_a_first_record_is_an_error() -> None:
     with pytest.raises(StoreError, match="no first record"):
-        build_result(View())
+        build_result(RunState())
 
 
 def test_the_start_of_a_resumed_run_stays(result: dict[str, Any]) -> None:

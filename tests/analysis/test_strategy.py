@@ -15,7 +15,7 @@ from specdash.core import events as ev
 from specdash.core.methods import BASELINE
 from specdash.core.model import k_max
 from specdash.core.plan import KScope, LoadKey
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.store.codec import decode_fact
 
 K_MAX = k_max("dense-small")
@@ -73,7 +73,7 @@ def test_nothing_changes_while_a_pair_is_measured_or_the_run_is_being_stopped(cu
     of_others = strategy.next_change(replace(without_stage, steps=half))
     assert of_others is None or first.step.pair.label not in of_others.stage
     assert strategy.next_change(replace(without_stage, stopping=True)) is None
-    assert strategy.next_change(View()) is None
+    assert strategy.next_change(RunState()) is None
 
 
 def test_without_traces_a_curve_measures_two_ordinary_ks(curve: Run) -> None:

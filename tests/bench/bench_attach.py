@@ -14,7 +14,8 @@ from figures import TESTS, Row, spread
 from recorded_run import START_S, loaded, measured, started, step
 
 from specdash.core import events as ev
-from specdash.core.view import View, fold, fold_all
+from specdash.core.reduce import fold, fold_all
+from specdash.core.state import RunState
 from specdash.store.journal import line_of, parse_line, read
 from specdash.ui.feed import Feed, fold_events
 from specdash.ui.source import CaughtUp, Event
@@ -29,7 +30,7 @@ import asyncio, sys
 sys.path[:0] = sys.argv[2:]
 from pathlib import Path
 from specdash.core.ticks import Live
-from specdash.core.view import fold_all
+from specdash.core.reduce import fold_all
 from specdash.runtime.sockets import socket_path
 from specdash.session.handle import Handle
 from specdash.ui.monitor import Monitor
@@ -54,7 +55,7 @@ def facts() -> list[ev.Fact]:
     return found[:FACTS]
 
 
-async def attached(path: Path) -> tuple[float, View]:
+async def attached(path: Path) -> tuple[float, RunState]:
     """Seconds from nothing to a view of the whole run, folded in batches as the dashboard does."""
     begin = time.perf_counter()
     source = await SocketSource.open(path)
@@ -93,7 +94,7 @@ def main() -> list[Row]:
             known = [each for each in found if each is not None]
             view = fold_all(known)
             folded_at = time.perf_counter()
-            again = View()
+            again = RunState()
             for each in known:
                 again = fold(again, each)
             assert again == view

@@ -15,7 +15,8 @@ from recorded_run import loaded, measured, started, step
 
 from specdash.config.gguf import read_model
 from specdash.core import events as ev
-from specdash.core.view import View, fold_all
+from specdash.core.reduce import fold_all
+from specdash.core.state import RunState
 from specdash.store.journal import Journal, line_of, read
 
 ROUNDS = 5
@@ -45,7 +46,7 @@ def journal_rows(folder: Path) -> list[Row]:
     view = fold_all(read(path).records)
     kept_mb = tracemalloc.get_traced_memory()[0] / 1e6
     tracemalloc.stop()
-    assert isinstance(view, View)
+    assert isinstance(view, RunState)
     disk = f"on {filesystem(folder)}"
     return [
         Row(f"journal: facts appended per second, each synced, {disk}", "", spread(rates, "{:,.0f}")),

@@ -11,7 +11,7 @@ from figures import Row, spread
 from recorded_sweep import long_sweep
 
 from specdash.analysis.result import build_result
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.store.html import to_html
 
 ROUNDS = 5
@@ -31,7 +31,7 @@ def main() -> list[Row]:
     return [document, *html_rows(view)]
 
 
-def html_rows(view: View) -> list[Row]:
+def html_rows(view: RunState) -> list[Row]:
     """The whole way from the folded journal to report.html, and the size of that file."""
     times_s = timed(lambda: to_html(build_result(view)))
     size_mb = len(to_html(build_result(view)).encode()) / 1e6

@@ -14,9 +14,9 @@ from recorded_run import sample, step
 from specdash.core import commands as cmd
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import IllegalEdit, _server, apply, describe, load_key, loads_of, next_load, open_on, serves
-from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
+from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepState
 
-Steps = Mapping[str, StepView]
+Steps = Mapping[str, StepState]
 B_CODE, B_MATH = step(), step(category="math")
 K4_CODE, K4_MATH = step(4), step(4, "math")
 K8_CODE, K8_MATH = step(8), step(8, "math")
@@ -30,7 +30,7 @@ def queue(**status: str) -> Steps:
     for name, each in zip(names, ALL, strict=True):
         now = status.get(name, OPEN)
         samples = (sample(10.0, k=each.k),) if now not in (OPEN, SKIPPED) else ()
-        found[each.id] = StepView(each, now, samples=samples)
+        found[each.id] = StepState(each, now, samples=samples)
     return found
 
 
@@ -57,7 +57,7 @@ def test_a_running_step_that_is_skipped_keeps_its_samples() -> None:
 
 def test_a_failed_step_is_measured_from_the_start() -> None:
     found = apply(queue(k4_code="failed"), [cmd.Reopen((K4_CODE.id,))], None)[K4_CODE.id]
-    assert found == StepView(K4_CODE)
+    assert found == StepState(K4_CODE)
 
 
 def test_a_step_is_removed() -> None:
@@ -144,16 +144,16 @@ def test_edits_in_words() -> None:
 
 def test_what_a_running_server_can_take() -> None:
     key = LoadKey(K4_CODE.target, K4_CODE.draft, None, None, 4)
-    assert serves(key, StepView(K4_MATH), KScope.STARTUP)
-    assert not serves(key, StepView(step(2)), KScope.STARTUP)
-    assert serves(key, StepView(step(2)), KScope.REQUEST)
-    assert not serves(key, StepView(K8_CODE), KScope.REQUEST)
-    assert not serves(key, StepView(B_CODE), KScope.REQUEST)
+    assert serves(key, StepState(K4_MATH), KScope.STARTUP)
+    assert not serves(key, StepState(step(2)), KScope.STARTUP)
+    assert serves(key, StepState(step(2)), KScope.REQUEST)
+    assert not serves(key, StepState(K8_CODE), KScope.REQUEST)
+    assert not serves(key, StepState(B_CODE), KScope.REQUEST)
 
 
 def test_what_has_samples_is_finished_on_a_server_like_theirs() -> None:
-    half = StepView(step(2), OPEN, samples=(sample(10.0),), k_startup=4)
-    steps = {half.step.id: half, **{each.id: StepView(each) for each in (step(6), step(8))}}
+    half = StepState(step(2), OPEN, samples=(sample(10.0),), k_startup=4)
+    steps = {half.step.id: half, **{each.id: StepState(each) for each in (step(6), step(8))}}
     assert [(load.key.k, [each.k for each in load.steps]) for load in loads_of(steps, None)] == [(4, [2]), (8, [6, 8])]
     assert serves(step(4).key(4), half, KScope.REQUEST)
     assert not serves(step(8).key(8), half, KScope.REQUEST)
@@ -180,7 +180,7 @@ def queues(draw: st.DrawFn) -> tuple[Steps, KScope | None]:
     keys = list(dict.fromkeys(load_key(each, scope) for each in steps))
     steps.sort(key=lambda each: keys.index(load_key(each, scope)))
     done = draw(st.integers(0, len(steps)))
-    found: dict[str, StepView] = {}
+    found: dict[str, StepState] = {}
     for number, each in enumerate(steps):
         status = draw(st.sampled_from(["ok", "failed", SKIPPED])) if number < done else OPEN
         at_work = number >= done and load_key(each, scope) == load_key(steps[done], scope)
@@ -188,7 +188,7 @@ def queues(draw: st.DrawFn) -> tuple[Steps, KScope | None]:
             status = RUNNING
         count = draw(st.integers(0, 2)) if status != OPEN else 0
         by_user = status == SKIPPED and draw(st.booleans())
-        found[each.id] = StepView(each, status, samples=(sample(10.0),) * count, by_user=by_user)
+        found[each.id] = StepState(each, status, samples=(sample(10.0),) * count, by_user=by_user)
     return found, scope
 
 
@@ -282,15 +282,15 @@ def test_a_method_is_served_by_a_server_of_its_own_k_and_size_alone() -> None:
     running = LoadKey(arm.target, None, None, None, 4, "ngram-simple", 2)
     for scope in (None, KScope.REQUEST, KScope.CAPPED, KScope.STARTUP):
         assert load_key(arm, scope) == running
-        assert serves(running, StepView(arm), scope)
+        assert serves(running, StepState(arm), scope)
         for other in (replace(arm, k=2), replace(arm, ngram_n=4), replace(arm, method="mtp", ngram_n=None), B_CODE):
-            assert not serves(running, StepView(other), scope)
-        assert not serves(LoadKey(arm.target, "0.5B", None, None, 8), StepView(arm), scope)
+            assert not serves(running, StepState(other), scope)
+        assert not serves(LoadKey(arm.target, "0.5B", None, None, 8), StepState(arm), scope)
 
 
 def test_loads_of_methods_do_not_grow_to_the_largest_k() -> None:
     arms = [step(k, draft=None, method="ngram-mod", ngram_n=4) for k in (2, 8)]
-    steps = {each.id: StepView(each) for each in (*arms, K4_CODE, K8_CODE)}
+    steps = {each.id: StepState(each) for each in (*arms, K4_CODE, K8_CODE)}
     assert [load.key.k for load in loads_of(steps, KScope.REQUEST)] == [2, 8, 8]
     assert [load.key.k for load in loads_of(steps, KScope.STARTUP)] == [2, 8, 4, 8]
 
@@ -312,7 +312,7 @@ def test_another_size_is_another_step() -> None:
 @st.composite
 def mixed_queues(draw: st.DrawFn) -> Steps:
     """A queue of a few pairs, with steps in every state, on servers of several Ks."""
-    found: dict[str, StepView] = {}
+    found: dict[str, StepState] = {}
     for _ in range(draw(st.integers(0, 12))):
         each = replace(
             step(draw(st.sampled_from([None, 4, 8]))),
@@ -322,7 +322,7 @@ def mixed_queues(draw: st.DrawFn) -> Steps:
         status = draw(st.sampled_from([OPEN, OPEN, RUNNING, "ok", "failed", SKIPPED]))
         samples = (sample(10.0, k=each.k),) if draw(st.booleans()) else ()
         startup = draw(st.sampled_from([None, 4, 8])) if each.k is not None else None
-        found[each.id] = StepView(each, status, samples=samples, k_startup=startup)
+        found[each.id] = StepState(each, status, samples=samples, k_startup=startup)
     return found
 
 

@@ -18,7 +18,8 @@ from real.bench import ONE_THREAD
 from tmux import Tmux
 
 from specdash.core import events as ev
-from specdash.core.view import View, fold_all
+from specdash.core.reduce import fold_all
+from specdash.core.state import RunState
 from specdash.runtime.locks import lock_owner
 from specdash.store.journal import read
 
@@ -104,12 +105,12 @@ def facts(path: Path) -> list[ev.Fact]:
     return [recorded.fact for recorded in read(path / "journal.jsonl").records]
 
 
-def view_of(path: Path) -> View:
+def view_of(path: Path) -> RunState:
     """The state of a run, as its journal tells it."""
     return fold_all(read(path / "journal.jsonl").records)
 
 
-def until(path: Path, wanted: Callable[[View], bool], limit_s: float = RUN_LIMIT_S) -> View:
+def until(path: Path, wanted: Callable[[RunState], bool], limit_s: float = RUN_LIMIT_S) -> RunState:
     """Waits for a state of a run."""
     wait_for(lambda: wanted(view_of(path)), limit_s)
     return view_of(path)
@@ -135,7 +136,7 @@ def servers_of(engine: psutil.Process) -> list[psutil.Process]:
     return engine.children(recursive=True)
 
 
-def statuses(view: View) -> dict[str, str]:
+def statuses(view: RunState) -> dict[str, str]:
     """The outcome of each step."""
     return {step_id: found.status for step_id, found in view.steps.items()}
 

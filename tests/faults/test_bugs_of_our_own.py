@@ -15,7 +15,7 @@ from faults.harness import Bench, Run, assert_complete, assert_each_block_once, 
 
 from specdash.core import events as ev
 from specdash.core.engine import Endpoint, ServerSpec
-from specdash.core.view import fold_all
+from specdash.core.reduce import fold_all
 from specdash.engines import llama_server
 from specdash.errors import SpecdashError, StoreError
 from specdash.store.journal import Journal, read

@@ -15,8 +15,8 @@ from recorded_run import loaded, measured, started, step
 from watched_run import STEPS, RawClient, WatchedRun, memory, short_folder, take, until
 
 from specdash.core import events as ev
+from specdash.core.reduce import fold_all
 from specdash.core.ticks import TextRun, TokenTick
-from specdash.core.view import fold_all
 from specdash.runtime.sockets import socket_path
 from specdash.ui.desk import LINGER_S, MOST_CLIENTS
 from specdash.ui.source import CaughtUp, Event, SourceError

@@ -11,7 +11,7 @@ import gguf
 from harness import Machine, Run
 
 from specdash.core import events as ev
-from specdash.core.view import LoadView
+from specdash.core.state import LoadState
 
 ONE_THREAD = ["-c", "4096", "-t", "1", "-tb", "1"]  # so that servers of several tests can share few cores
 PROMPTS = (
@@ -69,7 +69,7 @@ class Real(Machine):
         return self.write_profile(name, settings)
 
 
-def of_draft(run: Run, draft: str | None) -> list[LoadView]:
+def of_draft(run: Run, draft: str | None) -> list[LoadState]:
     """The loads with this draft (None: the baselines), in order."""
     return [load for load in run.view.loads.values() if load.key.draft == draft]
 

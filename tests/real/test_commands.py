@@ -11,7 +11,7 @@ import pytest
 from harness import Run, assert_complete, assert_each_block_once, assert_well_behaved
 from real.bench import Real
 
-from specdash.core.view import fold_all
+from specdash.core.reduce import fold_all
 from specdash.engines.demo import Shape, write_pair
 from specdash.store.journal import read
 

@@ -16,8 +16,9 @@ from specdash.core import events as ev
 from specdash.core.engine import Endpoint, Request
 from specdash.core.forecast import Forecaster
 from specdash.core.generation import Generation, PromptRead
+from specdash.core.reduce import fold
+from specdash.core.state import RunState
 from specdash.core.transport import Progress
-from specdash.core.view import View, fold
 from specdash.engines.llama_flags import resolve
 from specdash.engines.llama_server import LlamaClient, _body
 from specdash.engines.llama_stream import decode, peek
@@ -36,7 +37,7 @@ def forecast(machine: Real, profile: Path) -> list[Mapping[str, float]]:
 
 def assert_foretold(run: Run) -> None:
     """Most forecasts, from the first sample of a load with a draft to the last but one, are about what it then took."""
-    now, kept, end_s = View(), Forecaster(), run.records[-1].time_s
+    now, kept, end_s = RunState(), Forecaster(), run.records[-1].time_s
     near = []
     for recorded in run.records:
         now = fold(now, recorded)

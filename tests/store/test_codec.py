@@ -16,7 +16,7 @@ from recorded_run import loaded, measured, started, step
 from specdash.analysis.result import build_result
 from specdash.cli import guarded
 from specdash.core import events as ev
-from specdash.core.view import fold_all
+from specdash.core.reduce import fold_all
 from specdash.errors import Exit, StoreError
 from specdash.store.export import to_csv, to_json, to_markdown
 from specdash.store.html import to_html

@@ -12,7 +12,8 @@ from specdash.core import events as ev
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey, Step
-from specdash.core.view import StepView, View
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 from specdash.ui.narration import counted, percent, rate, sentences
 
 SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)
@@ -20,10 +21,10 @@ KEY = LoadKey("T", "D", None, None, 4)
 BROKEN = Sample.broken(prompt_id="p", block=1, started_s=0.0, reasons=("too_short", "torn"))
 GOOD = replace(BROKEN, status="ok", reasons=(), decode_tok_s=12.34, draft_tokens=40, accepted_tokens=30)
 PLAIN = replace(GOOD, draft_tokens=None, accepted_tokens=None)
-VIEW = View(
+VIEW = RunState(
     steps={
-        SPEC.id: StepView(SPEC, "ok", samples=(GOOD, replace(GOOD, decode_tok_s=14.34), BROKEN)),
-        SPEC.baseline().id: StepView(SPEC.baseline()),
+        SPEC.id: StepState(SPEC, "ok", samples=(GOOD, replace(GOOD, decode_tok_s=14.34), BROKEN)),
+        SPEC.baseline().id: StepState(SPEC.baseline()),
     }
 )
 RUN = ev.RunStarted("run-1", "n", "1.0", {}, "host", {"iterations": 5}, "digest", (SPEC, SPEC.baseline()))
@@ -128,7 +129,7 @@ def test_sentences(fact: ev.Fact, lines: list[str]) -> None:
 
 
 def test_how_many_samples_were_taken_again_is_told_with_their_step() -> None:
-    view = View(steps={SPEC.id: StepView(SPEC, "ok", samples=(BROKEN, BROKEN, GOOD))})
+    view = RunState(steps={SPEC.id: StepState(SPEC, "ok", samples=(BROKEN, BROKEN, GOOD))})
     (line,) = sentences(ev.StepFinished(SPEC.id, "load-2", "ok"), view)
     assert line.endswith("(n = 1, 2 taken again)")
 
@@ -163,7 +164,7 @@ KEPT = {"k_scope", "status"}  # words that only specdash writes
 def test_text_from_outside_is_made_harmless(fact: ev.Fact) -> None:
     changes = {item.name: infect(getattr(fact, item.name)) for item in fields(fact) if item.name not in KEPT}
     hostile = replace(fact, **changes)
-    view = View(steps={HOSTILE: StepView(infect(SPEC), "ok", samples=(GOOD,))})
+    view = RunState(steps={HOSTILE: StepState(infect(SPEC), "ok", samples=(GOOD,))})
     for line in sentences(hostile, view):
         assert len(line) <= 400
         assert line.isprintable()
@@ -179,9 +180,9 @@ def test_numbers() -> None:
 
 def test_what_was_skipped_is_not_said_to_be_measured() -> None:
     states = ("ok",) * 4 + ("skipped",) * 3 + ("open",) * 4 + ("running",)
-    view = View(steps={str(number): StepView(SPEC, state) for number, state in enumerate(states)})
+    view = RunState(steps={str(number): StepState(SPEC, state) for number, state in enumerate(states)})
     assert counted(view.table.tally) == "4 of 12 steps measured, 3 skipped"
     each = ("open", "running", "ok", "invalid", "failed", "timeout", "skipped")
-    view = View(steps={state: StepView(SPEC, state) for state in each})
+    view = RunState(steps={state: StepState(SPEC, state) for state in each})
     assert counted(view.table.tally) == "1 of 7 steps measured, 3 failed, 1 skipped"
-    assert counted(View().table.tally) == "0 of 0 steps measured"
+    assert counted(RunState().table.tally) == "0 of 0 steps measured"

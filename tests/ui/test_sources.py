@@ -21,8 +21,8 @@ from watched_run import STEPS, WatchedRun, finish, memory, short_folder, take, u
 from specdash import __version__
 from specdash.core import events as ev
 from specdash.core.commands import EDIT, PAUSE, STOP, Command, Skip
+from specdash.core.reduce import fold_all
 from specdash.core.ticks import MemoryTick
-from specdash.core.view import fold_all
 from specdash.errors import Exit, SpecdashError
 from specdash.runtime.locks import run_lock
 from specdash.runtime.sockets import bind, socket_path

@@ -15,7 +15,7 @@ from watched_run import STEPS, WatchedRun, finish, short_folder, take, until
 
 from specdash.core import events as ev
 from specdash.core.commands import PAUSE, Command
-from specdash.core.view import fold_all
+from specdash.core.reduce import fold_all
 from specdash.ui.source import CaughtUp, Event, Gone, SourceError
 from specdash.ui.sources import PipeSource
 

@@ -13,7 +13,7 @@ from rich.console import Console
 
 from specdash.analysis.result import build_result
 from specdash.core import events as ev
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.ui import summary
 from specdash.ui.recommended import brief
 from specdash.ui.summary import near, print_summary
@@ -21,7 +21,7 @@ from specdash.ui.summary import near, print_summary
 LONG = "qwen2.5-coder-0.5b-instruct-fp16-and-then-some-q8_0"
 
 
-def run_of(**changes: Any) -> View:
+def run_of(**changes: Any) -> RunState:
     """A run with a slower, an equal and a faster arm."""
     steps = [step(), step(2, **changes), step(4, **changes), step(8, **changes)]
     facts: list[ev.Fact] = [started(steps)]
@@ -31,7 +31,7 @@ def run_of(**changes: Any) -> View:
     return folded(facts)
 
 
-def shown(view: View, width: int = 80, encoding: str = "utf-8", path: Path = Path("/r")) -> str:
+def shown(view: RunState, width: int = 80, encoding: str = "utf-8", path: Path = Path("/r")) -> str:
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding, errors="strict")
     console = Console(file=file, force_terminal=True, width=width, color_system=None, highlight=False)
@@ -113,7 +113,7 @@ OFF = {
 }  # fmt: skip
 
 
-def document(view: View, **changes: Any) -> dict[str, Any]:
+def document(view: RunState, **changes: Any) -> dict[str, Any]:
     """The result of a run with these parts in place of its own."""
     return {**build_result(view), **changes}
 

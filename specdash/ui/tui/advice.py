@@ -12,10 +12,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from specdash.core.steps import StepView
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 from specdash.core.steptable import Tally, tally_of
 from specdash.core.text import one_line
-from specdash.core.view import View
 from specdash.ui.recommended import ALL, subject
 
 Json = Mapping[str, Any]
@@ -73,7 +73,7 @@ class Advice:
         return next(exact, next(iter(mine), None))
 
 
-def work_out(view: View) -> Advice:
+def work_out(view: RunState) -> Advice:
     """Makes the document of a view, and keeps what screens want of it. May take seconds."""
     from specdash.analysis.result import build_result
 
@@ -84,9 +84,9 @@ def work_out(view: View) -> Advice:
     return from_document(document, view)
 
 
-def from_document(document: Json, view: View) -> Advice:
+def from_document(document: Json, view: RunState) -> Advice:
     """The advice in a document of a view."""
-    steps: dict[_GroupKey, list[StepView]] = {}
+    steps: dict[_GroupKey, list[StepState]] = {}
     for found in view.steps.values():
         key = (found.step.target, found.step.config, found.step.moe_experts, found.step.depth)
         steps.setdefault(key, []).append(found)
@@ -116,40 +116,40 @@ class Adviser:
 
     def __init__(self) -> None:
         self._found = Advice()
-        self._view: View | None = None
+        self._view: RunState | None = None
         self._begun: tuple[object, ...] = ()
         self._until_s = 0.0
 
-    def of(self, view: View) -> Advice:
+    def of(self, view: RunState) -> Advice:
         """The newest advice for the run of `view`."""
         return self._found if self._is_of(view) else Advice()
 
-    def is_behind(self, view: View) -> bool:
+    def is_behind(self, view: RunState) -> bool:
         """Whether something was measured since the newest advice was begun."""
         return view.run is not None and (not self._is_of(view) or _mark(view) != self._begun)
 
-    def is_due(self, view: View) -> bool:
+    def is_due(self, view: RunState) -> bool:
         """Whether it is time to work out new advice; at the end of a run it always is."""
         at_end = view.finished is not None and (self._view is None or self._view.finished is None)
         return not self._is_of(view) or at_end or time.monotonic() >= self._until_s
 
-    def begin(self, view: View) -> None:
+    def begin(self, view: RunState) -> None:
         """New advice is being worked out."""
         if not self._is_of(view):
             self._found = Advice()
         self._view, self._begun = view, _mark(view)
 
-    def take(self, view: View, found: Advice, cost_s: float) -> None:
+    def take(self, view: RunState, found: Advice, cost_s: float) -> None:
         """New advice for `view`, which took so long."""
         if self._is_of(view):
             self._found = found
             self._until_s = time.monotonic() + max(LEAST_AGE_S, SHARE_OF_TIME * cost_s)
 
-    def _is_of(self, view: View) -> bool:
+    def _is_of(self, view: RunState) -> bool:
         return self._view is not None and self._view.run is view.run
 
 
-def _mark(view: View) -> tuple[object, ...]:
+def _mark(view: RunState) -> tuple[object, ...]:
     """What changes when advice may: steps and loads that are over, verdicts, the end of the run."""
     table = view.table
     return len(table), table.tally.done, table.n_verdicts, len(view.loads), view.current_load, view.finished is not None

@@ -12,7 +12,7 @@ from textual.screen import Screen
 
 from specdash.config.settings import RATES_HZ, Settings, save_setting
 from specdash.core import commands as cmd
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.errors import Exit, SpecdashError, StoreError
 from specdash.store.disk import write_atomic
 from specdash.ui.tui import places
@@ -148,7 +148,7 @@ class Dashboard(Viewer):
                 self._dirty = True  # so that it is asked for again, even if nothing else happens
         return self._adviser.of(view)
 
-    async def _advise(self, view: View) -> None:
+    async def _advise(self, view: RunState) -> None:
         begun_s = time.monotonic()
         try:
             found = await asyncio.to_thread(work_out, view)

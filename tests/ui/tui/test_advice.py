@@ -15,9 +15,10 @@ from recorded_run import DRAFT, TARGET, folded, measured, recorded, step
 from syrupy.assertion import SnapshotAssertion
 
 from specdash.core import events as ev
+from specdash.core.reduce import fold
+from specdash.core.state import RunState
 from specdash.core.steptable import Tally
 from specdash.core.ticks import ServerTick
-from specdash.core.view import View, fold
 from specdash.ui.source import Gone
 from specdash.ui.tui import app as application
 from specdash.ui.tui.advice import Advice, Adviser, from_document, work_out
@@ -41,7 +42,7 @@ def _known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(application, "work_out", known)
 
 
-def known(view: View) -> Advice:
+def known(view: RunState) -> Advice:
     return from_document(run.document(view), view)
 
 
@@ -60,7 +61,7 @@ def body(app: Dashboard) -> str:
 def test_it_is_asked_for_again_when_a_step_is_over_and_not_for_samples() -> None:
     adviser, facts = Adviser(), recorded(run.facts(until=3))
     at = next(number for number, each in enumerate(facts) if isinstance(each.fact, ev.StepFinished))
-    view = View()
+    view = RunState()
     for each in facts[: at + 1]:
         view = fold(view, each)
     assert adviser.is_behind(view)
@@ -105,7 +106,7 @@ def test_another_run_begins_with_nothing_and_late_advice_of_the_one_before_is_dr
 
 
 def test_a_document_that_cannot_be_made_is_said_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(view: View) -> None:
+    def broken(view: RunState) -> None:
         raise ZeroDivisionError("no samples")
 
     monkeypatch.setattr("specdash.analysis.result.build_result", broken)
@@ -313,9 +314,9 @@ async def test_the_main_screen_tells_it_where_no_text_can_come_any_more() -> Non
 
 
 async def test_nothing_is_worked_out_for_a_screen_that_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[View] = []
+    asked: list[RunState] = []
 
-    def counted(view: View) -> Advice:
+    def counted(view: RunState) -> Advice:
         asked.append(view)
         return Advice(True)
 
@@ -335,7 +336,7 @@ async def test_nothing_is_worked_out_for_a_screen_that_does_not_show_it(monkeypa
 async def test_keys_are_answered_while_it_is_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
 
-    def slow(view: View) -> Advice:
+    def slow(view: RunState) -> Advice:
         assert go_on.wait(30.0)
         return known(view)
 

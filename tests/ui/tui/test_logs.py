@@ -14,8 +14,8 @@ from recorded_run import START_S, loaded, measured, recorded, started, step
 from textual import events
 
 from specdash.core import events as ev
+from specdash.core.reduce import fold_all
 from specdash.core.ticks import LogTick
-from specdash.core.view import fold_all
 from specdash.ui.source import Gone, LogPiece, SourceError
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.logview import rows

@@ -23,7 +23,7 @@ from specdash.core import events as ev
 from specdash.core.plan import Step, steps_of
 from specdash.core.profile import EngineConfig, Limits, Measure, ModelRef, Profile, Sweep
 from specdash.core.queue import IllegalEdit
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.errors import StoreError
 from specdash.ui.feed import fold_event
 from specdash.ui.source import Gone, Origin
@@ -67,7 +67,7 @@ def facts(scope: str = "startup") -> list[ev.Fact]:
     ]
 
 
-def view(scope: str = "startup") -> View:
+def view(scope: str = "startup") -> RunState:
     return folded(facts(scope))
 
 

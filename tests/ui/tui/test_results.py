@@ -21,7 +21,7 @@ from textual.widgets import Input
 from specdash.analysis.result import build_result
 from specdash.core import events as ev
 from specdash.core.plan import Step
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.ui.source import Gone, Origin
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import text_of, width_of
@@ -86,7 +86,7 @@ def a_run(*, until: int | None = None) -> list[ev.Fact]:
     return facts + [ev.SampleTaken(running.id, "l001", sample(9.0, block, running.k), 1.0) for block in range(2)]
 
 
-def a_book(view: View) -> Book:
+def a_book(view: RunState) -> Book:
     book = Book()
     assert book.update(view, 60.0)
     return book

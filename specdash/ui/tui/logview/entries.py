@@ -10,8 +10,8 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from specdash.core.state import LoadState, RunState
 from specdash.core.text import one_line
-from specdash.core.view import LoadView, View
 from specdash.ui.tui.logview.window import Level, LogLine, Window
 
 Filter = Level
@@ -45,7 +45,7 @@ class Entry:
     mark: Mark | None = None
 
 
-def marks_of(view: View, load: str) -> tuple[Mark, ...]:
+def marks_of(view: RunState, load: str) -> tuple[Mark, ...]:
     """What is remembered of a load's transitions, and how it ended."""
     found = view.loads.get(load)
     if found is None:
@@ -66,7 +66,7 @@ def marks_of(view: View, load: str) -> tuple[Mark, ...]:
     return tuple(marks)
 
 
-def _ended(load: LoadView) -> str:
+def _ended(load: LoadState) -> str:
     hint = f"  hint: {one_line(load.hint, DETAIL_LIMIT)}" if load.hint else ""
     return f"load failed: {one_line(load.error or '', DETAIL_LIMIT)}{hint}"
 

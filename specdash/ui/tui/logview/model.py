@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import Literal
 
-from specdash.core.view import LoadView
+from specdash.core.state import LoadState
 from specdash.ui.feed import Feed
 from specdash.ui.source import LogPiece
 from specdash.ui.tui.logview import rows
@@ -62,7 +62,7 @@ class LogModel:
     _problem_bytes: int = -1
     _cache: tuple[Window, Filter, tuple[Mark, ...], tuple[Entry, ...]] | None = None
 
-    def load(self, feed: Feed) -> LoadView | None:
+    def load(self, feed: Feed) -> LoadState | None:
         """The load whose log is to be shown; None while there is none."""
         loads = feed.view.loads
         if self.chosen in loads:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from specdash.core.state import LoadState, RunState
 from specdash.core.text import human_bytes, one_line
-from specdash.core.view import LoadView, View
 from specdash.ui.tui.lines import Line, around, fitted, rule
 from specdash.ui.tui.logview.entries import FILTER_WORDS, Filter, Mark
 from specdash.ui.tui.logview.search import Scanner
@@ -28,7 +28,7 @@ class Status:
     found: int | None
 
 
-def title(load: LoadView | None, number: int, count: int, status: Status, width: int, glyphs: Glyphs) -> list[Line]:
+def title(load: LoadState | None, number: int, count: int, status: Status, width: int, glyphs: Glyphs) -> list[Line]:
     """Which log this is, and where in it the screen is."""
     if load is None:
         return [rule("log", "", width, glyphs.rule)]
@@ -82,7 +82,7 @@ def _left_out(status: Status) -> str:
     return "".join(f"   {part}" for part in parts)
 
 
-def beside(view: View, load: str, marks: Sequence[Mark], width: int, height: int, glyphs: Glyphs) -> list[Line]:
+def beside(view: RunState, load: str, marks: Sequence[Mark], width: int, height: int, glyphs: Glyphs) -> list[Line]:
     """The loads of the run and the transitions of this one, for the right side of a wide screen."""
     room = max(3, height - min(len(marks) + 2, height // 2) - 1)
     lines: list[Line] = [rule("loads", "[ and ] switch", width, glyphs.rule)]

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from specdash.core.drafting import proven, share_of
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.secrets import shell_line
-from specdash.core.steps import StepView
+from specdash.core.steps import StepState
 from specdash.core.text import human_seconds, one_line
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.advice import remarks
@@ -20,12 +20,12 @@ _HEADING = (
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
 
 
-def details(look: Look, found: StepView, width: int) -> list[Line]:
+def details(look: Look, found: StepState, width: int) -> list[Line]:
     """The step, its samples, what was found against it with what to do, its error, and its server's command line."""
     return list(_details(look, found, max(20, width)))
 
 
-def _details(look: Look, found: StepView, width: int) -> Iterator[Line]:
+def _details(look: Look, found: StepState, width: int) -> Iterator[Line]:
     view, mine = look.feed.view, look.figures.measured(found)
     state, style = state_of(look, found)
     yield from paragraph(one_line(found.step.id, 600), width, "title")

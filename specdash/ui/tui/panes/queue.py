@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
+from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepState
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, Span, fitted, text_of
 from specdash.ui.tui.panes.pane import Look, Pane, about, accepted, cell, note, rate, ratio, speed_style, time
@@ -167,7 +167,7 @@ def heading(table: Sequence[Column], look: Look) -> Line:
     return ((" " * MARK + " ".join(texts), "dim"),)
 
 
-def row(look: Look, found: StepView, number: int, table: Sequence[Column], place: Place, width: int) -> Line:
+def row(look: Look, found: StepState, number: int, table: Sequence[Column], place: Place, width: int) -> Line:
     """One step. The row of the cursor has one style throughout, and a sign of its own."""
     here = found.step.id == place.cursor
     active = found.step.id == running(look)
@@ -197,7 +197,7 @@ def _joined(spans: Sequence[Span]) -> Line:
     return tuple(line)
 
 
-def state_of(look: Look, found: StepView) -> Span:
+def state_of(look: Look, found: StepState) -> Span:
     """A step's state in words."""
     if found.status == OPEN:
         return "queued", "dim"
@@ -212,7 +212,7 @@ def state_of(look: Look, found: StepView) -> Span:
     return one_line(found.status, 11).upper(), _STATE_STYLE.get(found.status, "warn")
 
 
-def _values(look: Look, found: StepView, number: int) -> dict[str, Span]:
+def _values(look: Look, found: StepState, number: int) -> dict[str, Span]:
     step = found.step
     mine = look.figures.measured(found)
     factor = look.figures.factor(look.feed.view, found) if mine.rate_tok_s is not None else None

@@ -10,8 +10,8 @@ from specdash.core.lifecycle import TABLE, State, Trigger
 from specdash.core.newest import of_newest
 from specdash.core.persistent import backwards
 from specdash.core.plan import LoadKey
+from specdash.core.state import LoadState
 from specdash.core.text import human_bytes, one_line
-from specdash.core.view import LoadView
 from specdash.ui.narration import reading
 from specdash.ui.tui.lines import Line, Span, fitted, width_of
 from specdash.ui.tui.panes.pane import Look, Pane, age, note, paragraph
@@ -59,7 +59,7 @@ def server(look: Look, width: int, rows: int) -> Pane:
     return Pane("Server", note(_engine(look, load), width - 15), fit)
 
 
-def shown_load(look: Look) -> LoadView | None:
+def shown_load(look: Look) -> LoadState | None:
     """The load that runs now, or the last one."""
     view, tick = look.feed.view, look.feed.live.server
     for name in (tick.load if tick is not None else None, view.current_load):
@@ -68,7 +68,7 @@ def shown_load(look: Look) -> LoadView | None:
     return next(backwards(view.loads), None)
 
 
-def state_now(look: Look, load: LoadView | None) -> tuple[str | None, float | None]:
+def state_now(look: Look, load: LoadState | None) -> tuple[str | None, float | None]:
     """The server's state and since when; by the tick, which alone knows of ready and busy, else by the facts."""
     tick = look.feed.live.server
     if tick is not None and (load is None or (tick.load == load.id and not load.finished)):
@@ -82,8 +82,8 @@ def restarts(look: Look) -> int:
 
 
 @of_newest
-def _restarts(loads: Mapping[str, LoadView]) -> int:
-    last: dict[LoadKey, LoadView] = {}
+def _restarts(loads: Mapping[str, LoadState]) -> int:
+    last: dict[LoadKey, LoadState] = {}
     count = 0
     for load in loads.values():
         before = last.get(load.key)
@@ -92,7 +92,7 @@ def _restarts(loads: Mapping[str, LoadView]) -> int:
     return count
 
 
-def spent(look: Look, load: LoadView) -> Mapping[str, float]:
+def spent(look: Look, load: LoadState) -> Mapping[str, float]:
     """Seconds that a load has spent in each state that it has left."""
     moves = [move for move in look.feed.view.transitions if move.load == load.id]
     times: dict[str, float] = {}
@@ -101,7 +101,7 @@ def spent(look: Look, load: LoadView) -> Mapping[str, float]:
     return times
 
 
-def _states(look: Look, load: LoadView | None, state: str | None, since_s: float | None, width: int) -> Line:
+def _states(look: Look, load: LoadState | None, state: str | None, since_s: float | None, width: int) -> Line:
     """All states of the table, those on the way to work first; the one of now in brackets with its age."""
     times = spent(look, load) if load is not None else {}
     up = way_up()
@@ -133,7 +133,7 @@ def _states(look: Look, load: LoadView | None, state: str | None, since_s: float
     return tuple(line)
 
 
-def _engine(look: Look, load: LoadView | None) -> list[Span]:
+def _engine(look: Look, load: LoadState | None) -> list[Span]:
     engine = look.feed.view.engine
     parts: list[Span] = []
     if engine is not None:
@@ -204,7 +204,7 @@ def _step_line(look: Look) -> Line:
     return tuple(line)
 
 
-def _progress(look: Look, load: LoadView | None, state: str | None) -> Line | None:
+def _progress(look: Look, load: LoadState | None, state: str | None) -> Line | None:
     """How far a load has come: about, since what was read from disk is all that can be seen."""
     if load is None or state not in (State.STARTING, State.LOADING):
         return None
@@ -226,7 +226,7 @@ def _progress(look: Look, load: LoadView | None, state: str | None) -> Line | No
     )
 
 
-def _models(look: Look, load: LoadView | None) -> Line:
+def _models(look: Look, load: LoadState | None) -> Line:
     """What is loaded, and from where."""
     if load is None:
         return ()

@@ -17,8 +17,8 @@ from specdash.core.events import ModelRead
 from specdash.core.methods import BASELINE, is_draftless
 from specdash.core.plan import Step
 from specdash.core.queue import IllegalEdit
+from specdash.core.state import RunState
 from specdash.core.text import human_bytes, one_line
-from specdash.core.view import View
 from specdash.ui.tui.fields import Field
 from specdash.ui.tui.finding import FindError, Model
 from specdash.ui.tui.lines import Line, LinesWidget, fitted
@@ -60,7 +60,7 @@ class Asked:
     IllegalEdit.
     """
 
-    view: View
+    view: RunState
     categories: tuple[str, ...]
     find: Callable[[], Awaitable[list[Model]]]
     told: Callable[[Adding], str]

@@ -12,9 +12,9 @@ from specdash.core.methods import BASELINE, drafter_label
 from specdash.core.plan import KScope, Step
 from specdash.core.possible_steps import LeftOut, possible
 from specdash.core.queue import IllegalEdit, load_key
-from specdash.core.steps import OPEN, RUNNING, StepView
+from specdash.core.steps import OPEN, RUNNING, StepState
 
-Steps = Mapping[str, StepView]
+Steps = Mapping[str, StepState]
 
 RETRIED = ("failed", "timeout", "invalid")
 LOCKED = "the running step is locked here: skip it on the main screen (1)"
@@ -95,10 +95,10 @@ def changed(steps: Steps, ids: Sequence[str], ks: Sequence[int], iterations: int
     return tuple(edits)
 
 
-def _replaced(steps: Steps, gone: Sequence[StepView], ks: Sequence[int], iterations: int | None) -> list[cmd.Edit]:
+def _replaced(steps: Steps, gone: Sequence[StepState], ks: Sequence[int], iterations: int | None) -> list[cmd.Edit]:
     out = {found.step.id for found in gone}
     left = {each: found for each, found in steps.items() if each not in out or steps[each].step.k in ks}
-    places: list[tuple[str | None, int | None, StepView]] = []
+    places: list[tuple[str | None, int | None, StepState]] = []
     before: str | None = None
     for each in reversed(list(steps)):
         if each in out:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from specdash.core.plan import LoadKey
-from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
+from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepState
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, Span
 from specdash.ui.tui.panes.pane import about, cell
@@ -56,7 +56,7 @@ class Rows:
     widths: Mapping[str, int]
     varying: frozenset[str]
 
-    def find(self, step_id: str) -> StepView | None:
+    def find(self, step_id: str) -> StepState | None:
         """A step as it would be, or as it is where it would be removed."""
         return self.staged.steps.get(step_id) or self.staged.base.steps.get(step_id)
 
@@ -231,7 +231,7 @@ def _values(found: Rows, step_id: str) -> dict[str, Span]:
     }
 
 
-def state_of(staged: Staged, each: StepView, is_gone: bool) -> Span:
+def state_of(staged: Staged, each: StepState, is_gone: bool) -> Span:
     """A step's state as it would be, in a word."""
     if is_gone:
         return "removed", "dim"
@@ -250,7 +250,7 @@ def state_of(staged: Staged, each: StepView, is_gone: bool) -> Span:
     return DONE_WORDS.get(each.status, one_line(each.status, 9)), "dim"
 
 
-def _note(each: StepView) -> Span:
+def _note(each: StepState) -> Span:
     """What else is to be known of a step that no edit touches."""
     if each.status == RUNNING:
         return "locked", "dim"

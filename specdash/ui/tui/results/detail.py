@@ -10,8 +10,9 @@ from typing import Any
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.secrets import shell_line
+from specdash.core.state import RunState
+from specdash.core.steps import DONE
 from specdash.core.text import human_bytes, one_line
-from specdash.core.view import DONE, View
 from specdash.store.arms import other_k
 from specdash.store.wording import drafter_of, seconds
 from specdash.ui.tui.advice import Advice
@@ -43,7 +44,7 @@ def wrapped(name: str, text: str, width: int, style: StyleName = "") -> list[Lin
     return [labelled(name if number == 0 else "", piece, style) for number, piece in enumerate(pieces)]
 
 
-def figure_lines(figures: Figures, view: View, glyphs: Glyphs) -> list[Line]:
+def figure_lines(figures: Figures, view: RunState, glyphs: Glyphs) -> list[Line]:
     """Rate, speedup, acceptance and times of what was measured: `answer` is the time of a whole one."""
     ends, rate, faster = rate_interval(figures), figures.rate, figures.speedup
     if rate is None:
@@ -82,7 +83,7 @@ def _why(without: str) -> str:
     )
 
 
-def pair_lines(book: Book, view: View, pair: Pair, variant: Variant, glyphs: Glyphs) -> list[Line]:
+def pair_lines(book: Book, view: RunState, pair: Pair, variant: Variant, glyphs: Glyphs) -> list[Line]:
     """A cell of targets by drafts: the best arm, every K, and what is missing."""
     arms = arms_of(book, variant).get(pair, {})
     if not arms:
@@ -114,7 +115,9 @@ def _short(arm: Arm) -> str:
     return f"{arm.step.k}:{number(rate.mean)}/s" if rate is not None else f"{arm.step.k}:{arm.found[0].status}"
 
 
-def row_lines(row: Row, view: View, width: int, glyphs: Glyphs, entry: Mapping[str, Any] | None = None) -> list[Line]:
+def row_lines(
+    row: Row, view: RunState, width: int, glyphs: Glyphs, entry: Mapping[str, Any] | None = None
+) -> list[Line]:
     """One measurement in short: its figures, its samples' rates, and what was said against it.
 
     `entry` is what a result document says of it beside its figures; None while that is not known.
@@ -144,13 +147,13 @@ def describe(verdict: str) -> str:
     return DESCRIPTION[Verdict(verdict)] if verdict in _VERDICTS else one_line(verdict)
 
 
-def command_of(row: Row, view: View) -> str | None:
+def command_of(row: Row, view: RunState) -> str | None:
     """The command that started the server of a measurement, as it is typed in a shell; None where there was none."""
     load = view.loads.get(row.found.load or "")
     return one_line(shell_line(load.argv), 4000) if load is not None and load.argv else None
 
 
-def arm_lines(arm: Arm, view: View, glyphs: Glyphs) -> list[Line]:
+def arm_lines(arm: Arm, view: RunState, glyphs: Glyphs) -> list[Line]:
     """All categories of one K together."""
     lines = figure_lines(arm.figures, view, glyphs) if arm.figures.n else [labelled("state", "no category is ok yet")]
     if arm.missing:
@@ -158,7 +161,7 @@ def arm_lines(arm: Arm, view: View, glyphs: Glyphs) -> list[Line]:
     return lines
 
 
-def finding_lines(book: Book, view: View, pair: Pair, variant: Variant, width: int) -> list[Line]:
+def finding_lines(book: Book, view: RunState, pair: Pair, variant: Variant, width: int) -> list[Line]:
     """What follows for a pair: the best K of each category and what it cannot be told from, one K for all, failures."""
     rows = rows_of(book, pair, variant)
     lines: list[Line] = []

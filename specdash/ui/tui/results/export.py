@@ -17,8 +17,8 @@ from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
 from specdash.analysis.result import build_result
+from specdash.core.state import RunState
 from specdash.core.text import one_line
-from specdash.core.view import View
 from specdash.errors import StoreError
 from specdash.store.disk import write_atomic
 from specdash.store.export import to_csv, to_json, to_markdown
@@ -36,7 +36,7 @@ FORMATS: Mapping[Format, str] = {
 NAME = "specdash-results"
 
 
-def text_of_export(kind: Format, view: View, picture: str) -> str:
+def text_of_export(kind: Format, view: RunState, picture: str) -> str:
     """The file's content. Raises StoreError for a run in which nothing was measured, or whose numbers are none."""
     if kind == "svg":
         return picture
@@ -54,7 +54,7 @@ def text_of_export(kind: Format, view: View, picture: str) -> str:
         ) from error
 
 
-def save(kind: Format, view: View, picture: str, written: str, *, replace: bool) -> Path:
+def save(kind: Format, view: RunState, picture: str, written: str, *, replace: bool) -> Path:
     """Writes an export to the path that a person wrote, and says which that is.
 
     Raises FileExistsError rather than replacing a file unasked, StoreError, and what a path may raise.
@@ -89,7 +89,7 @@ class ExportDialog(ModalScreen[Path | None]):
         Binding("tab", "app.focus_next", "Next field", id="export.next"),
     ]
 
-    def __init__(self, view: View, folder: Path, picture: str) -> None:
+    def __init__(self, view: RunState, folder: Path, picture: str) -> None:
         super().__init__()
         self._view = view
         self._folder = folder

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from specdash.core.state import RunState
+from specdash.core.steps import DONE
 from specdash.core.text import one_line
-from specdash.core.view import DONE, View
 from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line, fitted, rule
 from specdash.ui.tui.panes.advice import strip
@@ -54,7 +55,7 @@ class Drawn:
 
 def draw(
     book: Book,
-    view: View,
+    view: RunState,
     state: State,
     width: int,
     height: int,
@@ -93,7 +94,7 @@ def draw(
     )
 
 
-def _grid_of(book: Book, view: View, state: State) -> Grid:
+def _grid_of(book: Book, view: RunState, state: State) -> Grid:
     """The heat map that a state shows."""
     if state.by_length:
         return length_grid(book, view, state.target, state.variant, state.measure)
@@ -121,7 +122,7 @@ class _Drawing:
     def __init__(
         self,
         book: Book,
-        view: View,
+        view: RunState,
         state: State,
         glyphs: Glyphs,
         rows: tuple[Row, ...],

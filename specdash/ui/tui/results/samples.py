@@ -8,8 +8,9 @@ from typing import Any
 from specdash.analysis.result import build_result
 from specdash.core.drafting import proven, share_of
 from specdash.core.measure import Sample
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 from specdash.core.text import human_bytes, human_seconds, one_line
-from specdash.core.view import StepView, View
 from specdash.errors import StoreError
 from specdash.ui.narration import OWN_TIMES
 from specdash.ui.tui.lines import BLANK, Line, rule
@@ -19,7 +20,7 @@ from specdash.ui.tui.results.measures import number, share
 from specdash.ui.tui.terminal import Glyphs
 
 
-def sample_lines(row: Row, view: View, width: int, glyphs: Glyphs) -> list[Line]:
+def sample_lines(row: Row, view: RunState, width: int, glyphs: Glyphs) -> list[Line]:
     """A measurement in full, as long as it takes; the caller shows a window of it."""
     found = row.found
     lines = [rule(one_line(row.id, 160), found.status, width, glyphs.rule)]
@@ -40,14 +41,14 @@ def sample_lines(row: Row, view: View, width: int, glyphs: Glyphs) -> list[Line]
     return lines
 
 
-def _asked(row: Row, view: View) -> str:
+def _asked(row: Row, view: RunState) -> str:
     """What was to be measured, in words."""
     planned = view.iterations(row.id)
     k = "no draft" if row.step.k is None else f"K {row.step.k}"
     return f"{k}, {'an unknown number of' if planned is None else planned} samples, {one_line(row.step.category, 60)}"
 
 
-def _document_lines(found: StepView, view: View, width: int) -> list[Line]:
+def _document_lines(found: StepState, view: RunState, width: int) -> list[Line]:
     """What only the document of this one measurement tells, from the code that writes reports."""
     entry = document_of(found, view)
     if entry is None:
@@ -74,7 +75,7 @@ def _document_lines(found: StepView, view: View, width: int) -> list[Line]:
     return lines
 
 
-def document_of(found: StepView, view: View) -> dict[str, Any] | None:
+def document_of(found: StepState, view: RunState) -> dict[str, Any] | None:
     """The entry of one step in the result of the run; None where its samples cannot be summarised."""
     base = view.steps.get(found.step.baseline().id)
     steps = {found.step.id: found} | ({base.step.id: base} if base is not None else {})
@@ -93,7 +94,7 @@ _HEAD = (
 )
 
 
-def _table(found: StepView, width: int) -> list[Line]:
+def _table(found: StepState, width: int) -> list[Line]:
     """One line for each sample; its reasons stand below one that does not count."""
     if not found.samples:
         return [((" no sample was taken", "dim"),)]
@@ -122,7 +123,7 @@ def _whole(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
-def _load_lines(row: Row, view: View, width: int) -> list[Line]:
+def _load_lines(row: Row, view: RunState, width: int) -> list[Line]:
     """The server of a measurement: what it cost and how it was started."""
     load = view.loads.get(row.found.load or "")
     if load is None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from specdash.analysis.compare import Comparison, Pair, Quotient
 from specdash.analysis.compare import compare as compared
 from specdash.analysis.result import build_result
+from specdash.core.state import RunState
 from specdash.core.text import one_line
-from specdash.core.view import View
 from specdash.ui.tui.lines import Line, fitted, rule
 from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
@@ -16,7 +16,7 @@ _HEAD = (
 )
 
 
-def compare(a: View, b: View) -> Comparison:
+def compare(a: RunState, b: RunState) -> Comparison:
     """Two runs, step by step; where nothing can be set side by side, with the reason."""
     if a.run is None or b.run is None:
         return Comparison(("one of the two has no first record: nothing was measured",))

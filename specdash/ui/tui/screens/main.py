@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 
 from specdash.core import commands as cmd
 from specdash.core import queue as edits
-from specdash.core.steps import RUNNING, StepView
+from specdash.core.steps import RUNNING, StepState
 from specdash.core.text import one_line
 from specdash.ui.tui.frame import Bottom, Top
 from specdash.ui.tui.keys import movement
@@ -243,14 +243,14 @@ class MainScreen(RunScreen):
         found = self.feed.view.steps.get(self._choice.place.cursor or "")
         self.app.push_screen(AdviceWindow(lambda: self.dashboard.advice, found.step.target if found else ""))
 
-    def _chosen(self) -> StepView | None:
+    def _chosen(self) -> StepState | None:
         """The step under the cursor."""
         found = self.feed.view.steps.get(self._choice.place.cursor or "")
         if found is None:
             self._refuse("there is no step yet")
         return found
 
-    def _cost_of_skip(self, found: StepView) -> list[str]:
+    def _cost_of_skip(self, found: StepState) -> list[str]:
         costs = []
         if found.status == RUNNING:
             costs.append("The request in flight is dropped.")

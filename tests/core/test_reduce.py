@@ -18,7 +18,9 @@ from recorded_run import START_S, folded, loaded, measured, recorded, sample, st
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.plan import LoadKey
-from specdash.core.view import DONE, OPEN, RUNNING, View, fold, fold_all
+from specdash.core.reduce import fold, fold_all
+from specdash.core.state import RunState
+from specdash.core.steps import DONE, OPEN, RUNNING
 from specdash.store.codec import decode_fact
 
 BASE, K4, K8 = step(), step(4), step(8)
@@ -112,7 +114,7 @@ def history() -> list[ev.Fact]:
     ]
 
 
-def frozen(view: View) -> Any:
+def frozen(view: RunState) -> Any:
     """A deep copy of what a view holds."""
     return copy.deepcopy({field.name: dict_of(getattr(view, field.name)) for field in fields(view)})
 
@@ -122,8 +124,8 @@ def dict_of(value: Any) -> Any:
 
 
 def test_folding_changes_no_view_that_was_given_out() -> None:
-    given_out: list[tuple[View, Any]] = []
-    view = View()
+    given_out: list[tuple[RunState, Any]] = []
+    view = RunState()
     for number, fact in enumerate(history(), start=1):
         given_out.append((view, frozen(view)))
         view = fold(view, ev.Recorded(number, START_S + number, fact))
@@ -174,11 +176,11 @@ def test_resuming_keeps_what_is_done_and_redoes_what_it_says() -> None:
 
 
 def test_the_time_between_a_stop_and_the_resume_is_no_time_of_the_run() -> None:
-    assert View().running_s is None
+    assert RunState().running_s is None
     first = [started([BASE]), *loaded(), ev.RunFinished("stopped", 130, "asked")]
     second: list[ev.Fact] = [ev.RunResumed("0.1.0"), *measured(BASE, [10.0]), ev.RunFinished("finished", 0)]
     killed: list[ev.Fact] = [ev.RunResumed("0.1.0"), ev.Noted("info", "again")]
-    view, number = View(), 0
+    view, number = RunState(), 0
     for begins_s, facts in ((START_S, first), (START_S + 3600, second), (START_S + 9000, killed)):
         for at, fact in enumerate(facts):
             number += 1
@@ -275,7 +277,7 @@ def test_folding_all_at_once_is_folding_one_by_one() -> None:
     edit = ev.CommandAccepted("edit", "", (cmd.encode_edit(cmd.Remove((step(8).id,))),))
     facts = [started([step(), step(4), step(8)]), *loaded(), *measured(step(), [10.0, 11.0]), edit, ev.RunResumed("1")]
     facts += [*loaded("l002", 4), *measured(step(4), [20.0]), ev.RunFinished("finished", 0)]
-    one_by_one = View()
+    one_by_one = RunState()
     for each in recorded(facts):
         one_by_one = fold(one_by_one, each)
     assert folded(facts) == one_by_one

@@ -1,34 +1,71 @@
-"""The state of a run, folded from its facts.
+"""The state of a run as its facts tell it: its steps, its server loads, and what was said of the whole.
 
-`fold(view, recorded)` is the one pure reducer that headless narration, reports, resume and any screen share: what it
-does not know is not known about a run. It never changes the view it was given. What each fact does is `core.folding`.
+`core.reduce` makes it, fact by fact. Headless narration, reports, resume and every screen read it: what it does not
+hold is not known about a run.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from specdash.core import events as ev
-from specdash.core.folding import HANDLERS
-from specdash.core.loads import LoadView, Transition
 from specdash.core.persistent import PersistentMap, backwards
-from specdash.core.plan import KScope
-from specdash.core.steps import DONE, OPEN, RUNNING, StepView
+from specdash.core.plan import KScope, LoadKey
+from specdash.core.steps import StepState
 from specdash.core.steptable import StepTable, table_of
-
-__all__ = ["DONE", "OPEN", "RUNNING", "LoadView", "StepView", "Transition", "View", "fold", "fold_all"]
 
 
 @dataclass(frozen=True, slots=True)
-class View:
+class Transition:
+    """A move of a server's state machine, at `time_s` (seconds since 1970)."""
+
+    time_s: float
+    load: str
+    before: str
+    trigger: str
+    after: str
+    detail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadState:
+    """One server load: its key, command, state and what it cost."""
+
+    id: str
+    key: LoadKey
+    argv: tuple[str, ...]
+    log: str
+    size_bytes: int | None
+    fingerprint: str
+    started_s: float
+    state: str = "stopped"
+    state_since_s: float | None = None
+    load_time_s: float | None = None
+    pid: int | None = None
+    k_scope: str | None = None
+    peak_rss_bytes: int | None = None
+    wired_peak_bytes: int | None = None
+    error: str | None = None
+    hint: str | None = None
+    finished: bool = False
+    timeout_s: float | None = None
+    warm_up_s: float | None = None  # of one warm-up request
+    ready_at_s: float | None = None  # seconds since 1970
+    asked_s: float | None = None  # from then to the first warm-up request: who decides K, and rendered prompts
+    command: tuple[str, ...] = ()  # for the user to paste; () in journals that lack it
+    was_ready: bool = False  # at some time; its load time may be unknown
+
+
+@dataclass(frozen=True, slots=True)
+class RunState:
     """A run as far as its facts tell. `steps` is in the order of the queue; `transitions` are the last ones."""
 
     run: ev.RunStarted | None = None
     engine: ev.EngineFound | None = None
     models: Mapping[str, ev.ModelRead] = field(default_factory=dict)
-    steps: Mapping[str, StepView] = field(default_factory=StepTable)
-    loads: Mapping[str, LoadView] = field(default_factory=PersistentMap)
+    steps: Mapping[str, StepState] = field(default_factory=StepTable)
+    loads: Mapping[str, LoadState] = field(default_factory=PersistentMap)
     current_load: str | None = None
     current_step: str | None = None
     notes: tuple[ev.Noted, ...] = ()
@@ -83,31 +120,3 @@ class View:
             return found.iterations
         settled = self.run.settings.get("iterations") if self.run is not None else None
         return settled if isinstance(settled, int) else None
-
-
-def fold(view: View, recorded: ev.Recorded) -> View:
-    """The view after one more fact."""
-    return _stamped(_told(view, recorded), recorded)
-
-
-def fold_all(records: Iterable[ev.Recorded], view: View | None = None) -> View:
-    """The view after all of `records`, begun from `view`; the same as folding one by one."""
-    view = view if view is not None else View()
-    last: ev.Recorded | None = None
-    for recorded in records:
-        # When the last fact came is asked by one kind of fact alone; to note it each time would be half of the work.
-        if last is not None and isinstance(recorded.fact, ev.RunResumed):
-            view = _stamped(view, last)
-        view, last = _told(view, recorded), recorded
-    return _stamped(view, last) if last is not None else view
-
-
-def _stamped(view: View, recorded: ev.Recorded) -> View:
-    """The view, as of a fact."""
-    return replace(view, last_seq=recorded.seq, updated_s=recorded.time_s)
-
-
-def _told(view: View, recorded: ev.Recorded) -> View:
-    """The view with what a fact says, but not yet when it was said."""
-    handler = HANDLERS.get(type(recorded.fact))
-    return handler(view, recorded) if handler is not None else view
