@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import importlib.util
-import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
 from specdash.cli import command_parser
+from specdash.core.kinds import DEFAULT, EMBEDDED
 from specdash.errors import EngineError, Exit
 
 HEADER = "# Written by `specdash demo`: a sweep of synthetic models, to see what specdash does.\n"
@@ -60,7 +59,7 @@ def _settings(pairs: list[tuple[str, tuple[Path, Path]]], program: str, results:
         "k": [2, 4, 8],
         "pairs": [[f"{name} target", f"{name} draft"] for name, _ in pairs],
     }
-    if len(pairs) > 1 and program != "embedded":
+    if len(pairs) > 1 and program != EMBEDDED:
         sweep["moe_experts"] = [2, 8]  # the wheel has no way to set them
     return {
         "name": "demo",
@@ -80,8 +79,9 @@ def _settings(pairs: list[tuple[str, tuple[Path, Path]]], program: str, results:
 
 def _program(*, prefer_embedded: bool) -> str:
     """The built-in llama.cpp or the program on PATH, whichever is there; only the latter can set expert counts."""
-    found = ["embedded"] if importlib.util.find_spec("xllamacpp") is not None else []
-    found += ["llama-server"] if shutil.which("llama-server") else []
+    from specdash.config.programs import is_here
+
+    found = [program.name for program in reversed(DEFAULT.programs) if is_here(program)]
     if found:
         return found[0 if prefer_embedded else -1]
     raise EngineError(

@@ -11,7 +11,8 @@ import sys
 from pathlib import Path
 
 from specdash.cli import command_parser
-from specdash.core.model import ModelFacts
+from specdash.core.kinds import Kind, kind_of_format
+from specdash.core.model import GGUF, MLX
 from specdash.core.text import plain
 from specdash.errors import Exit, SpecdashError, StoreError
 
@@ -70,11 +71,12 @@ def _profile_for(target_path: str, drafts: list[str], output: Path | None) -> st
             _warn(f"{draft} cannot draft for this target: {conflict}")
         elif facts.size_bytes >= target.size_bytes:
             _warn(f"{draft} is no smaller than the target, so it cannot speed it up; the target comes first")
+    kind = kind_of_format(MLX if os.path.isdir(target.path) else GGUF)
     return new_profile(
         Path(target_path),
         [Path(draft) for draft in drafts],
-        kind="mlx" if os.path.isdir(target.path) else "llama-server",
-        program=_program(target),
+        kind=kind,
+        program=_program(kind),
         k=k_range(target.model_class),
         file_name=output.name if output is not None else "profile.toml",
     )
@@ -130,11 +132,10 @@ def _list_examples() -> Exit:
     return Exit.OK
 
 
-def _program(target: ModelFacts) -> str:
-    """What serves such a model here."""
-    if os.path.isdir(target.path):
-        return "specdash-mlx"
-    return "llama-server" if shutil.which("llama-server") else "embedded"
+def _program(kind: Kind) -> str:
+    """What serves models of a kind of engine here: its program that is on PATH, else the one inside specdash."""
+    on_path = [each.name for each in kind.programs if not each.package and shutil.which(each.name)]
+    return [*on_path, kind.programs[-1].name][0]
 
 
 def _warn(text: str) -> None:

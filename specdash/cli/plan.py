@@ -12,11 +12,11 @@ from typing import Any
 from specdash.analysis.strategy import CURVE, MOST_CONFIRMED, SEARCH, first_samples
 from specdash.cli import command_parser
 from specdash.config.load import check
+from specdash.core.kinds import KINDS
 from specdash.core.plan import KScope, PlannedLoad, k_values
 from specdash.core.priors import Range
 from specdash.core.profile import LOSSLESS
 from specdash.core.text import human_bytes, human_seconds, plain
-from specdash.engines.registry import SETTLED_SCOPES
 from specdash.errors import Exit, Problem, ProfileError
 from specdash.session.opening import NOTHING_WITH
 from specdash.session.planned import plan_time
@@ -56,7 +56,7 @@ def _scopes(prepared: Prepared) -> list[KScope]:
     forced = prepared.profile.engine.k_scope
     if forced != "auto":
         return [KScope(forced)]
-    settled = SETTLED_SCOPES.get(prepared.profile.engine.kind)
+    settled = KINDS[prepared.profile.engine.kind].k_scope
     if settled is not None:
         return [settled]
     drafted = any(step.draft is not None for step in prepared.steps)
@@ -66,7 +66,7 @@ def _scopes(prepared: Prepared) -> list[KScope]:
 def _time(prepared: Prepared, scope: KScope, loads: Sequence[PlannedLoad]) -> Range | None:
     """How long these loads take."""
     engine = prepared.profile.engine
-    is_probed = engine.k_scope == "auto" and engine.kind not in SETTLED_SCOPES
+    is_probed = engine.k_scope == "auto" and KINDS[engine.kind].k_scope is None
     return plan_time(prepared, scope, loads, is_probed=is_probed)
 
 

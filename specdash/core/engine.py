@@ -153,6 +153,19 @@ class KProbe:
     evidence: tuple[tuple[int, int | None], ...]
 
 
+@dataclass(frozen=True, slots=True)
+class FindContext:
+    """What an engine may need of a run to find its program.
+
+    `filler` is text for filling a context to a wanted depth, `env` the environment that servers get (None: this
+    process's own), `k_scope` the scope of K that the profile forces.
+    """
+
+    filler: str = ""
+    env: Mapping[str, str] | None = field(default=None, repr=False)
+    k_scope: KScope | None = None
+
+
 class EngineClient(Protocol):
     """A connection to one running server; raises core.transport errors."""
 

@@ -29,6 +29,7 @@ from specdash.core.engine import (
     Cause,
     Endpoint,
     EngineInfo,
+    FindContext,
     Health,
     KProbe,
     Param,
@@ -61,16 +62,9 @@ from specdash.engines.llama_flags import CURRENT, HINTS, OLD
 from specdash.engines.llama_flags import PARAMS as MODEL_PARAMS
 from specdash.engines.placeholders import with_environment
 from specdash.engines.questions import PROBE_PROMPT, filled_to, first_model
-from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
 
 KIND = "llama-cli"
-TITLE = "llama.cpp's command-line programs"
-PROGRAMS = ("llama-speculative-simple",)
-INSTALL = (
-    "llama-speculative-simple, llama-lookup, llama-completion and llama-mtmd-cli of one build of llama.cpp"
-    " (https://github.com/ggml-org/llama.cpp) on PATH, or their folder as engine.program"
-)
 
 _BOTH = (CURRENT, OLD)
 PARAMS: tuple[Param, ...] = (
@@ -358,7 +352,7 @@ def find(config: EngineConfig, context: FindContext) -> LlamaCli:
     return LlamaCli(programs, info, context.filler)
 
 
-def beside(config: EngineConfig, context: FindContext) -> LlamaCli | None:
+def find_beside(config: EngineConfig, context: FindContext) -> LlamaCli | None:
     """The programs beside llama-server, else those on PATH, for what it cannot serve; None where there are none."""
     for program in (SIMPLE,) if config.is_embedded else (config.program, SIMPLE):
         try:

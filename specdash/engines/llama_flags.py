@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specdash.core.engine import UNKNOWN, Param, ServerSpec
+from specdash.core.kinds import EMBEDDED
 from specdash.core.methods import DRAFT
 from specdash.engines.causes import hints
 from specdash.engines.help_text import Entry, read_entries
@@ -27,7 +28,6 @@ from specdash.errors import EngineError
 
 CURRENT = "spec-draft"
 OLD = "draft-max"
-EMBEDDED = "embedded"
 BRIEF_LIMIT_S = 60.0  # for --help and --version; builds with a GPU look for it first
 
 _SPEC_TYPES = re.compile(r"^\s*--spec-type\s+\[?([a-z0-9-]+(?:[,|][a-z0-9-]+)+)", re.MULTILINE)

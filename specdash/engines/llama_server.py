@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from specdash.core.draft_lengths import remembering
-from specdash.core.engine import Cause, Endpoint, EngineInfo, Health, KProbe, Request, ServerSpec
+from specdash.core.engine import Cause, Endpoint, EngineInfo, FindContext, Health, KProbe, Request, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation, Piece, PromptRead
+from specdash.core.kinds import KINDS
 from specdash.core.launch import Ending
 from specdash.core.measure import step_facts
 from specdash.core.plan import KScope, LoadKey
@@ -24,7 +24,6 @@ from specdash.engines.causes import first_cause
 from specdash.engines.http import Client
 from specdash.engines.llama_flags import (
     BRIEF_LIMIT_S,
-    EMBEDDED,
     HINTS,
     Flags,
     given_flags,
@@ -38,13 +37,9 @@ from specdash.engines.llama_flags import PARAMS as OWN_PARAMS
 from specdash.engines.llama_stream import decode, peek
 from specdash.engines.placeholders import with_environment
 from specdash.engines.questions import PROBE_PROMPT, first_model
-from specdash.engines.registry import FindContext
 
 KIND = "llama-server"
-TITLE = "llama.cpp's server"
-INSTALL = "a llama-server on PATH (https://github.com/ggml-org/llama.cpp), or pip install 'specdash[embedded]'"
 UNTOLD: Mapping[str, str] = MappingProxyType({})
-PROGRAMS = (KIND, EMBEDDED)
 
 # Given before the user's own flags, so that these can override them.
 DEFAULT_ARGS = ("-np", "1")
@@ -290,5 +285,5 @@ def open_program(
     command, shown_as = resolve(program)
     flags = read_flags(command, shown_as, env=env)
     version = read_version(run_briefly([*command, "--version"], shown_as, BRIEF_LIMIT_S, env))
-    info = EngineInfo(KIND, shown_as, version, flags.dialect, k_scope, remembers=remembering(KIND))
+    info = EngineInfo(KIND, shown_as, version, flags.dialect, k_scope, remembers=KINDS[KIND].remembering)
     return LlamaServer(command, info, flags, filler)

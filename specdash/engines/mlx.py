@@ -29,11 +29,13 @@ from specdash.core.engine import (
     Endpoint,
     EngineClient,
     EngineInfo,
+    FindContext,
     Param,
     ServerSpec,
 )
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Piece, PromptRead
+from specdash.core.kinds import KINDS, MLX_SERVER, SPECDASH_MLX
 from specdash.core.launch import Ending
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import LoadKey
@@ -44,14 +46,12 @@ from specdash.engines.llama_flags import BRIEF_LIMIT_S, given_flags, parse_help,
 from specdash.engines.llama_server import LlamaClient
 from specdash.engines.mlx_client import StockClient
 from specdash.engines.placeholders import with_environment
-from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
 
 KIND = "mlx"
-TITLE = "MLX: mlx_lm.server, or specdash's own server of the same models, which tells its timings"
-INSTALL = "pip install 'specdash[mlx]'"
-STOCK, OWN = "mlx_lm.server", "specdash-mlx"
+STOCK, OWN = MLX_SERVER, SPECDASH_MLX
 PROGRAMS = (STOCK, OWN)
+INSTALL = KINDS[KIND].install
 MODULE = "mlx_lm"
 
 STARTUP, REQUEST, RELOAD = "startup", "request", "reload"

@@ -23,6 +23,7 @@ from specdash.core.engine import (
     Cause,
     Endpoint,
     EngineInfo,
+    FindContext,
     Param,
     ServerSpec,
 )
@@ -39,15 +40,11 @@ from specdash.engines.openai_client import OpenAiClient, Server
 from specdash.engines.openai_flavour import Flavour, ServerFacts, ask
 from specdash.engines.openai_stream import peek
 from specdash.engines.placeholders import complaint, filled, places_of, values_of, with_environment, with_variables
-from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
 
 log = logging.getLogger(__name__)
 
 KIND = "openai"
-TITLE = "a server with /v1/chat/completions: vLLM, SGLang, LM Studio, Ollama and others"
-PROGRAMS: tuple[str, ...] = ()
-INSTALL = "pip install vllm, or start the server that you have and give its url"
 
 LOOK_LIMIT_S = 3.0
 PASTED_PORT = "8000"

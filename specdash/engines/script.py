@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from specdash.core.engine import UNKNOWN, Cause, Endpoint, EngineInfo, Param, ServerSpec
+from specdash.core.engine import UNKNOWN, Cause, Endpoint, EngineInfo, FindContext, Param, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Piece, PromptRead
 from specdash.core.launch import PLACES, Ending, names, variable
@@ -21,14 +21,10 @@ from specdash.engines.openai import UNTOLD as OPENAI_UNTOLD
 from specdash.engines.openai_client import Server
 from specdash.engines.openai_flavour import ServerFacts
 from specdash.engines.placeholders import complaint, filled, places_of, values_of
-from specdash.engines.registry import FindContext
 from specdash.engines.script_client import HEALTH, ScriptClient
 from specdash.errors import EngineError
 
 KIND = "script"
-TITLE = "a server that scripts of yours start and stop: an MLX cluster, llama.cpp with RPC workers, containers"
-INSTALL = "nothing: write a launch script and a stop script; profiles/mlx-cluster.toml and llama-rpc.toml show how"
-PROGRAMS: tuple[str, ...] = ()
 UNTOLD = OPENAI_UNTOLD
 
 STARTUP, REQUEST = "startup", "request"

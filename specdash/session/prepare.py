@@ -11,11 +11,11 @@ from dataclasses import dataclass, field, replace
 
 from specdash.config.discover import read_any
 from specdash.config.prompts import digest, load_builtin, load_jsonl, select
-from specdash.core.draft_lengths import Abilities, abilities_of
+from specdash.core.draft_lengths import Abilities
 from specdash.core.model import ModelFacts, vocabulary_conflict
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, group, iterations_of, steps_of
 from specdash.core.possible_steps import LeftOut, possible
-from specdash.core.profile import BUILTIN, ModelRef, Profile
+from specdash.core.profile import BUILTIN, ModelRef, Profile, abilities_of
 from specdash.core.prompts import Prompt
 from specdash.errors import EngineError, Exit, Problem, ProfileError, SpecdashError
 

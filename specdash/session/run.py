@@ -25,12 +25,14 @@ from specdash.config.load import load as load_profile
 from specdash.config.prompts import context_filler
 from specdash.config.write import dump
 from specdash.core import events as ev
+from specdash.core.engine import FindContext
 from specdash.core.heartbeat import heartbeat
+from specdash.core.kinds import KINDS
 from specdash.core.plan import KScope
 from specdash.core.profile import Profile
 from specdash.core.reduce import fold, fold_all
 from specdash.core.state import RunState
-from specdash.engines.registry import FALLING_BACK, FindContext, find, find_fallback
+from specdash.engines.registry import find, find_fallback
 from specdash.errors import EngineError, Exit, SpecdashError, StoreError
 from specdash.probes.machine import hardware_label, machine
 from specdash.probes.sensors import Sensors
@@ -156,7 +158,7 @@ def _require_same(prepared: Prepared, view: RunState) -> None:
     assert view.run is not None
     known = {config.label for config in prepared.profile.configs}
     lost = sorted({step.config for step in view.run.steps if step.config is not None} - known)
-    if lost and prepared.profile.engine.kind in FALLING_BACK:
+    if lost and KINDS[prepared.profile.engine.kind].fallback:
         raise EngineError(
             f"the programs that served {', '.join(map(repr, lost))} in this run are not found any more",
             "Put llama.cpp's command-line programs beside the server or on PATH again, and resume.",

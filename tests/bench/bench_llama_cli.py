@@ -20,14 +20,13 @@ from statistics import median
 
 from figures import Place, Row, place, real_server, spread
 
-from specdash.core.engine import Endpoint, Engine, EngineClient, Health, Request, ServerSpec
+from specdash.core.engine import Endpoint, Engine, EngineClient, FindContext, Health, Request, ServerSpec
 from specdash.core.measure import rate
 from specdash.core.plan import LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.engines import llama_cli, llama_server
 from specdash.engines.cli_stats import CliStats, parse
 from specdash.engines.demo import write_pair
-from specdash.engines.registry import FindContext
 from specdash.runtime.listener import free_port
 
 K, TOKENS, ROUNDS, LIMIT_S = 4, 96, 6, 300.0

@@ -15,7 +15,7 @@ import pytest
 from mlx_servers import ALIAS, LIMIT_S, OwnServer, StockServer
 
 from specdash.core.engine import ALIAS as NAME_TOLD
-from specdash.core.engine import UNTOLD, Endpoint, Engine, Health, KProbe, Request, ServerSpec
+from specdash.core.engine import UNTOLD, Endpoint, Engine, FindContext, Health, KProbe, Request, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation
 from specdash.core.judge import Asked, reasons_against
@@ -29,7 +29,7 @@ from specdash.engines.demo import Shape
 from specdash.engines.demo_mlx import write_mlx_pair
 from specdash.engines.llama_server import LlamaClient
 from specdash.engines.mlx_client import StockClient
-from specdash.engines.registry import FindContext, find
+from specdash.engines.registry import find
 from specdash.errors import EngineError
 
 BASELINE_KEY = LoadKey("T", None, None, None, None)

@@ -11,7 +11,18 @@ from typing import Any
 import pytest
 from conftest import Launch
 
-from specdash.core.engine import ALIAS, CACHED, TIMINGS, TOKEN_IDS, UNTOLD, Endpoint, Engine, Health, ServerSpec
+from specdash.core.engine import (
+    ALIAS,
+    CACHED,
+    TIMINGS,
+    TOKEN_IDS,
+    UNTOLD,
+    Endpoint,
+    Engine,
+    FindContext,
+    Health,
+    ServerSpec,
+)
 from specdash.core.events import K_PLACE
 from specdash.core.launch import PLACES
 from specdash.core.plan import KScope, LoadKey
@@ -20,7 +31,7 @@ from specdash.engines import openai
 from specdash.engines.openai_client import OpenAiClient
 from specdash.engines.openai_flavour import Flavour
 from specdash.engines.placeholders import filled, lacking
-from specdash.engines.registry import FindContext, find
+from specdash.engines.registry import find
 from specdash.errors import EngineError
 
 FAKE = Path(__file__).parents[1] / "fakes" / "openai_server.py"

@@ -13,7 +13,7 @@ from faults.harness import Bench
 
 from specdash.cli import guarded
 from specdash.core import events as ev
-from specdash.core.view import fold_all
+from specdash.core.reduce import fold_all
 from specdash.store.journal import read
 
 TESTS = Path(__file__).parents[1]

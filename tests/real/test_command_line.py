@@ -13,13 +13,12 @@ import pytest
 from conformance.served import Served, serving, spec_of
 from conftest import TESTS, Launch
 
-from specdash.core.engine import K_SEEN, Request
+from specdash.core.engine import K_SEEN, FindContext, Request
 from specdash.core.generation import Generation
 from specdash.core.plan import LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.engines.cli_programs import grey_png
 from specdash.engines.llama_cli import find
-from specdash.engines.registry import FindContext
 
 pytestmark = pytest.mark.real
 

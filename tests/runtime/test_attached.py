@@ -14,12 +14,11 @@ import pytest
 from trees import LIMIT_S, until
 
 from specdash.core import events as ev
-from specdash.core.engine import Request, ServerSpec
+from specdash.core.engine import FindContext, Request, ServerSpec
 from specdash.core.plan import LoadKey
 from specdash.core.profile import EVERY_METHOD, EngineConfig
 from specdash.core.transport import Progress, TransportError
 from specdash.engines.openai import find
-from specdash.engines.registry import FindContext
 from specdash.runtime import bringup
 from specdash.runtime.listener import free_port
 from specdash.runtime.server import Server, ServerFailed, ServerLimits

@@ -11,7 +11,7 @@ from recorded_run import TARGET, folded, loaded, measured, recorded, sample, sta
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.commands import encode_edit
-from specdash.core.draft_lengths import abilities
+from specdash.core.kinds import KINDS
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import IllegalEdit, apply
 from specdash.ui.feed import Feed, fold_event
@@ -240,7 +240,7 @@ def test_what_can_be_added_are_the_ways_that_the_run_has() -> None:
 def test_what_is_added_has_the_ks_that_its_method_can_have() -> None:
     ways = (making.Way(None, "ngram-simple"), making.Way(None, "ngram-cache"), making.Way("d", "draft"))
     matrix = making.Matrix(
-        (TARGET,), ways, (4, 16), categories=("coding",), can=lambda method: abilities("llama-server", method)
+        (TARGET,), ways, (4, 16), categories=("coding",), can=lambda method: KINDS["llama-server"].abilities_of(method)
     )
     new, _ = making.steps_of(matrix, {})
     assert [(each.method, each.k) for each in new] == [

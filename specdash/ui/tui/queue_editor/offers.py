@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from specdash.core.commands import NewModel
-from specdash.core.draft_lengths import Abilities, abilities
+from specdash.core.draft_lengths import Abilities
 from specdash.core.events import ModelRead
+from specdash.core.kinds import kind_named
 from specdash.core.methods import BASELINE, is_draftless, method_of
 from specdash.core.plan import Step
 from specdash.core.state import RunState
@@ -75,9 +76,9 @@ def ways_of(view: RunState, drafts: Sequence[Offer]) -> dict[str | None, Way]:
 
 def abilities_in(view: RunState) -> Callable[[str], Abilities]:
     """What tells what a method can draft on the engine of a run; a baseline's command has the user's own arguments."""
-    kind = view.engine.kind if view.engine is not None else ""
+    kind = kind_named(view.engine.kind if view.engine is not None else "")
     args = next((load.argv for load in view.loads.values() if not load.key.speculates), ())
-    return lambda method: abilities(kind, method, args)
+    return lambda method: kind.abilities_of(method, args)
 
 
 def chosen_as(step: Step) -> str | None:
