@@ -3,29 +3,50 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
+from rich.style import Style
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
+from textual.timer import Timer
 
-from specdash.config.settings import RATES_HZ, Settings, save_setting
+from specdash.config.settings import DEFAULT_RATE_HZ, RATES_HZ, Settings, save_setting
 from specdash.core import commands as cmd
+from specdash.core.events import Recorded
+from specdash.core.forecast import Outlook, Range
 from specdash.core.state import RunState
+from specdash.core.text import one_line
 from specdash.errors import Exit, SpecdashError, StoreError
 from specdash.store.disk import write_atomic
+from specdash.ui.feed import Feed, fold_event, fold_events
+from specdash.ui.source import Event, Gone, Source, SourceError
 from specdash.ui.tui import places
 from specdash.ui.tui.advice import Advice, Adviser, work_out
+from specdash.ui.tui.context import Repaintable, SourceFactory
+from specdash.ui.tui.finding import Model, models_of
 from specdash.ui.tui.keys import APP, Act, acts_of, usable, with_keymap
+from specdash.ui.tui.notify import announcement, ending
 from specdash.ui.tui.palette import Actions
+from specdash.ui.tui.panes.header import Forecast
 from specdash.ui.tui.screens.help import HelpScreen
 from specdash.ui.tui.screens.leave import Choice, LeaveMenu
+from specdash.ui.tui.screens.tiny import TinyScreen, is_tiny
+from specdash.ui.tui.styles import StyleName, styles_for
 from specdash.ui.tui.terminal import Terminal
-from specdash.ui.tui.viewer import Opening, Viewer
+from specdash.ui.tui.terminal.app import TerminalApp
 
-if TYPE_CHECKING:
-    from specdash.ui.tui.finding import Model
+BATCH_S = 0.05  # how long events are folded before the screen and the keys get their turn
+CLOSE_S = 0.5
+FOLDER_S = 3.0  # how often the run's folder is looked for
+SHOWN_S = 0.5  # a first frame is there by then
+HOLD_S = 0.5  # how long the first frame waits for the run; nearly always it is there at once
+
 
 PLAIN_THEME = "ansi-dark"
 # Signs that a terminal without line-drawing characters has.
@@ -41,10 +62,12 @@ Dashboard.-ascii * { scrollbar-size: 0 0; }
 """
 
 
-class Dashboard(Viewer):
+class Dashboard(TerminalApp):
     """specdash on a terminal. `opening` opens the run to show; None shows the start screen.
 
-    `asked` is what the leave menu asked of the run.
+    Without `settings` nothing of the user's is read or written. `asked` is what the leave menu asked of the run;
+    `saw_end`: the run ended while it was watched, or before that but `is_own`: started from here. `folder_gone`: its
+    folder was removed. `on_shown` is awaited once, after the first frame.
     """
 
     CSS = ASCII_CSS
@@ -73,12 +96,31 @@ class Dashboard(Viewer):
     ]
     SCREENS: ClassVar = places.makers()
 
-    def __init__(self, opening: Opening | None, terminal: Terminal, settings: Settings | None = None) -> None:
-        super().__init__(terminal, settings)
+    def __init__(self, opening: SourceFactory | None, terminal: Terminal, settings: Settings | None = None) -> None:
+        super().__init__(terminal)
+        self.settings = settings
+        self.feed = Feed()
+        self.source: Source | None = None
+        self.rate_hz = settings.rate_hz if settings is not None else DEFAULT_RATE_HZ
+        self.clock: Callable[[], float] = time.time
         self.asked: Choice | None = None
+        self.saw_end = False
+        self.is_own = False
+        self.folder_gone = False
+        self.frozen = False
+        self.mouse_on = settings.mouse if settings is not None else True
+        self.leaves_at_end = False
+        self.on_shown: Callable[[], Awaitable[None]] | None = None
+        self.is_holding = False
         self._opening = opening
         self._adviser = Adviser()
         self._is_advising = False
+        self._dirty = True
+        self._stamp = 0
+        self._forecast = Forecast()
+        self._painting: Timer | None = None
+        self._folder: Path | None = None
+        self._styles: Mapping[StyleName, Style] | None = None
         self.set_class(terminal.glyphs.is_ascii, "-ascii")
 
     # -- beginning ---------------------------------------------------------------------------------------------
@@ -87,12 +129,35 @@ class Dashboard(Viewer):
         """Opens the run and starts to paint."""
         self._choose_first_theme()
         self._rename_keys()
-        self.push_screen("main" if self._opening is not None else "start")
-        self.begin()
         if self._opening is not None:
+            self.is_holding = True
+            self.set_timer(HOLD_S, self._show_first_frame)
             self.open_run(self._opening, own=self.is_own)
+            self.push_screen("main")
+        else:
+            self.push_screen("start")
+            self._prepare_rest()
+        self.theme_changed_signal.subscribe(self, lambda _: self._forget_styles())
+        self.app_resume_signal.subscribe(self, lambda _: self.repaint_all())
+        self.paint_at(self.rate_hz)
+        self.set_interval(FOLDER_S, self.look_for_folder)
         for warning in self.settings.warnings if self.settings is not None else ():
             self.tell(str(warning), level="warning")
+
+    def _show_first_frame(self) -> None:
+        """Paints from now on: the run is known, or too slow to be waited for."""
+        if self.is_holding:
+            self.is_holding = False
+            self._dirty = True
+            self._paint()
+            self._prepare_rest()
+
+    def _prepare_rest(self) -> None:
+        if self.on_shown is not None:
+            self.set_timer(SHOWN_S, self.on_shown)
+
+    def _forget_styles(self) -> None:
+        self._styles = None
 
     def _choose_first_theme(self) -> None:
         wanted = self.settings.theme if self.settings is not None else None
@@ -110,7 +175,48 @@ class Dashboard(Viewer):
             for problem in problems:
                 self.tell(problem, level="warning")
 
-    # -- what screens ask for ----------------------------------------------------------------------------------
+    # -- what screens read -------------------------------------------------------------------------------------
+
+    @property
+    def line_styles(self) -> Mapping[StyleName, Style]:
+        """What the style names of lines look like in this theme, on this terminal."""
+        if self._styles is None:
+            self._styles = styles_for(self.theme_variables, colours=self.terminal.colours != "none")
+        return self._styles
+
+    @property
+    def now_s(self) -> float:
+        """The time, in seconds since 1970."""
+        return self.clock()
+
+    @property
+    def outlook(self) -> Outlook | None:
+        """What the run has still before it; at most a second old."""
+        return self._forecast.of(self.feed, self.now_s)
+
+    @property
+    def time_left(self) -> Range | None:
+        """The time until the end of the run; None where it cannot be known."""
+        return found.left if (found := self.outlook) is not None else None
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is unusual about this viewer, for the connection line."""
+        driver = self.terminal_driver
+        dropped = driver.dropped if driver is not None else 0
+        found = (
+            "RUN FOLDER REMOVED" if self.folder_gone else "",
+            "FROZEN (f)" if self.frozen else "",
+            "" if self.mouse_on else "mouse off",
+            f"{dropped} frames dropped" if dropped else "",
+        )
+        return tuple(note for note in found if note)
+
+    @property
+    def is_at_work(self) -> bool:
+        """Whether leaving leaves something behind that goes on."""
+        at_end = self.feed.gone is not None or self.feed.view.finished is not None
+        return self.source is not None and self.source.origin.pid is not None and not at_end
 
     @property
     def has_run(self) -> bool:
@@ -159,8 +265,6 @@ class Dashboard(Viewer):
 
     async def find_models(self) -> list[Model]:
         """The models on the machine of the run, or of this one where none is open. Raises finding.FindError."""
-        from specdash.ui.tui.finding import models_of
-
         return await models_of(self.source, self.model_dirs)
 
     @property
@@ -179,7 +283,7 @@ class Dashboard(Viewer):
 
     def acts(self) -> list[Act]:
         """Every action with the keys that it has now."""
-        return with_keymap(self.all_acts(), self._keymap)
+        return with_keymap(self.all_acts(), self.keys_by_id)
 
     def place_of(self, screen: Screen[Any]) -> str:
         """The name of a screen; "everywhere" for one that has none."""
@@ -193,6 +297,150 @@ class Dashboard(Viewer):
 
     async def _perform(self, act: Act) -> None:
         await self.run_action(act.action, default_namespace=self if act.where == APP else self.screen)
+
+    # -- the run ----------------------------------------------------------------------------------------------
+
+    async def on_unmount(self) -> None:
+        """Lets go of the run."""
+        await self._close(self.source)
+
+    async def _close(self, source: Source | None) -> None:
+        if source is not None:
+            with suppress(SourceError, OSError, TimeoutError):
+                await asyncio.wait_for(source.close(), CLOSE_S)
+
+    def open_run(self, opening: SourceFactory, *, own: bool = False) -> None:
+        """Shows another run instead of this one; `own`: it was started from here."""
+        self.is_own, self.saw_end = own, False
+        self.run_worker(self._follow(opening), exclusive=True, group="source")
+
+    async def _follow(self, opening: SourceFactory) -> None:
+        """Folds everything that the source tells, a batch at a time."""
+        before, self.source = self.source, None
+        await self._close(before)
+        self.feed, self._dirty = Feed(), True
+        self._folder, self.folder_gone = None, False
+        try:
+            self.source = source = await opening()
+            if source is None:
+                self._show_first_frame()
+                return
+            self.feed = replace(self.feed, origin=source.origin)
+            self.look_for_folder()
+            turn_s = time.monotonic() + BATCH_S
+            batch: list[Event] = []
+            async for event in source.events():
+                batch.append(event)
+                if not self.feed.caught_up and isinstance(event, Recorded) and time.monotonic() < turn_s:
+                    continue  # thousands of facts of the past: folded together, they cost a fraction
+                known, self.feed = self.feed, fold_events(self.feed, batch)
+                batch.clear()
+                self._dirty = True
+                self._watch_end(known)
+                if self.feed.caught_up and not known.caught_up:
+                    self._show_first_frame()
+                    self._paint()
+                if time.monotonic() > turn_s:
+                    await asyncio.sleep(0)
+                    turn_s = time.monotonic() + BATCH_S
+        except (SourceError, StoreError) as error:
+            self.feed = fold_event(self.feed, Gone(one_line(str(error), 400), lost=True))
+            self._dirty = True
+            self.tell(str(error), level="error")
+            self._show_first_frame()
+
+    def _watch_end(self, before: Feed) -> None:
+        """Tells the user when the run that is watched has ended, and leaves if that was waited for."""
+        if self.is_own and self.feed.caught_up and self.feed.view.finished is not None:
+            self.saw_end = True
+        if (said := ending(before, self.feed)) is not None:
+            self.saw_end = self.saw_end or self.feed.view.finished is not None
+            kind = self.settings.notifications if self.settings is not None else "off"
+            if sent := announcement(said, kind, os.environ):
+                self.write_to_terminal(sent)
+        if self.leaves_at_end and not self.is_at_work:
+            self.exit(int(Exit.OK))
+
+    def look_for_folder(self) -> None:
+        """Looks whether the run's folder is still there, where it is on this machine."""
+        origin = self.feed.origin
+        if origin is not None and origin.is_local and not any(each.group == "folder" for each in self.workers):
+            self.run_worker(self._look_for(Path(origin.path)), group="folder")
+
+    async def _look_for(self, folder: Path) -> None:
+        # A folder of another machine's disk can keep whoever asks waiting.
+        is_there = await asyncio.to_thread(folder.exists)
+        origin = self.feed.origin
+        if origin is None or Path(origin.path) != folder:
+            return
+        if is_there:
+            self._folder = folder
+        is_gone = self._folder == folder and not is_there
+        if is_gone and not self.folder_gone:
+            self.tell(f"the folder of this run is not there any more: {folder}", level="error")
+        if is_gone != self.folder_gone:
+            self.folder_gone, self._dirty = is_gone, True
+
+    # -- painting ----------------------------------------------------------------------------------------------
+
+    def _paint(self) -> None:
+        if not self.has_screens:  # timers go on while the screens are taken away, one by one
+            return
+        self.resized()
+        stamp = int(self.now_s) if self.feed.is_live else int(self.now_s / 60)
+        if self.frozen or not (self._dirty or stamp != self._stamp):
+            return
+        self._dirty, self._stamp = False, stamp
+        self.paint_now()
+
+    def paint_now(self) -> None:
+        """Paints what is in front, and the screen that shows behind a dialog."""
+        for screen in self._visible():
+            if isinstance(screen, Repaintable):
+                screen.repaint()
+
+    def _visible(self) -> Sequence[Screen[Any]]:
+        stack = self.screen_stack
+        behind = next((at for at in range(len(stack) - 1, -1, -1) if not stack[at].is_modal), 0)
+        return stack[-1:] if stack and isinstance(stack[-1], TinyScreen) else stack[behind:]
+
+    def paint_at(self, rate_hz: float) -> None:
+        """Repaints so often from now on."""
+        self.rate_hz = rate_hz
+        if self._painting is not None:
+            self._painting.stop()
+        self._painting = self.set_interval(1 / rate_hz, self._paint)
+
+    def repaint_all(self) -> None:
+        """Draws every cell again: frames were dropped, or another program wrote on the terminal."""
+        self._dirty = True
+        super().repaint_all()
+
+    def resized(self) -> None:
+        """One line instead of a screen where there is no room for one."""
+        if not self.screen_stack or self.is_leaving:
+            return
+        front = self.screen
+        if is_tiny(*self.size):
+            if not isinstance(front, TinyScreen) and not getattr(front, "FITS_ANYWHERE", False):
+                self.push_screen(TinyScreen())
+        elif isinstance(front, TinyScreen):
+            self.pop_screen()
+
+    async def send(self, command: cmd.Command) -> str | None:
+        """Asks the run for something; None when it is in the journal, else why not, as a sentence to show."""
+        if self.source is None:
+            return "no run is open"
+        try:
+            await self.source.command(command)
+        except SourceError as error:
+            return one_line(str(error), 400)
+        return None
+
+    def tell(self, text: str, *, level: str = "info") -> None:
+        """Shows a sentence for a few seconds: "info", "warning" or "error"."""
+        severity = {"warning": "warning", "error": "error"}.get(level, "information")
+        self.notify(one_line(text, 600), severity=severity, markup=False)  # type: ignore[arg-type]
 
     # -- actions of every screen -------------------------------------------------------------------------------
 

@@ -37,7 +37,8 @@ class Field(Input):
         super().__init__(id=name_id, placeholder=placeholder, value=value, max_length=limit, compact=True)
         self.limit = limit
 
-    def _on_paste(self, event: events.Paste) -> None:
+    def on_paste(self, event: events.Paste) -> None:
+        """Takes the first line that is pasted, without control characters, as far as there is room."""
         # The base class would refuse the whole of a text that is too long, and take control characters as they are.
         event.stop()
         event.prevent_default()

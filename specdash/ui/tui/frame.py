@@ -5,25 +5,21 @@ A screen yields `Top()` first and `Bottom()` last and paints the rest; the appli
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
-
 from textual import events
 from textual.binding import Binding
 
+from specdash.ui.tui.context import DashboardPart
 from specdash.ui.tui.keys import long_name
 from specdash.ui.tui.lines import Line, LinesWidget, Span, fitted, width_of
 from specdash.ui.tui.panes.header import banner, connection, header
 from specdash.ui.tui.terminal import Glyphs
-
-if TYPE_CHECKING:
-    from specdash.ui.tui.app import Dashboard
 
 LAST_ACTIONS = ("leave", "command_palette", "help")
 
 Keys = tuple[str, str, str]  # as it is shown, what it does, as Textual names it
 
 
-class Bar(LinesWidget):
+class Bar(DashboardPart, LinesWidget):
     """A few lines that show the application's state; `repaint` brings them up to date."""
 
     ALLOW_SELECT = False
@@ -36,12 +32,12 @@ class Bar(LinesWidget):
         """It has another width."""
         self.repaint()
 
-    @property
-    def dashboard(self) -> Dashboard:
-        """The application."""
-        return cast("Dashboard", self.app)
-
     def repaint(self) -> None:
+        """Paints, unless the first frame waits for the run."""
+        if not self.dashboard.is_holding:
+            self.paint()
+
+    def paint(self) -> None:
         """Shows the lines of the moment."""
 
 
@@ -50,7 +46,7 @@ class Top(Bar):
 
     DEFAULT_CSS = "Top { dock: top; height: auto; min-height: 1; width: 1fr; }"
 
-    def repaint(self) -> None:
+    def paint(self) -> None:
         """Shows the feed's header."""
         app = self.dashboard
         glyphs = app.terminal.glyphs
@@ -73,7 +69,7 @@ class Bottom(Bar):
         self.screen.bindings_updated_signal.subscribe(self, lambda _: self.repaint())
         super().on_mount()
 
-    def repaint(self) -> None:
+    def paint(self) -> None:
         """Shows the connection and the keys."""
         app, width = self.dashboard, self.size.width
         glyphs = app.terminal.glyphs

@@ -9,9 +9,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from textual.binding import Binding, BindingType, Keymap
-from textual.keys import KEY_ALIASES, Keys, _character_to_key, format_key
+from textual.keys import KEY_ALIASES, Keys, format_key
 
 from specdash.config.report import nearest, show
+from specdash.ui.tui.terminal.app import key_of_character
 
 MODIFIERS = ("ctrl", "shift", "alt", "super", "meta", "hyper")
 APP = "everywhere"
@@ -62,7 +63,7 @@ def movement(place: str) -> list[BindingType]:
 
 def long_name(key: str) -> str:
     """A key as Textual names it: "?" is "question_mark", "ctrl+?" stays what it is."""
-    return _character_to_key(key) if len(key) == 1 else key.lower() if "+" in key else key
+    return key_of_character(key) if len(key) == 1 else key.lower() if "+" in key else key
 
 
 def shown(key: str, *, is_ascii: bool = False) -> str:

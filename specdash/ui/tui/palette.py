@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
+from specdash.ui.tui.context import DashboardContext
 from specdash.ui.tui.keys import shown
-
-if TYPE_CHECKING:
-    from specdash.ui.tui.app import Dashboard
 
 Entry = tuple[str, str, partial[None]]
 
@@ -34,7 +32,7 @@ class Actions(Provider):
 
     def _entries(self) -> Iterator[Entry]:
         """Name, explanation and what to call; the actions of the screen in front come first."""
-        app = cast("Dashboard", self.app)
+        app = cast("DashboardContext", self.app)
         here, is_ascii = app.place_of(self.screen), app.terminal.glyphs.is_ascii
         acts = sorted(app.acts(), key=lambda act: act.where != here)
         for act in acts:

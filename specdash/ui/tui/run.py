@@ -12,16 +12,16 @@ import sys
 from typing import TYPE_CHECKING
 
 from specdash.errors import Exit
-from specdash.ui.tui.terminal import UNATTENDED, require_terminal, screen_environment, terminal_of
+from specdash.ui.tui.terminal.facts import UNATTENDED, require_terminal, screen_environment, terminal_of
 
 if TYPE_CHECKING:
     from specdash.config.settings import Settings
     from specdash.ui.tui.app import Dashboard
-    from specdash.ui.tui.viewer import Opening
+    from specdash.ui.tui.context import SourceFactory
 
 
 def show(
-    opening: Opening | None, *, ssh: str | None = None, settings: Settings | None = None, own: bool = False
+    opening: SourceFactory | None, *, ssh: str | None = None, settings: Settings | None = None, own: bool = False
 ) -> Exit:
     """Shows a run, or the start screen (None), until the user leaves; the exit code.
 

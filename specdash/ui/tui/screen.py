@@ -2,28 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from textual import events
 from textual.screen import Screen
 
 from specdash.ui.feed import Feed
+from specdash.ui.tui.context import DashboardPart
+from specdash.ui.tui.frame import Bar
 
-if TYPE_CHECKING:
-    from specdash.ui.tui.app import Dashboard
 
-
-class RunScreen(Screen[None]):
-    """A screen of the dashboard.
+class PaintedScreen(DashboardPart):
+    """Mixed into a screen that shows the feed.
 
     `paint` is called at the repaint rate while the feed changes, after a resize and when the screen comes to the front;
     it must be cheap and idempotent. Key handlers change the screen's own state and call `paint` themselves.
     """
-
-    @property
-    def dashboard(self) -> Dashboard:
-        """The application, which holds the feed and sends commands."""
-        return cast("Dashboard", self.app)
 
     @property
     def feed(self) -> Feed:
@@ -35,13 +29,20 @@ class RunScreen(Screen[None]):
 
     def repaint(self) -> None:
         """Paints, unless the screen is not there yet or not any more: timers and answers may come that late."""
-        if self.is_mounted and self.is_running and self.children:
+        screen = cast("Screen[None]", self)
+        if screen.is_mounted and screen.is_running and screen.children and not self.dashboard.is_holding:
             self.paint()
+            for bar in screen.query(Bar):
+                bar.repaint()
 
     def on_screen_resume(self) -> None:
         """It came to the front."""
-        self.call_after_refresh(self.repaint)
+        cast("Screen[None]", self).call_after_refresh(self.repaint)
 
     def on_resize(self, event: events.Resize) -> None:
         """The terminal has another size."""
-        self.call_after_refresh(self.repaint)
+        cast("Screen[None]", self).call_after_refresh(self.repaint)
+
+
+class RunScreen(PaintedScreen, Screen[None]):
+    """A screen of the dashboard."""

@@ -1,12 +1,14 @@
-"""The names of styles that lines are made of, and what they look like in the theme of the moment."""
+"""Styles of lines by name, what they look like in the theme of the moment, and screens without colours."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Literal
 
+from rich.segment import Segment
 from rich.style import Style
 from textual.color import Color, ColorParseError
+from textual.filter import LineFilter
 
 if TYPE_CHECKING:
     from textual.app import App
@@ -60,3 +62,17 @@ def line_styles(app: App[object]) -> Mapping[StyleName, Style]:
     """The styles of the app's theme; `Dashboard` keeps them until the theme changes."""
     styles: Mapping[StyleName, Style] | None = getattr(app, "line_styles", None)
     return styles if styles is not None else styles_for(app.theme_variables, colours=True)
+
+
+class Colourless(LineFilter):
+    """Takes every colour out of what is drawn and leaves bold, underlined and reversed text as they are.
+
+    Not one colour code reaches the terminal (https://no-color.org). Textual's own filter replaces colours by the
+    terminal's defaults, which are colour codes too.
+    """
+
+    def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
+        """The segments without colours."""
+        return [
+            Segment(text, None if style is None else style.without_color, control) for text, style, control in segments
+        ]

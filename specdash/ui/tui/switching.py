@@ -7,21 +7,18 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from specdash.core.text import one_line
 from specdash.errors import SpecdashError
 from specdash.ui.source import Source, SourceError
-
-if TYPE_CHECKING:
-    from specdash.ui.tui.app import Dashboard
+from specdash.ui.tui.context import DashboardContext
 
 SENTENCE = 600
 
-Way = Callable[["Dashboard", Path], Awaitable[str | None]]
+Way = Callable[[DashboardContext, Path], Awaitable[str | None]]
 
 
-async def open_path(dashboard: Dashboard, path: Path, *, own: bool = False) -> str | None:
+async def open_path(dashboard: DashboardContext, path: Path, *, own: bool = False) -> str | None:
     """Shows the run of a folder: the one that is going on there, or what its journal tells.
 
     `own`: the dashboard has just started it.
@@ -44,7 +41,7 @@ async def open_path(dashboard: Dashboard, path: Path, *, own: bool = False) -> s
     return None
 
 
-async def resume_path(dashboard: Dashboard, path: Path) -> str | None:
+async def resume_path(dashboard: DashboardContext, path: Path) -> str | None:
     """Goes on with an interrupted run, and shows it."""
     from specdash.ui.detached import resume_run
 
@@ -55,7 +52,7 @@ async def resume_path(dashboard: Dashboard, path: Path) -> str | None:
     return await open_path(dashboard, path, own=True)
 
 
-async def start_path(dashboard: Dashboard, profile: Path) -> str | None:
+async def start_path(dashboard: DashboardContext, profile: Path) -> str | None:
     """Starts a profile, and shows its run."""
     from specdash.ui.detached import start_profile
 
@@ -66,7 +63,7 @@ async def start_path(dashboard: Dashboard, profile: Path) -> str | None:
     return await open_path(dashboard, run, own=True)
 
 
-async def start_demo(dashboard: Dashboard) -> str | None:
+async def start_demo(dashboard: DashboardContext) -> str | None:
     """Writes the demo's models and profile, starts it, and shows its run."""
     from specdash.ui.tui.finding import FindError, demo_profile
 

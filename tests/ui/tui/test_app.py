@@ -209,7 +209,7 @@ async def test_every_size_draws_something_and_obeys_q(size: tuple[int, int], nam
         if not isinstance(app.screen, TinyScreen):
             app.action_show(name)
         await pilot.pause()
-        app._fit()
+        app.resized()
         await pilot.pause()
         assert isinstance(app.screen, TinyScreen) == (size[0] < 40 or size[1] < 10)
         assert screen_text(app).strip()

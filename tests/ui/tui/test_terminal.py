@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from specdash.errors import SpecdashError
-from specdash.ui.tui.terminal import require_terminal, terminal_of
+from specdash.ui.tui.terminal.facts import require_terminal, terminal_of
 
 
 @pytest.mark.parametrize(

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import pytest
 import scenes
 from dashboards import ScriptedSource, dashboard, screen_text
 
 from specdash.core import events as ev
 from specdash.ui.source import Event, Gone
 from specdash.ui.tui.app import Dashboard
+from specdash.ui.tui.lines import Line, LinesWidget, text_of
 from specdash.ui.tui.run import _after
 from specdash.ui.tui.terminal import UNICODE, Terminal
 
@@ -30,7 +32,38 @@ class Slow(ScriptedSource):
             yield event
 
 
-async def test_what_has_happened_is_painted_once_it_is_known_and_not_with_the_next_repaint() -> None:
+async def test_no_frame_comes_without_the_run_where_the_engine_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[str] = []
+    show = LinesWidget.show
+
+    def noted(self: LinesWidget, lines: Sequence[Line]) -> None:
+        seen.extend(text_of(line) for line in lines)
+        show(self, lines)
+
+    monkeypatch.setattr(LinesWidget, "show", noted)
+    source = Slow()
+
+    async def opening() -> Slow:
+        return source
+
+    app = Dashboard(opening, Terminal(UNICODE, "full"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        app.paint_now()  # as a resize or the repaint rate has it
+        await pilot.pause()
+        assert app.is_holding
+        assert seen == []
+        source.may.set()
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert "5/9" in screen_text(app)
+        assert not [text for text in seen if "READING" in text]
+
+
+async def test_what_has_happened_is_painted_once_it_is_known_and_not_with_the_next_repaint(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("specdash.ui.tui.app.HOLD_S", 0.001)
     source = Slow()
 
     async def opening() -> Slow:
@@ -39,6 +72,8 @@ async def test_what_has_happened_is_painted_once_it_is_known_and_not_with_the_ne
     app = Dashboard(opening, Terminal(UNICODE, "full"))
     app.rate_hz = 0.001
     async with app.run_test(size=(80, 24)) as pilot:
+        while app.is_holding:
+            await pilot.pause(0.01)
         await pilot.pause()
         assert "READING" in screen_text(app)
         source.may.set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -19,6 +19,7 @@ from specdash.core.plan import Step
 from specdash.core.queue import IllegalEdit
 from specdash.core.state import RunState
 from specdash.core.text import human_bytes, one_line
+from specdash.ui.tui.context import DashboardPart
 from specdash.ui.tui.fields import Field
 from specdash.ui.tui.finding import FindError, Model
 from specdash.ui.tui.lines import Line, LinesWidget, fitted
@@ -35,9 +36,6 @@ from specdash.ui.tui.queue_editor.offers import (
     why_not,
 )
 from specdash.ui.tui.queue_editor.picker import Item, Picker
-
-if TYPE_CHECKING:
-    from specdash.ui.tui.app import Dashboard
 
 BASELINE_LABEL = "(none: the baseline)"
 DEFAULT_KS = "2,4,8"
@@ -69,7 +67,7 @@ class Asked:
     iterations: int | None = None
 
 
-class AddDialog(ModalScreen[Adding | None]):
+class AddDialog(DashboardPart, ModalScreen[Adding | None]):
     """Answers with what is to be staged; None when it was left."""
 
     CSS = """
@@ -101,11 +99,6 @@ class AddDialog(ModalScreen[Adding | None]):
         self._problem: str | None = None
         self._taken = ""
         self._pending = False
-
-    @property
-    def dashboard(self) -> Dashboard:
-        """The application."""
-        return cast("Dashboard", self.app)
 
     def compose(self) -> ComposeResult:
         """Title, lists, fields, cost, keys."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import events
 from textual.app import ComposeResult
@@ -14,11 +14,9 @@ from textual.screen import ModalScreen
 
 from specdash.core.queue import IllegalEdit
 from specdash.core.text import one_line
+from specdash.ui.tui.context import DashboardPart
 from specdash.ui.tui.fields import Field
 from specdash.ui.tui.lines import Line, LinesWidget, fitted
-
-if TYPE_CHECKING:
-    from specdash.ui.tui.app import Dashboard
 
 Values = tuple[str, ...]
 
@@ -32,7 +30,7 @@ class Asking:
     placeholder: str = ""
 
 
-class Form(ModalScreen[Values | None]):
+class Form(DashboardPart, ModalScreen[Values | None]):
     """Answers with the texts of its fields; None when it was left.
 
     `check` says what the texts would do, or raises ValueError or IllegalEdit with what is wrong; it may be
@@ -58,11 +56,6 @@ class Form(ModalScreen[Values | None]):
         self._title = title
         self._asked = fields
         self._check = check
-
-    @property
-    def dashboard(self) -> Dashboard:
-        """The application."""
-        return cast("Dashboard", self.app)
 
     def compose(self) -> ComposeResult:
         """Title, fields, what they would do, keys."""

@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Generic, TypeVar, cast
+from typing import Generic, TypeVar
 
 from textual import events
 from textual.app import ComposeResult
 from textual.screen import ModalScreen
 
-from specdash.ui.tui.lines import Line, LinesWidget
-
-if TYPE_CHECKING:
-    from specdash.ui.tui.app import Dashboard
+from specdash.ui.tui.context import DashboardPart
+from specdash.ui.tui.lines import Line, LinesWidget, width_of
 
 Result = TypeVar("Result")
 BOX_LEAST = (44, 10)
 
 
-class LinesDialog(ModalScreen[Result], Generic[Result]):
+class LinesDialog(DashboardPart, ModalScreen[Result], Generic[Result]):
     """A dialog that is made of lines and answered by keys; it can be drawn at every size."""
 
     DEFAULT_CSS = """
@@ -27,11 +25,6 @@ class LinesDialog(ModalScreen[Result], Generic[Result]):
     LinesDialog.-boxed #box { border: ascii $foreground; padding: 0 1; }
     """
     FITS_ANYWHERE = True
-
-    @property
-    def dashboard(self) -> Dashboard:
-        """The application."""
-        return cast("Dashboard", self.app)
 
     def compose(self) -> ComposeResult:
         """One widget."""
@@ -52,8 +45,6 @@ class LinesDialog(ModalScreen[Result], Generic[Result]):
         room = (int(width * 0.95) - 4, int(height * 0.95) - 2) if boxed else (width, height)
         lines = self.content(*room)
         if boxed:
-            from specdash.ui.tui.lines import width_of
-
             box.styles.width = min(room[0], max((width_of(line) for line in lines), default=1)) + 4
         else:
             box.styles.width = "1fr"

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
-from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.panes.header import run_name, status_line
-
-if TYPE_CHECKING:
-    from specdash.ui.tui.app import Dashboard
+from specdash.ui.tui.screen import PaintedScreen
 
 LEAST_WIDTH = 40
 LEAST_HEIGHT = 10
@@ -24,7 +21,7 @@ def is_tiny(width: int, height: int) -> bool:
     return width < LEAST_WIDTH or height < LEAST_HEIGHT
 
 
-class TinyScreen(ModalScreen[None]):
+class TinyScreen(PaintedScreen, ModalScreen[None]):
     """One line; only leaving, detaching and help work, so that no key acts on what cannot be seen."""
 
     DEFAULT_CSS = "TinyScreen { background: $background; } TinyScreen #line { height: 1fr; }"
@@ -34,19 +31,12 @@ class TinyScreen(ModalScreen[None]):
         Binding("question_mark,f1", "app.help", "Help", id="tiny.help"),
     ]
 
-    @property
-    def dashboard(self) -> Dashboard:
-        """The application."""
-        return cast("Dashboard", self.app)
-
     def compose(self) -> ComposeResult:
         """One widget."""
         yield LinesWidget(id="line")
 
     def paint(self) -> None:
         """Shows the line, and below it what there is room for."""
-        if not (self.is_mounted and self.is_running and self.children):  # on its way in or out
-            return
         app = self.dashboard
         width, height = self.size
         glyphs = app.terminal.glyphs
@@ -57,11 +47,3 @@ class TinyScreen(ModalScreen[None]):
                 (("q", "key"), (" leave ", ""), ("d", "key"), (" detach", "")),
             ]
         self.query_one("#line", LinesWidget).show(lines)
-
-    def on_screen_resume(self) -> None:
-        """It came to the front."""
-        self.call_after_refresh(self.paint)
-
-    def on_resize(self, event: events.Resize) -> None:
-        """The terminal has another size."""
-        self.call_after_refresh(self.paint)

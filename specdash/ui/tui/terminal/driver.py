@@ -24,7 +24,7 @@ from textual.drivers.linux_driver import LinuxDriver
 
 from specdash.errors import Exit
 from specdash.ui.output import LossyWriter
-from specdash.ui.tui.paste import Pastes
+from specdash.ui.tui.terminal.paste import Pastes
 
 if TYPE_CHECKING:
     from textual.app import App

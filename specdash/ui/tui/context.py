@@ -1,0 +1,130 @@
+"""What screens and widgets may ask of the dashboard, so that they need not know the application itself."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Protocol, cast, runtime_checkable
+
+from textual.message_pump import MessagePump
+from textual.screen import Screen
+
+from specdash.core.commands import Command
+from specdash.core.forecast import Outlook, Range
+from specdash.ui.feed import Feed
+from specdash.ui.source import Source
+from specdash.ui.tui.advice import Advice
+from specdash.ui.tui.finding import Model
+from specdash.ui.tui.keys import Act
+from specdash.ui.tui.terminal import Terminal
+
+SourceFactory = Callable[[], Awaitable[Source | None]]
+
+
+@runtime_checkable
+class Repaintable(Protocol):
+    """A screen that is painted at the repaint rate."""
+
+    def repaint(self) -> None:
+        """Brings what is shown up to date with the feed."""
+
+
+class DashboardContext(Protocol):
+    """The application as its screens see it.
+
+    `is_own`: the run was started from here. `rate_hz`: how often it repaints. `terminal`: what can be shown.
+    """
+
+    terminal: Terminal
+    source: Source | None
+    is_own: bool
+    rate_hz: float
+
+    @property
+    def feed(self) -> Feed:
+        """The run as it is known now."""
+
+    @property
+    def is_holding(self) -> bool:
+        """Whether nothing is painted yet, since the run is about to be known."""
+
+    @property
+    def now_s(self) -> float:
+        """The time, in seconds since 1970."""
+
+    @property
+    def outlook(self) -> Outlook | None:
+        """What the run has still before it."""
+
+    @property
+    def time_left(self) -> Range | None:
+        """The time until the end of the run; None where it cannot be known."""
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is unusual about this viewer, for the connection line."""
+
+    @property
+    def advice(self) -> Advice:
+        """What follows from what is measured."""
+
+    @property
+    def has_run(self) -> bool:
+        """Whether a run is shown, or on its way."""
+
+    @property
+    def model_dirs(self) -> tuple[Path, ...]:
+        """The user's own model folders."""
+
+    @property
+    def available_themes(self) -> Iterable[str]:
+        """The names of all themes."""
+
+    @property
+    def screen_stack(self) -> Sequence[Screen[Any]]:
+        """The screens, the one in front last."""
+
+    def open_run(self, opening: SourceFactory, *, own: bool = False) -> None:
+        """Shows another run instead of this one; `own`: it was started from here."""
+
+    async def send(self, command: Command) -> str | None:
+        """Asks the run for something; None when it is in the journal, else why not, as a sentence."""
+
+    def tell(self, text: str, *, level: str = "info") -> None:
+        """Shows a sentence for a few seconds: "info", "warning" or "error"."""
+
+    async def find_models(self) -> list[Model]:
+        """The models on the machine of the run. Raises finding.FindError."""
+
+    def acts(self) -> list[Act]:
+        """Every action with the keys that it has now."""
+
+    def perform(self, act: Act) -> None:
+        """Does what a key would do, on the screen that the action belongs to."""
+
+    def reaches(self, where: str) -> bool:
+        """Whether the actions of a place can be done now."""
+
+    def place_of(self, screen: Screen[Any]) -> str:
+        """The name of a screen; "everywhere" for one that has none."""
+
+    def action_show(self, name: str) -> None:
+        """Brings a screen to the front."""
+
+    def pop_screen(self) -> Any:
+        """Takes the screen in front away."""
+
+    def choose_theme(self, name: str) -> None:
+        """Another theme, now and from now on."""
+
+    def save_picture(self) -> None:
+        """Writes what is on the screen to an SVG file."""
+
+
+class DashboardPart:
+    """Mixed into screens and widgets that ask something of the dashboard."""
+
+    @property
+    def dashboard(self) -> DashboardContext:
+        """The application, which holds the feed and sends commands."""
+        return cast("DashboardContext", cast("MessagePump", self).app)
