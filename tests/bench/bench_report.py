@@ -10,7 +10,7 @@ from statistics import median
 from figures import Row, spread
 from recorded_sweep import long_sweep
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.core.view import View
 from specdash.store.html import to_html
 
