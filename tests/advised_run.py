@@ -7,7 +7,7 @@ from typing import Any
 
 from recorded_run import DRAFT, TARGET, loaded, measured, started, step
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.core.plan import LoadKey, Step
 from specdash.core.state import RunState

@@ -15,7 +15,7 @@ from typing import Any
 from simulated import LIST, Asked, Run
 from worlds import Pair, World, regret
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.analysis.strategy import CURVE, SEARCH
 
 LARGEST_K = 24

@@ -12,7 +12,7 @@ from typing import Any
 
 from recorded_run import TARGET, folded, loaded, measured, started, step
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 
 Json = dict[str, Any]

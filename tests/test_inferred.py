@@ -8,7 +8,7 @@ from typing import Any
 
 from recorded_run import folded, loaded, measured, sample, started, step
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.core.engine import K_SEEN
 from specdash.core.measure import INFERRED

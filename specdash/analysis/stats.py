@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 Interval = tuple[float, float]
@@ -35,6 +35,8 @@ POOLED_DF = 6
 class Summary:
     """What a list of samples says; `stddev` (of a sample, n - 1) and `ci95` (of the mean) are None for one value.
 
+    Files of other tools tell the mean and perhaps more: what they do not tell is None.
+
     `ci95` is on the log scale, so it never reaches below 0; it is None too where a value does, which nothing measured
     here can.
 
@@ -42,14 +44,14 @@ class Summary:
     is the value at rank 1 + 0.95 (n - 1), so below n = 21 it lies between the two largest.
     """
 
-    n: int
+    n: int | None = field(default=None, kw_only=True)
     mean: float
-    stddev: float | None
-    min: float
-    max: float
-    median: float
-    p95: float
-    ci95: Interval | None
+    stddev: float | None = None
+    min: int | float | None = None  # counts stay whole
+    max: int | float | None = None
+    median: float | None = None
+    p95: float | None = None
+    ci95: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,8 @@ class Speedup:
     """
 
     value: float
-    stddev: float | None
-    ci95: Interval | None
+    stddev: float | None = None
+    ci95: Interval | None = None
 
 
 def summarise(values: Sequence[float]) -> Summary | None:

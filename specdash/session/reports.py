@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.core.state import RunState
 from specdash.crash import bug_report
 from specdash.errors import SpecdashError

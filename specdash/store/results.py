@@ -9,13 +9,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
+from specdash.analysis.result import Result
 from specdash.core.reduce import fold_all
 from specdash.core.state import RunState
 from specdash.core.text import one_line
 from specdash.errors import SpecdashError
 from specdash.store.foreign.reading import read_result_file
-from specdash.store.journal import read
+from specdash.store.journal import read as read_journal
+from specdash.store.result_json import from_document
 from specdash.store.runs import JOURNAL, resolve
 
 Json = dict[str, Any]
@@ -30,6 +32,19 @@ class Named:
     path: Path
     result: Json
     view: RunState | None = None
+
+
+def read(path: Path) -> Result:
+    """The result in a file: result.json of this version or an earlier one, or a file of another tool.
+
+    Raises SpecdashError.
+    """
+    return from_document(read_result_file(path))
+
+
+def result_of(view: RunState) -> Result:
+    """The result of a run, finished or not. Raises StoreError for a journal without its first record."""
+    return from_document(build_result(view))
 
 
 def named_result(name: str, results_dirs: Iterable[Path]) -> Named:
@@ -56,7 +71,7 @@ def named_result(name: str, results_dirs: Iterable[Path]) -> Named:
         raise
     except OSError as error:
         raise SpecdashError(f"{one_line(name)}: {error.strerror}", "Name a run's folder, or a result file.") from error
-    view = fold_all(read(path / JOURNAL).records)
+    view = fold_all(read_journal(path / JOURNAL).records)
     return Named(path, build_result(view), view)
 
 

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.methods import drafter_label
 from specdash.core.state import RunState

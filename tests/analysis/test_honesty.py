@@ -13,7 +13,7 @@ from honesty import ALL_KS, CURVED, DRIFTING, KNOWN_TO, KS, LISTED, SEARCHED, dr
 from simulated import LIST, Asked, Run
 from worlds import Pair, World, best_of, regret
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.analysis.strategy import CURVE, SEARCH
 from specdash.core.plan import KScope
 

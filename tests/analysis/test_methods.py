@@ -14,10 +14,10 @@ import pytest
 from recorded_run import DRAFT, TARGET, folded, loaded, measured, started, step
 
 from specdash.analysis.arms import Arm
+from specdash.analysis.build_result import build_result
 from specdash.analysis.compare import compare
 from specdash.analysis.findings import findings
 from specdash.analysis.recommend import recommendations
-from specdash.analysis.result import build_result
 from specdash.analysis.same_drafts import same_drafts
 from specdash.analysis.strategy import next_change
 from specdash.core import commands as cmd

@@ -10,7 +10,7 @@ import pytest
 from recorded_run import START_S, TARGET, folded, loaded, measured, sample, started, step
 
 from specdash.analysis.anchors import SECOND_PASS
-from specdash.analysis.result import METRICS, build_result
+from specdash.analysis.build_result import METRICS, build_result
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.plan import LoadKey

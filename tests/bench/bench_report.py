@@ -10,7 +10,7 @@ from statistics import median
 from figures import Row, spread
 from recorded_sweep import long_sweep
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.core.state import RunState
 from specdash.store.html import to_html
 

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from recorded_run import folded, measured, recorded, started, step
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.cli import guarded
 from specdash.core import events as ev
 from specdash.core.plan import Step

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from recorded_run import loaded, measured, started, step
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.cli import guarded
 from specdash.core import events as ev
 from specdash.core.reduce import fold_all

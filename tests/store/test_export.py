@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from recorded_run import folded, loaded, measured, started, step
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.errors import Exit, StoreError
 from specdash.store.disk import write_atomic, write_new

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from recorded_run import DRAFT, TARGET, folded, measured, started, step
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.errors import Exit, SpecdashError
 from specdash.store.export import to_csv, to_json, to_markdown

@@ -8,7 +8,7 @@ from typing import Any
 from recorded_run import TARGET, folded, loaded, measured, started, step
 from report_documents import draftbench_document, evil_document, failed_document, run_document
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.core.plan import Step
 from specdash.store.export import to_markdown

@@ -11,7 +11,7 @@ import pytest
 from recorded_run import folded, measured, started, step
 from rich.console import Console
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.core.state import RunState
 from specdash.ui import summary

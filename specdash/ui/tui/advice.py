@@ -75,7 +75,7 @@ class Advice:
 
 def work_out(view: RunState) -> Advice:
     """Makes the document of a view, and keeps what screens want of it. May take seconds."""
-    from specdash.analysis.result import build_result
+    from specdash.analysis.build_result import build_result
 
     try:
         document: Json = build_result(view)

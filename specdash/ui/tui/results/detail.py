@@ -51,7 +51,7 @@ def figure_lines(figures: Figures, view: RunState, glyphs: Glyphs) -> list[Line]
         lines = [labelled("tok/s", "no rate: no sample that counts has a number", "warn")]
     else:
         scatter = f" {ends}" if ends else " (one sample, no interval)"
-        values = f"   {number(rate.min)} .. {number(rate.max)}" if rate.n > 1 else ""
+        values = f"   {number(rate.min)} .. {number(rate.max)}" if figures.n > 1 else ""
         lines = [labelled("tok/s", f"{number(rate.mean)}{scatter}{values}   n {figures.n}")]
     if faster is not None:
         sign = sign_of(faster)

@@ -16,7 +16,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.core.state import RunState
 from specdash.core.text import one_line
 from specdash.errors import StoreError

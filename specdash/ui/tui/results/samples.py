@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import build_result
 from specdash.core.drafting import proven, share_of
 from specdash.core.measure import Sample
 from specdash.core.state import RunState

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from specdash.analysis.build_result import build_result
 from specdash.analysis.compare import Comparison, Pair, Quotient
 from specdash.analysis.compare import compare as compared
-from specdash.analysis.result import build_result
 from specdash.core.state import RunState
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, fitted, rule
