@@ -39,8 +39,8 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser.add_argument("--json", action="store_true", help="the comparison as JSON")
     options = parser.parse_args(arguments)
     from specdash.analysis.compare import compare
-    from specdash.store.foreign.reading import unusable
-    from specdash.store.results import named_result
+    from specdash.report.importers.saved import unusable
+    from specdash.report.results import named_result
     from specdash.store.runs import known_results_dirs
 
     dirs = known_results_dirs()

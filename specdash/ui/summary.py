@@ -20,8 +20,8 @@ from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.methods import drafter_label
 from specdash.core.text import one_line
 from specdash.core.view import View
-from specdash.store.arms import REFUTED, content_arms, refuted
-from specdash.store.wording import DASH, answer_times, disturbances, is_inferred
+from specdash.report.arms import REFUTED, content_arms, refuted
+from specdash.report.text import DASH, answer_times, disturbances, is_inferred
 from specdash.ui import recommended
 from specdash.ui.charts import Point, k_curves, legend
 from specdash.ui.narration import percent, rate

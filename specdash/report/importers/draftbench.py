@@ -13,8 +13,8 @@ from typing import Any
 
 from specdash.core.numbers import finite
 from specdash.errors import SpecdashError
-from specdash.store.foreign.document import Finding, Origin, document, known
-from specdash.store.foreign.values import moment, positive, scalars, shown, text
+from specdash.report.importers.document import Finding, Origin, document, known
+from specdash.report.importers.values import moment, positive, scalars, shown, text
 
 Json = Mapping[str, Any]
 

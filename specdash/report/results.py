@@ -14,7 +14,7 @@ from specdash.analysis.result import Result
 from specdash.core.text import one_line
 from specdash.core.view import View, fold_all
 from specdash.errors import SpecdashError
-from specdash.store.foreign.reading import read_result_file
+from specdash.report.importers.saved import read_result_file
 from specdash.store.journal import read as read_journal
 from specdash.store.result_json import from_document
 from specdash.store.runs import JOURNAL, resolve
