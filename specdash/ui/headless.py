@@ -20,7 +20,7 @@ from specdash.core import events as ev
 from specdash.core import ticks
 from specdash.core.forecast import Forecaster, Outlook, Range, in_flight
 from specdash.core.steps import SKIPPED
-from specdash.core.text import human_seconds, one_line
+from specdash.core.text import human_seconds, one_line, plural
 from specdash.core.view import RUNNING, LoadView, View
 from specdash.errors import Exit
 from specdash.session.handle import Handle, Outcome, Subscription, Watcher
@@ -190,7 +190,7 @@ def status_line(view: View, live: ticks.Live, ahead: Outlook | None, width: int,
     words = "paused" if view.paused else time_left_words(ahead.left if ahead is not None else None)
     skipped = f", {tally.skipped} skipped" if tally.skipped else ""
     parts = [f"{tally.tried}/{tally.total} steps{skipped}", words]
-    parts += [f"{loads} more {'load' if loads == 1 else 'loads'}"] if loads else []
+    parts += [plural(loads, "more load")] if loads else []
     load = view.loads.get(view.current_load or "")
     if load is None:
         parts.append("between loads" if tally.open else "finishing")

@@ -10,7 +10,7 @@ from specdash.core import events as ev
 from specdash.core.drafting import proven, told_by
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.steptable import Tally
-from specdash.core.text import human_bytes, human_seconds, one_line
+from specdash.core.text import human_bytes, human_seconds, one_line, plural
 from specdash.core.ticks import TokenTick
 from specdash.core.view import DONE, View
 
@@ -23,7 +23,7 @@ def counted(tally: Tally) -> str:
     """How far a run is: "4 of 12 steps measured, 1 failed, 3 skipped"; what is skipped was not measured."""
     failed = f", {tally.failed} failed" if tally.failed else ""
     skipped = f", {tally.skipped} skipped" if tally.skipped else ""
-    return f"{tally.measured} of {tally.total} {'step' if tally.total == 1 else 'steps'} measured{failed}{skipped}"
+    return f"{tally.measured} of {plural(tally.total, 'step')} measured{failed}{skipped}"
 
 
 def reading(token: TokenTick | None) -> str:
@@ -57,8 +57,8 @@ def percent(value: float | None) -> str:
 def _run_started(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.RunStarted)
     iterations = fact.settings.get("iterations")
-    steps = "1 step" if len(fact.steps) == 1 else f"{len(fact.steps)} steps"
-    return [f"run {fact.run_id}: {steps}, {iterations} {'sample' if iterations == 1 else 'samples'} each"]
+    each = f"{iterations} {'sample' if iterations == 1 else 'samples'} each"
+    return [f"run {fact.run_id}: {plural(len(fact.steps), 'step')}, {each}"]
 
 
 def _run_resumed(fact: ev.Fact, view: View) -> list[str]:
@@ -109,14 +109,14 @@ def _bandwidth_measured(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.BandwidthMeasured)
     if fact.bytes_s is None:
         return [f"memory bandwidth: not measured{f', {fact.reason}' if fact.reason else ''}"]
-    threads = f" with {fact.threads} {'thread' if fact.threads == 1 else 'threads'}" if fact.threads else ""
+    threads = f" with {plural(fact.threads, 'thread')}" if fact.threads else ""
     cache = f" (last-level cache {human_bytes(fact.cache_bytes)})" if fact.cache_bytes else ""
     return [f"memory bandwidth: {fact.bytes_s / 1e9:.1f} GB/s read{threads}{cache}"]
 
 
 def _plan_changed(fact: ev.Fact, view: View) -> list[str]:
     assert isinstance(fact, ev.PlanChanged)
-    loads = f"{fact.loads_left} {'load' if fact.loads_left == 1 else 'loads'} to go"
+    loads = f"{plural(fact.loads_left, 'load')} to go"
     if fact.stage:
         return [f"plan: {fact.reason}; {loads}"]
     return [f"plan changed: {fact.reason}; {loads} after this one"]

@@ -10,7 +10,7 @@ from specdash.core.lifecycle import TABLE, State, Trigger
 from specdash.core.newest import of_newest
 from specdash.core.persistent import backwards
 from specdash.core.plan import LoadKey
-from specdash.core.text import human_bytes, one_line
+from specdash.core.text import human_bytes, one_line, plural
 from specdash.core.view import LoadView
 from specdash.ui.narration import reading
 from specdash.ui.tui.lines import Line, Span, fitted, width_of
@@ -143,7 +143,7 @@ def _engine(look: Look, load: LoadView | None) -> list[Span]:
         parts.append((f"load {one_line(load.id, 12)}", "dim"))
     count = restarts(look)
     if count:
-        parts.append((f"{count} {'restart' if count == 1 else 'restarts'}", "warn"))
+        parts.append((plural(count, "restart"), "warn"))
     return parts
 
 
