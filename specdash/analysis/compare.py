@@ -18,6 +18,7 @@ from specdash.analysis.stats import CONFIDENCE, about, speedup, student_t_quanti
 from specdash.analysis.unlike import builds, digest, machines, reasons
 from specdash.core.methods import BASELINE, method_label
 from specdash.core.plan import Step
+from specdash.core.text import plural
 
 Json = Mapping[str, Any]
 Keyed = list[tuple[Hashable, float]]
@@ -183,7 +184,7 @@ def _left_out(side: _Side, other: _Side) -> tuple[str, ...]:
     tried = {key for key, _ in _keyed_steps(other.result)}
     failed = sum(key in tried for key in alone)
     more = f" ({failed} of them did not come out in {other.letter})" if failed else ""
-    return (f"{len(alone)} {'step' if len(alone) == 1 else 'steps'} only in {side.letter}{more}: left out",)
+    return (f"{plural(len(alone), 'step')} only in {side.letter}{more}: left out",)
 
 
 def _keyed_steps(result: Json) -> list[tuple[Key, Json]]:

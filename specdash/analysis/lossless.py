@@ -26,6 +26,7 @@ from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
 from specdash.core.state import RunState
 from specdash.core.steps import StepState
+from specdash.core.text import plural
 
 IDENTICAL = "identical"
 NEAR_TIE = "near_tie"
@@ -211,7 +212,7 @@ def _verdict(compared: Sequence[Comparison], judged: Judgement, rounding: Roundi
     )
     if state == IDENTICAL:
         whose = "its own" if is_baseline else "the baseline's"
-        reason = f"the same {shown.unit}s as {whose} for {_count(len(tokens), 'prompt')}"
+        reason = f"the same {shown.unit}s as {whose} for {plural(len(tokens), 'prompt')}"
         return Agreement(state, len(tokens), sum(tokens.values()), None, None, None, reason, rounding)
     return Agreement(
         state,
@@ -280,8 +281,3 @@ def _unproven(agreed: Agreement, itself: Agreement) -> Agreement:
 def _unknown(reason: str) -> Agreement:
     """No statement, for this reason."""
     return Agreement(UNKNOWN, 0, 0, None, None, None, reason)
-
-
-def _count(number: int, what: str) -> str:
-    """A number of things in words."""
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -16,7 +16,7 @@ from specdash.core.kinds import KINDS
 from specdash.core.plan import KScope, PlannedLoad, k_values
 from specdash.core.priors import Range
 from specdash.core.profile import LOSSLESS
-from specdash.core.text import human_bytes, human_seconds, plain
+from specdash.core.text import human_bytes, human_seconds, plain, plural
 from specdash.errors import Exit, Problem, ProfileError
 from specdash.session.opening import NOTHING_WITH
 from specdash.session.planned import plan_time
@@ -84,8 +84,8 @@ def _lines(
     categories = len(prepared.prompts)
     measure = prepared.profile.measure
     lines = [
-        f"{prepared.profile.name}: {len(usable)} steps in {categories} prompt "
-        f"{'category' if categories == 1 else 'categories'}, {measure.iterations} samples each "
+        f"{prepared.profile.name}: {len(usable)} steps in "
+        f"{plural(categories, 'prompt category', 'prompt categories')}, {measure.iterations} samples each "
         f"of up to {measure.max_tokens} tokens",
         "",
     ]
@@ -101,7 +101,7 @@ def _lines(
             label = load.key.pair.label if ks else load.key.label
             of_k = f", K = {', '.join(map(str, ks))}" if ks else ""
             count = len(load.steps)
-            lines.append(f"  {number:>3}. {label}{of_k}  ({count} {'step' if count == 1 else 'steps'})")
+            lines.append(f"  {number:>3}. {label}{of_k}  ({plural(count, 'step')})")
             if list_steps:
                 lines += [f"         {step.id}" for step in load.steps]
         time = _time(prepared, scope, loads)

@@ -13,8 +13,8 @@ from specdash.cli import command_parser
 from specdash.errors import Exit, SpecdashError, StoreError
 
 if TYPE_CHECKING:
+    from specdash.report.results import Named
     from specdash.session.handle import Reports
-    from specdash.store.results import Named
 
 DEFAULT = ("html", "md", "csv", "json")
 ON_DEMAND = ("draftbench",)
@@ -42,7 +42,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser = command_parser(name)
     add_arguments(parser)
     options = parser.parse_args(arguments)
-    from specdash.store.results import named_result
+    from specdash.report.results import named_result
     from specdash.store.runs import known_results_dirs
 
     formats = list(dict.fromkeys(part.strip() for part in options.format.split(",") if part.strip()))
@@ -63,8 +63,8 @@ def main(name: str, arguments: list[str]) -> Exit:
 
 def _text(found: Named, kind: str) -> str:
     """A report as text. Raises SpecdashError for a file that is broken deeper than its reader looks."""
+    from specdash.report.importers.saved import unusable
     from specdash.session.reports import REPORTS
-    from specdash.store.foreign.reading import unusable
 
     write: Any = REPORTS[kind][1]
     try:

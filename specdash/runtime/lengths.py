@@ -16,6 +16,7 @@ from specdash.core.plan import Step
 from specdash.core.prompts import Prompt
 from specdash.core.state import RunState
 from specdash.core.steptable import StepTable
+from specdash.core.text import plural
 from specdash.core.tokens import TEMPLATE_TOKENS
 from specdash.runtime.asking import Asking
 from specdash.runtime.server import Publish
@@ -144,7 +145,7 @@ class Lengths:
         }
         if cut:
             self._warned.add(_setting(spec))
-            prompts = "1 prompt leaves" if len(cut) == 1 else f"{len(cut)} prompts leave"
+            prompts = plural(len(cut), "prompt leaves", "prompts leave")
             said = f"{prompts} no room for answers of {self._max_tokens} tokens in a context of {context}"
             await self._publish(ev.Noted("warning", f"{spec.key.target}: {said}: -c {needed} has room for all"))
 

@@ -17,6 +17,7 @@ from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, group, iterat
 from specdash.core.possible_steps import LeftOut, possible
 from specdash.core.profile import BUILTIN, ModelRef, Profile, abilities_of
 from specdash.core.prompts import Prompt
+from specdash.core.text import plural
 from specdash.errors import EngineError, Exit, Problem, ProfileError, SpecdashError
 
 
@@ -77,7 +78,7 @@ class Prepared:
             if most is not None and most < asked.get(step.id, self.profile.measure.iterations):
                 found.setdefault(step.method, set()).add(most)
         return tuple(
-            f"{method}: {least} {'sample' if least == 1 else 'samples'} of a step at most, since its server remembers"
+            f"{method}: {plural(least, 'sample')} of a step at most, since its server remembers"
             " what it answered, so that each prompt of a category counts once"
             for method, least in ((method, min(counts)) for method, counts in found.items())
         )

@@ -16,6 +16,7 @@ from specdash.core.model import ModelFacts
 from specdash.core.plan import Step, iterations_of
 from specdash.core.profile import LOSSLESS, Profile
 from specdash.core.prompts import Prompt
+from specdash.core.text import plural
 from specdash.core.tokens import TEMPLATE_TOKENS, Pieces
 from specdash.engines.context import FLAG, VARIABLE, context_of, given_context, padded
 from specdash.engines.tokenize import count_tokens
@@ -144,4 +145,4 @@ def _counted(
 
 
 def _said(prompts: Sequence[Prompt]) -> str:
-    return "1 prompt" if len(prompts) == 1 else f"{len(prompts)} prompts"
+    return plural(len(prompts), "prompt")

@@ -10,11 +10,11 @@ from specdash.analysis.build_result import build_result
 from specdash.core.state import RunState
 from specdash.crash import bug_report
 from specdash.errors import SpecdashError
+from specdash.report.export import to_csv, to_json, to_markdown
+from specdash.report.html import to_html
+from specdash.report.importers.to_draftbench import to_draftbench
 from specdash.session.handle import Reports
 from specdash.store.disk import write_atomic
-from specdash.store.export import to_csv, to_json, to_markdown
-from specdash.store.foreign.to_draftbench import to_draftbench
-from specdash.store.html import to_html
 
 RESULT = "json"
 REPORTS = {

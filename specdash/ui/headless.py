@@ -21,7 +21,7 @@ from specdash.core import ticks
 from specdash.core.forecast import Forecaster, Outlook, Range, in_flight
 from specdash.core.state import LoadState, RunState
 from specdash.core.steps import RUNNING, SKIPPED
-from specdash.core.text import human_seconds, one_line
+from specdash.core.text import human_seconds, one_line, plural
 from specdash.errors import Exit
 from specdash.session.handle import Handle, Outcome, Subscription, Watcher
 from specdash.ui.narration import counted, reading, sentences
@@ -190,7 +190,7 @@ def status_line(view: RunState, live: ticks.Live, ahead: Outlook | None, width: 
     words = "paused" if view.paused else time_left_words(ahead.left if ahead is not None else None)
     skipped = f", {tally.skipped} skipped" if tally.skipped else ""
     parts = [f"{tally.tried}/{tally.total} steps{skipped}", words]
-    parts += [f"{loads} more {'load' if loads == 1 else 'loads'}"] if loads else []
+    parts += [plural(loads, "more load")] if loads else []
     load = view.loads.get(view.current_load or "")
     if load is None:
         parts.append("between loads" if tally.open else "finishing")

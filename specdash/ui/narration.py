@@ -12,7 +12,7 @@ from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.state import RunState
 from specdash.core.steps import DONE
 from specdash.core.steptable import Tally
-from specdash.core.text import human_bytes, human_seconds, one_line
+from specdash.core.text import human_bytes, human_seconds, one_line, plural
 from specdash.core.ticks import TokenTick
 
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
@@ -24,7 +24,7 @@ def counted(tally: Tally) -> str:
     """How far a run is: "4 of 12 steps measured, 1 failed, 3 skipped"; what is skipped was not measured."""
     failed = f", {tally.failed} failed" if tally.failed else ""
     skipped = f", {tally.skipped} skipped" if tally.skipped else ""
-    return f"{tally.measured} of {tally.total} {'step' if tally.total == 1 else 'steps'} measured{failed}{skipped}"
+    return f"{tally.measured} of {plural(tally.total, 'step')} measured{failed}{skipped}"
 
 
 def reading(token: TokenTick | None) -> str:
@@ -106,8 +106,8 @@ def percent(value: float | None) -> str:
 
 def _run_started(fact: ev.RunStarted) -> list[str]:
     iterations = fact.settings.get("iterations")
-    steps = "1 step" if len(fact.steps) == 1 else f"{len(fact.steps)} steps"
-    return [f"run {fact.run_id}: {steps}, {iterations} {'sample' if iterations == 1 else 'samples'} each"]
+    each = f"{iterations} {'sample' if iterations == 1 else 'samples'} each"
+    return [f"run {fact.run_id}: {plural(len(fact.steps), 'step')}, {each}"]
 
 
 def _run_resumed(fact: ev.RunResumed, view: RunState) -> list[str]:
@@ -152,13 +152,13 @@ def _probed(fact: ev.Probed) -> list[str]:
 def _bandwidth_measured(fact: ev.BandwidthMeasured) -> list[str]:
     if fact.bytes_s is None:
         return [f"memory bandwidth: not measured{f', {fact.reason}' if fact.reason else ''}"]
-    threads = f" with {fact.threads} {'thread' if fact.threads == 1 else 'threads'}" if fact.threads else ""
+    threads = f" with {plural(fact.threads, 'thread')}" if fact.threads else ""
     cache = f" (last-level cache {human_bytes(fact.cache_bytes)})" if fact.cache_bytes else ""
     return [f"memory bandwidth: {fact.bytes_s / 1e9:.1f} GB/s read{threads}{cache}"]
 
 
 def _plan_changed(fact: ev.PlanChanged) -> list[str]:
-    loads = f"{fact.loads_left} {'load' if fact.loads_left == 1 else 'loads'} to go"
+    loads = f"{plural(fact.loads_left, 'load')} to go"
     if fact.stage:
         return [f"plan: {fact.reason}; {loads}"]
     return [f"plan changed: {fact.reason}; {loads} after this one"]

@@ -12,7 +12,7 @@ from typing import Any
 from specdash.core.methods import BASELINE, drafter_label
 from specdash.core.numbers import finite
 from specdash.core.text import one_line
-from specdash.store.wording import DASH, whole_answer, whole_answer_change
+from specdash.report.text import DASH, whole_answer, whole_answer_change
 from specdash.ui.narration import rate
 
 ALL = "all"

@@ -19,9 +19,9 @@ from specdash.analysis.build_result import build_result
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.methods import drafter_label
 from specdash.core.state import RunState
-from specdash.core.text import one_line
-from specdash.store.arms import REFUTED, content_arms, refuted
-from specdash.store.wording import DASH, answer_times, disturbances, is_inferred
+from specdash.core.text import one_line, plural
+from specdash.report.arms import REFUTED, content_arms, refuted
+from specdash.report.text import DASH, answer_times, disturbances, is_inferred
 from specdash.ui import recommended
 from specdash.ui.charts import Point, k_curves, legend
 from specdash.ui.narration import percent, rate
@@ -84,9 +84,9 @@ def print_summary(console: Console, view: RunState, path: Path, reports: Iterabl
         console.print(Text(said), soft_wrap=not with_table)
     if result["unfinished"]:
         count = len(result["unfinished"])
-        steps = f"{count} {'step is' if count == 1 else 'steps are'}"
+        steps = plural(count, "step is", "steps are")
         kept = sum(len(found.good) for found in view.table.opened())
-        also = f" ({kept} {'sample' if kept == 1 else 'samples'} kept)" if kept else ""
+        also = f" ({plural(kept, 'sample')} kept)" if kept else ""
         console.print(Text(f"{steps} not finished yet{also}: specdash resume {one_line(path.name)}"), soft_wrap=True)
     for report in reports:
         if report.name in TO_READ:

@@ -24,11 +24,11 @@ from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.measure import Verdict
 from specdash.core.plan import LoadKey, Step
-from specdash.store.arms import contenders, content_arms, pair_name, recommended_ks
-from specdash.store.export import to_csv, to_markdown
-from specdash.store.foreign.to_draftbench import to_draftbench
-from specdash.store.html.heatmap import heatmap
-from specdash.store.wording import arm_name, chosen
+from specdash.report.arms import contenders, content_arms, pair_name, recommended_ks
+from specdash.report.export import to_csv, to_markdown
+from specdash.report.html.heatmap import heatmap
+from specdash.report.importers.to_draftbench import to_draftbench
+from specdash.report.text import arm_name, chosen
 from specdash.ui import recommended
 
 Json = dict[str, Any]

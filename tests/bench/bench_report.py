@@ -12,7 +12,7 @@ from recorded_sweep import long_sweep
 
 from specdash.analysis.build_result import build_result
 from specdash.core.state import RunState
-from specdash.store.html import to_html
+from specdash.report.html import to_html
 
 ROUNDS = 5
 MEASUREMENTS = 500

@@ -18,8 +18,8 @@ from specdash.cli import guarded
 from specdash.core import events as ev
 from specdash.core.plan import Step
 from specdash.errors import Exit
+from specdash.report.export import to_json
 from specdash.store import runs as store
-from specdash.store.export import to_json
 from specdash.store.journal import Journal
 
 PUBLISHED = Path(__file__).parents[1] / "data" / "draftbench"

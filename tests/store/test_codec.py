@@ -18,8 +18,8 @@ from specdash.cli import guarded
 from specdash.core import events as ev
 from specdash.core.reduce import fold_all
 from specdash.errors import Exit, StoreError
-from specdash.store.export import to_csv, to_json, to_markdown
-from specdash.store.html import to_html
+from specdash.report.export import to_csv, to_json, to_markdown
+from specdash.report.html import to_html
 from specdash.store.journal import line_of, parse_line
 
 WRONG: tuple[object, ...] = ("banana", "", -1, 0, 1e308, 10**400, True, None, [], {}, ["x"], {"a": 1}, 3.7)

@@ -15,10 +15,10 @@ from recorded_run import DRAFT, TARGET, folded, measured, started, step
 from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.errors import Exit, SpecdashError
-from specdash.store.export import to_csv, to_json, to_markdown
-from specdash.store.foreign.draftbench import _Rows
-from specdash.store.foreign.reading import MOST_BYTES, read_result_file
-from specdash.store.foreign.to_draftbench import to_draftbench
+from specdash.report.export import to_csv, to_json, to_markdown
+from specdash.report.importers.draftbench import _Rows
+from specdash.report.importers.saved import MOST_BYTES, read_result_file
+from specdash.report.importers.to_draftbench import to_draftbench
 
 Json = dict[str, Any]
 

@@ -23,10 +23,10 @@ from report_documents import (
 )
 
 from specdash.errors import StoreError
-from specdash.store.arms import contenders, content_arms, rate_of
+from specdash.report.arms import contenders, content_arms, rate_of
+from specdash.report.html import to_html
+from specdash.report.html.heatmap import shade
 from specdash.store.disk import write_atomic
-from specdash.store.html import to_html
-from specdash.store.html.heatmap import shade
 
 MOST_BYTES = 6_000_000
 DOCUMENTS = {

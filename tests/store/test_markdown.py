@@ -11,8 +11,8 @@ from report_documents import draftbench_document, evil_document, failed_document
 from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.core.plan import Step
-from specdash.store.export import to_markdown
-from specdash.store.wording import DASH
+from specdash.report.export import to_markdown
+from specdash.report.text import DASH
 
 CATEGORIES = ("coding", "math")
 SLOW = [10.0, 12.0, 11.0, 10.0, 12.0]

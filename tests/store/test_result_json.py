@@ -11,8 +11,8 @@ import report_documents as documents
 from recorded_run import folded, loaded, measured, started, step
 
 from specdash.analysis.result import Result
+from specdash.report.results import result_of
 from specdash.store.result_json import from_document, to_document
-from specdash.store.results import result_of
 
 Json = dict[str, Any]
 

@@ -21,8 +21,8 @@ sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 from browser import Browser, Page, browser_program  # noqa: E402
 
+from specdash.report.html import to_html  # noqa: E402
 from specdash.store.disk import write_atomic  # noqa: E402
-from specdash.store.html import to_html  # noqa: E402
 
 TALL_PX = 16_000  # of a page that is taken
 SLICE_PX = 1600

@@ -11,7 +11,7 @@ from specdash.core.newest import of_newest
 from specdash.core.persistent import backwards
 from specdash.core.plan import LoadKey
 from specdash.core.state import LoadState
-from specdash.core.text import human_bytes, one_line
+from specdash.core.text import human_bytes, one_line, plural
 from specdash.ui.narration import reading
 from specdash.ui.tui.lines import Line, Span, fitted, width_of
 from specdash.ui.tui.panes.pane import Look, Pane, age, note, paragraph
@@ -143,7 +143,7 @@ def _engine(look: Look, load: LoadState | None) -> list[Span]:
         parts.append((f"load {one_line(load.id, 12)}", "dim"))
     count = restarts(look)
     if count:
-        parts.append((f"{count} {'restart' if count == 1 else 'restarts'}", "warn"))
+        parts.append((plural(count, "restart"), "warn"))
     return parts
 
 

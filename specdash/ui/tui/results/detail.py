@@ -13,8 +13,8 @@ from specdash.core.secrets import shell_line
 from specdash.core.state import RunState
 from specdash.core.steps import DONE
 from specdash.core.text import human_bytes, one_line
-from specdash.store.arms import other_k
-from specdash.store.wording import drafter_of, seconds
+from specdash.report.arms import other_k
+from specdash.report.text import drafter_of, seconds
 from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.advice import remarks

@@ -20,9 +20,9 @@ from specdash.analysis.build_result import build_result
 from specdash.core.state import RunState
 from specdash.core.text import one_line
 from specdash.errors import StoreError
+from specdash.report.export import to_csv, to_json, to_markdown
+from specdash.report.html import to_html
 from specdash.store.disk import write_atomic
-from specdash.store.export import to_csv, to_json, to_markdown
-from specdash.store.html import to_html
 from specdash.ui.tui.fields import Field
 
 Format = Literal["md", "html", "csv", "json", "svg"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from specdash.core.text import one_line
+from specdash.core.text import one_line, plural
 from specdash.store.runs import RunInfo
 from specdash.ui.tui.finding import Finding, Model, engines
 from specdash.ui.tui.lines import Line, fitted, rule
@@ -31,7 +31,7 @@ def models_lines(found: Sequence[Model] | None, problem: str, width: int, height
     room = max(1, height - len(lines))
     kept = usable if len(usable) <= room else usable[: room - 1]
     for each in kept:
-        drafts = f"{len(each.drafts)} {'draft fits' if len(each.drafts) == 1 else 'drafts fit'}" if each.drafts else ""
+        drafts = plural(len(each.drafts), "draft fits", "drafts fit") if each.drafts else ""
         lines.append(((f" {model_words(each)}  ", ""), (drafts, "good")))
     if len(usable) > len(kept):
         lines.append(((f" and {len(usable) - len(kept)} more: specdash models", "dim"),))

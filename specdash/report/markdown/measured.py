@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from specdash.analysis.tables import in_order
-from specdash.store.arms import contenders, content_arms, slower_pairs
-from specdash.store.markdown.cells import safe, table
-from specdash.store.wording import (
+from specdash.report.arms import contenders, content_arms, slower_pairs
+from specdash.report.markdown.cells import safe, table
+from specdash.report.text import (
     DASH,
     INFERRED_NOTE,
     LOSSLESS,

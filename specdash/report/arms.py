@@ -11,7 +11,7 @@ from typing import Any
 
 from specdash.analysis.reasons import edge_reason
 from specdash.core.methods import BASELINE, DRAFT
-from specdash.store.wording import SPEED, Json, drafter_of, is_noise, known, sentence, setting, slower_of
+from specdash.report.text import SPEED, Json, drafter_of, is_noise, known, sentence, setting, slower_of
 
 Key = tuple[Any, ...]
 CONTENT = "content"

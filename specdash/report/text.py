@@ -12,7 +12,7 @@ from typing import Any
 from specdash.core.measure import INFERRED, Verdict
 from specdash.core.methods import BASELINE, drafter_label
 from specdash.core.numbers import finite
-from specdash.core.text import human_bytes
+from specdash.core.text import human_bytes, plural
 
 Json = Mapping[str, Any]
 
@@ -103,7 +103,7 @@ def faster(speedup: Json | None, n: Any = 0) -> str:
 
 def slower_of(count: int, of: int) -> str:
     """Pairs that something is said of: "0 of 1 pair is", "2 of 3 pairs are"."""
-    return f"{count} of {of} {'pair' if of == 1 else 'pairs'} {'is' if count == 1 or of == 1 else 'are'}"
+    return f"{count} of {plural(of, 'pair')} {'is' if count == 1 or of == 1 else 'are'}"
 
 
 def share(value: Any, digits: int = 0) -> str:
@@ -363,7 +363,7 @@ def bandwidth(found: Json | None) -> str:
     if bytes_s is None:
         return f"Memory bandwidth is unknown: {found.get('reason') or 'no reason is given'}"
     threads = known(found.get("threads"))
-    by = "" if threads is None else f" with {threads:.0f} {'thread' if threads == 1 else 'threads'}"
+    by = "" if threads is None else f" with {plural(int(threads), 'thread')}"
     times = known(found.get("measured")) or 1
     best = "" if times == 1 else f", the best of {times:.0f}"
     text = f"Memory bandwidth, measured here{by}{best}: {bytes_s / 1e9:.1f} GB/s"
@@ -381,7 +381,7 @@ def disturbances(result: Json) -> list[str]:
     said = []
     if again:
         why = f" ({', '.join(reasons)})" if reasons else ""
-        said.append(f"{again} {'sample was' if again == 1 else 'samples were'} taken again{why}")
+        said.append(f"{plural(again, 'sample was', 'samples were')} taken again{why}")
     if ours:
         which = "a sample, whose TTFT or total time is" if ours == 1 else f"{ours} samples, whose TTFT or total time is"
         said.append(f"specdash itself was stopped during {which} unknown; the rates are by the server's clock")

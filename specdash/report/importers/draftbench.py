@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from specdash.core.numbers import finite
+from specdash.core.text import plural
 from specdash.errors import SpecdashError
-from specdash.store.foreign.document import Finding, Origin, document, known
-from specdash.store.foreign.values import moment, positive, scalars, shown, text
+from specdash.report.importers.document import Finding, Origin, document, known
+from specdash.report.importers.values import moment, positive, scalars, shown, text
 
 Json = Mapping[str, Any]
 
@@ -156,5 +157,5 @@ def _doubts(findings: Sequence[Finding]) -> list[str]:
     ]
     undrafted = sum(found.draft is not None and not found.acceptance_rate for found in good)
     if undrafted:
-        notes.append(f"{undrafted} {'pair is' if undrafted == 1 else 'pairs are'} {_UNDRAFTED}")
+        notes.append(f"{plural(undrafted, 'pair is', 'pairs are')} {_UNDRAFTED}")
     return notes

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from specdash.store.html.answer import answer, recommendations, warnings
-from specdash.store.html.charts import Charts, acceptances, curves, speed
-from specdash.store.html.facts import environment, loads, rules, served, verdicts
-from specdash.store.html.heatmap import heatmap
-from specdash.store.html.markup import Markup, join, label, paragraph
-from specdash.store.html.page import document
-from specdash.store.html.tables import categories, losslessness, roofline
-from specdash.store.wording import Json, title, when
+from specdash.report.html.answer import answer, recommendations, warnings
+from specdash.report.html.charts import Charts, acceptances, curves, speed
+from specdash.report.html.facts import environment, loads, rules, served, verdicts
+from specdash.report.html.heatmap import heatmap
+from specdash.report.html.markup import Markup, join, label, paragraph
+from specdash.report.html.page import document
+from specdash.report.html.tables import categories, losslessness, roofline
+from specdash.report.text import Json, title, when
 
 CONTENTS = (
     ("recommendations", "Recommendations"),

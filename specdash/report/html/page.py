@@ -17,9 +17,9 @@ from typing import Any
 
 from specdash.core.text import one_line
 from specdash.errors import StoreError
-from specdash.store.html.markup import Markup, script_json
+from specdash.report.html.markup import Markup, script_json
 
-HERE = Path(__file__).parent
+ASSETS = Path(__file__).parents[1] / "assets"
 
 
 def document(title: str, body: str, figures: Sequence[dict[str, Any]]) -> str:
@@ -53,7 +53,7 @@ def _digest(script: str) -> str:
 
 def _asset(name: str) -> str:
     """A style sheet or script of this package."""
-    return Markup((HERE / name).read_text(encoding="utf-8"))
+    return Markup((ASSETS / name).read_text(encoding="utf-8"))
 
 
 def _plotly() -> str:

@@ -7,7 +7,7 @@ from html import escape
 from typing import Any
 
 from specdash.core.text import one_line
-from specdash.store.arms import (
+from specdash.report.arms import (
     REFUTED,
     Key,
     baseline_of,
@@ -26,9 +26,9 @@ from specdash.store.arms import (
     speedup_of,
     targets,
 )
-from specdash.store.html.figures import acceptance, k_curve, rate_bars, speedup_bars
-from specdash.store.html.markup import Column, Markup, Row, details, join, label, paragraph, section, table
-from specdash.store.wording import DASH, FROM_ITSELF, Json, arm_name, interval, known, off_by, rate, ratio, share, whole
+from specdash.report.html.figures import acceptance, k_curve, rate_bars, speedup_bars
+from specdash.report.html.markup import Column, Markup, Row, details, join, label, paragraph, section, table
+from specdash.report.text import DASH, FROM_ITSELF, Json, arm_name, interval, known, off_by, rate, ratio, share, whole
 
 MOST_BARS = 20
 MOST_LINES = 8

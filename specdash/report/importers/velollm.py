@@ -18,8 +18,8 @@ from typing import Any
 from specdash.analysis.stats import Speedup, speedup, summarise
 from specdash.core.numbers import whole
 from specdash.errors import SpecdashError
-from specdash.store.foreign.document import Finding, Origin, document, known, sample
-from specdash.store.foreign.values import moment, positive, shown, text
+from specdash.report.importers.document import Finding, Origin, document, known, sample
+from specdash.report.importers.values import moment, positive, shown, text
 
 Json = dict[str, Any]
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.secrets import shell_line
-from specdash.store.markdown.cells import code, safe
-from specdash.store.wording import SCOPES, Json, build, disturbances, machine, settings_text
+from specdash.report.markdown.cells import code, safe
+from specdash.report.text import SCOPES, Json, build, disturbances, machine, settings_text
 
 MAX_COMMANDS = 12
 

@@ -8,7 +8,7 @@ from html import escape
 
 from specdash.core.methods import is_draftless
 from specdash.core.text import one_line
-from specdash.store.arms import (
+from specdash.report.arms import (
     Key,
     contenders,
     content_arms,
@@ -21,8 +21,8 @@ from specdash.store.arms import (
     slower_pairs,
     speedup_of,
 )
-from specdash.store.html.markup import Markup, esc, join, label, paragraph, section
-from specdash.store.wording import DASH, Json, drafter, faster, measured_n, ratio, subject
+from specdash.report.html.markup import Markup, esc, join, label, paragraph, section
+from specdash.report.text import DASH, Json, drafter, faster, measured_n, ratio, subject
 
 FASTER_STEPS = (1.0, 1.1, 1.25, 1.5, 2.0, 2.75)
 SLOWER_STEPS = (1.0, 0.9, 0.75, 0.5)

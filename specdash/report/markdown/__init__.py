@@ -6,11 +6,11 @@ figure needs to mean something: build, hardware, settings, commands. Only measur
 
 from __future__ import annotations
 
-from specdash.store.markdown.cells import safe
-from specdash.store.markdown.findings import anchors, curves, recommendations, rules
-from specdash.store.markdown.footer import footer, not_counted, verdicts
-from specdash.store.markdown.measured import target_section
-from specdash.store.wording import Json, title, when, without_samples
+from specdash.report.markdown.cells import safe
+from specdash.report.markdown.findings import anchors, curves, recommendations, rules
+from specdash.report.markdown.footer import footer, not_counted, verdicts
+from specdash.report.markdown.measured import target_section
+from specdash.report.text import Json, title, when, without_samples
 
 
 def to_markdown(result: Json) -> str:

@@ -8,8 +8,8 @@ from typing import Any
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.secrets import shell_line
 from specdash.core.text import human_bytes, human_seconds
-from specdash.store.arms import targets
-from specdash.store.html.markup import (
+from specdash.report.arms import targets
+from specdash.report.html.markup import (
     Column,
     Markup,
     Row,
@@ -23,7 +23,7 @@ from specdash.store.html.markup import (
     section,
     table,
 )
-from specdash.store.wording import (
+from specdash.report.text import (
     DASH,
     SCOPES,
     Json,

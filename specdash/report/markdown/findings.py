@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from specdash.store.arms import curves_by_pair, edge, other_k, pair_key, pair_name, recommended_ks
-from specdash.store.markdown.cells import SENTENCE_CHARS, code, safe, table
-from specdash.store.wording import (
+from specdash.report.arms import curves_by_pair, edge, other_k, pair_key, pair_name, recommended_ks
+from specdash.report.markdown.cells import SENTENCE_CHARS, code, safe, table
+from specdash.report.text import (
     DASH,
     FROM_ITSELF,
     WHOLE_ANSWER_NOTE,

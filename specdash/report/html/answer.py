@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from specdash.store.arms import contenders, content_arms, is_baseline, rate_of, refuted, speedup_of, targets
-from specdash.store.html.markup import (
+from specdash.report.arms import contenders, content_arms, is_baseline, rate_of, refuted, speedup_of, targets
+from specdash.report.html.markup import (
     Column,
     Markup,
     Row,
@@ -16,7 +16,7 @@ from specdash.store.html.markup import (
     section,
     table,
 )
-from specdash.store.wording import (
+from specdash.report.text import (
     DASH,
     WHOLE_ANSWER_NOTE,
     Json,

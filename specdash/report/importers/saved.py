@@ -13,9 +13,9 @@ from specdash.analysis.result import SCHEMA
 from specdash.core.numbers import finite
 from specdash.core.text import human_bytes, one_line
 from specdash.errors import SpecdashError
-from specdash.store.foreign.draftbench import from_draftbench, is_draftbench
-from specdash.store.foreign.shapes import wrong_shapes
-from specdash.store.foreign.velollm import from_velollm, is_velollm
+from specdash.report.importers.draftbench import from_draftbench, is_draftbench
+from specdash.report.importers.shapes import wrong_shapes
+from specdash.report.importers.velollm import from_velollm, is_velollm
 
 Json = dict[str, Any]
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from specdash.analysis.tables import in_order
-from specdash.store.arms import by_arm, is_baseline, targets
-from specdash.store.html.markup import Column, Markup, Row, details, esc, join, label, paragraph, section, table
-from specdash.store.wording import (
+from specdash.report.arms import by_arm, is_baseline, targets
+from specdash.report.html.markup import Column, Markup, Row, details, esc, join, label, paragraph, section, table
+from specdash.report.text import (
     DASH,
     INFERRED_NOTE,
     LOSSLESS,

@@ -12,8 +12,8 @@ from itertools import pairwise
 from typing import Any
 
 from specdash.core.text import one_line
-from specdash.store.arms import doubt, is_baseline, rate_of, refuted, speedup_of
-from specdash.store.wording import SPEED, Json, arm_name, bounds, faster, interval, known, mean, measured_n, rate, ratio
+from specdash.report.arms import doubt, is_baseline, rate_of, refuted, speedup_of
+from specdash.report.text import SPEED, Json, arm_name, bounds, faster, interval, known, mean, measured_n, rate, ratio
 
 Figure = dict[str, Any]
 

@@ -15,7 +15,7 @@ from specdash.core.reduce import fold_all
 from specdash.core.state import RunState
 from specdash.core.text import one_line
 from specdash.errors import SpecdashError
-from specdash.store.foreign.reading import read_result_file
+from specdash.report.importers.saved import read_result_file
 from specdash.store.journal import read as read_journal
 from specdash.store.result_json import from_document
 from specdash.store.runs import JOURNAL, resolve

@@ -11,7 +11,7 @@ from typing import Any
 
 from specdash.core.measure import Sample
 from specdash.core.text import one_line
-from specdash.store.markdown import to_markdown
+from specdash.report.markdown import to_markdown
 
 __all__ = ["to_csv", "to_json", "to_markdown"]
 
