@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recorded_run import START_S, folded, loaded, measured, recorded, sample, started, step
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.plan import LoadKey
 from specdash.core.view import DONE, OPEN, RUNNING, View, fold, fold_all
 from specdash.store.codec import decode_fact
+from tests.support.recorded_run import START_S, folded, loaded, measured, recorded, sample, started, step
 
 BASE, K4, K8 = step(), step(4), step(8)
 

@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conformance.served import Served, serving, spec_of
-from llama_programs import NAMES, OLD_NAMES, install
 
 from specdash.core.engine import K_SEEN, Request, ServerSpec
 from specdash.core.events import K_PLACE
@@ -23,6 +21,8 @@ from specdash.engines.llama_cli import LlamaCli, beside, find
 from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
 from specdash.runtime.server import ServerFailed
+from tests.fakes.llama_programs import NAMES, OLD_NAMES, install
+from tests.support.served_engine import Served, serving, spec_of
 
 BASELINE = LoadKey("T", None, None, None, None)
 DRAFT = LoadKey("T", "D", None, None, 4)

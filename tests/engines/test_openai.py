@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Launch
 
 from specdash.core.engine import ALIAS, CACHED, TIMINGS, TOKEN_IDS, UNTOLD, Endpoint, Engine, Health, ServerSpec
 from specdash.core.events import K_PLACE
@@ -22,6 +21,7 @@ from specdash.engines.openai_flavour import Flavour
 from specdash.engines.placeholders import filled, lacking
 from specdash.engines.registry import FindContext, find
 from specdash.errors import EngineError
+from tests.support.real_programs import Launch
 
 FAKE = Path(__file__).parents[1] / "fakes" / "openai_server.py"
 VLLM = ("vllm", "serve", "{model}", "--port", "{port}")
