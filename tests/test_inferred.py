@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from recorded_run import folded, loaded, measured, sample, started, step
-
 from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.core.engine import K_SEEN
@@ -19,6 +17,7 @@ from specdash.ui.narration import sentences
 from specdash.ui.tui.lines import text_of
 from specdash.ui.tui.results.figures import figures_of
 from specdash.ui.tui.results.samples import _table
+from tests.support.recorded_run import folded, loaded, measured, sample, started, step
 
 CATEGORIES = ("coding", "math")
 Counts = Sequence[tuple[int, int | None]]

@@ -3,7 +3,7 @@
 The arms are the Ks of one pair (target, draft, config, experts, depth). They are compared in pairs on the same
 (category, prompt, block), so what a prompt does to all of them is no error. An arm is dropped only when it is slower
 than the leader beyond an interval that is corrected for the number of arms and looks, so that all looks together drop
-the best arm in under 5 % of runs (simulated on published curves: under 1 %, `tests/bench/bench_sequential.py`). The
+the best arm in under 5 % of runs (simulated on published curves: under 1 %, `benchmarks/sequential.py`). The
 race is settled once the leader is known to be within the precision of every arm that is left; ties are no reason to
 go on. How the caller runs it: a round gives those of the racing arms that are furthest behind `next_samples` more, one
 load each; then `standing` again, with the standing before it; once it is settled, or no racing arm may take more, new

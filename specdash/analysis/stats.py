@@ -4,7 +4,7 @@ What is measured here is never negative: rates, times, bytes, counts, and ratios
 the logarithm, value * e^-h to value * e^h, where h is the relative error that the interval allows for. It never
 reaches 0, however few samples there are and however unlike they are; where h is small it is the plain one.
 
-Which interval, and why, was decided by simulated coverage (`tests/bench/bench_coverage.py` prints the tables). For a
+Which interval, and why, was decided by simulated coverage (`benchmarks/coverage.py` prints the tables). For a
 mean, Student's t with the standard error over the mean as that of the logarithm covers 95 % of normal samples at every
 n >= 2, whether they scatter by 2 % or 30 %, and 93 to 95 % of lognormal ones (sigma 0.5). On the plain scale it covers
 the same of normal samples and 92 to 94 % of lognormal ones, and reaches below 0 in 27 % of pairs of samples that

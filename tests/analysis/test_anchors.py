@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from recorded_run import folded, measured, started, step
 
 from specdash.analysis.anchors import SECOND_PASS, Anchor, anchor_of, anchors, drift_detail, drifted
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.plan import Step
 from specdash.core.state import RunState
+from tests.support.recorded_run import folded, measured, started, step
 
 BASE, K4 = step(), step(4)
 

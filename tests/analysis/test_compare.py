@@ -9,13 +9,13 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
-from recorded_run import DRAFT, TARGET, folded, measured, started, step
 
 from specdash.analysis.build_result import build_result
 from specdash.analysis.compare import Comparison, compare
 from specdash.analysis.pairs import target_pairs
 from specdash.core import events as ev
 from specdash.core.plan import Step
+from tests.support.recorded_run import DRAFT, TARGET, folded, measured, started, step
 
 Json = dict[str, Any]
 

@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
-from recorded_run import DRAFT, TARGET, folded, loaded, measured, started, step
 
 from specdash.analysis.curve_rows import curve_rows
 from specdash.analysis.kcurve import Curve, Point
 from specdash.core.plan import LoadKey
+from tests.support.recorded_run import DRAFT, TARGET, folded, loaded, measured, started, step
 
 K_MAX = 8
 Rates = Mapping[tuple[int, str], list[float]]

@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from recorded_run import TARGET, folded, measured, started, step
 
 from specdash.analysis.findings import examine, findings
 from specdash.analysis.kcurve import ALL, Curve, Point
 from specdash.core import events as ev
 from specdash.core.measure import Verdict
 from specdash.core.state import RunState
+from tests.support.recorded_run import TARGET, folded, measured, started, step
 
 BASE, K4 = step(), step(4)
 

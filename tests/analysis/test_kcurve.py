@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-import recorded_run as rec
-from curve_world import World, sample_of
 
 from specdash.analysis.kcurve import Curve, Point, confirmations, curve_of, curves, off_the_line
 from specdash.core import events as ev
 from specdash.core.measure import Sample
 from specdash.core.plan import LoadKey
 from specdash.core.state import RunState
+from tests.support import recorded_run as rec
+from tests.support.curve_world import World, sample_of
 
 PAIR = LoadKey(rec.TARGET, rec.DRAFT, None, None, None)
 STILL = World(level=0.0, noise=0.0, pause=0.0)

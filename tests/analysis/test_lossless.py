@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_run import folded, sample, started, step
 
 from specdash.analysis.lossless import Agreement, agreement, agreements, judge
 from specdash.analysis.rounding import ENOUGH_PLACES, Rounding, rounding_of
 from specdash.core import events as ev
 from specdash.core.plan import Step
 from specdash.core.state import RunState
+from tests.support.recorded_run import folded, sample, started, step
 
 BASE, K4 = step(), step(4)
 TEXT = tuple(range(100, 164))

@@ -9,9 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import documents as doc
 import pytest
-from recorded_run import DRAFT, TARGET, folded, loaded, measured, started, step
 
 from specdash.analysis.arms import Arm
 from specdash.analysis.build_result import build_result
@@ -30,6 +28,8 @@ from specdash.report.html.heatmap import heatmap
 from specdash.report.importers.to_draftbench import to_draftbench
 from specdash.report.text import arm_name, chosen
 from specdash.ui import recommended
+from tests.support import result_documents as doc
+from tests.support.recorded_run import DRAFT, TARGET, folded, loaded, measured, started, step
 
 Json = dict[str, Any]
 BASE = [10.0, 10.1, 9.9, 10.05, 9.95]

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from simulated import Asked, Run
-from worlds import Pair, World
 
 from specdash.analysis.findings import findings
 from specdash.analysis.lossless import agreement
@@ -15,6 +13,8 @@ from specdash.analysis.roofline import LEAST_FIGURES
 from specdash.core import events as ev
 from specdash.core.plan import KScope
 from specdash.core.state import RunState
+from tests.support.simulated_runs import Asked, Run
+from tests.support.worlds import Pair, World
 
 PAIRS = {"D": Pair((0.8, 0.6), (1.0, 1.2, 1.4)), "E": Pair((0.6,), (1.0, 1.1, 1.3))}
 # It drifts, so that comparisons are refused, and its memory is too slow for its rates: there is much to be found.

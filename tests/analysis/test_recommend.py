@@ -5,11 +5,11 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-import documents as doc
 import numpy as np
 import pytest
 
 from specdash.analysis.recommend import recommendations
+from tests.support import result_documents as doc
 
 RUNS = 300
 BASE = [10.0, 10.1, 9.9, 10.05, 9.95]

@@ -7,7 +7,6 @@ import math
 from typing import Any
 
 import pytest
-from recorded_run import START_S, TARGET, folded, loaded, measured, sample, started, step
 
 from specdash.analysis.anchors import SECOND_PASS
 from specdash.analysis.build_result import METRICS, build_result
@@ -16,6 +15,7 @@ from specdash.core import events as ev
 from specdash.core.plan import LoadKey
 from specdash.core.state import RunState
 from specdash.errors import StoreError
+from tests.support.recorded_run import START_S, TARGET, folded, loaded, measured, sample, started, step
 
 BASE, K4, K8 = step(), step(4), step(8)
 SLOW = [10.0, 12.0, 11.0, 10.2, 12.2]

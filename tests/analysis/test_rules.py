@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import documents as doc
 import pytest
 
 from specdash.analysis.rules import judged_rules
+from tests.support import result_documents as doc
 
 RISE = "Dense targets of 70B"
 MOE = "Mixture-of-experts"

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from honesty import drawn
-from simulated import Asked, Run
 
 from specdash.analysis import strategy
 from specdash.analysis.anchors import second_pass
@@ -17,6 +15,8 @@ from specdash.core.model import k_max
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.state import RunState
 from specdash.store.codec import decode_fact
+from tests.support.campaigns import drawn
+from tests.support.simulated_runs import Asked, Run
 
 K_MAX = k_max("dense-small")
 

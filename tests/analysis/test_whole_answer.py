@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import documents as doc
 import pytest
 
 from specdash.analysis.recommend import recommendations
 from specdash.analysis.stats import speedup
 from specdash.ui import recommended
+from tests.support import result_documents as doc
 
 BASE = [10.0, 10.1, 9.9, 10.05, 9.95, 10.0]
 NOISE = [0.01, -0.01, 0.005, -0.004, 0.008, -0.006]

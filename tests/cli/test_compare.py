@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_run import folded, measured, recorded, started, step
 
 from specdash.analysis.build_result import build_result
 from specdash.cli import guarded
@@ -21,6 +20,7 @@ from specdash.errors import Exit
 from specdash.report.export import to_json
 from specdash.store import runs as store
 from specdash.store.journal import Journal
+from tests.support.recorded_run import folded, measured, recorded, started, step
 
 PUBLISHED = Path(__file__).parents[1] / "data" / "draftbench"
 LARGE = PUBLISHED / "m4max-128gb_llamacpp_qwen25-72b.json"

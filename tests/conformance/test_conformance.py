@@ -10,8 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conformance.cases import CASES, Case
-from conformance.served import MAX_TOKENS, Served, serving, spec_of
 
 from specdash.core import events as ev
 from specdash.core.engine import ACCEPTED, CACHED, DRAFTED, EXACT_LENGTH, UNTOLD, Engine, FindContext, ServerSpec
@@ -22,6 +20,8 @@ from specdash.core.methods import DRAFT
 from specdash.core.plan import KScope, Step
 from specdash.engines import llama_cli, llama_server, mlx, openai, script
 from specdash.engines.registry import EngineModule, find, module_of
+from tests.conformance.cases import CASES, Case
+from tests.support.served_engine import MAX_TOKENS, Served, serving, spec_of
 
 PROMPTS = (
     "Once upon a time there was a small model that guessed what a large one would say next, and it guessed",

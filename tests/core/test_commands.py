@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded_run import step
 
 from specdash.core import commands as cmd
 from specdash.core.commands import BadCommand, Command, decode, decode_edit, encode, encode_edit
+from tests.support.recorded_run import step
 
 LABELS = st.text(st.characters(categories=["L", "N"], include_characters=' +-_."|'), max_size=9).filter(str.strip)
 IDS = st.lists(st.text(max_size=20), max_size=4).map(tuple)

@@ -7,9 +7,6 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-from simulated import Asked as Ask
-from simulated import Run
-from worlds import Pair, World
 
 from specdash.core import events as ev
 from specdash.core.asked import MOST_TRACES, PROBE_TOKENS, PROBES, Asked, cost_answers
@@ -37,6 +34,9 @@ from specdash.core.state import LoadState, RunState
 from specdash.core.steps import StepState
 from specdash.core.ticks import Live, ServerTick, TokenTick
 from specdash.core.timings import FIRST_SPREAD, SPREADS
+from tests.support.simulated_runs import Asked as Ask
+from tests.support.simulated_runs import Run
+from tests.support.worlds import Pair, World
 
 GB = 1_000_000_000
 SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)

@@ -8,11 +8,11 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recorded_run import sample, step
 
 from specdash.core.persistent import PersistentMap, backwards
 from specdash.core.steps import DONE, FAILED, OPEN, RUNNING, SKIPPED, StepState
 from specdash.core.steptable import StepTable, Tally, tally_of
+from tests.support.recorded_run import sample, step
 
 NAMES = st.integers(0, 1500).map(str)
 CHANGES = st.lists(st.tuples(NAMES, st.integers()), max_size=40)

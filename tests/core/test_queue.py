@@ -9,12 +9,12 @@ from itertools import groupby
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded_run import sample, step
 
 from specdash.core import commands as cmd
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import IllegalEdit, _server, apply, describe, load_key, loads_of, next_load, open_on, serves
 from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepState
+from tests.support.recorded_run import sample, step
 
 Steps = Mapping[str, StepState]
 B_CODE, B_MATH = step(), step(category="math")

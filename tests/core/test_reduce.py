@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recorded_run import START_S, folded, loaded, measured, recorded, sample, started, step
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
@@ -22,6 +21,7 @@ from specdash.core.reduce import fold, fold_all
 from specdash.core.state import RunState
 from specdash.core.steps import DONE, OPEN, RUNNING
 from specdash.store.codec import decode_fact
+from tests.support.recorded_run import START_S, folded, loaded, measured, recorded, sample, started, step
 
 BASE, K4, K8 = step(), step(4), step(8)
 

@@ -14,16 +14,16 @@ from typing import Any
 
 import psutil
 import pytest
-from e2e.place import Place, ends, engine_of, until, view_of
-from harness import assert_each_block_once, assert_gone, descendants, wait_for
-from ptys import PtyProgram
-from real.bench import ONE_THREAD
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.state import RunState
 from specdash.runtime.locks import run_owner
 from specdash.ui.sources import SocketSource
+from tests.support.machine import assert_each_block_once, assert_gone, descendants, wait_for
+from tests.support.pty_program import PtyProgram
+from tests.support.real_machine import ONE_THREAD
+from tests.support.terminal_machine import Place, ends, engine_of, until, view_of
 
 HELD = "speed=1"
 FIRST_SAMPLE_THEN_HELD = f";;{HELD}"  # after the warm-up's request

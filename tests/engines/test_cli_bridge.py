@@ -17,7 +17,8 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import Running
+
+from tests.support.real_programs import Running
 
 BRIDGE = (sys.executable, "-P", "-m", "specdash.engines.cli_bridge")
 ECHO = "import sys; sys.stdout.write(open(sys.argv[1], newline='').read())"

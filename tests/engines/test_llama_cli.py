@@ -9,8 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conformance.served import Served, serving, spec_of
-from llama_programs import NAMES, OLD_NAMES, install
 
 from specdash.core.engine import K_SEEN, FindContext, Request, ServerSpec
 from specdash.core.events import K_PLACE
@@ -22,6 +20,8 @@ from specdash.core.transport import HttpError, RequestTimeout, TransportError
 from specdash.engines.llama_cli import LlamaCli, find, find_beside
 from specdash.errors import EngineError
 from specdash.runtime.server import ServerFailed
+from tests.fakes.llama_programs import NAMES, OLD_NAMES, install
+from tests.support.served_engine import Served, serving, spec_of
 
 BASELINE = LoadKey("T", None, None, None, None)
 DRAFT = LoadKey("T", "D", None, None, 4)

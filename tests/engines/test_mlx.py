@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlx_servers import ALIAS, LIMIT_S, OwnServer, StockServer
 
 from specdash.core.engine import ALIAS as NAME_TOLD
 from specdash.core.engine import UNTOLD, Endpoint, Engine, FindContext, Health, KProbe, Request, ServerSpec
@@ -31,6 +30,7 @@ from specdash.engines.llama_server import LlamaClient
 from specdash.engines.mlx_client import StockClient
 from specdash.engines.registry import find
 from specdash.errors import EngineError
+from tests.support.mlx_servers import ALIAS, LIMIT_S, OwnServer, StockServer
 
 BASELINE_KEY = LoadKey("T", None, None, None, None)
 DRAFT_KEY = LoadKey("T", "D", None, None, 4)

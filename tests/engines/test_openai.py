@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Launch
 
 from specdash.core.engine import (
     ALIAS,
@@ -33,6 +32,7 @@ from specdash.engines.openai_flavour import Flavour
 from specdash.engines.placeholders import filled, lacking
 from specdash.engines.registry import find
 from specdash.errors import EngineError
+from tests.support.real_programs import Launch
 
 FAKE = Path(__file__).parents[1] / "fakes" / "openai_server.py"
 VLLM = ("vllm", "serve", "{model}", "--port", "{port}")

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.harness import Bench, Run, assert_complete, assert_each_block_once, newest
 
 from specdash.core import events as ev
 from specdash.core.engine import Endpoint, ServerSpec
@@ -19,6 +18,7 @@ from specdash.core.reduce import fold_all
 from specdash.engines import llama_server
 from specdash.errors import SpecdashError, StoreError
 from specdash.store.journal import Journal, read
+from tests.support.fake_machine import Bench, Run, assert_complete, assert_each_block_once, newest
 
 # The package has a function of this name too.
 commands = importlib.import_module("specdash.cli.run")

@@ -10,10 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from attached import Client, attached
-from faults.harness import Bench, assert_complete
-from harness import Command as Process
-from harness import newest, wait_for
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
@@ -21,6 +17,10 @@ from specdash.core.ticks import LogTick, MemoryTick, ServerTick, TokenTick
 from specdash.store.journal import Journal
 from specdash.ui.feed import Feed
 from specdash.ui.source import Refused
+from tests.support.attached_client import Client, attached
+from tests.support.fake_machine import Bench, assert_complete
+from tests.support.machine import Command as Process
+from tests.support.machine import newest, wait_for
 
 SLOW = "speed=40"  # a token every 25 ms or so: there is time to ask for something
 

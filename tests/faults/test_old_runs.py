@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.harness import Bench
 
 from specdash.cli import guarded
 from specdash.core import events as ev
 from specdash.core.reduce import fold_all
 from specdash.store.journal import read
+from tests.support.fake_machine import Bench
 
 TESTS = Path(__file__).parents[1]
 RUNS = TESTS / "data" / "runs"

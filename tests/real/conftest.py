@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real.bench import Real
 
 from specdash.engines.demo import TINY, TINY_MOE, write_moe, write_pair
+from tests.support.real_machine import Real
 
 
 @pytest.fixture(scope="session")

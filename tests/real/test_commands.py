@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import Run, assert_complete, assert_each_block_once, assert_well_behaved
-from real.bench import Real
 
 from specdash.core.reduce import fold_all
 from specdash.engines.demo import Shape, write_pair
 from specdash.store.journal import read
+from tests.support.machine import Run, assert_complete, assert_each_block_once, assert_well_behaved
+from tests.support.real_machine import Real
 
 pytestmark = pytest.mark.real
 # The command as it is, with smaller models, shorter answers and fewer threads: other tests need processors too.

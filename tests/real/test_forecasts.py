@@ -8,9 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from conftest import Launch
-from harness import LIMIT_S, Run
-from real.bench import ONE_THREAD, PROMPTS, Real
 
 from specdash.core import events as ev
 from specdash.core.engine import Endpoint, Request
@@ -22,6 +19,9 @@ from specdash.core.transport import Progress
 from specdash.engines.llama_flags import resolve
 from specdash.engines.llama_server import LlamaClient, _body
 from specdash.engines.llama_stream import decode, peek
+from tests.support.machine import LIMIT_S, Run
+from tests.support.real_machine import ONE_THREAD, PROMPTS, Real
+from tests.support.real_programs import Launch
 
 # Long prompts and short answers: most of the time is reading.
 LONG = tuple({**prompt, "prompt": f"{prompt['prompt']} " * 12} for prompt in PROMPTS)

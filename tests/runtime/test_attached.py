@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from trees import LIMIT_S, until
 
 from specdash.core import events as ev
 from specdash.core.engine import FindContext, Request, ServerSpec
@@ -23,6 +22,7 @@ from specdash.runtime import bringup
 from specdash.runtime.listener import free_port
 from specdash.runtime.server import Server, ServerFailed, ServerLimits
 from specdash.session.launch import tree_use
+from tests.support.process_trees import LIMIT_S, until
 
 FAKE = Path(__file__).parents[1] / "fakes" / "mlx_cluster.py"
 

@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from trees import LIMIT_S, STUBBORN, gone, logged, python, shell, until
 
 from specdash.core.launch import Ending, LaunchSpec
 from specdash.runtime import process as process_module
@@ -25,6 +24,7 @@ from specdash.runtime.orphans import end_orphans
 from specdash.runtime.process import GuardedProcess
 from specdash.runtime.serverprocess import ExitInfo
 from specdash.runtime.tree import identity
+from tests.support.process_trees import LIMIT_S, STUBBORN, gone, logged, python, shell, until
 
 FOLLOW_S = 20.0
 ROOT = Path(__file__).parents[2]

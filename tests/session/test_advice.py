@@ -6,12 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 import pytest
-from recorded_run import TARGET, folded, measured, started, step
 
 from specdash.core import events as ev
 from specdash.core.reduce import fold
 from specdash.core.state import RunState
 from specdash.session.advice import Advice
+from tests.support.recorded_run import TARGET, folded, measured, started, step
 
 BASE = step()
 MODEL = ev.ModelRead(TARGET, "target", "/m", 10**10, "qwen2", "Q8_0", "dense-small", bytes_per_token=10**10)

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_run import loaded, measured, started, step
 
 from specdash.analysis.build_result import build_result
 from specdash.cli import guarded
@@ -21,6 +20,7 @@ from specdash.errors import Exit, StoreError
 from specdash.report.export import to_csv, to_json, to_markdown
 from specdash.report.html import to_html
 from specdash.store.journal import line_of, parse_line
+from tests.support.recorded_run import loaded, measured, started, step
 
 WRONG: tuple[object, ...] = ("banana", "", -1, 0, 1e308, 10**400, True, None, [], {}, ["x"], {"a": 1}, 3.7)
 CASES = 250

@@ -12,13 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_run import folded, loaded, measured, started, step
 
 from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.errors import Exit, StoreError
 from specdash.report.export import COLUMNS, to_csv, to_json
 from specdash.store.disk import write_atomic, write_new
+from tests.support.recorded_run import folded, loaded, measured, started, step
 
 CATEGORIES = ("coding", "math")
 SLOW = [10.0, 12.0, 11.0, 10.0, 12.0]

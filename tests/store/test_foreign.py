@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_run import DRAFT, TARGET, folded, measured, started, step
 
 from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
@@ -19,6 +18,7 @@ from specdash.report.export import to_csv, to_json, to_markdown
 from specdash.report.importers.draftbench import _Rows
 from specdash.report.importers.saved import MOST_BYTES, read_result_file
 from specdash.report.importers.to_draftbench import to_draftbench
+from tests.support.recorded_run import DRAFT, TARGET, folded, measured, started, step
 
 Json = dict[str, Any]
 

@@ -11,8 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser, browser_program
-from report_documents import (
+
+from specdash.errors import StoreError
+from specdash.report.arms import contenders, content_arms, rate_of
+from specdash.report.html import to_html
+from specdash.report.html.heatmap import shade
+from specdash.store.disk import write_atomic
+from tests.support.browser import Browser, browser_program
+from tests.support.report_documents import (
     draftbench_document,
     evil_document,
     failed_document,
@@ -21,12 +27,6 @@ from report_documents import (
     run_document,
     single_sample_document,
 )
-
-from specdash.errors import StoreError
-from specdash.report.arms import contenders, content_arms, rate_of
-from specdash.report.html import to_html
-from specdash.report.html.heatmap import shade
-from specdash.store.disk import write_atomic
 
 MOST_BYTES = 6_000_000
 DOCUMENTS = {

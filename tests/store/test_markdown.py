@@ -5,14 +5,13 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from recorded_run import TARGET, folded, loaded, measured, started, step
-from report_documents import draftbench_document, evil_document, failed_document, run_document
-
 from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.core.plan import Step
 from specdash.report.export import to_markdown
 from specdash.report.text import DASH
+from tests.support.recorded_run import TARGET, folded, loaded, measured, started, step
+from tests.support.report_documents import draftbench_document, evil_document, failed_document, run_document
 
 CATEGORIES = ("coding", "math")
 SLOW = [10.0, 12.0, 11.0, 10.0, 12.0]

@@ -7,12 +7,12 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-import report_documents as documents
-from recorded_run import folded, loaded, measured, started, step
 
 from specdash.analysis.result import Result
 from specdash.report.results import result_of
 from specdash.store.result_json import from_document, to_document
+from tests.support import report_documents as documents
+from tests.support.recorded_run import folded, loaded, measured, started, step
 
 Json = dict[str, Any]
 

@@ -1,4 +1,4 @@
-"""Write docs/engines.md from the engines' own tables: `engine_docs.py > docs/engines.md` (make docs).
+"""Write docs/engines.md from the engines' own tables: `python -m tests.tools.engine_docs`, or `make docs`.
 
 What was run for real is read off the conformance suite's table, and what is known from documents alone stands here.
 """
@@ -9,13 +9,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from conformance.cases import CASES
-
 from specdash.core.engine import Param
 from specdash.core.kinds import KINDS, Kind
 from specdash.engines.registry import module_of
+from tests.conformance.cases import CASES
 
 TEMPLATE = Path(__file__).with_name("engines.md")
 

@@ -7,7 +7,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from recorded_run import START_S, folded, loaded, measured, sample, started, step
 
 from specdash.core import events as ev
 from specdash.core.commands import Command
@@ -16,6 +15,7 @@ from specdash.core.ticks import Live, TokenTick
 from specdash.errors import Exit, StoreError
 from specdash.session.handle import Handle, Outcome, Reports, Watcher
 from specdash.ui.headless import narrate, shortened, status_line, time_left_words
+from tests.support.recorded_run import START_S, folded, loaded, measured, sample, started, step
 
 LEFT = Range(62.0, 130.0)
 STEPS = [step(), step(4), step(8)]

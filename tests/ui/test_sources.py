@@ -15,8 +15,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from recorded_run import loaded, measured, started, step
-from watched_run import STEPS, WatchedRun, finish, memory, short_folder, take, until
 
 from specdash import __version__
 from specdash.core import events as ev
@@ -31,6 +29,8 @@ from specdash.ui.source import CaughtUp, Event, Gone, Origin, Refused, Source, S
 from specdash.ui.sources import FolderSource, PipeSource, SocketSource, open_run
 from specdash.ui.ssh import SshLine, Way
 from specdash.ui.wire import Pointer, write_pointer
+from tests.support.recorded_run import loaded, measured, started, step
+from tests.support.served_run import STEPS, WatchedRun, finish, memory, short_folder, take, until
 
 ROOT = Path(__file__).parents[2]
 SPECDASH = (sys.executable, "-m", "specdash")

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_run import folded, measured, started, step
 from rich.console import Console
 
 from specdash.analysis.build_result import build_result
@@ -17,6 +16,7 @@ from specdash.core.state import RunState
 from specdash.ui import summary
 from specdash.ui.recommended import brief
 from specdash.ui.summary import near, print_summary
+from tests.support.recorded_run import folded, measured, started, step
 
 LONG = "qwen2.5-coder-0.5b-instruct-fp16-and-then-some-q8_0"
 

@@ -7,11 +7,7 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-import advised_run as run
 import pytest
-import scenes
-from dashboards import SIZES, ScriptedSource, dashboard, screen_text
-from recorded_run import DRAFT, TARGET, folded, measured, recorded, step
 from syrupy.assertion import SnapshotAssertion
 
 from specdash.core import events as ev
@@ -32,6 +28,10 @@ from specdash.ui.tui.results.heatmap import arms_of, best_of
 from specdash.ui.tui.results.state import PLAIN
 from specdash.ui.tui.screens.advice import AdviceWindow
 from specdash.ui.tui.terminal import ASCII, UNICODE, Glyphs, Terminal
+from tests.support import advised_run as run
+from tests.support import live_runs
+from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
+from tests.support.recorded_run import DRAFT, TARGET, folded, measured, recorded, step
 
 OVER = Gone("the run is over")
 
@@ -96,7 +96,7 @@ def test_costly_advice_is_rare_and_the_end_of_a_run_waits_for_nothing(monkeypatc
 
 
 def test_another_run_begins_with_nothing_and_late_advice_of_the_one_before_is_dropped() -> None:
-    adviser, first, second = Adviser(), folded(run.facts()), folded(scenes.facts())
+    adviser, first, second = Adviser(), folded(run.facts()), folded(live_runs.facts())
     adviser.begin(first)
     adviser.take(first, Advice(True), 0.0)
     assert not adviser.of(second).is_known
@@ -307,7 +307,7 @@ async def test_the_main_screen_tells_it_where_no_text_can_come_any_more() -> Non
     async with dashboard(ScriptedSource(run.facts(), gone=OVER)) as (app, _):
         assert "use 0.5B with K = 8" in screen_text(app) or "0.5B with K = 8: 1.85x" in screen_text(app)
         assert "off: no draft" in screen_text(app)
-    async with dashboard(ScriptedSource(run.facts(until=8), scenes.ticks()), size=(160, 48)) as (app, _):
+    async with dashboard(ScriptedSource(run.facts(until=8), live_runs.ticks()), size=(160, 48)) as (app, _):
         assert "Recommendation" in screen_text(app)
         assert "7B Q4_K_M: not yet: 2 of 4 steps measured" in screen_text(app)
         assert "def area(" in screen_text(app)
@@ -321,7 +321,7 @@ async def test_nothing_is_worked_out_for_a_screen_that_does_not_show_it(monkeypa
         return Advice(True)
 
     monkeypatch.setattr(application, "work_out", counted)
-    async with dashboard(ScriptedSource(run.facts(until=8), scenes.ticks())) as (app, pilot):
+    async with dashboard(ScriptedSource(run.facts(until=8), live_runs.ticks())) as (app, pilot):
         app.paint_now()
         await pilot.pause()
         assert asked == []
@@ -396,8 +396,8 @@ async def test_the_plan_is_shown_as_it_changes() -> None:
 
 @pytest.mark.parametrize(("purpose", "said"), [("check", "comparing texts"), ("cost", "measuring step costs")])
 async def test_requests_that_are_no_samples_are_named(purpose: str, said: str) -> None:
-    now = [ServerTick("l001", "busy", scenes.NOW_S), scenes.token(purpose=purpose, block=None)]
-    async with dashboard(ScriptedSource(scenes.facts(), now)) as (app, _):
+    now = [ServerTick("l001", "busy", live_runs.NOW_S), live_runs.token(purpose=purpose, block=None)]
+    async with dashboard(ScriptedSource(live_runs.facts(), now)) as (app, _):
         assert said in screen_text(app)
 
 

@@ -6,8 +6,6 @@ import re
 from pathlib import Path
 
 import pytest
-from dashboards import ScriptedSource, dashboard, screen_text
-from recorded_run import loaded, measured, started, step
 from textual.widgets import Input
 
 from specdash.config.settings import load_settings
@@ -27,6 +25,8 @@ from specdash.ui.tui.panes.header import banner, connection, header, state_word,
 from specdash.ui.tui.screens.leave import LeaveMenu
 from specdash.ui.tui.screens.tiny import TinyScreen
 from specdash.ui.tui.terminal import ASCII, UNICODE, Glyphs, Terminal
+from tests.support.dashboards import ScriptedSource, dashboard, screen_text
+from tests.support.recorded_run import loaded, measured, started, step
 
 STEPS = [step(None), step(4), step(8)]
 FACTS: list[ev.Fact] = [started(STEPS), *loaded(k=8), *measured(STEPS[0], [10.0, 11.0, 12.0])]

@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dashboards import ScriptedSource
-from recorded_run import started, step
 
 from specdash.ui.source import MODELS, Gone, own_argv
 from specdash.ui.tui import finding
 from specdash.ui.tui.finding import FindError, Finding, Model, models_of
 from specdash.ui.tui.starting.answers import Answers, choices
+from tests.support.dashboards import ScriptedSource
+from tests.support.recorded_run import started, step
 
 
 def told(program: str) -> list[str]:

@@ -7,10 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from dashboards import SIZES, ScriptedSource, dashboard, screen_text
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded_run import START_S, loaded, measured, recorded, started, step
 from textual import events
 
 from specdash.core import events as ev
@@ -24,6 +22,8 @@ from specdash.ui.tui.logview.entries import Mark, entries_of, marks_of
 from specdash.ui.tui.logview.search import Scanner
 from specdash.ui.tui.logview.window import Window, appended, level_of, prepended, stamp_of, window_at
 from specdash.ui.tui.terminal import ASCII, Terminal
+from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
+from tests.support.recorded_run import START_S, loaded, measured, recorded, started, step
 
 LOG = b"""\
 0.00.003.639 I srv  llama_server: initializing ...

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from dashboards import ScriptedSource, dashboard, screen_text
-from recorded_run import TARGET, folded, loaded, measured, recorded, sample, started, step
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
@@ -28,6 +26,8 @@ from specdash.ui.tui.results.figures import Book
 from specdash.ui.tui.results.heatmap import axes_of, length_grid, lengths_of, pair_grid
 from specdash.ui.tui.results.state import PLAIN, State
 from specdash.ui.tui.terminal import UNICODE
+from tests.support.dashboards import ScriptedSource, dashboard, screen_text
+from tests.support.recorded_run import TARGET, folded, loaded, measured, recorded, sample, started, step
 
 
 def ngram(k: int, size: int, category: str = "coding", method: str = "ngram-simple") -> Step:

@@ -11,8 +11,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dashboards import SIZES, ScriptedSource, dashboard, screen_text
-from recorded_run import DRAFT, TARGET, folded, loaded, measured, sample, started, step
 from syrupy.assertion import SnapshotAssertion
 from textual import events
 from textual.pilot import Pilot
@@ -37,6 +35,8 @@ from specdash.ui.tui.results.state import PLAIN, State
 from specdash.ui.tui.results.table import Sorting, filtered, markdown_table, sorted_rows
 from specdash.ui.tui.screens.results import ResultsScreen
 from specdash.ui.tui.terminal import ASCII, UNICODE, Terminal
+from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
+from tests.support.recorded_run import DRAFT, TARGET, folded, loaded, measured, sample, started, step
 
 CATEGORIES = ("coding", "prose", "chat")
 OTHER = "3B Q4"

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dashboards import SIZES, ScriptedSource, dashboard, screen_text
-from recorded_run import folded, measured, recorded, started, step
 from textual import events
 
 from specdash.core import events as ev
@@ -21,6 +19,8 @@ from specdash.ui.tui.runlist.compare import compare
 from specdash.ui.tui.runlist.compare import lines as compare_lines
 from specdash.ui.tui.runlist.rows import newest_first
 from specdash.ui.tui.terminal import UNICODE
+from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
+from tests.support.recorded_run import folded, measured, recorded, started, step
 
 STEPS = [step(), step(k=4), step(k=8)]
 

@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dashboards import SIZES, screen_text
-from found_machine import machine as machine
-from found_machine import settled, started
 from textual import events
 
 from specdash.ui.tui import finding, switching
 from specdash.ui.tui.finding import FindError, Finding, Model
+from tests.support.dashboards import SIZES, screen_text
+from tests.support.start_screen import machine as machine
+from tests.support.start_screen import settled, started
 
 pytestmark = pytest.mark.usefixtures("machine")
 
