@@ -10,7 +10,7 @@ import os
 import shutil
 import struct
 import zlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -19,19 +19,19 @@ from specdash.core.engine import ServerSpec
 from specdash.core.methods import BASELINE, DRAFT, LOOKUP
 from specdash.core.plan import LoadKey
 from specdash.engines import llama_methods
+from specdash.engines.base import sampling_params
 from specdash.engines.help_text import read_entries
 from specdash.engines.llama_flags import (
     BRIEF_LIMIT_S,
     CURRENT,
     OLD,
-    PARAMS,
     Flags,
-    model_values,
     parse_help,
     read_spec_types,
     read_version,
     run_briefly,
 )
+from specdash.engines.llama_methods import K, start_arguments
 from specdash.errors import EngineError
 
 SIMPLE, SPECULATIVE, LOOKUP_CLI = "llama-speculative-simple", "llama-speculative", "llama-lookup"
@@ -69,6 +69,16 @@ PROGRAMS: Mapping[str, Program] = MappingProxyType(
             Program(VISION, sees=True),
         )
     }
+)
+
+_BOTH = (CURRENT, OLD)
+SAMPLING = sampling_params(
+    {"max_tokens": "n", "temperature": "temp"},
+    {
+        "max_tokens": dict.fromkeys(_BOTH, "-n"),
+        "temperature": dict.fromkeys(_BOTH, "--temp"),
+        "seed": dict.fromkeys(_BOTH, "-s"),
+    },
 )
 
 # Passed where the help lists them: no conversation, the text alone, the prompt as it is, the figures at the end.
@@ -189,7 +199,8 @@ class Programs:
     def template(self, program: Program, spec: ServerSpec) -> list[str]:
         """The command of a load's runs, with the words in braces that `cli_bridge` fills in."""
         flags = self.flags(program.name)
-        words = [self.paths[program.name], *_model_flags(program, spec, flags)]
+        stage = (K,) if program.name == LOOKUP_CLI else None  # llama-lookup has no other parameter of drafting
+        words = [self.paths[program.name], *start_arguments(spec, "{k}", flags, stage)]
         for names in _WHERE_LISTED:
             words += [name for name in names if name in flags][:1]
         if program.sees:
@@ -197,20 +208,8 @@ class Programs:
             words += ["-lv", "4"] if "-lv" in flags else []
             words += ["--mmproj", str(spec.mmproj), "--image", "{images}"]
         words += ["-b", BATCH] if "-b" in flags else []
-        return [*words, "-n", "{n}", "--temp", "{temp}", "-s", "{seed}", "-f", "{prompt}", *spec.args]
-
-
-def _model_flags(program: Program, spec: ServerSpec, flags: Flags) -> Iterator[str]:
-    """What is loaded, and how it drafts."""
-    values, key = model_values(spec, "{k}"), spec.key
-    if program.name == LOOKUP_CLI:
-        values["k"] = "{k}"
-    for param in PARAMS:
-        flag = param.flags.get(OLD if flags.dialect == OLD else CURRENT)
-        if param.name in values and flag is not None and (flag in flags or param.name in ("target", "draft", "k")):
-            yield from (flag, values[param.name])
-    if key.method and program.name == SIMPLE:
-        yield from llama_methods.arguments(key, "{k}", flags)
+        words += [word for param in SAMPLING for word in (param.flags[CURRENT], f"{{{param.field}}}")]
+        return [*words, "-f", "{prompt}", *spec.args]
 
 
 def locate(program: str, env: Mapping[str, str] | None) -> Programs:

@@ -53,32 +53,26 @@ from specdash.core.transport import (
     TransportError,
 )
 from specdash.engines import cli_bridge, llama_methods
+from specdash.engines.base import request_fields, values_in
 from specdash.engines.causes import first_cause
 from specdash.engines.cli_answer import Asked, Event, decode, events_of, lost_its_end, peek
-from specdash.engines.cli_programs import SIMPLE, Program, Programs, grey_png, locate
+from specdash.engines.cli_programs import SAMPLING, SIMPLE, Program, Programs, grey_png, locate
 from specdash.engines.cli_stats import reason, without_prefix
 from specdash.engines.http import Client
 from specdash.engines.llama_flags import CURRENT, HINTS, OLD
-from specdash.engines.llama_flags import PARAMS as MODEL_PARAMS
+from specdash.engines.llama_methods import K
 from specdash.engines.placeholders import with_environment
 from specdash.engines.questions import PROBE_PROMPT, filled_to, first_model
 from specdash.errors import EngineError
 
 KIND = "llama-cli"
 
-_BOTH = (CURRENT, OLD)
+RUN_K = replace(K, field="k", help="tokens drafted for each verification; each run has its own")
+MMPROJ = dict.fromkeys((CURRENT, OLD), "--mmproj")
 PARAMS: tuple[Param, ...] = (
-    *(
-        replace(param, scope="request", field="k", help="tokens drafted for each verification; each run has its own")
-        if param.name == "k"
-        else replace(param, scope="startup", field=None)
-        for param in MODEL_PARAMS
-    ),
-    *llama_methods.METHOD_PARAMS,
-    Param("mmproj", "startup", dict.fromkeys(_BOTH, "--mmproj"), None, "the projector of images", "targets.mmproj"),
-    Param("max_tokens", "request", dict.fromkeys(_BOTH, "-n"), "n", "tokens to generate", "measure.max_tokens"),
-    Param("temperature", "request", dict.fromkeys(_BOTH, "--temp"), "temp", "temperature", "measure.temperature"),
-    Param("seed", "request", dict.fromkeys(_BOTH, "-s"), "seed", "seed of the sampling", "measure.seed"),
+    *(RUN_K if param is K else replace(param, scope="startup", field=None) for param in llama_methods.START_PARAMS),
+    Param("mmproj", "startup", MMPROJ, None, "the projector of images", "targets.mmproj"),
+    *SAMPLING,
 )
 
 UNTOLD: Mapping[str, str] = MappingProxyType(
@@ -260,10 +254,10 @@ class CliClient:
             raise ProgramFailed(f"{self._program.name} needs an image with each prompt, and this one has none")
         # What speculates goes on until it has more than -n; llama-lookup takes 0 for endless.
         tokens = max(1, request.max_tokens - 1) if self._program.speculates else request.max_tokens
-        body: dict[str, Any] = {"prompt": request.prompt, "limit_s": limit_s, "n": tokens, "seed": request.seed}
-        body |= {"temp": request.temperature, "images": [str(path) for path in request.images]}
-        if self._spec.key.speculates:
-            body["k"] = self._k(request)
+        params = (*SAMPLING, *((RUN_K,) if self._spec.key.speculates else ()))
+        values = values_in(params, replace(request, max_tokens=tokens, k=self._k(request)))
+        body: dict[str, Any] = {"prompt": request.prompt, "limit_s": limit_s, **request_fields(params, values)}
+        body["images"] = [str(path) for path in request.images]
         answer = await self._http.stream("/run", body, total_limit_s=limit_s + HANG_UP_S, progress=progress)
         pieces, last = events_of(answer)
         if last is None:

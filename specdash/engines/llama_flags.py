@@ -19,9 +19,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from specdash.core.engine import UNKNOWN, Param, ServerSpec
+from specdash.core.engine import UNKNOWN
 from specdash.core.kinds import EMBEDDED
-from specdash.core.methods import DRAFT
 from specdash.engines.causes import hints
 from specdash.engines.help_text import Entry, read_entries
 from specdash.errors import EngineError
@@ -31,43 +30,6 @@ OLD = "draft-max"
 BRIEF_LIMIT_S = 60.0  # for --help and --version; builds with a GPU look for it first
 
 _SPEC_TYPES = re.compile(r"^\s*--spec-type\s+\[?([a-z0-9-]+(?:[,|][a-z0-9-]+)+)", re.MULTILINE)
-
-
-PARAMS: tuple[Param, ...] = (
-    Param("target", "startup", {CURRENT: "-m", OLD: "-m"}, None, "the model that is sped up", "targets.path"),
-    Param("draft", "startup", {CURRENT: "-md", OLD: "-md"}, None, "the model that proposes tokens", "drafts.path"),
-    Param("spec_type", "startup", {CURRENT: "--spec-type"}, None, "without draft-simple a draft model is never used"),
-    Param(
-        "k",
-        "request",
-        {CURRENT: "--spec-draft-n-max", OLD: "--draft-max"},
-        "speculative.n_max",
-        "tokens drafted for each verification; builds since mid-2026 ignore it in requests",
-        "sweep.k",
-    ),
-    Param(
-        "k_min",
-        "request",
-        {CURRENT: "--spec-draft-n-min", OLD: "--draft-min"},
-        "speculative.n_min",
-        "shortest draft worth verifying; 0, so that K alone decides",
-    ),
-    Param(
-        "p_min",
-        "request",
-        {CURRENT: "--spec-draft-p-min", OLD: "--draft-p-min"},
-        "speculative.p_min",
-        "draft confidence below which drafting stops; 0, since old builds default to 0.75 and then draft fewer than K",
-    ),
-    Param(
-        "moe_experts",
-        "startup",
-        {CURRENT: "--override-kv", OLD: "--override-kv"},
-        None,
-        "experts used for each token of a mixture-of-experts model",
-        "sweep.moe_experts",
-    ),
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,28 +62,6 @@ def read_spec_types(text: str) -> tuple[str, ...]:
     """What `--spec-type` takes, as a help text lists it: `none,draft-simple,…` today, `[none|ngram-cache|…]` before."""
     found = _SPEC_TYPES.search(text)
     return tuple(re.split("[,|]", found[1])) if found is not None else ()
-
-
-def model_values(spec: ServerSpec, k: str) -> dict[str, str]:
-    """What a load sets of `PARAMS`, by name: its models, its experts, and K where a draft model drafts as usual."""
-    values = {"target": str(spec.target)}
-    if spec.draft is not None:
-        values["draft"] = str(spec.draft)
-    if spec.method == DRAFT:
-        values |= {"spec_type": "draft-simple", "k": k, "k_min": "0", "p_min": "0"}
-    if spec.key.moe_experts is not None:
-        values["moe_experts"] = f"{spec.architecture}.expert_used_count=int:{spec.key.moe_experts}"
-    return values
-
-
-def given_flags(params: Sequence[Param], values: Mapping[str, str], dialect: str) -> list[str]:
-    """The words that set these values at start-up, in the order of the parameters; what a dialect lacks is left out."""
-    return [
-        part
-        for param in params
-        if param.name in values and dialect in param.flags
-        for part in (param.flags[dialect], values[param.name])
-    ]
 
 
 def read_version(text: str) -> str:
@@ -283,8 +223,3 @@ HINTS = (
 )
 
 SPEC_TYPE_NOTE = "used with --spec-type draft-simple (specdash passes it: -md alone loads a draft and never uses it)"
-
-
-def dialect_words(dialect: str) -> str:
-    """The flag of K in a dialect, as a reader knows it."""
-    return next(param.flags[dialect] for param in PARAMS if param.name == "k")

@@ -20,20 +20,19 @@ from specdash.core.profile import EngineConfig
 from specdash.core.prompts import Prompt
 from specdash.core.transport import HttpError, Progress, TransportError
 from specdash.engines import llama_methods
+from specdash.engines.base import request_fields, values_in
 from specdash.engines.causes import first_cause
 from specdash.engines.http import Client
 from specdash.engines.llama_flags import (
     BRIEF_LIMIT_S,
     HINTS,
     Flags,
-    given_flags,
-    model_values,
     read_flags,
     read_version,
     resolve,
     run_briefly,
 )
-from specdash.engines.llama_flags import PARAMS as OWN_PARAMS
+from specdash.engines.llama_methods import SAMPLING, SPECULATION, start_arguments
 from specdash.engines.llama_stream import decode, peek
 from specdash.engines.placeholders import with_environment
 from specdash.engines.questions import PROBE_PROMPT, first_model
@@ -44,7 +43,7 @@ UNTOLD: Mapping[str, str] = MappingProxyType({})
 # Given before the user's own flags, so that these can override them.
 DEFAULT_ARGS = ("-np", "1")
 
-PARAMS = (*OWN_PARAMS, *llama_methods.METHOD_PARAMS)
+PARAMS = (*llama_methods.START_PARAMS, *SAMPLING)
 
 PROBE_ROOM = 10
 ANSWER_LIMIT_S = 30.0
@@ -69,7 +68,7 @@ class LlamaServer:
         """What the program has no flag for: other methods, and expert counts, which the embedded one cannot set."""
         if vision:
             return f"{self.info.program} is asked for text alone here: prompts with images go to llama-mtmd-cli"
-        flag = next(param.flags[self.info.dialect] for param in OWN_PARAMS if param.name == "moe_experts")
+        flag = llama_methods.EXPERTS.flags[self.info.dialect]
         if key.moe_experts is not None and flag not in self._flags:
             return f"{self.info.program} cannot set expert counts (no {flag}); use the llama-server program for them"
         return llama_methods.cannot(key, self._flags, self.info.program) if key.method else None
@@ -85,7 +84,8 @@ class LlamaServer:
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
         """The argument list of a server start."""
         listen = ("--host", "127.0.0.1", "--port", str(endpoint.port), "--alias", endpoint.alias, "--metrics")
-        return (*self._command, *self._parameters(spec, str(spec.key.k)), *listen, *DEFAULT_ARGS, *spec.args)
+        load = start_arguments(spec, str(spec.key.k), self._flags)
+        return (*self._command, *load, *listen, *DEFAULT_ARGS, *spec.args)
 
     def command_to_paste(self, spec: ServerSpec) -> tuple[str, ...]:
         """The command as a user would type it: what was measured, without what ties it to this run.
@@ -98,17 +98,11 @@ class LlamaServer:
             (
                 *spec.wrap,
                 *program,
-                *self._parameters(spec, K_PLACE),
+                *start_arguments(spec, K_PLACE, self._flags),
                 *DEFAULT_ARGS,
                 *spec.args,
             ),
         )
-
-    def _parameters(self, spec: ServerSpec, k: str) -> list[str]:
-        """The flags of a load in this program's dialect; a baseline carries no draft flag at all."""
-        values = model_values(spec, k)
-        given = given_flags(OWN_PARAMS, values, self.info.dialect)
-        return [*given, *llama_methods.arguments(spec.key, k, self._flags)] if spec.key.method else given
 
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> LlamaClient:
         """A client of the server that was started as `spec` at `endpoint`."""
@@ -154,7 +148,7 @@ class LlamaClient:
 
     async def generate(self, request: Request, *, limit_s: float, progress: Progress | None = None) -> Generation:
         """POST /completion, streamed with the server's timings in every chunk."""
-        answer = await self._http.stream("/completion", _body(request), total_limit_s=limit_s, progress=progress)
+        answer = await self._http.stream("/completion", request_body(request), total_limit_s=limit_s, progress=progress)
         return decode(answer)
 
     async def render(self, prompt: Prompt, depth_tokens: int) -> str:
@@ -249,13 +243,12 @@ class LlamaClient:
         await self._http.close()
 
 
-def _body(request: Request) -> dict[str, object]:
-    """The body of a completion request; p_min and n_min are always sent, as old builds default to drafting less."""
+def request_body(request: Request) -> dict[str, object]:
+    """The body of a completion request: with K its bounds too, as old builds default to drafting less than K."""
+    params = (*SAMPLING, *(SPECULATION if request.k is not None else ()))
     body: dict[str, object] = {
         "prompt": request.prompt,
-        "n_predict": request.max_tokens,
-        "temperature": request.temperature,
-        "seed": request.seed,
+        **request_fields(params, values_in(params, request)),
         "cache_prompt": request.cache_prompt,
         "stream": True,
         "timings_per_token": True,
@@ -264,8 +257,6 @@ def _body(request: Request) -> dict[str, object]:
     }
     if request.with_margins:
         body["n_probs"] = 2
-    if request.k is not None:
-        body |= {"speculative.n_max": request.k, "speculative.n_min": 0, "speculative.p_min": 0.0}
     return body
 
 

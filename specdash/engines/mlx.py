@@ -41,10 +41,11 @@ from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.engines import llama_stream, openai_stream
+from specdash.engines.base import Value, sampling_params, start_words
 from specdash.engines.causes import hints, last_cause
-from specdash.engines.llama_flags import BRIEF_LIMIT_S, given_flags, parse_help, run_briefly
+from specdash.engines.llama_flags import BRIEF_LIMIT_S, parse_help, run_briefly
 from specdash.engines.llama_server import LlamaClient
-from specdash.engines.mlx_client import StockClient
+from specdash.engines.mlx_client import STOCK_K, StockClient
 from specdash.engines.placeholders import with_environment
 from specdash.errors import EngineError
 
@@ -67,14 +68,7 @@ PARAMS: tuple[Param, ...] = (
         " none of ours does",
         "drafts.path",
     ),
-    Param(
-        "k",
-        REQUEST,
-        {STOCK: "--num-draft-tokens", OWN: "--num-draft-tokens"},
-        "num_draft_tokens",
-        "tokens drafted for each verification, 0 for none; specdash-mlx calls the field speculative.n_max",
-        "sweep.k",
-    ),
+    STOCK_K,
     Param(
         "prompt_cache_size",
         STARTUP,
@@ -82,6 +76,7 @@ PARAMS: tuple[Param, ...] = (
         None,
         "prompts kept for later requests; 0, since answers from them are wrong where a draft is loaded",
         ARGS,
+        default=0,
     ),
     Param("kv_bits", STARTUP, {STOCK: "--kv-bits", OWN: "--kv-bits"}, None, "bits of a quantised KV cache", ARGS),
     Param(
@@ -125,6 +120,7 @@ PARAMS: tuple[Param, ...] = (
         "requests decoded together; with a draft, a seed or kv_bits they are served one at a time all the same",
         ARGS,
     ),
+    *sampling_params(),
 )
 
 _INFERRED = (
@@ -221,10 +217,10 @@ class MlxEngine:
 
     def _parameters(self, spec: ServerSpec, k: str) -> list[str]:
         """The flags of a load; a baseline carries no draft flag at all."""
-        values = {"model": str(spec.target), "prompt_cache_size": "0"}
+        values: dict[str, Value] = {"model": str(spec.target)}
         if spec.draft is not None:
             values |= {"draft": str(spec.draft), "k": k}
-        return given_flags(PARAMS, values, self.info.dialect)
+        return start_words(PARAMS, values, lambda param: param.flags.get(self.info.dialect))
 
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> EngineClient:
         """A client of the server that was started as `spec` at `endpoint`."""

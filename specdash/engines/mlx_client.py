@@ -8,18 +8,29 @@ request has one. `draft_model` is never sent, since another one than at start-up
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from specdash.core.engine import Endpoint, Health, KProbe, Request, ServerSpec
+from specdash.core.engine import Endpoint, Health, KProbe, Param, Request, ServerSpec
 from specdash.core.generation import Generation
-from specdash.core.plan import KScope
+from specdash.core.kinds import MLX_SERVER, SPECDASH_MLX, KScope
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import BadAnswer, HttpError, Progress, TransportError
+from specdash.engines.base import request_fields, sampling_params, values_in
 from specdash.engines.http import Client
 from specdash.engines.mlx_stream import decode, drafts_seen
 from specdash.engines.questions import PROBE_PROMPT, filled_to
 
 TEXT, CHAT = "/v1/completions", "/v1/chat/completions"
+
+STOCK_K = Param(
+    "k",
+    "request",
+    dict.fromkeys((MLX_SERVER, SPECDASH_MLX), "--num-draft-tokens"),
+    "num_draft_tokens",
+    "tokens drafted for each verification, 0 for none; specdash-mlx calls the field speculative.n_max",
+    "sweep.k",
+)
 
 HEALTH_LIMIT_S = 5.0
 COUNT_LIMIT_S = 120.0
@@ -70,19 +81,14 @@ class StockClient:
         """A streamed completion: of the messages that `render` made the prompt of, where it did."""
         path, body = self._asked(request)
         answer = await self._http.stream(path, body, total_limit_s=limit_s, progress=progress)
-        return decode(answer, body.get("num_draft_tokens"))
+        return decode(answer, body.get(str(STOCK_K.field)))
 
     def _asked(self, request: Request) -> tuple[str, dict[str, Any]]:
         """Where and how a request is sent."""
-        body: dict[str, Any] = {
-            "max_tokens": request.max_tokens,
-            "temperature": request.temperature,
-            "seed": request.seed,
-            "stream": True,
-            "stream_options": {"include_usage": True},
-        }
-        if self._k is not None:
-            body["num_draft_tokens"] = self._k if request.k is None else request.k
+        params = (*sampling_params(), *((STOCK_K,) if self._k is not None else ()))
+        values = values_in(params, replace(request, k=self._k if request.k is None else request.k))
+        body: dict[str, Any] = request_fields(params, values)
+        body |= {"stream": True, "stream_options": {"include_usage": True}}
         messages = self._messages.get(request.prompt)
         if messages is None:
             return TEXT, {"prompt": request.prompt, **body}
@@ -128,7 +134,7 @@ class StockClient:
         hardly in `LOOKS` answers running.
         """
         try:
-            await self._post({"prompt": "Hello", "max_tokens": 1, "num_draft_tokens": -1}, limit_s)
+            await self._post({"prompt": "Hello", "max_tokens": 1, str(STOCK_K.field): -1}, limit_s)
         except HttpError as error:
             if error.status != 400:
                 raise

@@ -36,7 +36,7 @@ from specdash.core.profile import EngineConfig, for_method
 from specdash.core.transport import TransportError
 from specdash.engines.causes import first_cause, hints
 from specdash.engines.http import Client
-from specdash.engines.openai_client import OpenAiClient, Server
+from specdash.engines.openai_client import REQUEST_PARAMS, OpenAiClient, Server
 from specdash.engines.openai_flavour import Flavour, ServerFacts, ask
 from specdash.engines.openai_stream import peek
 from specdash.engines.placeholders import complaint, filled, places_of, values_of, with_environment, with_variables
@@ -62,9 +62,7 @@ PARAMS: tuple[Param, ...] = (
         "engine.launch",
     ),
     Param("stop", STARTUP, {}, None, "a command that ends it cleanly, before any signal", "engine.stop"),
-    Param(
-        "model", REQUEST, {}, "model", "what it calls the target; the only model it has, if left out", "targets.model"
-    ),
+    *REQUEST_PARAMS,
     Param(
         "draft_model",
         REQUEST,

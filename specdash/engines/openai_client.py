@@ -14,12 +14,13 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeVar
 
-from specdash.core.engine import CACHED, DRAFTED, Health, KProbe, Request
+from specdash.core.engine import CACHED, DRAFTED, Health, KProbe, Param, Request
 from specdash.core.generation import Generation
 from specdash.core.heartbeat import heartbeat
 from specdash.core.plan import KScope
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import BUSY, BadAnswer, HttpError, Progress, RequestTimeout, TransportError
+from specdash.engines.base import request_fields, sampling_params, values_in
 from specdash.engines.counted import with_counters
 from specdash.engines.http import Client
 from specdash.engines.openai_flavour import (
@@ -41,6 +42,13 @@ from specdash.engines.questions import filled_to
 from specdash.engines.spec_metrics import SpecCounters, difference, read_metrics
 
 log = logging.getLogger(__name__)
+
+REQUEST_PARAMS = (
+    Param(
+        "model", "request", {}, "model", "what it calls the target; the only model it has, if left out", "targets.model"
+    ),
+    *sampling_params(),
+)
 
 CHAT = "/chat/completions"
 COMPLETIONS = "/completions"
@@ -274,10 +282,7 @@ class OpenAiClient:
     async def _body(self, request: Request) -> dict[str, Any]:
         """A request's body: the API's own fields, those of the flavour, and those of the profile over both."""
         body: dict[str, Any] = {
-            "model": await self._model(),
-            "max_tokens": request.max_tokens,
-            "temperature": request.temperature,
-            "seed": request.seed,
+            **request_fields(REQUEST_PARAMS, {"model": await self._model(), **values_in(REQUEST_PARAMS, request)}),
             "stream": True,
             "stream_options": {"include_usage": True},
         }

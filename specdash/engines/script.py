@@ -18,7 +18,7 @@ from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.engines.openai import PASTED_PORT, OpenAiEngine, untold_by
 from specdash.engines.openai import UNTOLD as OPENAI_UNTOLD
-from specdash.engines.openai_client import Server
+from specdash.engines.openai_client import REQUEST_PARAMS, Server
 from specdash.engines.openai_flavour import ServerFacts
 from specdash.engines.placeholders import complaint, filled, places_of, values_of
 from specdash.engines.script_client import HEALTH, ScriptClient
@@ -27,7 +27,7 @@ from specdash.errors import EngineError
 KIND = "script"
 UNTOLD = OPENAI_UNTOLD
 
-STARTUP, REQUEST = "startup", "request"
+STARTUP = "startup"
 PARAMS: tuple[Param, ...] = (
     Param(
         "launch",
@@ -41,9 +41,7 @@ PARAMS: tuple[Param, ...] = (
     Param("pid_file", STARTUP, {}, None, "where a command that ends leaves the server's process id", "engine.pid_file"),
     Param("k", STARTUP, {}, None, "an argument of the launch command: {k}, $SPECDASH_K", "sweep.k"),
     Param("ngram_n", STARTUP, {}, None, "the same: {ngram_n}, $SPECDASH_NGRAM_N", "sweep.ngram_n"),
-    Param(
-        "model", REQUEST, {}, "model", "what it calls the target; the only model it has, if left out", "targets.model"
-    ),
+    *REQUEST_PARAMS,
     Param("health", STARTUP, {}, None, f"the path that says it is up ({HEALTH})", "engine.health"),
     Param("ready", STARTUP, {}, None, "a path that says it is ready, beside a first completion", "engine.ready"),
     Param(

@@ -19,7 +19,7 @@ from specdash.core.generation import Generation, PromptRead
 from specdash.core.transport import Progress
 from specdash.core.view import View, fold
 from specdash.engines.llama_flags import resolve
-from specdash.engines.llama_server import LlamaClient, _body
+from specdash.engines.llama_server import LlamaClient, request_body
 from specdash.engines.llama_stream import decode, peek
 
 # Long prompts and short answers: most of the time is reading.
@@ -101,7 +101,7 @@ async def test_a_real_server_tells_how_far_the_prompt_is_and_answers_the_same(
         assert told.first_token_t_s is not None
         assert len(told.chunks) <= 8
         silent = await client._http.stream(
-            "/completion", _body(request) | {"return_progress": False}, total_limit_s=LIMIT_S
+            "/completion", request_body(request) | {"return_progress": False}, total_limit_s=LIMIT_S
         )
         assert decode(silent).text == told.text
     finally:
