@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from specdash.runtime.listener import free_port
 
-OWN = Path(__file__).parents[1] / "specdash" / "engines" / "mlx_server"
+OWN = Path(__file__).parents[1] / "specdash" / "programs" / "mlx_server"
 ALIAS = "nonce"
 LIMIT_S = 60
 

@@ -1,52 +1,32 @@
-"""What engines have in common: parameter rows that make command lines and requests."""
+"""What engines and their clients have in common."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Mapping, Sequence
 
-from specdash.core.engine import Param
+from specdash.engines.http import Client
 
-Value = str | int | float
-
-
-def values_in(params: Iterable[Param], source: object) -> dict[str, Value]:
-    """What a load key or a request sets of these parameters: its attributes of the same names that are not None."""
-    found = {param.name: getattr(source, param.name, None) for param in params}
-    return {name: value for name, value in found.items() if value is not None}
+PROBE_PROMPT = "Once upon a time there was a small model that guessed what a large one would say. It said:"
 
 
-def start_words(
-    params: Iterable[Param], values: Mapping[str, Value], flag_of: Callable[[Param], str | None]
-) -> list[str]:
-    """The words of a command line that set these parameters, in their order.
-
-    A parameter without a value has its default; what has neither, or no flag of this program, is left out.
-    """
-    words: list[str] = []
-    for param in params:
-        value, flag = values.get(param.name, param.default), flag_of(param)
-        if value is not None and flag is not None:
-            words += [flag, value if isinstance(value, str) else f"{value:g}"]
-    return words
+async def first_model(http: Client, limit_s: float) -> str | None:
+    """The first model id of GET /v1/models, which is the name that a server was given; TransportError."""
+    answer = await http.get_json("/v1/models", limit_s=limit_s)
+    models = answer.get("data") if isinstance(answer, Mapping) else None
+    first = models[0] if isinstance(models, list) and models else None
+    name = first.get("id") if isinstance(first, Mapping) else None
+    return name if isinstance(name, str) else None
 
 
-def request_fields(params: Iterable[Param], values: Mapping[str, Value]) -> dict[str, Value]:
-    """The fields of a request that set these parameters; a parameter without a value has its default."""
-    found = {param.field: values.get(param.name, param.default) for param in params if param.field is not None}
-    return {field: value for field, value in found.items() if value is not None}
+def filled_to(filler: str, characters: int) -> str:
+    """`filler`, repeated and cut to a number of characters."""
+    return (filler * (1 + characters // max(1, len(filler))))[:characters]
 
 
-def sampling_params(
-    fields: Mapping[str, str] | None = None, flags: Mapping[str, Mapping[str, str]] | None = None
-) -> tuple[Param, ...]:
-    """The rows for what is generated in a request, where their `fields` are not called as the rows are."""
-    rows = (
-        ("max_tokens", "tokens to generate"),
-        ("temperature", "temperature"),
-        ("seed", "seed of the sampling"),
-    )
-    fields, flags = fields or {}, flags or {}
-    return tuple(
-        Param(name, "request", flags.get(name, {}), fields.get(name, name), about, f"measure.{name}")
-        for name, about in rows
-    )
+PROBLEMS_KEPT = 5
+
+
+def shortened(problems: Sequence[str]) -> tuple[str, ...]:
+    """The first few problems and how many more there are."""
+    more = len(problems) - PROBLEMS_KEPT
+    return tuple(problems) if more <= 0 else (*problems[:PROBLEMS_KEPT], f"and {more} more problems")

@@ -14,10 +14,11 @@ from typing import Any
 import gguf
 import numpy as np
 import pytest
+from demo_models import TINY_MOE
 
 from specdash.config import gguf_types
 from specdash.config.gguf import read_model
-from specdash.engines.demo import TINY, TINY_MOE, write_moe, write_pair
+from specdash.engines.demo import TINY, write_moe, write_pair
 from specdash.errors import EngineError
 
 U32, F32, BOOL, STRING, ARRAY, U64 = 4, 6, 7, 8, 9, 10

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specdash.engines.causes import first_cause
-from specdash.engines.llama_flags import CURRENT, HINTS, OLD, parse_help, read_flags
-from specdash.engines.llama_methods import DRAFT_MODEL, EXPERTS, SPECULATION, TARGET, dialect_words
+from specdash.engines.llama_cpp.flags import CURRENT, HINTS, OLD, parse_help, read_flags
+from specdash.engines.llama_cpp.methods import DRAFT_MODEL, EXPERTS, SPECULATION, TARGET, dialect_words
+from specdash.engines.log_diagnosis import first_cause
 from specdash.errors import EngineError, Exit
 
 DATA = Path(__file__).parents[1] / "data"

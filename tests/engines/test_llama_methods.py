@@ -11,10 +11,10 @@ from specdash.core.engine import Endpoint, EngineInfo, Request, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.methods import METHODS, SIZED, needs_draft_model
 from specdash.core.plan import LoadKey
-from specdash.engines import llama_methods
-from specdash.engines.base import Value, request_fields, start_words, values_in
-from specdash.engines.llama_flags import CURRENT, OLD, Flags, parse_help, read_spec_types
-from specdash.engines.llama_server import KIND, PARAMS, LlamaServer, request_body
+from specdash.engines.llama_cpp import methods as llama_methods
+from specdash.engines.llama_cpp.flags import CURRENT, OLD, Flags, parse_help, read_spec_types
+from specdash.engines.llama_cpp.server import KIND, PARAMS, LlamaServer, request_body
+from specdash.engines.params import Value, request_fields, start_words, values_in
 
 DATA = Path(__file__).parents[1] / "data" / "help"
 HELP = {

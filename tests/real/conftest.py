@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from demo_models import TINY_MOE
 from real.bench import Real
 
-from specdash.engines.demo import TINY, TINY_MOE, write_moe, write_pair
+from specdash.engines.demo import TINY, write_moe, write_pair
 
 
 @pytest.fixture(scope="session")

@@ -17,8 +17,8 @@ from specdash.core.engine import K_SEEN, FindContext, Request
 from specdash.core.generation import Generation
 from specdash.core.plan import LoadKey
 from specdash.core.profile import EngineConfig
-from specdash.engines.cli_programs import grey_png
-from specdash.engines.llama_cli import find
+from specdash.engines.llama_cpp.cli import find
+from specdash.engines.llama_cpp.cli_programs import grey_png
 
 pytestmark = pytest.mark.real
 

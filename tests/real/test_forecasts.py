@@ -18,9 +18,9 @@ from specdash.core.forecast import Forecaster
 from specdash.core.generation import Generation, PromptRead
 from specdash.core.transport import Progress
 from specdash.core.view import View, fold
-from specdash.engines.llama_flags import resolve
-from specdash.engines.llama_server import LlamaClient, request_body
-from specdash.engines.llama_stream import decode, peek
+from specdash.engines.llama_cpp.flags import resolve
+from specdash.engines.llama_cpp.server import LlamaClient, request_body
+from specdash.engines.llama_cpp.stream import decode, peek
 
 # Long prompts and short answers: most of the time is reading.
 LONG = tuple({**prompt, "prompt": f"{prompt['prompt']} " * 12} for prompt in PROMPTS)

@@ -13,7 +13,7 @@ from real.bench import Real, values_of
 
 from specdash.core.events import K_PLACE
 from specdash.core.plan import LoadKey
-from specdash.engines.llama_server import open_program
+from specdash.engines.llama_cpp.server import open_program
 
 pytestmark = pytest.mark.real
 
