@@ -90,7 +90,7 @@ async def read_events(port: int, path: str) -> int:
 async def read_generation(port: int, path: str) -> int:
     """Our client and the decoding of every event afterwards: all that a sample takes."""
     from specdash.engines.http import Client
-    from specdash.engines.llama_stream import decode
+    from specdash.engines.llama_cpp.stream import decode
 
     client = Client(port)
     answer = await client.stream(path, {}, total_limit_s=600)

@@ -23,9 +23,10 @@ from specdash.core.engine import Endpoint, Engine, EngineClient, FindContext, He
 from specdash.core.measure import rate
 from specdash.core.plan import LoadKey
 from specdash.core.profile import EngineConfig
-from specdash.engines import llama_cli, llama_server
-from specdash.engines.cli_stats import CliStats, parse
 from specdash.engines.demo import write_pair
+from specdash.engines.llama_cpp import cli as llama_cli
+from specdash.engines.llama_cpp import server as llama_server
+from specdash.engines.llama_cpp.cli_stderr import CliStats, parse
 from specdash.runtime.listener import free_port
 
 K, TOKENS, ROUNDS, LIMIT_S = 4, 96, 6, 300.0

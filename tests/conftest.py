@@ -99,7 +99,7 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_mlx_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the MLX model folders target and draft; their heads are wide enough for a quantised KV cache."""
     from specdash.engines.demo import TINY
-    from specdash.engines.demo_mlx import write_mlx_pair
+    from tests.support.demo_models import write_mlx_pair
 
     folder, shape = tmp_path_factory.mktemp("mlx"), replace(TINY, head=64)
     for path, name in zip(write_mlx_pair(folder, shape=shape, epsilon=0.2), ("target", "draft"), strict=True):

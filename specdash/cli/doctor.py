@@ -81,8 +81,9 @@ def _programs(asked: list[str]) -> list[str]:
 
 def _engine(program: str, probe: bool) -> list[Finding]:
     """What one engine is, and who decides K on it."""
-    from specdash.engines.llama_flags import SPEC_TYPE_NOTE, dialect_words
-    from specdash.engines.llama_server import open_program
+    from specdash.engines.llama_cpp.flags import SPEC_TYPE_NOTE
+    from specdash.engines.llama_cpp.methods import dialect_words
+    from specdash.engines.llama_cpp.server import open_program
 
     try:
         engine = open_program(program, None, "")

@@ -181,7 +181,7 @@ _ROWS = (
         "llama-server",
         "llama.cpp's server",
         "a llama-server on PATH (https://github.com/ggml-org/llama.cpp), or pip install 'specdash[embedded]'",
-        "llama_server",
+        "llama_cpp.server",
         GGUF,
         programs=(
             Program("llama-server"),
@@ -204,7 +204,7 @@ args = ["-c", "4096"]  # for every server start; on a GPU add "-ngl", "99"; no s
         "llama.cpp's command-line programs",
         "llama-speculative-simple, llama-lookup, llama-completion and llama-mtmd-cli of one build of llama.cpp"
         " (https://github.com/ggml-org/llama.cpp) on PATH, or their folder as engine.program",
-        "llama_cli",
+        "llama_cpp.cli",
         GGUF,
         programs=(Program("llama-speculative-simple"),),
         program_todo=_missing("llama-cli"),
@@ -220,7 +220,7 @@ args = ["-c", "4096"]  # for every server start; on a GPU add "-ngl", "99"; no s
         "mlx",
         "MLX: mlx_lm.server, or specdash's own server of the same models, which tells its timings",
         "pip install 'specdash[mlx]'",
-        "mlx",
+        "mlx.engine",
         MLX,
         programs=(
             Program(MLX_SERVER, "mlx_lm", "mlx-lm", _INSTALL_MLX),
@@ -250,7 +250,7 @@ args = []  # for every server start, such as ["--kv-bits", "8"]; no shell, so on
         "openai",
         "a server with /v1/chat/completions: vLLM, SGLang, LM Studio, Ollama and others",
         "pip install vllm, or start the server that you have and give its url",
-        "openai",
+        "openai.engine",
         BY_NAME,
         starters=("vllm", "sglang", "lms", "ollama"),
         keys=(*_SCRIPT_KEYS, "url", "api_key_env", "body"),

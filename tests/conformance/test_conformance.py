@@ -18,7 +18,11 @@ from specdash.core.kinds import KINDS
 from specdash.core.measure import Sample
 from specdash.core.methods import DRAFT
 from specdash.core.plan import KScope, Step
-from specdash.engines import llama_cli, llama_server, mlx, openai, script
+from specdash.engines import script
+from specdash.engines.llama_cpp import cli as llama_cli
+from specdash.engines.llama_cpp import server as llama_server
+from specdash.engines.mlx import engine as mlx
+from specdash.engines.openai import engine as openai
 from specdash.engines.registry import EngineModule, find, module_of
 from tests.conformance.cases import CASES, Case
 from tests.support.served_engine import MAX_TOKENS, Served, serving, spec_of

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from specdash.engines.demo import TINY
-from specdash.engines.demo_mlx import write_mlx_pair
+from tests.support.demo_models import write_mlx_pair
 from tests.support.mlx_servers import OwnServer
 
 

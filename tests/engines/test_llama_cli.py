@@ -17,7 +17,7 @@ from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import HttpError, RequestTimeout, TransportError
-from specdash.engines.llama_cli import LlamaCli, find, find_beside
+from specdash.engines.llama_cpp.cli import LlamaCli, find, find_beside
 from specdash.errors import EngineError
 from specdash.runtime.server import ServerFailed
 from tests.fakes.llama_programs import NAMES, OLD_NAMES, install

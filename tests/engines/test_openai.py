@@ -26,9 +26,9 @@ from specdash.core.events import K_PLACE
 from specdash.core.launch import PLACES
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EVERY_METHOD, EngineConfig
-from specdash.engines import openai
-from specdash.engines.openai_client import OpenAiClient
-from specdash.engines.openai_flavour import Flavour
+from specdash.engines.openai import engine as openai
+from specdash.engines.openai.client import OpenAiClient
+from specdash.engines.openai.detect import Flavour
 from specdash.engines.placeholders import filled, lacking
 from specdash.engines.registry import find
 from specdash.errors import EngineError

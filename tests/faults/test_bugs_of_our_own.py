@@ -15,7 +15,7 @@ import pytest
 from specdash.core import events as ev
 from specdash.core.engine import Endpoint, ServerSpec
 from specdash.core.reduce import fold_all
-from specdash.engines import llama_server
+from specdash.engines.llama_cpp import server as llama_server
 from specdash.errors import SpecdashError, StoreError
 from specdash.store.journal import Journal, read
 from tests.support.fake_machine import Bench, Run, assert_complete, assert_each_block_once, newest
@@ -125,7 +125,7 @@ BUG_IN_CLOSE = """
 import sys
 
 if sys.orig_argv[1:3] == ["-m", "specdash"]:
-    from specdash.engines.llama_server import LlamaClient
+    from specdash.engines.llama_cpp.server import LlamaClient
 
     async def close(self):
         raise RuntimeError("a bug in close")

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from specdash.engines.demo import TINY, TINY_MOE, write_moe, write_pair
+from specdash.engines.demo import TINY, write_moe, write_pair
+from tests.support.demo_models import TINY_MOE
 from tests.support.real_machine import Real
 
 

@@ -15,8 +15,8 @@ from specdash.core.engine import K_SEEN, FindContext, Request
 from specdash.core.generation import Generation
 from specdash.core.plan import LoadKey
 from specdash.core.profile import EngineConfig
-from specdash.engines.cli_programs import grey_png
-from specdash.engines.llama_cli import find
+from specdash.engines.llama_cpp.cli import find
+from specdash.engines.llama_cpp.cli_programs import grey_png
 from tests.support.paths import ROOT
 from tests.support.real_programs import Launch
 from tests.support.served_engine import Served, serving, spec_of

@@ -23,7 +23,7 @@ from functools import partial
 from specdash.cli import demo as command, main
 from specdash.engines import demo
 demo.write_pair = partial(demo.write_pair, shape=demo.TINY)
-demo.write_moe = partial(demo.write_moe, shape=demo.TINY_MOE)
+demo.write_moe = partial(demo.write_moe, shape=demo.Shape(width=64, ffn=96, layers=3, head=32, experts=8))
 settings_of = command._settings
 def settings(*arguments, **options):
     found = settings_of(*arguments, **options)

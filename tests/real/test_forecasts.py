@@ -16,9 +16,9 @@ from specdash.core.generation import Generation, PromptRead
 from specdash.core.reduce import fold
 from specdash.core.state import RunState
 from specdash.core.transport import Progress
-from specdash.engines.llama_flags import resolve
-from specdash.engines.llama_server import LlamaClient, _body
-from specdash.engines.llama_stream import decode, peek
+from specdash.engines.llama_cpp.flags import resolve
+from specdash.engines.llama_cpp.server import LlamaClient, request_body
+from specdash.engines.llama_cpp.stream import decode, peek
 from tests.support.machine import LIMIT_S, Run
 from tests.support.real_machine import ONE_THREAD, PROMPTS, Real
 from tests.support.real_programs import Launch
@@ -102,7 +102,7 @@ async def test_a_real_server_tells_how_far_the_prompt_is_and_answers_the_same(
         assert told.first_token_t_s is not None
         assert len(told.chunks) <= 8
         silent = await client._http.stream(
-            "/completion", _body(request) | {"return_progress": False}, total_limit_s=LIMIT_S
+            "/completion", request_body(request) | {"return_progress": False}, total_limit_s=LIMIT_S
         )
         assert decode(silent).text == told.text
     finally:

@@ -10,7 +10,7 @@ import pytest
 
 from specdash.core.events import K_PLACE
 from specdash.core.plan import LoadKey
-from specdash.engines.llama_server import open_program
+from specdash.engines.llama_cpp.server import open_program
 from tests.support.machine import Run, assert_complete
 from tests.support.paths import ROOT
 from tests.support.real_machine import Real, values_of

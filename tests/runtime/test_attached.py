@@ -17,7 +17,7 @@ from specdash.core.engine import FindContext, Request, ServerSpec
 from specdash.core.plan import LoadKey
 from specdash.core.profile import EVERY_METHOD, EngineConfig
 from specdash.core.transport import Progress, TransportError
-from specdash.engines.openai import find
+from specdash.engines.openai.engine import find
 from specdash.runtime import bringup
 from specdash.runtime.listener import free_port
 from specdash.runtime.server import Server, ServerFailed, ServerLimits

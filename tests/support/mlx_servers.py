@@ -16,7 +16,7 @@ from typing import Any, Self
 from specdash.runtime.listener import free_port
 from tests.support.paths import ROOT
 
-OWN = ROOT / "specdash" / "engines" / "mlx_server"
+OWN = ROOT / "specdash" / "programs" / "mlx_server"
 ALIAS = "nonce"
 LIMIT_S = 60
 
