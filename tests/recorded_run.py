@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from specdash.core import events as ev
 from specdash.core.measure import Sample
@@ -66,7 +67,7 @@ def sample(rate: float, block: int = 0, k: int | None = None, prompts: int = 3, 
 
 def started(steps: Sequence[Step], **changes: object) -> ev.RunStarted:
     """The first fact of a run of these steps."""
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "run_id": "hw_llama-server_qwen_20261121T100000Z",
         "name": "qwen",
         "specdash_version": "0.1.0",
@@ -76,7 +77,9 @@ def started(steps: Sequence[Step], **changes: object) -> ev.RunStarted:
         "prompts_digest": "abc",
         "steps": tuple(steps),
     }
-    return ev.RunStarted(**{**values, **changes})  # type: ignore[arg-type]
+    values |= changes
+    values["settings"] = ev.RunSettings(**values["settings"])  # type: ignore[arg-type]
+    return ev.RunStarted(**values)  # type: ignore[arg-type]
 
 
 def measured(

@@ -102,18 +102,18 @@ class Run:
         steps = tuple(replace(arm, category=category) for arm in arms for category in world.categories)
         first = strategy.first_samples(asked.mode, asked.iterations)
         counts = {step.id: first for step in steps if first is not None and step.method != BASELINE}
-        settings = {
-            "max_tokens": world.max_tokens,
-            "temperature": 0.0,
-            "seed": asked.seed,
-            "warmup": 1,
-            "iterations": asked.iterations,
-            "prompts": "builtin",
-            "k": asked.mode,
-            "passes": asked.passes,
-            "precision": asked.precision,
-            "workloads": ["content"],
-        }
+        settings = ev.RunSettings(
+            max_tokens=world.max_tokens,
+            temperature=0.0,
+            seed=asked.seed,
+            warmup=1,
+            iterations=asked.iterations,
+            prompts="builtin",
+            k=asked.mode,
+            passes=asked.passes,
+            precision=asked.precision,
+            workloads=("content",),
+        )
         hardware = {"label": "simulated", "cpu": None, "cores": None, "ram_bytes": None, "gpus": None}
         started = ev.RunStarted(
             "simulated", "simulated", "0", hardware, "nowhere", settings, "0", steps, iterations=counts

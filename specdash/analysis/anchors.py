@@ -71,8 +71,7 @@ def _second_pass(replans: tuple[PlanChanged, ...]) -> tuple[int | None, Mapping[
 
 def anchors(view: RunState) -> Mapping[Step, Anchor]:
     """The anchors of a run by their `baseline`; empty with one pass, and where no baseline is through both."""
-    settings = view.run.settings if view.run is not None else {}
-    if settings.get("passes", 1) != 2:
+    if view.settings.passes != 2:
         return {}
     arms: dict[Step, list[StepState]] = {}
     for found in view.steps.values():

@@ -49,7 +49,7 @@ def next_change(view: RunState, pairs: Collection[LoadKey] | None = None) -> Cha
     """
     if view.run is None or view.finished is not None or view.stopping:
         return None
-    mode = view.run.settings.get("k")
+    mode = view.settings.k
     change: Change | None = None
     if mode == CURVE:
         change = _first(_confirm(view, pair, steps) for pair, steps in _settled(view, pairs))
@@ -183,12 +183,10 @@ def arms_of(steps: Iterable[StepState]) -> list[race.Arm]:
 
 def _search(view: RunState, pair: LoadKey, steps: Sequence[StepState]) -> Change | None:
     """The next round of a search: Ks beside those that may be the best, then more samples for those furthest behind."""
-    assert view.run is not None
     done = f"{FOUND} {pair.label}"
     if done in _stages(view) or not steps:
         return None
-    settings = view.run.settings
-    most, precision = int(settings.get("iterations") or 1), settings.get("precision") or DEFAULT_PRECISION
+    most, precision = view.settings.iterations or 1, view.settings.precision or DEFAULT_PRECISION
     arms = arms_of(steps)
     now = race.standing(arms, precision, race.rounds(most))
     if now.best is None:
@@ -240,8 +238,7 @@ def _second_pass(view: RunState) -> Change | None:
 
     The last server goes on with its own steps at once: starting it again would only cost a load.
     """
-    assert view.run is not None
-    if view.run.settings.get("passes") != 2 or SECOND_PASS in _stages(view):
+    if view.settings.passes != 2 or SECOND_PASS in _stages(view):
         return None
     if view.table.first_open is not None:
         return None

@@ -26,6 +26,25 @@ K_PLACE = "{k}"  # in the command of a load
 
 
 @dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What holds for every sample of a run: the measure table of its profile, as run. None: its journal tells none.
+
+    `k` is "list", "curve" or "search"; `precision` is a share (0.02 = 2 %), None for a fixed number of samples.
+    """
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    warmup: int | None = None  # requests
+    iterations: int | None = None  # samples of a step
+    prompts: str | None = None
+    workloads: tuple[str, ...] | None = None
+    k: str | None = None
+    precision: float | None = None
+    passes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RunStarted(Fact):
     """First fact of a run: what is to be measured, where, and with which settings."""
 
@@ -35,7 +54,7 @@ class RunStarted(Fact):
     specdash_version: str
     hardware: Json
     host: str
-    settings: Json  # the measure table of the profile, as run
+    settings: RunSettings
     prompts_digest: str
     steps: tuple[Step, ...]
     model_family: str = ""

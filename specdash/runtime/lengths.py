@@ -77,7 +77,7 @@ class Lengths:
 
         To look at all of them again at every load would cost the more the larger the plan is.
         """
-        usual = view.run.settings.get("iterations") if view.run is not None else None
+        usual = view.settings.iterations
         if not _is_for_all(spec):
             return [(step, view.iterations(step.id) or 1) for step in _of_pair(spec, view)]
         shared, table = (_setting(spec), context), view.table

@@ -13,9 +13,9 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -48,7 +48,7 @@ from specdash.session.handle import Handle, Outcome, Reports, Subscription, Watc
 from specdash.session.keeper import PROFILE_NAME, Keeper, write_profile
 from specdash.session.launch import MemoryGate, Specs, tree_use
 from specdash.session.leftovers import end_left_behind
-from specdash.session.opening import engine_found, opening_facts, settings_of
+from specdash.session.opening import engine_found, opening_facts
 from specdash.session.prepare import Prepared, only_possible, prepare, require_models
 from specdash.session.recorder import Recorder
 from specdash.session.reports import write_reports
@@ -161,7 +161,7 @@ def _require_same(prepared: Prepared, view: RunState) -> None:
             f"the programs that served {', '.join(map(repr, lost))} in this run are not found any more",
             "Put llama.cpp's command-line programs beside the server or on PATH again, and resume.",
         )
-    if not _has_steps_of(prepared, view) or _differ(settings_of(prepared.profile), view.run.settings):
+    if not _has_steps_of(prepared, view) or _differ(prepared.settings, view.run.settings):
         raise SpecdashError(
             f"{prepared.profile.source} was edited since the run began: it asks for other steps or samples",
             "Undo that to go on with this run, or start a new one: specdash --headless PROFILE.",
@@ -173,9 +173,10 @@ def _has_steps_of(prepared: Prepared, view: RunState) -> bool:
     return view.run is not None and {step.id for step in prepared.steps} == {step.id for step in view.run.steps}
 
 
-def _differ(wanted: Mapping[str, object], settings: Mapping[str, object]) -> bool:
+def _differ(wanted: ev.RunSettings, begun: ev.RunSettings) -> bool:
     """Whether a run was begun with other settings; what its version did not know yet is no difference."""
-    return any(name in settings and settings[name] != value for name, value in wanted.items())
+    known = {name: value for name, value in asdict(begun).items() if value is not None}
+    return wanted.precision != begun.precision or replace(wanted, **known) != wanted
 
 
 def _with_engines(prepared: Prepared, *, as_before: bool = False) -> tuple[Prepared, Engines, tuple[str, ...]]:

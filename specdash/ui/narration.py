@@ -105,7 +105,7 @@ def percent(value: float | None) -> str:
 
 
 def _run_started(fact: ev.RunStarted) -> list[str]:
-    iterations = fact.settings.get("iterations")
+    iterations = fact.settings.iterations
     steps = "1 step" if len(fact.steps) == 1 else f"{len(fact.steps)} steps"
     return [f"run {fact.run_id}: {steps}, {iterations} {'sample' if iterations == 1 else 'samples'} each"]
 

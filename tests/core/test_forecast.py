@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 from simulated import Asked as Ask
@@ -47,7 +48,7 @@ GOOD = replace(Sample.broken(prompt_id="p", block=0, started_s=0.0, reasons=()),
 
 
 def run(warmup: int) -> ev.RunStarted:
-    settings = {"iterations": 4, "warmup": warmup, "max_tokens": 100}
+    settings = ev.RunSettings(iterations=4, warmup=warmup, max_tokens=100)
     return ev.RunStarted("r", "n", "0", {}, "h", settings, "", STEPS)
 
 
@@ -246,8 +247,8 @@ def test_a_server_that_tells_no_prompt_is_timed_by_whole_requests() -> None:
 # -- what is asked beside the samples -------------------------------------------------------------------------------
 
 
-def asked(**settings: object) -> Asked:
-    return Asked.of({"max_tokens": 100, "warmup": 2, "k": "list", **settings}, {"coding": [1, 2, 3]})
+def asked(**settings: Any) -> Asked:
+    return Asked(replace(ev.RunSettings(max_tokens=100, warmup=2, k="list"), **settings), {"coding": [1, 2, 3]})
 
 
 ONE = RequestTime(Range(1.0, 2.0), Range(10.0, 20.0))

@@ -27,7 +27,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def started(run_id: str) -> ev.RunStarted:
-    return ev.RunStarted(run_id, "qwen", "0.1.0", {"cpu": "x"}, "host", {}, "digest", STEPS)
+    return ev.RunStarted(run_id, "qwen", "0.1.0", {"cpu": "x"}, "host", ev.RunSettings(), "digest", STEPS)
 
 
 def make_run(results: Path, run_id: str, facts: list[ev.Fact]) -> Path:

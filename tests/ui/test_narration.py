@@ -27,7 +27,7 @@ VIEW = RunState(
         SPEC.baseline().id: StepState(SPEC.baseline()),
     }
 )
-RUN = ev.RunStarted("run-1", "n", "1.0", {}, "host", {"iterations": 5}, "digest", (SPEC, SPEC.baseline()))
+RUN = ev.RunStarted("run-1", "n", "1.0", {}, "host", ev.RunSettings(iterations=5), "digest", (SPEC, SPEC.baseline()))
 LOAD_DONE = ev.LoadFinished("load-2", "stopped")
 
 SENTENCES: list[tuple[ev.Fact, list[str]]] = [

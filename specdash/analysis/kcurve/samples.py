@@ -105,8 +105,8 @@ def _measured(
         return None
     budget = None
     if sample.finish_reason != "limit":
-        limit = view.run.settings.get("max_tokens") if view.run is not None else None
-        budget = limit - 1 if isinstance(limit, int) and limit > generated else generated + k_max
+        limit = view.settings.max_tokens
+        budget = limit - 1 if limit is not None and limit > generated else generated + k_max
     text = None
     # A sample that was taken again left more than one trace: the last one that fits is its own.
     for trace in reversed(traces):
