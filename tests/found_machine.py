@@ -33,7 +33,9 @@ MODELS = [
     model("broken", 0, problem="it ends within its header [/b]"),
 ]
 FINDINGS = [
-    Finding("ok", "embedded", "embedded, 2026.10 (xllamacpp); K is set by --spec-draft-n-max"),
+    Finding(
+        "ok", "embedded", "embedded, 2026.10 (xllamacpp); K is set by --spec-draft-n-max", "", "embedded", "embedded"
+    ),
     Finding("ok", "embedded, draft models", "used with --spec-type draft-simple"),
     Finding("ok", "memory", "24 GiB"),
 ]

@@ -29,12 +29,17 @@ _USERS_OWN = {"script": ("mlx.launch",), "openai": ("vllm", "sglang", "lms", "ol
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the examination: a state, what was looked at, what was found, what to do about it."""
+    """One line of the examination: a state, what was looked at, what was found, what to do about it.
+
+    `kind` and `program` are those of a program that serves models, where the line says whether it can be used.
+    """
 
     state: str
     what: str
     found: str
     todo: str = ""
+    kind: str = ""
+    program: str = ""
 
 
 def main(name: str, arguments: list[str]) -> Exit:
@@ -46,7 +51,16 @@ def main(name: str, arguments: list[str]) -> Exit:
     options = parser.parse_args(arguments)
     servers = [finding for program in _programs(options.program) for finding in _engine(program, not options.no_probe)]
     if not servers:
-        servers = [Finding(FAIL, "llama-server", "none on PATH, and no built-in llama.cpp", _install("llama-server"))]
+        servers = [
+            Finding(
+                FAIL,
+                "llama-server",
+                "none on PATH, and no built-in llama.cpp",
+                _install("llama-server"),
+                "llama-server",
+                "llama-server",
+            )
+        ]
     programs = [finding for kind in _PROGRAMS for finding in _other_programs(kind)]
     findings = [*servers, *programs, *map(_users_own, _USERS_OWN), *_machine(), *_disk(), *_left_behind()]
     if options.json:
@@ -77,12 +91,14 @@ def _engine(program: str, probe: bool) -> list[Finding]:
     from specdash.engines.llama_flags import SPEC_TYPE_NOTE, dialect_words
     from specdash.engines.llama_server import open_program
 
+    kind = program if program == "embedded" else "llama-server"
     try:
         engine = open_program(program, None, "")
     except SpecdashError as error:
-        return [Finding(FAIL, program, error.what, error.todo)]
+        return [Finding(FAIL, program, error.what, error.todo, kind, program)]
     info = engine.info
-    found = [Finding(OK, program, f"{info.program}, {info.version}; K is set by {dialect_words(info.dialect)}")]
+    text = f"{info.program}, {info.version}; K is set by {dialect_words(info.dialect)}"
+    found = [Finding(OK, program, text, "", kind, program)]
     if "--spec-type" in engine.flags:
         found.append(Finding(OK, f"{program}, draft models", SPEC_TYPE_NOTE))
     if engine.flags.spec_types:
@@ -114,9 +130,10 @@ def _other_programs(kind: str) -> list[Finding]:
         try:
             info = module.find(EngineConfig(kind=kind, program=program), FindContext()).info
         except SpecdashError as error:
-            found.append(Finding(WARN, f"{kind}, {program}", f"not usable here: {error.what}", error.todo))
+            text = f"not usable here: {error.what}"
+            found.append(Finding(WARN, f"{kind}, {program}", text, error.todo, kind, program))
         else:
-            found.append(Finding(OK, f"{kind}, {program}", f"{info.program}, {info.version}"))
+            found.append(Finding(OK, f"{kind}, {program}", f"{info.program}, {info.version}", "", kind, program))
     return found
 
 

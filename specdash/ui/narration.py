@@ -92,6 +92,16 @@ def _of_run(fact: ev.Fact, view: RunState) -> list[str]:
     return []
 
 
+def level_of(fact: ev.Fact) -> str:
+    """Return how serious a fact is: "error", "warning", or "" for anything else."""
+    match fact:
+        case ev.Noted(level=level):
+            return level
+        case ev.LoadFinished(error=str()):
+            return "error"
+    return ""
+
+
 def rate(value: float | None) -> str:
     """Tokens per second with sensible digits; "?" for unknown."""
     if value is None:

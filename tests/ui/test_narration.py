@@ -14,7 +14,7 @@ from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey, Step
 from specdash.core.state import RunState
 from specdash.core.steps import StepState
-from specdash.ui.narration import counted, percent, rate, sentences
+from specdash.ui.narration import counted, level_of, percent, rate, sentences
 
 SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)
 KEY = LoadKey("T", "D", None, None, 4)
@@ -126,6 +126,12 @@ SENTENCES: list[tuple[ev.Fact, list[str]]] = [
 @pytest.mark.parametrize(("fact", "lines"), SENTENCES, ids=[fact.TYPE for fact, _ in SENTENCES])
 def test_sentences(fact: ev.Fact, lines: list[str]) -> None:
     assert sentences(fact, VIEW) == lines
+
+
+def test_how_serious_a_fact_is_does_not_hang_on_its_words() -> None:
+    assert level_of(replace(LOAD_DONE, error="it died")) == level_of(ev.Noted("error", "x")) == "error"
+    assert level_of(ev.Noted("warning", "few cores")) == "warning"
+    assert level_of(LOAD_DONE) == level_of(ev.Noted("info", "a load failed: error: warning:")) == ""
 
 
 def test_how_many_samples_were_taken_again_is_told_with_their_step() -> None:

@@ -11,7 +11,7 @@ import json
 import os
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -73,12 +73,17 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's: a state ("ok", "warn", "FAIL"), what was looked at, what was found, what to do."""
+    """One line of the doctor's: a state ("ok", "warn", "FAIL"), what was looked at, what was found, what to do.
+
+    `kind` and `program`: of which engine and program it says whether they can be used; "" for any other line.
+    """
 
     state: str
     what: str
     found: str
     todo: str = ""
+    kind: str = ""
+    program: str = ""
 
 
 async def find_models(places: Sequence[str] = ()) -> list[Model]:
@@ -107,14 +112,15 @@ def places_with(folders: Sequence[Path]) -> list[str]:
     return [str(folder) for folder in (*usual, *folders)] if folders else []
 
 
-MLX = "mlx, "  # before the program's name, in what the doctor says
+FINDING_FIELDS = tuple(item.name for item in fields(Finding))
+OFFERED = ("llama-server", "embedded", "mlx")  # kinds of engine that a new profile may have
 
 
 async def examine() -> list[Finding]:
     """What the doctor finds without starting a server: a sweep may be going on. Raises FindError."""
     command = "`specdash doctor`"
     rows = _rows(await _output(own_argv("doctor", "--json", "--no-probe"), EXAMINE_LIMIT_S, command), command)
-    return [Finding(*(str(row.get(name, "")) for name in ("state", "what", "found", "todo"))) for row in rows]
+    return [Finding(*(str(row.get(name, "")) for name in FINDING_FIELDS)) for row in rows]
 
 
 async def demo_profile() -> Path:
@@ -128,18 +134,13 @@ def engines(findings: Sequence[Finding]) -> list[Finding]:
 
     MLX is named only where it can be used: most machines have no use for it.
     """
-    named = [found for found in findings if found.what in ("llama-server", "embedded") or is_mlx(found)]
+    named = [found for found in findings if found.kind in OFFERED]
     return [found for found in named if found.state == "ok" or (found.state == "FAIL" and not is_mlx(found))]
 
 
 def is_mlx(found: Finding) -> bool:
-    """Whether a finding is a program that serves MLX models."""
-    return found.what.startswith(MLX)
-
-
-def program_of(found: Finding) -> str:
-    """The program of a finding as a profile names it."""
-    return found.what.removeprefix(MLX)
+    """Tell whether a finding is about a program that serves MLX models."""
+    return found.kind == "mlx"
 
 
 async def _models(argv: Sequence[str], places: Sequence[str], where: str) -> list[Model]:

@@ -32,7 +32,7 @@ async def test_what_is_missing_is_said_with_what_to_do(monkeypatch: pytest.Monke
         raise FindError("`specdash models` took longer than 120 s and was ended")
 
     async def no_engine() -> list[Finding]:
-        return [Finding("FAIL", "llama-server", "none on PATH", "pip install 'specdash[embedded]'")]
+        return [Finding("FAIL", "llama-server", "none on PATH", "pip install 'specdash[embedded]'", "llama-server")]
 
     monkeypatch.setattr(finding, "find_models", nothing)
     monkeypatch.setattr(finding, "examine", no_engine)

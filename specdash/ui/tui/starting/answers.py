@@ -16,7 +16,7 @@ from specdash.core.profile import KMode
 from specdash.core.text import human_bytes, one_line, slug
 from specdash.errors import StoreError
 from specdash.store.disk import write_new
-from specdash.ui.tui.finding import Finding, Model, is_mlx, program_of
+from specdash.ui.tui.finding import Finding, Model, is_mlx
 
 Page = Literal["target", "drafts", "program", "k", "categories", "samples", "path"]
 PAGES: tuple[Page, ...] = ("target", "drafts", "program", "k", "categories", "samples", "path")
@@ -150,8 +150,8 @@ def choices(page: Page, answers: Answers, models: Sequence[Model], engines: Sequ
         takes_folder = answers.target is not None and answers.target.is_folder
         return [
             Choice(
-                program_of(each),
-                one_line(f"{program_of(each)}: {each.found}"),
+                each.program,
+                one_line(f"{each.program}: {each.found}"),
                 each.todo or each.found if each.state != "ok" else "",
             )
             for each in engines
