@@ -25,6 +25,7 @@ from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import loads_of, serves
 from specdash.core.reduce import fold_all
 from specdash.core.state import RunState
+from specdash.core.status import SampleStatus, StepStatus
 from specdash.core.steps import StepState
 from specdash.runtime.beside import MOST_TRACES
 
@@ -158,7 +159,7 @@ class Run:
             self._fold()
         if with_traces and not any(trace.purpose == "cost" for trace in self.view.traces.get(load, ())):
             self._take_costs(load, key, [step for step in steps if step.k == key.k], load_speed)
-        self._publish(*(ev.StepFinished(step.id, load, "ok", (), None, "fp") for step in steps))
+        self._publish(*(ev.StepFinished(step.id, load, StepStatus.OK, (), None, "fp") for step in steps))
         self._fold()
 
     def _blocks(self, load: str, key: LoadKey, steps: Sequence[Step], load_speed: float, with_traces: bool) -> None:
@@ -272,6 +273,6 @@ def _sample_of(step: Step, prompt_id: str, block: int, started_s: float, answer:
         positions_accepted=answer.positions_accepted,
         client_decode_time_s=decode_s,
         client_decode_tok_s=tokens / decode_s,
-        status="ok",
+        status=SampleStatus.OK,
         reasons=(),
     )

@@ -21,7 +21,7 @@ from specdash.core.events import RunSettings
 from specdash.core.model import k_range
 from specdash.core.plan import LoadKey
 from specdash.core.state import LoadState, RunState
-from specdash.core.steps import DONE
+from specdash.core.status import DONE
 from specdash.errors import StoreError
 
 __all__ = ["METRICS", "SCHEMA", "UNFINISHED", "build_result", "iso"]

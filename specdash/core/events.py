@@ -21,6 +21,7 @@ from specdash.core.evidence import TextChecked as TextChecked
 from specdash.core.evidence import TextSeen as TextSeen
 from specdash.core.measure import Sample
 from specdash.core.plan import LoadKey, Step
+from specdash.core.status import StepStatus
 
 K_PLACE = "{k}"  # in the command of a load
 
@@ -224,12 +225,12 @@ class VerdictWithdrawn(Fact):
 
 @dataclass(frozen=True, slots=True)
 class StepFinished(Fact):
-    """A step is over: "ok", "invalid", "failed", "timeout" or "skipped", with the reason for all but the first."""
+    """A step is over: its status is one of `core.status.DONE`, with the reason for all but "ok"."""
 
     TYPE: ClassVar[str] = "step_finished"
     step: str
     load: str | None
-    status: str
+    status: StepStatus
     verdicts: tuple[str, ...] = ()
     error: str | None = None
     fingerprint: str | None = None

@@ -11,6 +11,7 @@ from specdash.core.engine import EngineInfo
 from specdash.core.model import ModelFacts
 from specdash.core.plan import iterations_of
 from specdash.core.profile import LOSSLESS
+from specdash.core.status import StepStatus
 from specdash.probes.machine import host_name
 from specdash.session.fallback import Engines
 from specdash.session.prepare import Prepared
@@ -88,9 +89,9 @@ def opening_facts(
     for step in prepared.steps:
         if not prepared.usable(step):
             reason = prepared.unfit[step.target, step.draft or ""]
-            opening.append(ev.StepFinished(step.id, None, "skipped", ("draft_unfit",), reason))
+            opening.append(ev.StepFinished(step.id, None, StepStatus.SKIPPED, ("draft_unfit",), reason))
         elif (lacking := engines.cannot(step, vision=prepared.has_vision(step.target))) is not None:
-            opening.append(ev.StepFinished(step.id, None, "skipped", (), lacking))
+            opening.append(ev.StepFinished(step.id, None, StepStatus.SKIPPED, (), lacking))
     opening += [ev.Noted("warning", f"{NOTHING_WITH} {method}") for method in prepared.unserved]
     opening += [ev.Noted("warning", str(each)) for each in prepared.left_out]
     opening += [ev.Noted("warning", line) for line in prepared.fewer_samples]

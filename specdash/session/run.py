@@ -30,6 +30,7 @@ from specdash.core.plan import KScope
 from specdash.core.profile import Profile
 from specdash.core.reduce import fold, fold_all
 from specdash.core.state import RunState
+from specdash.core.status import ENDED_EARLY, StepStatus
 from specdash.engines.registry import FALLING_BACK, FindContext, find, find_fallback
 from specdash.errors import EngineError, Exit, SpecdashError, StoreError
 from specdash.probes.machine import hardware_label, machine
@@ -65,6 +66,7 @@ from specdash.store.runs import JOURNAL, new_run_dir, remember, remove_unbegun
 log = logging.getLogger(__name__)
 
 KEEP_EVERY_S = 1.0
+HAS_SAMPLES = (StepStatus.OK, StepStatus.INVALID)
 
 
 def start_new(profile: Profile, watcher: Watcher) -> Outcome:
@@ -129,7 +131,7 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
                 watcher.complain(each)
             watcher.complain("nothing is left to measure in this run")
             return _nothing_left(path, keeper.journal, view)
-        changed = [step for step in redo if view.steps[step].status in ("ok", "invalid")]
+        changed = [step for step in redo if view.steps[step].status in HAS_SAMPLES]
         if changed:
             run.notes.append(
                 f"{len(changed)} finished steps are measured again: model files, flags or build have changed"
@@ -234,11 +236,11 @@ class _Run:
         for step_id, found in view.steps.items():
             load = view.loads.get(found.load or "")
             changed = (
-                found.status in ("ok", "invalid")
+                found.status in HAS_SAMPLES
                 and load is not None
                 and found.fingerprint != self._specs(load.key).fingerprint
             )
-            if changed or found.status in ("failed", "timeout"):
+            if changed or found.status in ENDED_EARLY:
                 redo.append(step_id)
         return tuple(redo)
 

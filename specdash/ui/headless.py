@@ -20,7 +20,7 @@ from specdash.core import events as ev
 from specdash.core import ticks
 from specdash.core.forecast import Forecaster, Outlook, Range, in_flight
 from specdash.core.state import LoadState, RunState
-from specdash.core.steps import RUNNING, SKIPPED
+from specdash.core.status import SampleStatus, StepStatus
 from specdash.core.text import human_seconds, one_line
 from specdash.errors import Exit
 from specdash.session.handle import Handle, Outcome, Subscription, Watcher
@@ -147,8 +147,8 @@ class _Live(_Plain):
 
     def _on_fact(self, recorded: ev.Recorded, view: RunState) -> None:
         fact = recorded.fact
-        good = isinstance(fact, ev.SampleTaken) and fact.sample.status == "ok"
-        good = good or (isinstance(fact, ev.StepFinished) and fact.status == "ok")
+        good = isinstance(fact, ev.SampleTaken) and fact.sample.status == SampleStatus.OK
+        good = good or (isinstance(fact, ev.StepFinished) and fact.status == StepStatus.OK)
         if not (isinstance(fact, QUIET) and good):
             super()._on_fact(recorded, view)
 
@@ -172,7 +172,7 @@ def _opening(handle: Handle) -> list[tuple[str, str]]:
     lines += _lines_of(view.engine, view) if view.engine is not None else []
     lines += [
         (f"skipped {step.step.id}: {one_line(step.error or '', 300)}", "")
-        for step in view.table.with_status((SKIPPED,))
+        for step in view.table.with_status((StepStatus.SKIPPED,))
     ]
     lines += [line for note in view.notes for line in _lines_of(note, view)]
     tally = view.table.tally
@@ -214,7 +214,7 @@ def _doing(view: RunState, live: ticks.Live, load: LoadState, now_s: float) -> s
     token = live.token if live.token is not None and live.token.load == load.id else None
     at = reading(token) or f"{token.tokens if token is not None else 0} tok"
     steps = [step for step in view.table.of_pair(load.key.pair) if step.load == load.id]
-    if not any(step.status == RUNNING for step in steps):
+    if not any(step.status == StepStatus.RUNNING for step in steps):
         return f"warming up, {at}"
     iterations = [view.iterations(step.step.id) for step in steps]
     planned = sum(each for each in iterations if each is not None)

@@ -12,7 +12,8 @@ from specdash.core.measure import Sample
 from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey
 from specdash.core.state import RunState
-from specdash.core.steps import DONE, StepState
+from specdash.core.status import DONE, StepStatus
+from specdash.core.steps import StepState
 
 CONTENT = "content"
 SAMPLE, COST = "sample", "cost"
@@ -82,7 +83,7 @@ def evidence(
 ) -> Evidence:
     """What the run knows of one pair. Its K_max is the largest K that a trace was taken at."""
     pair, depth = group
-    counted = [each for each in steps if each.status not in DONE or each.status == "ok"]
+    counted = [each for each in steps if each.status not in DONE or each.status == StepStatus.OK]
     traced = [each.step.k for each in counted if each.step.k is not None and by_step.get(each.step.id)]
     k_max = max(traced, default=None)
     at_k_max = [each for each in counted if each.step.k == k_max]
