@@ -12,6 +12,7 @@ from specdash.core.engine import K_SEEN
 from specdash.core.measure import INFERRED
 from specdash.core.plan import Step
 from specdash.core.state import RunState
+from specdash.core.status import SampleStatus, StepStatus
 from specdash.core.steps import StepState
 from specdash.ui.narration import sentences
 from specdash.ui.tui.lines import text_of
@@ -42,7 +43,7 @@ def inferring(of: Step, counts: Counts) -> list[ev.Fact]:
         )
         facts.append(ev.SampleTaken(of.id, "l001", taken, 1.0))
     verdicts = () if any(k_seen for _, k_seen in counts) else ("k_unproven",)
-    return [*facts, ev.StepFinished(of.id, "l001", "ok", verdicts, None, "fp")]
+    return [*facts, ev.StepFinished(of.id, "l001", StepStatus.OK, verdicts, None, "fp")]
 
 
 def run_of(coding: Counts, math: Counts) -> RunState:
@@ -84,7 +85,7 @@ def test_a_sample_that_does_not_count_proves_nothing() -> None:
     view = run_of(LUCKY_AND_NOT, NONE_PROVES)
     found = drafted_of(view)[0]
     first, *others = found.samples
-    spoilt = replace(found, samples=(replace(first, status="invalid", reasons=("swapping",)), *others))
+    spoilt = replace(found, samples=(replace(first, status=SampleStatus.INVALID, reasons=("swapping",)), *others))
     document = build_result(replace(view, steps={**view.steps, found.step.id: spoilt}))
     row = rows_of(document, "measurements")[0]
     assert row["acceptance_rate"] is None

@@ -20,6 +20,7 @@ from specdash.core.methods import BASELINE
 from specdash.core.newest import of_newest
 from specdash.core.plan import Step
 from specdash.core.state import RunState
+from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
 
 SECOND_PASS = "pass 2"  # noqa: S105 - the stage of the plan, no password
@@ -71,12 +72,11 @@ def _second_pass(replans: tuple[PlanChanged, ...]) -> tuple[int | None, Mapping[
 
 def anchors(view: RunState) -> Mapping[Step, Anchor]:
     """The anchors of a run by their `baseline`; empty with one pass, and where no baseline is through both."""
-    settings = view.run.settings if view.run is not None else {}
-    if settings.get("passes", 1) != 2:
+    if view.settings.passes != 2:
         return {}
     arms: dict[Step, list[StepState]] = {}
     for found in view.steps.values():
-        if found.step.method == BASELINE and found.step.copy == 0 and found.status == "ok":
+        if found.step.method == BASELINE and found.step.copy == 0 and found.status == StepStatus.OK:
             arms.setdefault(replace(found.step, category=""), []).append(found)
     known = ((arm, _anchor(arm, steps, view)) for arm, steps in arms.items())
     return {arm: anchor for arm, anchor in known if anchor is not None}

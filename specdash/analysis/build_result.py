@@ -18,10 +18,11 @@ from specdash.analysis.recommend import recommendations
 from specdash.analysis.result import SCHEMA, UNFINISHED
 from specdash.analysis.rules import judged_rules
 from specdash.analysis.tables import METRICS, measurement, overall
+from specdash.core.events import RunSettings
 from specdash.core.model import k_range
 from specdash.core.plan import LoadKey
 from specdash.core.state import LoadState, RunState
-from specdash.core.steps import DONE
+from specdash.core.status import DONE
 from specdash.errors import StoreError
 
 __all__ = ["METRICS", "SCHEMA", "build_result", "iso"]
@@ -47,7 +48,7 @@ def build_result(view: RunState) -> Json:
         "run": _run(view),
         "engine": _engine(view),
         "models": [plain(model) for model in view.models.values()],
-        "settings": {**plain(run.settings), "prompts_digest": run.prompts_digest},
+        "settings": {**_settings(run.settings), "prompts_digest": run.prompts_digest},
         "loads": [_load(load) for load in view.loads.values()],
         "measurements": done,
         "unfinished": unfinished,
@@ -62,6 +63,11 @@ def build_result(view: RunState) -> Json:
         "notes": [plain(note) for note in view.notes],
     }
     return {**document, "recommendations": recommendations(document), "rules": judged_rules(document)}
+
+
+def _settings(settings: RunSettings) -> Json:
+    """The settings that the journal tells; that it asks for no precision is one of them."""
+    return {name: value for name, value in plain(settings).items() if value is not None or name == "precision"}
 
 
 def _run(view: RunState) -> Json:
@@ -169,7 +175,7 @@ def _step_by_step_loads(view: RunState) -> int:
     ks: dict[LoadKey, set[int | None]] = {}
     for found in view.steps.values():
         ks.setdefault(found.step.pair, set()).add(found.step.k)
-    searched = view.run is not None and view.run.settings.get("k") in ("curve", "search")
+    searched = view.settings.k in ("curve", "search")
     return sum(
         len(found | _class_ks(pair, view) if searched and pair.draft is not None else found)
         for pair, found in ks.items()

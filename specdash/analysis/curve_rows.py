@@ -16,7 +16,8 @@ from specdash.analysis.stats import about
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey
-from specdash.core.steps import DONE, StepState
+from specdash.core.status import DONE, StepStatus
+from specdash.core.steps import StepState
 
 Json = dict[str, Any]
 Place = tuple[LoadKey, str, int]
@@ -61,7 +62,7 @@ def _basis(steps: Iterable[StepState], place: Place, curve: Curve | None) -> Cou
         if (each.step.pair, each.step.depth, each.step.k) == (pair, depth, curve.k_max)
         and each.step.method == DRAFT
         and each.step.workload == CONTENT
-        and (each.status not in DONE or each.status == "ok")
+        and (each.status not in DONE or each.status == StepStatus.OK)
         for sample in each.good
         if _has_rate(sample)
     )
@@ -76,7 +77,7 @@ def _measured(steps: Iterable[StepState]) -> dict[Place, dict[int, Answers]]:
     found: dict[Place, dict[int, Answers]] = {}
     for each in steps:
         step = each.step
-        if step.method != DRAFT or step.k is None or step.workload != CONTENT or each.status != "ok":
+        if step.method != DRAFT or step.k is None or step.workload != CONTENT or each.status != StepStatus.OK:
             continue
         for category in (ALL, step.category):
             place = (step.pair, category, step.depth)

@@ -18,6 +18,7 @@ from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
 from specdash.core.state import RunState
+from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
 
 Found = tuple[Verdict, str]
@@ -72,7 +73,7 @@ def _against(
     bound = examined.rooflines.get(name)
     if bound is not None and bound.impossible and bound.share is not None and bound.bound_tok_s is not None:
         yield Verdict.IMPOSSIBLE, f"{bound.share:.3g} times the {bound.bound_tok_s:.3g} tok/s that memory allows"
-    if found.status != "ok":
+    if found.status != StepStatus.OK:
         return
     point = points.get((step.pair, step.category, step.depth, step.k))
     rate = rate_estimate(found.good) if point is not None else None

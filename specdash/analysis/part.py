@@ -11,7 +11,8 @@ from dataclasses import replace
 
 from specdash.core.plan import LoadKey
 from specdash.core.state import RunState
-from specdash.core.steps import OPEN, SKIPPED, StepState
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 from specdash.core.steptable import StepTable
 
 
@@ -39,7 +40,7 @@ def _steps(table: StepTable, pairs: Collection[LoadKey]) -> Iterator[StepState]:
             yield from table.of_pair(pair)
     moved = {pair for pair in pairs if not pair.speculates}
     if moved:
-        known = {status for status in table.statuses if status not in (OPEN, SKIPPED)}
+        known = {status for status in table.statuses if status not in (StepStatus.OPEN, StepStatus.SKIPPED)}
         yield from (found for found in table.with_status(known) if _baseline(found.step.pair) in moved)
 
 

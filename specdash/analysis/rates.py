@@ -11,7 +11,8 @@ from specdash.analysis.stats import Speedup, drift, speedup
 from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE
 from specdash.core.state import RunState
-from specdash.core.steps import DONE, StepState
+from specdash.core.status import DONE, StepStatus
+from specdash.core.steps import StepState
 
 Keyed = list[tuple[Hashable, float]]
 
@@ -79,12 +80,12 @@ def times_as_fast(spec: Keyed, base: Keyed) -> Speedup | None:
 
 def over_baseline(found: StepState, view: RunState) -> Compared:
     """The speedup of a step over its baseline, or None and why there is none; a baseline has none to give."""
-    if found.step.method == BASELINE or found.status != "ok":
+    if found.step.method == BASELINE or found.status != StepStatus.OK:
         return Compared(None)
     base = view.steps.get(found.step.baseline().id)
     if base is None:
         return Compared(None, "no baseline is planned for it")
-    if base.status != "ok":
+    if base.status != StepStatus.OK:
         return Compared(
             None, f"its baseline is {base.status}" if base.status in DONE else "its baseline is not finished"
         )

@@ -82,6 +82,7 @@ class _Choice:
     proven: bool
     reasons: tuple[str, ...]
     tied: tuple[Arm, ...] = field(default=())
+    names_tied: bool = False  # the reasons name the tied arms
 
 
 def recommendations(document: Mapping[str, Any]) -> list[Json]:
@@ -111,6 +112,7 @@ def _only_texts(key: GroupKey) -> Json:
         "proven": False,
         "tied": [],
         "reason": ONLY_TEXTS,
+        "reason_names_tied": False,
     }
 
 
@@ -145,6 +147,7 @@ def _recommended(group: Group, category: str, document: Mapping[str, Any]) -> Js
         "proven": choice.proven,
         "tied": [{**_names(arm), "speedup": plain(arms.speedup_of(arm).value)} for arm in choice.tied],
         "reason": sentence((*choice.reasons, eaten, edge, out_reason(arms.out))),
+        "reason_names_tied": choice.names_tied,
         "command": _command(chosen, document),
     }
 
@@ -223,7 +226,7 @@ def _choose(arms: _Field) -> _Choice:
     reasons = [choice_reason(chosen, tied, untold, len(arms.live)) if chosen in tied else ""]
     if chosen is not first:
         reasons.append(_passed_over(first, leader, chosen))
-    return _Choice(chosen, False, True, tuple(reasons), others)
+    return _Choice(chosen, False, True, tuple(reasons), others, names_tied=chosen in tied and len(tied) > 1)
 
 
 def _passed_over(first: Arm, leader: Arm, chosen: Arm) -> str:

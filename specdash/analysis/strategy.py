@@ -23,7 +23,8 @@ from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.queue import load_key
 from specdash.core.state import RunState
-from specdash.core.steps import OPEN, StepState
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 
 CURVE, SEARCH = "curve", "search"
 CONFIRM, ROUND, FOUND = "confirm", "search", "found"
@@ -49,7 +50,7 @@ def next_change(view: RunState, pairs: Collection[LoadKey] | None = None) -> Cha
     """
     if view.run is None or view.finished is not None or view.stopping:
         return None
-    mode = view.run.settings.get("k")
+    mode = view.settings.k
     change: Change | None = None
     if mode == CURVE:
         change = _first(_confirm(view, pair, steps) for pair, steps in _settled(view, pairs))
@@ -100,7 +101,7 @@ def _settled(view: RunState, pairs: Collection[LoadKey] | None) -> Iterator[tupl
 
 def _is_telling(found: StepState) -> bool:
     """Whether a finished step says that its pair can be measured, at this K or, where it is not obeyed, at others."""
-    return found.status == "ok" or Verdict.K_NOT_EFFECTIVE.value in found.verdicts
+    return found.status == StepStatus.OK or Verdict.K_NOT_EFFECTIVE.value in found.verdicts
 
 
 # -- curves -----------------------------------------------------------------------------------------------------------
@@ -151,7 +152,7 @@ def _added(
     pair = steps[0].step.pair
     alike = [found for found in view.table.of_pair(pair) if found.step.method != BASELINE]
     largest = max(found.step.k or 0 for found in alike)
-    before = next((found.step.id for found in view.table.with_status((OPEN,))), None)
+    before = next((found.step.id for found in view.table.with_status((StepStatus.OPEN,))), None)
     fresh: dict[int | None, list[Step]] = {}
     for k in ks:
         for found in alike:
@@ -170,7 +171,7 @@ def arms_of(steps: Iterable[StepState]) -> list[race.Arm]:
     """The Ks of a pair as arms of a race, each with the decode rates of its valid samples."""
     rates: dict[int, list[tuple[race.Key, float]]] = {}
     for found in steps:
-        if found.status != "ok" or found.step.k is None:
+        if found.status != StepStatus.OK or found.step.k is None:
             continue
         category = f"{found.step.category} at depth {found.step.depth}" if found.step.depth else found.step.category
         rates.setdefault(found.step.k, []).extend(
@@ -183,12 +184,10 @@ def arms_of(steps: Iterable[StepState]) -> list[race.Arm]:
 
 def _search(view: RunState, pair: LoadKey, steps: Sequence[StepState]) -> Change | None:
     """The next round of a search: Ks beside those that may be the best, then more samples for those furthest behind."""
-    assert view.run is not None
     done = f"{FOUND} {pair.label}"
     if done in _stages(view) or not steps:
         return None
-    settings = view.run.settings
-    most, precision = int(settings.get("iterations") or 1), settings.get("precision") or DEFAULT_PRECISION
+    most, precision = view.settings.iterations or 1, view.settings.precision or DEFAULT_PRECISION
     arms = arms_of(steps)
     now = race.standing(arms, precision, race.rounds(most))
     if now.best is None:
@@ -196,7 +195,7 @@ def _search(view: RunState, pair: LoadKey, steps: Sequence[StepState]) -> Change
     if most < LEAST_SEARCHED:
         return Change(done, f"{pair.label}: one sample decides nothing, so no other K is tried: raise iterations")
     stage = f"{ROUND} {pair.label} round {_rounds(view, pair) + 2}"
-    good = [found for found in steps if found.status == "ok"]
+    good = [found for found in steps if found.status == StepStatus.OK]
     # What was allowed, not what came out: a prompt that never gives a valid sample must not be asked for ever.
     taken = {k: min(view.iterations(found.step.id) or 0 for found in good if found.step.k == k) for k in now.racing}
     behind = {k: count for k, count in taken.items() if race.next_samples(count, most) > 0}
@@ -240,8 +239,7 @@ def _second_pass(view: RunState) -> Change | None:
 
     The last server goes on with its own steps at once: starting it again would only cost a load.
     """
-    assert view.run is not None
-    if view.run.settings.get("passes") != 2 or SECOND_PASS in _stages(view):
+    if view.settings.passes != 2 or SECOND_PASS in _stages(view):
         return None
     if view.table.first_open is not None:
         return None

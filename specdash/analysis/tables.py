@@ -18,6 +18,7 @@ from specdash.core.drafting import drafting_over, proven
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
+from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
 
 Json = dict[str, Any]
@@ -46,7 +47,7 @@ METRICS = (
 def measurement(number: int, name: str, found: StepState, examined: Examined, against: Sequence[Found]) -> Json:
     """The step `name` with its samples; the figures are null or empty unless its status is "ok"."""
     step = found.step
-    counted = proven(found.good) if found.status == "ok" else ()
+    counted = proven(found.good) if found.status == StepStatus.OK else ()
     compared = examined.compared[name]
     # What was raised by analysis holds only as long as it is found.
     raised = (detail for verdict, detail in found.raised if verdict not in DERIVED)
@@ -126,9 +127,9 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
 
 
 def _over_categories(arm: Step, steps: Sequence[StepState], arms: Mapping[Step, Sequence[StepState]]) -> Json:
-    counted = [found for found in steps if found.status == "ok"]
+    counted = [found for found in steps if found.status == StepStatus.OK]
     samples = [sample for found in counted for sample in proven(found.good)]
-    base = {found.step.category: found for found in arms.get(arm.baseline(), ()) if found.status == "ok"}
+    base = {found.step.category: found for found in arms.get(arm.baseline(), ()) if found.status == StepStatus.OK}
     both = [found for found in counted if found.step.category in base]
     faster = None
     if arm.method != BASELINE and both:
@@ -136,7 +137,7 @@ def _over_categories(arm: Step, steps: Sequence[StepState], arms: Mapping[Step, 
     return {
         **arm_names(arm),
         "categories": [found.step.category for found in counted],
-        "missing": [found.step.category for found in steps if found.status != "ok"],
+        "missing": [found.step.category for found in steps if found.status != StepStatus.OK],
         "summary": _summaries(samples),
         **_acceptance([found.good for found in counted]),
         "speedup": faster,

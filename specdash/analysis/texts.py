@@ -74,8 +74,7 @@ def _is_greedy(found: StepState, view: RunState) -> bool:
     """Whether the step's samples were taken at temperature 0."""
     if found.step.workload == LOSSLESS:
         return True
-    temperature = view.run.settings.get("temperature") if view.run is not None else None
-    return isinstance(temperature, int | float) and temperature == 0
+    return view.settings.temperature == 0
 
 
 def why_nothing(found: StepState, view: RunState) -> str:

@@ -21,8 +21,28 @@ from specdash.core.evidence import TextChecked as TextChecked
 from specdash.core.evidence import TextSeen as TextSeen
 from specdash.core.measure import Sample
 from specdash.core.plan import LoadKey, Step
+from specdash.core.status import StepStatus
 
 K_PLACE = "{k}"  # in the command of a load
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What holds for every sample of a run: the measure table of its profile, as run. None: its journal tells none.
+
+    `k` is "list", "curve" or "search"; `precision` is a share (0.02 = 2 %), None for a fixed number of samples.
+    """
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    warmup: int | None = None  # requests
+    iterations: int | None = None  # samples of a step
+    prompts: str | None = None
+    workloads: tuple[str, ...] | None = None
+    k: str | None = None
+    precision: float | None = None
+    passes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +55,7 @@ class RunStarted(Fact):
     specdash_version: str
     hardware: Json
     host: str
-    settings: Json  # the measure table of the profile, as run
+    settings: RunSettings
     prompts_digest: str
     steps: tuple[Step, ...]
     model_family: str = ""
@@ -205,12 +225,12 @@ class VerdictWithdrawn(Fact):
 
 @dataclass(frozen=True, slots=True)
 class StepFinished(Fact):
-    """A step is over: "ok", "invalid", "failed", "timeout" or "skipped", with the reason for all but the first."""
+    """A step is over: its status is one of `core.status.DONE`, with the reason for all but "ok"."""
 
     TYPE: ClassVar[str] = "step_finished"
     step: str
     load: str | None
-    status: str
+    status: StepStatus
     verdicts: tuple[str, ...] = ()
     error: str | None = None
     fingerprint: str | None = None

@@ -89,7 +89,7 @@ class Forecaster:
     def __init__(self) -> None:
         self._view = RunState()
         self._table = StepTable()
-        self._asked = Asked(None)
+        self._asked = Asked()
         self._timings = Timings()
         self._backlog: dict[tuple[LoadKey, int | None, int | None], Backlog] = {}
 
@@ -132,7 +132,7 @@ class Forecaster:
         if view.run is not self._view.run or not view.table.is_same_queue(self._table):
             self._view, self._table, self._timings, self._backlog = RunState(), StepTable(), Timings(), {}
             run = view.run
-            self._asked = Asked.of(run.settings, run.prompts) if run is not None else Asked(None)
+            self._asked = Asked(run.settings, run.prompts) if run is not None else Asked()
         loads, before, self._view = view.loads, self._view.loads, view
         for load_id, load in changed_since(loads, before):
             self._timings.change_load(before.get(load_id), load)
@@ -175,8 +175,7 @@ class Forecaster:
     def _iterations(self, found: StepState) -> int:
         if found.iterations is not None:
             return found.iterations
-        settled = self._view.run.settings.get("iterations") if self._view.run is not None else None
-        return settled if isinstance(settled, int) else 0
+        return self._view.settings.iterations or 0
 
     def _tokens(self, pair: LoadKey, backlog: Backlog) -> Tokens | None:
         """The mean length of the prompts of what is left; None where nobody can tell."""

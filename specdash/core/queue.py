@@ -13,7 +13,8 @@ from dataclasses import replace
 from specdash.core import commands as cmd
 from specdash.core.methods import BASELINE, method_named, needs_draft_model
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, fixes_k
-from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepState
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 from specdash.core.steptable import StepTable, table_of
 
 Steps = Mapping[str, StepState]
@@ -164,7 +165,7 @@ def _skip(steps: Steps, edit: cmd.Skip) -> Steps:
     def skipped(found: StepState) -> StepState:
         if found.is_done:
             raise IllegalEdit(f"{found.step.id} is {found.status} already: there is nothing to skip")
-        return replace(found, status=SKIPPED, error=BY_YOU, by_user=True)
+        return replace(found, status=StepStatus.SKIPPED, error=BY_YOU, by_user=True)
 
     return _changed(steps, edit.steps, skipped)
 
@@ -174,8 +175,8 @@ def _reopen(steps: Steps, edit: cmd.Reopen, scope: KScope | None) -> Steps:
         if not found.is_done:
             raise IllegalEdit(f"{found.step.id} is {found.status}: it is still to be measured")
         if found.by_user:
-            return replace(found, status=OPEN, error=None, by_user=False)
-        if found.status == SKIPPED:
+            return replace(found, status=StepStatus.OPEN, error=None, by_user=False)
+        if found.status == StepStatus.SKIPPED:
             raise IllegalEdit(f"{found.step.id} cannot be measured: {found.error}")
         return StepState(found.step, iterations=found.iterations)
 
@@ -185,7 +186,7 @@ def _reopen(steps: Steps, edit: cmd.Reopen, scope: KScope | None) -> Steps:
 def _remove(steps: Steps, edit: cmd.Remove) -> Steps:
     for step_id in edit.steps:
         found = _found(steps, step_id)
-        if found.status == RUNNING:
+        if found.status == StepStatus.RUNNING:
             raise IllegalEdit(f"{step_id} is running: skip it instead")
         if found.samples or (found.is_done and not found.by_user):
             raise IllegalEdit(f"{step_id} has an outcome, which is kept")
@@ -199,7 +200,7 @@ def _remove(steps: Steps, edit: cmd.Remove) -> Steps:
 def _move(steps: Steps, edit: cmd.Move, scope: KScope | None) -> Steps:
     for step_id in edit.steps:
         found = _found(steps, step_id)
-        if found.status != OPEN:
+        if found.status != StepStatus.OPEN:
             raise IllegalEdit(f"{step_id} is {found.status}: only what is still queued can be moved")
     moved = dict.fromkeys(edit.steps)
     if edit.before in moved:
@@ -234,11 +235,11 @@ def _require_sound(step: Step) -> None:
 def _set_iterations(steps: Steps, edit: cmd.SetIterations, scope: KScope | None) -> Steps:
     def changed(found: StepState) -> StepState:
         have = len(found.good)
-        if found.is_done and found.status != "ok":
+        if found.is_done and found.status != StepStatus.OK:
             raise IllegalEdit(f"{found.step.id} is {found.status}: retry it first")
         if edit.iterations < have or (found.is_done and edit.iterations == have):
             raise IllegalEdit(f"{found.step.id} has {have} samples already, which are kept")
-        return replace(found, status=OPEN if found.is_done else found.status, iterations=edit.iterations)
+        return replace(found, status=StepStatus.OPEN if found.is_done else found.status, iterations=edit.iterations)
 
     return _regrouped(_changed(steps, edit.steps, changed), (), scope)
 
@@ -247,7 +248,7 @@ def _inserted(steps: Steps, added: Steps, before: str | None) -> Steps:
     """The queue with `added` before one of its open steps, or at its end."""
     if before is None:
         return {**steps, **added}
-    if _found(steps, before).status != OPEN:
+    if _found(steps, before).status != StepStatus.OPEN:
         raise IllegalEdit(f"{before} is {steps[before].status}: nothing can be queued before it")
     order: dict[str, StepState] = {}
     for step_id, found in steps.items():
@@ -265,7 +266,7 @@ def _regrouped(steps: Steps, moved: Sequence[str], scope: KScope | None) -> Step
     """
     place = {step_id: number for number, step_id in enumerate(steps)}
     keys = {step_id: _server(found.step, scope) for step_id, found in steps.items() if not found.is_done}
-    at_work = [step_id for step_id, found in steps.items() if found.status == RUNNING]
+    at_work = [step_id for step_id, found in steps.items() if found.status == StepStatus.RUNNING]
     first, last = (place[at_work[0]], place[at_work[-1]]) if at_work else (0, 0)
     running = {keys[step_id] for step_id in at_work}
     rank: dict[tuple[object, ...], int] = {}
@@ -275,7 +276,7 @@ def _regrouped(steps: Steps, moved: Sequence[str], scope: KScope | None) -> Step
     def position(step_id: str) -> tuple[int, int, int, int]:
         """Next to which place, before it (0), at it (1) or behind it (2, 3), and in which order there."""
         here = place[step_id]
-        if steps[step_id].status != OPEN:
+        if steps[step_id].status != StepStatus.OPEN:
             return here, 1, here, here
         if keys[step_id] in running:
             return (first, 0, 0, here) if here < first else (last, 2, 0, here) if here > last else (here, 1, here, here)

@@ -16,7 +16,8 @@ from specdash.core import events as ev
 from specdash.core import queue
 from specdash.core.persistent import PersistentMap
 from specdash.core.state import LoadState, RunState, Transition
-from specdash.core.steps import OPEN, RUNNING, StepState
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 from specdash.core.steptable import StepTable, table_of
 from specdash.errors import StoreError
 
@@ -147,8 +148,8 @@ def _run_started(state: RunState, fact: ev.RunStarted, time_s: float) -> RunStat
 
 def _run_resumed(state: RunState, fact: ev.RunResumed, time_s: float) -> RunState:
     steps = table_of(state.steps)
-    for found in tuple(steps.with_status((RUNNING,))):
-        steps = steps.with_entry(found.step.id, replace(found, status=OPEN))
+    for found in tuple(steps.with_status((StepStatus.RUNNING,))):
+        steps = steps.with_entry(found.step.id, replace(found, status=StepStatus.OPEN))
     for step_id in fact.redo:
         if (redone := steps.get(step_id)) is not None:
             steps = steps.with_entry(step_id, StepState(redone.step, iterations=redone.iterations))
@@ -226,7 +227,7 @@ def _step_started(state: RunState, fact: ev.StepStarted) -> RunState:
     load = state.loads.get(fact.load)
     k_startup = load.key.k if load is not None else None
     started = replace(
-        kept, status=RUNNING, load=fact.load, fingerprint=fact.fingerprint, error=None, k_startup=k_startup
+        kept, status=StepStatus.RUNNING, load=fact.load, fingerprint=fact.fingerprint, error=None, k_startup=k_startup
     )
     return replace(state, steps=_with(state.steps, fact.step, started), current_step=fact.step)
 

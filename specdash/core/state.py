@@ -118,5 +118,9 @@ class RunState:
         found = self.steps.get(step_id)
         if found is not None and found.iterations is not None:
             return found.iterations
-        settled = self.run.settings.get("iterations") if self.run is not None else None
-        return settled if isinstance(settled, int) else None
+        return self.settings.iterations
+
+    @property
+    def settings(self) -> ev.RunSettings:
+        """What holds for every sample; nothing is known of it before the first fact."""
+        return self.run.settings if self.run is not None else ev.RunSettings()

@@ -14,7 +14,8 @@ from typing import Self
 from specdash.core.methods import BASELINE
 from specdash.core.persistent import PersistentMap
 from specdash.core.plan import LoadKey, Step
-from specdash.core.steps import DONE, FAILED, MEASURED, SKIPPED, StepState
+from specdash.core.status import DONE, WITHOUT_FIGURE, StepStatus
+from specdash.core.steps import StepState
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ class Tally:
 
 def tally_of(statuses: Mapping[str, int]) -> Tally:
     """The tally of steps by status; a status that is not known is open."""
-    measured, skipped = statuses.get(MEASURED, 0), statuses.get(SKIPPED, 0)
-    failed = sum(statuses.get(each, 0) for each in FAILED)
+    measured, skipped = statuses.get(StepStatus.OK, 0), statuses.get(StepStatus.SKIPPED, 0)
+    failed = sum(statuses.get(each, 0) for each in WITHOUT_FIGURE)
     return Tally(measured, failed, skipped, sum(statuses.values()) - measured - failed - skipped)
 
 

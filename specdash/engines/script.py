@@ -35,7 +35,13 @@ from specdash.core.profile import EngineConfig
 from specdash.core.prompts import Prompt
 from specdash.core.transport import BUSY, HttpError, Progress, ServerGaveUp, TransportError
 from specdash.engines.http import Client
-from specdash.engines.openai.client import HEALTH_LIMIT_S, METRICS_LIMIT_S, REQUEST_PARAMS, OpenAiClient, Server
+from specdash.engines.openai.client import (
+    HEALTH_LIMIT_S,
+    METRICS_LIMIT_S,
+    REQUEST_PARAMS,
+    OpenAiClient,
+    Server,
+)
 from specdash.engines.openai.detect import ServerFacts
 from specdash.engines.openai.engine import PASTED_PORT, OpenAiEngine, untold_by
 from specdash.engines.openai.engine import UNTOLD as OPENAI_UNTOLD

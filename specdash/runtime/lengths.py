@@ -15,6 +15,7 @@ from specdash.core.measure import Verdict
 from specdash.core.plan import Step
 from specdash.core.prompts import Prompt
 from specdash.core.state import RunState
+from specdash.core.status import StepStatus
 from specdash.core.steptable import StepTable
 from specdash.core.text import plural
 from specdash.core.tokens import TEMPLATE_TOKENS
@@ -78,7 +79,7 @@ class Lengths:
 
         To look at all of them again at every load would cost the more the larger the plan is.
         """
-        usual = view.run.settings.get("iterations") if view.run is not None else None
+        usual = view.settings.iterations
         if not _is_for_all(spec):
             return [(step, view.iterations(step.id) or 1) for step in _of_pair(spec, view)]
         shared, table = (_setting(spec), context), view.table
@@ -97,7 +98,7 @@ class Lengths:
             if (other.category, other.depth) == (step.category, step.depth) and prompt in self._prompts(view, other):
                 verdicts = (Verdict.PROMPT_TOO_LONG.value,)
                 said = f"{why}; neither K nor a draft changes that"
-                await self._publish(ev.StepFinished(other.id, None, "failed", verdicts, said))
+                await self._publish(ev.StepFinished(other.id, None, StepStatus.FAILED, verdicts, said))
 
     async def _count(self, step: Step, blocks: int) -> dict[str, int]:
         """The tokens of each prompt of a step of so many samples, as far as the server counts them."""
@@ -129,7 +130,9 @@ class Lengths:
             why += f"; -c {needed} has room for every prompt and its answer"
         is_own = load is not None and step.pair == spec.key.pair
         verdicts, fingerprint = (Verdict.PROMPT_TOO_LONG.value,), spec.fingerprint if is_own else None
-        await self._publish(ev.StepFinished(step.id, load if is_own else None, "failed", verdicts, why, fingerprint))
+        await self._publish(
+            ev.StepFinished(step.id, load if is_own else None, StepStatus.FAILED, verdicts, why, fingerprint)
+        )
 
     async def _warn_of_cut_answers(
         self, spec: ServerSpec, counted: Mapping[_Question, Mapping[str, int]], context: int, needed: int

@@ -17,7 +17,8 @@ from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
 from specdash.core.state import RunState
-from specdash.core.steps import OPEN, StepState
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 from specdash.runtime.asking import WARM_UP, Asking, Sampling
 from specdash.runtime.beside import Beside
 from specdash.runtime.lengths import Lengths
@@ -192,7 +193,7 @@ class Sampler:
                 return False
             if any(sample.block == block for sample in found.good) or (tries and self._is_in_vain(found, block)):
                 return True
-            if found.status == OPEN:  # skipped and opened again between two samples
+            if found.status == StepStatus.OPEN:  # skipped and opened again between two samples
                 await self._publish(ev.StepStarted(step.id, load, spec.fingerprint))
             self._drop.clear()
             try:
@@ -218,7 +219,9 @@ class Sampler:
         """Records that a step has failed, and with it those that would be refused for the same reason."""
         is_for_context = isinstance(outcome, Refused) and outcome.is_for_context
         verdict = Verdict.PROMPT_TOO_LONG if is_for_context else Verdict.HTTP_ERROR
-        status, verdict = ("timeout", Verdict.TIMEOUT) if isinstance(outcome, TimedOut) else ("failed", verdict)
+        status = StepStatus.FAILED
+        if isinstance(outcome, TimedOut):
+            status, verdict = StepStatus.TIMEOUT, Verdict.TIMEOUT
         await self._publish(ev.StepFinished(step.id, load, status, (verdict.value,), outcome.why, spec.fingerprint))
         if is_for_context:
             prompt = self.asking.prompt(step, block)

@@ -84,20 +84,17 @@ class Advice:
 
         A search and a second pass set their own numbers of samples; between the passes there are none to take.
         """
-        run = self._recorder.view.run
+        settings = self._recorder.view.settings
         if is_between_passes(self._recorder.view, found.step.id, block):
             return True
-        precision = run.settings.get("precision") if run is not None else None
-        if run is None or not isinstance(precision, float):
+        if settings.precision is None or second_pass(self._recorder.view) is not None:
             return False
-        if second_pass(self._recorder.view) is not None:
-            return False
-        if run.settings.get("k") == SEARCH and found.step.draft is not None:
+        if settings.k == SEARCH and found.step.draft is not None:
             return False
         samples = sorted(found.good, key=lambda sample: sample.block)
         rates = [(each.prompt_id, each.decode_tok_s) for each in samples if each.decode_tok_s is not None]
         most = self._recorder.view.iterations(found.step.id) or len(rates)
-        return known_to(rates, precision, most)
+        return known_to(rates, settings.precision, most)
 
     def in_doubt(self, step_id: str) -> bool:
         """Whether the answers to more prompts could tell if a step's text is the baseline's."""

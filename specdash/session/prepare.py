@@ -12,6 +12,7 @@ from dataclasses import dataclass, field, replace
 from specdash.config.discover import read_any
 from specdash.config.prompts import digest, load_builtin, load_jsonl, select
 from specdash.core.draft_lengths import Abilities
+from specdash.core.events import RunSettings
 from specdash.core.model import ModelFacts, vocabulary_conflict
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, group, iterations_of, steps_of
 from specdash.core.possible_steps import LeftOut, possible
@@ -53,6 +54,23 @@ class Prepared:
             return ()
         measured = {step.method for step in self.steps} | {each.method for each in self.left_out}
         return tuple(method for method in self.profile.sweep.methods if method not in measured)
+
+    @property
+    def settings(self) -> RunSettings:
+        """What holds for every sample of a run."""
+        measure, k = self.profile.measure, self.profile.sweep.k
+        return RunSettings(
+            measure.max_tokens,
+            measure.temperature,
+            measure.seed,
+            measure.warmup,
+            measure.iterations,
+            str(measure.prompts),
+            measure.workloads,
+            "list" if self.profile.queue or not isinstance(k, str) else k,
+            measure.precision,
+            measure.passes,
+        )
 
     @property
     def prompt_bytes(self) -> Mapping[str, tuple[int, ...]]:

@@ -13,9 +13,9 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +32,7 @@ from specdash.core.plan import KScope
 from specdash.core.profile import Profile
 from specdash.core.reduce import fold, fold_all
 from specdash.core.state import RunState
+from specdash.core.status import ENDED_EARLY, StepStatus
 from specdash.engines.registry import find, find_fallback
 from specdash.errors import EngineError, Exit, SpecdashError, StoreError
 from specdash.probes.machine import hardware_label, machine
@@ -50,7 +51,7 @@ from specdash.session.handle import Handle, Outcome, Reports, Subscription, Watc
 from specdash.session.keeper import PROFILE_NAME, Keeper, write_profile
 from specdash.session.launch import MemoryGate, Specs, tree_use
 from specdash.session.leftovers import end_left_behind
-from specdash.session.opening import engine_found, opening_facts, settings_of
+from specdash.session.opening import engine_found, opening_facts
 from specdash.session.prepare import Prepared, only_possible, prepare, require_models
 from specdash.session.recorder import Recorder
 from specdash.session.reports import write_reports
@@ -67,6 +68,7 @@ from specdash.store.runs import JOURNAL, new_run_dir, remember, remove_unbegun
 log = logging.getLogger(__name__)
 
 KEEP_EVERY_S = 1.0
+HAS_SAMPLES = (StepStatus.OK, StepStatus.INVALID)
 
 
 def start_new(profile: Profile, watcher: Watcher) -> Outcome:
@@ -131,7 +133,7 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
                 watcher.complain(each)
             watcher.complain("nothing is left to measure in this run")
             return _nothing_left(path, keeper.journal, view)
-        changed = [step for step in redo if view.steps[step].status in ("ok", "invalid")]
+        changed = [step for step in redo if view.steps[step].status in HAS_SAMPLES]
         if changed:
             run.notes.append(
                 f"{len(changed)} finished steps are measured again: model files, flags or build have changed"
@@ -163,7 +165,7 @@ def _require_same(prepared: Prepared, view: RunState) -> None:
             f"the programs that served {', '.join(map(repr, lost))} in this run are not found any more",
             "Put llama.cpp's command-line programs beside the server or on PATH again, and resume.",
         )
-    if not _has_steps_of(prepared, view) or _differ(settings_of(prepared.profile), view.run.settings):
+    if not _has_steps_of(prepared, view) or _differ(prepared.settings, view.run.settings):
         raise SpecdashError(
             f"{prepared.profile.source} was edited since the run began: it asks for other steps or samples",
             "Undo that to go on with this run, or start a new one: specdash --headless PROFILE.",
@@ -175,9 +177,10 @@ def _has_steps_of(prepared: Prepared, view: RunState) -> bool:
     return view.run is not None and {step.id for step in prepared.steps} == {step.id for step in view.run.steps}
 
 
-def _differ(wanted: Mapping[str, object], settings: Mapping[str, object]) -> bool:
+def _differ(wanted: ev.RunSettings, begun: ev.RunSettings) -> bool:
     """Whether a run was begun with other settings; what its version did not know yet is no difference."""
-    return any(name in settings and settings[name] != value for name, value in wanted.items())
+    known = {name: value for name, value in asdict(begun).items() if value is not None}
+    return wanted.precision != begun.precision or replace(wanted, **known) != wanted
 
 
 def _with_engines(prepared: Prepared, *, as_before: bool = False) -> tuple[Prepared, Engines, tuple[str, ...]]:
@@ -235,11 +238,11 @@ class _Run:
         for step_id, found in view.steps.items():
             load = view.loads.get(found.load or "")
             changed = (
-                found.status in ("ok", "invalid")
+                found.status in HAS_SAMPLES
                 and load is not None
                 and found.fingerprint != self._specs(load.key).fingerprint
             )
-            if changed or found.status in ("failed", "timeout"):
+            if changed or found.status in ENDED_EARLY:
                 redo.append(step_id)
         return tuple(redo)
 

@@ -15,21 +15,6 @@ from specdash.core.ticks import TICKS, Tick
 MOST_INTEGER = 2**63  # seeds have 64 bits, and all else is smaller
 
 
-class Settings(TypedDict, total=False):
-    """What `RunStarted.settings` holds; other versions may have more."""
-
-    max_tokens: int
-    temperature: float
-    seed: int
-    warmup: int
-    iterations: int
-    prompts: str
-    workloads: list[str]
-    k: str
-    precision: float | None
-    passes: int
-
-
 class Gpu(TypedDict):
     """A device of `Hardware`."""
 
@@ -62,8 +47,7 @@ def decode_fact(kind: str, body: Mapping[str, Any]) -> Fact | None:
         return None
     fact = msgspec.convert(body, cls)
     if isinstance(fact, RunStarted):
-        for values, shape in ((fact.settings, Settings), (fact.hardware, Hardware)):
-            msgspec.convert(values, shape)
+        msgspec.convert(fact.hardware, Hardware)
     return fact
 
 

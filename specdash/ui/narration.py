@@ -10,7 +10,7 @@ from specdash.core import events as ev
 from specdash.core.drafting import proven, told_by
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.state import RunState
-from specdash.core.steps import DONE
+from specdash.core.status import DONE, SampleStatus, StepStatus
 from specdash.core.steptable import Tally
 from specdash.core.text import human_bytes, human_seconds, one_line, plural
 from specdash.core.ticks import TokenTick
@@ -92,6 +92,16 @@ def _of_run(fact: ev.Fact, view: RunState) -> list[str]:
     return []
 
 
+def level_of(fact: ev.Fact) -> str:
+    """Return how serious a fact is: "error", "warning" or "info" where it says so, else ""."""
+    match fact:
+        case ev.Noted(level=level):
+            return level
+        case ev.LoadFinished(error=str()):
+            return "error"
+    return ""
+
+
 def rate(value: float | None) -> str:
     """Tokens per second with sensible digits; "?" for unknown."""
     if value is None:
@@ -105,7 +115,7 @@ def percent(value: float | None) -> str:
 
 
 def _run_started(fact: ev.RunStarted) -> list[str]:
-    iterations = fact.settings.get("iterations")
+    iterations = fact.settings.iterations
     each = f"{iterations} {'sample' if iterations == 1 else 'samples'} each"
     return [f"run {fact.run_id}: {plural(len(fact.steps), 'step')}, {each}"]
 
@@ -181,7 +191,7 @@ def _verdict_withdrawn(fact: ev.VerdictWithdrawn) -> list[str]:
 def _sample_taken(fact: ev.SampleTaken, view: RunState) -> list[str]:
     sample = fact.sample
     head = f"sample {fact.step} #{sample.block + 1}"
-    if sample.status != "ok":
+    if sample.status != SampleStatus.OK:
         return [f"{head}: invalid, {', '.join(sample.reasons)}"]
     found = view.steps.get(fact.step)
     others = found.samples if found is not None else ()
@@ -200,7 +210,7 @@ def _accepted(known: Sample) -> str:
 
 def _step_finished(fact: ev.StepFinished, view: RunState) -> list[str]:
     tally = view.table.tally
-    if fact.status == "ok":
+    if fact.status == StepStatus.OK:
         good = view.steps[fact.step].good
         rates = [sample.decode_tok_s for sample in good if sample.decode_tok_s is not None]
         mean = sum(rates) / len(rates) if rates else None

@@ -101,7 +101,7 @@ def ties(each: Json) -> str:
     """What the choice cannot be told apart from; "" for nothing, and where the reason says it."""
     found = [f"{arm(other)} ({other['speedup']:.2f})" if finite(other.get("speedup")) is not None else arm(other)
              for other in each.get("tied") or ()]  # fmt: skip
-    if not found or not is_choice(each) or "told apart" in str(each.get("reason")):
+    if not found or not is_choice(each) or each.get("reason_names_tied"):
         return ""
     more = f" and {len(found) - 5} more" if len(found) > 5 else ""
     return f"not to be told apart from it: {', '.join(found[:5])}{more}"

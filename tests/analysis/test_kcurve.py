@@ -12,6 +12,7 @@ from specdash.core import events as ev
 from specdash.core.measure import Sample
 from specdash.core.plan import LoadKey
 from specdash.core.state import RunState
+from specdash.core.status import StepStatus
 from tests.support import recorded_run as rec
 from tests.support.curve_world import World, sample_of
 
@@ -41,7 +42,9 @@ def view_of(
             found = replace(sample_of(of_step, tokens), **changes)  # type: ignore[arg-type]
             facts.append(ev.SampleTaken(step.id, "l001", found, 1.0))
         facts.append(of_step)
-    facts.append(ev.StepFinished(step.id, "l001", status, (), None if status == "ok" else "no", "fp"))
+    facts.append(
+        ev.StepFinished(step.id, "l001", StepStatus(status), (), None if status == StepStatus.OK else "no", "fp")
+    )
     return rec.folded(facts)
 
 

@@ -62,6 +62,8 @@ def test_equals_go_to_the_smaller_k_then_the_smaller_draft_then_less_memory_then
     found = overall(base, doc.measured(scaled(2.001), 8), doc.measured(scaled(2.0, -0.004), 6))
     assert (found["k"], [(each["k"], each["draft"]) for each in found["tied"]]) == (6, [(8, "D")])
     assert "K = 6 and 8 cannot be told apart at this noise; the smaller one is taken" in found["reason"]
+    assert found["reason_names_tied"]
+    assert not overall(base, doc.measured(scaled(2.0), 8))["reason_names_tied"]
     assert 0.0 <= found["regret"] < 0.01
     assert found["regret_ci95"][0] <= found["regret"] <= found["regret_ci95"][1]
 

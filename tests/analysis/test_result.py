@@ -14,6 +14,7 @@ from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.plan import LoadKey
 from specdash.core.state import RunState
+from specdash.core.status import StepStatus
 from specdash.errors import StoreError
 from tests.support.recorded_run import START_S, TARGET, folded, loaded, measured, sample, started, step
 
@@ -247,7 +248,7 @@ def test_invalid_samples_of_a_good_step_are_kept_and_not_summarised() -> None:
     ("baseline", "reason"),
     [
         (measured(BASE, SLOW, "invalid"), "its baseline is invalid"),
-        ([ev.StepFinished(BASE.id, None, "failed", (), "no memory")], "its baseline is failed"),
+        ([ev.StepFinished(BASE.id, None, StepStatus.FAILED, (), "no memory")], "its baseline is failed"),
         ([], "its baseline is not finished"),
     ],
 )
@@ -314,8 +315,8 @@ def test_an_arm_that_lacks_categories_is_compared_over_those_it_has() -> None:
     for position, found in enumerate(steps[:4]):
         facts += measured(found, [10.0 * (position + 1)] * 3)
     facts += measured(steps[4], [20.0] * 3)
-    facts += measured(steps[5], [20.0] * 3, "invalid")
-    facts += [ev.StepFinished(found.id, None, "failed", (), "x") for found in steps[6:]]
+    facts += measured(steps[5], [20.0] * 3, StepStatus.INVALID)
+    facts += [ev.StepFinished(found.id, None, StepStatus.FAILED, (), "x") for found in steps[6:]]
     k4 = build_result(folded([started(steps), *facts]))["overall"][1]
     assert (k4["categories"], k4["missing"]) == (["a"], ["b", "c", "d"])
     assert k4["speedup"]["value"] == pytest.approx(2.0)
@@ -325,8 +326,8 @@ def test_a_failed_load_tells_why() -> None:
     key = LoadKey(TARGET, None, None, None, None)
     result = result_of(
         [ev.LoadStarted("l001", key, ("x",), "logs/x.log", 1, 180.0, "fp")],
-        [ev.LoadFinished("l001", "failed", error="exit 1", hint="use a smaller context")],
-        [ev.StepFinished(BASE.id, None, "failed", (), "exit 1")],
+        [ev.LoadFinished("l001", StepStatus.FAILED, error="exit 1", hint="use a smaller context")],
+        [ev.StepFinished(BASE.id, None, StepStatus.FAILED, (), "exit 1")],
     )
     assert (result["loads"][0]["state"], result["loads"][0]["error"]) == ("failed", "exit 1")
     assert result["loads"][0]["load_time_s"] is None

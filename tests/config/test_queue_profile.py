@@ -15,7 +15,8 @@ from specdash.config.queue_profile import edited, measured_categories, text_of
 from specdash.core.commands import NewModel
 from specdash.core.plan import Step, iterations_of, steps_of
 from specdash.core.profile import EngineConfig, Limits, Measure, ModelRef, Profile, ServerConfig, Sweep
-from specdash.core.steps import SKIPPED, StepState
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 from specdash.errors import SpecdashError
 
 HEAD = """\
@@ -215,15 +216,15 @@ def test_experts_are_listed_since_a_matrix_of_them_depends_on_the_model(tmp_path
 def test_what_was_switched_off_is_left_out_and_what_cannot_be_measured_is_not(tmp_path: Path) -> None:
     made = profile(tmp_path)
     queue = views(made)
-    queue[0] = replace(queue[0], status=SKIPPED, by_user=True)
-    queue[1] = replace(queue[1], status=SKIPPED)
+    queue[0] = replace(queue[0], status=StepStatus.SKIPPED, by_user=True)
+    queue[1] = replace(queue[1], status=StepStatus.SKIPPED)
     assert steps(edited(made, queue)) == tuple(view.step for view in queue[1:])
 
 
 def test_nothing_is_no_profile(tmp_path: Path) -> None:
     made = profile(tmp_path)
     with pytest.raises(SpecdashError, match="every step of this queue is switched off"):
-        edited(made, [StepState(steps(made)[0], SKIPPED, by_user=True)])
+        edited(made, [StepState(steps(made)[0], StepStatus.SKIPPED, by_user=True)])
 
 
 def test_new_models_come_along(tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
@@ -31,6 +32,7 @@ from specdash.core.priors import (
 )
 from specdash.core.reduce import fold
 from specdash.core.state import LoadState, RunState
+from specdash.core.status import SampleStatus, StepStatus
 from specdash.core.steps import StepState
 from specdash.core.ticks import Live, ServerTick, TokenTick
 from specdash.core.timings import FIRST_SPREAD, SPREADS
@@ -43,11 +45,11 @@ SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)
 WORLD = World({"D": Pair((0.8, 0.6), (1.0, 1.2, 1.4)), "E": Pair((0.6,), (1.0, 1.1, 1.3))}, ("coding", "prose"))
 STEPS = (SPEC.baseline(), replace(SPEC, k=2), SPEC)
 SETTLED = ev.EngineFound("llama-server", "", "", "", k_scope="request")  # nobody has to be asked who decides K
-GOOD = replace(Sample.broken(prompt_id="p", block=0, started_s=0.0, reasons=()), status="ok")
+GOOD = replace(Sample.broken(prompt_id="p", block=0, started_s=0.0, reasons=()), status=SampleStatus.OK)
 
 
 def run(warmup: int) -> ev.RunStarted:
-    settings = {"iterations": 4, "warmup": warmup, "max_tokens": 100}
+    settings = ev.RunSettings(iterations=4, warmup=warmup, max_tokens=100)
     return ev.RunStarted("r", "n", "0", {}, "h", settings, "", STEPS)
 
 
@@ -60,7 +62,7 @@ def view(*steps: StepState, load_times: tuple[float | None, ...] = (), warmup: i
 
 
 def taken(step: Step, n: int, each_s: float, status: str = "open") -> StepState:
-    return StepState(step, status, samples=(GOOD,) * n, wall_s=n * each_s)
+    return StepState(step, StepStatus(status), samples=(GOOD,) * n, wall_s=n * each_s)
 
 
 def left(*steps: StepState, load_times: tuple[float | None, ...] = (0.0,), warmup: int = 0) -> Range:
@@ -183,7 +185,7 @@ def test_the_range_narrows_with_two_finished_steps() -> None:
 
 def test_an_invalid_sample_is_taken_again() -> None:
     base, k2, _ = STEPS
-    torn = replace(GOOD, status="invalid")
+    torn = replace(GOOD, status=SampleStatus.INVALID)
     found = left(taken(base, 4, 1.0, "ok"), StepState(k2, samples=(GOOD, torn), wall_s=4.0))
     assert middle(found) == pytest.approx(3 * 4.0)  # as many of those to come are torn
 
@@ -213,20 +215,20 @@ def test_a_longer_prompt_takes_longer_before_and_after_the_first_sample() -> Non
     least = 4 * 1000 * GB / PRIOR_PREFILL_BYTES_S[1]
     assert found[deep.id].low_s - found[k4.id].low_s == pytest.approx(least)
     # Once a server has read 100 tokens of 400 bytes at 10 ms each, a context of 1000 tokens costs 10 s a sample more.
-    measured = StepState(k2, "ok", samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
+    measured = StepState(k2, StepStatus.OK, samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
     after = prompts(view(measured, replace_k(k2), StepState(k2_deep := replace(k2, depth=1000, k=4))), coding=[400])
     assert middle(outlook(after).steps[k2_deep.id]) == pytest.approx(4 * (3.0 + 10.0), rel=0.01)
 
 
 def replace_k(each: Step) -> StepState:
     """A finished step of another K, so that two are done."""
-    return StepState(replace(each, k=16), "ok", samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
+    return StepState(replace(each, k=16), StepStatus.OK, samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
 
 
 def test_the_tokens_of_other_prompts_follow_from_those_that_were_counted() -> None:
     _, k2, _ = STEPS
     done = [
-        StepState(each, "ok", samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
+        StepState(each, StepStatus.OK, samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
         for each in (k2, replace(k2, k=16))
     ]
     long = replace(k2, category="documents")
@@ -246,8 +248,8 @@ def test_a_server_that_tells_no_prompt_is_timed_by_whole_requests() -> None:
 # -- what is asked beside the samples -------------------------------------------------------------------------------
 
 
-def asked(**settings: object) -> Asked:
-    return Asked.of({"max_tokens": 100, "warmup": 2, "k": "list", **settings}, {"coding": [1, 2, 3]})
+def asked(**settings: Any) -> Asked:
+    return Asked(replace(ev.RunSettings(max_tokens=100, warmup=2, k="list"), **settings), {"coding": [1, 2, 3]})
 
 
 ONE = RequestTime(Range(1.0, 2.0), Range(10.0, 20.0))

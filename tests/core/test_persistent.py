@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from specdash.core.persistent import PersistentMap, backwards
-from specdash.core.steps import DONE, FAILED, OPEN, RUNNING, SKIPPED, StepState
+from specdash.core.status import DONE, WITHOUT_FIGURE, StepStatus
+from specdash.core.steps import StepState
 from specdash.core.steptable import StepTable, Tally, tally_of
 from tests.support.recorded_run import sample, step
 
@@ -73,7 +74,7 @@ def test_what_has_changed_is_found_without_the_rest(size: int, changes: Any, at:
 
 STEPS = tuple(replace(step(k), config=config, category=category)
               for config in (None, "x") for k in (None, 4, 8) for category in ("a", "b", "c"))  # fmt: skip
-STATUSES = st.sampled_from([OPEN, RUNNING, SKIPPED, *sorted(DONE), "of next year"])
+STATUSES = st.sampled_from([StepStatus.OPEN, StepStatus.RUNNING, StepStatus.SKIPPED, *sorted(DONE), "of next year"])
 
 
 @settings(deadline=None)
@@ -83,13 +84,13 @@ def test_a_table_of_steps_knows_what_looking_at_all_of_them_shows(changes: list[
     table = StepTable(plain)
     assert table.pairs()  # what is known of pairs is kept up from here on
     for changed, status in changes:
-        plain[changed.id] = StepState(changed, status)
+        plain[changed.id] = StepState(changed, StepStatus(status))
         table = table.with_entry(changed.id, plain[changed.id])
     assert_alike(table, plain)
     steps = list(plain.values())
     assert list(table.opened()) == [each for each in steps if not each.is_done]
     assert table.first_open == next((each for each in steps if not each.is_done), None)
-    assert list(table.with_status(FAILED)) == [each for each in steps if each.status in FAILED]
+    assert list(table.with_status(WITHOUT_FIGURE)) == [each for each in steps if each.status in WITHOUT_FIGURE]
     assert list(table.pairs()) == list(dict.fromkeys(each.step.pair for each in steps))
     for pair in table.pairs():
         mine = [each for each in steps if each.step.pair == pair]
@@ -104,8 +105,8 @@ def test_a_table_of_steps_knows_what_looking_at_all_of_them_shows(changes: list[
 
 
 def test_what_is_skipped_is_neither_measured_nor_tried() -> None:
-    outcomes = ["ok", "ok", "invalid", "failed", "timeout", SKIPPED, SKIPPED, SKIPPED, OPEN, RUNNING]
-    table = StepTable({str(number): StepState(step(), status) for number, status in enumerate(outcomes)})
+    outcomes = ["ok", "ok", "invalid", "failed", "timeout", "skipped", "skipped", "skipped", "open", "running"]
+    table = StepTable({str(number): StepState(step(), StepStatus(status)) for number, status in enumerate(outcomes)})
     tally = table.tally
     assert tally == Tally(measured=2, failed=3, skipped=3, open=2)
     assert (tally.total, tally.tried, tally.done) == (10, 5, 8)

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from specdash.core import commands as cmd
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import IllegalEdit, _server, apply, describe, load_key, loads_of, next_load, open_on, serves
-from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepState
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 from tests.support.recorded_run import sample, step
 
 Steps = Mapping[str, StepState]
@@ -28,9 +29,9 @@ def queue(**status: str) -> Steps:
     names = ("b_code", "b_math", "k4_code", "k4_math", "k8_code", "k8_math")
     found = {}
     for name, each in zip(names, ALL, strict=True):
-        now = status.get(name, OPEN)
-        samples = (sample(10.0, k=each.k),) if now not in (OPEN, SKIPPED) else ()
-        found[each.id] = StepState(each, now, samples=samples)
+        now = status.get(name, StepStatus.OPEN)
+        samples = (sample(10.0, k=each.k),) if now not in (StepStatus.OPEN, StepStatus.SKIPPED) else ()
+        found[each.id] = StepState(each, StepStatus(now), samples=samples)
     return found
 
 
@@ -44,15 +45,15 @@ def order(steps: Steps) -> list[str]:
 
 def test_skip_and_its_way_back() -> None:
     skipped = apply(queue(), [cmd.Skip((K4_CODE.id,))], None)
-    assert (skipped[K4_CODE.id].status, skipped[K4_CODE.id].by_user) == (SKIPPED, True)
+    assert (skipped[K4_CODE.id].status, skipped[K4_CODE.id].by_user) == (StepStatus.SKIPPED, True)
     assert apply(skipped, [cmd.Reopen((K4_CODE.id,))], None) == queue()
 
 
 def test_a_running_step_that_is_skipped_keeps_its_samples() -> None:
-    steps = queue(k4_code=RUNNING)
+    steps = queue(k4_code=StepStatus.RUNNING)
     back = apply(apply(steps, [cmd.Skip((K4_CODE.id,))], None), [cmd.Reopen((K4_CODE.id,))], None)
     assert back[K4_CODE.id].samples == steps[K4_CODE.id].samples
-    assert back[K4_CODE.id].status == OPEN
+    assert back[K4_CODE.id].status == StepStatus.OPEN
 
 
 def test_a_failed_step_is_measured_from_the_start() -> None:
@@ -93,11 +94,11 @@ def test_an_added_step_joins_those_of_its_server() -> None:
 
 def test_more_samples_open_a_step_that_is_ok() -> None:
     found = apply(queue(k4_code="ok"), [cmd.SetIterations((K4_CODE.id,), 7)], None)[K4_CODE.id]
-    assert (found.status, found.iterations, len(found.samples)) == (OPEN, 7, 1)
+    assert (found.status, found.iterations, len(found.samples)) == (StepStatus.OPEN, 7, 1)
 
 
 def test_what_is_retried_before_the_running_step_joins_its_server_without_moving_it() -> None:
-    steps = queue(b_code="ok", b_math="ok", k4_code="failed", k4_math="ok", k8_code=RUNNING)
+    steps = queue(b_code="ok", b_math="ok", k4_code="failed", k4_math="ok", k8_code=StepStatus.RUNNING)
     retried = apply(steps, [cmd.Reopen((K4_CODE.id,))], KScope.REQUEST)
     assert order(retried) == ["b_code", "b_math", "k4_math", "k4_code", "k8_code", "k8_math"]
 
@@ -124,7 +125,7 @@ def test_what_is_retried_before_the_running_step_joins_its_server_without_moving
     ],
 )
 def test_an_illegal_edit_says_why_and_changes_nothing(edit: cmd.Edit, why: str) -> None:
-    steps = queue(b_code="ok", b_math="failed", k4_code=RUNNING, k4_math=SKIPPED)
+    steps = queue(b_code="ok", b_math="failed", k4_code=StepStatus.RUNNING, k4_math=StepStatus.SKIPPED)
     before = dict(steps)
     with pytest.raises(IllegalEdit) as raised:
         apply(steps, [cmd.Skip((K8_MATH.id,)), edit], KScope.REQUEST)
@@ -152,7 +153,7 @@ def test_what_a_running_server_can_take() -> None:
 
 
 def test_what_has_samples_is_finished_on_a_server_like_theirs() -> None:
-    half = StepState(step(2), OPEN, samples=(sample(10.0),), k_startup=4)
+    half = StepState(step(2), StepStatus.OPEN, samples=(sample(10.0),), k_startup=4)
     steps = {half.step.id: half, **{each.id: StepState(each) for each in (step(6), step(8))}}
     assert [(load.key.k, [each.k for each in load.steps]) for load in loads_of(steps, None)] == [(4, [2]), (8, [6, 8])]
     assert serves(step(4).key(4), half, KScope.REQUEST)
@@ -182,13 +183,13 @@ def queues(draw: st.DrawFn) -> tuple[Steps, KScope | None]:
     done = draw(st.integers(0, len(steps)))
     found: dict[str, StepState] = {}
     for number, each in enumerate(steps):
-        status = draw(st.sampled_from(["ok", "failed", SKIPPED])) if number < done else OPEN
+        status = draw(st.sampled_from(["ok", "failed", StepStatus.SKIPPED])) if number < done else StepStatus.OPEN
         at_work = number >= done and load_key(each, scope) == load_key(steps[done], scope)
         if at_work and draw(st.booleans()):
-            status = RUNNING
-        count = draw(st.integers(0, 2)) if status != OPEN else 0
-        by_user = status == SKIPPED and draw(st.booleans())
-        found[each.id] = StepState(each, status, samples=(sample(10.0),) * count, by_user=by_user)
+            status = StepStatus.RUNNING
+        count = draw(st.integers(0, 2)) if status != StepStatus.OPEN else 0
+        by_user = status == StepStatus.SKIPPED and draw(st.booleans())
+        found[each.id] = StepState(each, StepStatus(status), samples=(sample(10.0),) * count, by_user=by_user)
     return found, scope
 
 
@@ -221,7 +222,9 @@ def contiguous(steps: Steps, scope: KScope | None) -> bool:
 def settled(steps: Steps, known: Steps) -> list[str]:
     """What has an outcome or is at work, in order, as far as it is so in `known` too."""
     return [
-        each for each, found in steps.items() if found.status != OPEN and each in known and known[each].status != OPEN
+        each
+        for each, found in steps.items()
+        if found.status != StepStatus.OPEN and each in known and known[each].status != StepStatus.OPEN
     ]
 
 
@@ -242,9 +245,9 @@ def test_no_edit_breaks_a_queue(data: st.DataObject) -> None:
         assert contiguous(after, scope)
         assert {each for each, found in steps.items() if found.samples} <= set(after)
         for each, found in steps.items():
-            if found.status == RUNNING:
+            if found.status == StepStatus.RUNNING:
                 skipped = isinstance(edit, cmd.Skip) and each in edit.steps
-                assert after[each].status == (SKIPPED if skipped else RUNNING)
+                assert after[each].status == (StepStatus.SKIPPED if skipped else StepStatus.RUNNING)
                 assert after[each].samples == found.samples
         assert settled(after, steps) == settled(steps, after)
         assert sum(len(load.steps) for load in loads_of(after, scope)) == sum(not f.is_done for f in after.values())
@@ -319,10 +322,12 @@ def mixed_queues(draw: st.DrawFn) -> Steps:
             category=draw(st.sampled_from(["a", "b"])),
             config=draw(st.sampled_from([None, "x"])),
         )
-        status = draw(st.sampled_from([OPEN, OPEN, RUNNING, "ok", "failed", SKIPPED]))
+        status = draw(
+            st.sampled_from([StepStatus.OPEN, StepStatus.OPEN, StepStatus.RUNNING, "ok", "failed", StepStatus.SKIPPED])
+        )
         samples = (sample(10.0, k=each.k),) if draw(st.booleans()) else ()
         startup = draw(st.sampled_from([None, 4, 8])) if each.k is not None else None
-        found[each.id] = StepState(each, status, samples=samples, k_startup=startup)
+        found[each.id] = StepState(each, StepStatus(status), samples=samples, k_startup=startup)
     return found
 
 

@@ -8,6 +8,7 @@ import types
 import typing
 from collections.abc import Iterable, Mapping
 from dataclasses import FrozenInstanceError, fields, is_dataclass, replace
+from enum import StrEnum
 from typing import Any
 
 import pytest
@@ -19,7 +20,7 @@ from specdash.core import events as ev
 from specdash.core.plan import LoadKey
 from specdash.core.reduce import fold, fold_all
 from specdash.core.state import RunState
-from specdash.core.steps import DONE, OPEN, RUNNING
+from specdash.core.status import DONE, StepStatus
 from specdash.store.codec import decode_fact
 from tests.support.recorded_run import START_S, folded, loaded, measured, recorded, sample, started, step
 
@@ -41,6 +42,8 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return JSON_VALUES if args[1] is Any else st.dictionaries(st.text(max_size=5), values_of(args[1]), max_size=3)
     if is_dataclass(hint) and isinstance(hint, type):
         return dataclasses_of(hint)
+    if isinstance(hint, type) and issubclass(hint, StrEnum):
+        return st.sampled_from(hint)
     return {
         str: st.text(max_size=8),
         int: st.integers(-(2**53), 2**53),
@@ -77,6 +80,8 @@ def test_another_version_may_add_fields_and_types_but_not_drop_required_ones() -
     body = {**ev.encode(ev.LoadReady("l001", 2.0, 7)), "colour": "red"}
     assert decode_fact("load_ready", body) == ev.LoadReady("l001", 2.0, 7)
     assert decode_fact("of_next_year", body) is None
+    outcome = decode_fact("step_finished", {"step": "s", "load": None, "status": "of next year"})
+    assert outcome == ev.StepFinished("s", None, StepStatus.OPEN)
     del body["pid"]
     with pytest.raises(ValueError, match="pid"):
         decode_fact("load_ready", body)
@@ -167,12 +172,12 @@ def samples_of(facts: Iterable[ev.Fact]) -> dict[int | None, tuple[str, int]]:
 def test_resuming_keeps_what_is_done_and_redoes_what_it_says() -> None:
     facts = history()
     resumed = next(index for index, fact in enumerate(facts) if isinstance(fact, ev.RunResumed))
-    assert samples_of(facts[:resumed]) == {None: ("ok", 2), 4: ("failed", 2), 8: (RUNNING, 1)}
-    assert samples_of(facts[: resumed + 1]) == {None: ("ok", 2), 4: (OPEN, 0), 8: (OPEN, 1)}
+    assert samples_of(facts[:resumed]) == {None: ("ok", 2), 4: ("failed", 2), 8: (StepStatus.RUNNING, 1)}
+    assert samples_of(facts[: resumed + 1]) == {None: ("ok", 2), 4: (StepStatus.OPEN, 0), 8: (StepStatus.OPEN, 1)}
     view = folded(facts[: resumed + 1])
     assert (view.resumes, view.current_load, view.current_step, view.finished) == (1, None, None, None)
     assert view.steps[K4.id].verdicts == ()
-    assert samples_of(facts) == {None: ("ok", 2), 4: (OPEN, 0), 8: (RUNNING, 2)}
+    assert samples_of(facts) == {None: ("ok", 2), 4: (StepStatus.OPEN, 0), 8: (StepStatus.RUNNING, 2)}
 
 
 def test_the_time_between_a_stop_and_the_resume_is_no_time_of_the_run() -> None:

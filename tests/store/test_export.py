@@ -15,6 +15,7 @@ import pytest
 
 from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
+from specdash.core.status import StepStatus
 from specdash.errors import Exit, StoreError
 from specdash.report.export import COLUMNS, to_csv, to_json
 from specdash.store.disk import write_atomic, write_new
@@ -66,7 +67,10 @@ def test_csv_has_a_row_for_each_sample_with_all_digits() -> None:
 
 def test_csv_shows_steps_without_samples_and_unfinished_ones() -> None:
     steps = [step(), step(4), step(8)]
-    facts = [started(steps), ev.StepFinished(steps[0].id, None, "failed", ("hung",), 'no, "it" hung\nfor long')]
+    facts = [
+        started(steps),
+        ev.StepFinished(steps[0].id, None, StepStatus.FAILED, ("hung",), 'no, "it" hung\nfor long'),
+    ]
     facts += measured(steps[1], [20.0])[:-1]
     rows = rows_of(to_csv(build_result(folded(facts))))
     assert [(row["status"], row["block"]) for row in rows] == [("failed", ""), ("running", "0"), ("open", "")]

@@ -8,6 +8,7 @@ from typing import Any
 from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.core.plan import Step
+from specdash.core.status import StepStatus
 from specdash.report.export import to_markdown
 from specdash.report.text import DASH
 from tests.support.recorded_run import TARGET, folded, loaded, measured, started, step
@@ -99,7 +100,7 @@ def test_what_does_not_count_is_in_no_table_but_listed_with_the_reason() -> None
         facts += measured(found, SLOW if found.k is None else FAST)
     facts += measured(steps[3], [99.0] * 5, "invalid", verdicts=("k_not_effective",))
     facts += measured(steps[4], [98.0] * 5, "invalid", verdicts=("k_not_effective",))
-    facts += [ev.StepFinished(steps[5].id, None, "failed", (), "the server died")]
+    facts += [ev.StepFinished(steps[5].id, None, StepStatus.FAILED, (), "the server died")]
     facts += [ev.LoadFinished("l001", "failed", error="exit 1", hint="Use less memory.")]
     text = to_markdown(build_result(folded(facts)))
     overall, by_category = arm_tables(text)
@@ -141,7 +142,7 @@ def test_names_are_text_and_nothing_else() -> None:
         ev.EngineFound(evil, evil, evil, evil),
         ev.ModelRead(evil, "target", evil, 1, evil, evil, evil, synthetic=True),
         *measured(steps[0], SLOW),
-        ev.StepFinished(steps[1].id, None, "failed", (evil,), evil),
+        ev.StepFinished(steps[1].id, None, StepStatus.FAILED, (evil,), evil),
     ]
     text = to_markdown(build_result(folded(facts)))
     assert not re.search(r"(?<!\\)[<>`\[\]]", re.sub("`specdash --headless profile.toml`", "", text))

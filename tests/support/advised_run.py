@@ -58,7 +58,8 @@ def recommendation(**changes: Any) -> dict[str, Any]:
         "k": BEST, "method": "draft", "speedup": 1.85, "ci95": [1.82, 1.88], "tok_s": 18.5, "baseline_tok_s": 10.0,
         "regret": 0.0, "regret_ci95": [0.0, 0.012], "off": False, "proven": True,
         "tied": [{"draft": DRAFT, "k": 12, "speedup": 1.84}],
-        "reason": "K = 8 and 12 cannot be told apart at this noise; the smaller one is taken", "command": COMMAND,
+        "reason": "K = 8 and 12 cannot be told apart at this noise; the smaller one is taken",
+        "reason_names_tied": True, "command": COMMAND,
         **changes,
     }  # fmt: skip
 

@@ -14,6 +14,7 @@ from specdash.core import events as ev
 from specdash.core.costs import cost_requests
 from specdash.core.measure import Sample
 from specdash.core.state import RunState
+from specdash.core.status import StepStatus
 from tests.support import recorded_run as rec
 
 
@@ -108,7 +109,7 @@ class World:
             for tokens in cost_requests(trace, self.k_max) if with_costs else ():
                 short = self.request(text, self.k_max, tokens, rng)
                 facts.append(ev.StepTimes(step.id, "l001", "cost", None, *map(tuple, short)))  # type: ignore[arg-type]
-        facts.append(ev.StepFinished(step.id, "l001", "ok", (), None, "fp"))
+        facts.append(ev.StepFinished(step.id, "l001", StepStatus.OK, (), None, "fp"))
         return rec.folded(facts)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from specdash.core import events as ev
 from specdash.core.measure import Sample
 from specdash.core.plan import LoadKey, Step
 from specdash.core.reduce import fold_all
 from specdash.core.state import RunState
+from specdash.core.status import SampleStatus, StepStatus
 
 START_S = 1795255200.0
 TARGET = "72B Q8_0"
@@ -60,14 +62,14 @@ def sample(rate: float, block: int = 0, k: int | None = None, prompts: int = 3, 
         positions_accepted=() if k is None else (30, 20, *(0,) * (k - 2)),
         client_decode_time_s=100 / rate,
         client_decode_tok_s=rate,
-        status=status,
-        reasons=() if status == "ok" else ("stream_cut",),
+        status=SampleStatus(status),
+        reasons=() if status == SampleStatus.OK else ("stream_cut",),
     )
 
 
 def started(steps: Sequence[Step], **changes: object) -> ev.RunStarted:
     """The first fact of a run of these steps."""
-    values: dict[str, object] = {
+    values: dict[str, Any] = {
         "run_id": "hw_llama-server_qwen_20261121T100000Z",
         "name": "qwen",
         "specdash_version": "0.1.0",
@@ -77,7 +79,9 @@ def started(steps: Sequence[Step], **changes: object) -> ev.RunStarted:
         "prompts_digest": "abc",
         "steps": tuple(steps),
     }
-    return ev.RunStarted(**{**values, **changes})  # type: ignore[arg-type]
+    values |= changes
+    values["settings"] = ev.RunSettings(**values["settings"])
+    return ev.RunStarted(**values)
 
 
 def measured(
@@ -86,8 +90,8 @@ def measured(
     """The facts of one step with samples at these rates, one for each block."""
     facts: list[ev.Fact] = [ev.StepStarted(of.id, load, "fp")]
     facts += [ev.SampleTaken(of.id, load, sample(rate, block, of.k), 1.0) for block, rate in enumerate(rates)]
-    error = None if status == "ok" else f"it is {status}"
-    return [*facts, ev.StepFinished(of.id, load, status, verdicts, error, "fp")]
+    error = None if status == StepStatus.OK else f"it is {status}"
+    return [*facts, ev.StepFinished(of.id, load, StepStatus(status), verdicts, error, "fp")]
 
 
 def loaded(load: str = "l001", k: int | None = None, scope: str = "request") -> list[ev.Fact]:

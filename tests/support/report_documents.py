@@ -12,6 +12,7 @@ from typing import Any
 
 from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
+from specdash.core.status import StepStatus
 from tests.support.paths import DATA
 from tests.support.recorded_run import TARGET, folded, loaded, measured, started, step
 
@@ -200,7 +201,7 @@ def failed_document() -> Json:
     facts: list[ev.Fact] = [started(steps)]
     for each in steps:
         facts.append(
-            ev.StepFinished(each.id, None, "failed", ("http_error",), "the server answered 500: out of memory")
+            ev.StepFinished(each.id, None, StepStatus.FAILED, ("http_error",), "the server answered 500: out of memory")
         )
     facts += [*loaded(), ev.LoadFinished("l001", "failed", error="exit 1 after 3 s", hint="Use a smaller model.")]
     return build_result(folded([*facts, ev.RunFinished("finished", 3, "nothing could be measured")]))

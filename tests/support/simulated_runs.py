@@ -23,6 +23,7 @@ from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import loads_of, serves
 from specdash.core.reduce import fold_all
 from specdash.core.state import RunState
+from specdash.core.status import SampleStatus, StepStatus
 from specdash.core.steps import StepState
 from specdash.runtime.beside import MOST_TRACES
 from tests.support.worlds import Answer, Texts, World
@@ -101,18 +102,18 @@ class Run:
         steps = tuple(replace(arm, category=category) for arm in arms for category in world.categories)
         first = strategy.first_samples(asked.mode, asked.iterations)
         counts = {step.id: first for step in steps if first is not None and step.method != BASELINE}
-        settings = {
-            "max_tokens": world.max_tokens,
-            "temperature": 0.0,
-            "seed": asked.seed,
-            "warmup": 1,
-            "iterations": asked.iterations,
-            "prompts": "builtin",
-            "k": asked.mode,
-            "passes": asked.passes,
-            "precision": asked.precision,
-            "workloads": ["content"],
-        }
+        settings = ev.RunSettings(
+            max_tokens=world.max_tokens,
+            temperature=0.0,
+            seed=asked.seed,
+            warmup=1,
+            iterations=asked.iterations,
+            prompts="builtin",
+            k=asked.mode,
+            passes=asked.passes,
+            precision=asked.precision,
+            workloads=("content",),
+        )
         hardware = {"label": "simulated", "cpu": None, "cores": None, "ram_bytes": None, "gpus": None}
         started = ev.RunStarted(
             "simulated", "simulated", "0", hardware, "nowhere", settings, "0", steps, iterations=counts
@@ -157,7 +158,7 @@ class Run:
             self._fold()
         if with_traces and not any(trace.purpose == "cost" for trace in self.view.traces.get(load, ())):
             self._take_costs(load, key, [step for step in steps if step.k == key.k], load_speed)
-        self._publish(*(ev.StepFinished(step.id, load, "ok", (), None, "fp") for step in steps))
+        self._publish(*(ev.StepFinished(step.id, load, StepStatus.OK, (), None, "fp") for step in steps))
         self._fold()
 
     def _blocks(self, load: str, key: LoadKey, steps: Sequence[Step], load_speed: float, with_traces: bool) -> None:
@@ -271,6 +272,6 @@ def _sample_of(step: Step, prompt_id: str, block: int, started_s: float, answer:
         positions_accepted=answer.positions_accepted,
         client_decode_time_s=decode_s,
         client_decode_tok_s=tokens / decode_s,
-        status="ok",
+        status=SampleStatus.OK,
         reasons=(),
     )

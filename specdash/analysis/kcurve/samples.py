@@ -12,7 +12,8 @@ from specdash.core.measure import Sample
 from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey
 from specdash.core.state import RunState
-from specdash.core.steps import DONE, StepState
+from specdash.core.status import DONE, StepStatus
+from specdash.core.steps import StepState
 
 CONTENT = "content"
 SAMPLE, COST = "sample", "cost"
@@ -82,7 +83,7 @@ def evidence(
 ) -> Evidence:
     """What the run knows of one pair. Its K_max is the largest K that a trace was taken at."""
     pair, depth = group
-    counted = [each for each in steps if each.status not in DONE or each.status == "ok"]
+    counted = [each for each in steps if each.status not in DONE or each.status == StepStatus.OK]
     traced = [each.step.k for each in counted if each.step.k is not None and by_step.get(each.step.id)]
     k_max = max(traced, default=None)
     at_k_max = [each for each in counted if each.step.k == k_max]
@@ -105,8 +106,8 @@ def _measured(
         return None
     budget = None
     if sample.finish_reason != "limit":
-        limit = view.run.settings.get("max_tokens") if view.run is not None else None
-        budget = limit - 1 if isinstance(limit, int) and limit > generated else generated + k_max
+        limit = view.settings.max_tokens
+        budget = limit - 1 if limit is not None and limit > generated else generated + k_max
     text = None
     # A sample that was taken again left more than one trace: the last one that fits is its own.
     for trace in reversed(traces):

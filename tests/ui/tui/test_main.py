@@ -13,6 +13,7 @@ from textual.pilot import Pilot
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
+from specdash.core.status import StepStatus
 from specdash.ui.feed import fold_event
 from specdash.ui.source import Gone
 from specdash.ui.tui.app import Dashboard
@@ -135,7 +136,7 @@ async def test_what_is_done_cannot_be_skipped() -> None:
 
 
 async def test_while_no_step_runs_there_is_none_to_skip() -> None:
-    between = [*live_runs.facts(), ev.StepFinished(live_runs.RUNNING.id, "l001", "ok", fingerprint="fp")]
+    between = [*live_runs.facts(), ev.StepFinished(live_runs.RUNNING.id, "l001", StepStatus.OK, fingerprint="fp")]
     async with shown(ScriptedSource([*between, ev.LoadFinished("l001", "stopped")])) as (app, pilot):
         await press(app, pilot, "s")
         assert "no step is running; move to a step of the queue to skip it" in told(app)

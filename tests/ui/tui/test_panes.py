@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from specdash.core import events as ev
 from specdash.core.forecast import outlook
 from specdash.core.lifecycle import TABLE, State
+from specdash.core.status import StepStatus
 from specdash.core.ticks import GpuUse, ServerTick, TextRun, Tick
 from specdash.ui.feed import Feed, fold_event
 from specdash.ui.source import CaughtUp, Event, Gone, Origin
@@ -117,7 +118,7 @@ class TestServer:
             assert "no step is running" not in shown
         assert "invalid argument" in said(server(look(of), 80, 1))
         short = ev.LoadFinished("l001", "failed", error="it exited")
-        lost = ev.StepFinished(live_runs.BASELINE.id, "l001", "failed", error="it exited: bad flag")
+        lost = ev.StepFinished(live_runs.BASELINE.id, "l001", StepStatus.FAILED, error="it exited: bad flag")
         told = [started(live_runs.STEPS), *loaded("l001", 16)[:1], lost, short]
         assert "load l001 failed: it exited: bad flag" in said(server(look(feed(told, [])), 80, 2))
         going_on = feed([started(live_runs.STEPS), *loaded("l001", 16)[:1], failed, *loaded("l002", 8)[:1]], [])
@@ -132,7 +133,7 @@ class TestServer:
     def test_a_run_in_which_no_server_was_started_says_why(self) -> None:
         told = [
             started(live_runs.STEPS),
-            ev.StepFinished(live_runs.BASELINE.id, "", "failed", error="the file is gone"),
+            ev.StepFinished(live_runs.BASELINE.id, "", StepStatus.FAILED, error="the file is gone"),
         ]
         over = feed([*told, ev.RunFinished("finished", 3)], [])
         assert "no server was started: the file is gone" in said(server(look(over), 80, 2))

@@ -20,6 +20,7 @@ from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.core.plan import Step
 from specdash.core.state import RunState
+from specdash.core.status import StepStatus
 from specdash.ui.source import Gone, Origin
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import text_of, width_of
@@ -74,7 +75,7 @@ def a_run(*, until: int | None = None) -> list[ev.Fact]:
             case ("0.5B", 16, "chat"):
                 facts += measured(each, rates(each), "invalid", verdicts=("k_not_effective",))
             case ("0.5B", 2, "chat"):
-                facts.append(ev.StepFinished(each.id, None, "skipped", (), "skipped by you"))
+                facts.append(ev.StepFinished(each.id, None, StepStatus.SKIPPED, (), "skipped by you"))
             case ("0.5B", 8, "chat"):
                 facts += measured(each, [12.0, 30.0, 15.0, 26.0, 9.0], verdicts=("noisy",))
             case _:
@@ -309,11 +310,11 @@ def odd_runs() -> Iterator[tuple[str, list[ev.Fact], str]]:
     for block, value in enumerate((math.nan, math.inf)):
         broken = replace(sample(9.0, block, 8), decode_tok_s=value, ttft_s=value)
         no_number.append(ev.SampleTaken(spec[0].id, "l001", broken, 1.0))
-    no_number.append(ev.StepFinished(spec[0].id, "l001", "ok", (), None, "fp"))
+    no_number.append(ev.StepFinished(spec[0].id, "l001", StepStatus.OK, (), None, "fp"))
     yield "no numbers", no_number, "no rate"
     zero = [*head, *measured(base[0], [5.0, 5.1]), ev.StepStarted(spec[0].id, "l001", "fp")]
     zero += [ev.SampleTaken(spec[0].id, "l001", replace(sample(9.0, 0, 8), decode_tok_s=0.0), 1.0)]
-    zero += [ev.StepFinished(spec[0].id, "l001", "ok", (), None, "fp")]
+    zero += [ev.StepFinished(spec[0].id, "l001", StepStatus.OK, (), None, "fp")]
     yield "rate of zero", zero, "no rate"
     nasty = "\x1b[31m[bold]日本\n語" * 4
     named = [step(None, nasty, target=nasty), step(8, nasty, target=nasty, draft=nasty)]

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from specdash.core.drafting import proven, share_of
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.secrets import shell_line
+from specdash.core.status import SampleStatus
 from specdash.core.steps import StepState
 from specdash.core.text import human_seconds, one_line
 from specdash.ui.tui.lines import Line
@@ -78,4 +79,4 @@ def _sample(sample: Sample) -> Line:
     first = f" {f'#{sample.block + 1}':<7}{rate(sample.decode_tok_s):>9}{rate(sample.prefill_tok_s):>9}"
     times = f"{time(sample.ttft_s):>7}{time(sample.total_time_s):>7}"
     text = f"{first}{times}{ratio(share_of(sample)):>6}{tokens:>8}{seen:>8}"
-    return (text, "" if sample.status == "ok" else "warn"), (f"  {one_line(sample.prompt_id, 40)}", "dim")
+    return (text, "" if sample.status == SampleStatus.OK else "warn"), (f"  {one_line(sample.prompt_id, 40)}", "dim")

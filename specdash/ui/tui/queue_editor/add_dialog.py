@@ -118,7 +118,7 @@ class AddDialog(DashboardPart, ModalScreen[Adding | None]):
             yield from self._field("add-experts", "experts", value, "the model's own")
         if any(step.depth for step in steps):
             yield from self._field("add-depth", "depth", str(like.depth) if like is not None else "0", "0")
-        known = self._asked.view.run.settings.get("iterations") if self._asked.view.run is not None else None
+        known = self._asked.view.settings.iterations
         samples = str(self._asked.iterations or "") if like is not None else ""
         yield from self._field("add-samples", "samples", samples, f"{known if known is not None else '?'}, as the run")
         yield LinesWidget(id="add-cost")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from specdash.core.forecast import Range
 from specdash.core.state import RunState
-from specdash.core.steps import SKIPPED
+from specdash.core.status import StepStatus
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, Span, fitted
 from specdash.ui.tui.panes.pane import Pane, about, note, ruled
@@ -64,7 +64,7 @@ def plan_lines(view: RunState, width: int, height: int, glyphs: Glyphs) -> list[
 
 def _notes(found: Rows, place: Place) -> list[Span]:
     """What stands on the rule above the table."""
-    off = sum(1 for each in found.staged.steps.values() if each.status == SKIPPED)
+    off = sum(1 for each in found.staged.steps.values() if each.status == StepStatus.SKIPPED)
     parts: list[Span] = []
     if found.words.strip():
         parts.append((f"filter: {one_line(found.words, 20)} ({len(found.shown)})", "accent"))

@@ -11,7 +11,7 @@ from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.secrets import shell_line
 from specdash.core.state import RunState
-from specdash.core.steps import DONE
+from specdash.core.status import DONE, SampleStatus, StepStatus
 from specdash.core.text import human_bytes, one_line
 from specdash.report.arms import other_k
 from specdash.report.text import drafter_of, seconds
@@ -128,7 +128,7 @@ def row_lines(
     lines = [labelled("state", f"{found.status}   {count} samples")]
     if row.figures.n:
         lines += figure_lines(row.figures, view, glyphs)
-    rates = "  ".join(number(s.decode_tok_s) + ("" if s.status == "ok" else "!") for s in found.samples)
+    rates = "  ".join(number(s.decode_tok_s) + ("" if s.status == SampleStatus.OK else "!") for s in found.samples)
     if rates:
         lines.append(labelled("samples", rates))
     if row.step.k is not None:
@@ -212,7 +212,7 @@ def choice_finding(book: Book, advice: Advice, pair: Pair, variant: Variant, wid
 
 
 def _is_known(row: Row) -> bool:
-    return row.found.status == "ok" and row.figures.rate is not None
+    return row.found.status == StepStatus.OK and row.figures.rate is not None
 
 
 def _finding(category: str, best: int, of_k: dict[int, Row]) -> Line:
@@ -239,12 +239,12 @@ def _failures(rows: Sequence[Row], width: int) -> list[Line]:
     lines: list[Line] = []
     for row in rows:
         found = row.found
-        if found.status == "ok" and not found.verdicts:
+        if found.status == StepStatus.OK and not found.verdicts:
             continue
         k = "baseline" if row.step.method == BASELINE else f"K={row.step.k}"
         why = ", ".join(one_line(each, 40) for each in found.verdicts) or one_line(found.error or "", 200)
-        style: StyleName = "dim" if found.status == "skipped" else "warn"
+        style: StyleName = "dim" if found.status == StepStatus.SKIPPED else "warn"
         text = f"{one_line(row.step.category, 20)} {k}: {why}"
-        state = "noted" if found.status == "ok" else found.status
+        state = "noted" if found.status == StepStatus.OK else found.status
         lines += wrapped(state, text, width, style)
     return lines

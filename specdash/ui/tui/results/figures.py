@@ -19,7 +19,8 @@ from specdash.core.measure import Sample, combine
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
 from specdash.core.state import LoadState, RunState
-from specdash.core.steps import DONE, OPEN, RUNNING, StepState
+from specdash.core.status import DONE, StepStatus
+from specdash.core.steps import StepState
 from specdash.core.steptable import table_of
 
 Pair = tuple[str, str | None]
@@ -143,11 +144,11 @@ def _rate(steps: Sequence[StepState], samples: Sequence[Sample]) -> Summary | No
 
 def _row(step_id: str, found: StepState, base: StepState | None) -> Row:
     """The row of one step."""
-    if found.status not in ("ok", RUNNING):
+    if found.status not in ("ok", StepStatus.RUNNING):
         return Row(step_id, found, NOTHING)
-    if found.step.method == BASELINE or found.status == RUNNING:
+    if found.step.method == BASELINE or found.status == StepStatus.RUNNING:
         return Row(step_id, found, replace(figures_of([found], [], "-"), without=""))
-    if base is None or base.status != "ok":
+    if base is None or base.status != StepStatus.OK:
         return Row(step_id, found, figures_of([found], [], _without([] if base is None else [base])))
     return Row(step_id, found, figures_of([found], [base]))
 
@@ -166,13 +167,13 @@ _SHORT = {"failed": "FAIL", "timeout": "late", "invalid": "bad", "skipped": "ski
 
 def _arm(step: Step, steps: Sequence[StepState], bases: Sequence[StepState]) -> Arm:
     """An arm from its steps; its speedup is over the categories that its baseline has too."""
-    counted = [found for found in steps if found.status == "ok"]
-    missing = tuple(found.step.category for found in steps if found.status != "ok")
+    counted = [found for found in steps if found.status == StepStatus.OK]
+    missing = tuple(found.step.category for found in steps if found.status != StepStatus.OK)
     if not counted:
         return Arm(step, tuple(steps), NOTHING, missing)
     if step.method == BASELINE:
         return Arm(step, tuple(steps), replace(figures_of(counted, [], "-"), without=""), missing)
-    good = {found.step.category: found for found in bases if found.status == "ok"}
+    good = {found.step.category: found for found in bases if found.status == StepStatus.OK}
     both = [found for found in counted if found.step.category in good]
     why = (
         ""
@@ -307,11 +308,11 @@ def word_of(steps: Sequence[StepState], planned: int | None = None) -> str:
     states = {found.status for found in steps}
     if not states:
         return "n/a"
-    if RUNNING in states:
+    if StepStatus.RUNNING in states:
         if len(steps) == 1 and planned is not None:
             return f"RUN {len(steps[0].samples)}/{planned}"
         return "RUN"
-    for status, word in (("failed", "FAIL"), ("timeout", "TIMEOUT"), ("invalid", "INVALID"), (OPEN, "....")):
+    for status, word in (("failed", "FAIL"), ("timeout", "TIMEOUT"), ("invalid", "INVALID"), (StepStatus.OPEN, "....")):
         if status in states:
             return word
     return "skip" if "skipped" in states else "no rate"

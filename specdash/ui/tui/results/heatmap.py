@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from specdash.core.methods import BASELINE, is_draftless
 from specdash.core.plan import Step
 from specdash.core.state import RunState
+from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.results.figures import (
@@ -220,7 +221,7 @@ def _k_cell(row: Row | None, view: RunState, measure: Measure, *, is_best: bool)
     """The cell of one measurement."""
     if row is None:
         return word_cell(())
-    if row.found.status != "ok" or not row.figures.n:
+    if row.found.status != StepStatus.OK or not row.figures.n:
         return word_cell([row.found], view.iterations(row.id))
     cell = _baseline_or(row.step, row.figures, view, measure)
     return replace(cell, marks=("*" if is_best else "") + ("!" if row.found.verdicts else ""))

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from specdash.core.state import RunState
-from specdash.core.steps import DONE
+from specdash.core.status import DONE, StepStatus
 from specdash.core.text import one_line
 from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line, fitted, rule
@@ -106,12 +106,12 @@ def _grid_of(book: Book, view: RunState, state: State) -> Grid:
 def top_line(book: Book) -> Line:
     """How many results there are, on one line."""
     states = Counter(row.found.status for row in book.rows.values())
-    noisy = sum(1 for row in book.rows.values() if row.found.status == "ok" and row.found.verdicts)
-    failed = states["failed"] + states["timeout"] + states["invalid"]
+    noisy = sum(1 for row in book.rows.values() if row.found.status == StepStatus.OK and row.found.verdicts)
+    failed = states[StepStatus.FAILED] + states[StepStatus.TIMEOUT] + states[StepStatus.INVALID]
     left = sum(count for status, count in states.items() if status not in DONE)
-    counts = f"{states['ok']} ok" + (f" ({noisy} with verdicts)" if noisy else "")
+    counts = f"{states[StepStatus.OK]} ok" + (f" ({noisy} with verdicts)" if noisy else "")
     counts += f"  {failed} failed" if failed else ""
-    counts += f"  {states['skipped']} skipped" if states["skipped"] else ""
+    counts += f"  {states[StepStatus.SKIPPED]} skipped" if states[StepStatus.SKIPPED] else ""
     counts += f"  {left} open" if left else ""
     return (("Results  ", "title"), (counts, ""))
 

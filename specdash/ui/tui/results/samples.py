@@ -9,6 +9,7 @@ from specdash.analysis.build_result import build_result
 from specdash.core.drafting import proven, share_of
 from specdash.core.measure import Sample
 from specdash.core.state import RunState
+from specdash.core.status import SampleStatus
 from specdash.core.steps import StepState
 from specdash.core.text import human_bytes, human_seconds, one_line
 from specdash.errors import StoreError
@@ -100,7 +101,7 @@ def _table(found: StepState, width: int) -> list[Line]:
         return [((" no sample was taken", "dim"),)]
     lines: list[Line] = [((_HEAD + "finish prompt", "dim"),)]
     for number_, sample in enumerate(proven(found.samples), start=1):
-        lines.append(((_sample(number_, sample), "" if sample.status == "ok" else "warn"),))
+        lines.append(((_sample(number_, sample), "" if sample.status == SampleStatus.OK else "warn"),))
         for why in dict.fromkeys(sample.unknown[name] for name in OWN_TIMES if name in sample.unknown):
             lines += wrapped("", f"times by specdash's own clock are unknown: {one_line(why, 600)}", width, "dim")
         for reason in sample.reasons:

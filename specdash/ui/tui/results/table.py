@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from rich.cells import cell_len
 
 from specdash.core.state import RunState
+from specdash.core.status import StepStatus
 from specdash.core.text import markdown_cell, one_line
 from specdash.ui.tui.lines import BLANK, Line, Span, cut, fitted, squeezed
 from specdash.ui.tui.results.figures import Row, sign_of, variant_label, variant_of, word_of
@@ -71,7 +72,7 @@ class Sorting:
 
 def status_of(row: Row, view: RunState) -> str:
     """The state of a measurement in a word."""
-    if row.found.status == "ok":
+    if row.found.status == StepStatus.OK:
         return "noisy" if "noisy" in row.found.verdicts else "ok"
     return word_of([row.found], view.iterations(row.id))
 

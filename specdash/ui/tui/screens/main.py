@@ -12,7 +12,8 @@ from textual.binding import Binding, BindingType
 
 from specdash.core import commands as cmd
 from specdash.core import queue as edits
-from specdash.core.steps import RUNNING, StepState
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 from specdash.core.text import one_line
 from specdash.ui.tui.frame import Bottom, Top
 from specdash.ui.tui.keys import movement
@@ -186,7 +187,7 @@ class MainScreen(RunScreen):
     def action_skip(self) -> None:
         """The step under the cursor is not measured, after a question."""
         found = self._chosen()
-        if found is not None and found.status != RUNNING and self._choice.place.follows:
+        if found is not None and found.status != StepStatus.RUNNING and self._choice.place.follows:
             self._refuse("no step is running; move to a step of the queue to skip it")
             return
         if found is None or not self._is_legal(cmd.Skip((found.step.id,))):
@@ -203,7 +204,7 @@ class MainScreen(RunScreen):
         found = self._chosen()
         if found is None:
             return
-        if found.status == "ok":
+        if found.status == StepStatus.OK:
             self._refuse("this step is ok: duplicate it in the queue (2) to measure it once more")
         elif self._is_legal(cmd.Reopen((found.step.id,))):
             self._ask(_edit(cmd.Reopen((found.step.id,))), f"queued again: {found.step.id}")
@@ -252,7 +253,7 @@ class MainScreen(RunScreen):
 
     def _cost_of_skip(self, found: StepState) -> list[str]:
         costs = []
-        if found.status == RUNNING:
+        if found.status == StepStatus.RUNNING:
             costs.append("The request in flight is dropped.")
         if found.samples:
             costs.append(f"Samples that the journal keeps and no result counts: {len(found.samples)}.")
