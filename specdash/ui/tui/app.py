@@ -34,12 +34,11 @@ from specdash.ui.tui.keys import APP, Act, acts_of, usable, with_keymap
 from specdash.ui.tui.notify import announcement, ending
 from specdash.ui.tui.palette import Actions
 from specdash.ui.tui.panes.header import Forecast
-from specdash.ui.tui.screens.help import HelpScreen
-from specdash.ui.tui.screens.leave import Choice, LeaveMenu
 from specdash.ui.tui.screens.tiny import TinyScreen, is_tiny
 from specdash.ui.tui.styles import StyleName, styles_for
 from specdash.ui.tui.terminal import Terminal
 from specdash.ui.tui.terminal.app import TerminalApp
+from specdash.ui.tui.widgets.dialog import HelpScreen, LeaveChoice, LeaveMenu
 
 BATCH_S = 0.05  # how long events are folded before the screen and the keys get their turn
 CLOSE_S = 0.5
@@ -103,7 +102,7 @@ class Dashboard(TerminalApp):
         self.source: Source | None = None
         self.rate_hz = settings.rate_hz if settings is not None else DEFAULT_RATE_HZ
         self.clock: Callable[[], float] = time.time
-        self.asked: Choice | None = None
+        self.asked: LeaveChoice | None = None
         self.saw_end = False
         self.is_own = False
         self.folder_gone = False
@@ -514,13 +513,13 @@ class Dashboard(TerminalApp):
         """Leaves at once; the run goes on."""
         self.exit(int(Exit.OK))
 
-    def _leave(self, choice: Choice | None) -> None:
+    def _leave(self, choice: LeaveChoice | None) -> None:
         if choice == "detach":
             self.action_detach()
         elif choice in ("stop", "stop_after_load"):
             self.run_worker(self._stop(choice), group="leave")
 
-    async def _stop(self, choice: Choice) -> None:
+    async def _stop(self, choice: LeaveChoice) -> None:
         """Asks the run to stop; leaves once it has, or at once where that may take hours."""
         refused = await self.send(cmd.Command(cmd.STOP if choice == "stop" else cmd.STOP_AFTER_LOAD))
         if refused is not None:

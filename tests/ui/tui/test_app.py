@@ -24,9 +24,9 @@ from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.notify import announcement, ending
 from specdash.ui.tui.palette import Actions
 from specdash.ui.tui.panes.header import banner, connection, header, state_word, status_line
-from specdash.ui.tui.screens.leave import LeaveMenu
 from specdash.ui.tui.screens.tiny import TinyScreen
 from specdash.ui.tui.terminal import ASCII, UNICODE, Glyphs, Terminal
+from specdash.ui.tui.widgets.dialog import LeaveMenu
 
 STEPS = [step(None), step(4), step(8)]
 FACTS: list[ev.Fact] = [started(STEPS), *loaded(k=8), *measured(STEPS[0], [10.0, 11.0, 12.0])]

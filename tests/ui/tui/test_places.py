@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from specdash.ui.tui import places
-from specdash.ui.tui.screens.leave import LeaveMenu
+from specdash.ui.tui.widgets.dialog import LeaveMenu
 
 ROOT = Path(__file__).parents[3]
 LOADED = """

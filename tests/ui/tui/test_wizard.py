@@ -14,8 +14,8 @@ from textual import events
 
 from specdash.config.load import check
 from specdash.ui.tui import switching
-from specdash.ui.tui.fields import Field
 from specdash.ui.tui.starting.answers import ks_of, next_mode, path_of, samples_of
+from specdash.ui.tui.widgets.form import Field
 
 pytestmark = pytest.mark.usefixtures("machine")
 

@@ -11,7 +11,7 @@ from specdash.ui import recommended
 from specdash.ui.tui.advice import Advice, Group
 from specdash.ui.tui.lines import Line, fitted
 from specdash.ui.tui.panes.advice import everything
-from specdash.ui.tui.screens.step_dialogs import READABLE, StepWindow
+from specdash.ui.tui.widgets.dialog import READABLE, StepWindow
 
 WIDEST = READABLE * 2  # a command line is read, and pasted, more easily on few lines
 

@@ -25,7 +25,7 @@ from specdash.ui.tui.panes.queue import Place, moved, settled
 from specdash.ui.tui.panes.text import grown
 from specdash.ui.tui.screen import RunScreen
 from specdash.ui.tui.screens.advice import AdviceWindow
-from specdash.ui.tui.screens.step_dialogs import Question, StepWindow
+from specdash.ui.tui.widgets.dialog import Question, StepWindow
 
 WHEEL = 3  # rows that one notch of the wheel moves
 COMMANDS = frozenset({"pause", "resume", "skip", "retry", "stop"})

@@ -14,12 +14,12 @@ from specdash.core.view import View, fold_all
 from specdash.errors import SpecdashError
 from specdash.store.runs import RUNNING, RunInfo, known_results_dirs, run_folders, run_info
 from specdash.ui.tui import switching
-from specdash.ui.tui.fields import Field
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, fitted, scrolled
 from specdash.ui.tui.page import PageScreen
 from specdash.ui.tui.runlist import compare as comparing
 from specdash.ui.tui.runlist import rows
+from specdash.ui.tui.widgets.form import Field
 
 
 def is_running(path: Path) -> bool:

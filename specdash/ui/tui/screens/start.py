@@ -12,7 +12,6 @@ from specdash import __version__
 from specdash.core.text import one_line
 from specdash.store.runs import RUNNING, RunInfo
 from specdash.ui.tui import finding, switching
-from specdash.ui.tui.fields import Field
 from specdash.ui.tui.finding import FindError, Finding, Model
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line
@@ -21,6 +20,7 @@ from specdash.ui.tui.screens.plan import PlanScreen
 from specdash.ui.tui.screens.runs import Runs
 from specdash.ui.tui.screens.wizard import WizardScreen
 from specdash.ui.tui.starting.lines import RECENT, engine_lines, models_lines, recent_lines
+from specdash.ui.tui.widgets.form import Field
 
 READ = 20  # journals of the newest runs: the last few, and one that is still going on
 

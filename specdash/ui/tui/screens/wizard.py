@@ -13,7 +13,6 @@ from textual.binding import Binding, BindingType
 
 from specdash.core.text import one_line
 from specdash.ui.tui import finding
-from specdash.ui.tui.fields import Field
 from specdash.ui.tui.finding import FindError, Finding, Model
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, around, fitted, rule
@@ -37,6 +36,7 @@ from specdash.ui.tui.starting.answers import (
     samples_of,
     write,
 )
+from specdash.ui.tui.widgets.form import Field
 
 
 class WizardScreen(PageScreen):
