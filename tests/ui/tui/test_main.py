@@ -21,8 +21,8 @@ from specdash.ui.feed import fold_event
 from specdash.ui.source import Gone
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.screens.main import MainScreen
-from specdash.ui.tui.styles import styles_for
 from specdash.ui.tui.terminal import ASCII, Terminal
+from specdash.ui.tui.terminal.theme import styles_for
 from specdash.ui.tui.widgets.dialog import Question, StepWindow
 
 BUDGETS = (((80, 24), 2048), ((160, 48), 5120))

@@ -11,8 +11,8 @@ from found_machine import machine as machine
 from found_machine import settled, started
 from textual import events
 
-from specdash.ui.tui import finding, switching
-from specdash.ui.tui.finding import FindError, Finding, Model
+from specdash.ui.tui import discovery, run_launcher
+from specdash.ui.tui.discovery import FindError, Finding, Model
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -34,8 +34,8 @@ async def test_what_is_missing_is_said_with_what_to_do(monkeypatch: pytest.Monke
     async def no_engine() -> list[Finding]:
         return [Finding("FAIL", "llama-server", "none on PATH", "pip install 'specdash[embedded]'")]
 
-    monkeypatch.setattr(finding, "find_models", nothing)
-    monkeypatch.setattr(finding, "examine", no_engine)
+    monkeypatch.setattr(discovery, "find_models", nothing)
+    monkeypatch.setattr(discovery, "examine", no_engine)
     async with started() as (app, pilot):
         text = screen_text(app)
         assert "took longer than 120 s" in text
@@ -53,7 +53,7 @@ async def test_the_demo_is_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append("demo")
         return "the demo needs a llama.cpp"
 
-    monkeypatch.setattr(switching, "start_demo", demo)
+    monkeypatch.setattr(run_launcher, "start_demo", demo)
     async with started() as (app, pilot):
         await pilot.press("d")
         await settled(app, pilot)
@@ -77,7 +77,7 @@ async def test_a_profile_is_planned_then_started(
         asked.append(path)
         return "another sweep is going on"
 
-    monkeypatch.setattr(switching, "start_path", start)
+    monkeypatch.setattr(run_launcher, "start_path", start)
     profile = tmp_path / "mine.toml"
     write_profile(profile, tiny_models / "target.gguf")
     async with started() as (app, pilot):

@@ -13,9 +13,9 @@ from found_machine import settled, started
 from textual import events
 
 from specdash.config.load import check
-from specdash.ui.tui import switching
-from specdash.ui.tui.starting.answers import ks_of, next_mode, path_of, samples_of
+from specdash.ui.tui import run_launcher
 from specdash.ui.tui.widgets.form import Field
+from specdash.ui.tui.wizard.answers import ks_of, next_mode, path_of, samples_of
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -44,7 +44,7 @@ async def test_a_profile_is_written_planned_and_started(tmp_path: Path, monkeypa
         asked.append(path)
         return None
 
-    monkeypatch.setattr(switching, "start_path", start)
+    monkeypatch.setattr(run_launcher, "start_path", start)
     async with started() as (app, pilot):
         await pilot.press("n", "enter", "space", "space")
         await pilot.pause()

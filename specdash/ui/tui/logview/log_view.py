@@ -32,8 +32,8 @@ from specdash.ui.tui.logview.log_file import (
     prepended,
     window_at,
 )
-from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
+from specdash.ui.tui.terminal.theme import StyleName
 
 LEVELS: dict[Level, str] = {"": "all", "W": "warnings and errors", "E": "errors"}
 DETAIL_LIMIT = 300

@@ -15,7 +15,7 @@ from specdash.core.plan import Step
 from specdash.core.queue import IllegalEdit
 from specdash.core.text import human_bytes, one_line
 from specdash.core.view import View
-from specdash.ui.tui.finding import FindError, Model
+from specdash.ui.tui.discovery import FindError, Model
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.queue_editor.making import Matrix, Way, added, parsed_ks, parsed_samples, steps_of
 from specdash.ui.tui.queue_editor.offers import (

@@ -12,7 +12,7 @@ from specdash.core.events import ModelRead
 from specdash.core.methods import BASELINE, is_draftless, method_of
 from specdash.core.plan import Step
 from specdash.core.view import View
-from specdash.ui.tui.finding import Model
+from specdash.ui.tui.discovery import Model
 from specdash.ui.tui.queue_editor.making import Way
 
 OTHER_VOCABULARY = "another vocabulary"

@@ -11,7 +11,7 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from specdash.ui.tui.frame import Bottom, Top
+from specdash.ui.tui.header_footer import Bottom, Top
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.queue_editor.body import Body, body, column_at, row_at

@@ -14,7 +14,7 @@ from specdash.core import commands as cmd
 from specdash.core import queue as edits
 from specdash.core.steps import RUNNING, StepView
 from specdash.core.text import one_line
-from specdash.ui.tui.frame import Bottom, Top
+from specdash.ui.tui.header_footer import Bottom, Top
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, LinesWidget
 from specdash.ui.tui.panes.details import details

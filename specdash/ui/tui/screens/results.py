@@ -15,7 +15,7 @@ from textual.binding import Binding, BindingType
 
 from specdash.core.text import one_line
 from specdash.core.view import View
-from specdash.ui.tui.frame import Bottom, Top
+from specdash.ui.tui.header_footer import Bottom, Top
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.results import panes
 from specdash.ui.tui.results.curve import CHARTS, is_ready

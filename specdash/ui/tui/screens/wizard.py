@@ -12,13 +12,14 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from specdash.core.text import one_line
-from specdash.ui.tui import finding
-from specdash.ui.tui.finding import FindError, Finding, Model
+from specdash.ui.tui import discovery
+from specdash.ui.tui.discovery import FindError, Finding, Model
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, around, fitted, rule
 from specdash.ui.tui.page import PageScreen
 from specdash.ui.tui.screens.plan import PlanScreen
-from specdash.ui.tui.starting.answers import (
+from specdash.ui.tui.widgets.form import Field
+from specdash.ui.tui.wizard.answers import (
     MARKED_PAGES,
     NAME,
     PAGES,
@@ -36,7 +37,6 @@ from specdash.ui.tui.starting.answers import (
     samples_of,
     write,
 )
-from specdash.ui.tui.widgets.form import Field
 
 
 class WizardScreen(PageScreen):
@@ -228,7 +228,7 @@ class WizardScreen(PageScreen):
             self.say(f"{text.strip() or 'nothing'} is not a file; type the path of a GGUF file")
             return
         try:
-            found = await finding.find_models([str(path), *(each.path for each in self.models)])
+            found = await discovery.find_models([str(path), *(each.path for each in self.models)])
         except FindError as error:
             self.say(str(error))
             return

@@ -11,9 +11,11 @@ from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
 from specdash.ui.tui.context import DashboardPart
-from specdash.ui.tui.keys import APP, Act, shown
+from specdash.ui.tui.keys import APP, ActionInfo, shown
 from specdash.ui.tui.lines import Line, LinesWidget, Span, fitted, width_of
+from specdash.ui.tui.panes.header import run_name, status_line
 from specdash.ui.tui.panes.pane import paragraph
+from specdash.ui.tui.screen import PaintedScreen
 
 Result = TypeVar("Result")
 LeaveChoice = Literal["detach", "stop_after_load", "stop", "stay"]
@@ -22,6 +24,8 @@ BOX_LEAST = (44, 10)
 READABLE = 72  # cells; longer lines are tiring to read
 HELP_WIDTH = 60
 HELP_KEYS = 16
+LEAST_WIDTH = 40  # of a terminal that has room for a screen
+LEAST_HEIGHT = 10
 
 
 def key_hints(*hints: tuple[str, str], gap: str = "  ") -> Line:
@@ -212,7 +216,7 @@ class HelpScreen(ScrolledDialog):
         *_scrolling("help", 10),
     ]
 
-    def __init__(self, here: str, acts: Sequence[Act]) -> None:
+    def __init__(self, here: str, acts: Sequence[ActionInfo]) -> None:
         super().__init__()
         self._here = here
         self._acts = acts
@@ -248,3 +252,36 @@ class HelpScreen(ScrolledDialog):
         self._is_all = not self._is_all
         self._top = 0
         self.paint()
+
+
+def is_tiny(width: int, height: int) -> bool:
+    """Whether there is no room for a screen."""
+    return width < LEAST_WIDTH or height < LEAST_HEIGHT
+
+
+class TinyScreen(PaintedScreen, ModalScreen[None]):
+    """One line; only leaving, detaching and help work, so that no key acts on what cannot be seen."""
+
+    DEFAULT_CSS = "TinyScreen { background: $background; } TinyScreen #line { height: 1fr; }"
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("q", "app.leave", "Leave", id="tiny.leave"),
+        Binding("d", "app.detach", "Detach", id="tiny.detach"),
+        Binding("question_mark,f1", "app.help", "Help", id="tiny.help"),
+    ]
+
+    def compose(self) -> ComposeResult:
+        """One widget."""
+        yield LinesWidget(id="line")
+
+    def paint(self) -> None:
+        """Shows the line, and below it what there is room for."""
+        app = self.dashboard
+        width, height = self.size
+        glyphs = app.terminal.glyphs
+        lines = [status_line(app.feed, width, glyphs, app.time_left)]
+        if height >= 3 and width >= 16:
+            lines += [
+                ((run_name(app.feed.view)[:width], "dim"),),
+                (("q", "key"), (" leave ", ""), ("d", "key"), (" detach", "")),
+            ]
+        self.query_one("#line", LinesWidget).show(lines)

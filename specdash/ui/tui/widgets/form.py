@@ -23,7 +23,7 @@ from specdash.core.text import one_line, plain
 from specdash.ui.tui.context import DashboardPart
 from specdash.ui.tui.lines import Line, LinesWidget, fitted
 from specdash.ui.tui.panes.pane import paragraph
-from specdash.ui.tui.styles import StyleName
+from specdash.ui.tui.terminal.theme import StyleName
 from specdash.ui.tui.widgets.dialog import key_hints
 
 LIMIT = 1000

@@ -16,7 +16,7 @@ from specdash.core.profile import KMode
 from specdash.core.text import human_bytes, one_line, slug
 from specdash.errors import StoreError
 from specdash.store.disk import write_new
-from specdash.ui.tui.finding import Finding, Model, is_mlx, program_of
+from specdash.ui.tui.discovery import Finding, Model, is_mlx, program_of
 
 Page = Literal["target", "drafts", "program", "k", "categories", "samples", "path"]
 PAGES: tuple[Page, ...] = ("target", "drafts", "program", "k", "categories", "samples", "path")

@@ -7,7 +7,7 @@ from recorded_run import folded, loaded, measured, started, step
 from specdash.core import events as ev
 from specdash.ui.feed import Feed
 from specdash.ui.source import Gone, Origin
-from specdash.ui.tui.farewell import farewell
+from specdash.ui.tui.exit_message import farewell
 
 STEPS = [step(None), step(4)]
 FACTS: list[ev.Fact] = [started(STEPS), *loaded(k=4), *measured(STEPS[0], [10.0])]
