@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 
 from specdash.store import runs as store
-from specdash.ui.tui import finding
+from specdash.ui.tui import discovery
 from specdash.ui.tui.app import Dashboard
-from specdash.ui.tui.finding import Finding, Model
+from specdash.ui.tui.discovery import Finding, Model
 from specdash.ui.tui.terminal import UNICODE, Terminal
 
 
@@ -55,8 +55,8 @@ def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     async def findings() -> list[Finding]:
         return FINDINGS
 
-    monkeypatch.setattr(finding, "find_models", models)
-    monkeypatch.setattr(finding, "examine", findings)
+    monkeypatch.setattr(discovery, "find_models", models)
+    monkeypatch.setattr(discovery, "examine", findings)
     monkeypatch.setattr(store, "_state_dir", lambda: tmp_path / "state")
     monkeypatch.chdir(tmp_path)
 

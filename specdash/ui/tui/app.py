@@ -26,20 +26,18 @@ from specdash.errors import Exit, SpecdashError, StoreError
 from specdash.store.disk import write_atomic
 from specdash.ui.feed import Feed, fold_event, fold_events
 from specdash.ui.source import Event, Gone, Source, SourceError
-from specdash.ui.tui import places
-from specdash.ui.tui.advice import Advice, Adviser, work_out
+from specdash.ui.tui import screen_registry
 from specdash.ui.tui.context import Repaintable, SourceFactory
-from specdash.ui.tui.finding import Model, models_of
-from specdash.ui.tui.keys import APP, Act, acts_of, usable, with_keymap
-from specdash.ui.tui.notify import announcement, ending
+from specdash.ui.tui.discovery import Model, models_of
+from specdash.ui.tui.exit_message import announcement, ending
+from specdash.ui.tui.keys import APP, ActionInfo, acts_of, usable, with_keymap
 from specdash.ui.tui.palette import Actions
 from specdash.ui.tui.panes.header import Forecast
-from specdash.ui.tui.screens.help import HelpScreen
-from specdash.ui.tui.screens.leave import Choice, LeaveMenu
-from specdash.ui.tui.screens.tiny import TinyScreen, is_tiny
-from specdash.ui.tui.styles import StyleName, styles_for
+from specdash.ui.tui.recommendations import Recommendations, RecommendationUpdater, work_out
 from specdash.ui.tui.terminal import Terminal
 from specdash.ui.tui.terminal.app import TerminalApp
+from specdash.ui.tui.terminal.theme import StyleName, styles_for
+from specdash.ui.tui.widgets.dialog import HelpScreen, LeaveChoice, LeaveMenu, TinyScreen, is_tiny
 
 BATCH_S = 0.05  # how long events are folded before the screen and the keys get their turn
 CLOSE_S = 0.5
@@ -94,7 +92,7 @@ class Dashboard(TerminalApp):
         Binding("ctrl+l", "redraw", "Redraw everything", id="redraw", show=False),
         Binding("ctrl+z", "suspend_process", "Suspend this viewer", id="suspend", show=False),
     ]
-    SCREENS: ClassVar = places.makers()
+    SCREENS: ClassVar = screen_registry.makers()
 
     def __init__(self, opening: SourceFactory | None, terminal: Terminal, settings: Settings | None = None) -> None:
         super().__init__(terminal)
@@ -103,7 +101,7 @@ class Dashboard(TerminalApp):
         self.source: Source | None = None
         self.rate_hz = settings.rate_hz if settings is not None else DEFAULT_RATE_HZ
         self.clock: Callable[[], float] = time.time
-        self.asked: Choice | None = None
+        self.asked: LeaveChoice | None = None
         self.saw_end = False
         self.is_own = False
         self.folder_gone = False
@@ -113,7 +111,7 @@ class Dashboard(TerminalApp):
         self.on_shown: Callable[[], Awaitable[None]] | None = None
         self.is_holding = False
         self._opening = opening
-        self._adviser = Adviser()
+        self._adviser = RecommendationUpdater()
         self._is_advising = False
         self._dirty = True
         self._stamp = 0
@@ -226,23 +224,23 @@ class Dashboard(TerminalApp):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """The keys to a run's screens apply where there is a run, and where no answers would be lost."""
         if action == "show":
-            return self.place_of(self.screen) not in places.STEPS and (self.has_run or parameters == ("runs",))
+            return self.place_of(self.screen) not in screen_registry.STEPS and (self.has_run or parameters == ("runs",))
         return self.has_run if action == "detach" else True
 
     def reaches(self, where: str) -> bool:
         """Whether the actions of a place can be done now."""
         return where in (APP, self.place_of(self.screen), "runs", "start") or (
-            self.has_run and where not in places.STEPS
+            self.has_run and where not in screen_registry.STEPS
         )
 
     def action_show(self, name: str) -> None:
         """Brings a screen to the front."""
-        while self.place_of(self.screen) in places.STEPS:
+        while self.place_of(self.screen) in screen_registry.STEPS:
             self.pop_screen()
         self.switch_screen(name)
 
     @property
-    def advice(self) -> Advice:
+    def advice(self) -> Recommendations:
         """What follows from what is measured, as of about now; it is worked out beside the screen that asks."""
         view = self.feed.view
         if not self._is_advising and self.feed.caught_up and self._adviser.is_behind(view):
@@ -272,30 +270,30 @@ class Dashboard(TerminalApp):
         """The user's own model folders."""
         return self.settings.model_dirs if self.settings is not None else ()
 
-    def all_acts(self) -> list[Act]:
+    def all_acts(self) -> list[ActionInfo]:
         """Every action with the keys that it has by itself."""
         found = acts_of(APP, self.BINDINGS)
-        for name, screen in places.kinds():
+        for name, screen in screen_registry.kinds():
             for kind in reversed(screen.__mro__):
                 if kind.__module__.startswith("specdash."):
                     found += acts_of(name, vars(kind).get("BINDINGS", ()))
         return found
 
-    def acts(self) -> list[Act]:
+    def acts(self) -> list[ActionInfo]:
         """Every action with the keys that it has now."""
         return with_keymap(self.all_acts(), self.keys_by_id)
 
     def place_of(self, screen: Screen[Any]) -> str:
         """The name of a screen; "everywhere" for one that has none."""
-        return places.name_of(screen) or APP
+        return screen_registry.name_of(screen) or APP
 
-    def perform(self, act: Act) -> None:
+    def perform(self, act: ActionInfo) -> None:
         """Does what a key would do, on the screen that the action belongs to."""
         if act.where not in (APP, self.place_of(self.screen)):
             self.action_show(act.where)
         self.call_after_refresh(self._perform, act)
 
-    async def _perform(self, act: Act) -> None:
+    async def _perform(self, act: ActionInfo) -> None:
         await self.run_action(act.action, default_namespace=self if act.where == APP else self.screen)
 
     # -- the run ----------------------------------------------------------------------------------------------
@@ -514,13 +512,13 @@ class Dashboard(TerminalApp):
         """Leaves at once; the run goes on."""
         self.exit(int(Exit.OK))
 
-    def _leave(self, choice: Choice | None) -> None:
+    def _leave(self, choice: LeaveChoice | None) -> None:
         if choice == "detach":
             self.action_detach()
         elif choice in ("stop", "stop_after_load"):
             self.run_worker(self._stop(choice), group="leave")
 
-    async def _stop(self, choice: Choice) -> None:
+    async def _stop(self, choice: LeaveChoice) -> None:
         """Asks the run to stop; leaves once it has, or at once where that may take hours."""
         refused = await self.send(cmd.Command(cmd.STOP if choice == "stop" else cmd.STOP_AFTER_LOAD))
         if refused is not None:

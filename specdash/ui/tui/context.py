@@ -13,9 +13,9 @@ from specdash.core.commands import Command
 from specdash.core.forecast import Outlook, Range
 from specdash.ui.feed import Feed
 from specdash.ui.source import Source
-from specdash.ui.tui.advice import Advice
-from specdash.ui.tui.finding import Model
-from specdash.ui.tui.keys import Act
+from specdash.ui.tui.discovery import Model
+from specdash.ui.tui.keys import ActionInfo
+from specdash.ui.tui.recommendations import Recommendations
 from specdash.ui.tui.terminal import Terminal
 
 SourceFactory = Callable[[], Awaitable[Source | None]]
@@ -65,7 +65,7 @@ class DashboardContext(Protocol):
         """What is unusual about this viewer, for the connection line."""
 
     @property
-    def advice(self) -> Advice:
+    def advice(self) -> Recommendations:
         """What follows from what is measured."""
 
     @property
@@ -96,10 +96,10 @@ class DashboardContext(Protocol):
     async def find_models(self) -> list[Model]:
         """The models on the machine of the run. Raises finding.FindError."""
 
-    def acts(self) -> list[Act]:
+    def acts(self) -> list[ActionInfo]:
         """Every action with the keys that it has now."""
 
-    def perform(self, act: Act) -> None:
+    def perform(self, act: ActionInfo) -> None:
         """Does what a key would do, on the screen that the action belongs to."""
 
     def reaches(self, where: str) -> bool:

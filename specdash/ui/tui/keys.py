@@ -20,7 +20,7 @@ EXTRA_NAMES = ("space", "enter", "escape", "tab", "backspace", "delete", "insert
 
 
 @dataclass(frozen=True, slots=True)
-class Act:
+class ActionInfo:
     """One action: where it is to be found ("everywhere" or a screen's name), its binding's id, keys and words."""
 
     where: str
@@ -30,9 +30,9 @@ class Act:
     description: str
 
 
-def acts_of(where: str, bindings: Iterable[BindingType]) -> list[Act]:
+def acts_of(where: str, bindings: Iterable[BindingType]) -> list[ActionInfo]:
     """The actions of a class's BINDINGS, in their order; those without an id cannot be renamed and are left out."""
-    found: list[Act] = []
+    found: list[ActionInfo] = []
     for binding in bindings:
         if isinstance(binding, Binding):
             keys, action, words, name = binding.key, binding.action, binding.description, binding.id
@@ -40,13 +40,15 @@ def acts_of(where: str, bindings: Iterable[BindingType]) -> list[Act]:
             keys, action, words = (*binding, "")[:3]
             name = None
         if name and words:
-            found.append(Act(where, name, keys, action, words))
+            found.append(ActionInfo(where, name, keys, action, words))
     return found
 
 
-def with_keymap(acts: Iterable[Act], keymap: Mapping[str, str]) -> list[Act]:
+def with_keymap(acts: Iterable[ActionInfo], keymap: Mapping[str, str]) -> list[ActionInfo]:
     """The actions with the keys that the user gave them."""
-    return [Act(each.where, each.id, keymap.get(each.id, each.keys), each.action, each.description) for each in acts]
+    return [
+        ActionInfo(each.where, each.id, keymap.get(each.id, each.keys), each.action, each.description) for each in acts
+    ]
 
 
 def movement(place: str) -> list[BindingType]:
@@ -76,7 +78,7 @@ def shown(key: str, *, is_ascii: bool = False) -> str:
     return f"{rest}{'^' if 'ctrl' in modifiers else ''}{name}"
 
 
-def usable(acts: Iterable[Act], wanted: Mapping[str, str]) -> tuple[Keymap, list[str]]:
+def usable(acts: Iterable[ActionInfo], wanted: Mapping[str, str]) -> tuple[Keymap, list[str]]:
     """Which of the user's keys can be had, and what is wrong with the others, as sentences.
 
     A key that is none is left out, and so is one that another action of the same screen has already.
@@ -100,7 +102,7 @@ def usable(acts: Iterable[Act], wanted: Mapping[str, str]) -> tuple[Keymap, list
     return keymap, problems
 
 
-def _clash(acts: list[Act], changed: Mapping[str, str]) -> tuple[Act, Act, str] | None:
+def _clash(acts: list[ActionInfo], changed: Mapping[str, str]) -> tuple[ActionInfo, ActionInfo, str] | None:
     """An action with a new key that another one in the same place has too, the other one, and the key."""
     for mine in acts:
         if mine.id not in changed:

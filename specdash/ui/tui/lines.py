@@ -17,7 +17,7 @@ from textual.strip import Strip
 from textual.widget import Widget
 
 from specdash.core.text import before_figure
-from specdash.ui.tui.styles import StyleName, line_styles
+from specdash.ui.tui.terminal.theme import StyleName, line_styles
 
 Span = tuple[str, StyleName]
 Line = tuple[Span, ...]

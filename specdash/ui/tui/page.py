@@ -9,11 +9,11 @@ from textual import events
 from textual.app import ComposeResult
 
 from specdash.core.text import one_line
-from specdash.ui.tui.fields import LIMIT, Field
-from specdash.ui.tui.frame import Bottom, Top
+from specdash.ui.tui.header_footer import Bottom, Top
 from specdash.ui.tui.lines import Line, LinesWidget
 from specdash.ui.tui.panes.pane import paragraph
 from specdash.ui.tui.screen import RunScreen
+from specdash.ui.tui.widgets.form import LIMIT, Field
 
 SENTENCE = 600
 NOTE_ROWS = 2

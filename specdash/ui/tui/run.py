@@ -53,7 +53,7 @@ async def _settle() -> None:
 
     The other screens are loaded now, not when they are wanted: by then, in two days, another version may be installed.
     """
-    from specdash.ui.tui.places import kinds
+    from specdash.ui.tui.screen_registry import kinds
 
     for _ in kinds():
         await asyncio.sleep(0)
@@ -87,7 +87,7 @@ def _after(app: Dashboard, code: int | None, ssh: str | None) -> Exit:
 
 
 def _say(app: Dashboard, ssh: str | None) -> None:
-    from specdash.ui.tui.farewell import farewell, is_for_summary
+    from specdash.ui.tui.exit_message import farewell, is_for_summary
 
     for line in farewell(app.feed, asked=app.asked, ssh=ssh):
         print(line)

@@ -9,7 +9,7 @@ from textual.screen import Screen
 
 from specdash.ui.feed import Feed
 from specdash.ui.tui.context import DashboardPart
-from specdash.ui.tui.frame import Bar
+from specdash.ui.tui.header_footer import Bar
 
 
 class PaintedScreen(DashboardPart):

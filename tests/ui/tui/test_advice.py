@@ -17,10 +17,10 @@ from specdash.core.steptable import Tally
 from specdash.core.ticks import ServerTick
 from specdash.ui.source import Gone
 from specdash.ui.tui import app as application
-from specdash.ui.tui.advice import Advice, Adviser, from_document, work_out
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.panes.advice import advice, everything, remarks, strip, told
+from specdash.ui.tui.recommendations import Recommendations, RecommendationUpdater, from_document, work_out
 from specdash.ui.tui.results.curve import predicted_of
 from specdash.ui.tui.results.detail import choice_finding, curve_finding
 from specdash.ui.tui.results.figures import Book
@@ -42,7 +42,7 @@ def _known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(application, "work_out", known)
 
 
-def known(view: RunState) -> Advice:
+def known(view: RunState) -> Recommendations:
     return from_document(run.document(view), view)
 
 
@@ -59,7 +59,7 @@ def body(app: Dashboard) -> str:
 
 
 def test_it_is_asked_for_again_when_a_step_is_over_and_not_for_samples() -> None:
-    adviser, facts = Adviser(), recorded(run.facts(until=3))
+    adviser, facts = RecommendationUpdater(), recorded(run.facts(until=3))
     at = next(number for number, each in enumerate(facts) if isinstance(each.fact, ev.StepFinished))
     view = RunState()
     for each in facts[: at + 1]:
@@ -68,7 +68,7 @@ def test_it_is_asked_for_again_when_a_step_is_over_and_not_for_samples() -> None
     assert adviser.is_due(view)
     adviser.begin(view)
     assert not adviser.of(view).is_known
-    adviser.take(view, Advice(True), 0.0)
+    adviser.take(view, Recommendations(True), 0.0)
     assert adviser.of(view).is_known
     behind = []
     for each in facts[at + 1 :]:
@@ -81,10 +81,10 @@ def test_it_is_asked_for_again_when_a_step_is_over_and_not_for_samples() -> None
 
 def test_costly_advice_is_rare_and_the_end_of_a_run_waits_for_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     now = [100.0]
-    monkeypatch.setattr("specdash.ui.tui.advice.time.monotonic", lambda: now[0])
-    adviser, view = Adviser(), folded(run.facts(until=6))
+    monkeypatch.setattr("specdash.ui.tui.recommendations.time.monotonic", lambda: now[0])
+    adviser, view = RecommendationUpdater(), folded(run.facts(until=6))
     adviser.begin(view)
-    adviser.take(view, Advice(True), 2.0)
+    adviser.take(view, Recommendations(True), 2.0)
     now[0] += 99.0
     assert not adviser.is_due(view)
     end = replace(view, finished=ev.RunFinished("finished", 0))
@@ -96,12 +96,12 @@ def test_costly_advice_is_rare_and_the_end_of_a_run_waits_for_nothing(monkeypatc
 
 
 def test_another_run_begins_with_nothing_and_late_advice_of_the_one_before_is_dropped() -> None:
-    adviser, first, second = Adviser(), folded(run.facts()), folded(live_runs.facts())
+    adviser, first, second = RecommendationUpdater(), folded(run.facts()), folded(live_runs.facts())
     adviser.begin(first)
-    adviser.take(first, Advice(True), 0.0)
+    adviser.take(first, Recommendations(True), 0.0)
     assert not adviser.of(second).is_known
     adviser.begin(second)
-    adviser.take(first, Advice(True), 0.0)
+    adviser.take(first, Recommendations(True), 0.0)
     assert not adviser.of(second).is_known
 
 
@@ -151,7 +151,7 @@ def test_a_choice_off_and_not_yet_are_told() -> None:
 def test_lines_never_leave_their_room(glyphs: Glyphs, width: int) -> None:
     found = known(folded(run.facts()))
     nasty = replace(found.groups[0], target="\x1b[31m" + "名前" * 60, choices=())
-    for each in (found, replace(found, groups=(nasty, *found.groups)), Advice(), Advice(True)):
+    for each in (found, replace(found, groups=(nasty, *found.groups)), Recommendations(), Recommendations(True)):
         for most in (0, 1, 3):
             lines = strip(each, run.SMALL, most, width, glyphs)
             assert len(lines) <= most
@@ -215,7 +215,7 @@ def test_predicted_points_are_those_of_the_pair_and_the_category() -> None:
         {"k": 2, "predicted_tok_s": 11.0, "predicted_ci95": [None, 12.0]},
         {"k": 3, "predicted_tok_s": None},
     ]
-    assert predicted_of(Advice(curves={key: tuple(odd)}), (TARGET, DRAFT), PLAIN, None) == {
+    assert predicted_of(Recommendations(curves={key: tuple(odd)}), (TARGET, DRAFT), PLAIN, None) == {
         "all": ((2, 11.0, (11.0, 12.0)),)
     }
 
@@ -294,7 +294,7 @@ async def test_a_command_line_is_shown_whole_and_copied() -> None:
 
 
 async def test_nothing_is_copied_where_there_is_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(application, "work_out", lambda view: Advice(True))
+    monkeypatch.setattr(application, "work_out", lambda view: Recommendations(True))
     async with dashboard(ScriptedSource(run.facts(), gone=OVER)) as (app, pilot):
         await pilot.press("a")
         await pilot.pause()
@@ -316,9 +316,9 @@ async def test_the_main_screen_tells_it_where_no_text_can_come_any_more() -> Non
 async def test_nothing_is_worked_out_for_a_screen_that_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[RunState] = []
 
-    def counted(view: RunState) -> Advice:
+    def counted(view: RunState) -> Recommendations:
         asked.append(view)
-        return Advice(True)
+        return Recommendations(True)
 
     monkeypatch.setattr(application, "work_out", counted)
     async with dashboard(ScriptedSource(run.facts(until=8), live_runs.ticks())) as (app, pilot):
@@ -336,7 +336,7 @@ async def test_nothing_is_worked_out_for_a_screen_that_does_not_show_it(monkeypa
 async def test_keys_are_answered_while_it_is_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
 
-    def slow(view: RunState) -> Advice:
+    def slow(view: RunState) -> Recommendations:
         assert go_on.wait(30.0)
         return known(view)
 
@@ -412,7 +412,7 @@ async def test_a_step_tells_whether_its_text_is_the_targets_own() -> None:
 
 
 def test_a_retried_step_makes_advice_stale() -> None:
-    adviser, view = Adviser(), folded(run.facts(until=6))
+    adviser, view = RecommendationUpdater(), folded(run.facts(until=6))
     adviser.begin(view)
     more = folded([*run.facts(until=6), *measured(step(4, target=run.SMALL), [9.0, 9.1])])
     assert adviser.is_behind(replace(more, run=view.run))

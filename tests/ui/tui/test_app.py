@@ -16,15 +16,14 @@ from specdash.core.state import RunState
 from specdash.core.ticks import DiskTick, Live
 from specdash.ui.feed import Feed, fold_event
 from specdash.ui.source import Gone, Moved, Origin
-from specdash.ui.tui import places
+from specdash.ui.tui import screen_registry
 from specdash.ui.tui.app import Dashboard
+from specdash.ui.tui.exit_message import announcement, ending
 from specdash.ui.tui.lines import text_of, width_of
-from specdash.ui.tui.notify import announcement, ending
 from specdash.ui.tui.palette import Actions
 from specdash.ui.tui.panes.header import banner, connection, header, state_word, status_line
-from specdash.ui.tui.screens.leave import LeaveMenu
-from specdash.ui.tui.screens.tiny import TinyScreen
 from specdash.ui.tui.terminal import ASCII, UNICODE, Glyphs, Terminal
+from specdash.ui.tui.widgets.dialog import LeaveMenu, TinyScreen
 from tests.support.dashboards import ScriptedSource, dashboard, screen_text
 from tests.support.recorded_run import loaded, measured, started, step
 
@@ -153,7 +152,7 @@ async def test_every_action_has_an_id_and_words() -> None:
         ids = [act.id for act in acts]
         for name in ("show.main", "leave", "detach", "help", "palette", "freeze", "redraw", "mouse"):
             assert name in ids
-        for _, kind in places.kinds():
+        for _, kind in screen_registry.kinds():
             for binding in vars(kind).get("BINDINGS", ()):
                 assert binding.id, f"{kind.__name__}: {binding} cannot be renamed"
                 assert binding.description, f"{kind.__name__}: {binding} cannot be found"

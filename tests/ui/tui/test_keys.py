@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from specdash.ui.tui.keys import APP, Act, shown, usable, with_keymap
+from specdash.ui.tui.keys import APP, ActionInfo, shown, usable, with_keymap
 
 ACTS = [
-    Act(APP, "leave", "q", "leave", "Leave"),
-    Act("main", "main.skip", "s", "skip", "Skip"),
-    Act("queue", "queue.sort", "o", "sort", "Sort"),
+    ActionInfo(APP, "leave", "q", "leave", "Leave"),
+    ActionInfo("main", "main.skip", "s", "skip", "Skip"),
+    ActionInfo("queue", "queue.sort", "o", "sort", "Sort"),
 ]
 
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specdash.ui.tui.frame import key_line
+from specdash.ui.tui.header_footer import key_line
 from specdash.ui.tui.lines import Line, cut, fitted, text_of, width_of
 from specdash.ui.tui.panes.header import short_s
 from specdash.ui.tui.terminal import UNICODE

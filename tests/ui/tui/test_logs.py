@@ -16,11 +16,9 @@ from specdash.core.reduce import fold_all
 from specdash.core.ticks import LogTick
 from specdash.ui.source import Gone, LogPiece, SourceError
 from specdash.ui.tui.lines import LinesWidget
-from specdash.ui.tui.logview import rows
-from specdash.ui.tui.logview import window as windows
-from specdash.ui.tui.logview.entries import Mark, entries_of, marks_of
-from specdash.ui.tui.logview.search import Scanner
-from specdash.ui.tui.logview.window import Window, appended, level_of, prepended, stamp_of, window_at
+from specdash.ui.tui.logview import log_file
+from specdash.ui.tui.logview.log_file import Scanner, Window, appended, level_of, prepended, stamp_of, window_at
+from specdash.ui.tui.logview.log_view import Mark, entries_of, marks_of, text_of_line
 from specdash.ui.tui.terminal import ASCII, Terminal
 from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
 from tests.support.recorded_run import START_S, loaded, measured, recorded, started, step
@@ -131,11 +129,11 @@ def test_a_window_is_the_same_however_its_pieces_were_cut(
 def test_a_window_keeps_a_bounded_part_of_the_file() -> None:
     data = b"".join(b"line %d\n" % number for number in range(20_000))
     window = window_at(0, data, len(data))
-    assert len(window.lines) == windows.KEPT_LINES
+    assert len(window.lines) == log_file.KEPT_LINES
     assert window.lines[-1].head == b"line 19999"
     assert window.start == window.lines[0].offset > 0
     earlier = prepended(window, data[window.start - 5000 : window.start])
-    assert len(earlier.lines) == windows.KEPT_LINES
+    assert len(earlier.lines) == log_file.KEPT_LINES
     assert earlier.end < window.end
     assert data[earlier.start : earlier.end].startswith(b"line ")
     again = appended(earlier, data[earlier.end :], len(data))
@@ -148,12 +146,12 @@ def test_long_lines_are_cut_in_the_view_and_counted() -> None:
     while not window.at_end:
         window = appended(window, data[window.end : window.end + 65536], len(data))
     assert [line.size for line in window.lines] == [2**23, 5]
-    shown = rows.text_of_line(window.lines[0])
+    shown = text_of_line(window.lines[0])
     assert len(shown) < 2200
-    assert shown.endswith(f"({2**23 - windows.HEAD_BYTES:,} more bytes in the file)")
+    assert shown.endswith(f"({2**23 - log_file.HEAD_BYTES:,} more bytes in the file)")
     many = b"".join(b"y" * 4000 + b"\n" for _ in range(4000))
     held = window_at(0, many, len(many))
-    assert sum(len(line.head) for line in held.lines) <= windows.KEPT_BYTES
+    assert sum(len(line.head) for line in held.lines) <= log_file.KEPT_BYTES
 
 
 @pytest.mark.parametrize(
@@ -315,7 +313,7 @@ async def test_a_log_that_grows_faster_than_it_is_read_is_followed_at_its_end() 
             data += b"x" * 99_990 + b"\nend %d\n" % turn
             await tick(app, pilot, len(data))
         assert any("end 99" in line for line in body(app))
-        assert len(model_of(app).window.lines) <= windows.KEPT_LINES
+        assert len(model_of(app).window.lines) <= log_file.KEPT_LINES
 
 
 async def test_a_large_log_is_read_where_one_looks() -> None:
@@ -336,7 +334,7 @@ async def test_a_large_log_is_read_where_one_looks() -> None:
         for _ in range(300):
             await pilot.press("pageup")
         await settled(app, pilot)
-        assert len(model_of(app).window.lines) <= windows.KEPT_LINES
+        assert len(model_of(app).window.lines) <= log_file.KEPT_LINES
         # 300 pages of its height less two, one row each.
         shown = int(body(app)[0].split()[-1])
         height = model_of(app).height

@@ -18,9 +18,9 @@ from specdash.ui.feed import fold_event
 from specdash.ui.source import Gone
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.screens.main import MainScreen
-from specdash.ui.tui.screens.step_dialogs import Question, StepWindow
-from specdash.ui.tui.styles import styles_for
 from specdash.ui.tui.terminal import ASCII, Terminal
+from specdash.ui.tui.terminal.theme import styles_for
+from specdash.ui.tui.widgets.dialog import Question, StepWindow
 from tests.support import live_runs
 from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
 from tests.support.machine import LIMIT_S

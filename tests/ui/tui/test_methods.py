@@ -14,7 +14,7 @@ from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import IllegalEdit, apply
 from specdash.ui.feed import Feed, fold_event
 from specdash.ui.source import CaughtUp, Event, Origin
-from specdash.ui.tui.finding import Model
+from specdash.ui.tui.discovery import Model
 from specdash.ui.tui.lines import squeezed, text_of
 from specdash.ui.tui.panes.figures import Figures
 from specdash.ui.tui.panes.pane import Look, Pane

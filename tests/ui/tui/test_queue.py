@@ -26,7 +26,7 @@ from specdash.errors import StoreError
 from specdash.ui.feed import fold_event
 from specdash.ui.source import Gone, Origin
 from specdash.ui.tui.app import Dashboard
-from specdash.ui.tui.finding import Model
+from specdash.ui.tui.discovery import Model
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.queue_editor import body, making, saving, table
 from specdash.ui.tui.queue_editor.body import in_words

@@ -23,7 +23,7 @@ from specdash.core.state import RunState
 from specdash.core.status import StepStatus
 from specdash.ui.source import Gone, Origin
 from specdash.ui.tui.app import Dashboard
-from specdash.ui.tui.lines import text_of, width_of
+from specdash.ui.tui.lines import LinesWidget, text_of, width_of
 from specdash.ui.tui.results import panes
 from specdash.ui.tui.results.curve import curves_of
 from specdash.ui.tui.results.export import NAME, ExportDialog, save
@@ -634,7 +634,7 @@ async def export(app: Dashboard, pilot: Pilot[int], downs: int, path: Path | Non
 
 
 def note(app: Dashboard) -> str:
-    return str(app.screen.query_one("#export-note").render())
+    return " ".join(text_of(line).strip() for line in app.screen.query_one("#form-message", LinesWidget).lines)
 
 
 @pytest.mark.parametrize(("downs", "kind"), list(enumerate(("md", "html", "csv", "json", "svg"))))

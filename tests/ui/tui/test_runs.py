@@ -14,7 +14,7 @@ from textual import events
 from specdash.core import events as ev
 from specdash.store import runs as store
 from specdash.store.journal import Journal
-from specdash.ui.tui import switching
+from specdash.ui.tui import run_launcher
 from specdash.ui.tui.runlist.compare import compare
 from specdash.ui.tui.runlist.compare import lines as compare_lines
 from specdash.ui.tui.runlist.rows import newest_first
@@ -123,8 +123,8 @@ async def test_a_run_is_opened_and_an_interrupted_one_resumed(
         asked.append(("resume", path))
         return "another run is going on: [/nonsense]"
 
-    monkeypatch.setattr(switching, "open_path", opened)
-    monkeypatch.setattr(switching, "resume_path", resumed)
+    monkeypatch.setattr(run_launcher, "open_path", opened)
+    monkeypatch.setattr(run_launcher, "resume_path", resumed)
     async with dashboard(source(), show="runs") as (app, pilot):
         await settled(app, pilot)
         await pilot.press("R")

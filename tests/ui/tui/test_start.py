@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from textual import events
 
-from specdash.ui.tui import finding, switching
-from specdash.ui.tui.finding import FindError, Finding, Model
+from specdash.ui.tui import discovery, run_launcher
+from specdash.ui.tui.discovery import FindError, Finding, Model
 from tests.support.dashboards import SIZES, screen_text
 from tests.support.start_screen import machine as machine
 from tests.support.start_screen import settled, started
@@ -36,8 +36,8 @@ async def test_what_is_missing_is_said_with_what_to_do(monkeypatch: pytest.Monke
             Finding("FAIL", "llama-server", "none on PATH", "pip install 'specdash[embedded]'", kind="llama-server")
         ]
 
-    monkeypatch.setattr(finding, "find_models", nothing)
-    monkeypatch.setattr(finding, "examine", no_engine)
+    monkeypatch.setattr(discovery, "find_models", nothing)
+    monkeypatch.setattr(discovery, "examine", no_engine)
     async with started() as (app, pilot):
         text = screen_text(app)
         assert "took longer than 120 s" in text
@@ -55,7 +55,7 @@ async def test_the_demo_is_one_key(monkeypatch: pytest.MonkeyPatch) -> None:
         asked.append("demo")
         return "the demo needs a llama.cpp"
 
-    monkeypatch.setattr(switching, "start_demo", demo)
+    monkeypatch.setattr(run_launcher, "start_demo", demo)
     async with started() as (app, pilot):
         await pilot.press("d")
         await settled(app, pilot)
@@ -79,7 +79,7 @@ async def test_a_profile_is_planned_then_started(
         asked.append(path)
         return "another sweep is going on"
 
-    monkeypatch.setattr(switching, "start_path", start)
+    monkeypatch.setattr(run_launcher, "start_path", start)
     profile = tmp_path / "mine.toml"
     write_profile(profile, tiny_models / "target.gguf")
     async with started() as (app, pilot):

@@ -10,9 +10,9 @@ import pytest
 from textual import events
 
 from specdash.config.load import check
-from specdash.ui.tui import switching
-from specdash.ui.tui.fields import Field
-from specdash.ui.tui.starting.answers import ks_of, next_mode, path_of, samples_of
+from specdash.ui.tui import run_launcher
+from specdash.ui.tui.widgets.form import Field
+from specdash.ui.tui.wizard.answers import ks_of, next_mode, path_of, samples_of
 from tests.support.dashboards import SIZES, screen_text
 from tests.support.start_screen import machine as machine
 from tests.support.start_screen import settled, started
@@ -44,7 +44,7 @@ async def test_a_profile_is_written_planned_and_started(tmp_path: Path, monkeypa
         asked.append(path)
         return None
 
-    monkeypatch.setattr(switching, "start_path", start)
+    monkeypatch.setattr(run_launcher, "start_path", start)
     async with started() as (app, pilot):
         await pilot.press("n", "enter", "space", "space")
         await pilot.pause()

@@ -1,4 +1,1 @@
-"""The log of a server as a screen needs it: a bounded window of a file of any size, search in all of it, and its rows.
-
-Pure: nothing here reads a file or knows a terminal.
-"""
+"""The log of a server: a file of any size, and the part of it that a screen shows. Pure: nothing here reads a file."""

@@ -13,17 +13,17 @@ from rich.cells import cell_len, chop_cells
 from specdash.core.text import one_line
 from specdash.ui import recommended
 from specdash.ui.narration import counted
-from specdash.ui.tui.advice import Advice, Group
 from specdash.ui.tui.lines import Line, fitted, width_of
 from specdash.ui.tui.panes.pane import Pane, paragraph, rate
-from specdash.ui.tui.styles import StyleName
+from specdash.ui.tui.recommendations import Group, Recommendations
 from specdash.ui.tui.terminal import Glyphs
+from specdash.ui.tui.terminal.theme import StyleName
 
 MORE = "a: more"
 _NAME = 24  # columns of a target's name in a strip
 
 
-def advice(found: Advice, width: int, rows: int, glyphs: Glyphs) -> Pane:
+def advice(found: Recommendations, width: int, rows: int, glyphs: Glyphs) -> Pane:
     """The pane of the main screen: each target with what to use, on as many lines as there is room for."""
     if not found.groups:
         none: list[Line] = [((f" {_why_none(found, glyphs)}", "dim"),)]
@@ -42,7 +42,7 @@ def advice(found: Advice, width: int, rows: int, glyphs: Glyphs) -> Pane:
     return Pane("Recommendation", ((MORE, "dim"),), tuple(lines[: max(0, rows)]))
 
 
-def strip(found: Advice, target: str, most: int, width: int, glyphs: Glyphs) -> list[Line]:
+def strip(found: Recommendations, target: str, most: int, width: int, glyphs: Glyphs) -> list[Line]:
     """One line for each target, at most so many; where there is room for fewer, that of `target` is the first."""
     if most <= 0:
         return []
@@ -57,7 +57,7 @@ def strip(found: Advice, target: str, most: int, width: int, glyphs: Glyphs) -> 
     return [(*lines[0], (" " * room, ""), (hint, "dim")), *lines[1:]] if room > 1 else lines
 
 
-def _briefs(groups: Sequence[Group], found: Advice, width: int, glyphs: Glyphs) -> list[Line]:
+def _briefs(groups: Sequence[Group], found: Recommendations, width: int, glyphs: Glyphs) -> list[Line]:
     """Each target on one line, the figures shortened where it is narrow."""
     most = min(max(cell_len(group.name) for group in groups), max(8, min(_NAME, width // 3)))
     lines: list[Line] = []
@@ -85,7 +85,7 @@ def told(group: Group, *, is_over: bool, brief: bool = False) -> tuple[str, Styl
     return said + part, "faster" if recommended.is_choice(overall) else ""
 
 
-def _why_none(found: Advice, glyphs: Glyphs) -> str:
+def _why_none(found: Recommendations, glyphs: Glyphs) -> str:
     """Why there is no recommendation at all."""
     if found.problem:
         return f"it could not be worked out: {one_line(found.problem, 300)}"

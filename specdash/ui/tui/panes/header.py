@@ -13,8 +13,8 @@ from specdash.core.state import RunState
 from specdash.core.text import one_line
 from specdash.ui.feed import Feed
 from specdash.ui.tui.lines import Line, Span, fitted, width_of
-from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
+from specdash.ui.tui.terminal.theme import StyleName
 
 _GAP = "  "
 _LEAST_NAME = 8

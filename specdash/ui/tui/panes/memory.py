@@ -12,7 +12,7 @@ from specdash.core.ticks import GpuUse, MemoryTick
 from specdash.ui.tui.lines import Line, Span, fitted, width_of
 from specdash.ui.tui.panes.pane import Look, Pane, note
 from specdash.ui.tui.panes.spark import bar
-from specdash.ui.tui.styles import StyleName
+from specdash.ui.tui.terminal.theme import StyleName
 
 FULL_ROWS = 4  # from here on every figure has a line of its own
 NAME_CELLS = 8

@@ -10,11 +10,11 @@ from rich.cells import cell_len, chop_cells
 
 from specdash.core.forecast import Outlook, Range
 from specdash.ui.feed import Feed
-from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line, Span, cut, squeezed, width_of
 from specdash.ui.tui.panes.figures import Figures, Measured
-from specdash.ui.tui.styles import StyleName
+from specdash.ui.tui.recommendations import Recommendations
 from specdash.ui.tui.terminal import Glyphs
+from specdash.ui.tui.terminal.theme import StyleName
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class Look:
     glyphs: Glyphs
     figures: Figures
     outlook: Outlook | None = None
-    advice: Advice = field(default_factory=Advice)
+    advice: Recommendations = field(default_factory=Recommendations)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ from specdash.core.steps import StepState
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, Span, fitted, text_of
 from specdash.ui.tui.panes.pane import Look, Pane, about, accepted, cell, note, rate, ratio, speed_style, time
-from specdash.ui.tui.styles import StyleName
+from specdash.ui.tui.terminal.theme import StyleName
 
 MARK = 2  # cells for the signs of the running step and of the cursor
 LABELS = (("target", 10), ("draft", 8), ("category", 7))  # with the width that each has at least

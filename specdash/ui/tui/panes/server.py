@@ -17,7 +17,7 @@ from specdash.ui.tui.lines import Line, Span, fitted, width_of
 from specdash.ui.tui.panes.pane import Look, Pane, age, note, paragraph
 from specdash.ui.tui.panes.spark import bar
 from specdash.ui.tui.panes.speed import shown_step
-from specdash.ui.tui.styles import StyleName
+from specdash.ui.tui.terminal.theme import StyleName
 
 # What leads a server up to its work; every other trigger ends it.
 _UP = (Trigger.START, Trigger.LISTENING, Trigger.HEALTHY, Trigger.WARMED, Trigger.REQUEST)

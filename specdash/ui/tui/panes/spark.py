@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 
 from specdash.ui.tui.lines import Line
-from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
+from specdash.ui.tui.terminal.theme import StyleName
 
 LEAST_SCALE = 0.01  # below that, any rate is as good as none
 AXIS = 7  # cells of the scale on the left of a graph

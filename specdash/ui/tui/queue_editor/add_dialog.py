@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
-from typing import ClassVar
 
-from textual import events
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
-from textual.screen import ModalScreen
 
 from specdash.core import commands as cmd
 from specdash.core.events import ModelRead
@@ -19,10 +15,8 @@ from specdash.core.plan import Step
 from specdash.core.queue import IllegalEdit
 from specdash.core.state import RunState
 from specdash.core.text import human_bytes, one_line
-from specdash.ui.tui.context import DashboardPart
-from specdash.ui.tui.fields import Field
-from specdash.ui.tui.finding import FindError, Model
-from specdash.ui.tui.lines import Line, LinesWidget, fitted
+from specdash.ui.tui.discovery import FindError, Model
+from specdash.ui.tui.lines import Line
 from specdash.ui.tui.queue_editor.making import Matrix, Way, added, parsed_ks, parsed_samples, steps_of
 from specdash.ui.tui.queue_editor.offers import (
     Offer,
@@ -36,9 +30,11 @@ from specdash.ui.tui.queue_editor.offers import (
     why_not,
 )
 from specdash.ui.tui.queue_editor.picker import Item, Picker
+from specdash.ui.tui.widgets.form import FormDialog, TextField, whole_numbers
 
 BASELINE_LABEL = "(none: the baseline)"
 DEFAULT_KS = "2,4,8"
+FIELD_LIMIT = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,44 +63,32 @@ class Asked:
     iterations: int | None = None
 
 
-class AddDialog(DashboardPart, ModalScreen[Adding | None]):
+class AddDialog(FormDialog[Adding]):
     """Answers with what is to be staged; None when it was left."""
 
+    WIDTH = None
+    KEYS = (("tab", "field"), ("space", "choose"), ("*", "all"), ("enter", "stage"), ("esc", "cancel"))
     CSS = """
-    AddDialog { background: $background; }
-    AddDialog #add-title { height: 1; }
     AddDialog #add-lists { height: 1fr; }
     AddDialog #add-targets, AddDialog #add-drafts { width: 2fr; }
-    AddDialog .add-field { height: 1; }
-    AddDialog .add-label { width: 13; }
-    AddDialog #add-cost { height: 2; }
-    AddDialog #add-keys { height: 1; }
+    AddDialog .form-label { width: 13; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "leave", "Cancel", id="add.leave"),
-        Binding("enter", "accept", "Stage", id="add.accept", priority=True),
-        Binding("tab", "app.focus_next", "Next field", show=False, priority=True),
-        Binding("shift+tab", "app.focus_previous", "Previous field", show=False, priority=True),
-    ]
 
     def __init__(self, asked: Asked) -> None:
-        super().__init__()
+        like = asked.like
+        super().__init__("Add steps" if like is None else f"Measure once more, or change it: {one_line(like.id, 120)}")
         self._asked = asked
         self._found: list[Model] = []
         self._searched: str = "looking for models ..."
         self._targets: tuple[Offer, ...] = ()
         self._drafts: tuple[Offer, ...] = ()
         self._ways: dict[str | None, Way] = {}
-        self._ready: Adding | None = None
-        self._problem: str | None = None
         self._taken = ""
-        self._pending = False
 
-    def compose(self) -> ComposeResult:
-        """Title, lists, fields, cost, keys."""
+    def compose_fields(self) -> ComposeResult:
+        """Lists to choose from, and fields."""
         glyphs = self.dashboard.terminal.glyphs
         like, steps = self._asked.like, [found.step for found in self._asked.view.steps.values()]
-        yield LinesWidget(id="add-title")
         with Horizontal(id="add-lists"):
             yield Picker("targets", glyphs, "add-targets")
             yield Picker("drafts", glyphs, "add-drafts")
@@ -112,24 +96,19 @@ class AddDialog(DashboardPart, ModalScreen[Adding | None]):
             if any(step.config is not None for step in steps):
                 yield Picker("configs", glyphs, "add-configs")
         ks = DEFAULT_KS if like is None else str(like.k or "")
-        yield from self._field("add-ks", "K", ks, "2,4,8")
+        yield from TextField("K", ks, "2,4,8", FIELD_LIMIT).compose("add-ks")
         if any(step.moe_experts is not None for step in steps):
             value = str(like.moe_experts or "") if like is not None else ""
-            yield from self._field("add-experts", "experts", value, "the model's own")
+            yield from TextField("experts", value, "the model's own", FIELD_LIMIT).compose("add-experts")
         if any(step.depth for step in steps):
-            yield from self._field("add-depth", "depth", str(like.depth) if like is not None else "0", "0")
+            yield from TextField("depth", str(like.depth) if like is not None else "0", "0", FIELD_LIMIT).compose(
+                "add-depth"
+            )
         known = self._asked.view.settings.iterations
         samples = str(self._asked.iterations or "") if like is not None else ""
-        yield from self._field("add-samples", "samples", samples, f"{known if known is not None else '?'}, as the run")
-        yield LinesWidget(id="add-cost")
-        yield LinesWidget(id="add-keys")
-
-    def _field(self, name: str, label: str, value: str, placeholder: str) -> ComposeResult:
-        text = LinesWidget(classes="add-label")
-        text.show([((f" {label}", "dim"),)])
-        with Horizontal(classes="add-field"):
-            yield text
-            yield Field(name, value=value, placeholder=placeholder, limit=100)
+        yield from TextField(
+            "samples", samples, f"{known if known is not None else '?'}, as the run", FIELD_LIMIT
+        ).compose("add-samples")
 
     def on_mount(self) -> None:
         """Offers what the run knows at once, and what is found when it is."""
@@ -166,9 +145,6 @@ class AddDialog(DashboardPart, ModalScreen[Adding | None]):
     def _picker(self, name: str) -> Picker:
         return self.query_one(f"#add-{name}", Picker)
 
-    def _text(self, name: str) -> str:
-        return self.query_one(f"#{name}", Field).value if self._has(name) else ""
-
     def _offer(self) -> None:
         """Shows what can be chosen; which drafts fit depends on the targets that are chosen."""
         view = self._asked.view
@@ -181,31 +157,26 @@ class AddDialog(DashboardPart, ModalScreen[Adding | None]):
         items = [Item(value, name, None, "no model") for value, name in methods.items()]
         items += [_item(row, why_not(row, chosen, reasons)) for row in self._drafts]
         self._picker("drafts").offer([Item(None, BASELINE_LABEL), *items])
-        self._later()
+        self.later()
 
-    def _later(self) -> None:
-        """Works the cost out once, after all that happens now."""
-        if not self._pending:
-            self._pending = True
-            self.call_later(self._reckon)
+    def evaluate(self) -> tuple[Adding, str]:
+        """The edit of what is chosen, and what it would cost."""
+        adding = self._adding()
+        return adding, self._asked.told(adding) + self._taken
 
-    def _reckon(self) -> None:
-        """Makes the edit of what is chosen, and tells what it would do or why it cannot be."""
-        self._pending = False
-        self._ready, self._problem = None, None
-        told = ""
-        try:
-            self._ready = self._adding()
-            told = self._asked.told(self._ready) + self._taken
-        except (IllegalEdit, ValueError) as error:
-            self._ready, self._problem = None, one_line(str(error), 300)
-        self._paint(told)
+    def refusal(self, why: str) -> str:
+        """The sentence for what is wrong."""
+        return f"cannot be added: {why}"
+
+    def notes(self) -> list[Line]:
+        """What came of the search for models."""
+        return [((f" {self._searched}", "dim"),)]
 
     def _adding(self) -> Adding:
         asked, view = self._asked, self._asked.view
         reasons = unfit(view, self._targets, self._drafts)
-        depths = tuple(int(each) for each in _words(self._text("add-depth"), "a depth", least=0)) or (0,)
-        experts = tuple(int(each) for each in _words(self._text("add-experts"), "a number of experts", least=1))
+        depths = whole_numbers(self.text("add-depth"), "a depth", least=0) or (0,)
+        experts = whole_numbers(self.text("add-experts"), "a number of experts", least=1)
         configs = self._picker("configs").values if self._has("add-configs") else (None,)
         if not configs:
             raise IllegalEdit("choose a config")
@@ -213,13 +184,13 @@ class AddDialog(DashboardPart, ModalScreen[Adding | None]):
         matrix = Matrix(
             targets=tuple(each for each in self._picker("targets").values if each is not None),
             ways=tuple(self._ways[each] for each in self._picker("drafts").values if each in self._ways),
-            ks=parsed_ks(self._text("add-ks")),
+            ks=parsed_ks(self.text("add-ks")),
             configs=configs,
             experts=experts or (None,),
             categories=tuple(each for each in self._picker("categories").values if each is not None),
             depths=depths,
             workload=steps[0].workload if steps else "content",
-            iterations=parsed_samples(self._text("add-samples")),
+            iterations=parsed_samples(self.text("add-samples")),
             unfit=frozenset(reasons),
             as_copies=asked.like is not None,
             can=abilities_in(view),
@@ -231,64 +202,14 @@ class AddDialog(DashboardPart, ModalScreen[Adding | None]):
         edit = added(matrix, view.steps, models, asked.before)
         return Adding(edit, tuple(reads(self._targets, self._drafts, edit.models)))
 
-    def _paint(self, told: str) -> None:
-        glyphs, width = self.dashboard.terminal.glyphs, self.size.width
-        like = self._asked.like
-        title = "Add steps" if like is None else f"Measure once more, or change it: {one_line(like.id, 120)}"
-        self._show("add-title", [((f" {title}", "title"),)], width)
-        first: Line = ((f" cannot be added: {self._problem}", "bad"),) if self._problem else ((f" {told}", "accent"),)
-        second: Line = ((f" {self._searched}", "dim"),)
-        self._show("add-cost", [first, second], width)
-        keys: Line = (
-            (" tab", "key"), (" field  ", ""), ("space", "key"), (" choose  ", ""), ("*", "key"), (" all  ", ""),
-            ("enter", "key"), (" stage  ", ""), ("esc", "key"), (" cancel", ""),
-        )  # fmt: skip
-        self._show("add-keys", [fitted(keys, width, glyphs.ellipsis)], width)
-
-    def _show(self, name: str, lines: Sequence[Line], width: int) -> None:
-        ellipsis = self.dashboard.terminal.glyphs.ellipsis
-        self.query_one(f"#{name}", LinesWidget).show([fitted(line, width, ellipsis) for line in lines])
-
-    # -- what happens ------------------------------------------------------------------------------------------
-
     def on_picker_changed(self, event: Picker.Changed) -> None:
         """Another choice."""
         if event.picker.id == "add-targets":
             self._offer()
-        self._later()
-
-    def on_input_changed(self) -> None:
-        """Another text."""
-        self._later()
-
-    def on_field_cut(self, event: Field.Cut) -> None:
-        """More was pasted than fits."""
-        self.dashboard.tell(event.sentence, level="warning")
-
-    def on_resize(self, event: events.Resize) -> None:
-        """Another size."""
-        self._later()
-
-    def action_accept(self) -> None:
-        """Stages it, if it can be."""
-        self._reckon()
-        if self._ready is not None:
-            self.dismiss(self._ready)
-
-    def action_leave(self) -> None:
-        """Nothing is added."""
-        self.dismiss(None)
+        self.later()
 
 
 def _item(row: Offer, why: str | None) -> Item:
     size = human_bytes(row.found.size_bytes) if row.found is not None and row.found.size_bytes is not None else ""
     note = ", ".join(each for each in (size, "new" if row.is_new else "") if each)
     return Item(row.label, row.label, why, note)
-
-
-def _words(text: str, what: str, least: int) -> list[str]:
-    words = text.replace(",", " ").split()
-    for word in words:
-        if not (word.isascii() and word.isdigit()) or len(word) > 9 or int(word) < least:
-            raise ValueError(f"{word[:20]!r} is not {what}")
-    return words

@@ -13,7 +13,7 @@ from specdash.core.kinds import kind_named
 from specdash.core.methods import BASELINE, is_draftless, method_of
 from specdash.core.plan import Step
 from specdash.core.state import RunState
-from specdash.ui.tui.finding import Model
+from specdash.ui.tui.discovery import Model
 from specdash.ui.tui.queue_editor.making import Way
 
 OTHER_VOCABULARY = "another vocabulary"

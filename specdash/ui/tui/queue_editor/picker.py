@@ -13,8 +13,8 @@ from textual.message import Message
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, LinesWidget
 from specdash.ui.tui.panes.pane import cell
-from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
+from specdash.ui.tui.terminal.theme import StyleName
 
 WHEEL = 3
 

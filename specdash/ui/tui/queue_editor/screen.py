@@ -11,14 +11,14 @@ from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
-from specdash.ui.tui.fields import Field
-from specdash.ui.tui.frame import Bottom, Top
+from specdash.ui.tui.header_footer import Bottom, Top
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.queue_editor.body import Body, body, column_at, row_at
 from specdash.ui.tui.queue_editor.staging import Staged, rebased, staged_on
 from specdash.ui.tui.queue_editor.table import SIGNS, Place, Rows, chosen, moved, rows
 from specdash.ui.tui.screen import RunScreen
+from specdash.ui.tui.widgets.form import Field
 
 WHEEL = 3  # rows that one notch of the wheel moves
 SHARE_OF_TIME = 20  # at most one part in so many of the time goes into following the run

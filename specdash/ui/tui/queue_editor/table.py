@@ -13,8 +13,8 @@ from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, Span
 from specdash.ui.tui.panes.pane import about, cell
 from specdash.ui.tui.queue_editor.staging import Staged, change_of, rows_of
-from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
+from specdash.ui.tui.terminal.theme import StyleName
 
 SIGNS = 2  # cells for the mark and the cursor
 LABEL_LEAST = 7

@@ -13,12 +13,12 @@ from typing import Literal
 
 from specdash.core.status import StepStatus
 from specdash.core.text import one_line
-from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line
+from specdash.ui.tui.recommendations import Recommendations
 from specdash.ui.tui.results.figures import Book, Figures, Pair, Variant
 from specdash.ui.tui.results.heatmap import ALL, arms_of, rows_of
-from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
+from specdash.ui.tui.terminal.theme import StyleName
 
 CHARTS = "specdash.ui.charts"
 LEAST = (24, 8)  # cells wide and high; below that axes leave no room for a curve
@@ -74,7 +74,9 @@ def _values(figures: Mapping[int | None, Figures], quantity: Quantity) -> tuple[
     return tuple(sorted(points))
 
 
-def predicted_of(advice: Advice, pair: Pair, variant: Variant, category: str | None) -> dict[str, tuple[Value, ...]]:
+def predicted_of(
+    advice: Recommendations, pair: Pair, variant: Variant, category: str | None
+) -> dict[str, tuple[Value, ...]]:
     """The predicted rates (tok/s) over all categories, and of `category` where one is chosen."""
     config, experts, _, depth = variant
     names = dict.fromkeys((ALL, category if category is not None else ALL))

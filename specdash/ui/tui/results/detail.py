@@ -15,14 +15,14 @@ from specdash.core.status import DONE, SampleStatus, StepStatus
 from specdash.core.text import human_bytes, one_line
 from specdash.report.arms import other_k
 from specdash.report.text import drafter_of, seconds
-from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.advice import remarks
+from specdash.ui.tui.recommendations import Recommendations
 from specdash.ui.tui.results.figures import Arm, Book, Figures, Pair, Row, Variant, memory_bytes, sign_of
 from specdash.ui.tui.results.heatmap import ALL, STYLES, arms_of, best_of, rows_of, strength
 from specdash.ui.tui.results.measures import interval, number, rate_interval, share
-from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
+from specdash.ui.tui.terminal.theme import StyleName
 
 SENTENCES = {
     "+": "faster than without a draft",
@@ -179,7 +179,7 @@ def finding_lines(book: Book, view: RunState, pair: Pair, variant: Variant, widt
     return lines or [(("nothing can be said yet", "dim"),)]
 
 
-def curve_finding(advice: Advice, pair: Pair, variant: Variant, width: int) -> list[Line]:
+def curve_finding(advice: Recommendations, pair: Pair, variant: Variant, width: int) -> list[Line]:
     """What one load predicts of a pair: the best K over all categories, and where measuring disagreed."""
     config, experts, _, depth = variant
     rows = advice.curves.get((*pair, config, experts, depth, ALL), ())
@@ -196,7 +196,7 @@ def curve_finding(advice: Advice, pair: Pair, variant: Variant, width: int) -> l
     return [*lines, *wrapped("", f"measured off it: {', '.join(off)}", width, "warn")] if off else lines
 
 
-def choice_finding(book: Book, advice: Advice, pair: Pair, variant: Variant, width: int) -> list[Line]:
+def choice_finding(book: Book, advice: Recommendations, pair: Pair, variant: Variant, width: int) -> list[Line]:
     """The K that is recommended over all categories, where another one has the best mean."""
     config, experts, _, depth = variant
     best = best_of({k: arm for k, arm in arms_of(book, variant).get(pair, {}).items() if k is not None})

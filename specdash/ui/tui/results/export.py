@@ -6,24 +6,21 @@ import asyncio
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import ClassVar, Literal
+from typing import Literal
 
 from textual import on
 from textual.app import ComposeResult
-from textual.binding import Binding, BindingType
-from textual.containers import Vertical
-from textual.screen import ModalScreen
-from textual.widgets import OptionList, Static
+from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
 from specdash.analysis.build_result import build_result
 from specdash.core.state import RunState
-from specdash.core.text import one_line
 from specdash.errors import StoreError
 from specdash.report.export import to_csv, to_json, to_markdown
 from specdash.report.html import to_html
 from specdash.store.disk import write_atomic
-from specdash.ui.tui.fields import Field
+from specdash.ui.tui.lines import LinesWidget
+from specdash.ui.tui.widgets.form import Field, FormDialog
 
 Format = Literal["md", "html", "csv", "json", "svg"]
 FORMATS: Mapping[Format, str] = {
@@ -34,6 +31,7 @@ FORMATS: Mapping[Format, str] = {
     "svg": "SVG: a picture of this screen",
 }
 NAME = "specdash-results"
+HINT = "Enter chooses, then writes; Esc closes"
 
 
 def text_of_export(kind: Format, view: RunState, picture: str) -> str:
@@ -68,50 +66,46 @@ def save(kind: Format, view: RunState, picture: str, written: str, *, replace: b
     return path
 
 
-class ExportDialog(ModalScreen[Path | None]):
+class ExportDialog(FormDialog[Path]):
     """Asks for a format and a path, writes, and closes with the path; an error is shown in place.
 
     `view`: the run to write; `picture`: the screen as SVG, taken before this dialog covered it.
     """
 
-    DEFAULT_CSS = """
-    ExportDialog { align: center middle; }
-    ExportDialog > Vertical {
-        width: 76; max-width: 100%; height: auto; max-height: 100%; border: round $primary; padding: 0 1;
-        background: $surface;
-    }
+    WIDTH = 76
+    KEYS = ()
+    MESSAGE_ROWS = 6
+    CSS = """
+    ExportDialog #form { border: round $primary; }
     ExportDialog OptionList, ExportDialog OptionList:focus { height: auto; max-height: 6; border: none; padding: 0; }
+    ExportDialog OptionList, ExportDialog Field { margin: 0 1; }
     ExportDialog Field, ExportDialog Field:focus { padding: 0; background: $boost; }
-    ExportDialog Static { height: auto; }
     """
-    BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("escape,q", "cancel", "Cancel", id="export.cancel"),
-        Binding("tab", "app.focus_next", "Next field", id="export.next"),
-    ]
 
     def __init__(self, view: RunState, folder: Path, picture: str) -> None:
-        super().__init__()
+        super().__init__("Export results")
         self._view = view
         self._folder = folder
         self._picture = picture
         self._kind: Format = "md"
         self._agreed: str | None = None  # the path that may be replaced
         self._is_writing = False
+        self._said = ""
 
-    def compose(self) -> ComposeResult:
-        """Formats, the path, and a line that says what came of it."""
-        with Vertical():
-            yield Static("Export results", id="export-title", markup=False)
-            yield OptionList(
-                *(Option(text, id=kind) for kind, text in FORMATS.items()), id="export-format", markup=False
-            )
-            yield Static("to the file", markup=False)
-            yield Field("export-path", value=self._default("md"), limit=4096)
-            yield Static("Enter chooses, then writes; Esc closes", id="export-note", markup=False)
+    def compose_fields(self) -> ComposeResult:
+        """Formats, and the path."""
+        yield OptionList(*(Option(text, id=kind) for kind, text in FORMATS.items()), id="export-format", markup=False)
+        yield LinesWidget(id="export-where")
+        yield Field("export-path", value=self._default("md"), limit=4096)
 
     def on_mount(self) -> None:
         """The formats first."""
+        self.query_one("#export-where", LinesWidget).show([((" to the file", ""),)])
         self.query_one(OptionList).focus()
+
+    def evaluate(self) -> tuple[Path, str]:
+        """What came of it last, or how to go on."""
+        return self._folder, self._said or HINT
 
     def _default(self, kind: Format) -> str:
         return str(self._folder / f"{NAME}.{kind}")
@@ -127,21 +121,17 @@ class ExportDialog(ModalScreen[Path | None]):
         self._kind = event.option.id  # type: ignore[assignment]
 
     @on(OptionList.OptionSelected)
-    def _selected(self) -> None:
-        self.query_one(Field).focus()
-
-    @on(Field.Submitted)
-    def _submitted(self, event: Field.Submitted) -> None:
-        """Enter in the path writes; an existing file takes a second one."""
-        event.stop()
-        if self._is_writing:
-            return
-        if not event.value.strip():
+    def action_accept(self) -> None:
+        """From the formats to the path; there it writes. An existing file takes a second time."""
+        path = self.query_one(Field)
+        if not path.has_focus:
+            path.focus()
+        elif not path.value.strip():
             self._say("Name a file.")
-            return
-        self._is_writing = True
-        self._say("writing...")
-        self.run_worker(self._write(event.value), exclusive=True, group="export")
+        elif not self._is_writing:
+            self._is_writing = True
+            self._say("writing...")
+            self.run_worker(self._write(path.value), exclusive=True, group="export")
 
     async def _write(self, written: str) -> None:
         """Builds and writes beside the screen: a long run takes seconds."""
@@ -165,8 +155,5 @@ class ExportDialog(ModalScreen[Path | None]):
         self._say(event.sentence)
 
     def _say(self, text: str) -> None:
-        self.query_one("#export-note", Static).update(one_line(text, 400))
-
-    def action_cancel(self) -> None:
-        """Closes without writing."""
-        self.dismiss(None)
+        self._said = text
+        self.update()

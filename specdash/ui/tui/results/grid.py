@@ -9,8 +9,8 @@ from rich.cells import cell_len
 
 from specdash.core.text import markdown_cell, one_line
 from specdash.ui.tui.lines import Line, Span, cut, fitted, squeezed
-from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
+from specdash.ui.tui.terminal.theme import StyleName
 
 MARKS = 2  # cells for "*" and "!"
 ROW_LABEL = (6, 18)  # least and most cells

@@ -25,7 +25,7 @@ from specdash.ui.tui.results.figures import (
 )
 from specdash.ui.tui.results.grid import Cell, Grid
 from specdash.ui.tui.results.measures import Measure, shown, value_of
-from specdash.ui.tui.styles import StyleName
+from specdash.ui.tui.terminal.theme import StyleName
 
 ALL = "all"
 NO_DRAFT = "no draft"

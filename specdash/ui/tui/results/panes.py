@@ -9,9 +9,9 @@ from dataclasses import dataclass, field, replace
 from specdash.core.state import RunState
 from specdash.core.status import DONE, StepStatus
 from specdash.core.text import one_line
-from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line, fitted, rule
 from specdash.ui.tui.panes.advice import strip
+from specdash.ui.tui.recommendations import Recommendations
 from specdash.ui.tui.results import layout as places
 from specdash.ui.tui.results.curve import Quantity, curve_lines, curves_of, predicted_of
 from specdash.ui.tui.results.detail import (
@@ -61,7 +61,7 @@ def draw(
     height: int,
     glyphs: Glyphs,
     before: Drawn | None = None,
-    advice: Advice | None = None,
+    advice: Recommendations | None = None,
 ) -> Drawn:
     """The screen in `state`. `before`: what was drawn last, whose sorted rows are taken if they still hold.
 
@@ -84,7 +84,7 @@ def draw(
     areas = places.areas(state.view, width, height, len(grid.rows) + 4, above)
     shape = (book, book.shape)
     widths = before.widths if before is not None and before.shape == shape else widths_of(book.rows.values())
-    drawing = _Drawing(book, view, state, glyphs, rows, grid, widths, advice or Advice())
+    drawing = _Drawing(book, view, state, glyphs, rows, grid, widths, advice or Recommendations())
     placed = {pane: (area, drawing.pane(pane, area)) for pane, area in areas.items()}
     lines = places.compose(placed, height, glyphs)
     front = areas.get(drawing.state.view)
@@ -128,7 +128,7 @@ class _Drawing:
         rows: tuple[Row, ...],
         grid: Grid,
         widths: Mapping[str, int],
-        advice: Advice,
+        advice: Recommendations,
     ) -> None:
         self.book, self.view, self.state, self.glyphs, self.rows, self.grid = book, view, state, glyphs, rows, grid
         self.widths, self.advice = widths, advice

@@ -14,8 +14,8 @@ from specdash.ui.tui.lines import BLANK, Line, Span, cut, fitted, squeezed
 from specdash.ui.tui.results.figures import Row, sign_of, variant_label, variant_of, word_of
 from specdash.ui.tui.results.heatmap import STYLES, WORD_STYLES
 from specdash.ui.tui.results.measures import interval, number, rate_interval, share, shown
-from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
+from specdash.ui.tui.terminal.theme import StyleName
 
 CLIPBOARD_BYTES = 70_000  # terminals take some 74,994 bytes of text in one OSC 52 and drop longer ones as a whole
 

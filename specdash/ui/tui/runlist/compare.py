@@ -8,8 +8,8 @@ from specdash.analysis.compare import compare as compared
 from specdash.core.state import RunState
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, fitted, rule
-from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
+from specdash.ui.tui.terminal.theme import StyleName
 
 _HEAD = (
     f" {'A tok/s':>9} {'B tok/s':>9} {'B/A':>6}  {'95 %':<13} {'B IS':<8} {'PREFILL':>7} {'TTFT':>5} {'TOTAL':>5}  STEP"

@@ -10,8 +10,8 @@ from pathlib import Path
 from specdash.core.text import human_seconds, one_line
 from specdash.store.runs import DAMAGED, RUNNING, RunInfo
 from specdash.ui.tui.lines import Line, around, fitted, rule
-from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
+from specdash.ui.tui.terminal.theme import StyleName
 
 STYLES: dict[str, StyleName] = {
     "finished": "good", RUNNING: "accent", "stopped": "warn", "unfinished": "warn", DAMAGED: "bad",

@@ -8,10 +8,10 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from specdash.ui import recommended
-from specdash.ui.tui.advice import Advice, Group
 from specdash.ui.tui.lines import Line, fitted
 from specdash.ui.tui.panes.advice import everything
-from specdash.ui.tui.screens.step_dialogs import READABLE, StepWindow
+from specdash.ui.tui.recommendations import Group, Recommendations
+from specdash.ui.tui.widgets.dialog import READABLE, StepWindow
 
 WIDEST = READABLE * 2  # a command line is read, and pasted, more easily on few lines
 
@@ -26,7 +26,7 @@ class AdviceWindow(StepWindow):
         Binding("a", "close", "Back", id="advice.close"),
     ]
 
-    def __init__(self, advice_of: Callable[[], Advice], target: str = "") -> None:
+    def __init__(self, advice_of: Callable[[], Recommendations], target: str = "") -> None:
         super().__init__(self._everything)
         self._advice_of = advice_of
         self._target = target

@@ -7,7 +7,6 @@ keys are answered whatever the size of the file.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import replace
 from typing import ClassVar
 
 from textual.app import ComposeResult
@@ -16,15 +15,13 @@ from textual.containers import Horizontal
 
 from specdash.core.text import one_line
 from specdash.ui.source import SourceError
-from specdash.ui.tui.fields import Field
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, LinesWidget
-from specdash.ui.tui.logview import paint as painting
-from specdash.ui.tui.logview import rows
-from specdash.ui.tui.logview.model import LogModel
-from specdash.ui.tui.logview.search import Scanner
+from specdash.ui.tui.logview.log_file import Scanner
+from specdash.ui.tui.logview.log_view import LogView, beside, search_line, title
 from specdash.ui.tui.page import PageScreen
 from specdash.ui.tui.panes.pane import paragraph
+from specdash.ui.tui.widgets.form import Field
 
 SCAN_BYTES = 512 * 2**10
 BESIDE_FROM = 120  # columns of the terminal from which there is room beside the log
@@ -64,7 +61,7 @@ class LogsScreen(PageScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.log_model = LogModel()
+        self.log_model = LogView()
         self._log_reading = False
         self._log_searching = False
 
@@ -80,51 +77,25 @@ class LogsScreen(PageScreen):
         """Shows the window as it is, then reads what is lacking."""
         if not self.is_ready:
             return
-        model = self.log_model
+        model, view, glyphs = self.log_model, self.feed.view, self.dashboard.terminal.glyphs
+        is_wide = self.size.width >= BESIDE_FROM
+        model.width = max(1, self.size.width - (BESIDE_WIDTH if is_wide else 0))
+        model.height, model.ellipsis = self.rows, glyphs.ellipsis
         model.settle(self.feed)
-        self._measure()
-        place = model.place()
-        model.stay_at(place)
-        self._show(place)
+        model.stay_at(model.place())
+        self.part("beside").display = is_wide
+        self.show_page(
+            title(model, view, self.size.width, glyphs),
+            self._instead() or model.rows(),
+            search_line(model, self.size.width, glyphs.ellipsis),
+        )
+        if is_wide:
+            self.part("beside").show(beside(model, view, BESIDE_WIDTH - 1, glyphs))
         if not self._log_reading and self.dashboard.source is not None and model.wanted() is not None:
             self._log_reading = True
             self.run_worker(self._read(), group="log", name="log")
         if model.is_scanning and not self._log_searching:
             self._search()
-
-    def _measure(self) -> None:
-        """Tells the model how much room there is."""
-        is_wide = self.size.width >= BESIDE_FROM
-        self.part("beside").display = is_wide
-        self.log_model.width = max(1, self.size.width - (BESIDE_WIDTH if is_wide else 0))
-        self.log_model.height = self.rows
-        self.log_model.ellipsis = self.dashboard.terminal.glyphs.ellipsis
-
-    def _show(self, place: rows.Place) -> None:
-        model, view, glyphs = self.log_model, self.feed.view, self.dashboard.terminal.glyphs
-        loads = list(view.loads)
-        load = view.loads.get(model.shown or "")
-        entries, look, width = model.entries(), model.look(), self.size.width
-        after = rows.moved(entries, look, place, look.height).index
-        shown_end = min(entries[after].key[0] if after < len(entries) else model.window.end, model.file_bytes)
-        status = painting.Status(
-            window=replace(model.window, size=model.file_bytes),
-            level=model.level,
-            follow=model.follow,
-            shown_end=shown_end if entries else None,
-            scan=model.scan,
-            scanning=model.is_scanning,
-            found=model.found,
-        )
-        number = loads.index(load.id) + 1 if load is not None else 0
-        self.show_page(
-            painting.title(load, number, len(loads), status, width, glyphs),
-            self._instead() or rows.visible(entries, look, place),
-            painting.searched(status, width, glyphs.ellipsis),
-        )
-        if width >= BESIDE_FROM:
-            beside = painting.beside(view, model.shown or "", model.marks, BESIDE_WIDTH - 1, look.height, glyphs)
-            self.part("beside").show(beside)
 
     def _instead(self) -> list[Line]:
         """What stands in the place of a log that cannot be shown."""
@@ -264,13 +235,12 @@ class LogsScreen(PageScreen):
 
     def action_wrap(self) -> None:
         """Wraps long lines, or cuts them at the edge."""
-        self.log_model.wrap, self.log_model.pan, self.log_model.row = not self.log_model.wrap, 0, 0
+        self.log_model.toggle_wrap()
         self.paint()
 
     def action_pan(self, direction: int) -> None:
         """Shifts long lines to the side."""
-        model = self.log_model
-        model.pan = 0 if model.wrap else max(0, model.pan + direction * PAN)
+        self.log_model.shift(direction * PAN)
         self.paint()
 
     def action_start(self) -> None:

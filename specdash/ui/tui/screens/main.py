@@ -15,7 +15,7 @@ from specdash.core import queue as edits
 from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
 from specdash.core.text import one_line
-from specdash.ui.tui.frame import Bottom, Top
+from specdash.ui.tui.header_footer import Bottom, Top
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, LinesWidget
 from specdash.ui.tui.panes.details import details
@@ -26,7 +26,7 @@ from specdash.ui.tui.panes.queue import Place, moved, settled
 from specdash.ui.tui.panes.text import grown
 from specdash.ui.tui.screen import RunScreen
 from specdash.ui.tui.screens.advice import AdviceWindow
-from specdash.ui.tui.screens.step_dialogs import Question, StepWindow
+from specdash.ui.tui.widgets.dialog import Question, StepWindow
 
 WHEEL = 3  # rows that one notch of the wheel moves
 COMMANDS = frozenset({"pause", "resume", "skip", "retry", "stop"})

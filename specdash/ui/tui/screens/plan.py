@@ -9,12 +9,12 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from specdash.core.text import one_line
-from specdash.ui.tui import switching
+from specdash.ui.tui import run_launcher
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, fitted, rule, scrolled
 from specdash.ui.tui.page import PageScreen
 from specdash.ui.tui.panes.pane import paragraph
-from specdash.ui.tui.starting.planned import Planned, digest_of, plan_of
+from specdash.ui.tui.wizard.planned import Planned, digest_of, plan_of
 
 
 class PlanScreen(PageScreen):
@@ -88,7 +88,7 @@ class PlanScreen(PageScreen):
                 await self._read(said)
             else:
                 self.say("starting")
-                said = await switching.start_path(self.dashboard, self.path) or ""
+                said = await run_launcher.start_path(self.dashboard, self.path) or ""
         finally:
             self._starting = False
         self.say(said)

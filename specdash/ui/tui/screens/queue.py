@@ -16,15 +16,14 @@ from specdash.core.events import ModelRead
 from specdash.core.queue import IllegalEdit
 from specdash.core.text import one_line, plural
 from specdash.errors import SpecdashError
-from specdash.ui.tui.fields import Field
 from specdash.ui.tui.panes.header import why_nobody
 from specdash.ui.tui.queue_editor import making, saving
 from specdash.ui.tui.queue_editor.add_dialog import AddDialog, Adding, Asked
 from specdash.ui.tui.queue_editor.body import in_words
-from specdash.ui.tui.queue_editor.form import Asking, Form, Values
 from specdash.ui.tui.queue_editor.screen import TableScreen
 from specdash.ui.tui.queue_editor.staging import Staged, redo, stage, staged_on, undo
-from specdash.ui.tui.screens.step_dialogs import Question
+from specdash.ui.tui.widgets.dialog import Question
+from specdash.ui.tui.widgets.form import Field, Form, TextField, Values
 
 
 class QueueScreen(TableScreen):
@@ -144,10 +143,10 @@ class QueueScreen(TableScreen):
             if values is not None and self._stage(lambda: edits_of(values)):
                 self._mark(())
 
-        fields = [Asking("samples", str(*counts) if len(counts) == 1 and None not in counts else "", "as they are")]
+        fields = [TextField("samples", str(*counts) if len(counts) == 1 and None not in counts else "", "as they are")]
         if ks:
             shown = ",".join(str(k) for k in sorted(ks)) if len(ks) == 1 else ""
-            fields.insert(0, Asking("K", shown, "as they are; several such as 2,4,8"))
+            fields.insert(0, TextField("K", shown, "as they are; several such as 2,4,8"))
         self.app.push_screen(Form(title, tuple(fields), check), answered)
 
     def action_add(self) -> None:
@@ -253,7 +252,7 @@ class QueueScreen(TableScreen):
             if values is not None:
                 self._ask_save(saving.wanted_path(values[0]))
 
-        fields = (Asking("file", saving.default_name(self.feed.view)),)
+        fields = (TextField("file", saving.default_name(self.feed.view)),)
         self.app.push_screen(Form("Save the queue as a profile", fields, check), answered)
 
     def _ask_save(self, path: Path) -> None:

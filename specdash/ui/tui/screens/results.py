@@ -15,8 +15,7 @@ from textual.binding import Binding, BindingType
 
 from specdash.core.state import RunState
 from specdash.core.text import one_line
-from specdash.ui.tui.fields import Field
-from specdash.ui.tui.frame import Bottom, Top
+from specdash.ui.tui.header_footer import Bottom, Top
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.results import panes
 from specdash.ui.tui.results.curve import CHARTS, is_ready
@@ -30,6 +29,7 @@ from specdash.ui.tui.results.state import State
 from specdash.ui.tui.results.table import markdown_table
 from specdash.ui.tui.screen import RunScreen
 from specdash.ui.tui.screens.advice import AdviceWindow
+from specdash.ui.tui.widgets.form import Field
 
 BUDGET_S = 0.03  # how long figures are computed before the screen gets its turn
 VIEWS: tuple[Shown, ...] = ("heat", "curve", "table")

@@ -14,13 +14,13 @@ from specdash.core.state import RunState
 from specdash.core.text import one_line
 from specdash.errors import SpecdashError
 from specdash.store.runs import RUNNING, RunInfo, known_results_dirs, run_folders, run_info
-from specdash.ui.tui import switching
-from specdash.ui.tui.fields import Field
+from specdash.ui.tui import run_launcher
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, fitted, scrolled
 from specdash.ui.tui.page import PageScreen
 from specdash.ui.tui.runlist import compare as comparing
 from specdash.ui.tui.runlist import rows
+from specdash.ui.tui.widgets.form import Field
 
 
 def is_running(path: Path) -> bool:
@@ -170,16 +170,16 @@ class RunsScreen(PageScreen):
         run = self._current()
         if run is not None and run.problem is None:
             self.say(f"opening {run.id}")
-            self.app.run_worker(self._switch(switching.open_path, run.path), group="switch", exclusive=True)
+            self.app.run_worker(self._switch(run_launcher.open_path, run.path), group="switch", exclusive=True)
 
     def action_resume(self) -> None:
         """Goes on with an interrupted run."""
         run = self._current()
         if run is not None and run.state != RUNNING and run.resumable:
             self.say(f"starting to go on with {run.id}")
-            self.app.run_worker(self._switch(switching.resume_path, run.path), group="switch", exclusive=True)
+            self.app.run_worker(self._switch(run_launcher.resume_path, run.path), group="switch", exclusive=True)
 
-    async def _switch(self, how: switching.Way, path: Path) -> None:
+    async def _switch(self, how: run_launcher.Way, path: Path) -> None:
         """Turns the dashboard to another run, or says in place why not."""
         wrong = await how(self.dashboard, path)
         self.say(wrong or "")

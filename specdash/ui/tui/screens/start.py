@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import ClassVar
 
@@ -11,18 +11,21 @@ from textual.binding import Binding, BindingType
 from specdash import __version__
 from specdash.core.text import one_line
 from specdash.store.runs import RUNNING, RunInfo
-from specdash.ui.tui import finding, switching
-from specdash.ui.tui.fields import Field
-from specdash.ui.tui.finding import FindError, Finding, Model
+from specdash.ui.tui import discovery, run_launcher
+from specdash.ui.tui.discovery import FindError, Finding, Model
 from specdash.ui.tui.keys import movement
-from specdash.ui.tui.lines import Line
+from specdash.ui.tui.lines import Line, fitted, rule
 from specdash.ui.tui.page import SENTENCE, PageScreen
+from specdash.ui.tui.runlist import rows
 from specdash.ui.tui.screens.plan import PlanScreen
 from specdash.ui.tui.screens.runs import Runs
 from specdash.ui.tui.screens.wizard import WizardScreen
-from specdash.ui.tui.starting.lines import RECENT, engine_lines, models_lines, recent_lines
+from specdash.ui.tui.terminal import Glyphs
+from specdash.ui.tui.widgets.form import Field
+from specdash.ui.tui.wizard.answers import model_words
 
 READ = 20  # journals of the newest runs: the last few, and one that is still going on
+RECENT = 5
 
 
 class StartScreen(PageScreen):
@@ -75,14 +78,14 @@ class StartScreen(PageScreen):
 
     async def _find_models(self) -> None:
         try:
-            self.models = await finding.find_models(finding.places_with(self.dashboard.model_dirs))
+            self.models = await discovery.find_models(discovery.places_with(self.dashboard.model_dirs))
         except FindError as error:
             self.models, self._models_problem = [], str(error)
         self.paint()
 
     async def _examine(self) -> None:
         try:
-            self.findings = await finding.examine()
+            self.findings = await discovery.examine()
         except FindError as error:
             self.findings, self._engines_problem = [], str(error)
         self.paint()
@@ -135,7 +138,7 @@ class StartScreen(PageScreen):
         """The wizard."""
         if self.models is not None and self.findings is not None:
             self.say("")
-            self.app.push_screen(WizardScreen(self.models, finding.engines(self.findings)))
+            self.app.push_screen(WizardScreen(self.models, discovery.engines(self.findings)))
 
     def action_profile(self) -> None:
         """Opens the field for the path of a profile."""
@@ -150,7 +153,7 @@ class StartScreen(PageScreen):
 
     def action_demo(self) -> None:
         """Makes a small pair of models and sweeps it."""
-        self._switch(lambda: switching.start_demo(self.dashboard), "writing the demo's models, and starting it")
+        self._switch(lambda: run_launcher.start_demo(self.dashboard), "writing the demo's models, and starting it")
 
     def action_open(self) -> None:
         """Opens the selected run."""
@@ -161,7 +164,7 @@ class StartScreen(PageScreen):
         if run.problem is not None:
             self.say(f"{run.id} cannot be opened: {run.problem}")
             return
-        self._switch(lambda: switching.open_path(self.dashboard, run.path), f"opening {run.id}")
+        self._switch(lambda: run_launcher.open_path(self.dashboard, run.path), f"opening {run.id}")
 
     def action_attach(self) -> None:
         """Attaches to the run that is going on; where there are several, they are chosen from on the runs screen."""
@@ -169,7 +172,9 @@ class StartScreen(PageScreen):
         if len(running) > 1:
             self.dashboard.action_show("runs")
         elif running:
-            self._switch(lambda: switching.open_path(self.dashboard, running[0].path), f"attaching to {running[0].id}")
+            self._switch(
+                lambda: run_launcher.open_path(self.dashboard, running[0].path), f"attaching to {running[0].id}"
+            )
 
     def _switch(self, how: Callable[[], Awaitable[str | None]], words: str) -> None:
         if not self._switching:
@@ -189,3 +194,49 @@ class StartScreen(PageScreen):
         """Closes the field."""
         self.close_field()
         self.say("")
+
+
+def models_lines(found: Sequence[Model] | None, problem: str, width: int, height: int, glyphs: Glyphs) -> list[Line]:
+    """The models, the largest first, as many as there is room for; None while they are searched for."""
+    usable = sorted((each for each in found or () if each.problem is None), key=lambda each: -(each.size_bytes or 0))
+    broken = len(found or ()) - len(usable)
+    count = "" if found is None else f"{len(usable)} found" + (f", {broken} cannot be read" if broken else "")
+    lines: list[Line] = [rule("models", count, width, glyphs.rule)]
+    if problem:
+        lines.append(((f" {one_line(problem, 400)}", "warn"),))
+    elif found is None:
+        lines.append(((" searching the caches of Hugging Face, LM Studio, llama.cpp and Ollama", "dim"),))
+    elif not usable:
+        lines.append(((" none in the usual caches; n: type a path, d: the demo makes its own", ""),))
+    room = max(1, height - len(lines))
+    kept = usable if len(usable) <= room else usable[: room - 1]
+    for each in kept:
+        drafts = f"{len(each.drafts)} {'draft fits' if len(each.drafts) == 1 else 'drafts fit'}" if each.drafts else ""
+        lines.append(((f" {model_words(each)}  ", ""), (drafts, "good")))
+    if len(usable) > len(kept):
+        lines.append(((f" and {len(usable) - len(kept)} more: specdash models", "dim"),))
+    return [fitted(line, width, glyphs.ellipsis) for line in lines]
+
+
+def engine_lines(found: Sequence[Finding] | None, problem: str, width: int, glyphs: Glyphs) -> list[Line]:
+    """The engines, and how to install one; None while they are examined."""
+    lines: list[Line] = [rule("engines", "", width, glyphs.rule)]
+    if problem:
+        lines.append(((f" {one_line(problem, 400)}", "warn"),))
+    elif found is None:
+        lines.append(((" looking for llama-server and the built-in llama.cpp", "dim"),))
+    for each in discovery.engines(found or ()):
+        is_ok = each.state == "ok"
+        state = f" {each.state:<4} "
+        lines.append(((state, "good" if is_ok else "bad"), (one_line(f"{each.what}: {each.found}", 300), "")))
+        if each.todo and not is_ok:
+            lines.append(((f"      -> {one_line(each.todo, 300)}", "warn"),))
+    return [fitted(line, width, glyphs.ellipsis) for line in lines]
+
+
+def recent_lines(runs: Sequence[RunInfo], reading: bool, selected: int, width: int, glyphs: Glyphs) -> list[Line]:
+    """The last few runs."""
+    lines: list[Line] = [rule("recent runs", f"reading{glyphs.ellipsis}" if reading else "", width, glyphs.rule)]
+    if not runs:
+        lines.append(((" reading the results folders" if reading else " none yet", "dim"),))
+    return lines + [rows.row(run, width, glyphs, at_cursor=at == selected) for at, run in enumerate(runs[:RECENT])]

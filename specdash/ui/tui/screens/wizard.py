@@ -12,29 +12,23 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from specdash.core.text import one_line
-from specdash.ui.tui import finding
-from specdash.ui.tui.fields import Field
-from specdash.ui.tui.finding import FindError, Finding, Model
+from specdash.ui.tui import discovery
+from specdash.ui.tui.discovery import FindError, Finding, Model
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, around, fitted, rule
 from specdash.ui.tui.page import PageScreen
 from specdash.ui.tui.screens.plan import PlanScreen
-from specdash.ui.tui.starting.answers import (
-    MARKED_PAGES,
+from specdash.ui.tui.widgets.form import Field
+from specdash.ui.tui.wizard.answers import (
     NAME,
-    PAGES,
-    TEXT_PAGES,
-    TITLES,
-    TYPED_PAGES,
+    QUESTIONS,
     Answers,
     Choice,
     Page,
+    Question,
     choices,
-    ks_of,
     mode_words,
     next_mode,
-    path_of,
-    samples_of,
     write,
 )
 
@@ -63,9 +57,14 @@ class WizardScreen(PageScreen):
         self._cursor = 0
 
     @property
-    def page(self) -> Page:
+    def question(self) -> Question:
         """The question of the moment."""
-        return PAGES[self._page_at]
+        return QUESTIONS[self._page_at]
+
+    @property
+    def page(self) -> Page:
+        """Its name."""
+        return self.question.page
 
     def on_mount(self) -> None:
         """The first question."""
@@ -80,35 +79,33 @@ class WizardScreen(PageScreen):
         found = self._choices()
         marked = (n for n, each in enumerate(found) if self.answers.is_marked(self.page, each.value))
         usable = (n for n, each in enumerate(found) if not each.refusal)
-        self._cursor = next(marked, next(usable, 0)) if self.page not in MARKED_PAGES else 0
-        self._open_field(self.page in TEXT_PAGES, self.answers.text_of(self.page))
-        self.paint()
-
-    def _open_field(self, is_open: bool, value: str = "") -> None:
-        if is_open:
-            self.open_field(value)
+        self._cursor = next(marked, next(usable, 0)) if self.question.kind != "many" else 0
+        if self.question.kind == "text":
+            self.open_field(self.answers.text_of(self.page))
         else:
             self.close_field()
+        self.paint()
 
     def paint(self) -> None:
         """Shows the page."""
         if not self.is_ready:
             return
         width, glyphs = self.size.width, self.dashboard.terminal.glyphs
-        where = f"{self._page_at + 1} of {len(PAGES)}"
-        title: list[Line] = [rule("new profile", where, width, glyphs.rule), ((f" {TITLES[self.page]}", "title"),)]
+        where = f"{self._page_at + 1} of {len(QUESTIONS)}"
+        title: list[Line] = [rule("new profile", where, width, glyphs.rule), ((f" {self.question.title}", "title"),)]
         found = [] if self.is_typing else self._choices()
         first = around(self._cursor, self.rows, len(found))
         rows = [self._row(each, number) for number, each in enumerate(found[first : first + self.rows], start=first)]
         if self.page == "k":
             rows = [line for name, text in mode_words(self.answers) for line in _explained(name, text, width)]
         if not rows and not self.is_typing:
-            rows = [((f" {self._nothing()}", "dim"),)]
+            rows = [((f" {self.question.nothing}", "dim"),)]
         self.show_page(*([fitted(line, width, glyphs.ellipsis) for line in lines] for lines in (title, rows)))
 
     def why_not(self, action: str) -> str | None:
         """Several are marked on two pages, and paths typed on two."""
-        return None if self.page in (TYPED_PAGES if action == "type" else MARKED_PAGES) else ""
+        applies = self.question.may_type if action == "type" else self.question.kind == "many"
+        return None if applies else ""
 
     def _row(self, choice: Choice, number: int) -> Line:
         glyphs = self.dashboard.terminal.glyphs
@@ -118,13 +115,6 @@ class WizardScreen(PageScreen):
         if choice.refusal:
             return (*sign, (f"{choice.text[:NAME].rstrip()}  not usable: {one_line(choice.refusal, 300)}", "dim"))
         return (*sign, (choice.text, "cursor" if at_cursor else ""))
-
-    def _nothing(self) -> str:
-        return {
-            "target": "no models were found; t: type the path of a GGUF file",
-            "drafts": "no other model was found; enter measures the target alone",
-            "program": "no engine was found: pip install 'specdash[embedded]', or t: type the path of a llama-server",
-        }.get(self.page, "")
 
     # -- keys --------------------------------------------------------------------------------------------------
 
@@ -144,12 +134,12 @@ class WizardScreen(PageScreen):
     def action_mark(self) -> None:
         """Takes a choice, or leaves it."""
         choice = self._current()
-        if choice is None or self.page not in MARKED_PAGES:
+        if choice is None or self.question.kind != "many":
             return
         if choice.refusal:
             self.say(f"this one cannot be used: {choice.refusal}")
             return
-        taken = self.answers.drafts if self.page == "drafts" else self.answers.categories
+        taken = self.answers.marked(self.page)
         if choice.value in taken:
             taken.remove(choice.value)
         else:
@@ -159,27 +149,27 @@ class WizardScreen(PageScreen):
 
     def action_all(self) -> None:
         """Takes all that can be used, or none."""
-        if self.page in MARKED_PAGES:
+        if self.question.kind == "many":
             usable = [each.value for each in self._choices() if not each.refusal]
-            taken = self.answers.drafts if self.page == "drafts" else self.answers.categories
+            taken = self.answers.marked(self.page)
             taken[:] = [] if set(taken) == set(usable) else usable
             self.paint()
 
     def action_type(self) -> None:
         """Opens a field for a path that is not in the list."""
-        if self.page in TYPED_PAGES:
-            self._open_field(True)
+        if self.question.may_type:
+            self.open_field()
             self.paint()
 
     def action_next(self) -> None:
         """Takes the choice at the cursor, and goes on."""
         choice = self._current()
-        if self.page in ("target", "program"):
+        if self.question.kind == "one":
             if choice is None or choice.refusal:
-                self.say(f"this one cannot be used: {choice.refusal}" if choice is not None else self._nothing())
+                self.say(f"this one cannot be used: {choice.refusal}" if choice is not None else self.question.nothing)
                 return
             if self.page == "target":
-                self._take_target(next(each for each in self.models if each.path == choice.value))
+                self.answers.take_target(next(each for each in self.models if each.path == choice.value))
             else:
                 self.answers.program = choice.value
         elif self.page == "categories" and not self.answers.categories:
@@ -187,37 +177,21 @@ class WizardScreen(PageScreen):
             return
         self._turn(self._page_at + 1)
 
-    def _take_target(self, model: Model) -> None:
-        self.answers.target = model
-        self.answers.drafts = [each for each in self.answers.drafts if each in model.drafts]
-
     def on_input_submitted(self, event: Field.Submitted) -> None:
         """Takes what was typed, or says what is wrong with it."""
         event.stop()
-        text = event.value
+        if self.page == "target":
+            self.say("reading it")
+            self.run_worker(self._typed_target(event.value), group="wizard", exclusive=True)
+            return
         try:
-            match self.page:
-                case "k":
-                    ks_of(text)
-                    self.answers.k = text
-                case "samples":
-                    samples_of(text)
-                    self.answers.samples = text
-                case "path":
-                    path_of(text)
-                    self.answers.path = text
-                    self.app.push_screen(PlanScreen(write(self.answers).absolute()))
-                    return
-                case "target":
-                    self.say("reading it")
-                    self.run_worker(self._typed_target(text), group="wizard", exclusive=True)
-                    return
-                case "program":
-                    self.answers.program = text.strip()
-                    if not text.strip():
-                        raise ValueError("type a name on PATH or a path")
+            self.answers.take_text(self.page, event.value)
+            profile = write(self.answers).absolute() if self.page == "path" else None
         except (ValueError, OSError) as error:
             self.say(str(error))
+            return
+        if profile is not None:
+            self.app.push_screen(PlanScreen(profile))
         else:
             self._turn(self._page_at + 1)
 
@@ -228,7 +202,7 @@ class WizardScreen(PageScreen):
             self.say(f"{text.strip() or 'nothing'} is not a file; type the path of a GGUF file")
             return
         try:
-            found = await finding.find_models([str(path), *(each.path for each in self.models)])
+            found = await discovery.find_models([str(path), *(each.path for each in self.models)])
         except FindError as error:
             self.say(str(error))
             return
@@ -237,13 +211,13 @@ class WizardScreen(PageScreen):
             self.say(model.problem or "" if model is not None else f"{path} is one of the models in the list")
             return
         self.models = found
-        self._take_target(model)
+        self.answers.take_target(model)
         self._turn(self._page_at + 1)
 
     def action_back(self) -> None:
         """To the question before; from the first one to the start screen."""
-        if self.is_typing and self.page in TYPED_PAGES:
-            self._open_field(False)
+        if self.is_typing and self.question.may_type:
+            self.close_field()
             self.paint()
         elif self._page_at == 0:
             self.app.pop_screen()

@@ -11,10 +11,10 @@ from textual.app import App
 from textual.keys import _character_to_key
 from textual.screen import Screen
 
-from specdash.ui.tui.styles import Colourless
 from specdash.ui.tui.terminal.diff_update import TightUpdate
 from specdash.ui.tui.terminal.driver import TerminalDriver
 from specdash.ui.tui.terminal.facts import Terminal
+from specdash.ui.tui.terminal.theme import Colourless
 
 RESIZE_S = 0.1  # a window that is dragged sends dozens of sizes; only the last one is drawn
 HEADLESS_RESIZE_S = 1 / 120

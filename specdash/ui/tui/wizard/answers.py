@@ -17,22 +17,51 @@ from specdash.core.profile import KMode
 from specdash.core.text import human_bytes, one_line, slug
 from specdash.errors import StoreError
 from specdash.store.disk import write_new
-from specdash.ui.tui.finding import Finding, Model
+from specdash.ui.tui.discovery import Finding, Model
 
 Page = Literal["target", "drafts", "program", "k", "categories", "samples", "path"]
-PAGES: tuple[Page, ...] = ("target", "drafts", "program", "k", "categories", "samples", "path")
-TITLES: dict[Page, str] = {
-    "target": "Which model shall become faster?",
-    "drafts": "Which drafts shall be tried on it? (space marks; none: the target alone is measured)",
-    "program": "Which program serves?",
-    "k": "Which K, the tokens drafted in one step? (up, down, or a list of your own)",
-    "categories": "Which prompts? (space marks, a: all or none)",
-    "samples": "How many samples of each step? More make the intervals narrower",
-    "path": "Where shall the profile be? A new file; nothing is overwritten",
-}
-TEXT_PAGES: frozenset[Page] = frozenset({"k", "samples", "path"})
-MARKED_PAGES: frozenset[Page] = frozenset({"drafts", "categories"})  # where several are chosen
-TYPED_PAGES: frozenset[Page] = frozenset({"target", "program"})  # where a path may be typed instead
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A page of the wizard. `nothing` is said where there is nothing to choose from.
+
+    `kind`: one is chosen, many are marked, or a text is written. `may_type`: a path may be typed instead.
+    """
+
+    page: Page
+    title: str
+    kind: Literal["one", "many", "text"]
+    may_type: bool = False
+    nothing: str = ""
+
+
+QUESTIONS = (
+    Question(
+        "target",
+        "Which model shall become faster?",
+        "one",
+        may_type=True,
+        nothing="no models were found; t: type the path of a GGUF file",
+    ),
+    Question(
+        "drafts",
+        "Which drafts shall be tried on it? (space marks; none: the target alone is measured)",
+        "many",
+        nothing="no other model was found; enter measures the target alone",
+    ),
+    Question(
+        "program",
+        "Which program serves?",
+        "one",
+        may_type=True,
+        nothing="no engine was found: pip install 'specdash[embedded]', or t: type the path of a llama-server",
+    ),
+    Question("k", "Which K, the tokens drafted in one step? (up, down, or a list of your own)", "text"),
+    Question("categories", "Which prompts? (space marks, a: all or none)", "many"),
+    Question("samples", "How many samples of each step? More make the intervals narrower", "text"),
+    Question("path", "Where shall the profile be? A new file; nothing is overwritten", "text"),
+)
 NAME = 32  # columns of a model's name
 K_MODES: tuple[KMode, ...] = ("curve", "auto", "search")
 DEAR_BYTES = 8 * 2**30  # a model from which on a load takes longer than some samples
@@ -67,13 +96,39 @@ class Answers:
             return self.path or f"{slug(Path(self.target.path).stem if self.target else '', 'profile')}.toml"
         return self.k if page == "k" else self.samples if page == "samples" else ""
 
+    def take_text(self, page: Page, text: str) -> None:
+        """Takes what was written on a page. Raises ValueError with a sentence."""
+        match page:
+            case "k":
+                ks_of(text)
+                self.k = text
+            case "samples":
+                samples_of(text)
+                self.samples = text
+            case "path":
+                path_of(text)
+                self.path = text
+            case "program":
+                if not text.strip():
+                    raise ValueError("type a name on PATH or a path")
+                self.program = text.strip()
+
+    def take_target(self, model: Model) -> None:
+        """Takes a target; drafts that do not fit it are left out."""
+        self.target = model
+        self.drafts = [each for each in self.drafts if each in model.drafts]
+
+    def marked(self, page: Page) -> list[str]:
+        """What is marked on a page where several are chosen."""
+        return self.drafts if page == "drafts" else self.categories
+
     def is_marked(self, page: Page, value: str) -> bool:
         """Whether a choice is taken."""
         if page == "target":
             return self.target is not None and self.target.path == value
         if page == "program":
             return self.program == value
-        return value in (self.drafts if page == "drafts" else self.categories)
+        return value in self.marked(page)
 
 
 def ks_of(text: str) -> list[int] | KMode:

@@ -8,31 +8,31 @@ from pathlib import Path
 
 import pytest
 
-from specdash.ui.tui import places
-from specdash.ui.tui.screens.leave import LeaveMenu
+from specdash.ui.tui import screen_registry
+from specdash.ui.tui.widgets.dialog import LeaveMenu
 
 ROOT = Path(__file__).parents[3]
 LOADED = """
 import sys
 import specdash.cli.attach, specdash.store.runs, specdash.ui.sources, specdash.ui.tui.run, specdash.ui.tui.app
-from specdash.ui.tui import places
+from specdash.ui.tui import screen_registry
 if sys.argv[1] == "first":
-    places.kind_of("main")
+    screen_registry.kind_of("main")
 else:
-    list(places.kinds())
+    list(screen_registry.kinds())
 print(*sys.modules)
 """
 
 
-@pytest.mark.parametrize("name", [*places.SCREENS, *places.STEPS])
+@pytest.mark.parametrize("name", [*screen_registry.SCREENS, *screen_registry.STEPS])
 def test_each_name_has_a_screen_that_is_found_again(name: str) -> None:
-    kind = places.kind_of(name)
-    screen = kind() if name in places.SCREENS else kind.__new__(kind)
-    assert places.name_of(screen) == name
+    kind = screen_registry.kind_of(name)
+    screen = kind() if name in screen_registry.SCREENS else kind.__new__(kind)
+    assert screen_registry.name_of(screen) == name
 
 
 def test_a_dialog_has_no_name() -> None:
-    assert places.name_of(LeaveMenu()) is None
+    assert screen_registry.name_of(LeaveMenu()) is None
 
 
 def loaded(what: str) -> set[str]:
@@ -43,7 +43,11 @@ def loaded(what: str) -> set[str]:
 
 def test_a_first_frame_waits_for_no_other_screen() -> None:
     modules = loaded("first")
-    others = {f"specdash.ui.tui.screens.{name}" for name in (*places.SCREENS, *places.STEPS) if name != "main"}
+    others = {
+        f"specdash.ui.tui.screens.{name}"
+        for name in (*screen_registry.SCREENS, *screen_registry.STEPS)
+        if name != "main"
+    }
     assert "specdash.ui.tui.screens.main" in modules
     assert not modules & others
     assert not modules & {"specdash.analysis", "specdash.config.load", "plotext", "tomli_w"}

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from specdash.ui.source import MODELS, Gone, own_argv
-from specdash.ui.tui import finding
-from specdash.ui.tui.finding import FindError, Finding, Model, models_of
-from specdash.ui.tui.starting.answers import Answers, choices
+from specdash.ui.tui import discovery
+from specdash.ui.tui.discovery import FindError, Finding, Model, models_of
+from specdash.ui.tui.wizard.answers import Answers, choices
 from tests.support.dashboards import ScriptedSource
 from tests.support.recorded_run import started, step
 
@@ -28,14 +28,14 @@ def far(program: str | None) -> ScriptedSource:
 
 
 async def test_the_real_commands_are_asked(tiny_models: Path) -> None:
-    found = {Path(each.path).name: each for each in await finding.find_models([str(tiny_models)])}
+    found = {Path(each.path).name: each for each in await discovery.find_models([str(tiny_models)])}
     assert str(tiny_models / "draft.gguf") in found["target.gguf"].drafts
     assert found["target.gguf"].refusal(found["draft.gguf"]) is None
     assert found["draft.gguf"].refusal(found["target.gguf"]) == "it is no smaller than the target"
     read = found["target.gguf"].read_as("target")
     assert read is not None
     assert read.architecture is not None
-    findings = await finding.examine()
+    findings = await discovery.examine()
     assert any(each.what == "memory" for each in findings)
 
 
@@ -61,7 +61,7 @@ async def test_the_user_s_own_folders_are_looked_into_beside_the_usual_ones(
     ):
         names = {Path(each.path).name for each in await models_of(source, [mine])}
         assert {"own.gguf", "target.gguf"} <= names
-    assert finding.places_with(()) == []
+    assert discovery.places_with(()) == []
 
 
 @pytest.mark.parametrize(
@@ -84,7 +84,7 @@ async def test_a_search_that_fails_says_why(said: str, reason: str) -> None:
 
 
 async def test_a_search_that_takes_too_long_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(finding, "MODELS_LIMIT_S", 0.2)
+    monkeypatch.setattr(discovery, "MODELS_LIMIT_S", 0.2)
     with pytest.raises(FindError, match="on tower took longer than"):
         await models_of(far("import time; time.sleep(600)"))
 
@@ -104,7 +104,7 @@ async def test_a_new_profile_names_a_program_that_takes_such_models(tmp_path: Pa
         Finding("ok", "script", "launch scripts"),
         Finding("FAIL", "embedded", "broken", kind="llama-server", program="embedded"),
     ]
-    found = finding.engines(findings)
+    found = discovery.engines(findings)
     assert [each.program for each in found] == ["llama-server", "specdash-mlx", "embedded"]
     for path, programs in ((tmp_path / "t.gguf", ["llama-server", "embedded"]), (tmp_path, ["specdash-mlx"])):
         answers = Answers(target=Model(str(path), "T"))

@@ -52,7 +52,7 @@ class Group:
 
 
 @dataclass(frozen=True, slots=True)
-class Advice:
+class Recommendations:
     """What a result document says beside the figures; `measurements` by step id, `curves` with K ascending.
 
     `is_known` is False until the first document was made; `problem`: why none could be.
@@ -73,18 +73,18 @@ class Advice:
         return next(exact, next(iter(mine), None))
 
 
-def work_out(view: RunState) -> Advice:
+def work_out(view: RunState) -> Recommendations:
     """Makes the document of a view, and keeps what screens want of it. May take seconds."""
     from specdash.analysis.build_result import build_result
 
     try:
         document: Json = build_result(view)
     except Exception as error:  # noqa: BLE001 - a mistake in a report must not take the screen away from its reader
-        return Advice(True, problem=one_line(f"{type(error).__name__}: {error}", 300))
+        return Recommendations(True, problem=one_line(f"{type(error).__name__}: {error}", 300))
     return from_document(document, view)
 
 
-def from_document(document: Json, view: RunState) -> Advice:
+def from_document(document: Json, view: RunState) -> Recommendations:
     """The advice in a document of a view."""
     steps: dict[_GroupKey, list[StepState]] = {}
     for found in view.steps.values():
@@ -97,7 +97,7 @@ def from_document(document: Json, view: RunState) -> Advice:
     for each in document.get("curves") or ():
         of = (each["target"], each["draft"], each["config"], each["moe_experts"], each["depth"], each["category"])
         curves.setdefault(of, []).append(each)
-    return Advice(
+    return Recommendations(
         is_known=True,
         is_over=view.finished is not None,
         groups=tuple(
@@ -111,18 +111,18 @@ def from_document(document: Json, view: RunState) -> Advice:
     )
 
 
-class Adviser:
+class RecommendationUpdater:
     """Says when the advice of a run is out of date, and keeps the newest."""
 
     def __init__(self) -> None:
-        self._found = Advice()
+        self._found = Recommendations()
         self._view: RunState | None = None
         self._begun: tuple[object, ...] = ()
         self._until_s = 0.0
 
-    def of(self, view: RunState) -> Advice:
+    def of(self, view: RunState) -> Recommendations:
         """The newest advice for the run of `view`."""
-        return self._found if self._is_of(view) else Advice()
+        return self._found if self._is_of(view) else Recommendations()
 
     def is_behind(self, view: RunState) -> bool:
         """Whether something was measured since the newest advice was begun."""
@@ -136,10 +136,10 @@ class Adviser:
     def begin(self, view: RunState) -> None:
         """New advice is being worked out."""
         if not self._is_of(view):
-            self._found = Advice()
+            self._found = Recommendations()
         self._view, self._begun = view, _mark(view)
 
-    def take(self, view: RunState, found: Advice, cost_s: float) -> None:
+    def take(self, view: RunState, found: Recommendations, cost_s: float) -> None:
         """New advice for `view`, which took so long."""
         if self._is_of(view):
             self._found = found

@@ -65,7 +65,7 @@ async def start_path(dashboard: DashboardContext, profile: Path) -> str | None:
 
 async def start_demo(dashboard: DashboardContext) -> str | None:
     """Writes the demo's models and profile, starts it, and shows its run."""
-    from specdash.ui.tui.finding import FindError, demo_profile
+    from specdash.ui.tui.discovery import FindError, demo_profile
 
     try:
         profile = await demo_profile()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from specdash.core import events as ev
 from specdash.ui.feed import Feed
 from specdash.ui.source import Gone, Origin
-from specdash.ui.tui.farewell import farewell
+from specdash.ui.tui.exit_message import farewell
 from tests.support.recorded_run import folded, loaded, measured, started, step
 
 STEPS = [step(None), step(4)]
