@@ -60,12 +60,12 @@ def is_between_passes(view: RunState, step_id: str, block: int) -> bool:
 def _second_pass(replans: tuple[PlanChanged, ...]) -> tuple[int | None, Mapping[str, int]]:
     """Where the second pass begins, and the samples that it asks for, by step id; None and empty before it."""
     counts: dict[str, int] = {
-        step_id: edit["iterations"]
+        step_id: edit.iterations
         for change in replans
         if change.stage == SECOND_PASS
         for edit in change.edits
-        if edit.get("edit") == SetIterations.TYPE
-        for step_id in edit["steps"]
+        if isinstance(edit, SetIterations)
+        for step_id in edit.steps
     }
     return (max(counts.values()) // 2 if counts else None), counts
 

@@ -4,15 +4,16 @@ Facts are few and never lost: numbered, checksummed and on disk before anybody s
 a narrator or a report knows about a run is folded from them (`core.state`). Ticks, which are many and of which only
 the newest matters, are not facts and are never stored.
 
-`encode` turns a fact into the plain dictionary of a journal line; `store.codec` reads one back and checks its types.
+`store.codec` turns a fact into a line of the journal and back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
 
+from specdash.core.commands import Edit
 from specdash.core.evidence import BandwidthMeasured as BandwidthMeasured
 from specdash.core.evidence import Fact as Fact
 from specdash.core.evidence import Json as Json
@@ -107,7 +108,7 @@ class ModelRead(Fact):
 
 @dataclass(frozen=True, slots=True)
 class PlanChanged(Fact):
-    """The order or number of loads changed while running, and why; `edits` of the queue (core.commands) do it.
+    """The order or number of loads changed while running, and why; `edits` of the queue do it.
 
     `stage` names what of the plan is thereby begun, where the plan has stages: "pass 2", "confirm TARGET + DRAFT".
     """
@@ -115,7 +116,7 @@ class PlanChanged(Fact):
     TYPE: ClassVar[str] = "plan_changed"
     reason: str
     loads_left: int
-    edits: tuple[Json, ...] = ()
+    edits: tuple[Edit, ...] = ()
     stage: str = ""
 
 
@@ -262,12 +263,16 @@ class Noted(Fact):
 
 @dataclass(frozen=True, slots=True)
 class CommandAccepted(Fact):
-    """A command of the user's entered the run: `command` of `core.commands`, its edits, and both in words."""
+    """A command of the user's entered the run: `command` of `core.commands`, its edits, and both in words.
+
+    `models` are those that its edits brought; versions before recorded them as facts of their own.
+    """
 
     TYPE: ClassVar[str] = "command_accepted"
     command: str
     detail: str = ""
-    edits: tuple[Json, ...] = ()
+    edits: tuple[Edit, ...] = ()
+    models: tuple[ModelRead, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -317,8 +322,3 @@ class Recorded:
     seq: int
     time_s: float
     fact: Fact
-
-
-def encode(fact: Fact) -> dict[str, Any]:
-    """The fact's fields as JSON-able values, without type, number and time."""
-    return asdict(fact)

@@ -7,7 +7,7 @@ kind of fact that is not named here changes nothing.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -267,7 +267,10 @@ def _step_finished(state: RunState, fact: ev.StepFinished) -> RunState:
 
 
 def _command_accepted(state: RunState, fact: ev.CommandAccepted, seq: int) -> RunState:
-    noted = replace(state, commands=(*state.commands, fact))
+    models = state.models
+    for model in fact.models:
+        models = _with(models, model.label, model)
+    noted = replace(state, commands=(*state.commands, fact), models=models)
     match fact.command:
         case cmd.PAUSE | cmd.RESUME:
             return replace(noted, paused=fact.command == cmd.PAUSE)
@@ -278,11 +281,11 @@ def _command_accepted(state: RunState, fact: ev.CommandAccepted, seq: int) -> Ru
     return noted
 
 
-def _edited(state: RunState, seq: int, edits: Iterable[ev.Json]) -> Mapping[str, StepState]:
+def _edited(state: RunState, seq: int, edits: Sequence[cmd.Edit]) -> Mapping[str, StepState]:
     """Return the queue after the edits of a fact; they were legal for the version that wrote it."""
     try:
-        return table_of(queue.apply(state.steps, [cmd.decode_edit(each) for each in edits], state.scope))
-    except ValueError as error:
+        return table_of(queue.apply(state.steps, edits, state.scope))
+    except queue.IllegalEdit as error:
         raise StoreError(
             f"record {seq} of the journal holds an edit that this version of specdash does not understand: {error}",
             "Read it with the newer specdash that wrote it.",

@@ -16,7 +16,6 @@ from specdash.analysis.part import around, part_of
 from specdash.analysis.roofline import LEAST_FIGURES, exceeded
 from specdash.analysis.sequential import known_to
 from specdash.analysis.strategy import SEARCH, Change, next_change
-from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.forecast import loads_left
 from specdash.core.plan import LoadKey
@@ -128,4 +127,4 @@ def _fact(change: Change, view: RunState) -> ev.PlanChanged:
     except IllegalEdit as error:
         edits, steps, reason = (), view.steps, f"{reason} (left out: {error})"
     left = len(loads_left(replace(view, steps=steps)))
-    return ev.PlanChanged(reason, left, tuple(cmd.encode_edit(edit) for edit in edits), change.stage)
+    return ev.PlanChanged(reason, left, tuple(edits), change.stage)

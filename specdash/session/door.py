@@ -29,21 +29,16 @@ class Door:
             self._carry_out(command)
 
     async def _record(self, command: cmd.Command) -> None:
-        """Checks and records a command; the models that it brings are known before its steps are."""
-        _require_possible(command, self._recorder.view)
+        """Check and record a command, with the models that its edits bring."""
         before = self._catalogue.prepared
-        read = await self._catalogue.admit(command.edits, self._recorder.view.steps)
-        detail = queue.describe(command.edits)
-        edits = tuple(cmd.encode_edit(edit) for edit in command.edits)
+        models = await self._catalogue.admit(command.edits, self._recorder.view.steps)
 
         def accepted(view: RunState) -> ev.Fact:
+            # Checked as it is recorded: reading models takes its time, in which the queue may change.
             _require_possible(command, view)
-            return ev.CommandAccepted(command.name, detail, edits)
+            return ev.CommandAccepted(command.name, queue.describe(command.edits), command.edits, tuple(models))
 
         try:
-            _require_possible(command, self._recorder.view)  # reading models took its time
-            for fact in read:
-                await self._recorder.publish(fact)
             await self._recorder.publish_made(accepted)
         except queue.IllegalEdit:
             self._catalogue.prepared = before

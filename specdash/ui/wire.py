@@ -6,7 +6,7 @@ lines of the journal as they are in the file, {"caught_up":true}, and from then 
 ticks ({"tick":kind,...}) as they come, and {"moved":"path"} where the run folder is somewhere else now.
 {"gone":"sentence"} says that nothing more will happen. A client may ask:
 
-    {"id":n,"command":{...}}                    core.commands.encode
+    {"id":n,"command":{...}}                    store.codec.encode_command
     {"id":n,"log":load,"offset":o,"size":s}     a negative offset counts from the end of the log
 
 and is told {"reply":n,...}, for a log with "offset", "size" (of the file) and "data" (base64), or

@@ -22,7 +22,7 @@ def two_passes(
     """A run whose blocks from `iterations` on are of the second pass, for which its steps take twice as many."""
     settings = {"max_tokens": 101, "iterations": iterations, "passes": passes}
     counts = {each.id: passes * iterations for each in steps}
-    edits = (cmd.encode_edit(cmd.SetIterations(tuple(counts), passes * iterations)),)
+    edits = (cmd.SetIterations(tuple(counts), passes * iterations),)
     begun = [ev.PlanChanged("again", 1, edits, SECOND_PASS)] if passes == 2 else []
     told = [started(steps, settings=settings), *begun, *(fact for part in facts for fact in part)]
     return folded(told)

@@ -412,7 +412,7 @@ def test_stages_bandwidth_and_commands_are_told() -> None:
 
 
 TWICE = cmd.SetIterations((BASE.id, K4.id, K8.id), 6)
-SECOND = ev.PlanChanged("again", 3, (cmd.encode_edit(TWICE),), SECOND_PASS)
+SECOND = ev.PlanChanged("again", 3, (TWICE,), SECOND_PASS)
 
 
 def test_a_drift_of_the_anchors_refuses_smaller_effects() -> None:

@@ -15,7 +15,7 @@ from specdash.core.model import k_max
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.state import RunState
 from specdash.core.status import StepStatus
-from specdash.store.codec import decode_fact
+from specdash.store.codec import decode_fact, encode_fact
 from tests.support.campaigns import drawn
 from tests.support.simulated_runs import Asked, Run
 
@@ -114,7 +114,7 @@ def test_a_second_pass_takes_the_loads_in_mirrored_order_with_as_many_samples_ag
 
 def test_stages_survive_the_journal(curve: Run) -> None:
     for change in curve.view.replans:
-        assert decode_fact(ev.PlanChanged.TYPE, ev.encode(change)) == change
+        assert decode_fact(ev.PlanChanged.TYPE, encode_fact(change)) == change
 
 
 def test_a_search_ends_though_a_prompt_never_gives_a_sample() -> None:

@@ -15,6 +15,7 @@ from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import IllegalEdit, _server, apply, describe, load_key, loads_of, next_load, open_on, serves
 from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
+from specdash.store.codec import decode_edit, encode_edit
 from tests.support.recorded_run import sample, step
 
 Steps = Mapping[str, StepState]
@@ -265,7 +266,7 @@ def test_edits_together_are_edits_one_after_the_other(data: st.DataObject) -> No
             now = apply(now, [edit], scope)
         except IllegalEdit:
             continue
-        made.append(cmd.decode_edit(cmd.encode_edit(edit)))
+        made.append(decode_edit(encode_edit(edit)))
     assert list(apply(steps, made, scope).items()) == list(now.items())
 
 
@@ -306,7 +307,7 @@ def test_another_size_is_another_step() -> None:
     with pytest.raises(IllegalEdit, match="in the queue already"):
         apply(grown, [cmd.Add((arms[0],))], None)
     for edit in (cmd.Add(tuple(arms)), cmd.Move((arms[0].id,))):
-        assert cmd.decode_edit(cmd.encode_edit(edit)) == edit
+        assert decode_edit(encode_edit(edit)) == edit
 
 
 # -- what is asked at every step ------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ from specdash.core.plan import LoadKey
 from specdash.core.reduce import fold, fold_all
 from specdash.core.state import RunState
 from specdash.core.status import DONE, StepStatus
-from specdash.store.codec import decode_fact
+from specdash.store.codec import decode_fact, encode_fact
 from tests.support.recorded_run import START_S, folded, loaded, measured, recorded, sample, started, step
 
 BASE, K4, K8 = step(), step(4), step(8)
@@ -40,6 +40,9 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
         return st.tuples(*(values_of(each) for each in args))
     if origin is Mapping or (isinstance(origin, type) and issubclass(origin, Mapping)):
         return JSON_VALUES if args[1] is Any else st.dictionaries(st.text(max_size=5), values_of(args[1]), max_size=3)
+    if hint is cmd.Edit:
+        ids = st.lists(st.text(max_size=5), max_size=3).map(tuple)
+        return st.one_of(st.builds(cmd.Skip, ids), st.builds(cmd.Move, ids, st.none() | st.text(max_size=5)))
     if is_dataclass(hint) and isinstance(hint, type):
         return dataclasses_of(hint)
     if isinstance(hint, type) and issubclass(hint, StrEnum):
@@ -64,7 +67,7 @@ FACTS = st.one_of(*(dataclasses_of(kind) for kind in ev.FACTS.values()))
 @settings(deadline=None)
 @given(FACTS)
 def test_every_fact_comes_back_from_json_as_it_was(fact: ev.Fact) -> None:
-    body = json.loads(json.dumps(ev.encode(fact), allow_nan=False))
+    body = json.loads(json.dumps(encode_fact(fact), allow_nan=False))
     assert decode_fact(fact.TYPE, body) == fact
 
 
@@ -77,7 +80,7 @@ def test_the_journal_knows_every_kind_of_fact_by_a_name_of_its_own() -> None:
 
 
 def test_another_version_may_add_fields_and_types_but_not_drop_required_ones() -> None:
-    body = {**ev.encode(ev.LoadReady("l001", 2.0, 7)), "colour": "red"}
+    body = {**encode_fact(ev.LoadReady("l001", 2.0, 7)), "colour": "red"}
     assert decode_fact("load_ready", body) == ev.LoadReady("l001", 2.0, 7)
     assert decode_fact("of_next_year", body) is None
     outcome = decode_fact("step_finished", {"step": "s", "load": None, "status": "of next year"})
@@ -85,7 +88,7 @@ def test_another_version_may_add_fields_and_types_but_not_drop_required_ones() -
     del body["pid"]
     with pytest.raises(ValueError, match="pid"):
         decode_fact("load_ready", body)
-    nested = ev.encode(ev.SampleTaken("s", "l001", sample(10.0), 1.0))
+    nested = encode_fact(ev.SampleTaken("s", "l001", sample(10.0), 1.0))
     assert decode_fact("sample_taken", {**nested, "sample": {**nested["sample"], "colour": "red"}}) is not None
     with pytest.raises(ValueError, match=r"\$\.sample"):
         decode_fact("sample_taken", {**nested, "sample": 7})
@@ -265,11 +268,13 @@ def test_commands_change_the_view_as_they_changed_the_run() -> None:
     assert not folded([*facts, ev.CommandAccepted("resume")]).paused
     assert folded([*facts, ev.CommandAccepted("stop")]).stopping
     edits = (
-        cmd.encode_edit(cmd.Skip((steps[1].id,))),
-        cmd.encode_edit(cmd.SetIterations((steps[2].id,), 2)),
-        cmd.encode_edit(cmd.Add((step(6),), before=steps[2].id)),
+        cmd.Skip((steps[1].id,)),
+        cmd.SetIterations((steps[2].id,), 2),
+        cmd.Add((step(6),), before=steps[2].id),
     )
-    view = folded([*facts, ev.CommandAccepted("edit", "words", edits)])
+    model = ev.ModelRead("new", "draft", "/new.gguf", 1, None, None, "dense-small")
+    view = folded([*facts, ev.CommandAccepted("edit", "words", edits, (model,))])
+    assert view.models == {"new": model}
     assert list(view.steps) == [steps[0].id, steps[1].id, step(6).id, steps[2].id]
     assert view.steps[steps[1].id].by_user
     assert (view.iterations(steps[2].id), view.iterations(steps[0].id)) == (2, 5)
@@ -279,7 +284,7 @@ def test_commands_change_the_view_as_they_changed_the_run() -> None:
 
 
 def test_folding_all_at_once_is_folding_one_by_one() -> None:
-    edit = ev.CommandAccepted("edit", "", (cmd.encode_edit(cmd.Remove((step(8).id,))),))
+    edit = ev.CommandAccepted("edit", "", (cmd.Remove((step(8).id,)),))
     facts = [started([step(), step(4), step(8)]), *loaded(), *measured(step(), [10.0, 11.0]), edit, ev.RunResumed("1")]
     facts += [*loaded("l002", 4), *measured(step(4), [20.0]), ev.RunFinished("finished", 0)]
     one_by_one = RunState()

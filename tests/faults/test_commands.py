@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -264,12 +264,20 @@ async def test_a_refused_edit_leaves_no_model_behind(bench: Bench) -> None:
     assert bench.resume(stopped.path).code == 0
 
 
+@dataclass(frozen=True, slots=True)
+class Frob(cmd.Edit):
+    """An edit that only a later version knows."""
+
+    TYPE: ClassVar[str] = "frob"
+    steps: tuple[str, ...]
+
+
 async def test_an_edit_of_a_later_version_is_said_and_spoils_no_other_run(bench: Bench) -> None:
     first = bench.run(bench.profile())
     second = bench.run(bench.profile(name="other"))
     assert first.path is not None
     journal = Journal.open(first.path / "journal.jsonl")
-    journal.append(ev.CommandAccepted("edit", "frobbed", ({"edit": "frob", "steps": ["x"]},)))
+    journal.append(ev.CommandAccepted("edit", "frobbed", (Frob(("x",)),)))
     journal.close()
     listed = bench.start("runs")
     out, _ = listed.process.communicate()

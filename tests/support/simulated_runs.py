@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 from specdash.analysis import strategy
 from specdash.analysis.anchors import is_between_passes
 from specdash.analysis.sequential import known_to
-from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.costs import cost_requests, request_lengths
 from specdash.core.measure import Sample
@@ -81,8 +80,7 @@ class Run:
 
     def _reconsider(self) -> None:
         while (change := strategy.next_change(self.view)) is not None:
-            edits = tuple(cmd.encode_edit(edit) for edit in change.edits)
-            self._publish(ev.PlanChanged(change.reason, 0, edits, change.stage))
+            self._publish(ev.PlanChanged(change.reason, 0, change.edits, change.stage))
             self._fold()
 
     def _publish(self, *facts: ev.Fact) -> None:

@@ -16,9 +16,10 @@ import pytest
 
 from specdash import __version__
 from specdash.core import events as ev
-from specdash.core.ticks import LogTick, ServerTick, Tick, encode_tick
+from specdash.core.ticks import LogTick, ServerTick, Tick
 from specdash.errors import StoreError
 from specdash.runtime.sockets import MOST_PATH_BYTES, bind, peer_uid, runtime_folder, socket_path
+from specdash.store.codec import encode_tick
 from specdash.store.journal import read
 from specdash.ui.wire import BadLine, Lines, load, read_pointer
 from tests.support.machine import LIMIT_S

@@ -8,10 +8,10 @@ import pytest
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
-from specdash.core.commands import encode_edit
 from specdash.core.kinds import KINDS
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import IllegalEdit, apply
+from specdash.store.codec import decode_edit, encode_edit
 from specdash.ui.feed import Feed, fold_event
 from specdash.ui.source import CaughtUp, Event, Origin
 from specdash.ui.tui.discovery import Model
@@ -206,7 +206,7 @@ def test_steps_are_skipped_moved_and_added_like_any_other() -> None:
         making.shifted(steps, [NGRAMS[2].id], True, KScope.STARTUP),
     ):
         assert apply(steps, edits, KScope.STARTUP).keys() == steps.keys()
-        assert all(cmd.decode_edit(encode_edit(edit)) == edit for edit in edits)
+        assert all(decode_edit(encode_edit(edit)) == edit for edit in edits)
 
 
 def test_what_can_be_added_are_the_ways_that_the_run_has() -> None:

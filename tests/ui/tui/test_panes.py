@@ -293,7 +293,7 @@ class TestQueue:
     def test_skipped_by_you_is_told_from_skipped(self) -> None:
         from specdash.core import commands as cmd
 
-        edit = ev.CommandAccepted(cmd.EDIT, "", (cmd.encode_edit(cmd.Skip((live_runs.STEPS[8].id,))),))
+        edit = ev.CommandAccepted(cmd.EDIT, "", (cmd.Skip((live_runs.STEPS[8].id,)),))
         shown = said(queue(look(feed([*live_runs.facts(), edit])), Place(), 80, 10))
         assert "skip (you)" in shown
 

@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specdash.core import commands as cmd
-from specdash.core.commands import BadCommand, Command, decode, decode_edit, encode, encode_edit
+from specdash.core.commands import BadCommand, Command
+from specdash.store.codec import decode_command, decode_edit, encode_command, encode_edit
 from tests.support.recorded_run import step
 
 LABELS = st.text(st.characters(categories=["L", "N"], include_characters=' +-_."|'), max_size=9).filter(str.strip)
@@ -42,13 +43,13 @@ JSON = st.recursive(
 
 @given(command=COMMANDS)
 def test_a_command_comes_back_as_it_was_sent(command: Command) -> None:
-    assert decode(json.loads(json.dumps(encode(command)))) == command
+    assert decode_command(json.loads(json.dumps(encode_command(command)))) == command
 
 
 @given(body=st.dictionaries(st.sampled_from(["command", "edits"]) | st.text(), JSON))
 def test_garbage_is_a_bad_command(body: dict[str, Any]) -> None:
     with pytest.raises(BadCommand) as raised:
-        decode(body)
+        decode_command(body)
     assert len(str(raised.value)) < 500
 
 
@@ -76,25 +77,34 @@ def test_a_damaged_edit_is_understood_or_refused(edit: cmd.Edit, key: str, value
         ({"command": "pause", "edits": [{"edit": "skip", "steps": []}]}, "edits must be a list"),
         ({"command": "edit", "edits": [{"edit": ["skip"]}]}, "an edit needs a type: skip, reopen"),
         ({"command": "edit", "edits": [{"edit": "skip"}]}, "skip: "),
-        ({"command": "edit", "edits": [{"edit": "skip", "steps": "abc"}]}, "skip: steps cannot be 'abc'"),
-        ({"command": "edit", "edits": [{"edit": "skip", "steps": [1]}]}, "steps are named by their ids"),
-        ({"command": "edit", "edits": [{"edit": "move", "steps": [], "before": 1}]}, "move: before cannot be '1'"),
+        ({"command": "edit", "edits": [{"edit": "skip", "steps": "abc"}]}, "skip: Expected `array`, got `str`"),
+        (
+            {"command": "edit", "edits": [{"edit": "skip", "steps": [1]}]},
+            "skip: Expected `str`, got `int` - at `$.steps[0]`",
+        ),
+        (
+            {"command": "edit", "edits": [{"edit": "move", "steps": [], "before": 1}]},
+            "move: Expected `str | null`, got `int` - at `$.before`",
+        ),
         (
             {"command": "edit", "edits": [{"edit": "iterations", "steps": [], "iterations": None}]},
-            "iterations: iterations cannot be 'None'",
+            "iterations: Expected `int`, got `null` - at `$.iterations`",
         ),
         (
             {"command": "edit", "edits": [{"edit": "iterations", "steps": [], "iterations": True}]},
-            "iterations: iterations cannot be 'True'",
+            "iterations: Expected `int`, got `bool` - at `$.iterations`",
         ),
         ({"command": "edit", "edits": [{"edit": "add", "steps": [{"target": 1}]}]}, "a step's target cannot be '1'"),
         ({"command": "edit", "edits": [{"edit": "add", "steps": [{"k": 2**40}]}]}, "a step's k cannot be"),
         ({"command": "edit", "edits": [{"edit": "add", "steps": [{"k": -1}]}]}, "a step's k cannot be '-1'"),
         ({"command": "edit", "edits": [{"edit": "add", "steps": [{"argv": "x"}]}]}, "a step has no 'argv'"),
-        ({"command": "edit", "edits": [{"edit": "add", "steps": [], "models": [{"label": "x"}]}]}, "a model: "),
+        (
+            {"command": "edit", "edits": [{"edit": "add", "steps": [], "models": [{"label": "x"}]}]},
+            "missing required field `role` - at",
+        ),
         (
             {"command": "edit", "edits": [{"edit": "add", "steps": [], "models": [["x"]]}]},
-            "a model: ",
+            "add: Expected `object`, got `array` - at `$.models[0]`",
         ),
         (
             {
@@ -107,5 +117,5 @@ def test_a_damaged_edit_is_understood_or_refused(edit: cmd.Edit, key: str, value
 )
 def test_what_is_wrong_is_said(body: dict[str, Any], why: str) -> None:
     with pytest.raises(BadCommand) as raised:
-        decode(body)
+        decode_command(body)
     assert why in str(raised.value)
