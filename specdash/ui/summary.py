@@ -15,12 +15,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from specdash.analysis.build_result import build_result
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.methods import drafter_label
 from specdash.core.text import one_line
 from specdash.core.view import View
 from specdash.store.arms import REFUTED, content_arms, refuted
+from specdash.store.result_json import document_of
 from specdash.store.wording import DASH, answer_times, disturbances, is_inferred
 from specdash.ui import recommended
 from specdash.ui.charts import Point, k_curves, legend
@@ -62,7 +62,7 @@ def print_summary(console: Console, view: View, path: Path, reports: Iterable[Pa
     if view.run is None:
         return
     ascii_only = "utf" not in (console.encoding or "").lower()
-    result = build_result(view)
+    result = document_of(view)
     arms = [arm for arm in content_arms(result) if arm["categories"]]
     _print_recommendations(console, result.get("recommendations") or (), with_table=with_table)
     if with_table and arms:

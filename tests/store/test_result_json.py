@@ -10,9 +10,9 @@ import pytest
 import report_documents as documents
 from recorded_run import folded, loaded, measured, started, step
 
+from specdash.analysis.build_result import result_of
 from specdash.analysis.result import Result
 from specdash.store.result_json import from_document, to_document
-from specdash.store.results import result_of
 
 Json = dict[str, Any]
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from specdash.analysis.tables import in_order
-from specdash.store.arms import by_arm, is_baseline, targets
+from specdash.store.arms import by_arm, in_order, is_baseline, targets
 from specdash.store.html.markup import Column, Markup, Row, details, esc, join, label, paragraph, section, table
 from specdash.store.wording import (
     DASH,

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from specdash.analysis.tables import in_order
-from specdash.store.arms import contenders, content_arms, slower_pairs
+from specdash.store.arms import contenders, content_arms, in_order, slower_pairs
 from specdash.store.markdown.cells import safe, table
 from specdash.store.wording import (
     DASH,
