@@ -21,9 +21,9 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from benchmarks.common import Row
-from specdash.analysis.race import rounds
+from specdash.analysis.k_search import rounds
 from specdash.analysis.sequential import BLIND, LEAST_DF, LOOK_CONFIDENCE
-from tests.analysis.test_race import CURVES, K_MAX, START, Truth, run_race, truth_of
+from tests.analysis.test_k_search import CURVES, K_MAX, START, Truth, run_race, truth_of
 
 Array = NDArray[np.float64]
 RUNS = 20000

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from specdash.analysis.anchors import Anchor
 from specdash.analysis.lossless import Agreement
+from specdash.analysis.pass_drift import Anchor
 from specdash.analysis.roofline import Roofline
 from specdash.analysis.stats import Interval, Speedup, Summary
 from specdash.core.measure import Sample
@@ -373,6 +373,7 @@ class Recommendation:
     proven: bool = False
     tied: tuple[Tied, ...] = ()
     reason: str = ""
+    reason_names_tied: bool = False
     command: str | None = None
 
     @property

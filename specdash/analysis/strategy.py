@@ -11,8 +11,8 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from specdash.analysis import kcurve, race
-from specdash.analysis.anchors import SECOND_PASS
+from specdash.analysis import k_search, kcurve
+from specdash.analysis.pass_drift import SECOND_PASS
 from specdash.core import commands as cmd
 from specdash.core.events import PlanChanged
 from specdash.core.measure import Verdict
@@ -68,7 +68,7 @@ def is_unfinished(view: RunState) -> bool:
 
 def first_samples(mode: object, iterations: int) -> int | None:
     """How many samples a step with a draft takes in the first round of a search; None in any other mode."""
-    return race.next_samples(0, iterations) if mode == SEARCH else None
+    return k_search.next_samples(0, iterations) if mode == SEARCH else None
 
 
 def _first(changes: Iterable[Change | None]) -> Change | None:
@@ -167,9 +167,9 @@ def _added(
 # -- search -----------------------------------------------------------------------------------------------------------
 
 
-def arms_of(steps: Iterable[StepState]) -> list[race.Arm]:
+def arms_of(steps: Iterable[StepState]) -> list[k_search.KSamples]:
     """The Ks of a pair as arms of a race, each with the decode rates of its valid samples."""
-    rates: dict[int, list[tuple[race.Key, float]]] = {}
+    rates: dict[int, list[tuple[k_search.Key, float]]] = {}
     for found in steps:
         if found.status != StepStatus.OK or found.step.k is None:
             continue
@@ -179,7 +179,7 @@ def arms_of(steps: Iterable[StepState]) -> list[race.Arm]:
             for sample in found.good
             if sample.decode_tok_s is not None and 0 < sample.decode_tok_s < math.inf
         )
-    return [race.Arm(k, tuple(found)) for k, found in sorted(rates.items())]
+    return [k_search.KSamples(k, tuple(found)) for k, found in sorted(rates.items())]
 
 
 def _search(view: RunState, pair: LoadKey, steps: Sequence[StepState]) -> Change | None:
@@ -189,7 +189,7 @@ def _search(view: RunState, pair: LoadKey, steps: Sequence[StepState]) -> Change
         return None
     most, precision = view.settings.iterations or 1, view.settings.precision or DEFAULT_PRECISION
     arms = arms_of(steps)
-    now = race.standing(arms, precision, race.rounds(most))
+    now = k_search.standing(arms, precision, k_search.rounds(most))
     if now.best is None:
         return Change(done, f"{pair.label}: {now.reason}")
     if most < LEAST_SEARCHED:
@@ -198,18 +198,18 @@ def _search(view: RunState, pair: LoadKey, steps: Sequence[StepState]) -> Change
     good = [found for found in steps if found.status == StepStatus.OK]
     # What was allowed, not what came out: a prompt that never gives a valid sample must not be asked for ever.
     taken = {k: min(view.iterations(found.step.id) or 0 for found in good if found.step.k == k) for k in now.racing}
-    behind = {k: count for k, count in taken.items() if race.next_samples(count, most) > 0}
+    behind = {k: count for k, count in taken.items() if k_search.next_samples(count, most) > 0}
     if behind:
         least = min(behind.values())
         ks = [k for k in behind if behind[k] == least]
-        count = least + race.next_samples(least, most)
+        count = least + k_search.next_samples(least, most)
         short = tuple(
             found.step.id for found in good if found.step.k in ks and (view.iterations(found.step.id) or 0) < count
         )
         edits: tuple[cmd.Edit, ...] = (cmd.SetIterations(short, count),)
         return Change(stage, f"{pair.label}: {now.reason}; {count} samples for {_ks(ks)}", edits)
-    new = race.refine(arms, now, _largest(view, pair), precision)
-    edits = _added(view, steps, new, race.next_samples(0, most))
+    new = k_search.refine(arms, now, _largest(view, pair), precision)
+    edits = _added(view, steps, new, k_search.next_samples(0, most))
     if edits:
         return Change(stage, f"{pair.label}: {now.reason}; {_ks(new)} may be better still", edits)
     used_up = "" if now.settled else "; all samples are used"

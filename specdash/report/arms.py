@@ -7,13 +7,14 @@ workload x depth, over all its categories.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 from specdash.analysis.reasons import edge_reason
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.report.text import SPEED, Json, drafter_of, is_noise, known, sentence, setting, slower_of
 
 Key = tuple[Any, ...]
+Row = TypeVar("Row", bound=Json)
 CONTENT = "content"
 REFUTED = {"output_differs": "differs", "impossible": "impossible"}
 """Verdicts that no speedup can stand against, with the word that marks them in a picture."""
@@ -198,3 +199,24 @@ def by_arm(measurements: Iterable[Json], field: str) -> dict[Key, list[Json]]:
         if each.get(field) is not None:
             found.setdefault(arm_key(each), []).append(each)
     return found
+
+
+def in_order(rows: Iterable[Row]) -> list[Row]:
+    """Arms or measurements as they are read: baselines first, then each draft with its Ks ascending.
+
+    A search or a second pass leaves the queue in an order of its own. Targets, configurations, drafts and what else has
+    no order keep that of their first appearance; so do rows that differ in none of these. Sizes of n-grams ascend too.
+    """
+    found = list(rows)
+    names = ("target", "config", "draft", "method", "moe_experts", "workload")
+    seen = {name: list(dict.fromkeys(row.get(name) for row in found)) for name in names}
+    places = {name: {value: at for at, value in enumerate(values)} for name, values in seen.items()}
+
+    def place(row: Row) -> tuple[int | bool, ...]:
+        target, config, draft, method, experts, workload = (places[name][row.get(name)] for name in names)
+        k = -1 if row.get("k") is None else row["k"]
+        size = -1 if row.get("ngram_n") is None else row["ngram_n"]
+        arm = row.get("method") != BASELINE, draft, method, size, experts, k
+        return target, config, *arm, workload, row.get("depth") or 0
+
+    return sorted(found, key=place)

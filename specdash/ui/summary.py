@@ -15,13 +15,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from specdash.analysis.build_result import build_result
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.methods import drafter_label
 from specdash.core.state import RunState
 from specdash.core.text import one_line, plural
 from specdash.report.arms import REFUTED, content_arms, refuted
 from specdash.report.text import DASH, answer_times, disturbances, is_inferred
+from specdash.store.result_json import document_of
 from specdash.ui import recommended
 from specdash.ui.charts import Point, k_curves, legend
 from specdash.ui.narration import percent, rate
@@ -62,7 +62,7 @@ def print_summary(console: Console, view: RunState, path: Path, reports: Iterabl
     if view.run is None:
         return
     ascii_only = "utf" not in (console.encoding or "").lower()
-    result = build_result(view)
+    result = document_of(view)
     arms = [arm for arm in content_arms(result) if arm["categories"]]
     _print_recommendations(console, result.get("recommendations") or (), with_table=with_table)
     if with_table and arms:

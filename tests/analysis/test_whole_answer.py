@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from specdash.analysis.recommend import recommendations
 from specdash.analysis.stats import speedup
 from specdash.ui import recommended
 from tests.support import result_documents as doc
@@ -40,7 +39,7 @@ def faster(factor: float) -> list[float]:
 
 def overall(*measurements: dict[str, Any]) -> dict[str, Any]:
     """The recommendation over all categories."""
-    return recommendations(doc.document(*measurements))[0]
+    return doc.recommended(doc.document(*measurements))[0]
 
 
 def test_a_gain_that_the_prefill_eats_is_recommended_with_a_warning() -> None:

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from specdash.analysis.build_result import result_of
 from specdash.analysis.result import Result
-from specdash.report.results import result_of
 from specdash.store.result_json import from_document, to_document
 from tests.support import report_documents as documents
 from tests.support.recorded_run import folded, loaded, measured, started, step

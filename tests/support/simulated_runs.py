@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from specdash.analysis import strategy
-from specdash.analysis.anchors import is_between_passes
+from specdash.analysis.pass_drift import is_between_passes
 from specdash.analysis.sequential import known_to
 from specdash.core import events as ev
 from specdash.core.costs import cost_requests, request_lengths

@@ -10,9 +10,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.core.state import RunState
+from specdash.store.result_json import document_of
 from specdash.ui import summary
 from specdash.ui.recommended import brief
 from specdash.ui.summary import near, print_summary
@@ -115,11 +115,11 @@ OFF = {
 
 def document(view: RunState, **changes: Any) -> dict[str, Any]:
     """The result of a run with these parts in place of its own."""
-    return {**build_result(view), **changes}
+    return {**document_of(view), **changes}
 
 
 def test_what_to_use_comes_first_with_a_command_that_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summary, "build_result", lambda view: document(view, recommendations=[CHOICE, OFF]))
+    monkeypatch.setattr(summary, "document_of", lambda view: document(view, recommendations=[CHOICE, OFF]))
     lines = shown(run_of()).splitlines()
     text = " ".join(" ".join(lines).split())
     use = "use 0.5B with K = 8: 12.50 times as fast (12.29 to 12.72), 1250 tok/s instead of 100.0"
@@ -153,7 +153,7 @@ def test_every_kind_of_recommendation_has_its_words(
     changes: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [{**CHOICE, **changes}]
-    monkeypatch.setattr(summary, "build_result", lambda view: document(view, recommendations=found))
+    monkeypatch.setattr(summary, "document_of", lambda view: document(view, recommendations=found))
     assert said in " ".join(shown(run_of(), 160).split())
 
 
@@ -164,7 +164,7 @@ def test_predicted_points_are_hollow_and_measured_ones_filled(monkeypatch: pytes
         for k in range(1, 13)
     ]
     broken = {**base, "k": 13, "predicted_tok_s": None, "predicted_ci95": None}
-    monkeypatch.setattr(summary, "build_result", lambda view: document(view, curves=[*curve, broken]))
+    monkeypatch.setattr(summary, "document_of", lambda view: document(view, curves=[*curve, broken]))
     text = shown(run_of())
     chart = text[text.index("tok/s by K") : text.index("K: tokens drafted a step")]
     assert chart.count("○") >= 8

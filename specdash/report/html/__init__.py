@@ -28,7 +28,7 @@ CONTENTS = (
 
 
 def to_html(result: Json) -> str:
-    """The report of a result (`analysis.result.build_result`, or one of an older version) as a whole HTML document.
+    """The report of a result (`store.result_json.document_of`, or one of an older version) as a whole HTML document.
 
     Raises StoreError where the plotly package, whose script draws the charts, is missing.
     """

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from specdash.analysis.tables import in_order
-from specdash.report.arms import by_arm, is_baseline, targets
+from specdash.report.arms import by_arm, in_order, is_baseline, targets
 from specdash.report.html.markup import Column, Markup, Row, details, esc, join, label, paragraph, section, table
 from specdash.report.text import (
     DASH,

@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from specdash.analysis.pairs import REFUTED
+from specdash.analysis.pair_summary import REFUTED
 from specdash.core.methods import drafter_label
 
 Json = Mapping[str, Any]
@@ -49,7 +49,7 @@ def _settings(result: Json) -> Json:
     """Theirs as they stood in an imported file; ours under their names."""
     settings = result["settings"]
     if result.get("imported") is not None:
-        return {name: value for name, value in settings.items() if name != "prompts_digest"}
+        return {name: value for name, value in settings.items() if name != "prompts_digest" and value is not None}
     return {
         "runs": settings.get("iterations"),
         "max_tokens": settings.get("max_tokens"),

@@ -14,7 +14,7 @@ from specdash.report.text import Json, title, when, without_samples
 
 
 def to_markdown(result: Json) -> str:
-    """The report of a result (`analysis.result.build_result`) as Markdown text."""
+    """The report of a result (`store.result_json.document_of`) as Markdown text."""
     run = result["run"]
     lines = [f"# Speculative decoding: {safe(title(run))}", "", f"Run {safe(run['id'])}, {safe(when(run))}.", ""]
     lines += _warnings(result)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from specdash.analysis.tables import in_order
-from specdash.report.arms import contenders, content_arms, slower_pairs
+from specdash.report.arms import contenders, content_arms, in_order, slower_pairs
 from specdash.report.markdown.cells import safe, table
 from specdash.report.text import (
     DASH,

@@ -75,10 +75,10 @@ class Recommendations:
 
 def work_out(view: RunState) -> Recommendations:
     """Makes the document of a view, and keeps what screens want of it. May take seconds."""
-    from specdash.analysis.build_result import build_result
+    from specdash.store.result_json import document_of
 
     try:
-        document: Json = build_result(view)
+        document: Json = document_of(view)
     except Exception as error:  # noqa: BLE001 - a mistake in a report must not take the screen away from its reader
         return Recommendations(True, problem=one_line(f"{type(error).__name__}: {error}", 300))
     return from_document(document, view)

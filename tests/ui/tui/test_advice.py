@@ -109,7 +109,7 @@ def test_a_document_that_cannot_be_made_is_said_and_ends_nothing(monkeypatch: py
     def broken(view: RunState) -> None:
         raise ZeroDivisionError("no samples")
 
-    monkeypatch.setattr("specdash.analysis.result.build_result", broken)
+    monkeypatch.setattr("specdash.store.result_json.document_of", broken)
     found = work_out(folded(run.facts()))
     assert "could not be worked out: ZeroDivisionError: no samples" in words(strip(found, TARGET, 1, 80, UNICODE))
 

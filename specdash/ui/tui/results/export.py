@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -13,11 +13,10 @@ from textual.app import ComposeResult
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from specdash.analysis.build_result import build_result
+from specdash.analysis.build_result import result_of
 from specdash.core.state import RunState
 from specdash.errors import StoreError
-from specdash.report.export import to_csv, to_json, to_markdown
-from specdash.report.html import to_html
+from specdash.session.reports import REPORTS
 from specdash.store.disk import write_atomic
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.widgets.form import Field, FormDialog
@@ -38,14 +37,9 @@ def text_of_export(kind: Format, view: RunState, picture: str) -> str:
     """The file's content. Raises StoreError for a run in which nothing was measured, or whose numbers are none."""
     if kind == "svg":
         return picture
-    write: Mapping[Format, Callable[[dict[str, object]], str]] = {
-        "md": to_markdown,
-        "html": to_html,
-        "csv": to_csv,
-        "json": to_json,
-    }
+    _, write = REPORTS[kind]
     try:
-        return write[kind](build_result(view))
+        return write(result_of(view))
     except ValueError as error:
         raise StoreError(
             f"the results cannot be summed up: {error}", "Look at the samples for NaN or infinity."

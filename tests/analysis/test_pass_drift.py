@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from specdash.analysis.anchors import SECOND_PASS, Anchor, anchor_of, anchors, drift_detail, drifted
+from specdash.analysis.pass_drift import SECOND_PASS, Anchor, anchor_of, anchors, drift_detail, drifted
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.plan import Step
