@@ -15,13 +15,6 @@ from specdash.core.text import human_bytes
 from specdash.errors import Exit, SpecdashError
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
-K_SCOPE_WORDS = {
-    "request": "takes K per request: one load serves every K",
-    "capped": "takes K per request, up to its start-up value",
-    "startup": "fixes K at start-up: one load for every K",
-}
-
-
 _PROGRAMS = ("llama-cli", "mlx")
 # Kinds of which the user brings the server, with programs that start one where they are on PATH.
 _USERS_OWN = {"script": ("mlx.launch",), "openai": ("vllm", "sglang", "lms", "ollama")}
@@ -131,6 +124,7 @@ def _users_own(kind: str) -> Finding:
 
 def _k_scope(program: str, engine: object) -> Finding:
     from specdash.engines.llama_server import LlamaServer
+    from specdash.report.text import K_SCOPES
     from specdash.session.examine import probe_engine
 
     assert isinstance(engine, LlamaServer)
@@ -140,7 +134,9 @@ def _k_scope(program: str, engine: object) -> Finding:
         return Finding(WARN, f"{program}, K scope", f"could not be probed: {error.what}", error.todo)
     if result.scope is None:
         return Finding(WARN, f"{program}, K scope", "the server drafted nothing on the test pair")
-    return Finding(OK, f"{program}, K scope", f"{result.scope.value} ({K_SCOPE_WORDS[result.scope.value]})")
+    words = K_SCOPES[result.scope.value]
+    said = ": ".join(filter(None, (words.sentence, words.loads)))
+    return Finding(OK, f"{program}, K scope", f"{result.scope.value} ({said})")
 
 
 def _machine() -> list[Finding]:

@@ -1,37 +1,34 @@
-"""Files that are derived from a result, and that can be made again from the journal at any time."""
+"""A result as JSON and as CSV: files that can be made again from the journal at any time."""
 
 from __future__ import annotations
 
 import csv
 import io
 import json
-from collections.abc import Mapping
 from dataclasses import fields
-from typing import Any
 
+from specdash.analysis.result import Measurement, Result
 from specdash.core.measure import Sample
 from specdash.core.text import one_line
-from specdash.report.markdown import to_markdown
-
-__all__ = ["to_csv", "to_json", "to_markdown"]
-
-Json = Mapping[str, Any]
+from specdash.store.result_json import to_document
 
 CELL_CHARS = 1000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_STEP = ("load", "target", "draft", "method", "config", "moe_experts", "k", "workload", "category", "depth", "ngram_n")
-_OUTCOME = ("status", "verdicts", "error")
+_STEP = ("target", "draft", "method", "config", "moe_experts", "k", "workload", "category", "depth", "ngram_n")
 _SAMPLE = tuple(field.name for field in fields(Sample) if field.name not in ("status", "reasons"))
-COLUMNS = ("run", "measurement", *_STEP, *_OUTCOME, *_SAMPLE, "sample_status", "sample_reasons")
+COLUMNS = (
+    *("run", "measurement", "load", *_STEP),
+    *("status", "verdicts", "error", *_SAMPLE, "sample_status", "sample_reasons"),
+)
 """The columns of the CSV: the step and its outcome, then the sample as it is in the result."""
 
 
-def to_json(result: Json) -> str:
+def to_json(result: Result) -> str:
     """The result as JSON, in ASCII: whatever is in it can be printed and cannot steer a terminal."""
-    return json.dumps(result, indent=2, allow_nan=False) + "\n"
+    return json.dumps(to_document(result), indent=2, allow_nan=False) + "\n"
 
 
-def to_csv(result: Json) -> str:
+def to_csv(result: Result) -> str:
     """One row for each sample, of finished and unfinished steps; a step without samples has a row of its own.
 
     Unknown cells are empty. Lists are joined by ";". Text that a spreadsheet would take for a formula is led by an
@@ -40,23 +37,29 @@ def to_csv(result: Json) -> str:
     text = io.StringIO()
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
-    for each in (*result["measurements"], *result["unfinished"]):
-        step = [result["run"]["id"], each["id"], *(each.get(name) for name in (*_STEP, *_OUTCOME))]
-        if not each["samples"]:
+    for each in result.rows:
+        step = _step(result, each)
+        if not each.samples:
             rows.writerow([*map(_cell, step), *[""] * (len(COLUMNS) - len(step))])
-        for sample in each["samples"]:
-            values = [sample.get(name) for name in (*_SAMPLE, "status", "reasons")]
+        for sample in each.samples:
+            values = [getattr(sample, name) for name in (*_SAMPLE, "status", "reasons")]
             rows.writerow(map(_cell, [*step, *values]))
     return text.getvalue()
 
 
+def _step(result: Result, row: Measurement) -> list[object]:
+    """The cells of a step and of its outcome."""
+    axes = [getattr(row.step, name) for name in _STEP]
+    return [result.run.id, row.id, row.load, *axes, row.status, row.verdicts, row.error]
+
+
 def _cell(value: object) -> str:
     """One cell; floats with all their digits."""
-    if value is None:
+    if value is None or value != value:  # NaN: unknown
         return ""
     if isinstance(value, int | float):
         return repr(value)
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return _cell(";".join(str(each) for each in value))
     shown = one_line(str(value), CELL_CHARS)
     return f"'{shown}" if shown.startswith(_FORMULA) else shown

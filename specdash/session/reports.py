@@ -6,13 +6,14 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from specdash.analysis.build_result import build_result
 from specdash.core.view import View
 from specdash.crash import bug_report
 from specdash.errors import SpecdashError
-from specdash.report.export import to_csv, to_json, to_markdown
+from specdash.report.export import to_csv, to_json
 from specdash.report.html import to_html
 from specdash.report.importers.to_draftbench import to_draftbench
+from specdash.report.markdown import to_markdown
+from specdash.report.results import result_of
 from specdash.session.handle import Reports
 from specdash.store.disk import write_atomic
 
@@ -33,7 +34,7 @@ def write_reports(path: Path, view: View, formats: Iterable[str] = AT_THE_END) -
     One that cannot be made or written keeps none of the others from being there.
     """
     try:
-        result = build_result(view)
+        result = result_of(view)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run is over and its journal is whole
         return Reports((), (_why("the results cannot be summed up", error),))
     names = [REPORTS[each] for each in formats]

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 from recorded_run import folded, measured, recorded, started, step
+from rendering import to_json
 
 from specdash.analysis.build_result import build_result
 from specdash.cli import guarded
 from specdash.core import events as ev
 from specdash.core.plan import Step
 from specdash.errors import Exit
-from specdash.report.export import to_json
 from specdash.store import runs as store
 from specdash.store.journal import Journal
 
@@ -199,7 +199,7 @@ def test_a_file_broken_deeper_than_its_reader_looks_is_no_bug_of_ours(
     for each in result["measurements"]:
         for sample in each["samples"]:
             sample["prompt_id"] = ["a", "list"]
-    (place / "here" / "odd.json").write_text(to_json(result))
+    (place / "here" / "odd.json").write_text(json.dumps(result))
     assert specdash("compare", "odd.json", two[0]) is Exit.USAGE
     assert "changed by hand" in capsys.readouterr().err
 

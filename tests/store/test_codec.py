@@ -12,14 +12,13 @@ from typing import Any
 
 import pytest
 from recorded_run import loaded, measured, started, step
+from rendering import to_csv, to_html, to_json, to_markdown
 
 from specdash.analysis.build_result import build_result
 from specdash.cli import guarded
 from specdash.core import events as ev
 from specdash.core.view import fold_all
 from specdash.errors import Exit, StoreError
-from specdash.report.export import to_csv, to_json, to_markdown
-from specdash.report.html import to_html
 from specdash.store.journal import line_of, parse_line
 
 WRONG: tuple[object, ...] = ("banana", "", -1, 0, 1e308, 10**400, True, None, [], {}, ["x"], {"a": 1}, 3.7)

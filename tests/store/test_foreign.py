@@ -11,14 +11,13 @@ from typing import Any
 
 import pytest
 from recorded_run import DRAFT, TARGET, folded, measured, started, step
+from rendering import to_csv, to_draftbench, to_json, to_markdown
 
 from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.errors import Exit, SpecdashError
-from specdash.report.export import to_csv, to_json, to_markdown
 from specdash.report.importers.draftbench import _Rows
 from specdash.report.importers.saved import MOST_BYTES, read_result_file
-from specdash.report.importers.to_draftbench import to_draftbench
 
 Json = dict[str, Any]
 
@@ -378,7 +377,7 @@ def test_broken_velollm_samples_are_left_out_and_said(read: Any) -> None:
 
 def test_our_own_result_comes_back_whole(read: Any) -> None:
     result = measured_result()
-    again = read(to_json(result))
+    again = read(json.dumps(result))
     added = {"lossless": None, "roofline": None}
     result["measurements"] = [added | each for each in result["measurements"]]
     assert {name: again[name] for name in result} == result
@@ -390,7 +389,7 @@ def test_a_result_of_an_earlier_version_is_completed(read: Any) -> None:
         result.pop(name, None)
     for each in result["measurements"]:
         each.pop("lossless", None)
-    again = read(to_json(result))
+    again = read(json.dumps(result))
     assert again["imported"] is None
     assert again["pairs"][0]["best_k"] == 8
     assert again["measurements"][0]["lossless"] is None

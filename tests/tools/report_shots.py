@@ -20,8 +20,8 @@ TESTS = Path(__file__).parents[1]
 sys.path[:0] = [str(TESTS), str(TESTS.parent)]
 
 from browser import Browser, Page, browser_program  # noqa: E402
+from rendering import to_html  # noqa: E402
 
-from specdash.report.html import to_html  # noqa: E402
 from specdash.store.disk import write_atomic  # noqa: E402
 
 TALL_PX = 16_000  # of a page that is taken

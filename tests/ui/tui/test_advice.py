@@ -12,6 +12,7 @@ import pytest
 import scenes
 from dashboards import SIZES, ScriptedSource, dashboard, screen_text
 from recorded_run import DRAFT, TARGET, folded, measured, recorded, step
+from rendering import recommendation
 from syrupy.assertion import SnapshotAssertion
 
 from specdash.core import events as ev
@@ -108,7 +109,7 @@ def test_a_document_that_cannot_be_made_is_said_and_ends_nothing(monkeypatch: py
     def broken(view: View) -> None:
         raise ZeroDivisionError("no samples")
 
-    monkeypatch.setattr("specdash.analysis.result.build_result", broken)
+    monkeypatch.setattr("specdash.analysis.build_result.build_result", broken)
     found = work_out(folded(run.facts()))
     assert "could not be worked out: ZeroDivisionError: no samples" in words(strip(found, TARGET, 1, 80, UNICODE))
 
@@ -227,7 +228,7 @@ def test_the_recommended_k_is_told_beside_the_best_mean() -> None:
     assert best is not None
     k = best.step.k
     for chosen, said in ((1, f"use best mean K = {k}, recommended K = 1: tied"), (k, "")):
-        choice = {"target": TARGET, "draft": DRAFT, "k": chosen, "tied": [{"draft": DRAFT, "k": k}]}
+        choice = recommendation({"target": TARGET, "draft": DRAFT, "k": chosen, "tied": [{"draft": DRAFT, "k": k}]})
         groups = tuple(replace(each, choices=(choice,)) for each in found.groups if each.target == TARGET)
         lines = choice_finding(book, replace(found, groups=groups), (TARGET, DRAFT), PLAIN, 100)
         assert words(lines) == said
