@@ -191,7 +191,7 @@ def test_the_target_under_the_cursor_comes_first_where_there_is_room_for_one() -
         ),
         (
             {"roofline": {"bound_tok_s": 20.0, "share": 1.25, "reason": ""}},
-            [("bound", "20.00 tok/s by memory bandwidth; the rate is 125% of that", "bad")],
+            [("bound", "20.0 tok/s by memory bandwidth; the rate is 125% of that", "bad")],
         ),
         (
             {"roofline": {"bound_tok_s": None, "share": None, "reason": "the model fits the cache"}},
@@ -408,7 +408,7 @@ async def test_a_step_tells_whether_its_text_is_the_targets_own() -> None:
         await pilot.pause()
         text = screen_text(app)
     assert "text: identical: the same tokens as the baseline's for 3 prompts" in text
-    assert "bound: 32.10 tok/s by memory bandwidth; the rate is 58% of that" in text
+    assert "bound: 32.1 tok/s by memory bandwidth; the rate is 58% of that" in text
 
 
 def test_a_retried_step_makes_advice_stale() -> None:
