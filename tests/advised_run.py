@@ -7,10 +7,10 @@ from typing import Any
 
 from recorded_run import DRAFT, TARGET, loaded, measured, started, step
 
-from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.core.plan import LoadKey, Step
 from specdash.core.view import View
+from specdash.store.result_json import document_of
 
 SMALL = "7B Q4_K_M"
 CATEGORIES = ("coding", "prose")
@@ -76,7 +76,7 @@ def off(**changes: Any) -> dict[str, Any]:
 
 def document(view: View) -> dict[str, Any]:
     """The result of the run with recommendations, a curve and remarks that are known beforehand."""
-    found = build_result(view)
+    found = document_of(view)
     base = {"target": TARGET, "draft": DRAFT, "config": None, "moe_experts": None, "depth": 0}
     curves = [
         {**base, "category": name, "k": k, "predicted_tok_s": rate_at(k), "k_max": K_MAX, "at_edge": False,

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
+from specdash.analysis.recommend import recommendations
+from specdash.analysis.rules import judged_rules
 from specdash.analysis.stats import summarise
+from specdash.store.result_json import from_document, to_document
 
 PROMPTS = 3
 
@@ -62,6 +66,22 @@ def imported(mean: float, draft: str | None = None, k: int | None = None) -> dic
 def document(*measurements: dict[str, Any], **parts: Any) -> dict[str, Any]:
     """A document of these measurements."""
     return {"measurements": list(measurements), "curves": [], "loads": [], "models": [], "anchors": [], **parts}
+
+
+def recommended(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The recommendations that follow from a document, as a document has them."""
+    result = from_document(document)
+    found: list[dict[str, Any]] = to_document(replace(result, recommendations=recommendations(result)))[
+        "recommendations"
+    ]
+    return found
+
+
+def judged(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The rules of thumb as a document is judged by them, as a document has them."""
+    result = from_document(document)
+    found: list[dict[str, Any]] = to_document(replace(result, rules=judged_rules(result)))["rules"]
+    return found
 
 
 def model(label: str, size_bytes: int, model_class: str = "dense-small", **changes: Any) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from typing import Any
 from simulated import LIST, Asked, Run
 from worlds import Pair, World, regret
 
-from specdash.analysis.build_result import build_result
 from specdash.analysis.strategy import CURVE, SEARCH
+from specdash.store.result_json import document_of
 
 LARGEST_K = 24
 KS = (1, 2, 4, 8, 16)
@@ -95,7 +95,7 @@ class Outcome:
 
 def outcome(run: Run, ks: Sequence[int], category: str = "all") -> Outcome:
     """What the finished run recommends for a category; the regret is against all `ks` and no draft."""
-    found = build_result(run.view)["recommendations"]
+    found = document_of(run.view)["recommendations"]
     chosen = next(each for each in found if each["category"] == category)
     arm = (None, 0) if chosen["k"] is None else (chosen["draft"], chosen["k"])
     rates = run.texts.rates(sorted({*ks, arm[1] or 1}), None if category == "all" else category, run.asked.iterations)
@@ -115,7 +115,7 @@ def covered(runs: int, asked: Asked, world: Callable[[int], World] = drawn) -> l
     held: list[bool] = []
     for seed in range(runs):
         run = Run(world(seed), asked, seed)
-        for found in build_result(run.view)["measurements"]:
+        for found in document_of(run.view)["measurements"]:
             low, high = found["summary"]["decode_tok_s"]["ci95"]
             prompts = len({sample["prompt_id"] for sample in found["samples"]})
             truth = run.texts.rate(found["draft"], found["k"] or 0, found["category"], prompts)

@@ -12,8 +12,8 @@ from typing import Any
 
 from recorded_run import TARGET, folded, loaded, measured, started, step
 
-from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
+from specdash.store.result_json import document_of
 
 Json = dict[str, Any]
 
@@ -66,7 +66,7 @@ def run_document(
         *(ev.ModelRead(name, "target", "/m", 7 * 2**30, "qwen2", "Q8_0", "dense-small") for name in targets),
         *(fact for number in range(len(targets)) for fact in loaded(f"l{number + 1:03d}", ks[-1])),
     ]
-    result = build_result(folded([*head, *facts, ev.RunFinished("finished", 0)]))
+    result = document_of(folded([*head, *facts, ev.RunFinished("finished", 0)]))
     return derive(result, targets, drafts, ks)
 
 
@@ -203,14 +203,14 @@ def failed_document() -> Json:
             ev.StepFinished(each.id, None, "failed", ("http_error",), "the server answered 500: out of memory")
         )
     facts += [*loaded(), ev.LoadFinished("l001", "failed", error="exit 1 after 3 s", hint="Use a smaller model.")]
-    return build_result(folded([*facts, ev.RunFinished("finished", 3, "nothing could be measured")]))
+    return document_of(folded([*facts, ev.RunFinished("finished", 3, "nothing could be measured")]))
 
 
 def single_sample_document() -> Json:
     """One sample of a baseline and of one arm."""
     steps = [step(), step(4)]
     facts = [started(steps), *loaded(k=4), *measured(steps[0], [10.0]), *measured(steps[1], [12.0])]
-    return build_result(folded(facts))
+    return document_of(folded(facts))
 
 
 def imported_document(paths: Sequence[Path]) -> Json:

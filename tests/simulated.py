@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from worlds import Answer, Texts, World
 
 from specdash.analysis import strategy
-from specdash.analysis.anchors import is_between_passes
+from specdash.analysis.pass_drift import is_between_passes
 from specdash.analysis.sequential import known_to
 from specdash.core import commands as cmd
 from specdash.core import events as ev

@@ -8,13 +8,13 @@ from typing import Any
 
 from recorded_run import folded, loaded, measured, sample, started, step
 
-from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.core.engine import K_SEEN
 from specdash.core.measure import INFERRED
 from specdash.core.plan import Step
 from specdash.core.steps import StepView
 from specdash.core.view import View
+from specdash.store.result_json import document_of
 from specdash.ui.narration import sentences
 from specdash.ui.tui.lines import text_of
 from specdash.ui.tui.results.figures import figures_of
@@ -66,7 +66,7 @@ def rows_of(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def test_a_document_counts_every_answer_of_a_step_that_one_proves() -> None:
-    document = build_result(run_of(LUCKY_AND_NOT, NONE_PROVES))
+    document = document_of(run_of(LUCKY_AND_NOT, NONE_PROVES))
     coding, math = rows_of(document, "measurements")
     assert (coding["acceptance_rate"], coding["acceptance_source"], coding["k_seen"]) == (48 / 120, INFERRED, 4)
     assert [each["accepted_tokens"] for each in coding["samples"]] == [30, 10, 8]
@@ -77,7 +77,7 @@ def test_a_document_counts_every_answer_of_a_step_that_one_proves() -> None:
     assert "accepted_tokens" not in math["summary"]
     (arm,) = rows_of(document, "overall")
     assert (arm["acceptance_rate"], arm["acceptance_source"]) == (None, None), "the proven category is the lucky one"
-    (arm,) = rows_of(build_result(run_of(LUCKY_AND_NOT, LUCKY_AND_NOT)), "overall")
+    (arm,) = rows_of(document_of(run_of(LUCKY_AND_NOT, LUCKY_AND_NOT)), "overall")
     assert (arm["acceptance_rate"], arm["acceptance_source"]) == (96 / 240, INFERRED)
 
 
@@ -86,7 +86,7 @@ def test_a_sample_that_does_not_count_proves_nothing() -> None:
     found = drafted_of(view)[0]
     first, *others = found.samples
     spoilt = replace(found, samples=(replace(first, status="invalid", reasons=("swapping",)), *others))
-    document = build_result(replace(view, steps={**view.steps, found.step.id: spoilt}))
+    document = document_of(replace(view, steps={**view.steps, found.step.id: spoilt}))
     row = rows_of(document, "measurements")[0]
     assert row["acceptance_rate"] is None
     assert {each["draft_tokens"] for each in row["samples"]} == {None}

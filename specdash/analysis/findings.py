@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from specdash.analysis.anchors import Anchor, anchor_of, anchors, drift_detail, drifted
 from specdash.analysis.kcurve import Curve, Point, curves, off_the_line
 from specdash.analysis.lossless import Agreement, agreements
-from specdash.analysis.rates import Compared, over_baseline, rate_estimate
+from specdash.analysis.pass_drift import Anchor, anchor_of, anchors, drift_detail, drifted
 from specdash.analysis.roofline import Roofline, roofline
 from specdash.analysis.same_drafts import same_drafts
+from specdash.analysis.speedups import Compared, over_baseline, rate_estimate
 from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
@@ -40,12 +40,16 @@ class Examined:
     anchors: Mapping[Step, Anchor]
 
 
-def examine(view: View) -> Examined:
-    """Everything that is derived from a whole run."""
+def examine(view: View, compared: Mapping[str, Compared] | None = None) -> Examined:
+    """Everything that is derived from a whole run; `compared`: the speedups of all steps, where they are known."""
+    if compared is None:
+        compared = {
+            name: over_baseline(found, view.steps.get(found.step.baseline().id)) for name, found in view.steps.items()
+        }
     return Examined(
         agreements=agreements(view),
         rooflines={name: roofline(found, view) for name, found in view.steps.items()},
-        compared={name: over_baseline(found, view) for name, found in view.steps.items()},
+        compared=compared,
         curves=curves(view),
         anchors=anchors(view),
     )

@@ -13,8 +13,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Self
 
-from specdash.analysis.anchors import Anchor
 from specdash.analysis.lossless import Agreement
+from specdash.analysis.pass_drift import Anchor
 from specdash.analysis.roofline import Roofline
 from specdash.analysis.stats import Interval, Speedup, Summary
 from specdash.core.measure import Sample

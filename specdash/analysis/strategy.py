@@ -11,8 +11,8 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from specdash.analysis import kcurve, race
-from specdash.analysis.anchors import SECOND_PASS
+from specdash.analysis import k_search, kcurve
+from specdash.analysis.pass_drift import SECOND_PASS
 from specdash.core import commands as cmd
 from specdash.core.events import PlanChanged
 from specdash.core.measure import Verdict
@@ -67,7 +67,7 @@ def is_unfinished(view: View) -> bool:
 
 def first_samples(mode: object, iterations: int) -> int | None:
     """How many samples a step with a draft takes in the first round of a search; None in any other mode."""
-    return race.next_samples(0, iterations) if mode == SEARCH else None
+    return k_search.next_samples(0, iterations) if mode == SEARCH else None
 
 
 def _first(changes: Iterable[Change | None]) -> Change | None:
@@ -166,9 +166,9 @@ def _added(
 # -- search -----------------------------------------------------------------------------------------------------------
 
 
-def arms_of(steps: Iterable[StepView]) -> list[race.Arm]:
+def arms_of(steps: Iterable[StepView]) -> list[k_search.KSamples]:
     """The Ks of a pair as arms of a race, each with the decode rates of its valid samples."""
-    rates: dict[int, list[tuple[race.Key, float]]] = {}
+    rates: dict[int, list[tuple[k_search.Key, float]]] = {}
     for found in steps:
         if found.status != "ok" or found.step.k is None:
             continue
@@ -178,7 +178,7 @@ def arms_of(steps: Iterable[StepView]) -> list[race.Arm]:
             for sample in found.good
             if sample.decode_tok_s is not None and 0 < sample.decode_tok_s < math.inf
         )
-    return [race.Arm(k, tuple(found)) for k, found in sorted(rates.items())]
+    return [k_search.KSamples(k, tuple(found)) for k, found in sorted(rates.items())]
 
 
 def _search(view: View, pair: LoadKey, steps: Sequence[StepView]) -> Change | None:
@@ -190,7 +190,7 @@ def _search(view: View, pair: LoadKey, steps: Sequence[StepView]) -> Change | No
     settings = view.run.settings
     most, precision = int(settings.get("iterations") or 1), settings.get("precision") or DEFAULT_PRECISION
     arms = arms_of(steps)
-    now = race.standing(arms, precision, race.rounds(most))
+    now = k_search.standing(arms, precision, k_search.rounds(most))
     if now.best is None:
         return Change(done, f"{pair.label}: {now.reason}")
     if most < LEAST_SEARCHED:
@@ -199,18 +199,18 @@ def _search(view: View, pair: LoadKey, steps: Sequence[StepView]) -> Change | No
     good = [found for found in steps if found.status == "ok"]
     # What was allowed, not what came out: a prompt that never gives a valid sample must not be asked for ever.
     taken = {k: min(view.iterations(found.step.id) or 0 for found in good if found.step.k == k) for k in now.racing}
-    behind = {k: count for k, count in taken.items() if race.next_samples(count, most) > 0}
+    behind = {k: count for k, count in taken.items() if k_search.next_samples(count, most) > 0}
     if behind:
         least = min(behind.values())
         ks = [k for k in behind if behind[k] == least]
-        count = least + race.next_samples(least, most)
+        count = least + k_search.next_samples(least, most)
         short = tuple(
             found.step.id for found in good if found.step.k in ks and (view.iterations(found.step.id) or 0) < count
         )
         edits: tuple[cmd.Edit, ...] = (cmd.SetIterations(short, count),)
         return Change(stage, f"{pair.label}: {now.reason}; {count} samples for {_ks(ks)}", edits)
-    new = race.refine(arms, now, _largest(view, pair), precision)
-    edits = _added(view, steps, new, race.next_samples(0, most))
+    new = k_search.refine(arms, now, _largest(view, pair), precision)
+    edits = _added(view, steps, new, k_search.next_samples(0, most))
     if edits:
         return Change(stage, f"{pair.label}: {now.reason}; {_ks(new)} may be better still", edits)
     used_up = "" if now.settled else "; all samples are used"

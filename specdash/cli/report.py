@@ -61,11 +61,10 @@ def _text(found: Named, kind: str) -> str:
     """A report as text. Raises SpecdashError for a file that is broken deeper than its reader looks."""
     from specdash.report.importers.saved import unusable
     from specdash.session.reports import REPORTS
-    from specdash.store.result_json import from_document
 
     write: Any = REPORTS[kind][1]
     try:
-        text = write(from_document(found.result))
+        text = write(found.result)
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
         if found.view is not None:
             raise

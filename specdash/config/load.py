@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from specdash.analysis.race import FIRST_ROUND
+from specdash.analysis.k_search import FIRST_ROUND
 from specdash.analysis.sequential import least_samples
 from specdash.analysis.strategy import CURVE, SEARCH
 from specdash.config.engine_table import BY_NAME, read_engine, require_server, warn_of_port

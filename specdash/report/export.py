@@ -5,21 +5,21 @@ from __future__ import annotations
 import csv
 import io
 import json
+import math
 from dataclasses import fields
 
-from specdash.analysis.result import Measurement, Result
+from specdash.analysis.result import Result
 from specdash.core.measure import Sample
 from specdash.core.text import one_line
 from specdash.store.result_json import to_document
 
 CELL_CHARS = 1000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_STEP = ("target", "draft", "method", "config", "moe_experts", "k", "workload", "category", "depth", "ngram_n")
+AXES = ("target", "draft", "method", "config", "moe_experts", "k", "workload", "category", "depth", "ngram_n")
+"""The axes of a step, in the order of the columns."""
+_OUTCOME = ("status", "verdicts", "error")
 _SAMPLE = tuple(field.name for field in fields(Sample) if field.name not in ("status", "reasons"))
-COLUMNS = (
-    *("run", "measurement", "load", *_STEP),
-    *("status", "verdicts", "error", *_SAMPLE, "sample_status", "sample_reasons"),
-)
+COLUMNS = ("run", "measurement", "load", *AXES, *_OUTCOME, *_SAMPLE, "sample_status", "sample_reasons")
 """The columns of the CSV: the step and its outcome, then the sample as it is in the result."""
 
 
@@ -38,24 +38,21 @@ def to_csv(result: Result) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
     for each in result.rows:
-        step = _step(result, each)
+        axes = (getattr(each.step, name) for name in AXES)
+        step = [result.run.id, each.id, each.load, *axes, each.status, each.verdicts, each.error]
         if not each.samples:
             rows.writerow([*map(_cell, step), *[""] * (len(COLUMNS) - len(step))])
         for sample in each.samples:
-            values = [getattr(sample, name) for name in (*_SAMPLE, "status", "reasons")]
+            values = (getattr(sample, name) for name in (*_SAMPLE, "status", "reasons"))
             rows.writerow(map(_cell, [*step, *values]))
     return text.getvalue()
-
-
-def _step(result: Result, row: Measurement) -> list[object]:
-    """The cells of a step and of its outcome."""
-    axes = [getattr(row.step, name) for name in _STEP]
-    return [result.run.id, row.id, row.load, *axes, row.status, row.verdicts, row.error]
 
 
 def _cell(value: object) -> str:
     """One cell; floats with all their digits."""
     if value is None or value != value:  # NaN: unknown
+        return ""
+    if isinstance(value, float) and not math.isfinite(value):
         return ""
     if isinstance(value, int | float):
         return repr(value)

@@ -7,19 +7,16 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from specdash.analysis.build_result import build_result
+from specdash.analysis.build_result import result_of
 from specdash.analysis.result import Result
 from specdash.core.text import one_line
 from specdash.core.view import View, fold_all
 from specdash.errors import SpecdashError
-from specdash.report.importers.saved import read_result_file
+from specdash.report.importers.saved import AGAIN, read_result_file
 from specdash.store.journal import read as read_journal
 from specdash.store.result_json import from_document
 from specdash.store.runs import JOURNAL, resolve
-
-Json = dict[str, Any]
 
 _OF_A_RUN = frozenset({JOURNAL, "profile.toml", "result.json", "result.csv", "report.md", "report.html"})
 
@@ -29,21 +26,19 @@ class Named:
     """What a name on the command line means: a run's folder with its facts, or a file with the result in it."""
 
     path: Path
-    result: Json
+    result: Result
     view: View | None = None
 
 
 def read(path: Path) -> Result:
     """The result in a file: result.json of this version or an earlier one, or a file of another tool.
 
-    Raises SpecdashError.
+    Raises SpecdashError: what is wrong, where, and what is known here.
     """
-    return from_document(read_result_file(path))
-
-
-def result_of(view: View) -> Result:
-    """The result of a run, finished or not. Raises StoreError for a journal without its first record."""
-    return from_document(build_result(view))
+    try:
+        return from_document(read_result_file(path))
+    except ValueError as error:
+        raise SpecdashError(f"{one_line(str(path))}: this is no whole result: {one_line(str(error))}", AGAIN) from error
 
 
 def named_result(name: str, results_dirs: Iterable[Path]) -> Named:
@@ -53,7 +48,7 @@ def named_result(name: str, results_dirs: Iterable[Path]) -> Named:
     """
     given = Path(name).expanduser()
     if name and _is_result_file(given):
-        return Named(given, read_result_file(given))
+        return Named(given, read(given))
     try:
         path = resolve(name, results_dirs)
     except SpecdashError as error:
@@ -71,7 +66,7 @@ def named_result(name: str, results_dirs: Iterable[Path]) -> Named:
     except OSError as error:
         raise SpecdashError(f"{one_line(name)}: {error.strerror}", "Name a run's folder, or a result file.") from error
     view = fold_all(read_journal(path / JOURNAL).records)
-    return Named(path, build_result(view), view)
+    return Named(path, result_of(view), view)
 
 
 def _is_loop(path: Path) -> bool:

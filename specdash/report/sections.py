@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from itertools import pairwise
 
-from specdash.analysis.anchors import Anchor
 from specdash.analysis.lossless import Agreement
+from specdash.analysis.pass_drift import Anchor
 from specdash.analysis.result import ALL, RATE, Arm, Load, Measurement, Recommendation, Result
 from specdash.analysis.roofline import Roofline
 from specdash.core.measure import DESCRIPTION, Verdict

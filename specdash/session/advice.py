@@ -9,10 +9,10 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from specdash.analysis.anchors import is_between_passes, second_pass
 from specdash.analysis.findings import DERIVED, Found, findings
 from specdash.analysis.lossless import agreement
 from specdash.analysis.part import around, part_of
+from specdash.analysis.pass_drift import is_between_passes, second_pass
 from specdash.analysis.roofline import LEAST_FIGURES, exceeded
 from specdash.analysis.sequential import known_to
 from specdash.analysis.strategy import SEARCH, Change, next_change

@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
+from specdash.analysis.build_result import result_of
+from specdash.analysis.result import Result
 from specdash.core.view import View
 from specdash.crash import bug_report
 from specdash.errors import SpecdashError
@@ -13,12 +15,11 @@ from specdash.report.export import to_csv, to_json
 from specdash.report.html import to_html
 from specdash.report.importers.to_draftbench import to_draftbench
 from specdash.report.markdown import to_markdown
-from specdash.report.results import result_of
 from specdash.session.handle import Reports
 from specdash.store.disk import write_atomic
 
 RESULT = "json"
-REPORTS = {
+REPORTS: dict[str, tuple[str, Callable[[Result], str]]] = {
     RESULT: ("result.json", to_json),
     "csv": ("result.csv", to_csv),
     "md": ("report.md", to_markdown),

@@ -12,11 +12,13 @@ from dataclasses import fields, is_dataclass
 from operator import attrgetter
 from typing import Any
 
-from specdash.analysis.anchors import Anchor
+from specdash.analysis.build_result import result_of
 from specdash.analysis.lossless import Agreement
+from specdash.analysis.pass_drift import Anchor
 from specdash.analysis.result import (
     ALL,
     CONTENT,
+    RATE,
     Arm,
     CurvePoint,
     Load,
@@ -32,6 +34,7 @@ from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.numbers import finite
 from specdash.core.plan import Step
+from specdash.core.view import View
 
 Json = dict[str, Any]
 
@@ -55,6 +58,7 @@ _UNKNOWN_SAMPLE: Mapping[str, Any] = {
     "positions_accepted": (),
     "unknown": {},
 }
+_OF_A_COLD_PROMPT = ("prefill_time_s", "prefill_tok_s", "throughput_tok_s", "ttft_s", "total_time_s")
 _AS_THEY_ARE = frozenset({str, int, bool, type(None)})
 
 
@@ -62,6 +66,11 @@ def to_document(result: Result) -> Json:
     """The result as JSON has it; every field is there, null where unknown."""
     document: Json = _encoded(result)
     return document
+
+
+def document_of(view: View) -> Json:
+    """The document of a run, finished or not. Raises StoreError for a journal without its first record."""
+    return to_document(result_of(view))
 
 
 def from_document(document: Mapping[str, Any]) -> Result:
@@ -243,8 +252,19 @@ def _measurement_of(row: Mapping[str, Any]) -> Json:
             found[name] = {**required, "reason": "", **found[name]}
             if isinstance(found[name].get("rounding"), Mapping):
                 found[name]["rounding"] = _told(found[name]["rounding"])
-    samples = _each(row.get("samples") or [], lambda each: {**_UNKNOWN_SAMPLE, **_told(each)})
+    samples = _each(row.get("samples") or [], _sample_of)
     return {**found, "name": row.get("step"), "step": step, "samples": samples}
+
+
+def _sample_of(row: Mapping[str, Any]) -> Json:
+    """A sample; what is no rate is none, and of a prompt that was cached only the decoding counts."""
+    found = {**_UNKNOWN_SAMPLE, **_told(row), "decode_tok_s": finite(row.get(RATE))}
+    return {**found, **dict.fromkeys(_OF_A_COLD_PROMPT)} if row.get("warm") else found
+
+
+def _anchor_of(row: Mapping[str, Any]) -> Json:
+    unknown = {"first_tok_s": float("nan"), "last_tok_s": float("nan"), "n": 0}
+    return {**unknown, **_told(row), "baseline": _setting_of(row, "")}
 
 
 def _arm_of(row: Mapping[str, Any]) -> Json:
@@ -306,7 +326,7 @@ _PARTS: Mapping[str, Callable[[Any], Any]] = {
     "overall": lambda rows: _numbered(_each(rows, _arm_of)),
     "pairs": lambda rows: _each(rows, _pairs_of),
     "curves": lambda rows: _each(rows, _curve_of),
-    "anchors": lambda rows: _each(rows, lambda row: {**_told(row), "baseline": _setting_of(row, "")}),
+    "anchors": lambda rows: _each(rows, _anchor_of),
     "recommendations": lambda rows: _each(rows, _recommendation_of),
     **{name: lambda rows: _each(rows, _told) for name in ("models", "plan", "notes", "rules")},
     **{

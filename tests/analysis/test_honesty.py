@@ -13,9 +13,9 @@ from honesty import ALL_KS, CURVED, DRIFTING, KNOWN_TO, KS, LISTED, SEARCHED, dr
 from simulated import LIST, Asked, Run
 from worlds import Pair, World, best_of, regret
 
-from specdash.analysis.build_result import build_result
 from specdash.analysis.strategy import CURVE, SEARCH
 from specdash.core.plan import KScope
+from specdash.store.result_json import document_of
 
 FEW = {LIST: 40, CURVE: 12, SEARCH: 12}
 MANY = 1000
@@ -77,7 +77,7 @@ def test_a_gain_smaller_than_the_drift_is_no_gain(drift_per_hour: float, refused
     pair = Pair((1.0,), tuple((1 + count) / (1.05 if count else 1.0) for count in range(10)))
     quiet = replace(World({"0.5B": pair}), sample_noise=0.002, step_noise=0.01, load_s=600.0)
     run = Run(replace(quiet, drift_per_hour=drift_per_hour), Asked(ks=(4,), iterations=4, passes=2), 1)
-    document = build_result(run.view)
+    document = document_of(run.view)
     found = document["recommendations"][0]
     assert [abs(anchor["moved"]) > 0.05 for anchor in document["anchors"]] == [refused]
     assert (found["k"], found["proven"]) == ((None, False) if refused else (4, True))
@@ -86,7 +86,7 @@ def test_a_gain_smaller_than_the_drift_is_no_gain(drift_per_hour: float, refused
 
 def test_one_pass_has_no_anchors() -> None:
     run = Run(small(1, **DRIFTING), LISTED, 1)
-    assert build_result(run.view)["anchors"] == []
+    assert document_of(run.view)["anchors"] == []
 
 
 def test_the_truth_of_a_world() -> None:

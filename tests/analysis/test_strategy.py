@@ -9,7 +9,7 @@ from honesty import drawn
 from simulated import Asked, Run
 
 from specdash.analysis import strategy
-from specdash.analysis.anchors import second_pass
+from specdash.analysis.pass_drift import second_pass
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.methods import BASELINE

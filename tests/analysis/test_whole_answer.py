@@ -10,7 +10,6 @@ import documents as doc
 import pytest
 from rendering import recommendation
 
-from specdash.analysis.recommend import recommendations
 from specdash.analysis.stats import speedup
 from specdash.report.text import brief, choice
 
@@ -41,7 +40,7 @@ def faster(factor: float) -> list[float]:
 
 def overall(*measurements: dict[str, Any]) -> dict[str, Any]:
     """The recommendation over all categories."""
-    return recommendations(doc.document(*measurements))[0]
+    return doc.recommended(doc.document(*measurements))[0]
 
 
 def test_a_gain_that_the_prefill_eats_is_recommended_with_a_warning() -> None:

@@ -17,12 +17,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from analysis.test_race import CURVES, K_MAX, START, Truth, run_race, truth_of
+from analysis.test_k_search import CURVES, K_MAX, START, Truth, run_race, truth_of
 from figures import Row
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from specdash.analysis.race import rounds
+from specdash.analysis.k_search import rounds
 from specdash.analysis.sequential import BLIND, LEAST_DF, LOOK_CONFIDENCE
 
 Array = NDArray[np.float64]

@@ -13,11 +13,11 @@ import pytest
 from recorded_run import DRAFT, TARGET, folded, measured, started, step
 from rendering import to_csv, to_draftbench, to_json, to_markdown
 
-from specdash.analysis.build_result import build_result
 from specdash.core import events as ev
 from specdash.errors import Exit, SpecdashError
 from specdash.report.importers.draftbench import _Rows
 from specdash.report.importers.saved import MOST_BYTES, read_result_file
+from specdash.store.result_json import document_of, from_document
 
 Json = dict[str, Any]
 
@@ -100,7 +100,7 @@ def measured_result() -> Json:
     facts: list[ev.Fact] = [started(steps)]
     for each in steps:
         facts += measured(each, [(each.k or 2) * (5.0 + block / 100) for block in range(3)])
-    return build_result(folded([*facts, ev.RunFinished("finished", 0)]))
+    return document_of(folded([*facts, ev.RunFinished("finished", 0)]))
 
 
 # -- draftbench's published results -----------------------------------------------------------------------------------
@@ -189,7 +189,7 @@ def test_reports_are_made_of_imported_results(write: Any, read: Any) -> None:
         read(VELOLLM),
         read(sweep([*ROWS, {"target": "T", "error": "no", "draft": "E"}])),
     ):
-        text = write(result)
+        text = write(from_document(result) if write in (to_csv, to_json) else result)
         assert result["measurements"][1]["draft"] in text
         assert "NaN" not in text
 
@@ -222,7 +222,7 @@ def test_a_broken_row_is_left_out_and_said(row: Any, words: str, read: Any) -> N
     assert result["measurements"][1]["summary"]["decode_tok_s"]["mean"] == 15.0
     assert "results[3] is left out: " in notes(result)
     assert words in notes(result)
-    assert "NaN" not in to_json(result)
+    assert "NaN" not in to_json(from_document(result))
 
 
 @pytest.mark.parametrize(
@@ -319,7 +319,7 @@ def test_a_byte_order_mark_and_odd_settings_do_no_harm(read: Any) -> None:
     assert result["settings"]["max_tokens"] is None
     assert "list" not in result["settings"]
     assert (result["run"]["finished"], result["run"]["name"]) == (None, "some.json")
-    assert "\x1b" not in to_json(result) + to_draftbench(result)
+    assert "\x1b" not in to_json(from_document(result)) + to_draftbench(result)
 
 
 # -- velollm ----------------------------------------------------------------------------------------------------------
@@ -455,7 +455,7 @@ def test_configs_and_depths_have_a_target_of_their_own() -> None:
     facts: list[ev.Fact] = [started(steps)]
     for each in steps:
         facts += measured(each, [10.0, 11.0])
-    rows = json.loads(to_draftbench(build_result(folded(facts))))["results"]
+    rows = json.loads(to_draftbench(document_of(folded(facts))))["results"]
     named = f"{TARGET}, kv-q8, depth 4096"
     assert [(row["target"], row["draft"]) for row in rows] == [
         (TARGET, None), (TARGET, DRAFT), (named, None), (named, DRAFT),

@@ -10,8 +10,8 @@ import pytest
 import report_documents as documents
 from recorded_run import folded, loaded, measured, started, step
 
+from specdash.analysis.build_result import result_of
 from specdash.analysis.result import Result
-from specdash.report.results import result_of
 from specdash.store.result_json import from_document, to_document
 
 Json = dict[str, Any]

@@ -12,12 +12,11 @@ from recorded_run import folded, measured, started, step
 from rendering import recommendation
 from rich.console import Console
 
-from specdash.analysis.build_result import build_result
 from specdash.analysis.result import Result
 from specdash.core import events as ev
 from specdash.core.view import View
 from specdash.report.text import brief
-from specdash.store.result_json import from_document
+from specdash.store.result_json import document_of, from_document
 from specdash.ui import summary
 from specdash.ui.summary import near, print_summary
 
@@ -118,7 +117,7 @@ OFF = {
 
 def document(view: View, **changes: Any) -> Result:
     """The result of a run with these parts in place of its own."""
-    return from_document({**build_result(view), **changes})
+    return from_document({**document_of(view), **changes})
 
 
 def test_what_to_use_comes_first_with_a_command_that_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from specdash import __version__
-from specdash.analysis.pairs import target_pairs
-from specdash.analysis.recommend import recommendations
+from specdash.analysis.build_result import concluded
 from specdash.analysis.result import SCHEMA
-from specdash.analysis.rules import judged_rules
 from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE, DRAFT
+from specdash.store.result_json import from_document, to_document
 
 Json = dict[str, Any]
 
@@ -93,7 +92,7 @@ def document(origin: Origin, findings: Sequence[Finding], notes: Sequence[str]) 
         "curves": [],
         "recommendations": [],
         "rules": [],
-        "pairs": target_pairs(overall, measurements),
+        "pairs": [],
         "bandwidth": None,
         "anchors": [],
         "plan": [],
@@ -112,10 +111,10 @@ def document(origin: Origin, findings: Sequence[Finding], notes: Sequence[str]) 
             "has_samples": any(each.samples for each in findings),
         },
     }
+    found = concluded(from_document(result))
     # The one category is all that there is: what holds of it is said once.
-    result["recommendations"] = [each for each in recommendations(result) if each["category"] != CATEGORY]
-    result["rules"] = judged_rules(result)
-    return result
+    once = tuple(each for each in found.recommendations if each.category != CATEGORY)
+    return to_document(replace(found, recommendations=once))
 
 
 def _run(origin: Origin) -> Json:

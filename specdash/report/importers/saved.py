@@ -8,7 +8,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from specdash.analysis.pairs import target_pairs
+from specdash.analysis.build_result import concluded
 from specdash.analysis.result import SCHEMA
 from specdash.core.numbers import finite
 from specdash.core.text import human_bytes, one_line
@@ -16,6 +16,7 @@ from specdash.errors import SpecdashError
 from specdash.report.importers.draftbench import from_draftbench, is_draftbench
 from specdash.report.importers.shapes import wrong_shapes
 from specdash.report.importers.velollm import from_velollm, is_velollm
+from specdash.store.result_json import from_document, to_document
 
 Json = dict[str, Any]
 
@@ -134,8 +135,9 @@ def _completed(written: Json, path: Path) -> Json:
         )
     for part in ("measurements", "unfinished"):
         result[part] = [{**dict.fromkeys(_LATER_OF_MEASUREMENTS), **each} for each in result[part]]
-    result.setdefault("pairs", target_pairs(result["overall"], result["measurements"]))
     whole = {**_LATER, **result}
+    if "pairs" not in whole:
+        whole["pairs"] = to_document(concluded(from_document(whole)))["pairs"]
     if too_large:
         told = one_line(", ".join(too_large[:MOST_SHOWN]), 200)
         text = f"whole numbers in the file that are too large to calculate with are taken as unknown: {told}"

@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from specdash.analysis.result import ALL, Recommendation
+from specdash.analysis.result import ALL, Recommendation, Result
 from specdash.core.steps import StepView
 from specdash.core.steptable import Tally, tally_of
 from specdash.core.text import one_line
 from specdash.core.view import View
 from specdash.report.text import setting_words
-from specdash.store.result_json import from_document as result_from
+from specdash.store.result_json import to_document
 
 Json = Mapping[str, Any]
 # Target, draft, configuration, experts, depth and category of a K curve.
@@ -77,23 +77,24 @@ class Advice:
 
 def work_out(view: View) -> Advice:
     """Makes the document of a view, and keeps what screens want of it. May take seconds."""
-    from specdash.analysis.build_result import build_result
+    from specdash.analysis.build_result import result_of
 
     try:
-        document: Json = build_result(view)
+        result = result_of(view)
     except Exception as error:  # noqa: BLE001 - a mistake in a report must not take the screen away from its reader
         return Advice(True, problem=one_line(f"{type(error).__name__}: {error}", 300))
-    return from_document(document, view)
+    return advice_of(result, view)
 
 
-def from_document(document: Json, view: View) -> Advice:
-    """The advice in a document of a view."""
+def advice_of(result: Result, view: View) -> Advice:
+    """The advice in the result of a view."""
+    document = to_document(result)
     steps: dict[_GroupKey, list[StepView]] = {}
     for found in view.steps.values():
         key = (found.step.target, found.step.config, found.step.moe_experts, found.step.depth)
         steps.setdefault(key, []).append(found)
     choices: dict[_GroupKey, list[Recommendation]] = {}
-    for choice in result_from(document).recommendations:
+    for choice in result.recommendations:
         base = choice.baseline
         choices.setdefault((base.target, base.config, base.moe_experts, base.depth), []).append(choice)
     curves: dict[CurveKey, list[Json]] = {}

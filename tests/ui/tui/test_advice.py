@@ -19,9 +19,10 @@ from specdash.core import events as ev
 from specdash.core.steptable import Tally
 from specdash.core.ticks import ServerTick
 from specdash.core.view import View, fold
+from specdash.store.result_json import from_document
 from specdash.ui.source import Gone
 from specdash.ui.tui import app as application
-from specdash.ui.tui.advice import Advice, Adviser, from_document, work_out
+from specdash.ui.tui.advice import Advice, Adviser, advice_of, work_out
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.panes.advice import advice, everything, remarks, strip, told
@@ -43,7 +44,7 @@ def _known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def known(view: View) -> Advice:
-    return from_document(run.document(view), view)
+    return advice_of(from_document(run.document(view)), view)
 
 
 def words(lines: Any) -> str:
@@ -109,7 +110,7 @@ def test_a_document_that_cannot_be_made_is_said_and_ends_nothing(monkeypatch: py
     def broken(view: View) -> None:
         raise ZeroDivisionError("no samples")
 
-    monkeypatch.setattr("specdash.analysis.build_result.build_result", broken)
+    monkeypatch.setattr("specdash.analysis.build_result.result_of", broken)
     found = work_out(folded(run.facts()))
     assert "could not be worked out: ZeroDivisionError: no samples" in words(strip(found, TARGET, 1, 80, UNICODE))
 

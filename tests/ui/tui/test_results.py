@@ -18,10 +18,11 @@ from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from specdash.analysis.build_result import build_result
+from specdash.analysis.build_result import result_of
 from specdash.core import events as ev
 from specdash.core.plan import Step
 from specdash.core.view import View
+from specdash.store.result_json import document_of
 from specdash.ui.source import Gone, Origin
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import text_of, width_of
@@ -32,7 +33,7 @@ from specdash.ui.tui.results.figures import Book, sign_of
 from specdash.ui.tui.results.grid import Cell, Grid, cell_at, frame_of, grid_lines, markdown_of
 from specdash.ui.tui.results.heatmap import axes_of, k_grid, pair_grid
 from specdash.ui.tui.results.measures import MEASURES, number
-from specdash.ui.tui.results.samples import document_of, sample_lines
+from specdash.ui.tui.results.samples import measurement_of, sample_lines
 from specdash.ui.tui.results.state import PLAIN, State
 from specdash.ui.tui.results.table import Sorting, filtered, markdown_table, sorted_rows
 from specdash.ui.tui.screens.results import ResultsScreen
@@ -118,7 +119,7 @@ def uneven_run() -> list[ev.Fact]:
 @pytest.mark.parametrize("facts", [pytest.param(a_run, id="even"), pytest.param(uneven_run, id="uneven")])
 def test_the_figures_are_those_of_the_report(facts: Callable[[], list[ev.Fact]]) -> None:
     view = folded(facts())
-    book, result = a_book(view), build_result(view)
+    book, result = a_book(view), document_of(view)
     assert len(result["measurements"]) == len(book.rows)
     for entry in result["measurements"]:
         figures = book.rows[entry["step"]].figures
@@ -444,20 +445,20 @@ def test_samples_are_shown_with_reasons_verdicts_and_the_command() -> None:
     assert text.count("limit  p") == 5
     good = a_book(view).rows[step(8).id]
     text = "\n".join(text_of(line) for line in sample_lines(good, view, 100, UNICODE))
-    entry = document_of(good.found, view)
+    entry = measurement_of(good.found, view)
     assert entry is not None
-    assert f"{entry['drift'] * 100:+.1f} %" in text
+    assert f"{(entry.drift or 0) * 100:+.1f} %" in text
     assert "1:75%  2:67%" in text or "1:75%  2:50%" in text
     assert "8 seen in force" in text
 
 
 def test_a_measurement_alone_gives_the_entry_of_the_whole_result() -> None:
     view = folded(a_run())
-    whole = {entry["step"]: entry for entry in build_result(view)["measurements"]}
+    whole = {entry.name: entry for entry in result_of(view).measurements}
     for step_id, found in view.steps.items():
-        entry = document_of(found, view)
+        entry = measurement_of(found, view)
         assert entry is not None
-        assert {**entry, "id": ""} == {**whole[step_id], "id": ""}
+        assert replace(entry, id="") == replace(whole[step_id], id="")
 
 
 def test_a_sample_whose_rate_is_no_number_breaks_nothing() -> None:

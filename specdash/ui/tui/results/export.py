@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import ClassVar, Literal
 
@@ -16,14 +16,11 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from specdash.analysis.result import Result
+from specdash.analysis.build_result import result_of
 from specdash.core.text import one_line
 from specdash.core.view import View
 from specdash.errors import StoreError
-from specdash.report.export import to_csv, to_json
-from specdash.report.html import to_html
-from specdash.report.markdown import to_markdown
-from specdash.report.results import result_of
+from specdash.session.reports import REPORTS
 from specdash.store.disk import write_atomic
 from specdash.ui.tui.fields import Field
 
@@ -42,14 +39,9 @@ def text_of_export(kind: Format, view: View, picture: str) -> str:
     """The file's content. Raises StoreError for a run in which nothing was measured, or whose numbers are none."""
     if kind == "svg":
         return picture
-    write: Mapping[Format, Callable[[Result], str]] = {
-        "md": to_markdown,
-        "html": to_html,
-        "csv": to_csv,
-        "json": to_json,
-    }
+    _, write = REPORTS[kind]
     try:
-        return write[kind](result_of(view))
+        return write(result_of(view))
     except ValueError as error:
         raise StoreError(
             f"the results cannot be summed up: {error}", "Look at the samples for NaN or infinity."

@@ -12,7 +12,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from specdash.analysis.rates import faster_than, keyed_rates, rate_estimate
+from specdash.analysis.speedups import faster_than, keyed_rates, rate_estimate
 from specdash.analysis.stats import Speedup, Summary, summarise
 from specdash.core.drafting import drafting_over
 from specdash.core.measure import Sample, combine

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from specdash.analysis.build_result import build_result
+from specdash.analysis.build_result import result_of
+from specdash.analysis.result import Measurement
 from specdash.core.drafting import proven, share_of
 from specdash.core.measure import Sample
 from specdash.core.text import human_bytes, human_seconds, one_line
@@ -48,43 +48,37 @@ def _asked(row: Row, view: View) -> str:
 
 
 def _document_lines(found: StepView, view: View, width: int) -> list[Line]:
-    """What only the document of this one measurement tells, from the code that writes reports."""
-    entry = document_of(found, view)
+    """What only the result of this one measurement tells, from the code that writes reports."""
+    entry = measurement_of(found, view)
     if entry is None:
         return [labelled("figures", "not to be had: a sample holds a number that is none", "warn")]
     lines: list[Line] = []
-    summary = entry["summary"].get("decode_tok_s")
+    summary = entry.summary.get("decode_tok_s")
     if summary is not None:
-        deviation = f"   deviation {number(summary['stddev'])}" if summary["stddev"] is not None else ""
-        lines.append(
-            labelled("spread", f"median {number(summary['median'])}   p95 {number(summary['p95'])}{deviation}")
-        )
-    seen = "none seen" if entry["k_seen"] is None else f"{entry['k_seen']} seen in force"
-    drift = (
-        "unknown, no prompt came twice"
-        if entry["drift"] is None
-        else f"{entry['drift'] * 100:+.1f} % from first to last block"
-    )
+        deviation = f"   deviation {number(summary.stddev)}" if summary.stddev is not None else ""
+        lines.append(labelled("spread", f"median {number(summary.median)}   p95 {number(summary.p95)}{deviation}"))
+    seen = "none seen" if entry.k_seen is None else f"{entry.k_seen} seen in force"
+    again = "unknown, no prompt came twice"
+    drift = again if entry.drift is None else f"{entry.drift * 100:+.1f} % from first to last block"
     lines += [labelled("drafts", seen), labelled("drift", drift)]
-    if entry["speedup_reason"]:
-        lines += wrapped("speedup", f"none: {one_line(entry['speedup_reason'])}", width)
-    if entry["accepted_per_position"]:
-        shares = "  ".join(f"{i}:{share(each)}" for i, each in enumerate(entry["accepted_per_position"], start=1))
+    if entry.speedup_reason:
+        lines += wrapped("speedup", f"none: {one_line(entry.speedup_reason)}", width)
+    if entry.accepted_per_position:
+        shares = "  ".join(f"{i}:{share(each)}" for i, each in enumerate(entry.accepted_per_position, start=1))
         lines += wrapped("by place", shares, width)
     return lines
 
 
-def document_of(found: StepView, view: View) -> dict[str, Any] | None:
+def measurement_of(found: StepView, view: View) -> Measurement | None:
     """The entry of one step in the result of the run; None where its samples cannot be summarised."""
     base = view.steps.get(found.step.baseline().id)
     steps = {found.step.id: found} | ({base.step.id: base} if base is not None else {})
     loads = {each.id: each for each in view.loads.values() if each.id == found.load}
     try:
-        result = build_result(replace(view, steps=steps, loads=loads, notes=()))
+        result = result_of(replace(view, steps=steps, loads=loads, notes=()))
     except (StoreError, ValueError):
         return None
-    entries = [*result["measurements"], *result["unfinished"]]
-    return next((entry for entry in entries if entry["step"] == found.step.id), None)
+    return next((entry for entry in result.rows if entry.name == found.step.id), None)
 
 
 _HEAD = (

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from specdash.analysis.race import Arm, Key, Standing, next_samples, refine, rounds, standing
+from specdash.analysis.k_search import Key, KSamples, Standing, next_samples, refine, rounds, standing
 
 # Measured by the epyc-inference-research project on one 96-core EPYC, one sample a point; MIT, Copyright (c) 2025-2026
 # Daniele Pinna. Per mille of the curve's best: no draft (None: not published), then K = 4, 8, 16, 24, 32 and 48.
@@ -115,7 +115,7 @@ def run_race(
                 prompt = 1 + speeds[block % 3] + tilts[block % 3] * math.log(k) / math.log(K_MAX)
                 rate = 20 * truth[k] * prompt * (1 + noise * rng.gauss(0.0, 1.0))
                 samples[k].append((("all", str(block % 3), block), max(rate, 0.01)))
-        arms = [Arm(k, samples[k]) for k in sorted(samples)]
+        arms = [KSamples(k, samples[k]) for k in sorted(samples)]
         stand = standing(arms, precision, rounds(most), stand)
         behind = [k for k in stand.racing if len(samples[k]) < most]
         least = min((len(samples[k]) for k in behind), default=0)
@@ -162,11 +162,11 @@ def test_the_same_race_twice_is_the_same() -> None:
     assert run_race(truth, 0.05, 4, 24, 0.02) == run_race(truth, 0.05, 4, 24, 0.02)
 
 
-def arm(k: int, rate: float, n: int = 6, wobble: float = 0.01, category: str = "prose", salt: int = 0) -> Arm:
+def arm(k: int, rate: float, n: int = 6, wobble: float = 0.01, category: str = "prose", salt: int = 0) -> KSamples:
     """An arm with a mean close to `rate` and a seeded scatter of its own; three prompts of unlike speed."""
     rng = random.Random(1000 * k + salt)
     keys: list[Key] = [(category, f"p{block % 3}", block) for block in range(n)]
-    return Arm(k, [(key, rate * (1, 1.5, 0.7)[key[2] % 3] * (1 + wobble * rng.uniform(-1, 1))) for key in keys])
+    return KSamples(k, [(key, rate * (1, 1.5, 0.7)[key[2] % 3] * (1 + wobble * rng.uniform(-1, 1))) for key in keys])
 
 
 def test_a_slow_arm_is_beaten_with_figures_and_a_tie_is_alive() -> None:
@@ -188,7 +188,7 @@ def test_noise_keeps_a_slower_arm_alive_and_the_race_open() -> None:
 
 
 def test_what_cannot_be_much_faster_takes_no_more_samples() -> None:
-    arms = [arm(4, 97, 12, 0.05), arm(8, 100, 12, 0.05), Arm(16, arm(16, 100, 12, 0.3).rates)]
+    arms = [arm(4, 97, 12, 0.05), arm(8, 100, 12, 0.05), KSamples(16, arm(16, 100, 12, 0.3).rates)]
     found = standing(arms, 0.05, 4)
     assert (found.alive, found.best, found.racing) == ((4, 8, 16), 8, (8, 16))
 
@@ -212,7 +212,7 @@ def test_the_correction_grows_with_arms_and_looks() -> None:
     slower, best = arm(4, 97, 6, 0.02), arm(8, 100, 6, 0.02)
     assert 4 in standing([slower, best], 0.02, 1).beaten
     assert 4 not in standing([slower, best], 0.02, 10_000).beaten
-    many = [Arm(k, best.rates) for k in range(9, 400)]
+    many = [KSamples(k, best.rates) for k in range(9, 400)]
     assert 4 not in standing([slower, best, *many], 0.02, 1).beaten
 
 
@@ -224,8 +224,8 @@ def test_the_beaten_stay_beaten_when_a_later_look_is_stricter() -> None:
 
 
 def test_a_leader_of_a_category_is_kept_and_settles_when_its_lead_is_proven() -> None:
-    def two(k: int, prose: float, code: float, wobble: float) -> Arm:
-        return Arm(k, [*arm(k, prose, 8, wobble).rates, *arm(k, code, 8, wobble, "code", 7).rates])
+    def two(k: int, prose: float, code: float, wobble: float) -> KSamples:
+        return KSamples(k, [*arm(k, prose, 8, wobble).rates, *arm(k, code, 8, wobble, "code", 7).rates])
 
     found = standing([two(4, 60, 50, 0.02), two(16, 40, 100, 0.02), two(48, 20, 20, 0.02)], 0.02, 4)
     assert found.best == 16
@@ -241,8 +241,8 @@ def test_a_leader_of_a_category_is_kept_and_settles_when_its_lead_is_proven() ->
 
 
 def test_a_lead_in_a_category_that_is_worth_nothing_keeps_no_arm() -> None:
-    def two(k: int, prose: float, code: float) -> Arm:
-        return Arm(k, [*arm(k, prose, 30).rates, *arm(k, code, 30, category="code", salt=7).rates])
+    def two(k: int, prose: float, code: float) -> KSamples:
+        return KSamples(k, [*arm(k, prose, 30).rates, *arm(k, code, 30, category="code", salt=7).rates])
 
     found = standing([two(4, 40.3, 50), two(16, 40, 100)], 0.02, 4)
     assert (found.alive, found.kept, set(found.beaten)) == ((16,), {}, {4})
@@ -252,7 +252,7 @@ def test_prompts_that_like_one_k_more_are_no_noise() -> None:
     likes = {4: (1.3, 1.0, 0.7), 8: (0.75, 1.05, 1.35)}
     rng = random.Random(5)
     arms = [
-        Arm(k, [(("a", f"p{b % 3}", b), 50 * like[b % 3] * rng.uniform(0.995, 1.005)) for b in range(12)])
+        KSamples(k, [(("a", f"p{b % 3}", b), 50 * like[b % 3] * rng.uniform(0.995, 1.005)) for b in range(12)])
         for k, like in likes.items()
     ]
     assert set(standing(arms, 0.02, 4).beaten) == {4}
@@ -260,13 +260,13 @@ def test_prompts_that_like_one_k_more_are_no_noise() -> None:
 
 def test_what_cannot_be_compared_is_not_settled() -> None:
     empty = standing([], 0.02, 4)
-    assert standing([Arm(4, [])], 0.02, 4).racing == (4,)
+    assert standing([KSamples(4, [])], 0.02, 4).racing == (4,)
     assert (empty.best, empty.alive, empty.settled, empty.choice) == (None, (), False, None)
-    assert standing([Arm(4, [])], 0.02, 4).best is None
+    assert standing([KSamples(4, [])], 0.02, 4).best is None
     one = standing([arm(4, 10, 1), arm(8, 100, 1)], 0.02, 4)
     assert (one.best, one.alive, one.settled) == (8, (4, 8), False)
     assert "too few samples" in one.reason
-    unmeasured = standing([arm(4, 10), arm(8, 100), Arm(16, [])], 0.02, 4)
+    unmeasured = standing([arm(4, 10), arm(8, 100), KSamples(16, [])], 0.02, 4)
     assert unmeasured.alive == (8, 16)
     assert not unmeasured.settled
 
@@ -274,12 +274,12 @@ def test_what_cannot_be_compared_is_not_settled() -> None:
 @pytest.mark.parametrize("bad", [math.nan, math.inf, 0.0, -1.0])
 def test_what_is_no_rate_is_refused(bad: float) -> None:
     with pytest.raises(ValueError, match="finite and above 0"):
-        standing([Arm(4, [(("a", "p", 0), bad)])], 0.02, 4)
+        standing([KSamples(4, [(("a", "p", 0), bad)])], 0.02, 4)
 
 
 def test_a_noiseless_arm_needs_no_interval() -> None:
     keys: list[Key] = [("a", "p", block) for block in range(2)]
-    arms = [Arm(k, [(key, rate) for key in keys]) for k, rate in ((2, 10.0), (4, 10.0), (8, 9.9))]
+    arms = [KSamples(k, [(key, rate) for key in keys]) for k, rate in ((2, 10.0), (4, 10.0), (8, 9.9))]
     found = standing(arms, 0.02, 4)
     assert (found.best, found.tied, set(found.beaten), found.choice) == (2, (2, 4), {8}, 2)
 
@@ -312,14 +312,14 @@ def stood(estimates: dict[int, float], *possible: int) -> Standing:
 def test_new_ks_lie_between_neighbours_of_possible_peaks(
     speeds: dict[int, float], possible: tuple[int, ...], k_max: int, new: tuple[int, ...]
 ) -> None:
-    arms = [Arm(k, []) for k in speeds]
+    arms = [KSamples(k, []) for k in speeds]
     assert refine(arms, stood(speeds, *possible), k_max, 0.02) == new
 
 
 def test_refining_comes_to_an_end_even_where_nothing_is_told_apart() -> None:
     speeds = dict.fromkeys(START, 1.0)
     for _ in range(10):
-        new = refine([Arm(k, []) for k in speeds], stood(speeds, *speeds), K_MAX, -1)
+        new = refine([KSamples(k, []) for k in speeds], stood(speeds, *speeds), K_MAX, -1)
         assert not set(new) & set(speeds)
         assert len(new) <= 2 * len(speeds)
         speeds |= dict.fromkeys(new, 1.0)

@@ -1,33 +1,55 @@
-"""Rates of steps and what they say together: speedups over baselines, and drift between blocks. Pure."""
+"""Rates of steps and what they say together: speedups over baselines, and drift between blocks. Pure.
+
+Steps are those of a run's state or the measurements of a result: both have a `step` and `good` samples.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from specdash.analysis.sequential import Estimate, estimate
 from specdash.analysis.stats import Speedup, drift, speedup
 from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE
+from specdash.core.plan import Step
 from specdash.core.steps import DONE, StepView
-from specdash.core.view import View
 
-Keyed = list[tuple[Hashable, float]]
+Asked = tuple[str, str, int]
+"""Category, prompt id and block: what was asked."""
+Keyed = list[tuple[Asked, float]]
 
 LEAST_SHARED = 2
 OWN_CLOCK, CLIENT_CLOCK = "decode_tok_s", "client_decode_tok_s"
 
 
+class Sampled(Protocol):
+    """What was measured, with its samples that count."""
+
+    @property
+    def step(self) -> Step:
+        """What was measured."""
+
+    @property
+    def good(self) -> tuple[Sample, ...]:
+        """The samples that count."""
+
+
 @dataclass(frozen=True, slots=True)
 class Compared:
-    """The speedup of a step over its baseline; None with the reason, which is None for a baseline itself."""
+    """The speedup over a baseline; None with the `reason`, and that in a word or two; a baseline has neither."""
 
     speedup: Speedup | None
     reason: str | None = None
+    short: str = ""
 
 
-def keyed_rates(steps: Iterable[StepView], field: str = OWN_CLOCK) -> Keyed:
+NOT_COMPARED = Compared(None)
+
+
+def keyed_rates(steps: Iterable[Sampled], field: str = OWN_CLOCK) -> Keyed:
     """Decode rates of valid samples, keyed by what was asked: arms answer the same prompts in the same blocks."""
     return [
         ((found.step.category, sample.prompt_id, sample.block), rate)
@@ -37,12 +59,12 @@ def keyed_rates(steps: Iterable[StepView], field: str = OWN_CLOCK) -> Keyed:
     ]
 
 
-def clock_for(clocks: Iterable[str | None]) -> str:
+def clock_for(clocks: Iterable[str]) -> str:
     """The field of samples to compare rates by: where servers tell the time of some and not of others, our clock."""
-    return OWN_CLOCK if len({clock for clock in clocks if clock is not None}) < 2 else CLIENT_CLOCK
+    return OWN_CLOCK if len({clock for clock in clocks if clock}) < 2 else CLIENT_CLOCK
 
 
-def faster_than(steps: Sequence[StepView], base: Sequence[StepView]) -> Speedup | None:
+def faster_than(steps: Sequence[Sampled], base: Sequence[Sampled]) -> Speedup | None:
     """How many times as fast steps are as others, by a clock that timed both."""
     field = clock_for(sample.clock for found in (*steps, *base) for sample in found.good)
     return times_as_fast(keyed_rates(steps, field), keyed_rates(base, field))
@@ -77,19 +99,39 @@ def times_as_fast(spec: Keyed, base: Keyed) -> Speedup | None:
     return speedup(spec, base, strata=PARTS)
 
 
-def over_baseline(found: StepView, view: View) -> Compared:
-    """The speedup of a step over its baseline, or None and why there is none; a baseline has none to give."""
+def over_baseline(found: StepView, base: StepView | None) -> Compared:
+    """The speedup of a step over its baseline, or None and why there is none; nothing is due unless it is "ok"."""
     if found.step.method == BASELINE or found.status != "ok":
-        return Compared(None)
-    base = view.steps.get(found.step.baseline().id)
-    if base is None:
-        return Compared(None, "no baseline is planned for it")
-    if base.status != "ok":
-        return Compared(
-            None, f"its baseline is {base.status}" if base.status in DONE else "its baseline is not finished"
-        )
-    quotient = faster_than([found], [base])
-    return Compared(quotient, None if quotient is not None else "there is no rate to compare")
+        return NOT_COMPARED
+    if base is None or base.status != "ok":
+        return _no_baseline([] if base is None else [base])
+    return _compared(faster_than([found], [base]))
+
+
+def arm_over_baseline(steps: Sequence[StepView], bases: Sequence[StepView]) -> Compared:
+    """The speedup of the steps of an arm, over the categories that its baseline, whose steps are `bases`, has too."""
+    categories = {found.step.category for found in steps}
+    same = [base for base in bases if base.step.category in categories]
+    good = {base.step.category: base for base in same if base.status == "ok"}
+    both = [found for found in steps if found.step.category in good]
+    return _compared(faster_than(both, [good[found.step.category] for found in both])) if both else _no_baseline(same)
+
+
+def _compared(found: Speedup | None) -> Compared:
+    return Compared(found) if found is not None else Compared(None, "there is no rate to compare", "no rate")
+
+
+def _no_baseline(bases: Sequence[StepView]) -> Compared:
+    """Why baselines of which none is ok give no speedup."""
+    if not bases:
+        return Compared(None, "no baseline is planned for it", "no base")
+    if any(base.status not in DONE for base in bases):
+        return Compared(None, "its baseline is not finished", "base open")
+    status = bases[0].status
+    return Compared(None, f"its baseline is {status}", f"base {_SHORT.get(status, status)}")
+
+
+_SHORT = {"failed": "FAIL", "timeout": "late", "invalid": "bad", "skipped": "skip"}
 
 
 def block_drift(samples: Sequence[Sample]) -> float | None:

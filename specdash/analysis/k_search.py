@@ -1,4 +1,6 @@
-"""The race of Ks: which of them still can be the best, where to try more, and when the best is known. Pure.
+"""The search for the best K: which Ks still can be the best, where to try more, and when the best is known. Pure.
+
+In the field this is a racing algorithm: arms that are surely worse are dropped while the others go on.
 
 The arms are the Ks of one pair (target, draft, config, experts, depth). They are compared in pairs on the same
 (category, prompt, block), so what a prompt does to all of them is no error. An arm is dropped only when it is slower
@@ -32,7 +34,7 @@ _NO_ERROR = 1e-12
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class KSamples:
     """One K and its finished samples: ((category, prompt id, block), tok/s).
 
     A K whose server or samples failed for good is left out by the caller: what was never measured keeps a race open.
@@ -94,7 +96,7 @@ class _Ratio:
 class _Field:
     """The samples of all arms by K, and the ratios between them."""
 
-    def __init__(self, arms: Sequence[Arm]) -> None:
+    def __init__(self, arms: Sequence[KSamples]) -> None:
         self.rates: dict[int, dict[Key, float]] = {arm.k: dict(arm.rates) for arm in arms}
         for arm in arms:
             checked_rates([rate for _, rate in arm.rates])
@@ -137,7 +139,7 @@ class _Field:
         return fmean(a[key] for key in shared) / fmean(b[key] for key in shared)
 
 
-def standing(arms: Sequence[Arm], precision: float, looks: int, before: Standing | None = None) -> Standing:
+def standing(arms: Sequence[KSamples], precision: float, looks: int, before: Standing | None = None) -> Standing:
     """How the race stands after a round.
 
     `precision` is the share by which the choice may be slower than the best (0.02 = 2 %); `looks` how often an arm's
@@ -182,7 +184,7 @@ def standing(arms: Sequence[Arm], precision: float, looks: int, before: Standing
     )
 
 
-def refine(arms: Sequence[Arm], standing: Standing, k_max: int, precision: float) -> tuple[int, ...]:
+def refine(arms: Sequence[KSamples], standing: Standing, k_max: int, precision: float) -> tuple[int, ...]:
     """New Ks to try, ascending: beside each K that can be a peak, halfway (geometrically) to the measured neighbours.
 
     A K can be a peak where a plain 95 % interval does not tell it from the leader; and a K that is faster than both its

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 from recorded_run import folded, measured, started, step
 
-from specdash.analysis.anchors import SECOND_PASS, Anchor, anchor_of, anchors, drift_detail, drifted
+from specdash.analysis.pass_drift import SECOND_PASS, Anchor, anchor_of, anchors, drift_detail, drifted
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.plan import Step
