@@ -17,11 +17,6 @@ from specdash.core.text import human_bytes
 from specdash.errors import Exit, SpecdashError
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
-K_SCOPE_WORDS = {
-    "request": "takes K per request: one load serves every K",
-    "capped": "takes K per request, up to its start-up value",
-    "startup": "fixes K at start-up: one load for every K",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +127,7 @@ def _users_own(kind: Kind) -> Finding:
 
 def _k_scope(program: str, engine: Engine) -> Finding:
     """Who decides K on an engine, found by starting it."""
+    from specdash.report.text import K_SCOPES
     from specdash.session.examine import probe_engine
 
     try:
@@ -140,7 +136,9 @@ def _k_scope(program: str, engine: Engine) -> Finding:
         return Finding(WARN, f"{program}, K scope", f"could not be probed: {error.what}", error.todo)
     if result.scope is None:
         return Finding(WARN, f"{program}, K scope", "the server drafted nothing on the test pair")
-    return Finding(OK, f"{program}, K scope", f"{result.scope.value} ({K_SCOPE_WORDS[result.scope.value]})")
+    words = K_SCOPES[result.scope.value]
+    said = ": ".join(filter(None, (words.sentence, words.loads)))
+    return Finding(OK, f"{program}, K scope", f"{result.scope.value} ({said})")
 
 
 def _machine() -> list[Finding]:

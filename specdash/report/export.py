@@ -1,4 +1,4 @@
-"""Files that are derived from a result, and that can be made again from the journal at any time."""
+"""A result as JSON and as CSV: files that can be made again from the journal at any time."""
 
 from __future__ import annotations
 
@@ -11,10 +11,7 @@ from dataclasses import fields
 from specdash.analysis.result import Result
 from specdash.core.measure import Sample
 from specdash.core.text import one_line
-from specdash.report.markdown import to_markdown
 from specdash.store.result_json import to_document
-
-__all__ = ["to_csv", "to_json", "to_markdown"]
 
 CELL_CHARS = 1000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
@@ -53,7 +50,7 @@ def to_csv(result: Result) -> str:
 
 def _cell(value: object) -> str:
     """One cell; floats with all their digits."""
-    if value is None:
+    if value is None or value != value:  # NaN: unknown
         return ""
     if isinstance(value, float) and not math.isfinite(value):
         return ""

@@ -14,9 +14,8 @@ from specdash.core.reduce import fold_all
 from specdash.core.state import RunState
 from specdash.core.text import one_line
 from specdash.errors import SpecdashError
-from specdash.report.importers.saved import AGAIN, read_result_file
+from specdash.report.importers.saved import read_result_file
 from specdash.store.journal import read as read_journal
-from specdash.store.result_json import from_document
 from specdash.store.runs import JOURNAL, resolve
 
 _OF_A_RUN = frozenset({JOURNAL, "profile.toml", "result.json", "result.csv", "report.md", "report.html"})
@@ -31,17 +30,6 @@ class Named:
     view: RunState | None = None
 
 
-def read(path: Path) -> Result:
-    """The result in a file: result.json of this version or an earlier one, or a file of another tool.
-
-    Raises SpecdashError: what is wrong, where, and what is known here.
-    """
-    try:
-        return from_document(read_result_file(path))
-    except ValueError as error:
-        raise SpecdashError(f"{one_line(str(path))}: this is no whole result: {one_line(str(error))}", AGAIN) from error
-
-
 def named_result(name: str, results_dirs: Iterable[Path]) -> Named:
     """The result that `name` means: a file, or a run by its path or the beginning of its name in `results_dirs`.
 
@@ -49,7 +37,7 @@ def named_result(name: str, results_dirs: Iterable[Path]) -> Named:
     """
     given = Path(name).expanduser()
     if name and _is_result_file(given):
-        return Named(given, read(given))
+        return Named(given, read_result_file(given))
     try:
         path = resolve(name, results_dirs)
     except SpecdashError as error:

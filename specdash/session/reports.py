@@ -5,33 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from specdash.analysis.build_result import result_of
 from specdash.analysis.result import Result
 from specdash.core.state import RunState
 from specdash.crash import bug_report
 from specdash.errors import SpecdashError
-from specdash.report.export import to_csv, to_json, to_markdown
+from specdash.report.export import to_csv, to_json
 from specdash.report.html import to_html
 from specdash.report.importers.to_draftbench import to_draftbench
+from specdash.report.markdown import to_markdown
 from specdash.session.handle import Reports
 from specdash.store.disk import write_atomic
-from specdash.store.result_json import to_document
-
-
-def _of_document(text: Callable[[dict[str, Any]], str]) -> Callable[[Result], str]:
-    """A report that is written from the document of a result."""
-    return lambda result: text(to_document(result))
-
 
 RESULT = "json"
 REPORTS: dict[str, tuple[str, Callable[[Result], str]]] = {
     RESULT: ("result.json", to_json),
     "csv": ("result.csv", to_csv),
-    "md": ("report.md", _of_document(to_markdown)),
-    "html": ("report.html", _of_document(to_html)),
-    "draftbench": ("draftbench.json", _of_document(to_draftbench)),
+    "md": ("report.md", to_markdown),
+    "html": ("report.html", to_html),
+    "draftbench": ("draftbench.json", to_draftbench),
 }
 AT_THE_END = (RESULT, "csv", "md", "html")
 

@@ -14,6 +14,7 @@ from specdash.core.status import DONE, SampleStatus, StepStatus
 from specdash.core.steptable import Tally
 from specdash.core.text import human_bytes, human_seconds, one_line, plural
 from specdash.core.ticks import TokenTick
+from specdash.report.text import TERMINAL, k_scope, rate, share
 
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
 OWN_TIMES = ("ttft_s", "total_time_s")  # of a sample, by this program's clock
@@ -102,18 +103,6 @@ def level_of(fact: ev.Fact) -> str:
     return ""
 
 
-def rate(value: float | None) -> str:
-    """Tokens per second with sensible digits; "?" for unknown."""
-    if value is None:
-        return "?"
-    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
-
-
-def percent(value: float | None) -> str:
-    """A share as a percentage; "-" where there is none."""
-    return "-" if value is None else f"{value * 100:.0f} %"
-
-
 def _run_started(fact: ev.RunStarted) -> list[str]:
     iterations = fact.settings.iterations
     each = f"{iterations} {'sample' if iterations == 1 else 'samples'} each"
@@ -146,12 +135,9 @@ def _load_ready(fact: ev.LoadReady) -> list[str]:
 def _probed(fact: ev.Probed) -> list[str]:
     if fact.forced:
         return [f"K scope: {fact.k_scope}, settled by the profile or the kind of engine (not probed)"]
-    words = {
-        "request": "K is taken per request",
-        "capped": "K is taken per request, up to its start-up value",
-        "startup": "K is fixed at start-up",
-        None: "nothing was drafted, so who decides K cannot be told",
-    }.get(fact.k_scope, f"K scope {fact.k_scope}")
+    words = k_scope(fact.k_scope) or f"K scope {fact.k_scope}"
+    if fact.k_scope is None:
+        words = "nothing was drafted, so who decides K cannot be told"
     if fact.k_scope is not None and all(longest is None for _, longest in fact.evidence):
         return [f"probe: {words}, as it is with such servers; the length of no draft could be seen"]
     asked = ", ".join(str(k) for k, _ in fact.evidence)
@@ -197,7 +183,7 @@ def _sample_taken(fact: ev.SampleTaken, view: RunState) -> list[str]:
     others = found.samples if found is not None else ()
     void = next((why for name, why in sample.unknown.items() if name in OWN_TIMES), "")
     told = f" ({void}: only the server's times count)" if void else ""
-    return [f"{head}: {rate(sample.decode_tok_s)} tok/s{_accepted(proven((*others, sample))[-1])}{told}"]
+    return [f"{head}: {rate(sample.decode_tok_s, TERMINAL)} tok/s{_accepted(proven((*others, sample))[-1])}{told}"]
 
 
 def _accepted(known: Sample) -> str:
@@ -205,7 +191,7 @@ def _accepted(known: Sample) -> str:
     told = told_by(known)
     if told is None or told.rate is None:
         return ""
-    return f", {'~' * told.is_inferred}{percent(told.rate)} of {told.drafted} drafted accepted"
+    return f", {'~' * told.is_inferred}{share(told.rate)} of {told.drafted} drafted accepted"
 
 
 def _step_finished(fact: ev.StepFinished, view: RunState) -> list[str]:
@@ -215,7 +201,7 @@ def _step_finished(fact: ev.StepFinished, view: RunState) -> list[str]:
         rates = [sample.decode_tok_s for sample in good if sample.decode_tok_s is not None]
         mean = sum(rates) / len(rates) if rates else None
         again = view.steps[fact.step].taken_again
-        outcome = f"{rate(mean)} tok/s (n = {len(rates)}{f', {again} taken again' if again else ''})"
+        outcome = f"{rate(mean, TERMINAL)} tok/s (n = {len(rates)}{f', {again} taken again' if again else ''})"
     else:
         verdicts = f"{', '.join(fact.verdicts)}: " if fact.verdicts else ""
         outcome = f"{fact.status}: {verdicts}{fact.error or ''}".rstrip(": ")

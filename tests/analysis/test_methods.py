@@ -20,15 +20,12 @@ from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.measure import Verdict
 from specdash.core.plan import LoadKey, Step
-from specdash.report.arms import contenders, content_arms, pair_name, recommended_ks
-from specdash.report.export import to_csv, to_markdown
-from specdash.report.html.heatmap import heatmap
-from specdash.report.importers.to_draftbench import to_draftbench
-from specdash.report.text import arm_name, chosen
+from specdash.report.arms import Overview, pair_of
+from specdash.report.text import arm_name, chosen, pair_name, short
 from specdash.store.result_json import document_of, from_document
-from specdash.ui import recommended
 from tests.support import result_documents as doc
 from tests.support.recorded_run import DRAFT, TARGET, folded, loaded, measured, started, step
+from tests.support.rendering import recommendation, to_csv, to_draftbench, to_html, to_markdown
 
 Json = dict[str, Any]
 BASE = [10.0, 10.1, 9.9, 10.05, 9.95]
@@ -74,6 +71,11 @@ def result() -> Json:
     return a_run()
 
 
+def heatmap(result: Json) -> str:
+    """The section of every pair of a page."""
+    return to_html(result).partition('<section id="heatmap">')[2].partition("</section>")[0]
+
+
 def test_rows_and_loads_name_the_method_and_its_size(result: Json) -> None:
     rows = [(each["draft"], each["method"], each["ngram_n"], each["k"]) for each in result["overall"]]
     assert rows == [
@@ -103,10 +105,12 @@ def test_a_method_is_recommended_with_its_size_and_a_command_to_paste(result: Js
         None, "ngram-simple", 4, 4, False,
     )  # fmt: skip
     assert found["command"] == "llama-server -m /T.gguf --spec-type ngram-simple --spec-ngram-simple-size-m 4"
-    assert recommended.short(found) == "ngram-simple n=4 with K = 4"
-    assert recommended.is_choice(found)
-    assert chosen(found) == "ngram-simple n=4, K = 4"
-    assert recommended_ks(result) == {(TARGET, None, None, 0, None, "ngram-simple", 4): found}
+    entry = recommendation(found)
+    assert short(entry) == "ngram-simple n=4 with K = 4"
+    assert entry.speculates
+    assert chosen(entry) == "ngram-simple n=4, K = 4"
+    pair = pair_of(Step(TARGET, None, "ngram-simple", None, None, None, "content", "", 0, ngram_n=4))
+    assert Overview.of(from_document(result)).choices == {pair: entry}
 
 
 def test_of_equals_a_method_needs_no_memory_for_a_draft_and_ties_are_named() -> None:
@@ -169,18 +173,18 @@ def test_a_result_of_a_version_that_knew_no_sizes_is_compared(result: Json) -> N
 
 def test_reports_name_what_drafts(result: Json) -> None:
     names = ("ngram-simple n=2", "ngram-simple n=4", "mtp", "head (eagle3)", DRAFT)
-    arms = content_arms(result)
-    assert {arm_name(arm) for arm in arms} == {*names, "none (baseline)"}
-    assert [arm_name(arm) for arm in contenders(arms)][:2] == ["ngram-simple n=4", "mtp"]
-    assert pair_name(arms[-1], with_target=True).startswith(f"{TARGET} + ")
-    markdown, page = to_markdown(result), str(heatmap(result))
+    found = Overview.of(from_document(result))
+    assert {arm_name(arm.step) for arm in found.arms} == {*names, "none (baseline)"}
+    assert [arm_name(arm.step) for arm in found.contenders(found.arms)][:2] == ["ngram-simple n=4", "mtp"]
+    assert pair_name(found.arms[-1].step, with_target=True).startswith(f"{TARGET} + ")
+    markdown, page = to_markdown(result), heatmap(result)
     for name in names:
         assert name in markdown
         assert name in page
 
 
 def test_sizes_by_lengths_are_a_heat_map_of_their_own(result: Json) -> None:
-    page = str(heatmap(result))
+    page = heatmap(result)
     assert page.count("<table>") == 2
     table = page[page.rindex("<table>") :]
     assert [name in table for name in ("ngram-simple n=2", "ngram-simple n=4", "K = 4", "K = 8", "mtp", DRAFT)] == [

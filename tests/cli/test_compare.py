@@ -17,11 +17,11 @@ from specdash.cli import guarded
 from specdash.core import events as ev
 from specdash.core.plan import Step
 from specdash.errors import Exit
-from specdash.report.export import to_json
 from specdash.store import runs as store
 from specdash.store.journal import Journal
 from specdash.store.result_json import document_of, from_document
 from tests.support.recorded_run import folded, measured, recorded, started, step
+from tests.support.rendering import to_json
 
 PUBLISHED = Path(__file__).parents[1] / "data" / "draftbench"
 LARGE = PUBLISHED / "m4max-128gb_llamacpp_qwen25-72b.json"

@@ -17,11 +17,10 @@ from specdash.cli import guarded
 from specdash.core import events as ev
 from specdash.core.reduce import fold_all
 from specdash.errors import Exit, StoreError
-from specdash.report.export import to_csv, to_json, to_markdown
-from specdash.report.html import to_html
 from specdash.store.journal import line_of, parse_line
 from specdash.store.result_json import to_document
 from tests.support.recorded_run import loaded, measured, started, step
+from tests.support.rendering import to_csv, to_html, to_json, to_markdown
 
 WRONG: tuple[object, ...] = ("banana", "", -1, 0, 1e308, 10**400, True, None, [], {}, ["x"], {"a": 1}, 3.7)
 CASES = 250

@@ -17,10 +17,11 @@ from specdash.analysis.build_result import result_of
 from specdash.core import events as ev
 from specdash.core.status import StepStatus
 from specdash.errors import Exit, StoreError
-from specdash.report.export import COLUMNS, to_csv, to_json
+from specdash.report.export import COLUMNS
 from specdash.store.disk import write_atomic, write_new
-from specdash.store.result_json import document_of, from_document
+from specdash.store.result_json import document_of, from_document, to_document
 from tests.support.recorded_run import folded, loaded, measured, started, step
+from tests.support.rendering import to_csv, to_json
 
 CATEGORIES = ("coding", "math")
 SLOW = [10.0, 12.0, 11.0, 10.0, 12.0]
@@ -45,8 +46,8 @@ def rows_of(text: str) -> list[dict[str, str]]:
 
 def test_json_says_the_same_and_is_ascii() -> None:
     result = run_of((4,), draft="Qwén \u2028\ud800 \x1b[31m")
-    text = to_json(from_document(result))
-    assert json.loads(text) == result
+    text = to_json(result)
+    assert json.loads(text) == to_document(from_document(result))
     assert text.isascii()
     assert "\x1b" not in text
 

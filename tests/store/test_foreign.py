@@ -13,12 +13,12 @@ import pytest
 
 from specdash.core import events as ev
 from specdash.errors import Exit, SpecdashError
-from specdash.report.export import to_csv, to_json, to_markdown
 from specdash.report.importers.draftbench import _Rows
-from specdash.report.importers.saved import MOST_BYTES, read_result_file
-from specdash.report.importers.to_draftbench import to_draftbench
-from specdash.store.result_json import document_of, from_document
+from specdash.report.importers.saved import MOST_BYTES
+from specdash.report.importers.saved import read_result_file as read_result
+from specdash.store.result_json import document_of, from_document, to_document
 from tests.support.recorded_run import DRAFT, TARGET, folded, measured, started, step
+from tests.support.rendering import to_csv, to_draftbench, to_json, to_markdown
 
 Json = dict[str, Any]
 
@@ -67,6 +67,11 @@ VELOLLM: Json = {
     "speedup_stddev": 0.01,
     "timestamp": "2025-01-27T12:34:56Z",
 }
+
+
+def read_result_file(path: Path) -> Json:
+    """The document of the result in a file."""
+    return to_document(read_result(path))
 
 
 @pytest.fixture
@@ -378,7 +383,7 @@ def test_broken_velollm_samples_are_left_out_and_said(read: Any) -> None:
 
 def test_our_own_result_comes_back_whole(read: Any) -> None:
     result = measured_result()
-    again = read(to_json(from_document(result)))
+    again = read(json.dumps(result))
     added = {"lossless": None, "roofline": None}
     result["measurements"] = [added | each for each in result["measurements"]]
     assert {name: again[name] for name in result} == result
@@ -413,7 +418,7 @@ def test_a_result_changed_by_hand_says_which_part_is_broken(part: str, field: st
     result[part][1][field] = value
     with pytest.raises(SpecdashError) as caught:
         read(result)
-    assert f"{part}[1].{field} is missing or broken" in caught.value.what
+    assert f"{part}[1].{field}" in caught.value.what
     del result[part][1][field]
     with pytest.raises(SpecdashError, match="no whole result"):
         read(result)

@@ -16,9 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from specdash.report.html import to_html
 from specdash.store.disk import write_atomic
 from tests.support.browser import Browser, Page, browser_program
+from tests.support.rendering import to_html
 
 TALL_PX = 16_000  # of a page that is taken
 SLICE_PX = 1600

@@ -15,7 +15,8 @@ from specdash.core.plan import LoadKey, Step
 from specdash.core.state import RunState
 from specdash.core.status import SampleStatus, StepStatus
 from specdash.core.steps import StepState
-from specdash.ui.narration import counted, level_of, percent, rate, sentences
+from specdash.report.text import TERMINAL, rate, share
+from specdash.ui.narration import counted, level_of, sentences
 
 SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)
 KEY = LoadKey("T", "D", None, None, 4)
@@ -95,7 +96,7 @@ SENTENCES: list[tuple[ev.Fact, list[str]]] = [
         [f"sample {SPEC.id} #2: 12.3 tok/s, 75 % of 40 drafted accepted"],
     ),
     (ev.SampleTaken(SPEC.id, "load-2", PLAIN, 1.0), [f"sample {SPEC.id} #2: 12.3 tok/s"]),
-    (ev.SampleTaken(SPEC.id, "load-2", replace(PLAIN, decode_tok_s=None), 1.0), [f"sample {SPEC.id} #2: ? tok/s"]),
+    (ev.SampleTaken(SPEC.id, "load-2", replace(PLAIN, decode_tok_s=None), 1.0), [f"sample {SPEC.id} #2: - tok/s"]),
     (
         ev.SampleTaken(SPEC.id, "load-2", replace(PLAIN, unknown={"total_time_s": "stopped for 3 s"}), 1.0),
         [f"sample {SPEC.id} #2: 12.3 tok/s (stopped for 3 s: only the server's times count)"],
@@ -180,10 +181,10 @@ def test_text_from_outside_is_made_harmless(fact: ev.Fact) -> None:
 
 
 def test_numbers() -> None:
-    assert [rate(value) for value in (None, 0.5, 1.234, 12.34, 999.4, 1234.5)] == [
-        "?", "0.50", "1.23", "12.3", "999.4", "1234",
+    assert [rate(value, TERMINAL) for value in (None, 0.5, 1.234, 12.34, 999.4, 1234.5)] == [
+        "-", "0.50", "1.23", "12.3", "999.4", "1234",
     ]  # fmt: skip
-    assert [percent(value) for value in (None, 0.0, 0.755, 1.0)] == ["-", "0 %", "76 %", "100 %"]
+    assert [share(value, style=TERMINAL) for value in (None, 0.0, 0.755, 1.0)] == ["-", "0 %", "76 %", "100 %"]
 
 
 def test_what_was_skipped_is_not_said_to_be_measured() -> None:

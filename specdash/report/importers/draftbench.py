@@ -11,10 +11,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from specdash.analysis.result import RATE, Result
+from specdash.analysis.stats import Speedup, Summary
 from specdash.core.numbers import finite
 from specdash.core.text import plural
 from specdash.errors import SpecdashError
-from specdash.report.importers.document import Finding, Origin, document, known
+from specdash.report.importers.document import Finding, Origin, imported_result
 from specdash.report.importers.values import moment, positive, scalars, shown, text
 
 Json = Mapping[str, Any]
@@ -38,8 +40,8 @@ def is_draftbench(content: object) -> bool:
     return isinstance(content, dict) and "results" in content and "schema" not in content
 
 
-def from_draftbench(content: Json, file: str) -> dict[str, Any]:
-    """The result document of a draftbench file; `file` is its name, for messages.
+def from_draftbench(content: Json, file: str) -> Result:
+    """The result of a draftbench file; `file` is its name, for messages.
 
     Rows that are broken are left out and said in `imported.notes`. Raises SpecdashError where nothing is left.
     """
@@ -67,7 +69,7 @@ def from_draftbench(content: Json, file: str) -> dict[str, Any]:
         moment=moment(content.get("timestamp")),
         settings=settings,
     )
-    return document(origin, _with_speedups(read.findings), [*read.notes, *_doubts(read.findings), *_ALWAYS])
+    return imported_result(origin, _with_speedups(read.findings), [*read.notes, *_doubts(read.findings), *_ALWAYS])
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,15 +118,13 @@ def _finding(row: object, notes: list[str], place: str) -> Finding | str:
         for name, value in figures.items()
         if value is None and row.get(name) is not None
     ]
-    summary = {
-        "decode_tok_s": known(mean, median=figures["median_tps"]),
-        "ttft_s": known(figures["mean_ttft"]),
-        "total_time_s": known(figures["mean_total_time"]),
-    }
+    times = {"ttft_s": figures["mean_ttft"], "total_time_s": figures["mean_total_time"]}
+    summary = {RATE: Summary(mean=mean, median=figures["median_tps"])}
+    summary |= {name: Summary(mean=value) for name, value in times.items() if value is not None}
     return Finding(
         target,
         draft,
-        summary={name: each for name, each in summary.items() if each["mean"] is not None},
+        summary=summary,
         acceptance_rate=figures["acceptance_rate"],
         wall_time_s=figures["wall_time"],
     )
@@ -142,8 +142,7 @@ def _with_speedup(found: Finding, base: Finding | None) -> Finding:
     if base is None or base.error is not None:
         why = "no baseline of this target is in the file" if base is None else "its baseline failed"
         return replace(found, speedup_reason=why)
-    value = found.summary["decode_tok_s"]["mean"] / base.summary["decode_tok_s"]["mean"]
-    return replace(found, speedup={"value": value, "stddev": None, "ci95": None})
+    return replace(found, speedup=Speedup(found.summary[RATE].mean / base.summary[RATE].mean))
 
 
 def _doubts(findings: Sequence[Finding]) -> list[str]:

@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from itertools import islice
+import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from specdash.analysis.build_result import concluded
-from specdash.analysis.result import SCHEMA
+from specdash.analysis.result import SCHEMA, Note, Result
 from specdash.core.numbers import finite
 from specdash.core.text import human_bytes, one_line
 from specdash.errors import SpecdashError
 from specdash.report.importers.draftbench import from_draftbench, is_draftbench
-from specdash.report.importers.shapes import wrong_shapes
 from specdash.report.importers.velollm import from_velollm, is_velollm
-from specdash.store.result_json import from_document, to_document
+from specdash.store.result_json import from_document
 
 Json = dict[str, Any]
 
@@ -30,32 +29,18 @@ MOST_LEVELS = 50
 MOST_SHOWN = 3
 _TABLES = ("run", "engine", "settings")
 _LISTS = ("models", "loads", "measurements", "unfinished", "overall")
-_LATER: Mapping[str, Any] = {
-    "curves": [],
-    "recommendations": [],
-    "rules": [],
-    "bandwidth": None,
-    "anchors": [],
-    "plan": [],
-    "effort": {
-        "loads": None,
-        "load_time_s": None,
-        "measuring_s": None,
-        "step_by_step_loads": None,
-        "taken_again": None,
-    },
-    "notes": [],
-    "imported": None,
-}
-"""What results written by earlier versions do not have."""
-_LATER_OF_MEASUREMENTS = ("lossless", "roofline", "speedup_reason", "drift")
-_TEXTS = ("target", "method", "workload", "status")
-_MAYBE_TEXTS = ("draft", "config", "category")
-_MAYBE_NUMBERS = ("k", "moe_experts")
+_ARM = ("target", "method", "draft", "config", "k", "moe_experts", "workload", "depth", "summary", "speedup")
+_STEP = (*_ARM, "category", "status", "samples", "verdicts")
+_NEEDED = {"measurements": _STEP, "unfinished": _STEP, "overall": (*_ARM, "categories")}
+"""The fields that every row of these lists has."""
+_NEVER_NULL = ("summary", "samples", "verdicts", "categories")
+_KINDS = {"str": "text", "int": "whole number", "float": "number", "bool": "true or false", "array": "list",
+          "object": "table"}  # fmt: skip
+"""What a field is, by the decoder's word for it."""
 
 
-def read_result_file(path: Path) -> Json:
-    """The result document in a file. Raises SpecdashError: what is wrong, where, and what is known here."""
+def read_result_file(path: Path) -> Result:
+    """The result in a file. Raises SpecdashError: what is wrong, where, and what is known here."""
     try:
         return _read(path)
     except (ArithmeticError, RecursionError, LookupError, TypeError, AttributeError, ValueError) as error:
@@ -75,7 +60,7 @@ def unusable(path: Path, error: Exception) -> SpecdashError:
     return SpecdashError(f"{name}: it is no specdash result ({what})", AGAIN)
 
 
-def _read(path: Path) -> Json:
+def _read(path: Path) -> Result:
     content = _parsed(path)
     name = one_line(path.name)
     if is_draftbench(content):
@@ -121,79 +106,52 @@ def _parsed(path: Path) -> Any:
         raise SpecdashError(f"{shown}: it cannot be read as JSON: {one_line(str(error), 80)}", KNOWN) from error
 
 
-def _completed(written: Json, path: Path) -> Json:
-    """Our own result, with what a later version added; raises SpecdashError where a part is missing or broken."""
+def _completed(written: Json, path: Path) -> Result:
+    """Our own result, of this version or an earlier one; raises SpecdashError where a part is missing or broken."""
     too_large: list[str] = []
-    result: Json = _finite(written, "", too_large, 0)
-    wrong = [f"`{name}` is no table" for name in _TABLES if not isinstance(result.get(name), dict)]
-    wrong += [f"`{name}` is no list of tables" for name in _LISTS if not _is_list_of_tables(result.get(name))]
-    if not wrong:
-        wrong = _wrong_in(result) or list(islice(wrong_shapes(result), MOST_SHOWN))
-    if wrong:
-        raise SpecdashError(
-            f"{one_line(str(path))}: this is no whole result: {one_line('; '.join(wrong[:MOST_SHOWN]), 400)}", AGAIN
-        )
-    for part in ("measurements", "unfinished"):
-        result[part] = [{**dict.fromkeys(_LATER_OF_MEASUREMENTS), **each} for each in result[part]]
-    whole = {**_LATER, **result}
-    if "pairs" not in whole:
-        whole["pairs"] = to_document(concluded(from_document(whole)))["pairs"]
+    content: Json = _finite(written, "", too_large, 0)
+    wrong = _missing(content)
+    try:
+        result = from_document(content) if not wrong else None
+    except ValueError as error:
+        result, wrong = None, [_broken(str(error))]
+    if result is None:
+        said = one_line("; ".join(wrong[:MOST_SHOWN]), 400)
+        raise SpecdashError(f"{one_line(str(path))}: this is no whole result: {said}", AGAIN)
+    if "pairs" not in content:
+        result = replace(result, pairs=concluded(result).pairs)
     if too_large:
         told = one_line(", ".join(too_large[:MOST_SHOWN]), 200)
         text = f"whole numbers in the file that are too large to calculate with are taken as unknown: {told}"
-        whole["notes"] = [*whole["notes"], {"level": "warning", "text": text}]
-    return whole
+        result = replace(result, notes=(*result.notes, Note("warning", text)))
+    return result
+
+
+def _missing(content: Json) -> list[str]:
+    """What a result has in every version and is not there."""
+    wrong = [f"`{name}` is no table" for name in _TABLES if not isinstance(content.get(name), dict)]
+    wrong += [f"`{name}` is no list of tables" for name in _LISTS if not _is_list_of_tables(content.get(name))]
+    if wrong:
+        return wrong
+    for part, names in _NEEDED.items():
+        for place, row in enumerate(content[part]):
+            lacks = (name for name in names if name not in row or (row[name] is None and name in _NEVER_NULL))
+            wrong += [f"{part}[{place}].{name} is missing or broken" for name in lacks]
+    rows = content.get("recommendations")
+    for place, row in enumerate(rows if isinstance(rows, list) and _is_list_of_tables(rows) else ()):
+        if not _is_list_of_tables(row.get("tied", [])):
+            wrong.append(f"`recommendations[{place}].tied` is no list of tables")
+    return wrong
+
+
+def _broken(message: str) -> str:
+    """A message of the decoder as a sentence about the field: "`loads[0].argv` is no list"."""
+    found = re.search(r"^Expected `(\w+)[^`]*`.* at `([^`]+)`", message)
+    return f"`{found[2]}` is no {_KINDS.get(found[1], found[1])}" if found is not None else message
 
 
 def _is_list_of_tables(value: object) -> bool:
     return isinstance(value, list) and all(isinstance(each, dict) for each in value)
-
-
-def _wrong_in(result: Json) -> list[str]:
-    """What is wrong inside of a result whose outer parts are there."""
-    wrong = [] if isinstance(result["run"].get("hardware"), dict) else ["`run.hardware` is no table"]
-    if not isinstance(result["engine"].get("capabilities"), dict):
-        wrong.append("`engine.capabilities` is no table")
-    imported = result.get("imported")
-    if imported is not None and not (isinstance(imported, dict) and isinstance(imported.get("tool"), str)):
-        wrong.append("`imported` names no tool")
-    for part in ("measurements", "unfinished", "overall"):
-        for place, each in enumerate(result[part]):
-            wrong += [f"{part}[{place}].{name} is missing or broken" for name in _broken(each, part)]
-    return wrong
-
-
-def _broken(each: Json, part: str) -> list[str]:
-    """The fields of a measurement or arm that are not what they have to be."""
-    texts = [name for name in _TEXTS if part != "overall" or name != "status"]
-    maybe = [name for name in _MAYBE_TEXTS if part != "overall" or name != "category"]
-    found = [name for name in texts if not isinstance(each.get(name), str)]
-    found += [name for name in maybe if name not in each or not isinstance(each[name], str | None)]
-    found += [name for name in _MAYBE_NUMBERS if name not in each or not isinstance(each[name], int | None)]
-    found += [] if isinstance(each.get("depth"), int) else ["depth"]
-    found += [] if _is_summary(each.get("summary")) else ["summary"]
-    found += [] if "speedup" in each and _is_speedup(each["speedup"]) else ["speedup"]
-    if part == "overall":
-        return found if isinstance(each.get("categories"), list) else [*found, "categories"]
-    found += [] if _is_list_of_tables(each.get("samples")) else ["samples"]
-    return found if isinstance(each.get("verdicts"), list) else [*found, "verdicts"]
-
-
-def _is_summary(value: object) -> bool:
-    """Whether it is a table of summaries, each with a mean."""
-    return isinstance(value, dict) and all(
-        isinstance(each, dict) and finite(each.get("mean")) is not None for each in value.values()
-    )
-
-
-def _is_speedup(value: object) -> bool:
-    """Whether it is null, or a factor with its interval or none."""
-    if value is None:
-        return True
-    if not isinstance(value, dict) or finite(value.get("value")) is None:
-        return False
-    interval = value.get("ci95")
-    return interval is None or (isinstance(interval, list) and len(interval) == 2)
 
 
 def _finite(value: Any, place: str, too_large: list[str], level: int) -> Any:

@@ -12,13 +12,14 @@ import math
 import re
 import statistics
 from collections.abc import Hashable, Mapping
-from dataclasses import asdict
 from typing import Any
 
-from specdash.analysis.stats import Speedup, speedup, summarise
+from specdash.analysis.result import RATE, Result
+from specdash.analysis.stats import Speedup, Summary, speedup, summarise
+from specdash.core.measure import Sample
 from specdash.core.numbers import whole
 from specdash.errors import SpecdashError
-from specdash.report.importers.document import Finding, Origin, document, known, sample
+from specdash.report.importers.document import Finding, Origin, imported_result, sample
 from specdash.report.importers.values import moment, positive, shown, text
 
 Json = dict[str, Any]
@@ -45,8 +46,8 @@ def is_velollm(content: object) -> bool:
     return isinstance(content, dict) and "speculative" in content and "schema" not in content
 
 
-def from_velollm(content: Mapping[str, Any], file: str) -> Json:
-    """The result document of a velollm file; `file` is its name, for messages.
+def from_velollm(content: Mapping[str, Any], file: str) -> Result:
+    """The result of a velollm file; `file` is its name, for messages.
 
     Values that are broken are left out and said in `imported.notes`. Raises SpecdashError where nothing is left.
     """
@@ -64,8 +65,8 @@ def from_velollm(content: Mapping[str, Any], file: str) -> Json:
     # The tool measures all of the one and then all of the other: its runs form no pairs, so no number is there twice.
     slow_samples = _as_samples(content.get("vanilla"), 0)
     fast_samples = _as_samples(content.get("speculative"), _count(content.get("vanilla")))
-    findings = [Finding(target, None, summary=vanilla, samples=slow_samples)] if "decode_tok_s" in vanilla else []
-    if "decode_tok_s" in fast:
+    findings = [Finding(target, None, summary=vanilla, samples=slow_samples)] if RATE in vanilla else []
+    if RATE in fast:
         faster, reason = _faster(rates[0], rates[1], fast, vanilla)
         findings.append(
             Finding(
@@ -89,7 +90,7 @@ def from_velollm(content: Mapping[str, Any], file: str) -> Json:
         moment=moment(content.get("timestamp")),
         settings=_settings(config),
     )
-    return document(origin, findings, [*notes, *_ALWAYS])
+    return imported_result(origin, findings, [*notes, *_ALWAYS])
 
 
 def _label(path: object) -> str | None:
@@ -121,7 +122,7 @@ def _count(run: object) -> int:
     return len(_given(run, "tokens_per_second"))
 
 
-def _as_samples(run: object, first: int) -> list[Json]:
+def _as_samples(run: object, first: int) -> list[Sample]:
     """The runs of an arm that have a rate, numbered from `first` as blocks; with their times where each has one."""
     count = _count(run)
     told = {
@@ -130,7 +131,7 @@ def _as_samples(run: object, first: int) -> list[Json]:
     }
     whole_ones = {name: values for name, values in told.items() if len(values) == count}
     return [
-        sample(PROMPT, first + number, **{name: values[number] for name, values in whole_ones.items()})
+        sample(PROMPT, first + number, {name: values[number] for name, values in whole_ones.items()})
         for number in range(count)
         if told["decode_tok_s"][number] is not None
     ]
@@ -141,7 +142,7 @@ def _samples(run: object, metric: str) -> list[float]:
     return [found for value in _given(run, metric) if (found := positive(value)) is not None]
 
 
-def _summaries(run: object, name: str, notes: list[str]) -> dict[str, Json]:
+def _summaries(run: object, name: str, notes: list[str]) -> dict[str, Summary]:
     """The summaries of one arm by our metrics, from its samples, else what the file says of the mean."""
     if run is None and name == "vanilla":
         notes.append("it was measured without a baseline (--skip-vanilla), so nothing is said of a speedup")
@@ -164,9 +165,9 @@ def _summaries(run: object, name: str, notes: list[str]) -> dict[str, Json]:
         summary = summarise(values)
         mean = positive(given.get("mean"))
         if summary is not None:
-            found[ours] = _plain(asdict(summary))
+            found[ours] = summary
         elif mean is not None and not total:
-            found[ours] = known(mean / per_unit)
+            found[ours] = Summary(mean=mean / per_unit)
             notes.append(f"{name}.{metric} has no samples: its mean has no interval")
         else:
             notes.append(f"{name}.{metric} has no sample that counts: left out")
@@ -181,19 +182,15 @@ def _divides_by_n(values: list[float], told: float | None, per_unit: float) -> b
     return math.isclose(told, by_n, rel_tol=STDDEV_MATCH) and not math.isclose(told, by_less, rel_tol=2 * STDDEV_MATCH)
 
 
-def _plain(summary: Json) -> Json:
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in summary.items()}
-
-
 def _faster(
-    fast: list[float], slow: list[float], summary: Mapping[str, Json], base: Mapping[str, Json]
-) -> tuple[Json | None, str | None]:
+    fast: list[float], slow: list[float], summary: Mapping[str, Summary], base: Mapping[str, Summary]
+) -> tuple[Speedup | None, str | None]:
     """The speedup, or None and why: by Welch where both have samples, since their runs form no pairs."""
-    if "decode_tok_s" not in base:
+    if RATE not in base:
         return None, "no baseline is in the file"
     spec: list[tuple[Hashable, float]] = [(("speculative", i), rate) for i, rate in enumerate(fast)]
     vanilla: list[tuple[Hashable, float]] = [(("vanilla", i), rate) for i, rate in enumerate(slow)]
     found = speedup(spec, vanilla)
     if found is None:
-        found = Speedup(summary["decode_tok_s"]["mean"] / base["decode_tok_s"]["mean"], None, None)
-    return _plain(asdict(found)), None
+        found = Speedup(summary[RATE].mean / base[RATE].mean)
+    return found, None

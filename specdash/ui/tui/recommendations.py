@@ -12,11 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from specdash.analysis.result import ALL, Recommendation, Result
 from specdash.core.state import RunState
 from specdash.core.steps import StepState
 from specdash.core.steptable import Tally, tally_of
 from specdash.core.text import one_line
-from specdash.ui.recommended import ALL, subject
+from specdash.report.text import setting_words
+from specdash.store.result_json import to_document
 
 Json = Mapping[str, Any]
 # Target, draft, configuration, experts, depth and category of a K curve.
@@ -37,18 +39,18 @@ class Group:
     moe_experts: int | None
     depth: int
     tally: Tally
-    choices: tuple[Json, ...] = ()
+    choices: tuple[Recommendation, ...] = ()
 
     @property
     def name(self) -> str:
         """The target, and what sets it apart from the other variants."""
-        return subject({"target": self.target, "config": self.config, "moe_experts": self.moe_experts,
-                        "depth": self.depth})  # fmt: skip
+        words = (self.target, setting_words(self.config, self.moe_experts, self.depth))
+        return one_line(", ".join(filter(None, words)), 120)
 
     @property
-    def overall(self) -> Json | None:
+    def overall(self) -> Recommendation | None:
         """The recommendation over all categories; None where there is none."""
-        return next((each for each in self.choices if each.get("category", ALL) == ALL), None)
+        return next((each for each in self.choices if each.category == ALL), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,24 +77,26 @@ class Recommendations:
 
 def work_out(view: RunState) -> Recommendations:
     """Makes the document of a view, and keeps what screens want of it. May take seconds."""
-    from specdash.store.result_json import document_of
+    from specdash.analysis.build_result import result_of
 
     try:
-        document: Json = document_of(view)
+        result = result_of(view)
     except Exception as error:  # noqa: BLE001 - a mistake in a report must not take the screen away from its reader
         return Recommendations(True, problem=one_line(f"{type(error).__name__}: {error}", 300))
-    return from_document(document, view)
+    return recommendations_of(result, view)
 
 
-def from_document(document: Json, view: RunState) -> Recommendations:
-    """The advice in a document of a view."""
+def recommendations_of(result: Result, view: RunState) -> Recommendations:
+    """The recommendations in the result of a state."""
+    document = to_document(result)
     steps: dict[_GroupKey, list[StepState]] = {}
     for found in view.steps.values():
         key = (found.step.target, found.step.config, found.step.moe_experts, found.step.depth)
         steps.setdefault(key, []).append(found)
-    choices: dict[_GroupKey, list[Json]] = {}
-    for each in document.get("recommendations") or ():
-        choices.setdefault((each["target"], each["config"], each["moe_experts"], each["depth"]), []).append(each)
+    choices: dict[_GroupKey, list[Recommendation]] = {}
+    for choice in result.recommendations:
+        base = choice.baseline
+        choices.setdefault((base.target, base.config, base.moe_experts, base.depth), []).append(choice)
     curves: dict[CurveKey, list[Json]] = {}
     for each in document.get("curves") or ():
         of = (each["target"], each["draft"], each["config"], each["moe_experts"], each["depth"], each["category"])

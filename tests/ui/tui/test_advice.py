@@ -15,12 +15,18 @@ from specdash.core.reduce import fold
 from specdash.core.state import RunState
 from specdash.core.steptable import Tally
 from specdash.core.ticks import ServerTick
+from specdash.store.result_json import from_document
 from specdash.ui.source import Gone
 from specdash.ui.tui import app as application
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.panes.advice import advice, everything, remarks, strip, told
-from specdash.ui.tui.recommendations import Recommendations, RecommendationUpdater, from_document, work_out
+from specdash.ui.tui.recommendations import (
+    Recommendations,
+    RecommendationUpdater,
+    recommendations_of,
+    work_out,
+)
 from specdash.ui.tui.results.curve import predicted_of
 from specdash.ui.tui.results.detail import choice_finding, curve_finding
 from specdash.ui.tui.results.figures import Book
@@ -32,6 +38,7 @@ from tests.support import advised_run as run
 from tests.support import live_runs
 from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
 from tests.support.recorded_run import DRAFT, TARGET, folded, measured, recorded, step
+from tests.support.rendering import recommendation
 
 OVER = Gone("the run is over")
 
@@ -43,7 +50,7 @@ def _known(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def known(view: RunState) -> Recommendations:
-    return from_document(run.document(view), view)
+    return recommendations_of(from_document(run.document(view)), view)
 
 
 def words(lines: Any) -> str:
@@ -109,7 +116,7 @@ def test_a_document_that_cannot_be_made_is_said_and_ends_nothing(monkeypatch: py
     def broken(view: RunState) -> None:
         raise ZeroDivisionError("no samples")
 
-    monkeypatch.setattr("specdash.store.result_json.document_of", broken)
+    monkeypatch.setattr("specdash.analysis.build_result.result_of", broken)
     found = work_out(folded(run.facts()))
     assert "could not be worked out: ZeroDivisionError: no samples" in words(strip(found, TARGET, 1, 80, UNICODE))
 
@@ -191,7 +198,7 @@ def test_the_target_under_the_cursor_comes_first_where_there_is_room_for_one() -
         ),
         (
             {"roofline": {"bound_tok_s": 20.0, "share": 1.25, "reason": ""}},
-            [("bound", "20.00 tok/s by memory bandwidth; the rate is 125% of that", "bad")],
+            [("bound", "20.0 tok/s by memory bandwidth; the rate is 125% of that", "bad")],
         ),
         (
             {"roofline": {"bound_tok_s": None, "share": None, "reason": "the model fits the cache"}},
@@ -228,7 +235,7 @@ def test_the_recommended_k_is_told_beside_the_best_mean() -> None:
     assert best is not None
     k = best.step.k
     for chosen, said in ((1, f"use best mean K = {k}, recommended K = 1: tied"), (k, "")):
-        choice = {"target": TARGET, "draft": DRAFT, "k": chosen, "tied": [{"draft": DRAFT, "k": k}]}
+        choice = recommendation({"target": TARGET, "draft": DRAFT, "k": chosen, "tied": [{"draft": DRAFT, "k": k}]})
         groups = tuple(replace(each, choices=(choice,)) for each in found.groups if each.target == TARGET)
         lines = choice_finding(book, replace(found, groups=groups), (TARGET, DRAFT), PLAIN, 100)
         assert words(lines) == said
@@ -408,7 +415,7 @@ async def test_a_step_tells_whether_its_text_is_the_targets_own() -> None:
         await pilot.pause()
         text = screen_text(app)
     assert "text: identical: the same tokens as the baseline's for 3 prompts" in text
-    assert "bound: 32.10 tok/s by memory bandwidth; the rate is 58% of that" in text
+    assert "bound: 32.1 tok/s by memory bandwidth; the rate is 58% of that" in text
 
 
 def test_a_retried_step_makes_advice_stale() -> None:

@@ -160,10 +160,10 @@ class TestServer:
 class TestSpeed:
     def test_now_step_and_baseline_stand_on_the_rule(self) -> None:
         shown = text_of(speed(look(), 120, 2).note)
-        assert "now  14.82" in shown
-        assert "step 14.60" in shown
+        assert "now   14.8" in shown
+        assert "step 14.6" in shown
         assert "x1.83 vs base 8.00" in shown
-        assert "best 14.60 (step 6)" in shown
+        assert "best 14.6 (step 6)" in shown
 
     def test_a_stalled_answer_is_told_where_the_eye_is(self) -> None:
         stalled = look(feed(ticks=[*live_runs.ticks(), live_runs.token(silent_s=12.0)]))

@@ -12,6 +12,7 @@ from specdash.core.persistent import backwards
 from specdash.core.plan import LoadKey
 from specdash.core.state import LoadState
 from specdash.core.text import human_bytes, one_line, plural
+from specdash.report.text import K_SCOPES
 from specdash.ui.narration import reading
 from specdash.ui.tui.lines import Line, Span, fitted, width_of
 from specdash.ui.tui.panes.pane import Look, Pane, age, note, paragraph
@@ -27,8 +28,6 @@ ROOMY = 8  # rows from which on each move of the state machine has a line of its
 MOST_REASON = 4  # rows that the reason of a failure takes
 
 PURPOSES = {"check": "comparing texts", "cost": "measuring step costs"}  # of a request; the others are words already
-
-SCOPES = {"request": "K per request", "capped": "K per request, capped", "startup": "K fixed at start-up"}
 
 
 def way_up() -> tuple[State, ...]:
@@ -233,7 +232,8 @@ def _models(look: Look, load: LoadState | None) -> Line:
     engine = look.feed.view.engine
     program = f"  {one_line(engine.program, 100)}" if engine is not None else ""
     took = f"  loaded in {load.load_time_s:.1f} s" if load.load_time_s is not None else ""
-    scope = f"  {SCOPES.get(load.k_scope, load.k_scope)}" if load.k_scope is not None else ""
+    known = K_SCOPES.get(load.k_scope or "")
+    scope = f"  {known.short if known is not None else load.k_scope}" if load.k_scope is not None else ""
     size = f"  {human_bytes(load.size_bytes)}" if load.size_bytes is not None else ""
     return ((f" {one_line(load.key.label, 100)}{size}", ""), (f"{took}{scope}{program}", "dim"))
 

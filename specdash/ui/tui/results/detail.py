@@ -14,7 +14,7 @@ from specdash.core.state import RunState
 from specdash.core.status import DONE, SampleStatus, StepStatus
 from specdash.core.text import human_bytes, one_line
 from specdash.report.arms import other_k
-from specdash.report.text import drafter_of, seconds
+from specdash.report.text import seconds
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.advice import remarks
 from specdash.ui.tui.recommendations import Recommendations
@@ -204,9 +204,9 @@ def choice_finding(book: Book, advice: Recommendations, pair: Pair, variant: Var
         choice = group.overall
         if (group.target, group.config, group.moe_experts, group.depth) != (pair[0], config, experts, depth):
             continue
-        if best is None or choice is None or choice.get("off") or choice.get("k") is None:
+        if best is None or choice is None or choice.choice is None or choice.off or choice.k is None:
             return []
-        other = other_k(best.step.k, choice) if drafter_of(choice) == pair[1] else ""
+        other = other_k(best.step.k, choice) if choice.choice.drafter == pair[1] else ""
         return wrapped("use", f"best mean K = {best.step.k}, {other}", width, "title") if other else []
     return []
 

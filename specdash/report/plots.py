@@ -11,9 +11,12 @@ from html import escape
 from itertools import pairwise
 from typing import Any
 
+from specdash.analysis.result import RATE, Arm, CurvePoint
+from specdash.analysis.stats import Interval
+from specdash.core.numbers import finite
 from specdash.core.text import one_line
-from specdash.report.arms import doubt, is_baseline, rate_of, refuted, speedup_of
-from specdash.report.text import SPEED, Json, arm_name, bounds, faster, interval, known, mean, measured_n, rate, ratio
+from specdash.report.arms import Overview, is_baseline, k_of, measured_n, rate_of, speedup_of
+from specdash.report.text import arm_name, bounds, faster, interval, mean, rate, ratio
 
 Figure = dict[str, Any]
 
@@ -38,50 +41,53 @@ def _layout(height: int, **more: Any) -> Figure:
 # -- bars -------------------------------------------------------------------------------------------------------------
 
 
-def rate_bars(arms: Sequence[Json]) -> Figure:
+def rate_bars(arms: Sequence[Arm], found: Overview) -> Figure:
     """Mean decode rates with their intervals, one bar an arm, the first on top."""
     values = [rate_of(arm) or 0.0 for arm in arms]
-    errors = [_errors(value, arm["summary"][SPEED].get("ci95")) for value, arm in zip(values, arms, strict=True)]
+    errors = [_errors(value, arm.summary[RATE].ci95) for value, arm in zip(values, arms, strict=True)]
     hover = [
-        f"{bar_name(arm)}<br>{plot_text(mean(arm['summary'][SPEED]))} tok/s"
-        f"<br>95 % interval {interval(arm['summary'][SPEED].get('ci95'), '{:.2f}')}"
+        f"{bar_name(arm)}<br>{plot_text(mean(arm.summary[RATE]))} tok/s"
+        f"<br>95 % interval {interval(arm.summary[RATE].ci95)}"
         for arm in arms
     ]
-    colours = [BASE if is_baseline(arm) else _verdict_colour(arm) for arm in arms]
-    shown = [rate(value) + (" \u2715" if refuted(arm) else "") for value, arm in zip(values, arms, strict=True)]
+    colours = [BASE if is_baseline(arm) else _verdict_colour(arm, found) for arm in arms]
+    shown = [rate(value) + (" \u2715" if found.refuted(arm) else "") for value, arm in zip(values, arms, strict=True)]
     return _bars(arms, values, errors, hover, colours, shown, "tok/s", base=0.0)
 
 
-def speedup_bars(arms: Sequence[Json]) -> Figure:
+def speedup_bars(arms: Sequence[Arm], found: Overview) -> Figure:
     """Speedups as bars that start at 1, to the right what is faster, to the left what is slower."""
     values = [speedup_of(arm) or 1.0 for arm in arms]
-    errors = [_errors(value, (arm.get("speedup") or {}).get("ci95")) for value, arm in zip(values, arms, strict=True)]
+    ends = [arm.speedup.ci95 if arm.speedup is not None else None for arm in arms]
+    errors = [_errors(value, each) for value, each in zip(values, ends, strict=True)]
     hover = [
-        f"{bar_name(arm)}<br>{plot_text(faster(arm.get('speedup'), measured_n(arm)))} times the baseline"
-        + (f" ({refuted(arm)})" if refuted(arm) else "")
+        f"{bar_name(arm)}<br>{plot_text(faster(arm.speedup, measured_n(arm)))} times the baseline"
+        + (f" ({found.refuted(arm)})" if found.refuted(arm) else "")
         for arm in arms
     ]
-    shown = [refuted(arm) or f"{doubt(arm)}{ratio(value)}" for arm, value in zip(arms, values, strict=True)]
-    return _bars(arms, values, errors, hover, [_verdict_colour(arm) for arm in arms], shown, "times baseline", base=1.0)
+    shown = [found.refuted(arm) or f"{found.doubt(arm)}{ratio(value)}" for arm, value in zip(arms, values, strict=True)]
+    return _bars(
+        arms, values, errors, hover, [_verdict_colour(arm, found) for arm in arms], shown, "times baseline", base=1.0
+    )
 
 
-def _verdict_colour(arm: Json) -> str:
+def _verdict_colour(arm: Arm, found: Overview) -> str:
     """Blue is faster, orange slower, light grey equal or unknown, red refuted."""
-    if refuted(arm):
+    if found.refuted(arm):
         return REFUTED
     value = speedup_of(arm)
-    if value is None or doubt(arm):
+    if value is None or found.doubt(arm):
         return EQUAL
     return FASTER if value > 1 else SLOWER
 
 
-def bar_name(arm: Json, limit: int = 120) -> str:
+def bar_name(arm: Arm, limit: int = 120) -> str:
     """The arm with its K, cut before the K is."""
-    k = "" if arm.get("k") is None else f" \u00b7 K {arm['k']}"
-    return plot_text(arm_name(arm), max(4, limit - len(k))) + k
+    k = "" if arm.step.k is None else f" \u00b7 K {arm.step.k}"
+    return plot_text(arm_name(arm.step), max(4, limit - len(k))) + k
 
 
-def _errors(value: float, ci95: Any) -> tuple[float | None, float | None]:
+def _errors(value: float, ci95: Interval | None) -> tuple[float | None, float | None]:
     """How far an interval reaches below and above a value; None where it has no such end."""
     low, high = bounds(ci95)
     return None if low is None else max(0.0, value - low), None if high is None else max(0.0, high - value)
@@ -97,7 +103,7 @@ def _edge(values: Sequence[float], highs: Sequence[float]) -> float | None:
 
 
 def _bars(
-    arms: Sequence[Json],
+    arms: Sequence[Arm],
     values: Sequence[float],
     errors: Sequence[tuple[float | None, float | None]],
     hover: Sequence[str],
@@ -178,15 +184,15 @@ def _rule(axis: str, at: float, dash: str = "solid") -> Figure:
 # -- curves -----------------------------------------------------------------------------------------------------------
 
 
-def k_curve(points: Sequence[Json], baseline: float | None, chosen: int | None = None) -> Figure:
+def k_curve(points: Sequence[CurvePoint], baseline: float | None, chosen: int | None = None) -> Figure:
     """Predicted rates as a line in its band, measured ones as filled markers, what is off the line crossed out.
 
     A ring is around the K that is `chosen`.
     """
-    predicted = [point for point in points if known(point.get("predicted_tok_s")) is not None]
-    measured = [point for point in points if known(point.get("measured_tok_s")) is not None]
+    predicted = [point for point in points if finite(point.predicted_tok_s) is not None]
+    measured = [point for point in points if finite(point.measured_tok_s) is not None]
     data: list[Figure] = []
-    banded = [point for point in predicted if None not in bounds(point.get("predicted_ci95"))]
+    banded = [point for point in predicted if None not in bounds(point.predicted_ci95)]
     if banded:
         data += _band(banded)
     if predicted:
@@ -194,7 +200,7 @@ def k_curve(points: Sequence[Json], baseline: float | None, chosen: int | None =
     if measured:
         mode = "markers" if predicted else "lines+markers"
         trace = _points(measured, "measured_tok_s", "measured_ci95", "measured", mode=mode)
-        ends = [_errors(float(point["measured_tok_s"]), point.get("measured_ci95")) for point in measured]
+        ends = [_errors(point.measured_tok_s or 0.0, point.measured_ci95) for point in measured]
         trace["error_y"] = {
             "type": "data",
             "symmetric": False,
@@ -205,17 +211,17 @@ def k_curve(points: Sequence[Json], baseline: float | None, chosen: int | None =
             "color": MEASURED,
         }
         data.append(trace)
-    off = [point for point in measured if point.get("off")]
+    off = [point for point in measured if point.off]
     if off:
         data.append(_points(off, "measured_tok_s", "measured_ci95", "off the line", mode="markers"))
     for point in points:
-        if point["k"] == chosen:
-            name = "measured_tok_s" if known(point.get("measured_tok_s")) is not None else "predicted_tok_s"
+        if k_of(point) == chosen:
+            name = "measured_tok_s" if finite(point.measured_tok_s) is not None else "predicted_tok_s"
             data.append(_points([point], name, name.replace("tok_s", "ci95"), "recommended", mode="markers"))
     shapes = [] if baseline is None else [_rule("y", baseline, "dot")]
     most = _edge_of(points, baseline)
     if baseline is not None:  # a shape does not widen an axis: an unseen point does
-        data.append({**_plain_line([points[0]["k"]], [baseline]), "opacity": 0, "hoverinfo": "skip"})
+        data.append({**_plain_line([k_of(points[0])], [baseline]), "opacity": 0, "hoverinfo": "skip"})
     return {
         "data": data,
         "layout": _layout(
@@ -223,7 +229,7 @@ def k_curve(points: Sequence[Json], baseline: float | None, chosen: int | None =
             xaxis={
                 "title": {"text": "K", "standoff": 8},
                 "zeroline": False,
-                "tickvals": _ticks([int(each["k"]) for each in points]),
+                "tickvals": _ticks([k_of(each) for each in points]),
             },
             yaxis={
                 "title": {"text": "tok/s", "standoff": 8},
@@ -236,11 +242,11 @@ def k_curve(points: Sequence[Json], baseline: float | None, chosen: int | None =
     }
 
 
-def _edge_of(points: Sequence[Json], baseline: float | None) -> float | None:
+def _edge_of(points: Sequence[CurvePoint], baseline: float | None) -> float | None:
     """Where the axis of a curve ends; None where it needs no end."""
     names = ("predicted", "measured")
-    values = [known(point.get(f"{name}_tok_s")) for point in points for name in names]
-    ends = [bounds(point.get(f"{name}_ci95"))[1] for point in points for name in names]
+    values = [finite(getattr(point, f"{name}_tok_s")) for point in points for name in names]
+    ends = [bounds(getattr(point, f"{name}_ci95"))[1] for point in points for name in names]
     values.append(baseline)
     return _edge([each for each in values if each is not None], [each for each in ends if each is not None])
 
@@ -249,15 +255,15 @@ def _plain_line(x: Sequence[Any], y: Sequence[Any]) -> Figure:
     return {"type": "scatter", "mode": "lines", "x": list(x), "y": list(y), "showlegend": False}
 
 
-def _band(points: Sequence[Json]) -> list[Figure]:
+def _band(points: Sequence[CurvePoint]) -> list[Figure]:
     """The interval of the prediction as an area."""
-    ks = [point["k"] for point in points]
-    low, high = zip(*(bounds(point["predicted_ci95"]) for point in points), strict=True)
+    ks = [k_of(point) for point in points]
+    low, high = zip(*(bounds(point.predicted_ci95) for point in points), strict=True)
     area = {**_plain_line([*ks, *reversed(ks)], [*high, *reversed(low)]), "fill": "toself", "hoverinfo": "skip"}
     return [{**area, "fillcolor": "rgba(61,133,214,0.2)", "line": {"width": 0}}]
 
 
-def _points(points: Sequence[Json], value: str, ci95: str, name: str, *, mode: str) -> Figure:
+def _points(points: Sequence[CurvePoint], value: str, ci95: str, name: str, *, mode: str) -> Figure:
     """One series of a curve."""
     marker = {
         "predicted": {"symbol": "circle-open", "size": 7, "color": PREDICTED, "line": {"width": 1.6}},
@@ -269,12 +275,13 @@ def _points(points: Sequence[Json], value: str, ci95: str, name: str, *, mode: s
         "type": "scatter",
         "mode": mode,
         "name": name,
-        "x": [point["k"] for point in points],
-        "y": [point[value] for point in points],
+        "x": [k_of(point) for point in points],
+        "y": [getattr(point, value) for point in points],
         "marker": marker,
         "line": {"color": MEASURED if name == "measured" else PREDICTED, "width": 1.6},
         "hovertext": [
-            f"K {point['k']}, {name}: {rate(point[value])} tok/s<br>95 % interval {interval(point.get(ci95))}"
+            f"K {k_of(point)}, {name}: {rate(getattr(point, value))} tok/s"
+            f"<br>95 % interval {interval(getattr(point, ci95))}"
             for point in points
         ],
         "hovertemplate": "%{hovertext}<extra></extra>",
@@ -300,11 +307,11 @@ def _ticks(ks: Sequence[int], most: int = 8) -> list[int]:
 # -- acceptance -------------------------------------------------------------------------------------------------------
 
 
-def acceptance(arms: Sequence[Json]) -> Figure:
+def acceptance(arms: Sequence[Arm]) -> Figure:
     """The share of steps that kept at least so many draft tokens: a line for each arm."""
     data = []
     for number, arm in enumerate(arms):
-        shares = [known(value) for value in arm["accepted_per_position"]]
+        shares = [finite(value) for value in (arm.accepted_per_position or ())]
         name = bar_name(arm, WIDE_CHARS)
         data.append(
             {
@@ -318,7 +325,7 @@ def acceptance(arms: Sequence[Json]) -> Figure:
                 "hovertemplate": f"{name.replace('%', '&#37;')}<br>position %{{x}}: %{{y:.0%}}<extra></extra>",
             }
         )
-    most = max(len(arm["accepted_per_position"]) for arm in arms)
+    most = max(len(arm.accepted_per_position or ()) for arm in arms)
     return {
         "data": data,
         "layout": _layout(
