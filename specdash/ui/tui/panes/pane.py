@@ -8,11 +8,12 @@ from dataclasses import dataclass, field
 
 from rich.cells import cell_len, chop_cells
 
+from specdash.analysis.figures import Figures
 from specdash.core.forecast import Outlook, Range
 from specdash.ui.feed import Feed
 from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line, Span, cut, squeezed, width_of
-from specdash.ui.tui.panes.figures import Figures, Measured
+from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
 
@@ -27,7 +28,7 @@ class Look:
     feed: Feed
     now_s: float
     glyphs: Glyphs
-    figures: Figures
+    figures: PaneFigures
     outlook: Outlook | None = None
     advice: Advice = field(default_factory=Advice)
 
@@ -114,7 +115,7 @@ def ratio(value: float | None) -> str:
     return "-" if value is None or not math.isfinite(value) else f"{value:.2f}"
 
 
-def accepted(found: Measured) -> str:
+def accepted(found: Figures) -> str:
     """The acceptance of a step; "~" where it is inferred from how tokens arrived."""
     return ("~" if found.is_inferred else "") + ratio(found.acceptance)
 
