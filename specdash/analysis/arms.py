@@ -61,7 +61,7 @@ def setting_of(step: Step) -> Step:
 
 
 def pair_of(step: Step) -> Step:
-    """The arm with K left open, of repeated ones the first; the workload is left to the first one, too."""
+    """The arm with K left open, whatever the workload, and of repeated ones the first."""
     return replace(arm_of(step), k=None, copy=0, workload=CONTENT)
 
 

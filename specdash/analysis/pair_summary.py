@@ -8,14 +8,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
+from specdash.analysis.arms import REFUTED
 from specdash.analysis.result import Arm, Measurement, TargetPairs
 from specdash.analysis.stats import Speedup
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
 from specdash.core.profile import LOSSLESS
-
-REFUTED = frozenset({"output_differs", "impossible"})
-"""Verdicts with which an arm cannot be the best of anything."""
 
 
 def target_pairs(overall: Iterable[Arm], measurements: Iterable[Measurement]) -> tuple[TargetPairs, ...]:
@@ -28,7 +26,7 @@ def target_pairs(overall: Iterable[Arm], measurements: Iterable[Measurement]) ->
     where nothing could be compared. `best`, `best_tok_s` and `speedup` (a factor) are those of the pair with the
     largest speedup, of the fastest where there is no baseline.
     """
-    refuted = {_arm(each.step) for each in measurements if REFUTED.intersection(each.verdicts)}
+    refuted = {_arm(each.step) for each in measurements if REFUTED.keys() & set(each.verdicts)}
     best: dict[str, dict[Step, Arm]] = {}
     for arm in overall:
         if arm.step.method == BASELINE or arm.step.workload == LOSSLESS or arm.rate_tok_s is None:

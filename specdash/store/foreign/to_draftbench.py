@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from specdash.analysis.pair_summary import REFUTED
+from specdash.analysis.arms import REFUTED
 from specdash.core.methods import drafter_label
 
 Json = Mapping[str, Any]
@@ -98,7 +98,7 @@ def _best(arms: Iterable[Json], base: Json | None, measured: Mapping[tuple[Any, 
         steps = measured.get(_names(arm, _ARM), ())
         if "decode_tok_s" not in arm["summary"]:
             reasons += [each["error"] or each["status"] for each in steps if each["status"] != "ok"]
-        elif any(REFUTED.intersection(each["verdicts"]) for each in steps):
+        elif any(REFUTED.keys() & set(each["verdicts"]) for each in steps):
             reasons.append("its output is not the target's, or its rate is impossible")
         elif wanted is not None and set(arm["categories"]) != wanted:
             reasons.append("measured in other categories than the baseline")
