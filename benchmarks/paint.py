@@ -10,7 +10,7 @@ from benchmarks.common import Row, spread
 from specdash.core.forecast import outlook
 from specdash.ui.feed import Feed, fold_event
 from specdash.ui.source import CaughtUp, Event
-from specdash.ui.tui.panes.figures import Figures
+from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.panes.layout import Choice, compose
 from specdash.ui.tui.panes.pane import Look
 from specdash.ui.tui.panes.queue import moved
@@ -58,7 +58,7 @@ def _long_queue() -> list[Row]:
     begun_s = time.perf_counter()
     ahead = outlook(feed.view)
     outlook_ms = (time.perf_counter() - begun_s) * 1000
-    look = Look(feed, live_runs.NOW_S, UNICODE, Figures(), ahead)
+    look = Look(feed, live_runs.NOW_S, UNICODE, PaneFigures(), ahead)
     begun_s = time.perf_counter()
     body = compose(look, Choice(), 160, 45)
     first_ms = (time.perf_counter() - begun_s) * 1000

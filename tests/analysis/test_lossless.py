@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from specdash.analysis.lossless import Agreement, agreement, agreements, judge
-from specdash.analysis.rounding import ENOUGH_PLACES, Rounding, rounding_of
+from specdash.analysis.texts import ENOUGH_PLACES, Rounding, rounding_of
 from specdash.core import events as ev
 from specdash.core.plan import Step
 from specdash.core.state import RunState

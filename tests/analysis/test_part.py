@@ -6,9 +6,8 @@ from dataclasses import replace
 
 import pytest
 
-from specdash.analysis.findings import findings
+from specdash.analysis.findings import around, findings, part_of
 from specdash.analysis.lossless import agreement
-from specdash.analysis.part import around, part_of
 from specdash.analysis.roofline import LEAST_FIGURES
 from specdash.core import events as ev
 from specdash.core.plan import KScope

@@ -255,7 +255,7 @@ class Dashboard(TerminalApp):
     async def _advise(self, view: RunState) -> None:
         begun_s = time.monotonic()
         try:
-            found = await asyncio.to_thread(work_out, view)
+            found = await asyncio.to_thread(work_out, view, self._adviser.figures)
         finally:
             self._is_advising = False
         self._adviser.take(view, found, time.monotonic() - begun_s)

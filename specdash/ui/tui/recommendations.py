@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from specdash.analysis.figures import FiguresCache
 from specdash.analysis.result import ALL, Recommendation, Result
 from specdash.core.state import RunState
 from specdash.core.steps import StepState
@@ -75,12 +76,15 @@ class Recommendations:
         return next(exact, next(iter(mine), None))
 
 
-def work_out(view: RunState) -> Recommendations:
-    """Makes the document of a view, and keeps what screens want of it. May take seconds."""
+def work_out(view: RunState, figures: FiguresCache | None = None) -> Recommendations:
+    """Makes the result of a state, and keeps what screens want of it. May take seconds.
+
+    `figures` are those of the result before: what has not changed since is not computed again.
+    """
     from specdash.analysis.build_result import result_of
 
     try:
-        result = result_of(view)
+        result = result_of(view, figures)
     except Exception as error:  # noqa: BLE001 - a mistake in a report must not take the screen away from its reader
         return Recommendations(True, problem=one_line(f"{type(error).__name__}: {error}", 300))
     return recommendations_of(result, view)
@@ -116,10 +120,11 @@ def recommendations_of(result: Result, view: RunState) -> Recommendations:
 
 
 class RecommendationUpdater:
-    """Says when the advice of a run is out of date, and keeps the newest."""
+    """Says when the recommendations are out of date, and keeps the newest; `figures` go on from one to the next."""
 
     def __init__(self) -> None:
         self._found = Recommendations()
+        self.figures = FiguresCache()
         self._view: RunState | None = None
         self._begun: tuple[object, ...] = ()
         self._until_s = 0.0
@@ -140,7 +145,7 @@ class RecommendationUpdater:
     def begin(self, view: RunState) -> None:
         """New advice is being worked out."""
         if not self._is_of(view):
-            self._found = Recommendations()
+            self._found, self.figures = Recommendations(), FiguresCache()
         self._view, self._begun = view, _mark(view)
 
     def take(self, view: RunState, found: Recommendations, cost_s: float) -> None:

@@ -18,7 +18,7 @@ from specdash.ui.feed import Feed, fold_event
 from specdash.ui.source import CaughtUp, Event, Gone, Origin
 from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.panes.details import details
-from specdash.ui.tui.panes.figures import Figures
+from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.panes.layout import PANES, Choice, compose, layout_of, stacked_rows
 from specdash.ui.tui.panes.memory import memory
 from specdash.ui.tui.panes.pane import Look, Pane, about, age, ruled
@@ -46,7 +46,7 @@ def look(of: Feed | None = None, *, ascii_only: bool = False) -> Look:
     """What panes are drawn from, with an outlook."""
     of = feed() if of is None else of
     ahead = outlook(of.view) if of.view.run is not None else None
-    return Look(of, live_runs.NOW_S, ASCII if ascii_only else UNICODE, Figures(), ahead)
+    return Look(of, live_runs.NOW_S, ASCII if ascii_only else UNICODE, PaneFigures(), ahead)
 
 
 def said(pane: Pane) -> str:

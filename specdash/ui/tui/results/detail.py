@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from specdash.analysis.figures import ArmFigures, Figures, FiguresCache, StepFigures
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.secrets import shell_line
@@ -18,9 +19,17 @@ from specdash.report.text import seconds
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.advice import remarks
 from specdash.ui.tui.recommendations import Recommendations
-from specdash.ui.tui.results.figures import Arm, Book, Figures, Pair, Row, Variant, memory_bytes, sign_of
 from specdash.ui.tui.results.heatmap import ALL, STYLES, arms_of, best_of, rows_of, strength
-from specdash.ui.tui.results.measures import interval, number, rate_interval, share
+from specdash.ui.tui.results.measures import (
+    Pair,
+    Variant,
+    interval,
+    memory_bytes,
+    number,
+    rate_interval,
+    share,
+    sign_of,
+)
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.terminal.theme import StyleName
 
@@ -83,7 +92,7 @@ def _why(without: str) -> str:
     )
 
 
-def pair_lines(book: Book, view: RunState, pair: Pair, variant: Variant, glyphs: Glyphs) -> list[Line]:
+def pair_lines(book: FiguresCache, view: RunState, pair: Pair, variant: Variant, glyphs: Glyphs) -> list[Line]:
     """A cell of targets by drafts: the best arm, every K, and what is missing."""
     arms = arms_of(book, variant).get(pair, {})
     if not arms:
@@ -107,7 +116,7 @@ def pair_lines(book: Book, view: RunState, pair: Pair, variant: Variant, glyphs:
     return lines
 
 
-def _short(arm: Arm) -> str:
+def _short(arm: ArmFigures) -> str:
     """One K in a few characters."""
     faster, rate = arm.figures.speedup, arm.figures.rate
     if faster is not None:
@@ -116,7 +125,7 @@ def _short(arm: Arm) -> str:
 
 
 def row_lines(
-    row: Row, view: RunState, width: int, glyphs: Glyphs, entry: Mapping[str, Any] | None = None
+    row: StepFigures, view: RunState, width: int, glyphs: Glyphs, entry: Mapping[str, Any] | None = None
 ) -> list[Line]:
     """One measurement in short: its figures, its samples' rates, and what was said against it.
 
@@ -147,13 +156,13 @@ def describe(verdict: str) -> str:
     return DESCRIPTION[Verdict(verdict)] if verdict in _VERDICTS else one_line(verdict)
 
 
-def command_of(row: Row, view: RunState) -> str | None:
+def command_of(row: StepFigures, view: RunState) -> str | None:
     """The command that started the server of a measurement, as it is typed in a shell; None where there was none."""
     load = view.loads.get(row.found.load or "")
     return one_line(shell_line(load.argv), 4000) if load is not None and load.argv else None
 
 
-def arm_lines(arm: Arm, view: RunState, glyphs: Glyphs) -> list[Line]:
+def arm_lines(arm: ArmFigures, view: RunState, glyphs: Glyphs) -> list[Line]:
     """All categories of one K together."""
     lines = figure_lines(arm.figures, view, glyphs) if arm.figures.n else [labelled("state", "no category is ok yet")]
     if arm.missing:
@@ -161,7 +170,7 @@ def arm_lines(arm: Arm, view: RunState, glyphs: Glyphs) -> list[Line]:
     return lines
 
 
-def finding_lines(book: Book, view: RunState, pair: Pair, variant: Variant, width: int) -> list[Line]:
+def finding_lines(book: FiguresCache, view: RunState, pair: Pair, variant: Variant, width: int) -> list[Line]:
     """What follows for a pair: the best K of each category and what it cannot be told from, one K for all, failures."""
     rows = rows_of(book, pair, variant)
     lines: list[Line] = []
@@ -196,7 +205,7 @@ def curve_finding(advice: Recommendations, pair: Pair, variant: Variant, width: 
     return [*lines, *wrapped("", f"measured off it: {', '.join(off)}", width, "warn")] if off else lines
 
 
-def choice_finding(book: Book, advice: Recommendations, pair: Pair, variant: Variant, width: int) -> list[Line]:
+def choice_finding(book: FiguresCache, advice: Recommendations, pair: Pair, variant: Variant, width: int) -> list[Line]:
     """The K that is recommended over all categories, where another one has the best mean."""
     config, experts, _, depth = variant
     best = best_of({k: arm for k, arm in arms_of(book, variant).get(pair, {}).items() if k is not None})
@@ -211,11 +220,11 @@ def choice_finding(book: Book, advice: Recommendations, pair: Pair, variant: Var
     return []
 
 
-def _is_known(row: Row) -> bool:
+def _is_known(row: StepFigures) -> bool:
     return row.found.status == StepStatus.OK and row.figures.rate is not None
 
 
-def _finding(category: str, best: int, of_k: dict[int, Row]) -> Line:
+def _finding(category: str, best: int, of_k: dict[int, StepFigures]) -> Line:
     """The best K of a category, and the Ks that lie within its interval."""
     faster = of_k[best].figures.speedup
     near: list[str] = []
@@ -234,7 +243,7 @@ def _result(figures: Figures) -> str:
     return f"{number(figures.rate.mean)} tok/s" if figures.rate is not None else "no rate"
 
 
-def _failures(rows: Sequence[Row], width: int) -> list[Line]:
+def _failures(rows: Sequence[StepFigures], width: int) -> list[Line]:
     """Every measurement of a pair that does not count, or that something was said against, and why."""
     lines: list[Line] = []
     for row in rows:

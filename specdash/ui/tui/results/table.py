@@ -7,13 +7,23 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
+from specdash.analysis.figures import StepFigures as Row
 from specdash.core.state import RunState
 from specdash.core.status import StepStatus
 from specdash.core.text import markdown_cell, one_line
 from specdash.ui.tui.lines import BLANK, Line, Span, cut, fitted, squeezed
-from specdash.ui.tui.results.figures import Row, sign_of, variant_label, variant_of, word_of
 from specdash.ui.tui.results.heatmap import STYLES, WORD_STYLES
-from specdash.ui.tui.results.measures import interval, number, rate_interval, share, shown
+from specdash.ui.tui.results.measures import (
+    interval,
+    number,
+    rate_interval,
+    share,
+    shown,
+    sign_of,
+    variant_label,
+    variant_of,
+    word_of,
+)
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.terminal.theme import StyleName
 
