@@ -16,7 +16,7 @@ import psutil
 import pytest
 from harness import wait_for
 
-from specdash.core.launch import LaunchSpec
+from specdash.core.process_spec import LaunchSpec
 from specdash.runtime.process import GuardedProcess
 from specdash.runtime.stopped import Freezer, Stops, cgroups_of, is_stopped
 

@@ -112,7 +112,7 @@ def events_of(answer: StreamedAnswer) -> tuple[list[tuple[float, Event]], Event 
     return pieces, None
 
 
-def peek(received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
+def decode_partial(received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
     """The pieces of an answer that is not whole yet; what comes first may be the prompt."""
     pieces, _ = events_of(StreamedAnswer(200, 0.0, tuple(received), 0.0))
     return tuple(

@@ -224,7 +224,7 @@ def start_arguments(spec: ServerSpec, k: str, flags: Flags, stage: tuple[Param, 
     ]
 
 
-def cannot(key: LoadKey, flags: Flags, program: str) -> str | None:
+def unsupported_reason(key: LoadKey, flags: Flags, program: str) -> str | None:
     """Why a program cannot serve a load of another method than a draft model; None when it can, as far as is known."""
     kind = spec_type(key.method)
     if "--spec-type" not in flags:

@@ -16,8 +16,7 @@ from specdash.core.generation import Generation
 from specdash.core.kinds import MLX_SERVER, SPECDASH_MLX, KScope
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import BadAnswer, HttpError, Progress, TransportError
-from specdash.engines.base import PROBE_PROMPT, filled_to
-from specdash.engines.http import Client
+from specdash.engines.base import HEALTH_LIMIT_S, PROBE_PROMPT, BaseClient, filled_to
 from specdash.engines.mlx.stream import decode, drafts_seen
 from specdash.engines.params import request_fields, sampling_params, values_in
 
@@ -32,21 +31,19 @@ STOCK_K = Param(
     "sweep.k",
 )
 
-HEALTH_LIMIT_S = 5.0
 COUNT_LIMIT_S = 120.0
 COUNTED_CHARACTERS = 4000
 PROBE_TOKENS = 64
 LOOKS = 3
 
 
-class StockClient:
+class StockClient(BaseClient):
     """A connection to mlx_lm.server as it was started for `spec`; implements core.engine.EngineClient."""
 
     def __init__(self, endpoint: Endpoint, spec: ServerSpec, filler: str) -> None:
-        self._http = Client(endpoint.port)
+        super().__init__(endpoint.port, filler)
         self._k = spec.key.k if spec.draft is not None else None
         self._templated = spec.templated
-        self._filler = filler
         self._messages: dict[str, Sequence[Message]] = {}
 
     async def health(self) -> Health:
@@ -118,14 +115,6 @@ class StockClient:
             raise TransportError("the server did not count the tokens of a prompt")
         return filled_to(self._filler, round(depth_tokens * len(part) / counted))
 
-    async def context_tokens(self) -> int | None:
-        """Its context grows with the prompt."""
-        return None
-
-    async def count_tokens(self, text: str) -> int | None:
-        """It counts tokens in answers alone."""
-        return None
-
     async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
         """Whether requests decide K, as far as it shows: a build that does refuses a K below 0.
 
@@ -150,14 +139,3 @@ class StockClient:
             if k == 1 and (evidence[-1][1] or 0) <= 1:
                 return KProbe(KScope.REQUEST, tuple(evidence))
         return KProbe(KScope.STARTUP, tuple(evidence))
-
-    async def evidence(self) -> Mapping[str, str]:
-        """What /health says, with a short limit."""
-        try:
-            return {"/health": (await self._http.get_text("/health", limit_s=2.0))[:2000]}
-        except TransportError as error:
-            return {"/health": f"no answer: {error}"}
-
-    async def close(self) -> None:
-        """Drops all connections."""
-        await self._http.close()

@@ -294,7 +294,7 @@ def _unknown(found: Told, chunks: Sequence[Chunk], *, has_timings: bool) -> dict
     return unknown
 
 
-def peek(received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
+def decode_partial(received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
     """The events of an unfinished answer that carry generated tokens, with their text; faults are passed over."""
     pieces: list[Piece] = []
     for t_s, data in received:
