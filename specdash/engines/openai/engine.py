@@ -109,7 +109,7 @@ HINTS = (
     ),
     *hints(
         (
-            r"address already in use",
+            r"address already in use|couldn't bind|failed to bind",
             "The port is taken by another program; write {port} in launch and leave engine.port at 0.",
         ),
         kind=CauseKind.PORT_TAKEN,
