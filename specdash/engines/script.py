@@ -37,6 +37,7 @@ from specdash.engines.openai.detect import ServerFacts
 from specdash.engines.openai.engine import NOT_REPORTED as OPENAI_NOT_REPORTED
 from specdash.engines.openai.engine import PASTED_PORT, OpenAiEngine, not_reported_by
 from specdash.engines.openai.metrics import read_metrics, unknown
+from specdash.engines.params import setting
 from specdash.engines.placeholders import complaint, filled, places_of, values_of
 from specdash.errors import EngineError
 
@@ -57,32 +58,17 @@ OVERLOADED_PAUSE_S = 1.0  # for refusals that do not say for how long
 _STATUS = re.compile(r'"status"\s*:\s*"(\w+)"')
 _NOT_READY = re.compile(r'"ready"\s*:\s*false')
 
-STARTUP = "startup"
 PARAMS: tuple[Param, ...] = (
-    Param(
-        "launch",
-        STARTUP,
-        {},
-        None,
-        "the command that starts it, for all methods or one for each; with {port}, {k} and so on in it",
-        "engine.launch",
-    ),
-    Param("stop", STARTUP, {}, None, "a command that ends it cleanly, before any signal", "engine.stop"),
-    Param("pid_file", STARTUP, {}, None, "where a command that ends leaves the server's process id", "engine.pid_file"),
-    Param("k", STARTUP, {}, None, "an argument of the launch command: {k}, $SPECDASH_K", "sweep.k"),
-    Param("ngram_n", STARTUP, {}, None, "the same: {ngram_n}, $SPECDASH_NGRAM_N", "sweep.ngram_n"),
+    setting("launch", "the command that starts it, for all methods or one for each; with {port}, {k} and so on in it"),
+    setting("stop", "a command that ends it cleanly, before any signal"),
+    setting("pid_file", "where a command that ends leaves the server's process id"),
+    setting("k", "an argument of the launch command: {k}, $SPECDASH_K", key="sweep.k"),
+    setting("ngram_n", "the same: {ngram_n}, $SPECDASH_NGRAM_N", key="sweep.ngram_n"),
     *REQUEST_PARAMS,
-    Param("health", STARTUP, {}, None, f"the path that says it is up ({HEALTH})", "engine.health"),
-    Param("ready", STARTUP, {}, None, "a path that says it is ready, beside a first completion", "engine.ready"),
-    Param(
-        "metrics",
-        STARTUP,
-        {},
-        None,
-        "the path of its counters (/v1/spec_decode/metrics, else /metrics)",
-        "engine.metrics",
-    ),
-    Param("cool_down_s", STARTUP, {}, None, "seconds between its end and the next start", "engine.cool_down_s"),
+    setting("health", f"the path that says it is up ({HEALTH})"),
+    setting("ready", "a path that says it is ready, beside a first completion"),
+    setting("metrics", "the path of its counters (/v1/spec_decode/metrics, else /metrics)"),
+    setting("cool_down_s", "seconds between its end and the next start"),
 )
 
 

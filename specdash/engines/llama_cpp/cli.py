@@ -4,7 +4,7 @@ Each request runs a program anew, which loads its models, answers and ends: `lla
 `llama-speculative` with a draft model or a method of `--spec-type`, `llama-lookup` for prompt lookup, `llama-mtmd-cli`
 for images, and `llama-completion` (or the `llama-cli` of older builds) as their baseline. The server that the runtime
 starts, guards and watches is `cli_bridge`, whose child the program is: so a run has the limits, the proofs and the
-clean end of any server. What the figures mean is stated in `cli_answer`.
+clean end of any server. What the figures mean is stated in `cli_result`.
 
 K is a word of each run's command line, so it belongs to the request. The chat template of a model is not applied: the
 programs have no way to render one, so all of them get the prompt's plain text; llama-mtmd-cli applies its own.
@@ -54,8 +54,16 @@ from specdash.core.transport import (
 from specdash.engines.base import PROBE_PROMPT, BaseClient, BaseEngine, filled_to
 from specdash.engines.llama_cpp import methods as llama_methods
 from specdash.engines.llama_cpp.cli_programs import SAMPLING, SIMPLE, Program, Programs, grey_png, locate
-from specdash.engines.llama_cpp.cli_result import Asked, Event, decode, decode_partial, events_of, lost_its_end
-from specdash.engines.llama_cpp.cli_stderr import reason, without_prefix
+from specdash.engines.llama_cpp.cli_result import (
+    Asked,
+    Event,
+    decode,
+    decode_partial,
+    events_of,
+    lost_its_end,
+    reason,
+    without_prefix,
+)
 from specdash.engines.llama_cpp.flags import CURRENT, HINTS, OLD
 from specdash.engines.llama_cpp.methods import K
 from specdash.engines.log_diagnosis import first_cause

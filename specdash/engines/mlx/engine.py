@@ -58,70 +58,42 @@ PROGRAMS = (STOCK, OWN)
 INSTALL = KINDS[KIND].install
 MODULE = "mlx_lm"
 
-STARTUP, REQUEST, RELOAD = "startup", "request", "reload"
-ARGS = "engine.args"
+_BOTH = (STOCK, OWN)
+_DRAFT = (
+    "the draft's folder; a request to the stock server could name another, at the price of loading both again, and none"
+    " of ours does"
+)
+_KV_START = (
+    "tokens after which the KV cache is quantised: 5000, so that kv_bits does nothing to shorter texts unless this is"
+    " set to 0"
+)
+
+
+def _argument(name: str, about: str, *, of: tuple[str, ...] = _BOTH, default: int | None = None) -> Param:
+    """The row of a flag that a profile sets in `engine.args`; `of` are the programs that have it."""
+    flags = dict.fromkeys(of, f"--{name.replace('_', '-')}")
+    return Param(name, "startup", flags, None, about, "engine.args", default)
+
+
 PARAMS: tuple[Param, ...] = (
-    Param("model", STARTUP, {STOCK: "--model", OWN: "--model"}, None, "the model folder", "targets.path"),
-    Param(
-        "draft",
-        RELOAD,
-        {STOCK: "--draft-model", OWN: "--draft-model"},
-        None,
-        "the draft's folder; a request to the stock server could name another, at the price of loading both again, and"
-        " none of ours does",
-        "drafts.path",
-    ),
+    Param("model", "startup", dict.fromkeys(_BOTH, "--model"), None, "the model folder", "targets.path"),
+    Param("draft", "reload", dict.fromkeys(_BOTH, "--draft-model"), None, _DRAFT, "drafts.path"),
     STOCK_K,
-    Param(
+    _argument(
         "prompt_cache_size",
-        STARTUP,
-        {STOCK: "--prompt-cache-size"},
-        None,
         "prompts kept for later requests; 0, since answers from them are wrong where a draft is loaded",
-        ARGS,
+        of=(STOCK,),
         default=0,
     ),
-    Param("kv_bits", STARTUP, {STOCK: "--kv-bits", OWN: "--kv-bits"}, None, "bits of a quantised KV cache", ARGS),
-    Param(
-        "kv_group_size",
-        STARTUP,
-        {STOCK: "--kv-group-size", OWN: "--kv-group-size"},
-        None,
-        "group size of a quantised KV cache",
-        ARGS,
-    ),
-    Param(
-        "quantized_kv_start",
-        STARTUP,
-        {STOCK: "--quantized-kv-start", OWN: "--quantized-kv-start"},
-        None,
-        "tokens after which the KV cache is quantised: 5000, so that kv_bits does nothing to shorter texts unless this"
-        " is set to 0",
-        ARGS,
-    ),
-    Param(
-        "max_kv_size",
-        STARTUP,
-        {OWN: "--max-kv-size"},
-        None,
-        "most tokens that the KV cache keeps; not with a draft",
-        ARGS,
-    ),
-    Param(
-        "prefill_step_size",
-        STARTUP,
-        {STOCK: "--prefill-step-size", OWN: "--prefill-step-size"},
-        None,
-        "prompt tokens processed at a time",
-        ARGS,
-    ),
-    Param(
+    _argument("kv_bits", "bits of a quantised KV cache"),
+    _argument("kv_group_size", "group size of a quantised KV cache"),
+    _argument("quantized_kv_start", _KV_START),
+    _argument("max_kv_size", "most tokens that the KV cache keeps; not with a draft", of=(OWN,)),
+    _argument("prefill_step_size", "prompt tokens processed at a time"),
+    _argument(
         "decode_concurrency",
-        STARTUP,
-        {STOCK: "--decode-concurrency"},
-        None,
         "requests decoded together; with a draft, a seed or kv_bits they are served one at a time all the same",
-        ARGS,
+        of=(STOCK,),
     ),
     *sampling_params(),
 )

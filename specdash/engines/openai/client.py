@@ -1,6 +1,6 @@
 """Requests to one server with an OpenAI-style API, whoever made it.
 
-Nothing is assumed of the server: who it is is asked once it answers (`openai_flavour`), an endpoint that it lacks is
+Nothing is assumed of the server: who it is is asked once it answers (`detect`), an endpoint that it lacks is
 done without, and what it does not tell is None in the Generation, with the reason in `unknown`. Everything that is
 asked about a request beside the request itself happens before it is sent or after it has ended.
 """
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeVar
 
-from specdash.core.engine import CACHED, DRAFTED, Health, KProbe, Param, Request
+from specdash.core.engine import CACHED, DRAFTED, Health, KProbe, Request
 from specdash.core.generation import Generation
 from specdash.core.heartbeat import heartbeat
 from specdash.core.plan import KScope
@@ -37,14 +37,13 @@ from specdash.engines.openai.detect import (
 )
 from specdash.engines.openai.metrics import SpecCounters, difference, read_metrics, with_counters
 from specdash.engines.openai.stream import decode
-from specdash.engines.params import request_fields, sampling_params, values_in
+from specdash.engines.params import request_fields, sampling_params, setting, values_in
 
 log = logging.getLogger(__name__)
 
+_MODEL = "what it calls the target; the only model it has, if left out"
 REQUEST_PARAMS = (
-    Param(
-        "model", "request", {}, "model", "what it calls the target; the only model it has, if left out", "targets.model"
-    ),
+    setting("model", _MODEL, scope="request", field="model", key="targets.model"),
     *sampling_params(),
 )
 

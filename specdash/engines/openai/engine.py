@@ -1,7 +1,7 @@
 """The openai engine: a server with /v1/chat/completions that runs already, or that a command of the profile starts.
 
 vLLM, SGLang, LM Studio, Ollama, and any other. What such a server can be told and what it tells differs from one to the
-next; who it is is found by asking it (`openai_flavour`). Its K is an argument of its start, so that every K is a load
+next; who it is is found by asking it (`detect`). Its K is an argument of its start, so that every K is a load
 of its own; a server that runs already has the K that it has, and its answers or metrics have to prove it.
 """
 
@@ -40,6 +40,7 @@ from specdash.engines.log_diagnosis import hints
 from specdash.engines.openai.client import REQUEST_PARAMS, OpenAiClient, Server
 from specdash.engines.openai.detect import Flavour, ServerFacts, ask
 from specdash.engines.openai.stream import decode_partial
+from specdash.engines.params import setting
 from specdash.engines.placeholders import complaint, filled, places_of, values_of, with_environment, with_variables
 from specdash.errors import EngineError
 
@@ -51,40 +52,20 @@ LOOK_LIMIT_S = 3.0
 PASTED_PORT = "8000"
 PASTED_ALIAS = "model"
 
-STARTUP, REQUEST = "startup", "request"
+_PLACES = ", ".join(f"{{{place}}}" for place in PLACEHOLDERS)
+_DRAFT = "LM Studio alone takes the draft in a request; others get it where they are started"
 PARAMS: tuple[Param, ...] = (
-    Param("url", STARTUP, {}, None, "where it runs already; one for each method, where they differ", "engine.url"),
-    Param(
-        "launch",
-        STARTUP,
-        {},
-        None,
-        f"the command that starts it, with {', '.join(f'{{{place}}}' for place in PLACEHOLDERS)} in it",
-        "engine.launch",
-    ),
-    Param("stop", STARTUP, {}, None, "a command that ends it cleanly, before any signal", "engine.stop"),
+    setting("url", "where it runs already; one for each method, where they differ"),
+    setting("launch", f"the command that starts it, with {_PLACES} in it"),
+    setting("stop", "a command that ends it cleanly, before any signal"),
     *REQUEST_PARAMS,
-    Param(
-        "draft_model",
-        REQUEST,
-        {},
-        "draft_model",
-        "LM Studio alone takes the draft in a request; others get it where they are started",
-        "drafts.model",
-    ),
-    Param("k", STARTUP, {}, None, "an argument of the launch command, as {k}; no request can set it", "sweep.k"),
-    Param(
-        "api_key_env",
-        REQUEST,
-        {},
-        None,
-        "the variable that holds its key, sent as a bearer token",
-        "engine.api_key_env",
-    ),
-    Param("body", REQUEST, {}, None, "further fields for every request", "engine.body"),
-    Param("health", STARTUP, {}, None, "the path that says it is up (/health, else /v1/models)", "engine.health"),
-    Param("ready", STARTUP, {}, None, "a path that says it is ready, beside that", "engine.ready"),
-    Param("metrics", STARTUP, {}, None, "the path of its counters (vLLM and SGLang: /metrics)", "engine.metrics"),
+    setting("draft_model", _DRAFT, scope="request", field="draft_model", key="drafts.model"),
+    setting("k", "an argument of the launch command, as {k}; no request can set it", key="sweep.k"),
+    setting("api_key_env", "the variable that holds its key, sent as a bearer token", scope="request"),
+    setting("body", "further fields for every request", scope="request"),
+    setting("health", "the path that says it is up (/health, else /v1/models)"),
+    setting("ready", "a path that says it is ready, beside that"),
+    setting("metrics", "the path of its counters (vLLM and SGLang: /metrics)"),
 )
 
 NOT_REPORTED: Mapping[str, str] = MappingProxyType(
