@@ -14,7 +14,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 
 from specdash.core.engine import (
-    UNKNOWN,
     Endpoint,
     EngineInfo,
     FindContext,
@@ -35,7 +34,7 @@ from specdash.engines.base import HEALTH_LIMIT_S
 from specdash.engines.openai.client import METRICS_LIMIT_S, REQUEST_PARAMS, OpenAiClient, Server
 from specdash.engines.openai.detect import ServerFacts
 from specdash.engines.openai.engine import NOT_REPORTED as OPENAI_NOT_REPORTED
-from specdash.engines.openai.engine import PASTED_PORT, OpenAiEngine, not_reported_by
+from specdash.engines.openai.engine import PASTED_PORT, OpenAiEngine
 from specdash.engines.openai.metrics import read_metrics, unknown
 from specdash.engines.params import setting
 from specdash.engines.placeholders import complaint, filled, places_of, values_of
@@ -72,7 +71,7 @@ PARAMS: tuple[Param, ...] = (
 )
 
 
-TOLD = ("port", "k", "ngram_n", "method")  # in a command to paste, where the words do not name them
+IN_ENVIRONMENT = ("port", "k", "ngram_n", "method")  # in a command to paste, where the words do not name them
 
 
 class ScriptEngine(OpenAiEngine):
@@ -83,13 +82,8 @@ class ScriptEngine(OpenAiEngine):
 
     @property
     def info(self) -> EngineInfo:
-        """The command. Its K is always that of its start; what is untold follows the server that answered last.
-
-        Version and flavour stay unknown: they are part of what a load is known by, and must not change within a run.
-        """
-        program = next((command[0] for command in self._config.launch.values()), "")
-        untold = not_reported_by(self._seen.flavour) if self._seen is not None else dict(NOT_REPORTED)
-        return EngineInfo(KIND, program, UNKNOWN, UNKNOWN, KScope.STARTUP, untold)
+        """The command. K is that of its start; what is not reported follows the server that answered last."""
+        return replace(super().info, kind=KIND, k_scope=KScope.STARTUP)
 
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
         """The launch command with its places filled, and the arguments of the profile."""
@@ -103,27 +97,18 @@ class ScriptEngine(OpenAiEngine):
             raise EngineError(missing)
         return (*filled(spec.launch, values_of(spec, endpoint)), *spec.args)
 
-    def endpoint(self, spec: ServerSpec, port: int, alias: str) -> Endpoint:
-        """The port given; a name of this launch only where the command passes it on."""
-        return Endpoint(port, alias if mentions(spec.launch, "alias") else "")
-
     def stop_policy(self, spec: ServerSpec, endpoint: Endpoint) -> StopPolicy:
         """The stop command, the pid file, and what both commands are told in their environment."""
         values = values_of(spec, endpoint)
-        return StopPolicy(
-            stop=filled(spec.stop, values),
-            pid_file=self._config.pid_file,
-            cool_down_s=self._config.cool_down_s,
-            daemon=True,
-            env={variable(name): values.get(name, "") for name in PLACEHOLDERS},
-        )
+        env = {variable(name): values.get(name, "") for name in PLACEHOLDERS}
+        return replace(super().stop_policy(spec, endpoint), daemon=True, env=env)
 
     def command_to_paste(self, spec: ServerSpec) -> tuple[str, ...]:
         """The launch command as a user would type it, with what it may read from its environment."""
         values = values_of(spec, Endpoint(self._config.port or int(PASTED_PORT), ""))
         if "k" in values:
             values["k"] = K_PLACE
-        told = {name: values[name] for name in TOLD if name in values and not mentions(spec.launch, name)}
+        told = {name: values[name] for name in IN_ENVIRONMENT if name in values and not mentions(spec.launch, name)}
         env = {variable(name): value for name, value in told.items()}
         return super().command_to_paste(replace(spec, env={**env, **spec.env}))
 

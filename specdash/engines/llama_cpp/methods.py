@@ -77,7 +77,11 @@ SPECULATION = (
         default=0.0,
     ),
 )
-"""Of a draft model that drafts as usual. All of them are sent with a request, where it says K."""
+"""Of a draft model that drafts as usual. All of them are sent with a request, where it says K.
+
+A parameter becomes an axis where LoadKey and Request have an attribute of its row's name: that is its value then, and
+the row's `default` where it is None.
+"""
 
 _ABOUT_DRAFTS = {
     "k": "tokens drafted for each verification",
