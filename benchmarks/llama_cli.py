@@ -26,7 +26,7 @@ from specdash.core.profile import EngineConfig
 from specdash.engines.demo import write_pair
 from specdash.engines.llama_cpp import cli as llama_cli
 from specdash.engines.llama_cpp import server as llama_server
-from specdash.engines.llama_cpp.cli_stderr import CliStats, parse
+from specdash.engines.llama_cpp.cli_result import CliStats, parse
 from specdash.runtime.listener import free_port
 
 K, TOKENS, ROUNDS, LIMIT_S = 4, 96, 6, 300.0

@@ -14,8 +14,8 @@ from specdash.config.flags import check_args, check_env, check_wrap
 from specdash.config.programs import check_program, located, read_program
 from specdash.config.report import guess, show
 from specdash.core.kinds import DEFAULT, KINDS, OWN_KEYS, Kind, owners_of
-from specdash.core.launch import PLACES, names, variable
 from specdash.core.methods import BASELINE, METHODS, method_named
+from specdash.core.process_spec import PLACEHOLDERS, mentions, variable
 from specdash.core.profile import EVERY_METHOD, EngineConfig, Launch, Urls
 
 _PLACE = re.compile(r"\{([a-z_]+)\}")
@@ -86,7 +86,7 @@ def require_server(table: Table, config: EngineConfig, *, in_every_config: bool)
 
 def warn_of_port(table: Table, config: EngineConfig, launches: Launch) -> None:
     """Files where a launch command has no way to learn its port but from the environment."""
-    told = any(names(command, "port") for command in launches.values())
+    told = any(mentions(command, "port") for command in launches.values())
     if KINDS[config.kind].by_name and launches and not config.port and not told:
         what = f"names no port: the server must listen on ${variable('port')}, which changes with every start"
         table.findings.warn(table.at("launch"), what, "Write {port} in launch, or set engine.port")
@@ -175,8 +175,8 @@ def read_command(table: Table, key: str, base: Path) -> tuple[str, ...]:
         return ()
     for index, word in enumerate(words):
         for name in _PLACE.findall(word):
-            if name not in PLACES:
-                todo = guess(name, list(PLACES), "The places are")
+            if name not in PLACEHOLDERS:
+                todo = guess(name, list(PLACEHOLDERS), "The places are")
                 table.findings.problem((*table.at(key), index), f"nothing is filled in for {{{name}}}", todo)
     program = located(words[0], base)
     check_program(table.findings, (*table.at(key), 0), program, f'Give the path of the program, as {key} = ["./…"]')

@@ -33,10 +33,10 @@ from specdash.config.sections import (
 )
 from specdash.config.toml_file import read_toml
 from specdash.core.kinds import KINDS, Kind
-from specdash.core.launch import names, variable
 from specdash.core.measure import expected_k_seen
 from specdash.core.methods import is_draftless, needs_draft_model
 from specdash.core.model import MLX
+from specdash.core.process_spec import mentions, variable
 from specdash.core.profile import Launch, ModelRef, Profile, ServerConfig, for_method
 from specdash.core.text import SLUG_LIMIT, slug
 from specdash.errors import Problem, ProfileError
@@ -237,7 +237,7 @@ def _warn_of_a_fixed_k(findings: Findings, profile: Profile) -> None:
 
 def _is_told_k(command: Sequence[str], base: Path) -> bool:
     """Whether a launch command says K, or has a script in it that reads it from its environment."""
-    return names(command, "k") or any(_reads_k(base / word) for word in command)
+    return mentions(command, "k") or any(_reads_k(base / word) for word in command)
 
 
 def _reads_k(file: Path) -> bool:

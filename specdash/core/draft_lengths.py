@@ -29,13 +29,13 @@ class Abilities:
 
     `drops_below`: drafts shorter than its n-gram are dropped; the size of that where nobody sets it, None where it
     drops none. `whole`: what it drafts at most, whatever K is. `own_k`: the K that the program takes where nobody sets
-    one. `remembers`: its server keeps what it has seen from request to request, so that a prompt counts once.
+    one. `keeps_history`: its server keeps what it has seen from request to request, so that a prompt counts once.
     """
 
     drops_below: int | None = None
     whole: int | None = None
     own_k: int | None = None
-    remembers: bool = False
+    keeps_history: bool = False
 
     def k_taken(self, k: int, ngram_n: int | None = None) -> int | None:
         """The K that a step which asks for `k` is measured at: that one, a smaller one that is the same, or none.
@@ -65,7 +65,7 @@ class Abilities:
 
     def most_samples(self, prompts: int) -> int | None:
         """How many samples of a step can count where a category has so many prompts; None for any number."""
-        return prompts if self.remembers else None
+        return prompts if self.keeps_history else None
 
     def _least(self, ngram_n: int | None) -> int:
         """The shortest draft that is not dropped."""
@@ -82,7 +82,7 @@ LLAMA_CPP: Mapping[str, Abilities] = MappingProxyType(
         "ngram-simple": Abilities(drops_below=12, own_k=48),
         "ngram-map-k": Abilities(own_k=48),
         "ngram-map-k4v": Abilities(own_k=48),
-        "ngram-mod": Abilities(own_k=64, remembers=True),
+        "ngram-mod": Abilities(own_k=64, keeps_history=True),
         "ngram-cache": Abilities(whole=8, own_k=8),
     }
 )

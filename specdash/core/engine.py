@@ -14,26 +14,37 @@ from pathlib import Path
 from typing import Protocol
 
 from specdash.core.generation import Generation, Piece, PromptRead
-from specdash.core.launch import Ending
 from specdash.core.plan import KScope, LoadKey
+from specdash.core.process_spec import StopPolicy
 from specdash.core.prompts import Prompt
 from specdash.core.transport import Progress
 
 UNKNOWN = "unknown"  # a version or dialect that nobody told
 TIMINGS, CACHED, DRAFTED, ACCEPTED = "timings", "cached_tokens", "draft_tokens", "accepted_tokens"
 K_SEEN, TOKEN_IDS, EXACT_LENGTH, ALIAS = "k_seen", "token_ids", "exact_length", "alias"
-UNTOLD = (TIMINGS, CACHED, DRAFTED, ACCEPTED, K_SEEN, TOKEN_IDS, EXACT_LENGTH, ALIAS)
+REPORTABLE = (TIMINGS, CACHED, DRAFTED, ACCEPTED, K_SEEN, TOKEN_IDS, EXACT_LENGTH, ALIAS)
 """What an engine may be unable to tell: a clock of its own, cached prompt tokens, drafted and accepted tokens, the
 length of drafts, token ids, answers of exactly the length asked for, and a name that proves whose server it is."""
 
 
+class CauseKind(StrEnum):
+    """What a server failed of, as far as anything is decided by it.
+
+    PORT_TAKEN: another program has its port, so that another one may do. NOT_K: it would fail at every other K too.
+    """
+
+    PORT_TAKEN = "port_taken"
+    NOT_K = "not_k"
+    OTHER = "other"
+
+
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """The line of a log that tells why a server failed, and what to do; `at_any_k`: it would at every other K too."""
+    """The line of a log that tells why a server failed, and what to do."""
 
     line: str
     todo: str
-    at_any_k: bool = False
+    kind: CauseKind = CauseKind.OTHER
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,9 +71,9 @@ class EngineInfo:
     """A program as found on this machine: what it is called, where, which build, and which flags it speaks.
 
     `k_scope` is forced by the profile, or the only one that this kind of engine has; None: to be probed on each load.
-    `untold` maps names of `UNTOLD` to the reason, as a sentence, why servers of this engine never tell them.
-    `remembers` are the methods whose servers keep what they have seen from request to request, so that a prompt that is
-    sent again is no new text to them.
+    `not_reported` maps names of `REPORTABLE` to the reason, as a sentence, why servers of this engine never tell them.
+    `keeps_history` are the methods whose servers keep what they have seen from request to request, so that a prompt
+    that is sent again is no new text to them.
     """
 
     kind: str
@@ -70,8 +81,8 @@ class EngineInfo:
     version: str
     dialect: str
     k_scope: KScope | None
-    untold: Mapping[str, str] = field(default_factory=dict)
-    remembers: frozenset[str] = frozenset()
+    not_reported: Mapping[str, str] = field(default_factory=dict)
+    keeps_history: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,7 +219,7 @@ class Engine(Protocol):
     def info(self) -> EngineInfo:
         """What was found on this machine."""
 
-    def cannot(self, key: LoadKey, *, vision: bool = False) -> str | None:
+    def unsupported_reason(self, key: LoadKey, *, vision: bool = False) -> str | None:
         """Why this program cannot serve a load at all, as far as is known before it starts; None when it can.
 
         `vision`: the target has a projector, and prompts may have images.
@@ -220,7 +231,7 @@ class Engine(Protocol):
     def endpoint(self, spec: ServerSpec, port: int, alias: str) -> Endpoint:
         """Where that server will answer, if it is given this port and this name."""
 
-    def ending(self, spec: ServerSpec, endpoint: Endpoint) -> Ending:
+    def stop_policy(self, spec: ServerSpec, endpoint: Endpoint) -> StopPolicy:
         """How that server is found and ended, beyond the process that was started."""
 
     def command_to_paste(self, spec: ServerSpec) -> tuple[str, ...]:
@@ -229,8 +240,8 @@ class Engine(Protocol):
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> EngineClient:
         """A client of the server that was started as `spec` at `endpoint`."""
 
-    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
+    def decode_partial(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
         """What these events of an answer that is not whole yet say: for showing, never for measuring."""
 
-    def cause(self, log_tail: str) -> Cause | None:
+    def diagnose(self, log_tail: str) -> Cause | None:
         """Why a server failed, where its log tells a known cause."""

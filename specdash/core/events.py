@@ -84,7 +84,7 @@ class EngineFound(Fact):
     version: str
     dialect: str
     k_scope: str | None = None  # as the profile or the kind of engine settles it; None: found by probes
-    untold: Mapping[str, str] = field(default_factory=dict)  # names of core.engine.UNTOLD, with the reasons
+    untold: Mapping[str, str] = field(default_factory=dict)  # names of core.engine.REPORTABLE, with the reasons
 
 
 @dataclass(frozen=True, slots=True)

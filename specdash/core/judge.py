@@ -60,7 +60,7 @@ class Asked:
     alias: str | None  # the model name that the answer must carry
     clock_jump_s: float = 0.0  # wall clock minus monotonic moved by this much meanwhile
     swapped_in_bytes: int = 0  # read back from swap by the whole machine meanwhile
-    untold: Collection[str] = ()  # names of core.engine.UNTOLD
+    untold: Collection[str] = ()  # names of core.engine.REPORTABLE
     is_recalled: bool = False
     pauses: Sequence[Pause] = ()  # in which this process did not run
     server_stopped: bool = False  # its processes were seen stopped or frozen

@@ -106,9 +106,9 @@ class Kind:
         return replace(found, drops_below=None) if is_set else found
 
     @property
-    def remembering(self) -> frozenset[str]:
+    def keeping_history(self) -> frozenset[str]:
         """The methods whose servers keep what they have seen from request to request."""
-        return frozenset(method for method, found in self.abilities.items() if found.remembers)
+        return frozenset(method for method, found in self.abilities.items() if found.keeps_history)
 
 
 # -- arguments that specdash sets itself, or that a key of the profile sets ----------------------------------------
@@ -213,7 +213,7 @@ args = ["-c", "4096"]  # for every server start; on a GPU add "-ngl", "99"; no s
         refused=_LLAMA_CLI_REFUSED,
         k_scope=KScope.REQUEST,
         # A process for each answer remembers nothing; llama-lookup is a program of its own, which obeys K.
-        abilities={method: replace(found, remembers=False) for method, found in LLAMA_CPP.items()},
+        abilities={method: replace(found, keeps_history=False) for method, found in LLAMA_CPP.items()},
         renamed=_RENAMED,
     ),
     Kind(

@@ -5,17 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
-from specdash.core.engine import Cause
+from specdash.core.engine import Cause, CauseKind
 
-Hints = Sequence[tuple[re.Pattern[str], str, bool]]
+Hints = Sequence[tuple[re.Pattern[str], str, CauseKind]]
 
 
-def hints(*known: tuple[str, str], at_any_k: bool = False) -> Hints:
-    """Patterns of lines, in any case, each with what to do; of two that fit a line the first counts.
-
-    `at_any_k`: what these tell has nothing to do with K, so that no load at another K need be tried.
-    """
-    return tuple((re.compile(pattern, re.IGNORECASE), todo, at_any_k) for pattern, todo in known)
+def hints(*known: tuple[str, str], kind: CauseKind = CauseKind.OTHER) -> Hints:
+    """Patterns of lines, in any case, each with what to do; of two that fit a line the first counts."""
+    return tuple((re.compile(pattern, re.IGNORECASE), todo, kind) for pattern, todo in known)
 
 
 def first_cause(log: str, known: Hints) -> Cause | None:
@@ -33,7 +30,7 @@ def last_cause(log: str, known: Hints) -> Cause | None:
 
 def _cause(lines: Iterable[str], known: Hints) -> Cause | None:
     for line in lines:
-        for pattern, todo, at_any_k in known:
+        for pattern, todo, kind in known:
             if pattern.search(line):
-                return Cause(line.strip(), todo, at_any_k)
+                return Cause(line.strip(), todo, kind)
     return None

@@ -50,3 +50,8 @@ def sampling_params(
         Param(name, "request", flags.get(name, {}), fields.get(name, name), about, f"measure.{name}")
         for name, about in rows
     )
+
+
+def setting(name: str, about: str, *, scope: str = "startup", field: str | None = None, key: str = "") -> Param:
+    """The row of a setting without a flag, where a profile has it: `key`, or the key of `[engine]` of the same name."""
+    return Param(name, scope, {}, field, about, key or f"engine.{name}")

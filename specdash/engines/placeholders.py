@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping, Sequence
 
 from specdash.core.engine import Endpoint, ServerSpec
-from specdash.core.launch import PLACES, variable
 from specdash.core.plan import LoadKey
+from specdash.core.process_spec import PLACEHOLDERS, variable
 from specdash.core.secrets import public_words
 from specdash.engines.http import HOST
 
-_PLACE = re.compile(r"\{(" + "|".join(PLACES) + r")\}")
+_PLACE = re.compile(r"\{(" + "|".join(PLACEHOLDERS) + r")\}")
 
 
 def values_of(spec: ServerSpec, endpoint: Endpoint) -> dict[str, str]:
@@ -39,7 +39,7 @@ def places_of(key: LoadKey) -> frozenset[str]:
     """The places that a load has something for; its K may not be chosen yet, but it has one where it speculates."""
     optional = {"draft": key.draft, "ngram_n": key.ngram_n, "config": key.config}
     has = {"k": key.speculates, **{name: value is not None for name, value in optional.items()}}
-    return frozenset(name for name in PLACES if has.get(name, True))
+    return frozenset(name for name in PLACEHOLDERS if has.get(name, True))
 
 
 def filled(words: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:

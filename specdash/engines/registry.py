@@ -22,8 +22,8 @@ class EngineModule(Protocol):
         """Its parameters with their scopes."""
 
     @property
-    def UNTOLD(self) -> Mapping[str, str]:  # noqa: N802
-        """What its servers never tell, or not all of them: names of `core.engine.UNTOLD` with the reasons."""
+    def NOT_REPORTED(self) -> Mapping[str, str]:  # noqa: N802
+        """What its servers never tell, or not all of them: names of `core.engine.REPORTABLE` with the reasons."""
 
     def find(self, config: EngineConfig, context: FindContext) -> Engine:
         """The engine that a profile asks for; EngineError says what is missing and what to do."""

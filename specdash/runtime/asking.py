@@ -4,8 +4,8 @@ The rule: with a draft loaded, no prompt is sent twice in a row. Builds of early
 the prompt cache is off; sent the same prompt twice, they propose the previous answer and accept all of it, at no cost.
 Any request that drafts clears that.
 
-A method that remembers (`EngineInfo.remembers`) drafts an answer that it has given before from memory, however long ago
-that was: nothing clears that but another server. So it is warmed up by another prompt, and samples of a prompt that
+A method that remembers (`EngineInfo.keeps_history`) drafts an answer that it has given before from memory, however long
+ago that was: nothing clears that but another server. So it is warmed up by another prompt, and samples of a prompt that
 came before do not count.
 """
 
@@ -74,9 +74,9 @@ class Asking:
         self._asked.clear()
 
     @property
-    def remembers(self) -> frozenset[str]:
+    def keeps_history(self) -> frozenset[str]:
         """The methods whose servers draft an answer that they have given before from memory."""
-        return self._server.engine.remembers
+        return self._server.engine.keeps_history
 
     def temperature(self, step: Step) -> float:
         """The temperature of a step's samples; texts can only be compared at 0."""
@@ -90,7 +90,7 @@ class Asking:
     def is_recalled(self, step: Step, block: int) -> bool:
         """Whether the server would answer a block's prompt from memory, as far as its text is known."""
         text = self._rendered.get((self.prompt(step, block).id, step.depth))
-        return step.method in self._server.engine.remembers and text in self._asked
+        return step.method in self._server.engine.keeps_history and text in self._asked
 
     def prompts_of(self, step: Step, blocks: int) -> list[Prompt]:
         """The different prompts of the first so many blocks."""
@@ -132,9 +132,9 @@ class Asking:
         async def ask() -> Outcome:
             prompt = self.prompt(step, block)
             sampling = self._sampling
-            remembers = step.method in self._server.engine.remembers
-            text = SCRUB_PROMPT if remembers and purpose == WARM_UP else await self._ready(step, prompt)
-            is_recalled = remembers and text in self._asked
+            keeps_history = step.method in self._server.engine.keeps_history
+            text = SCRUB_PROMPT if keeps_history and purpose == WARM_UP else await self._ready(step, prompt)
+            is_recalled = keeps_history and text in self._asked
             self._asked.add(text)
             request = Request(
                 text, sampling.max_tokens, self.temperature(step), sampling.seed, step.k, images=prompt.images

@@ -130,7 +130,7 @@ class Beside:
     async def _settle(self, load: str, step: Step) -> None:
         """Asks a step with a text in doubt for its answers to further prompts that the baseline was asked."""
         base = self._view().steps.get(step.baseline().id)
-        if base is None or step.method in self._asking.remembers:
+        if base is None or step.method in self._asking.keeps_history:
             return  # what such a server has answered it drafts from memory: these prompts are kept for samples
         known = {check.prompt_id for check in base.checks}
         for prompt in self._asking.prompts_of(step, len(base.good) + SPARE_PROMPTS):

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from specdash.core import events as ev
-from specdash.core.engine import Endpoint, Engine, EngineClient, Health, ServerSpec
+from specdash.core.engine import Cause, CauseKind, Endpoint, Engine, EngineClient, Health, ServerSpec
 from specdash.core.heartbeat import heartbeat
-from specdash.core.launch import Ending, LaunchSpec
+from specdash.core.process_spec import LaunchSpec, StopPolicy
 from specdash.core.secrets import public_words
 from specdash.core.transport import BUSY, HttpError
 from specdash.errors import EngineError, StoreError
@@ -41,23 +41,21 @@ SHOWN_LINES = 60
 
 
 class ServerFailed(EngineError):
-    """A server that could not be started, or died: why, what to do, the tail of its log, and the line to blame.
+    """A server that could not be started, or died: why, what to do, the tail of its log, and what that tells."""
 
-    `at_any_k`: no other K would help.
-    """
-
-    def __init__(
-        self, what: str, todo: str = "", tail: tuple[str, ...] = (), cause: str = "", *, at_any_k: bool = False
-    ) -> None:
+    def __init__(self, what: str, todo: str = "", tail: tuple[str, ...] = (), cause: Cause | None = None) -> None:
         super().__init__(what, todo)
         self.tail = tail
         self.cause = cause
-        self.at_any_k = at_any_k
+
+    def is_of(self, kind: CauseKind) -> bool:
+        """Whether the log tells a cause of this kind."""
+        return self.cause is not None and self.cause.kind is kind
 
     @property
     def sentence(self) -> str:
         """What happened, with the line of the log that tells why, where there is one."""
-        return f"{self.what}: {self.cause}" if self.cause else self.what
+        return f"{self.what}: {self.cause.line}" if self.cause is not None else self.what
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +85,7 @@ class Launch:
     log_path: Path
     endpoint: Endpoint
     command: tuple[str, ...] = ()  # for the user to paste
-    ending: Ending = field(default_factory=Ending)
+    stop_policy: StopPolicy = field(default_factory=StopPolicy)
     started_s: float = field(default_factory=time.monotonic)
     ready_s: float | None = None
     process: ServerProcess | None = None
@@ -132,13 +130,11 @@ class Launch:
     def failure(self) -> ServerFailed:
         """Why this launch failed, with a hint where its log tells the cause."""
         log = log_tail(self.log_path, EXPLAINED_LINES)  # a backtrace of hundreds of lines may follow the cause
-        known = self.engine.cause("\n".join(log)) if not self.hint else None
+        known = self.engine.diagnose("\n".join(log)) if not self.hint else None
         todo = known.todo if known is not None else self.hint
         what = self.error or "the server failed"
-        cause = known.line if known is not None else ""
-        at_any_k = known is not None and known.at_any_k
         told = f"{todo} (log: {self.log_path})".strip() if self._has_log() else todo
-        return ServerFailed(what, told, log[-SHOWN_LINES:], cause, at_any_k=at_any_k)
+        return ServerFailed(what, told, log[-SHOWN_LINES:], known)
 
     def _has_log(self) -> bool:
         """Whether there is a log to read: not of a server that was not started here, or not at all."""
@@ -171,13 +167,13 @@ async def start_process(
     launch.started_s = time.monotonic()
     if not launch.argv:
         return AttachedProcess()
-    ending = launch.ending
-    if ending.daemon:
+    stop_policy = launch.stop_policy
+    if stop_policy.daemon:
         # Its own command may not mind, and the readiness of another server would be taken for its own.
         require_free(launch.endpoint.port)
-    env = {**environment, **launch.spec.env, **ending.env}
+    env = {**environment, **launch.spec.env, **stop_policy.env}
     follow_s = min(FOLLOW_S, launch.spec.load_timeout_s / 2)
-    spec = LaunchSpec(launch.argv, env, launch.log_path, limits.grace_s, ending, follow_s)
+    spec = LaunchSpec(launch.argv, env, launch.log_path, limits.grace_s, stop_policy, follow_s)
 
     async def write_before(write: Callable[[], T], /) -> T:
         asked_s = time.monotonic()

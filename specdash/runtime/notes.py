@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
-from specdash.core.launch import LaunchSpec
+from specdash.core.process_spec import LaunchSpec
 from specdash.errors import StoreError, unwritten
 from specdash.runtime.sockets import runtime_folder
 from specdash.runtime.tree import identity
@@ -119,7 +119,7 @@ class ServerNote:
             _GUARD: None,
             _SERVER: None,
         }
-        note = cls(f"{spec.log_path.stem}-{os.getpid()}-{next(_numbers)}.json", body, spec.ending.stop, folder)
+        note = cls(f"{spec.log_path.stem}-{os.getpid()}-{next(_numbers)}.json", body, spec.stop_policy.stop, folder)
         try:
             for path in note.paths:
                 note._create(path)

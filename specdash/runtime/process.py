@@ -21,7 +21,7 @@ from pathlib import Path
 import psutil
 
 from specdash.core.heartbeat import heartbeat
-from specdash.core.launch import LaunchSpec
+from specdash.core.process_spec import LaunchSpec
 from specdash.errors import EngineError, StoreError
 from specdash.runtime.listener import prove_listener
 from specdash.runtime.notes import ServerNote
@@ -291,13 +291,13 @@ def _major_faults(pid: int) -> int:
 
 def _start_guard(descriptor: int, output: int, spec: LaunchSpec) -> subprocess.Popen[bytes]:
     options = ["--fd", str(descriptor), "--grace", str(spec.grace_s)]
-    ending = spec.ending
-    if ending.stop:
-        options += ["--stop", json.dumps(ending.stop)]
-    if ending.daemon or ending.pid_file is not None:
+    stop_policy = spec.stop_policy
+    if stop_policy.stop:
+        options += ["--stop", json.dumps(stop_policy.stop)]
+    if stop_policy.daemon or stop_policy.pid_file is not None:
         options += ["--follow", str(spec.follow_s)]
-    if ending.pid_file is not None:
-        options += ["--pid-file", str(ending.pid_file)]
+    if stop_policy.pid_file is not None:
+        options += ["--pid-file", str(stop_policy.pid_file)]
     try:
         return subprocess.Popen(
             [sys.executable, "-I", "-S", str(GUARD), *options, "--", *spec.argv],
@@ -316,7 +316,7 @@ def _start_guard(descriptor: int, output: int, spec: LaunchSpec) -> subprocess.P
 
 def _graces_s(spec: LaunchSpec) -> float:
     """How long an end may take until KILL: a stop command has the grace, and then what it leaves has it."""
-    return spec.grace_s * (2 if spec.ending.stop else 1)
+    return spec.grace_s * (2 if spec.stop_policy.stop else 1)
 
 
 def _reap(guard: subprocess.Popen[bytes], limit_s: float) -> None:

@@ -207,7 +207,7 @@ class Sampler:
                 return False
             await self._beside.keep(load, step, block, outcome, with_trace=self._is_traced(step))
             await self._publish(ev.SampleTaken(step.id, load, outcome.sample, outcome.wall_s))
-            if hopeless(step, self._around.view().steps[step.id].samples, self._server.engine.untold):
+            if hopeless(step, self._around.view().steps[step.id].samples, self._server.engine.not_reported):
                 await self._conclude(load, step, spec)
                 return False
             if not worth_another_try(outcome.sample):
@@ -231,7 +231,7 @@ class Sampler:
         """Judges a step on its samples and records the verdict."""
         samples = self._around.view().steps[step.id].samples
         status, against, error = verdict_of(
-            step, samples, self._settings.sampling.max_tokens, self._server.engine.untold
+            step, samples, self._settings.sampling.max_tokens, self._server.engine.not_reported
         )
         for finding in against:
             await self._publish(ev.VerdictRaised(step.id, load, finding.verdict, finding.detail))

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from specdash.core import events as ev
-from specdash.core.engine import Engine, EngineClient, EngineInfo, ServerSpec
+from specdash.core.engine import CauseKind, Engine, EngineClient, EngineInfo, ServerSpec
 from specdash.core.generation import Piece, PromptRead
 from specdash.core.heartbeat import heartbeat
 from specdash.core.lifecycle import SETTLED, IllegalTrigger, State, Trigger, next_state
@@ -215,7 +215,7 @@ class Server:
         info = await process.wait_gone()
         launch.exit, launch.ended_s = info, time.monotonic()
         if self.state is not State.STOPPING and launch.error is None:
-            launch.error, launch.hint = info.failure(self.state.value, launch.ending.pid_file)
+            launch.error, launch.hint = info.failure(self.state.value, launch.stop_policy.pid_file)
         if info.stuck:
             launch.error = f"could not be killed: processes {', '.join(map(str, info.stuck))} (stuck in the kernel?)"
             for _ in ENDING:
@@ -269,7 +269,7 @@ class Server:
         launch = self._launch
         if launch is None or launch.ended_s is None:
             return 0.0
-        return max(0.0, launch.ended_s + launch.ending.cool_down_s - time.monotonic())
+        return max(0.0, launch.ended_s + launch.stop_policy.cool_down_s - time.monotonic())
 
     async def start(self, load: str, spec: ServerSpec) -> EngineClient:
         """Starts a server and returns when it is proven ready; ServerFailed says why it is not.
@@ -283,7 +283,8 @@ class Server:
                 assert launch.client is not None
                 return launch.client
             failure = self.failure()
-            if last or self._limits.port or "port is taken" not in failure.todo:
+            is_taken = isinstance(failure, ServerFailed) and failure.is_of(CauseKind.PORT_TAKEN)
+            if last or self._limits.port or not is_taken:
                 raise failure
         raise AssertionError("the loop above returns or raises")
 
@@ -297,9 +298,9 @@ class Server:
         endpoint = engine.endpoint(spec, port, f"specdash-{self._nonce[:8]}-{self._generation}")
         argv = engine.command(spec, endpoint)
         argv = (*spec.wrap, *argv) if argv else ()
-        command, ending = engine.command_to_paste(spec), engine.ending(spec, endpoint)
+        command, stop_policy = engine.command_to_paste(spec), engine.stop_policy(spec, endpoint)
         log_path = self._logs / f"{load}.log"
-        launch = Launch(self._generation, load, engine, spec, argv, log_path, endpoint, command, ending)
+        launch = Launch(self._generation, load, engine, spec, argv, log_path, endpoint, command, stop_policy)
         self._launch = launch
         try:
             await self._publish(launch.started_fact())
@@ -382,9 +383,9 @@ class Server:
         """The engine that serves the current load."""
         return self._current.engine.info
 
-    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
+    def decode_partial(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
         """What these events of an unfinished answer of the current load say, for showing."""
-        return self._current.engine.peek(received)
+        return self._current.engine.decode_partial(received)
 
     @property
     def pid(self) -> int | None:

@@ -12,7 +12,7 @@ import logging
 from enum import Enum
 
 from specdash.core import events as ev
-from specdash.core.engine import ServerSpec
+from specdash.core.engine import CauseKind, ServerSpec
 from specdash.core.forecast import loads_left
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step
 from specdash.core.queue import next_load, open_on
@@ -103,7 +103,7 @@ class Sweep:
                 if self._open(load.key):
                     await self._serve(load.key)
             except ServerFailed as failure:
-                why, at_any_k = failure.sentence, failure.at_any_k and not self._ever_ready(load.key)
+                why, at_any_k = failure.sentence, failure.is_of(CauseKind.NOT_K) and not self._ever_ready(load.key)
                 full = self._around.was_full(self._server.started_s)
                 if full or (not last and self._was_ready()):
                     await self._end_load()

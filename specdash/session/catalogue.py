@@ -107,7 +107,7 @@ class Catalogue:
         reason = prepared.abilities(step).why_not(step.k, step.ngram_n) if step.k is not None else None
         if reason is not None:
             raise IllegalEdit(f"K={step.k}: {step.method} {reason}")
-        if (lacking := self._engines.cannot(step, vision=prepared.has_vision(step.target))) is not None:
+        if (lacking := self._engines.unsupported_reason(step, vision=prepared.has_vision(step.target))) is not None:
             raise IllegalEdit(lacking)
 
     def _require_prompts(self, step: Step, iterations: int | None) -> None:

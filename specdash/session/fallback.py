@@ -48,9 +48,9 @@ class Engines:
             return found
         return replace(found, version=recorded.version, dialect=recorded.dialect)
 
-    def cannot(self, step: Step, *, vision: bool) -> str | None:
+    def unsupported_reason(self, step: Step, *, vision: bool) -> str | None:
         """Why a step cannot be measured."""
-        return self.of(step.pair).cannot(step.pair, vision=vision)
+        return self.of(step.pair).unsupported_reason(step.pair, vision=vision)
 
 
 def with_fallback(
@@ -64,7 +64,7 @@ def with_fallback(
         step: reason
         for step in prepared.steps
         if prepared.usable(step)
-        and (reason := main.cannot(step.pair, vision=prepared.has_vision(step.target))) is not None
+        and (reason := main.unsupported_reason(step.pair, vision=prepared.has_vision(step.target))) is not None
     }
     other = find_other() if reasons else None
     if other is None:
@@ -72,7 +72,7 @@ def with_fallback(
     served = {
         step: reason
         for step, reason in reasons.items()
-        if other.cannot(step.pair, vision=prepared.has_vision(step.target)) is None
+        if other.unsupported_reason(step.pair, vision=prepared.has_vision(step.target)) is None
     }
     if not served:
         return prepared, Engines(main), ()

@@ -22,7 +22,7 @@ NOTHING_WITH = "no step is planned: the profile has neither a draft nor a comman
 def engine_found(info: EngineInfo) -> ev.EngineFound:
     """The fact that names the program."""
     forced = info.k_scope.value if info.k_scope is not None else None
-    return ev.EngineFound(info.kind, info.program, info.version, info.dialect, forced, dict(info.untold))
+    return ev.EngineFound(info.kind, info.program, info.version, info.dialect, forced, dict(info.not_reported))
 
 
 def model_read(label: str, role: str, facts: ModelFacts) -> ev.ModelRead:
@@ -90,7 +90,7 @@ def opening_facts(
         if not prepared.usable(step):
             reason = prepared.unfit[step.target, step.draft or ""]
             opening.append(ev.StepFinished(step.id, None, StepStatus.SKIPPED, ("draft_unfit",), reason))
-        elif (lacking := engines.cannot(step, vision=prepared.has_vision(step.target))) is not None:
+        elif (lacking := engines.unsupported_reason(step, vision=prepared.has_vision(step.target))) is not None:
             opening.append(ev.StepFinished(step.id, None, StepStatus.SKIPPED, (), lacking))
     opening += [ev.Noted("warning", f"{NOTHING_WITH} {method}") for method in prepared.unserved]
     opening += [ev.Noted("warning", str(each)) for each in prepared.left_out]

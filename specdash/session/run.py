@@ -273,7 +273,7 @@ class _Run:
         lacking = lambda: recorder.room.lacking  # noqa: E731
         clean_log = secrets_.clean_log
         read, files = Sensors().read, self._files_of(recorder)
-        ticker = Ticker(server, sweep.sampler.asking, server.peek, read, files, clean_log, lacking)
+        ticker = Ticker(server, sweep.sampler.asking, server.decode_partial, read, files, clean_log, lacking)
         subscribe = _subscriber(recorder, ticker)
         view = lambda: recorder.view  # noqa: E731
         handle = Handle(self._path, view, lambda: ticker.live, door.command, subscribe, clean_log)

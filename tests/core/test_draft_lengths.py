@@ -50,15 +50,15 @@ def test_other_methods_can_have_every_k(method: str) -> None:
 def test_nothing_is_left_out_of_servers_of_which_nothing_is_known_nor_where_args_set_the_size() -> None:
     for kind in ("mlx", "script", "openai", "?"):
         assert taken("ngram", 1, 4, kind=kind) == [1, 4]
-        assert kind_named(kind).remembering == frozenset()
+        assert kind_named(kind).keeping_history == frozenset()
     for args in (("--spec-ngram-simple-size-n", "3"), ("--spec-ngram-simple-size-n=3",), ("--spec-ngram-size-n", "3")):
         assert abilities(SERVER, "ngram-simple", args).k_taken(4) == 4
     assert abilities(SERVER, "ngram-simple", ("--spec-ngram-mod-n-match", "3")).k_taken(4) is None
 
 
 def test_only_a_server_that_lives_on_remembers() -> None:
-    assert kind_named(SERVER).remembering == {"ngram-mod"}
-    assert kind_named("llama-cli").remembering == frozenset()
+    assert kind_named(SERVER).keeping_history == {"ngram-mod"}
+    assert kind_named("llama-cli").keeping_history == frozenset()
     assert abilities(SERVER, "ngram-mod").most_samples(4) == 4
     assert abilities(SERVER, "ngram-simple").most_samples(4) is None
 

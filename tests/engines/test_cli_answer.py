@@ -14,7 +14,7 @@ from specdash.core.generation import Generation
 from specdash.core.measure import rate
 from specdash.core.transport import StreamedAnswer
 from specdash.engines.llama_cpp.cli_programs import PROGRAMS
-from specdash.engines.llama_cpp.cli_result import Asked, decode, lost_its_end, peek
+from specdash.engines.llama_cpp.cli_result import Asked, decode, decode_partial, lost_its_end
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 PROMPT = "ka lo mi ren"
@@ -235,4 +235,4 @@ def test_nothing_that_a_program_prints_raises(name: str) -> None:
         assert found.problems or found.predicted_ms is not None or not found.text
     stream = StreamedAnswer(200, 0.0, ((1.0, b"{"), (1.0, b"[]"), (1.0, b'{"out": 3}'), (1.0, b'{"t_ms": -1}')), 2.0)
     assert decode(stream, Asked(PROGRAMS[name], PROMPT, 10, None, False)).problems
-    assert peek(stream.events) == ()
+    assert decode_partial(stream.events) == ()

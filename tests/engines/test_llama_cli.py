@@ -99,7 +99,12 @@ def test_programs_are_found_by_path_folder_link_server_and_name(programs: Progra
         assert Path(engine.info.program).name == first
         assert engine.info.version == "1 (fake)"
         assert engine.info.k_scope is KScope.REQUEST
-        assert engine.cannot(BASELINE) is engine.cannot(DRAFT) is engine.cannot(LOOKUP) is None
+        assert (
+            engine.unsupported_reason(BASELINE)
+            is engine.unsupported_reason(DRAFT)
+            is engine.unsupported_reason(LOOKUP)
+            is None
+        )
     for name in ("llama-speculative-simple", "llama-server"):
         assert engine_of(name, **path).info.program == str(folder / "llama-speculative-simple")
 
@@ -131,7 +136,7 @@ def test_programs_of_two_builds_are_not_compared(programs: Programs) -> None:
     folder = programs()
     other = folder / "llama-completion"
     other.write_text(other.read_text().replace("exec", "FAKE_CLI='version=2 (other)' exec"))
-    reason = engine_of(folder).cannot(BASELINE)
+    reason = engine_of(folder).unsupported_reason(BASELINE)
     assert reason is not None
     assert "is 1 (fake), and" in reason
     assert "is 2 (other)" in reason
@@ -139,18 +144,18 @@ def test_programs_of_two_builds_are_not_compared(programs: Programs) -> None:
 
 def test_what_a_program_lacks_is_said_before_anything_is_started(programs: Programs) -> None:
     engine = engine_of(programs())
-    assert engine.cannot(NGRAM) is None
-    assert "ngram-map-k" in (engine.cannot(replace(NGRAM, method="ngram-map-k")) or "")
-    assert "has no speculative decoding" in (engine.cannot(DRAFT, vision=True) or "")
-    assert engine.cannot(BASELINE, vision=True) is None
+    assert engine.unsupported_reason(NGRAM) is None
+    assert "ngram-map-k" in (engine.unsupported_reason(replace(NGRAM, method="ngram-map-k")) or "")
+    assert "has no speculative decoding" in (engine.unsupported_reason(DRAFT, vision=True) or "")
+    assert engine.unsupported_reason(BASELINE, vision=True) is None
     few = engine_of(programs(("llama-speculative-simple",), "few"))
-    assert "there is no llama-completion or llama-cli in" in (few.cannot(BASELINE) or "")
-    assert few.cannot(DRAFT) is None
-    assert "there is no llama-mtmd-cli" in (few.cannot(BASELINE, vision=True) or "")
+    assert "there is no llama-completion or llama-cli in" in (few.unsupported_reason(BASELINE) or "")
+    assert few.unsupported_reason(DRAFT) is None
+    assert "there is no llama-mtmd-cli" in (few.unsupported_reason(BASELINE, vision=True) or "")
     old = engine_of(programs(OLD_NAMES, "old"), FAKE_DIALECT="old")
     assert old.info.dialect == "draft-max"
-    assert old.cannot(DRAFT) is old.cannot(LOOKUP) is old.cannot(BASELINE) is None
-    assert "no --spec-type" in (old.cannot(NGRAM) or "")
+    assert old.unsupported_reason(DRAFT) is old.unsupported_reason(LOOKUP) is old.unsupported_reason(BASELINE) is None
+    assert "no --spec-type" in (old.unsupported_reason(NGRAM) or "")
 
 
 def test_a_server_has_its_programs_beside_it_or_on_path_or_none(programs: Programs, tmp_path: Path) -> None:
@@ -358,7 +363,7 @@ async def test_ends_of_a_run_are_told_apart(serve: Serve, programs: Programs) ->
         with pytest.raises(RequestTimeout) as late:
             await ask(served, limit_s=0.3)
         assert late.value.limit_s == pytest.approx(0.5)
-        assert '"running": null' in (await served.client.evidence())["state"], "it was ended"
+        assert '"running": null' in (await served.client.evidence())["/state"], "it was ended"
         served.client._spec = served.spec  # type: ignore[attr-defined]
         behave("")
         assert not (await ask(served)).problems

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from specdash.core.engine import CauseKind
 from specdash.engines.llama_cpp.flags import CURRENT, HINTS, OLD, parse_help, read_flags
 from specdash.engines.llama_cpp.methods import DRAFT_MODEL, EXPERTS, SPECULATION, TARGET, dialect_words
 from specdash.engines.log_diagnosis import first_cause
@@ -237,7 +238,7 @@ def test_typical_causes(line: str, words: str) -> None:
 def test_which_causes_no_other_k_changes(line: str, at_any_k: bool) -> None:
     found = first_cause(line, HINTS)
     assert found is not None
-    assert found.at_any_k is at_any_k
+    assert (found.kind is CauseKind.NOT_K) is at_any_k
 
 
 def test_the_first_cause_counts_and_not_what_follows_from_it() -> None:

@@ -128,7 +128,7 @@ def test_a_build_between_the_two_gets_the_names_that_its_help_lists() -> None:
     assert llama_methods.stage_words(key("ngram-simple", 4), "8", flags) == [
         "--spec-type", "ngram-simple", "--spec-ngram-size-n", "4", "--spec-ngram-size-m", "8",
     ]  # fmt: skip
-    assert llama_methods.cannot(key("ngram-simple", 4), flags, "server") is None
+    assert llama_methods.unsupported_reason(key("ngram-simple", 4), flags, "server") is None
 
 
 def test_a_method_that_came_later_gets_flags_named_as_others_are() -> None:
@@ -146,7 +146,9 @@ def test_a_method_that_came_later_gets_flags_named_as_others_are() -> None:
         "ngram-web": ["--spec-ngram-web-n-max", "8"],
         "draft-next": ["--spec-draft-n-max", "8"],
     }
-    assert "no flag for an n-gram size" in (llama_methods.cannot(key("ngram-web", 3), flags, "server") or "")
+    assert "no flag for an n-gram size" in (
+        llama_methods.unsupported_reason(key("ngram-web", 3), flags, "server") or ""
+    )
 
 
 # --- what a build cannot do
@@ -154,31 +156,33 @@ def test_a_method_that_came_later_gets_flags_named_as_others_are() -> None:
 
 @pytest.mark.parametrize("method", [*METHODS[1:]])
 def test_the_build_of_today_has_them_all(method: str) -> None:
-    assert engine().cannot(key(method)) is None
+    assert engine().unsupported_reason(key(method)) is None
 
 
 @pytest.mark.parametrize("method", ["mtp", "eagle3", "dflash"])
 def test_what_an_older_build_lacks_is_said_with_what_it_has(method: str) -> None:
-    reason = engine(OLD).cannot(key(method)) or ""
+    reason = engine(OLD).unsupported_reason(key(method)) or ""
     assert reason.startswith(f"llama-server has no {method}: its --spec-type takes ngram-cache, ngram-simple")
 
 
 def test_a_build_without_other_methods() -> None:
     flags = flags_of("-m, --model FNAME   m\n--draft-max N   K\n", OLD)
-    reason = llama_methods.cannot(key("ngram"), flags, "server")
+    reason = llama_methods.unsupported_reason(key("ngram"), flags, "server")
     assert reason == "server has no ngram: its --help lists no --spec-type, only flags for draft models"
 
 
 def test_a_size_for_a_method_without_one_and_a_head_that_is_missing() -> None:
-    assert "leave ngram_n out" in (engine().cannot(key("lookup", 4)) or "")
-    assert "leave ngram_n out" in (engine().cannot(key("mtp", 4)) or "")
+    assert "leave ngram_n out" in (engine().unsupported_reason(key("lookup", 4)) or "")
+    assert "leave ngram_n out" in (engine().unsupported_reason(key("mtp", 4)) or "")
     without = LoadKey("T", None, None, None, 8, "eagle3")
-    assert "a model of its own" in (engine().cannot(without) or "")
+    assert "a model of its own" in (engine().unsupported_reason(without) or "")
 
 
 def test_a_build_that_lists_a_method_and_no_flag_for_its_length() -> None:
     flags = flags_of("--spec-type none,ngram-simple\n", CURRENT)
-    assert "no flag for the draft length" in (llama_methods.cannot(key("ngram-simple"), flags, "server") or "")
+    assert "no flag for the draft length" in (
+        llama_methods.unsupported_reason(key("ngram-simple"), flags, "server") or ""
+    )
 
 
 # --- command lines

@@ -209,9 +209,9 @@ def test_find_reads_dialect_and_version(
     monkeypatch.setenv("FAKE_DIALECT", name)
     found = open_program(str(fake_server), KScope.CAPPED, FILLER)
     remembers = frozenset({"ngram-mod"})
-    assert found.info == EngineInfo(KIND, str(fake_server), "0 (fake)", dialect, KScope.CAPPED, remembers=remembers)
+    assert found.info == EngineInfo(KIND, str(fake_server), "0 (fake)", dialect, KScope.CAPPED, keeps_history=remembers)
     assert "-md" in found.flags
-    cause = found.cause("cudaMalloc failed: out of memory")
+    cause = found.diagnose("cudaMalloc failed: out of memory")
     assert cause is not None
     assert "cudaMalloc" not in cause.todo
 
@@ -394,9 +394,9 @@ async def test_probe_k(connect: Connect, behaviour: str, dialect: str, k_startup
 
 
 async def test_evidence_of_a_server_that_talks_and_of_one_that_does_not(connect: Connect) -> None:
-    assert "is_processing" in (await (await connect()).evidence())["slots"]
+    assert "is_processing" in (await (await connect()).evidence())["/slots"]
     async with nowhere() as client:
-        assert "no answer" in (await client.evidence())["slots"]
+        assert "no answer" in (await client.evidence())["/slots"]
 
 
 @pytest.mark.parametrize("name", ["HF_TOKEN", "api_key", "AWS_SECRET", "DbPassword"])

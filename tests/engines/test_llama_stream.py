@@ -16,7 +16,7 @@ from specdash.core.generation import Generation, PromptRead
 from specdash.core.judge import Asked, sample_of
 from specdash.core.plan import Step
 from specdash.core.transport import StreamedAnswer
-from specdash.engines.llama_cpp.stream import decode, peek
+from specdash.engines.llama_cpp.stream import decode, decode_partial
 from specdash.engines.sse import SseParser
 from specdash.store.journal import line_of, parse_line
 
@@ -272,7 +272,7 @@ def test_a_recorded_stream_tells_how_far_its_prompt_was_and_nothing_of_that_is_a
     name: str, told: list[int]
 ) -> None:
     events = recorded(name)
-    looked = peek([(float(number), data) for number, data in enumerate(events)])
+    looked = decode_partial([(float(number), data) for number, data in enumerate(events)])
     read = [each for each in looked if isinstance(each, PromptRead)]
     whole = decoded(events)
     assert read == [PromptRead(each, whole.prompt_tokens or 0) for each in told]
@@ -296,10 +296,12 @@ def test_a_recorded_stream_tells_how_far_its_prompt_was_and_nothing_of_that_is_a
 )
 def test_progress_that_makes_no_sense_is_passed_over(progress: object) -> None:
     assert not [
-        each for each in peek([(1.0, event(0, "", [], prompt_progress=progress))]) if isinstance(each, PromptRead)
+        each
+        for each in decode_partial([(1.0, event(0, "", [], prompt_progress=progress))])
+        if isinstance(each, PromptRead)
     ]
 
 
 def test_progress_is_told_with_what_the_cache_had() -> None:
     told = {"total": 992, "cache": 100, "processed": 412, "time_ms": 5}
-    assert peek([(1.0, event(0, "", [], prompt_progress=told))]) == (PromptRead(412, 992),)
+    assert decode_partial([(1.0, event(0, "", [], prompt_progress=told))]) == (PromptRead(412, 992),)

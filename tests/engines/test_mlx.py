@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from specdash.core.engine import ALIAS as NAME_TOLD
-from specdash.core.engine import UNTOLD, Endpoint, Engine, FindContext, Health, KProbe, Request, ServerSpec
+from specdash.core.engine import REPORTABLE, Endpoint, Engine, FindContext, Health, KProbe, Request, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation
 from specdash.core.judge import Asked, reasons_against
@@ -60,8 +60,8 @@ def spec(key: LoadKey = DRAFT_KEY, **more: Any) -> ServerSpec:
 def engine(dialect: str) -> Engine:
     """As it is found on a machine that has it."""
     command, _python = mlx.resolve(f"{dialect}:{sys.executable}")
-    untold = mlx.UNTOLD if dialect == mlx.STOCK else {}
-    info = replace(_info(), dialect=dialect, program=dialect, untold=untold)
+    untold = mlx.NOT_REPORTED if dialect == mlx.STOCK else {}
+    info = replace(_info(), dialect=dialect, program=dialect, not_reported=untold)
     return mlx.MlxEngine(command, info, "one two ")
 
 
@@ -107,16 +107,18 @@ def test_our_own_server_is_given_the_name_of_its_launch() -> None:
 
 def test_what_mlx_cannot_do_is_said_before_it_is_tried() -> None:
     for each in (engine(mlx.STOCK), engine(mlx.OWN)):
-        assert each.cannot(BASELINE_KEY) is None
-        assert each.cannot(DRAFT_KEY) is None
-        assert "not with ngram-simple" in str(each.cannot(replace(BASELINE_KEY, method="ngram-simple", k=4)))
-        assert "how many experts" in str(each.cannot(replace(BASELINE_KEY, moe_experts=4)))
-        assert "text alone" in str(each.cannot(BASELINE_KEY, vision=True))
+        assert each.unsupported_reason(BASELINE_KEY) is None
+        assert each.unsupported_reason(DRAFT_KEY) is None
+        assert "not with ngram-simple" in str(
+            each.unsupported_reason(replace(BASELINE_KEY, method="ngram-simple", k=4))
+        )
+        assert "how many experts" in str(each.unsupported_reason(replace(BASELINE_KEY, moe_experts=4)))
+        assert "text alone" in str(each.unsupported_reason(BASELINE_KEY, vision=True))
 
 
 def test_its_tables_are_whole() -> None:
-    assert set(mlx.UNTOLD) <= set(UNTOLD)
-    assert NAME_TOLD in mlx.UNTOLD
+    assert set(mlx.NOT_REPORTED) <= set(REPORTABLE)
+    assert NAME_TOLD in mlx.NOT_REPORTED
     assert {param.scope for param in mlx.PARAMS} == {"startup", "request", "reload"}
     assert all(set(param.flags) <= set(mlx.PROGRAMS) for param in mlx.PARAMS)
 
@@ -161,7 +163,7 @@ def test_both_programs_are_found(mlx_python: Path) -> None:
         info = find(EngineConfig(kind="mlx", program=program), FindContext()).info
         assert (info.kind, info.program, info.dialect) == ("mlx", program, dialect)
         assert info.version.startswith("mlx_lm 0.")
-        assert bool(info.untold) == (dialect == mlx.STOCK)
+        assert bool(info.not_reported) == (dialect == mlx.STOCK)
 
 
 @pytest.mark.parametrize(
@@ -178,11 +180,11 @@ def test_both_programs_are_found(mlx_python: Path) -> None:
 )
 def test_known_causes_of_failure(log: str, line: str, todo: str) -> None:
     stock = engine(mlx.STOCK)
-    found = stock.cause(log)
+    found = stock.diagnose(log)
     assert found is not None
     assert found.line.startswith(line)
     assert todo in found.todo
-    assert stock.cause("Starting httpd at 127.0.0.1 on port 8081...\n") is None
+    assert stock.diagnose("Starting httpd at 127.0.0.1 on port 8081...\n") is None
 
 
 # --- the stock server's protocol, on answers that a test makes
@@ -340,7 +342,7 @@ async def test_prompts_that_the_stock_server_keeps_are_caught(
     assert found[0].prompt_tokens == pytest.approx(40 + 3 + 1 + 5 + 1, abs=4)
     assert [bool(one.cached_tokens) for one in found] == [False, True, True]
     step = Step("T", "D", "draft", None, None, 4, "content", "c", 0)
-    asked = Asked("p", 0, 32, 0.0, None, untold=engine.info.untold)
+    asked = Asked("p", 0, 32, 0.0, None, untold=engine.info.not_reported)
     verdicts = [Verdict.PROMPT_CACHED in reasons_against(step, one, asked) for one in found]
     assert verdicts == [False, True, True]
 
@@ -366,6 +368,6 @@ async def test_weights_that_cannot_be_loaded_are_said_at_once(
         with pytest.raises(HttpError, match="generation thread died"):
             await client.complete_one(LIMIT_S)
         await client.close()
-        assert "load_safetensors" in str(engine(mlx.STOCK).cause(server.log))
+        assert "load_safetensors" in str(engine(mlx.STOCK).diagnose(server.log))
     finally:
         server.__exit__()

@@ -13,9 +13,9 @@ import pytest
 from specdash.core.engine import (
     ALIAS,
     CACHED,
+    REPORTABLE,
     TIMINGS,
     TOKEN_IDS,
-    UNTOLD,
     Endpoint,
     Engine,
     FindContext,
@@ -23,8 +23,8 @@ from specdash.core.engine import (
     ServerSpec,
 )
 from specdash.core.events import K_PLACE
-from specdash.core.launch import PLACES
 from specdash.core.plan import KScope, LoadKey
+from specdash.core.process_spec import PLACEHOLDERS
 from specdash.core.profile import EVERY_METHOD, EngineConfig
 from specdash.engines.openai import engine as openai
 from specdash.engines.openai.client import OpenAiClient
@@ -109,19 +109,24 @@ def test_a_command_to_paste_shows_no_secrets_and_leaves_k_open() -> None:
 
 def test_a_load_without_what_the_command_asks_for_is_refused_in_words() -> None:
     found = engine(launch={EVERY_METHOD: SPECULATIVE})
-    assert found.cannot(DRAFT_KEY) is None
-    assert found.cannot(replace(DRAFT_KEY, k=None)) is None  # its K is chosen later
-    assert found.cannot(BASELINE_KEY) == "the launch command asks for {draft}, {k}, and the load 'T, no draft' has none"
+    assert found.unsupported_reason(DRAFT_KEY) is None
+    assert found.unsupported_reason(replace(DRAFT_KEY, k=None)) is None  # its K is chosen later
+    assert (
+        found.unsupported_reason(BASELINE_KEY)
+        == "the launch command asks for {draft}, {k}, and the load 'T, no draft' has none"
+    )
     with pytest.raises(EngineError, match=r"asks for \{draft\}, \{k\}") as caught:
         found.command(spec(BASELINE_KEY, launch=SPECULATIVE), AT)
     assert "baseline = […]" in caught.value.todo
     by_method = engine(launch={"baseline": VLLM, "draft": SPECULATIVE})
-    assert by_method.cannot(BASELINE_KEY) is None
-    assert by_method.cannot(replace(BASELINE_KEY, method="ngram-simple", k=4)) == (
+    assert by_method.unsupported_reason(BASELINE_KEY) is None
+    assert by_method.unsupported_reason(replace(BASELINE_KEY, method="ngram-simple", k=4)) == (
         "the profile names no server for ngram-simple; there is one for baseline, draft"
     )
-    assert by_method.cannot(replace(BASELINE_KEY, method="mtp", config="own")) is None  # the config may have one
-    assert "images" in str(engine().cannot(BASELINE_KEY, vision=True))
+    assert (
+        by_method.unsupported_reason(replace(BASELINE_KEY, method="mtp", config="own")) is None
+    )  # the config may have one
+    assert "images" in str(engine().unsupported_reason(BASELINE_KEY, vision=True))
 
 
 def test_a_launch_that_can_be_named_proves_itself_by_it() -> None:
@@ -134,7 +139,7 @@ def test_a_launch_that_can_be_named_proves_itself_by_it() -> None:
 
 def test_the_end_of_a_server_is_the_profiles() -> None:
     found = engine(pid_file=Path("/run/x.pid"), cool_down_s=2.0)
-    ending = found.ending(spec(stop=("./stop.sh", "{port}")), AT)
+    ending = found.stop_policy(spec(stop=("./stop.sh", "{port}")), AT)
     assert (ending.stop, ending.pid_file, ending.cool_down_s) == (("./stop.sh", "8080"), Path("/run/x.pid"), 2.0)
 
 
@@ -152,7 +157,7 @@ def test_a_server_that_is_not_there_yet_is_unknown() -> None:
     info = engine(url={EVERY_METHOD: "http://127.0.0.1:9"}).info
     assert (info.program, info.version, info.dialect) == ("http://127.0.0.1:9", "unknown", "unknown")
     assert info.k_scope is KScope.STARTUP
-    assert set(info.untold) == {TIMINGS, CACHED, TOKEN_IDS, ALIAS}
+    assert set(info.not_reported) == {TIMINGS, CACHED, TOKEN_IDS, ALIAS}
 
 
 @pytest.mark.parametrize(
@@ -175,7 +180,7 @@ async def test_what_is_untold_is_known_once_a_launched_server_answers(launch: La
     assert await client.health() is Health.OK
     assert await client.model_alias() is None
     assert (found.info.version, found.info.dialect) == (before.version, before.dialect) == ("unknown", "unknown")
-    assert "SGLang" in found.info.untold[CACHED]
+    assert "SGLang" in found.info.not_reported[CACHED]
     named = found.client(spec(launch=VLLM), Endpoint(int(url.rpartition(":")[2]), "specdash-1"))
     assert await named.model_alias() == "meta-llama/Llama-3.1-8B-Instruct"  # another's: not the name that was given
     for each in (client, named):
@@ -184,20 +189,20 @@ async def test_what_is_untold_is_known_once_a_launched_server_answers(launch: La
 
 async def test_what_a_flavour_cannot_do_is_known_where_it_runs(launch: Launch) -> None:
     ollama = engine(url={EVERY_METHOD: launch(sys.executable, FAKE, "--flavour", "ollama").url()})
-    assert ollama.cannot(BASELINE_KEY) is None
-    assert "Ollama has no" in str(ollama.cannot(DRAFT_KEY))
+    assert ollama.unsupported_reason(BASELINE_KEY) is None
+    assert "Ollama has no" in str(ollama.unsupported_reason(DRAFT_KEY))
     studio = engine(url={EVERY_METHOD: launch(sys.executable, FAKE, "--flavour", "lmstudio").url()})
-    assert studio.cannot(DRAFT_KEY) is None
-    assert "with mtp" in str(studio.cannot(replace(BASELINE_KEY, method="mtp", k=2)))
+    assert studio.unsupported_reason(DRAFT_KEY) is None
+    assert "with mtp" in str(studio.unsupported_reason(replace(BASELINE_KEY, method="mtp", k=2)))
 
 
 def test_what_a_flavour_does_not_tell_has_its_reason() -> None:
     for flavour in Flavour:
-        untold = openai.untold_by(flavour)
-        assert set(untold) <= set(UNTOLD)
+        untold = openai.not_reported_by(flavour)
+        assert set(untold) <= set(REPORTABLE)
         assert all(reason.endswith(".") for reason in untold.values())
-    assert TIMINGS not in openai.untold_by(Flavour.LLAMA_SERVER)
-    assert "--enable-per-request-metrics" in openai.untold_by(Flavour.VLLM)[TIMINGS]
+    assert TIMINGS not in openai.not_reported_by(Flavour.LLAMA_SERVER)
+    assert "--enable-per-request-metrics" in openai.not_reported_by(Flavour.VLLM)[TIMINGS]
 
 
 # --- keys
@@ -239,7 +244,7 @@ def test_a_key_that_cannot_be_is_refused_without_being_shown(
 )
 def test_failed_starts_of_a_real_vllm_are_explained(name: str, cause: str, todo: str) -> None:
     text = (FAKE.parents[1] / "data" / "openai" / f"vllm-0.32.0.{name}.log").read_text()
-    found = engine().cause(text)
+    found = engine().diagnose(text)
     assert found is not None
     assert cause in found.line
     assert todo in found.todo
@@ -258,17 +263,17 @@ def test_failed_starts_of_a_real_vllm_are_explained(name: str, cause: str, todo:
 )
 def test_a_log_is_explained_by_its_first_known_line(log: str, todo: str) -> None:
     text = f"INFO starting\n{log}\nTraceback (most recent call last):\nRuntimeError: Engine core failed"
-    found = engine().cause(text)
+    found = engine().diagnose(text)
     assert found is not None
     assert found.line == log
     assert todo in found.todo
 
 
 def test_a_log_that_says_nothing_known_is_not_explained() -> None:
-    assert engine().cause("INFO up") is None
+    assert engine().diagnose("INFO up") is None
 
 
 def test_the_tables_say_what_can_be_set() -> None:
     assert {param.name for param in openai.PARAMS} >= {"url", "launch", "model", "draft_model", "k", "api_key_env"}
     assert all(param.key for param in openai.PARAMS)
-    assert all(f"{{{place}}}" in next(p.help for p in openai.PARAMS if p.name == "launch") for place in PLACES)
+    assert all(f"{{{place}}}" in next(p.help for p in openai.PARAMS if p.name == "launch") for place in PLACEHOLDERS)

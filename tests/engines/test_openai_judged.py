@@ -38,10 +38,10 @@ async def judged(launch: Launch, flavour: str, k: int | None, **behaviour: Any) 
     samples = []
     for block in range(2):
         answer = await client.generate(Request("hello", TOKENS, 0.0, 1, k), limit_s=30)
-        asked = Asked("p", block, TOKENS, 0.0, None, untold=engine.info.untold)
+        asked = Asked("p", block, TOKENS, 0.0, None, untold=engine.info.not_reported)
         samples.append(sample_of(step_of(k), answer, asked))
     await client.close()
-    return engine, samples, verdict_of(step_of(k), samples, TOKENS, engine.info.untold)
+    return engine, samples, verdict_of(step_of(k), samples, TOKENS, engine.info.not_reported)
 
 
 @pytest.mark.parametrize(("flavour", "source"), [("vllm", "metrics"), ("sglang", "server")])

@@ -18,7 +18,7 @@ from specdash.core.measure import Verdict, step_facts
 from specdash.core.plan import Step
 from specdash.core.transport import StreamedAnswer
 from specdash.engines.openai import stats as stats
-from specdash.engines.openai.stream import SILENT, decode, peek
+from specdash.engines.openai.stream import SILENT, decode, decode_partial
 from specdash.engines.sse import SseParser
 
 DATA = Path(__file__).parents[1] / "data"
@@ -330,9 +330,11 @@ def test_llama_servers_timings_in_every_event_tell_the_steps() -> None:
 def test_what_is_shown_meanwhile_is_what_was_sent_so_far(name: str) -> None:
     received = answer(recorded(name)).events
     whole = decoded(name)
-    assert "".join(piece.text for piece in peek(received)) == whole.text
-    assert [piece.chunk.predicted_n for piece in peek(received)] == [chunk.predicted_n for chunk in whole.chunks]
-    assert peek([(1.0, b"{"), (2.0, b"[DONE]")]) == ()
+    assert "".join(piece.text for piece in decode_partial(received)) == whole.text
+    assert [piece.chunk.predicted_n for piece in decode_partial(received)] == [
+        chunk.predicted_n for chunk in whole.chunks
+    ]
+    assert decode_partial([(1.0, b"{"), (2.0, b"[DONE]")]) == ()
 
 
 # --- statistics
@@ -418,7 +420,7 @@ OWN = st.sampled_from(["timings", "metrics", "stats", "sglext", "usage", "choice
 def test_nothing_that_a_server_sends_raises(events: list[Any]) -> None:
     written = [each if isinstance(each, bytes) else json.dumps(each).encode() for each in events]
     decode(answer(written), k=4, speculates=True)
-    peek(answer(written).events)
+    decode_partial(answer(written).events)
 
 
 @given(st.dictionaries(st.sampled_from([*VLLM, "acceptance_histogram", "per_step_drafted"]), JSON))

@@ -57,26 +57,26 @@ def test_what_a_load_has_nothing_for_is_said() -> None:
     with pytest.raises(EngineError, match="no launch command for ngram"):
         engine_of().command(spec_of(launch=()), AT)
     asks = {EVERY_METHOD: ("/x/launch.sh", "{k}")}
-    assert "{k}" in str(engine_of(launch=asks).cannot(replace(BASE, config=None)))
-    assert engine_of(launch=asks).cannot(replace(NGRAM, config=None)) is None
+    assert "{k}" in str(engine_of(launch=asks).unsupported_reason(replace(BASE, config=None)))
+    assert engine_of(launch=asks).unsupported_reason(replace(NGRAM, config=None)) is None
 
 
 def test_a_command_for_each_method_is_all_there_is() -> None:
     engine = engine_of(launch={"baseline": ("/x/a.sh",), "ngram": ("/x/b.sh",)})
-    assert engine.cannot(replace(NGRAM, config=None)) is None
-    assert "draft" in str(engine.cannot(LoadKey("Kimi", "small", None, None, 4)))
+    assert engine.unsupported_reason(replace(NGRAM, config=None)) is None
+    assert "draft" in str(engine.unsupported_reason(LoadKey("Kimi", "small", None, None, 4)))
 
 
 def test_scripts_are_told_by_their_environment_too() -> None:
-    told = engine_of().ending(spec_of(), AT).env
+    told = engine_of().stop_policy(spec_of(), AT).env
     assert (told["SPECDASH_PORT"], told["SPECDASH_K"], told["SPECDASH_NGRAM_N"]) == ("8123", "5", "4")
     assert (told["SPECDASH_MODEL"], told["SPECDASH_METHOD"], told["SPECDASH_CONFIG"]) == ("kimi-k2.5", "ngram", "kv8")
-    empty = engine_of().ending(spec_of(BASE), AT).env
+    empty = engine_of().stop_policy(spec_of(BASE), AT).env
     assert empty["SPECDASH_K"] == empty["SPECDASH_NGRAM_N"] == empty["SPECDASH_DRAFT"] == ""
 
 
 def test_the_end_is_that_of_the_profile() -> None:
-    ending = engine_of(pid_file=Path("/x/pid"), cool_down_s=15.0).ending(spec_of(), AT)
+    ending = engine_of(pid_file=Path("/x/pid"), cool_down_s=15.0).stop_policy(spec_of(), AT)
     assert ending.stop == ("/x/stop.sh", "8123")
     assert (ending.pid_file, ending.cool_down_s, ending.daemon) == (Path("/x/pid"), 15.0, True)
 
@@ -100,7 +100,7 @@ def test_the_command_to_paste_tells_what_the_script_reads_and_no_secret() -> Non
 def test_k_is_always_that_of_the_start() -> None:
     engine = engine_of()
     assert engine.info.k_scope is KScope.STARTUP
-    assert "timings" in engine.info.untold
+    assert "timings" in engine.info.not_reported
     engine._learn(ServerFacts(Flavour.LLAMA_SERVER, "b11669", ("m",)))
-    assert "timings" not in engine.info.untold
+    assert "timings" not in engine.info.not_reported
     assert engine.info.version == "unknown", "what a load is known by does not change within a run"

@@ -18,7 +18,7 @@ from specdash.core.state import RunState
 from specdash.core.transport import Progress
 from specdash.engines.llama_cpp.flags import resolve
 from specdash.engines.llama_cpp.server import LlamaClient, request_body
-from specdash.engines.llama_cpp.stream import decode, peek
+from specdash.engines.llama_cpp.stream import decode, decode_partial
 from tests.support.machine import LIMIT_S, Run
 from tests.support.real_machine import ONE_THREAD, PROMPTS, Real
 from tests.support.real_programs import Launch
@@ -93,7 +93,7 @@ async def test_a_real_server_tells_how_far_the_prompt_is_and_answers_the_same(
         told, progress = await generate(client, request)
         assert told.problems == ()
         assert told.prompt_tokens is not None
-        read = [each for each in peek(progress.received) if isinstance(each, PromptRead)]
+        read = [each for each in decode_partial(progress.received) if isinstance(each, PromptRead)]
         assert {each.tokens for each in read} <= {told.prompt_tokens}
         # One event for each batch of 32; none at all where a build does not tell.
         assert build != "current" or len(read) >= told.prompt_tokens // 32

@@ -82,7 +82,7 @@ async def test_a_server_of_ngram_mod_knows_what_it_has_answered(
 ) -> None:
     """Why a prompt counts once there: its second answer is drafted from memory."""
     engine = open_program(str(llama_server), None, "filler")
-    assert engine.info.remembers == {"ngram-mod"}
+    assert engine.info.keeps_history == {"ngram-mod"}
     accepted = {}
     for method in ("ngram-mod", "ngram-map-k"):
         key = LoadKey("T", None, None, None, 4, method, 3)

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from specdash.core.launch import Ending, LaunchSpec
+from specdash.core.process_spec import LaunchSpec, StopPolicy
 from specdash.runtime import process as process_module
 from specdash.runtime.listener import NotOurServer
 from specdash.runtime.notes import ServerNote, servers_folder
@@ -64,7 +64,7 @@ def start(tmp_path: Path) -> Start:
     async def go(
         text: str, *, grace_s: float = LIMIT_S, follow_s: float = FOLLOW_S, **ending: object
     ) -> GuardedProcess:
-        known = Ending(daemon=True, **ending)  # type: ignore[arg-type]
+        known = StopPolicy(daemon=True, **ending)  # type: ignore[arg-type]
         script = shell(tmp_path, text)
         spec = LaunchSpec((str(script),), os.environ, tmp_path / "log", grace_s, known, follow_s)
         return await GuardedProcess.start(spec, tmp_path)
@@ -361,11 +361,11 @@ async def start_engine(tmp_path: Path, script: Path, pid_file: Path, stop: str) 
     code = """
 import asyncio, os, sys
 from pathlib import Path
-from specdash.core.launch import Ending, LaunchSpec
+from specdash.core.process_spec import StopPolicy, LaunchSpec
 from specdash.runtime.process import GuardedProcess
 async def main():
     folder, pid_file = Path(sys.argv[1]), Path(sys.argv[3])
-    ending = Ending(('/bin/sh', '-c', sys.argv[4]) if sys.argv[4] else (), pid_file)
+    ending = StopPolicy(('/bin/sh', '-c', sys.argv[4]) if sys.argv[4] else (), pid_file)
     spec = LaunchSpec((sys.argv[2],), os.environ, folder / 'log', 0.5, ending)
     process = await GuardedProcess.start(spec, folder)
     while process.daemon_pid is None: await asyncio.sleep(0.01)

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from specdash.core.launch import LaunchSpec
+from specdash.core.process_spec import LaunchSpec
 from specdash.errors import Exit, StoreError
 from specdash.runtime import locks
 from specdash.runtime.locks import FileLock, lock_owner, machine_lock, run_lock, wait_ended

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from specdash.core.launch import Ending, LaunchSpec
+from specdash.core.process_spec import LaunchSpec, StopPolicy
 from specdash.runtime.notes import NONCE, ServerNote, servers_folder
 from specdash.runtime.orphans import end_orphans, find_orphans
 from specdash.runtime.tree import identity
@@ -70,7 +70,7 @@ def note(
     folder: Path, process: subprocess.Popen[bytes] | None, *, stop: tuple[str, ...] = (), **changed: object
 ) -> list[Path]:
     """The notes of a server, from an engine and a guard that are dead unless `changed` says otherwise."""
-    spec = LaunchSpec(("/opt/llama-server", "--flag"), {NONCE: OURS}, folder / "l001.log", 0.3, Ending(stop))
+    spec = LaunchSpec(("/opt/llama-server", "--flag"), {NONCE: OURS}, folder / "l001.log", 0.3, StopPolicy(stop))
     found = ServerNote.begin(folder, spec, 0.3)
     if process is not None:
         found.started(process.pid, process.pid)

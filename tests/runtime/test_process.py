@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from specdash.core.launch import LaunchSpec
+from specdash.core.process_spec import LaunchSpec
 from specdash.errors import EngineError, StoreError
 from specdash.runtime import process as process_module
 from specdash.runtime.notes import servers_folder
@@ -187,7 +187,7 @@ async def start_engine(tmp_path: Path, *argv: object) -> tuple[subprocess.Popen[
     code = """
 import asyncio, json, os, sys
 from pathlib import Path
-from specdash.core.launch import LaunchSpec
+from specdash.core.process_spec import LaunchSpec
 from specdash.runtime.process import GuardedProcess
 async def main():
     folder = Path(sys.argv[1])

@@ -15,7 +15,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from specdash.core.launch import LaunchSpec
+from specdash.core.process_spec import LaunchSpec
 from specdash.runtime.process import GuardedProcess
 from specdash.runtime.stopped import Freezer, Stops, cgroups_of, is_stopped
 from tests.support.machine import wait_for

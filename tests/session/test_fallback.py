@@ -44,7 +44,7 @@ class Stub:
     def info(self) -> EngineInfo:
         return EngineInfo(self.kind, self.kind, self.version, "", None)
 
-    def cannot(self, key: LoadKey, *, vision: bool = False) -> str | None:
+    def unsupported_reason(self, key: LoadKey, *, vision: bool = False) -> str | None:
         if vision and self.refuses_images:
             return f"{self.kind} takes no images"
         method = key.method or ("draft" if key.draft else BASELINE)
@@ -111,7 +111,7 @@ def test_what_neither_can_serve_stays_to_be_skipped_with_its_reason(tmp_path: Pa
     for find_other in finders:
         after, engines, notes = with_fallback(before, main, find_other)
         assert (after, notes) == (before, ())
-        assert engines.cannot(after.steps[-1], vision=False) == "main has no lookup"
+        assert engines.unsupported_reason(after.steps[-1], vision=False) == "main has no lookup"
 
 
 def test_a_configuration_keeps_its_arguments_and_no_name_is_taken_twice(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_a_vision_model_falls_back_with_its_baseline(tmp_path: Path) -> None:
     ]
     left = [step for step in after.steps if step.config is None]
     assert {step.method for step in left} == {"draft", "lookup"}
-    assert engines.cannot(left[0], vision=True) == "main takes no images"
+    assert engines.unsupported_reason(left[0], vision=True) == "main takes no images"
 
 
 def test_engines_of_a_run_without_a_fallback() -> None:

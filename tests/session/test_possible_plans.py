@@ -79,7 +79,7 @@ def test_a_run_of_a_version_that_planned_every_k_is_still_known(tmp_path: Path) 
 class Everything:
     """Engines that refuse nothing."""
 
-    def cannot(self, step: Step, *, vision: bool) -> None:
+    def unsupported_reason(self, step: Step, *, vision: bool) -> None:
         """Nothing speaks against a step."""
 
 

@@ -36,9 +36,9 @@ def section(kind: Kind) -> str:
     lines = [f"## `{kind.name}`: {kind.title}", f"**Install**: {kind.install}", ""]
     lines += ["| parameter | scope | at start-up | in a request | in a profile | |", "|---|---|---|---|---|---|"]
     lines += [row(param) for param in module.PARAMS]
-    if module.UNTOLD:
+    if module.NOT_REPORTED:
         lines += ["", "Not told, or not by all of them:", ""]
-        lines += [f"- `{name}`: {reason}" for name, reason in module.UNTOLD.items()]
+        lines += [f"- `{name}`: {reason}" for name, reason in module.NOT_REPORTED.items()]
     return "\n".join(lines) + "\n"
 
 

@@ -4,7 +4,7 @@ Each request runs a program anew, which loads its models, answers and ends: `lla
 `llama-speculative` with a draft model or a method of `--spec-type`, `llama-lookup` for prompt lookup, `llama-mtmd-cli`
 for images, and `llama-completion` (or the `llama-cli` of older builds) as their baseline. The server that the runtime
 starts, guards and watches is `cli_bridge`, whose child the program is: so a run has the limits, the proofs and the
-clean end of any server. What the figures mean is stated in `cli_answer`.
+clean end of any server. What the figures mean is stated in `cli_result`.
 
 K is a word of each run's command line, so it belongs to the request. The chat template of a model is not applied: the
 programs have no way to render one, so all of them get the prompt's plain text; llama-mtmd-cli applies its own.
@@ -27,10 +27,10 @@ from specdash.core.engine import (
     EXACT_LENGTH,
     TOKEN_IDS,
     Cause,
+    CauseKind,
     Endpoint,
     EngineInfo,
     FindContext,
-    Health,
     KProbe,
     Param,
     Request,
@@ -39,7 +39,6 @@ from specdash.core.engine import (
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation, Piece
 from specdash.core.heartbeat import heartbeat
-from specdash.core.launch import Ending
 from specdash.core.methods import is_ceiling
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig
@@ -52,12 +51,19 @@ from specdash.core.transport import (
     StreamedAnswer,
     TransportError,
 )
-from specdash.engines.base import PROBE_PROMPT, filled_to, first_model
-from specdash.engines.http import Client
+from specdash.engines.base import PROBE_PROMPT, BaseClient, BaseEngine, filled_to
 from specdash.engines.llama_cpp import methods as llama_methods
 from specdash.engines.llama_cpp.cli_programs import SAMPLING, SIMPLE, Program, Programs, grey_png, locate
-from specdash.engines.llama_cpp.cli_result import Asked, Event, decode, events_of, lost_its_end, peek
-from specdash.engines.llama_cpp.cli_stderr import reason, without_prefix
+from specdash.engines.llama_cpp.cli_result import (
+    Asked,
+    Event,
+    decode,
+    decode_partial,
+    events_of,
+    lost_its_end,
+    reason,
+    without_prefix,
+)
 from specdash.engines.llama_cpp.flags import CURRENT, HINTS, OLD
 from specdash.engines.llama_cpp.methods import K
 from specdash.engines.log_diagnosis import first_cause
@@ -76,15 +82,13 @@ PARAMS: tuple[Param, ...] = (
     *SAMPLING,
 )
 
-UNTOLD: Mapping[str, str] = MappingProxyType(
+NOT_REPORTED: Mapping[str, str] = MappingProxyType(
     {
         TOKEN_IDS: "The programs print text alone, so answers are compared character by character.",
         EXACT_LENGTH: "The programs that speculate make up to K tokens more than they are asked for.",
     }
 )
 
-ANSWER_LIMIT_S = 30.0
-HEALTH_LIMIT_S = 5.0
 HANG_UP_S = 10.0  # after the run's own limit, by which the bridge ends it
 FILLER_CHARS = 4000  # of which the tokens are counted, to tell how much text is a wanted depth
 PROBE_TOKENS = 32
@@ -112,29 +116,23 @@ class ProgramFailed(HttpError):
         return self.excerpt
 
 
-class LlamaCli:
+class LlamaCli(BaseEngine):
     """The programs of one build; implements core.engine.Engine."""
+
+    hints = HINTS
 
     def __init__(self, programs: Programs, info: EngineInfo, filler: str) -> None:
         self._programs = programs
         self._filler = filler
         self.info = info
 
-    def cannot(self, key: LoadKey, *, vision: bool = False) -> str | None:
+    def unsupported_reason(self, key: LoadKey, *, vision: bool = False) -> str | None:
         """What no program that is here has a way to do."""
         try:
             self._programs.choose(key, vision=vision)
         except EngineError as error:
             return error.what
         return None
-
-    def endpoint(self, spec: ServerSpec, port: int, alias: str) -> Endpoint:
-        """The bridge, on this port of loopback, under this name."""
-        return Endpoint(port, alias)
-
-    def ending(self, spec: ServerSpec, endpoint: Endpoint) -> Ending:
-        """Signals are enough."""
-        return Ending()
 
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
         """The bridge, with the command line of the load's runs behind it."""
@@ -160,38 +158,29 @@ class LlamaCli:
         """A client of the bridge that was started as `spec` at `endpoint`."""
         return CliClient(endpoint, self._load(spec)[0], spec, self._filler)
 
-    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
+    def decode_partial(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
         """The pieces of text that have come so far."""
-        return peek(received)
+        return decode_partial(received)
 
-    def cause(self, log_tail: str) -> Cause | None:
+    def diagnose(self, log_tail: str) -> Cause | None:
         """What its log tells of a failure: of this program, and an arm may have another one than the baseline."""
-        found = first_cause(log_tail, HINTS)
-        return replace(found, at_any_k=False) if found is not None else None
+        found = super().diagnose(log_tail)
+        if found is None or found.kind is not CauseKind.NOT_K:
+            return found
+        return replace(found, kind=CauseKind.OTHER)
 
 
-class CliClient:
+class CliClient(BaseClient):
     """Runs of one load's program, asked of its bridge; implements core.engine.EngineClient."""
 
+    evidence_path = "/state"
+
     def __init__(self, endpoint: Endpoint, program: Program, spec: ServerSpec, filler: str) -> None:
-        self._http = Client(endpoint.port)
+        super().__init__(endpoint.port, filler)
         self._program = program
         self._spec = spec
-        self._filler = filler
         self._chars_per_token: float | None = None
         self._is_lossy = False  # it never prints all that is wanted, so making runs anew helps nothing
-
-    async def health(self) -> Health:
-        """GET /health: the bridge answers as soon as it has checked files and program."""
-        try:
-            await self._http.get_json("/health", limit_s=HEALTH_LIMIT_S)
-        except TransportError:
-            return Health.DOWN
-        return Health.OK
-
-    async def model_alias(self) -> str | None:
-        """The name that the bridge was given."""
-        return await first_model(self._http, ANSWER_LIMIT_S)
 
     async def complete_one(self, limit_s: float) -> None:
         """One whole run, of a token or two: it proves that the models can be loaded. EngineError says why not."""
@@ -297,14 +286,6 @@ class CliClient:
             self._chars_per_token = len(text) / tokens
         return f"{filled_to(self._filler, round(depth_tokens * self._chars_per_token))}\n\n"
 
-    async def context_tokens(self) -> int | None:
-        """Each run has a context of its own, and tells its size too late."""
-        return None
-
-    async def count_tokens(self, text: str) -> int | None:
-        """A run would have to count them."""
-        return None
-
     async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
         """Two runs at two Ks: what the program says that it was set to, where it drafted at all."""
         evidence: list[tuple[int, int | None]] = []
@@ -316,17 +297,6 @@ class CliClient:
             return KProbe(None, tuple(evidence))
         obeyed = all(seen == k for k, seen in evidence)
         return KProbe(KScope.REQUEST if obeyed else KScope.STARTUP, tuple(evidence))
-
-    async def evidence(self) -> Mapping[str, str]:
-        """What runs, for how long, and the last that it wrote to stderr."""
-        try:
-            return {"state": (await self._http.get_text("/state", limit_s=2.0))[:2000]}
-        except TransportError as error:
-            return {"state": f"no answer: {error}"}
-
-    async def close(self) -> None:
-        """Drops all connections, which ends what runs."""
-        await self._http.close()
 
 
 def _says_nothing(answer: StreamedAnswer) -> bool:
@@ -343,7 +313,7 @@ def find(config: EngineConfig, context: FindContext) -> LlamaCli:
     name = programs.first
     flags = programs.flags(name)
     scope = context.k_scope or KScope.REQUEST
-    info = EngineInfo(KIND, programs.paths[name], programs.version(name), flags.dialect, scope, UNTOLD)
+    info = EngineInfo(KIND, programs.paths[name], programs.version(name), flags.dialect, scope, NOT_REPORTED)
     return LlamaCli(programs, info, context.filler)
 
 

@@ -145,7 +145,7 @@ class Programs:
         if key.moe_experts is not None and "--override-kv" not in flags:
             return f"{path} cannot set expert counts (no --override-kv)"
         if key.method and name == SIMPLE:
-            return llama_methods.cannot(key, flags, path)
+            return llama_methods.unsupported_reason(key, flags, path)
         if key.speculates and flags.dialect == NO_DIALECT:
             return f"{path} lists no flag for the draft length: neither --spec-draft-n-max nor --draft-max"
         return None

@@ -16,7 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from specdash.core.engine import UNKNOWN
+from specdash.core.engine import UNKNOWN, CauseKind
 from specdash.core.kinds import EMBEDDED
 from specdash.engines.log_diagnosis import hints
 from specdash.engines.program_help import BRIEF_LIMIT_S, Entry, read_entries, run_briefly
@@ -123,10 +123,13 @@ HINTS = (
             "It ran out of memory: a smaller context (-c), fewer layers on the GPU (-ngl), or a smaller model or"
             " quantisation.",
         ),
+    ),
+    *hints(
         (
             r"couldn't bind|address already in use|failed to bind",
             "The port is taken by another program; set engine.port = 0 for any free one.",
         ),
+        kind=CauseKind.PORT_TAKEN,
     ),
     *hints(
         (
@@ -160,7 +163,7 @@ HINTS = (
             "This build of llama.cpp is older than the model; use a newer one.",
         ),
         (r"xllamacpp.*(not installed|missing)|No module named 'xllamacpp'", "pip install 'specdash[embedded]'"),
-        at_any_k=True,
+        kind=CauseKind.NOT_K,
     ),
     *hints(
         (

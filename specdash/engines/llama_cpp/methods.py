@@ -77,7 +77,11 @@ SPECULATION = (
         default=0.0,
     ),
 )
-"""Of a draft model that drafts as usual. All of them are sent with a request, where it says K."""
+"""Of a draft model that drafts as usual. All of them are sent with a request, where it says K.
+
+A parameter becomes an axis where LoadKey and Request have an attribute of its row's name: that is its value then, and
+the row's `default` where it is None.
+"""
 
 _ABOUT_DRAFTS = {
     "k": "tokens drafted for each verification",
@@ -224,7 +228,7 @@ def start_arguments(spec: ServerSpec, k: str, flags: Flags, stage: tuple[Param, 
     ]
 
 
-def cannot(key: LoadKey, flags: Flags, program: str) -> str | None:
+def unsupported_reason(key: LoadKey, flags: Flags, program: str) -> str | None:
     """Why a program cannot serve a load of another method than a draft model; None when it can, as far as is known."""
     kind = spec_type(key.method)
     if "--spec-type" not in flags:

@@ -9,29 +9,26 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
-from specdash.core.engine import Cause, Endpoint, EngineInfo, FindContext, Health, KProbe, Request, ServerSpec
+from specdash.core.engine import Endpoint, EngineInfo, FindContext, KProbe, Request, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation, Piece, PromptRead
 from specdash.core.kinds import KINDS
-from specdash.core.launch import Ending
 from specdash.core.measure import step_facts
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.core.prompts import Prompt
 from specdash.core.transport import HttpError, Progress, TransportError
-from specdash.engines.base import PROBE_PROMPT, first_model
-from specdash.engines.http import Client
+from specdash.engines.base import ANSWER_LIMIT_S, PROBE_PROMPT, BaseClient, BaseEngine
 from specdash.engines.llama_cpp import methods as llama_methods
 from specdash.engines.llama_cpp.flags import HINTS, Flags, read_flags, read_version, resolve
 from specdash.engines.llama_cpp.methods import SAMPLING, SPECULATION, start_arguments
-from specdash.engines.llama_cpp.stream import decode, peek
-from specdash.engines.log_diagnosis import first_cause
+from specdash.engines.llama_cpp.stream import decode, decode_partial
 from specdash.engines.params import request_fields, values_in
 from specdash.engines.placeholders import with_environment
 from specdash.engines.program_help import BRIEF_LIMIT_S, run_briefly
 
 KIND = "llama-server"
-UNTOLD: Mapping[str, str] = MappingProxyType({})
+NOT_REPORTED: Mapping[str, str] = MappingProxyType({})
 
 # Given before the user's own flags, so that these can override them.
 DEFAULT_ARGS = ("-np", "1")
@@ -39,12 +36,12 @@ DEFAULT_ARGS = ("-np", "1")
 PARAMS = (*llama_methods.START_PARAMS, *SAMPLING)
 
 PROBE_ROOM = 10
-ANSWER_LIMIT_S = 30.0
-HEALTH_LIMIT_S = 5.0
 
 
-class LlamaServer:
+class LlamaServer(BaseEngine):
     """The program, its flags, and how to start and address it; implements core.engine.Engine."""
+
+    hints = HINTS
 
     def __init__(self, command: Sequence[str], info: EngineInfo, flags: Flags, filler: str) -> None:
         self._command = tuple(command)
@@ -57,22 +54,14 @@ class LlamaServer:
         """What the program's help lists."""
         return self._flags
 
-    def cannot(self, key: LoadKey, *, vision: bool = False) -> str | None:
+    def unsupported_reason(self, key: LoadKey, *, vision: bool = False) -> str | None:
         """What the program has no flag for: other methods, and expert counts, which the embedded one cannot set."""
         if vision:
             return f"{self.info.program} is asked for text alone here: prompts with images go to llama-mtmd-cli"
         flag = llama_methods.EXPERTS.flags[self.info.dialect]
         if key.moe_experts is not None and flag not in self._flags:
             return f"{self.info.program} cannot set expert counts (no {flag}); use the llama-server program for them"
-        return llama_methods.cannot(key, self._flags, self.info.program) if key.method else None
-
-    def endpoint(self, spec: ServerSpec, port: int, alias: str) -> Endpoint:
-        """On this port of loopback, under this name."""
-        return Endpoint(port, alias)
-
-    def ending(self, spec: ServerSpec, endpoint: Endpoint) -> Ending:
-        """Signals are enough."""
-        return Ending()
+        return llama_methods.unsupported_reason(key, self._flags, self.info.program) if key.method else None
 
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
         """The argument list of a server start."""
@@ -101,37 +90,20 @@ class LlamaServer:
         """A client of the server that was started as `spec` at `endpoint`."""
         return LlamaClient(endpoint, spec.templated, self._filler)
 
-    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
+    def decode_partial(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
         """What these events of an answer that is not whole yet say."""
-        return peek(received)
-
-    def cause(self, log_tail: str) -> Cause | None:
-        """What its log tells of a failure."""
-        return first_cause(log_tail, HINTS)
+        return decode_partial(received)
 
 
-class LlamaClient:
+class LlamaClient(BaseClient):
     """Requests to one running llama-server; implements core.engine.EngineClient."""
 
+    evidence_path = "/slots"
+
     def __init__(self, endpoint: Endpoint, templated: bool, filler: str) -> None:
-        self._http = Client(endpoint.port)
+        super().__init__(endpoint.port, filler)
         self._templated = templated
-        self._filler = filler
         self._filler_tokens: list[int] | None = None
-
-    async def health(self) -> Health:
-        """GET /health: connection refused, then 503 while the model is loaded, then 200."""
-        try:
-            await self._http.get_json("/health", limit_s=HEALTH_LIMIT_S)
-        except HttpError as error:
-            return Health.LOADING if error.status == 503 else Health.DOWN
-        except TransportError:
-            return Health.DOWN
-        return Health.OK
-
-    async def model_alias(self) -> str | None:
-        """The first model id of GET /v1/models, which is what `--alias` set."""
-        return await first_model(self._http, ANSWER_LIMIT_S)
 
     async def complete_one(self, limit_s: float) -> None:
         """Asks for one token; raises a transport error when none comes."""
@@ -224,17 +196,6 @@ class LlamaClient:
             return KProbe(KScope.REQUEST, tuple(evidence))
         return KProbe(KScope.CAPPED if k_startup > 1 else KScope.STARTUP, tuple(evidence))
 
-    async def evidence(self) -> Mapping[str, str]:
-        """GET /slots with a short limit: what a hanging server says that it is doing."""
-        try:
-            return {"slots": (await self._http.get_text("/slots", limit_s=2.0))[:2000]}
-        except TransportError as error:
-            return {"slots": f"no answer: {error}"}
-
-    async def close(self) -> None:
-        """Drops all connections."""
-        await self._http.close()
-
 
 def request_body(request: Request) -> dict[str, object]:
     """The body of a completion request: with K its bounds too, as old builds default to drafting less than K."""
@@ -269,5 +230,5 @@ def open_program(
     command, shown_as = resolve(program)
     flags = read_flags(command, shown_as, env=env)
     version = read_version(run_briefly([*command, "--version"], shown_as, BRIEF_LIMIT_S, env))
-    info = EngineInfo(KIND, shown_as, version, flags.dialect, k_scope, remembers=KINDS[KIND].remembering)
+    info = EngineInfo(KIND, shown_as, version, flags.dialect, k_scope, keeps_history=KINDS[KIND].keeping_history)
     return LlamaServer(command, info, flags, filler)

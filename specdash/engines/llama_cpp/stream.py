@@ -145,7 +145,7 @@ def _lead(choices: Sequence[_Choice]) -> float | None:
     return best[0].logprob - best[1].logprob
 
 
-def peek(received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
+def decode_partial(received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
     """The events of an unfinished answer that carry generated tokens, with their text, or tell how far the prompt is.
 
     Faults are passed over.

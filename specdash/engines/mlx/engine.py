@@ -26,6 +26,7 @@ from specdash.core.engine import (
     TOKEN_IDS,
     UNKNOWN,
     Cause,
+    CauseKind,
     Endpoint,
     EngineClient,
     EngineInfo,
@@ -36,10 +37,10 @@ from specdash.core.engine import (
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Piece, PromptRead
 from specdash.core.kinds import KINDS, MLX_SERVER, SPECDASH_MLX
-from specdash.core.launch import Ending
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import LoadKey
 from specdash.core.profile import EngineConfig
+from specdash.engines.base import BaseEngine
 from specdash.engines.llama_cpp import stream as llama_stream
 from specdash.engines.llama_cpp.flags import parse_help
 from specdash.engines.llama_cpp.server import LlamaClient
@@ -57,70 +58,42 @@ PROGRAMS = (STOCK, OWN)
 INSTALL = KINDS[KIND].install
 MODULE = "mlx_lm"
 
-STARTUP, REQUEST, RELOAD = "startup", "request", "reload"
-ARGS = "engine.args"
+_BOTH = (STOCK, OWN)
+_DRAFT = (
+    "the draft's folder; a request to the stock server could name another, at the price of loading both again, and none"
+    " of ours does"
+)
+_KV_START = (
+    "tokens after which the KV cache is quantised: 5000, so that kv_bits does nothing to shorter texts unless this is"
+    " set to 0"
+)
+
+
+def _argument(name: str, about: str, *, of: tuple[str, ...] = _BOTH, default: int | None = None) -> Param:
+    """The row of a flag that a profile sets in `engine.args`; `of` are the programs that have it."""
+    flags = dict.fromkeys(of, f"--{name.replace('_', '-')}")
+    return Param(name, "startup", flags, None, about, "engine.args", default)
+
+
 PARAMS: tuple[Param, ...] = (
-    Param("model", STARTUP, {STOCK: "--model", OWN: "--model"}, None, "the model folder", "targets.path"),
-    Param(
-        "draft",
-        RELOAD,
-        {STOCK: "--draft-model", OWN: "--draft-model"},
-        None,
-        "the draft's folder; a request to the stock server could name another, at the price of loading both again, and"
-        " none of ours does",
-        "drafts.path",
-    ),
+    Param("model", "startup", dict.fromkeys(_BOTH, "--model"), None, "the model folder", "targets.path"),
+    Param("draft", "reload", dict.fromkeys(_BOTH, "--draft-model"), None, _DRAFT, "drafts.path"),
     STOCK_K,
-    Param(
+    _argument(
         "prompt_cache_size",
-        STARTUP,
-        {STOCK: "--prompt-cache-size"},
-        None,
         "prompts kept for later requests; 0, since answers from them are wrong where a draft is loaded",
-        ARGS,
+        of=(STOCK,),
         default=0,
     ),
-    Param("kv_bits", STARTUP, {STOCK: "--kv-bits", OWN: "--kv-bits"}, None, "bits of a quantised KV cache", ARGS),
-    Param(
-        "kv_group_size",
-        STARTUP,
-        {STOCK: "--kv-group-size", OWN: "--kv-group-size"},
-        None,
-        "group size of a quantised KV cache",
-        ARGS,
-    ),
-    Param(
-        "quantized_kv_start",
-        STARTUP,
-        {STOCK: "--quantized-kv-start", OWN: "--quantized-kv-start"},
-        None,
-        "tokens after which the KV cache is quantised: 5000, so that kv_bits does nothing to shorter texts unless this"
-        " is set to 0",
-        ARGS,
-    ),
-    Param(
-        "max_kv_size",
-        STARTUP,
-        {OWN: "--max-kv-size"},
-        None,
-        "most tokens that the KV cache keeps; not with a draft",
-        ARGS,
-    ),
-    Param(
-        "prefill_step_size",
-        STARTUP,
-        {STOCK: "--prefill-step-size", OWN: "--prefill-step-size"},
-        None,
-        "prompt tokens processed at a time",
-        ARGS,
-    ),
-    Param(
+    _argument("kv_bits", "bits of a quantised KV cache"),
+    _argument("kv_group_size", "group size of a quantised KV cache"),
+    _argument("quantized_kv_start", _KV_START),
+    _argument("max_kv_size", "most tokens that the KV cache keeps; not with a draft", of=(OWN,)),
+    _argument("prefill_step_size", "prompt tokens processed at a time"),
+    _argument(
         "decode_concurrency",
-        STARTUP,
-        {STOCK: "--decode-concurrency"},
-        None,
         "requests decoded together; with a draft, a seed or kv_bits they are served one at a time all the same",
-        ARGS,
+        of=(STOCK,),
     ),
     *sampling_params(),
 )
@@ -129,7 +102,7 @@ _INFERRED = (
     "mlx_lm.server tells nothing of drafting: it is inferred from how tokens arrive, where that is clear, and counts"
     " where a step of any answer accepted as many tokens as K says."
 )
-UNTOLD: Mapping[str, str] = MappingProxyType(
+NOT_REPORTED: Mapping[str, str] = MappingProxyType(
     {
         TIMINGS: "mlx_lm.server sends no times of its own, so that this machine's clock counts; the first tokens of a"
         " drafted answer arrive together and are left out of its rate, and a short answer where they do not show has"
@@ -153,10 +126,13 @@ _ARGUMENTS = hints(
         r"unrecognized arguments|invalid argument:|the following arguments",
         "This build does not know a flag in engine.args or configs.args; see its --help.",
     ),
-    at_any_k=True,
+    kind=CauseKind.NOT_K,
+)
+_PORT = hints(
+    (r"address already in use|couldn't bind", "The port is taken by another program; set engine.port = 0."),
+    kind=CauseKind.PORT_TAKEN,
 )
 _OTHERS = hints(
-    (r"address already in use|couldn't bind", "The port is taken by another program; set engine.port = 0."),
     (
         r"has no (config\.json|weights|tokenizer)|is no folder|repo id must be|no safetensors found"
         r"|does not appear to have a file named|\S*config\.json",
@@ -177,18 +153,20 @@ _OTHERS = hints(
         "The model cannot be loaded; check that its download is whole, and that this mlx-lm knows its kind.",
     ),
 )
-_HINTS = (*_NO_MEMORY, *_ARGUMENTS, *_OTHERS)
+HINTS = (*_NO_MEMORY, *_ARGUMENTS, *_PORT, *_OTHERS)
 
 
-class MlxEngine:
+class MlxEngine(BaseEngine):
     """One of the two programs, and how to start and address it; implements core.engine.Engine."""
+
+    hints = HINTS
 
     def __init__(self, command: Sequence[str], info: EngineInfo, filler: str) -> None:
         self._command = tuple(command)
         self._filler = filler
         self.info = info
 
-    def cannot(self, key: LoadKey, *, vision: bool = False) -> str | None:
+    def unsupported_reason(self, key: LoadKey, *, vision: bool = False) -> str | None:
         """All but baselines and draft models, and what MLX decides when a model is converted."""
         if vision:
             return "MLX servers are asked for text alone here"
@@ -201,10 +179,6 @@ class MlxEngine:
     def endpoint(self, spec: ServerSpec, port: int, alias: str) -> Endpoint:
         """On this port of loopback; only our own server can be given a name."""
         return Endpoint(port, alias if self.info.dialect == OWN else "")
-
-    def ending(self, spec: ServerSpec, endpoint: Endpoint) -> Ending:
-        """Signals are enough."""
-        return Ending()
 
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
         """The argument list of a server start; of a flag that is given twice the later one, the user's, counts."""
@@ -230,13 +204,17 @@ class MlxEngine:
             return LlamaClient(endpoint, spec.templated, self._filler)
         return StockClient(endpoint, spec, self._filler)
 
-    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
+    def decode_partial(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
         """What these events of an answer that is not whole yet say."""
-        return llama_stream.peek(received) if self.info.dialect == OWN else openai_stream.peek(received)
+        return (
+            llama_stream.decode_partial(received)
+            if self.info.dialect == OWN
+            else openai_stream.decode_partial(received)
+        )
 
-    def cause(self, log_tail: str) -> Cause | None:
+    def diagnose(self, log_tail: str) -> Cause | None:
         """What its log tells of a failure."""
-        return last_cause(log_tail, _HINTS)
+        return last_cause(log_tail, self.hints)
 
 
 def find(config: EngineConfig, context: FindContext) -> MlxEngine:
@@ -256,7 +234,7 @@ def find(config: EngineConfig, context: FindContext) -> MlxEngine:
         version = said.removeprefix("version: ")
     else:
         version = _version(python, shown_as, env)
-    untold = {} if dialect == OWN else dict(UNTOLD)
+    untold = {} if dialect == OWN else dict(NOT_REPORTED)
     return MlxEngine(command, EngineInfo(KIND, shown_as, version, dialect, context.k_scope, untold), context.filler)
 
 

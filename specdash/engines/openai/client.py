@@ -1,6 +1,6 @@
 """Requests to one server with an OpenAI-style API, whoever made it.
 
-Nothing is assumed of the server: who it is is asked once it answers (`openai_flavour`), an endpoint that it lacks is
+Nothing is assumed of the server: who it is is asked once it answers (`detect`), an endpoint that it lacks is
 done without, and what it does not tell is None in the Generation, with the reason in `unknown`. Everything that is
 asked about a request beside the request itself happens before it is sent or after it has ended.
 """
@@ -14,14 +14,13 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, TypeVar
 
-from specdash.core.engine import CACHED, DRAFTED, Health, KProbe, Param, Request
+from specdash.core.engine import CACHED, DRAFTED, Health, KProbe, Request
 from specdash.core.generation import Generation
 from specdash.core.heartbeat import heartbeat
 from specdash.core.plan import KScope
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import BUSY, BadAnswer, HttpError, Progress, RequestTimeout, TransportError
-from specdash.engines.base import filled_to
-from specdash.engines.http import Client
+from specdash.engines.base import ANSWER_LIMIT_S, HEALTH_LIMIT_S, BaseClient, filled_to
 from specdash.engines.openai.detect import (
     MODELS,
     NO_PATH,
@@ -38,22 +37,19 @@ from specdash.engines.openai.detect import (
 )
 from specdash.engines.openai.metrics import SpecCounters, difference, read_metrics, with_counters
 from specdash.engines.openai.stream import decode
-from specdash.engines.params import request_fields, sampling_params, values_in
+from specdash.engines.params import request_fields, sampling_params, setting, values_in
 
 log = logging.getLogger(__name__)
 
+_MODEL = "what it calls the target; the only model it has, if left out"
 REQUEST_PARAMS = (
-    Param(
-        "model", "request", {}, "model", "what it calls the target; the only model it has, if left out", "targets.model"
-    ),
+    setting("model", _MODEL, scope="request", field="model", key="targets.model"),
     *sampling_params(),
 )
 
 CHAT = "/chat/completions"
 COMPLETIONS = "/completions"
 
-ANSWER_LIMIT_S = 30.0
-HEALTH_LIMIT_S = 5.0
 METRICS_LIMIT_S = 5.0
 CHARACTERS_PER_TOKEN = 4  # of English, for servers that do not count
 SETTLE_TRIES = 5  # counters of a request may be published a little after its last byte
@@ -90,17 +86,17 @@ class Server:
     speculates: bool = False
 
 
-class OpenAiClient:
+class OpenAiClient(BaseClient):
     """A connection to one running server; implements core.engine.EngineClient.
 
     `filler` is text to fill contexts with; `on_facts` is told what the server says of itself, once it says it.
     """
 
     def __init__(self, server: Server, filler: str, on_facts: Callable[[ServerFacts], None] | None = None) -> None:
+        super().__init__(server.where, filler, server.headers)
         self._server = server
-        self._filler = filler
         self._on_facts = on_facts
-        self._http = Client(server.where, server.headers)
+        self.evidence_path = server.health or "/health"
         self._api = server.api
         self._known: ServerFacts | None = None
         self._answered_as: str | None = None
@@ -249,29 +245,9 @@ class OpenAiClient:
         self._messages[text] = messages
         return text
 
-    async def context_tokens(self) -> int | None:
-        """Such servers have no common way to tell."""
-        return None
-
-    async def count_tokens(self, text: str) -> int | None:
-        """Such servers have no common way to tell."""
-        return None
-
     async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
         """No such server takes K in a request, so there is nothing to try."""
         return KProbe(KScope.STARTUP, ())
-
-    async def evidence(self) -> Mapping[str, str]:
-        """What the health path says, with a short limit."""
-        path = self._server.health or "/health"
-        try:
-            return {path: self._http.redacted(await self._http.get_text(path, limit_s=2.0))[:2000]}
-        except TransportError as error:
-            return {path: f"no answer: {error}"}
-
-    async def close(self) -> None:
-        """Drops all connections."""
-        await self._http.close()
 
     # -- requests ----------------------------------------------------------------------------------------------
 

@@ -3,7 +3,7 @@
 A port says nothing, and neither does an address: LM Studio answers every unknown path with 200, llama-server answers
 Ollama's and LM Studio's clients too. So the model list is read first, whose `owned_by` names most of them, and then
 what only one of them has. A flavour decides which further fields go into a request and which paths exist; what an
-answer says is read the same way for all (`openai_stream`).
+answer says is read the same way for all (`stream`).
 
 Sources: vLLM and llama-server as run; SGLang, LM Studio and Ollama from their documentation and sources.
 """

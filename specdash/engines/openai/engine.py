@@ -1,7 +1,7 @@
 """The openai engine: a server with /v1/chat/completions that runs already, or that a command of the profile starts.
 
 vLLM, SGLang, LM Studio, Ollama, and any other. What such a server can be told and what it tells differs from one to the
-next; who it is is found by asking it (`openai_flavour`). Its K is an argument of its start, so that every K is a load
+next; who it is is found by asking it (`detect`). Its K is an argument of its start, so that every K is a load
 of its own; a server that runs already has the K that it has, and its answers or metrics have to prove it.
 """
 
@@ -20,7 +20,7 @@ from specdash.core.engine import (
     TIMINGS,
     TOKEN_IDS,
     UNKNOWN,
-    Cause,
+    CauseKind,
     Endpoint,
     EngineInfo,
     FindContext,
@@ -29,16 +29,18 @@ from specdash.core.engine import (
 )
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Piece
-from specdash.core.launch import PLACES, Ending, names
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import KScope, LoadKey
+from specdash.core.process_spec import PLACEHOLDERS, StopPolicy, mentions
 from specdash.core.profile import EngineConfig, for_method
 from specdash.core.transport import TransportError
+from specdash.engines.base import BaseEngine
 from specdash.engines.http import Client
-from specdash.engines.log_diagnosis import first_cause, hints
+from specdash.engines.log_diagnosis import hints
 from specdash.engines.openai.client import REQUEST_PARAMS, OpenAiClient, Server
 from specdash.engines.openai.detect import Flavour, ServerFacts, ask
-from specdash.engines.openai.stream import peek
+from specdash.engines.openai.stream import decode_partial
+from specdash.engines.params import setting
 from specdash.engines.placeholders import complaint, filled, places_of, values_of, with_environment, with_variables
 from specdash.errors import EngineError
 
@@ -50,43 +52,23 @@ LOOK_LIMIT_S = 3.0
 PASTED_PORT = "8000"
 PASTED_ALIAS = "model"
 
-STARTUP, REQUEST = "startup", "request"
+_PLACES = ", ".join(f"{{{place}}}" for place in PLACEHOLDERS)
+_DRAFT = "LM Studio alone takes the draft in a request; others get it where they are started"
 PARAMS: tuple[Param, ...] = (
-    Param("url", STARTUP, {}, None, "where it runs already; one for each method, where they differ", "engine.url"),
-    Param(
-        "launch",
-        STARTUP,
-        {},
-        None,
-        f"the command that starts it, with {', '.join(f'{{{place}}}' for place in PLACES)} in it",
-        "engine.launch",
-    ),
-    Param("stop", STARTUP, {}, None, "a command that ends it cleanly, before any signal", "engine.stop"),
+    setting("url", "where it runs already; one for each method, where they differ"),
+    setting("launch", f"the command that starts it, with {_PLACES} in it"),
+    setting("stop", "a command that ends it cleanly, before any signal"),
     *REQUEST_PARAMS,
-    Param(
-        "draft_model",
-        REQUEST,
-        {},
-        "draft_model",
-        "LM Studio alone takes the draft in a request; others get it where they are started",
-        "drafts.model",
-    ),
-    Param("k", STARTUP, {}, None, "an argument of the launch command, as {k}; no request can set it", "sweep.k"),
-    Param(
-        "api_key_env",
-        REQUEST,
-        {},
-        None,
-        "the variable that holds its key, sent as a bearer token",
-        "engine.api_key_env",
-    ),
-    Param("body", REQUEST, {}, None, "further fields for every request", "engine.body"),
-    Param("health", STARTUP, {}, None, "the path that says it is up (/health, else /v1/models)", "engine.health"),
-    Param("ready", STARTUP, {}, None, "a path that says it is ready, beside that", "engine.ready"),
-    Param("metrics", STARTUP, {}, None, "the path of its counters (vLLM and SGLang: /metrics)", "engine.metrics"),
+    setting("draft_model", _DRAFT, scope="request", field="draft_model", key="drafts.model"),
+    setting("k", "an argument of the launch command, as {k}; no request can set it", key="sweep.k"),
+    setting("api_key_env", "the variable that holds its key, sent as a bearer token", scope="request"),
+    setting("body", "further fields for every request", scope="request"),
+    setting("health", "the path that says it is up (/health, else /v1/models)"),
+    setting("ready", "a path that says it is ready, beside that"),
+    setting("metrics", "the path of its counters (vLLM and SGLang: /metrics)"),
 )
 
-UNTOLD: Mapping[str, str] = MappingProxyType(
+NOT_REPORTED: Mapping[str, str] = MappingProxyType(
     {
         TIMINGS: "Such servers send no times of their own, so that this machine's clock counts.",
         CACHED: "Not every such server counts the prompt tokens that it took from its cache.",
@@ -95,37 +77,46 @@ UNTOLD: Mapping[str, str] = MappingProxyType(
     }
 )
 
-HINTS = hints(
-    (
-        r"OutOfMemoryError|out of memory|No available memory for the cache|KV cache is needed, which is larger",
-        "It ran out of memory: a shorter --max-model-len, another --gpu-memory-utilization, or a smaller model.",
+HINTS = (
+    *hints(
+        (
+            r"OutOfMemoryError|out of memory|No available memory for the cache|KV cache is needed, which is larger",
+            "It ran out of memory: a shorter --max-model-len, another --gpu-memory-utilization, or a smaller model.",
+        ),
+        (
+            r"unrecognized arguments|no such option|unexpected keyword argument",
+            "This build does not know a flag of the launch command; see its --help.",
+        ),
     ),
-    (
-        r"unrecognized arguments|no such option|unexpected keyword argument",
-        "This build does not know a flag of the launch command; see its --help.",
+    *hints(
+        (
+            r"address already in use|couldn't bind|failed to bind",
+            "The port is taken by another program; write {port} in launch and leave engine.port at 0.",
+        ),
+        kind=CauseKind.PORT_TAKEN,
     ),
-    (
-        r"address already in use",
-        "The port is taken by another program; write {port} in launch and leave engine.port at 0.",
-    ),
-    (
-        r"Can't load tokenizer|instantiate the backend tokenizer|tokenizer.* not found|no tokenizer",
-        "The model folder has no tokenizer; download it whole (tokenizer.json, tokenizer_config.json).",
-    ),
-    (
-        r"not a valid model identifier|does not appear to have a file named|Repository Not Found"
-        r"|Invalid repository ID|Repo id must be|No such file or directory",
-        "The model is not there; check targets.path or targets.model, and what launch makes of {model}.",
-    ),
-    (
-        r"validation errors? for SpeculativeConfig|speculative.*(not supported|invalid|unknown|must)",
-        "The server refuses the speculation asked for; check --speculative-config in the launch command.",
+    *hints(
+        (
+            r"Can't load tokenizer|instantiate the backend tokenizer|tokenizer.* not found|no tokenizer",
+            "The model folder has no tokenizer; download it whole (tokenizer.json, tokenizer_config.json).",
+        ),
+        (
+            r"not a valid model identifier|does not appear to have a file named|Repository Not Found"
+            r"|Invalid repository ID|Repo id must be|No such file or directory",
+            "The model is not there; check targets.path or targets.model, and what launch makes of {model}.",
+        ),
+        (
+            r"validation errors? for SpeculativeConfig|speculative.*(not supported|invalid|unknown|must)",
+            "The server refuses the speculation asked for; check --speculative-config in the launch command.",
+        ),
     ),
 )
 
 
-class OpenAiEngine:
+class OpenAiEngine(BaseEngine):
     """How such servers are started and reached; implements core.engine.Engine."""
+
+    hints = HINTS
 
     def __init__(
         self, config: EngineConfig, headers: Mapping[str, str], filler: str, facts: ServerFacts | None
@@ -149,10 +140,10 @@ class OpenAiEngine:
         version, dialect = UNKNOWN, UNKNOWN
         if self._found is not None:
             version, dialect = self._found.version, self._found.flavour.value
-        untold = untold_by(self._seen.flavour) if self._seen is not None else dict(UNTOLD)
+        untold = not_reported_by(self._seen.flavour) if self._seen is not None else dict(NOT_REPORTED)
         return EngineInfo(KIND, program, version, dialect, scope, untold)
 
-    def cannot(self, key: LoadKey, *, vision: bool = False) -> str | None:
+    def unsupported_reason(self, key: LoadKey, *, vision: bool = False) -> str | None:
         """What the running server has no way to do, and what the launch command needs and the load has not."""
         if vision:
             return "images are not sent to servers of this kind"
@@ -185,12 +176,12 @@ class OpenAiEngine:
 
     def endpoint(self, spec: ServerSpec, port: int, alias: str) -> Endpoint:
         """The address of the profile, or this port, with a name for the model where the launch command takes one."""
-        return Endpoint(port, alias if names(spec.launch, "alias") else "", base_of(spec.url) or None)
+        return Endpoint(port, alias if mentions(spec.launch, "alias") else "", base_of(spec.url) or None)
 
-    def ending(self, spec: ServerSpec, endpoint: Endpoint) -> Ending:
+    def stop_policy(self, spec: ServerSpec, endpoint: Endpoint) -> StopPolicy:
         """The stop command of the profile, and the pid file that its launch command leaves."""
         stop = filled(spec.stop, values_of(spec, endpoint))
-        return Ending(stop=stop, pid_file=self._config.pid_file, cool_down_s=self._config.cool_down_s)
+        return StopPolicy(stop=stop, pid_file=self._config.pid_file, cool_down_s=self._config.cool_down_s)
 
     def command_to_paste(self, spec: ServerSpec) -> tuple[str, ...]:
         """The launch command as a user would type it, on a port of its own; () for a server that runs already."""
@@ -222,13 +213,9 @@ class OpenAiEngine:
         log.info("the server that answers is %s, version %s", facts.flavour.value, facts.version)
         self._seen = facts
 
-    def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
+    def decode_partial(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
         """What these events of an answer that is not whole yet say."""
-        return peek(received)
-
-    def cause(self, log_tail: str) -> Cause | None:
-        """What its log tells of a failure."""
-        return first_cause(log_tail, HINTS)
+        return decode_partial(received)
 
 
 def base_of(url: str) -> str:
@@ -236,11 +223,11 @@ def base_of(url: str) -> str:
     return url.rstrip("/").removesuffix("/v1").rstrip("/")
 
 
-def untold_by(flavour: Flavour) -> dict[str, str]:
+def not_reported_by(flavour: Flavour) -> dict[str, str]:
     """What servers of a flavour never tell, or not unless they were started so."""
     if flavour is Flavour.LLAMA_SERVER:
-        return {name: why for name, why in UNTOLD.items() if name in (TOKEN_IDS, ALIAS)}
-    reasons = dict(UNTOLD)
+        return {name: why for name, why in NOT_REPORTED.items() if name in (TOKEN_IDS, ALIAS)}
+    reasons = dict(NOT_REPORTED)
     if flavour is Flavour.VLLM:
         reasons[TIMINGS] = "vLLM sends its own times only with --enable-per-request-metrics."
         reasons[CACHED] = "vLLM counts cached prompt tokens only with --enable-prompt-tokens-details."

@@ -21,7 +21,7 @@ Facts of the protocols, from their documentation (none of these servers was run 
   that the target never saw. Its `tokens_per_second`, `time_to_first_token` and `generation_time` are kept to be shown
   and not measured by: where they begin and end is not documented, and its documentation's own example (53 tokens,
   0.954 s, 51.4 tokens/s) does not add up.
-- llama-server (run, b11669): `timings` as in its /completion, see `llama_stream`.
+- llama-server (run, b11669): `timings` as in its /completion, see `llama_cpp.stream`.
 - Ollama: nothing over /v1; `eval_duration` and the like are in its own /api/chat only.
 """
 

@@ -12,7 +12,7 @@ read off; they are inferred, since a slow reader is sent several at once (seen w
 took none of the time, is then estimated (`core.measure.untimed_tokens`), and said where it matters.
 
 Only what is named here is read. Nothing that a server sends raises: what is malformed or missing is a problem of the
-Generation, and statistics of an unknown form (see `openai_stats`) are unknown and no problem.
+Generation, and statistics of an unknown form (see `stats`) are unknown and no problem.
 """
 
 from __future__ import annotations
@@ -294,7 +294,7 @@ def _unknown(found: Told, chunks: Sequence[Chunk], *, has_timings: bool) -> dict
     return unknown
 
 
-def peek(received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
+def decode_partial(received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]:
     """The events of an unfinished answer that carry generated tokens, with their text; faults are passed over."""
     pieces: list[Piece] = []
     for t_s, data in received:

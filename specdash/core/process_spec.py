@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PLACES: Mapping[str, str] = {
+PLACEHOLDERS: Mapping[str, str] = {
     "port": "the port to listen on",
     "host": "the address to listen at, 127.0.0.1",
     "model": "the target: its name in the profile, or its path",
@@ -20,7 +20,7 @@ PLACES: Mapping[str, str] = {
 """What a launch command of the user's may have in braces, to be filled in for each load."""
 
 
-def names(words: Iterable[str], place: str) -> bool:
+def mentions(words: Iterable[str], place: str) -> bool:
     """Whether a place is in any of the words of a command."""
     return any(f"{{{place}}}" in word for word in words)
 
@@ -31,7 +31,7 @@ def variable(place: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Ending:
+class StopPolicy:
     """How a server is found and ended beyond the process that was started; the default is that process's tree alone.
 
     `stop` is a command that ends it cleanly: it runs once, before any signal. `pid_file` is where a launch command
@@ -59,5 +59,5 @@ class LaunchSpec:
     env: Mapping[str, str]
     log_path: Path
     grace_s: float
-    ending: Ending = field(default_factory=Ending)
+    stop_policy: StopPolicy = field(default_factory=StopPolicy)
     follow_s: float = 60.0
