@@ -84,8 +84,8 @@ class Sampler:
 
     def drop(self, steps: Collection[str]) -> None:
         """Ends the request in flight if it is for one of these steps, which are not wanted any more."""
-        current = self.asking.current
-        if current is not None and current.step is not None and current.step.id in steps:
+        latest = self.asking.latest
+        if latest is not None and latest.step is not None and latest.step.id in steps:
             self._drop.set()
 
     async def measure(self, load: str, name: str, wanted: Callable[[], Sequence[Step]], spec: ServerSpec) -> None:

@@ -29,7 +29,7 @@ SERVER = """
 import asyncio, sys
 sys.path[:0] = sys.argv[2:]
 from pathlib import Path
-from specdash.core.ticks import Live
+from specdash.core.ticks import Telemetry
 from specdash.core.reduce import fold_all
 from specdash.runtime.sockets import socket_path
 from specdash.session.handle import Handle
@@ -37,7 +37,7 @@ from specdash.ui.monitor import Monitor
 
 async def main():
     path = Path(sys.argv[1])
-    async with Monitor(Handle(path, None, Live, None, lambda each: lambda: None), socket_path(path)):
+    async with Monitor(Handle(path, None, Telemetry, None, lambda each: lambda: None), socket_path(path)):
         print("ready", flush=True)
         await asyncio.Event().wait()
 
