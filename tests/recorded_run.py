@@ -79,8 +79,8 @@ def started(steps: Sequence[Step], **changes: object) -> ev.RunStarted:
         "steps": tuple(steps),
     }
     values |= changes
-    values["settings"] = ev.RunSettings(**values["settings"])  # type: ignore[arg-type]
-    return ev.RunStarted(**values)  # type: ignore[arg-type]
+    values["settings"] = ev.RunSettings(**values["settings"])
+    return ev.RunStarted(**values)
 
 
 def measured(

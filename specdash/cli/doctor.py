@@ -148,7 +148,7 @@ def _users_own(kind: str) -> Finding:
 
 def _k_scope(program: str, engine: object) -> Finding:
     from specdash.engines.llama_server import LlamaServer
-    from specdash.session.examine import probe_engine
+    from specdash.session.engine_probe import probe_engine
 
     assert isinstance(engine, LlamaServer)
     try:
@@ -192,7 +192,7 @@ def _machine() -> list[Finding]:
 
 def _left_behind() -> list[Finding]:
     """Servers that run without their engine: they work beside whatever is measured."""
-    from specdash.session.leftovers import left_behind
+    from specdash.session.keeper import left_behind
 
     return [Finding(WARN, "server left behind", str(each), each.todo) for each in left_behind()]
 

@@ -17,9 +17,9 @@ from specdash.core.profile import LOSSLESS
 from specdash.core.text import human_bytes, human_seconds, plain
 from specdash.engines.registry import SETTLED_SCOPES
 from specdash.errors import Exit, Problem, ProfileError
-from specdash.session.opening import NOTHING_WITH
 from specdash.session.planned import plan_time
 from specdash.session.prepare import Prepared, only_possible, prepare
+from specdash.session.run_header import NOTHING_WITH
 
 
 def main(name: str, arguments: list[str]) -> Exit:

@@ -198,3 +198,9 @@ def _prompts(profile: Profile) -> tuple[Prompt, ...]:
         if problems:
             raise ProfileError(list(problems))
     return select(prompts, profile.measure.categories)
+
+
+def server_environment(environment: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The user's environment for a server, and the names removed: LLAMA_ARG_* silently set flags."""
+    removed = tuple(sorted(name for name in environment if name.startswith("LLAMA_ARG_")))
+    return {name: value for name, value in environment.items() if name not in removed}, removed

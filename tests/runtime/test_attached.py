@@ -23,7 +23,7 @@ from specdash.engines.registry import FindContext
 from specdash.runtime import bringup
 from specdash.runtime.listener import free_port
 from specdash.runtime.server import Server, ServerFailed, ServerLimits
-from specdash.session.launch import tree_use
+from specdash.session.server_specs import tree_use
 
 FAKE = Path(__file__).parents[1] / "fakes" / "mlx_cluster.py"
 

@@ -11,7 +11,7 @@ from recorded_run import TARGET, folded, measured, started, step
 from specdash.core import events as ev
 from specdash.core.reduce import fold
 from specdash.core.state import RunState
-from specdash.session.advice import Advice
+from specdash.session.planner import Planner
 
 BASE = step()
 MODEL = ev.ModelRead(TARGET, "target", "/m", 10**10, "qwen2", "Q8_0", "dense-small", bytes_per_token=10**10)
@@ -46,7 +46,7 @@ def reconsidered(recorder: Recorder, figures: Iterable[ev.BandwidthMeasured]) ->
         return next(left)
 
     before = len(recorder.facts)
-    asyncio.run(Advice(recorder, measure).reconsider())  # type: ignore[arg-type]
+    asyncio.run(Planner(recorder, measure).update_plan())  # type: ignore[arg-type]
     return recorder.facts[before:]
 
 

@@ -17,10 +17,10 @@ from specdash.core.events import EngineFound
 from specdash.core.methods import BASELINE
 from specdash.core.plan import LoadKey, Step
 from specdash.session.fallback import Engines, with_fallback
-from specdash.session.opening import _samples_of, opening_facts
 from specdash.session.planned import plan_time
 from specdash.session.prepare import Prepared, only_possible, prepare
 from specdash.session.prompt_lengths import findings_of
+from specdash.session.run_header import _samples_of, initial_facts
 
 PROFILE = """
 [[targets]]
@@ -198,5 +198,5 @@ def test_the_plan_of_a_profile_is_made_once_and_handed_on(tmp_path: Path, monkey
     assert not found.fewer_samples
     assert plan_time(found, None, found.loads(None), is_probed=True) is None, "the models are not here"
     findings_of(found, None, {})
-    opening_facts(tmp_path, found, engines, {}, "pc")
+    initial_facts(tmp_path, found, engines, {}, "pc")
     assert calls == {"steps_of": 1, "iterations_of": 1}

@@ -62,7 +62,7 @@ def _samples_of(prepared: Prepared) -> dict[str, int]:
     return counts | {new: counts[old] for new, old in prepared.was.items() if old in counts}
 
 
-def opening_facts(
+def initial_facts(
     path: Path, prepared: Prepared, engines: Engines, facts: dict[str, object], hardware: str
 ) -> list[ev.Fact]:
     """The facts with which a new run begins."""
