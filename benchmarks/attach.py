@@ -27,7 +27,7 @@ CATEGORIES = ("coding", "conversation", "counting", "creative", "math")
 SERVER = """
 import asyncio, sys
 from pathlib import Path
-from specdash.core.ticks import Live
+from specdash.core.ticks import Telemetry
 from specdash.core.reduce import fold_all
 from specdash.runtime.sockets import socket_path
 from specdash.session.handle import Handle
@@ -35,7 +35,7 @@ from specdash.ui.monitor import Monitor
 
 async def main():
     path = Path(sys.argv[1])
-    async with Monitor(Handle(path, None, Live, None, lambda each: lambda: None), socket_path(path)):
+    async with Monitor(Handle(path, None, Telemetry, None, lambda each: lambda: None), socket_path(path)):
         print("ready", flush=True)
         await asyncio.Event().wait()
 

@@ -128,7 +128,7 @@ def _users_own(kind: Kind) -> Finding:
 def _k_scope(program: str, engine: Engine) -> Finding:
     """Who decides K on an engine, found by starting it."""
     from specdash.report.text import K_SCOPES
-    from specdash.session.examine import probe_engine
+    from specdash.session.engine_probe import probe_engine
 
     try:
         result = probe_engine(engine)
@@ -173,7 +173,7 @@ def _machine() -> list[Finding]:
 
 def _left_behind() -> list[Finding]:
     """Servers that run without their engine: they work beside whatever is measured."""
-    from specdash.session.leftovers import left_behind
+    from specdash.session.keeper import left_behind
 
     return [Finding(WARN, "server left behind", str(each), each.todo) for each in left_behind()]
 

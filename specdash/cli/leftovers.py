@@ -9,7 +9,7 @@ from specdash.core.text import plain
 
 def tell_left_behind() -> None:
     """Names them on stderr, with what to do; nothing is done about them."""
-    from specdash.session.leftovers import left_behind
+    from specdash.session.keeper import left_behind
 
     for each in left_behind():
         print(plain(f"specdash: {each}\n  {each.todo}"), file=sys.stderr)
@@ -18,7 +18,7 @@ def tell_left_behind() -> None:
 def end_left_behind() -> int:
     """Ends those that are provably ours, and says so; how many were ended. The others are named on stderr."""
     from specdash.runtime.orphans import end_orphans
-    from specdash.session.leftovers import note_folders
+    from specdash.session.keeper import note_folders
 
     ended, left = end_orphans(note_folders())
     for name in ended:

@@ -18,9 +18,9 @@ from specdash.core.priors import Range
 from specdash.core.profile import LOSSLESS
 from specdash.core.text import human_bytes, human_seconds, plain, plural
 from specdash.errors import Exit, Problem, ProfileError
-from specdash.session.opening import NOTHING_WITH
 from specdash.session.planned import plan_time
 from specdash.session.prepare import Prepared, only_possible, prepare
+from specdash.session.run_header import NOTHING_WITH
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from specdash.config.lines import KeyPath
 from specdash.config.prompts import load_builtin, load_jsonl
 from specdash.config.report import Findings
-from specdash.core.plan import Step, iterations_of, steps_of
+from specdash.core.plan import Step, plan_of
 from specdash.core.possible_steps import possible
 from specdash.core.profile import BUILTIN, Profile, abilities_of
 from specdash.core.prompts import Prompt
@@ -20,18 +20,18 @@ def warn_of_methods(findings: Findings, profile: Profile) -> None:
     if not profile.targets:
         return
     prompts = _prompts(profile)
+    plan = plan_of(profile, {}, tuple(prompts) or ("all",))
     wanted = possible(
-        steps_of(profile, {}, tuple(prompts) or ("all",)),
+        plan.steps,
         lambda step: abilities_of(profile, step.method, step.config),
     )
     path: KeyPath = ("queue",) if profile.queue else ("sweep", "k")
     for each in wanted.left_out:
         findings.warn(path, str(each))
-    counts = iterations_of(profile, tuple(prompts))
     fewer: dict[str, tuple[int, int]] = {}
     for step in wanted.steps:
         most = _most_samples(profile, step, prompts)
-        asked = counts.get(step.id, profile.measure.iterations)
+        asked = plan.iterations.get(step.id, profile.measure.iterations)
         if most is not None and most < asked:
             fewer.setdefault(step.method, (asked, most))
     for method, (asked, most) in fewer.items():

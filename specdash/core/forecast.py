@@ -18,7 +18,7 @@ from specdash.core.queue import loads_of, takes
 from specdash.core.state import RunState
 from specdash.core.steps import StepState
 from specdash.core.steptable import StepTable
-from specdash.core.ticks import Live
+from specdash.core.ticks import Telemetry
 from specdash.core.timings import Backlog, Timings
 
 __all__ = ["ZERO", "Forecaster", "InFlight", "Outlook", "Range", "in_flight", "loads_left", "outlook"]
@@ -39,7 +39,7 @@ class InFlight:
     least_s: float
 
 
-def in_flight(live: Live, now_s: float) -> InFlight | None:
+def in_flight(live: Telemetry, now_s: float) -> InFlight | None:
     """The request that is being answered at `now_s` (seconds since 1970); None where there is none of a step."""
     token, server = live.token, live.server
     if token is None or token.step is None or (server is not None and server.state != State.BUSY):

@@ -307,6 +307,21 @@ def steps_of(
     return tuple(dict.fromkeys(steps))
 
 
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a profile means: its steps in order, and by step id the samples of those that it lists with a number."""
+
+    steps: tuple[Step, ...]
+    iterations: Mapping[str, int]
+
+
+def plan_of(
+    profile: Profile, facts: Mapping[str, ModelFacts], categories: Sequence[str], *, as_before: bool = False
+) -> Plan:
+    """Return the plan of a profile; the arguments are those of `steps_of`."""
+    return Plan(steps_of(profile, facts, categories, as_before=as_before), iterations_of(profile, categories))
+
+
 def iterations_of(profile: Profile, categories: Sequence[str]) -> dict[str, int]:
     """How many samples the steps take, by step id, where a profile lists them with numbers of their own."""
     return {step.id: count for step, count in _listed(profile, categories) if count is not None}

@@ -56,7 +56,7 @@ def _of_step(state: RunState, recorded: ev.Recorded) -> RunState:
             if known is None:
                 return state
             taken = replace(known, samples=(*known.samples, fact.sample), wall_s=known.wall_s + fact.wall_s)
-            return replace(state, steps=_with(state.steps, fact.step, taken), current_step=fact.step)
+            return _at_work(replace(state, steps=_with(state.steps, fact.step, taken)), fact.load, fact.step)
         case ev.TextSeen() as fact:
             return replace(state, texts=_with(state.texts, fact.text_hash, fact.tokens))
         case ev.TextChecked() as fact:
@@ -118,7 +118,7 @@ def _of_run(state: RunState, recorded: ev.Recorded) -> RunState:
         case ev.CommandAccepted() as fact:
             return _command_accepted(state, fact, recorded.seq)
         case ev.RunFinished() as fact:
-            ended = replace(state, finished=fact, current_load=None, current_step=None)
+            ended = replace(state, finished=fact, live_loads=(), steps_at_work={})
             return replace(ended, paused=False, stopping=False)
     return state
 
@@ -126,6 +126,18 @@ def _of_run(state: RunState, recorded: ev.Recorded) -> RunState:
 def _with(mapping: Mapping[str, Any], key: str, value: Any) -> Mapping[str, Any]:
     """Return `mapping` with one entry more or changed."""
     return mapping.with_entry(key, value) if isinstance(mapping, PersistentMap) else {**mapping, key: value}
+
+
+def _without(mapping: Mapping[str, str], key: str) -> dict[str, str]:
+    """Return `mapping` without an entry."""
+    return {name: value for name, value in mapping.items() if name != key}
+
+
+def _at_work(state: RunState, load_id: str, step_id: str) -> RunState:
+    """Return the state with a step at work on a load, the last that something happened to."""
+    if state.current_step == step_id and state.steps_at_work.get(load_id) == step_id:
+        return state
+    return replace(state, steps_at_work={**_without(state.steps_at_work, load_id), load_id: step_id})
 
 
 def _step(state: RunState, step_id: str, /, **changes: Any) -> RunState:
@@ -160,8 +172,8 @@ def _run_resumed(state: RunState, fact: ev.RunResumed, time_s: float) -> RunStat
         session_s=time_s,
         earlier_s=state.running_s or 0.0,
         resumes=state.resumes + 1,
-        current_load=None,
-        current_step=None,
+        live_loads=(),
+        steps_at_work={},
         paused=False,
         stopping=False,
     )
@@ -188,7 +200,8 @@ def _load_started(state: RunState, fact: ev.LoadStarted, time_s: float) -> RunSt
         timeout_s=fact.load_timeout_s,
         command=fact.command,
     )
-    return replace(state, loads=_with(state.loads, fact.load, load), current_load=fact.load)
+    live = (*(each for each in state.live_loads if each != fact.load), fact.load)
+    return replace(state, loads=_with(state.loads, fact.load, load), live_loads=live)
 
 
 def _warmed_up(state: RunState, fact: ev.WarmedUp, time_s: float) -> RunState:
@@ -215,7 +228,8 @@ def _load_finished(state: RunState, fact: ev.LoadFinished) -> RunState:
         hint=fact.hint,
         finished=True,
     )
-    return replace(changed, current_load=None, current_step=None)
+    live = tuple(each for each in state.live_loads if each != fact.load)
+    return replace(changed, live_loads=live, steps_at_work=_without(state.steps_at_work, fact.load))
 
 
 def _step_started(state: RunState, fact: ev.StepStarted) -> RunState:
@@ -229,7 +243,7 @@ def _step_started(state: RunState, fact: ev.StepStarted) -> RunState:
     started = replace(
         kept, status=StepStatus.RUNNING, load=fact.load, fingerprint=fact.fingerprint, error=None, k_startup=k_startup
     )
-    return replace(state, steps=_with(state.steps, fact.step, started), current_step=fact.step)
+    return _at_work(replace(state, steps=_with(state.steps, fact.step, started)), fact.load, fact.step)
 
 
 def _verdict_raised(state: RunState, fact: ev.VerdictRaised) -> RunState:

@@ -66,8 +66,8 @@ class RunState:
     models: Mapping[str, ev.ModelRead] = field(default_factory=dict)
     steps: Mapping[str, StepState] = field(default_factory=StepTable)
     loads: Mapping[str, LoadState] = field(default_factory=PersistentMap)
-    current_load: str | None = None
-    current_step: str | None = None
+    live_loads: tuple[str, ...] = ()  # servers that were started and are not gone, in that order
+    steps_at_work: Mapping[str, str] = field(default_factory=dict)  # the step of each live load, the newest last
     notes: tuple[ev.Noted, ...] = ()
     finished: ev.RunFinished | None = None
     started_s: float | None = None
@@ -85,6 +85,16 @@ class RunState:
     replans: tuple[ev.PlanChanged, ...] = ()  # those with a stage or edits
     texts: Mapping[str, tuple[int, ...]] = field(default_factory=PersistentMap)  # token ids by hash
     traces: Mapping[str, tuple[ev.StepTimes, ...]] = field(default_factory=PersistentMap)  # by load
+
+    @property
+    def current_load(self) -> str | None:
+        """The load that was started last, while it lives."""
+        return self.live_loads[-1] if self.live_loads else None
+
+    @property
+    def current_step(self) -> str | None:
+        """The step that something happened to last, while its server lives."""
+        return next(reversed(tuple(self.steps_at_work.values())), None)
 
     @property
     def table(self) -> StepTable:

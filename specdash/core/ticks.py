@@ -8,8 +8,10 @@ Text in ticks is as the server sent it: whoever shows it makes it harmless (`cor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import ClassVar
+
+from specdash.core.lifecycle import SETTLED
 
 HISTORY = 240  # points of a sparkline: more than any terminal is wide
 
@@ -19,6 +21,11 @@ class Tick:
     """Base of all ticks; `TYPE` is its name on the wire."""
 
     TYPE: ClassVar[str] = ""
+
+    @property
+    def subject(self) -> str:
+        """What it is about: a later tick of the same subject makes it worthless."""
+        return self.TYPE
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +42,16 @@ class ServerTick(Tick):
     read_bytes: int | None = None
     size_bytes: int | None = None
 
+    @property
+    def subject(self) -> str:
+        """Its server."""
+        return f"{self.TYPE} {self.load}"
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the server is gone."""
+        return self.state in SETTLED
+
 
 @dataclass(frozen=True, slots=True)
 class TextRun:
@@ -46,7 +63,9 @@ class TextRun:
 
 @dataclass(frozen=True, slots=True)
 class TokenTick(Tick):
-    """The request in flight: counts since its start, rates over its last seconds, and the end of its text.
+    """A request in flight: counts since its start, rates over its last seconds, and the end of its text.
+
+    `load` is its server, `request` its own id; `done`: it is over, and nothing more comes of it.
 
     `purpose` is "sample", "warm-up", "probe", "scrub", "check" (of texts) or "cost" (of a step, for the K curve).
     `rate_tok_s` and `acceptance_rate` are of the last few seconds (server clock), None while unknown; `drafted` and
@@ -71,6 +90,13 @@ class TokenTick(Tick):
     text: tuple[TextRun, ...] = ()
     prompt_read: int | None = None
     prompt_tokens: int | None = None
+    request: str = ""
+    done: bool = False
+
+    @property
+    def subject(self) -> str:
+        """Its request."""
+        return f"{self.TYPE} {self.request}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +121,7 @@ class MemoryTick(Tick):
     unlimited or unknown): of the machine on macOS, of the server's own `server_locked_bytes` on Linux. `cached_bytes`
     of the `model_bytes` of the current load's files are in the page cache. `pressure`: share of time in which some task
     waited for memory (PSI, ten-second average). `missing` says of each sensor that is not here what it is and why.
+    `load` is the server whose memory is told; None where none runs.
     """
 
     TYPE: ClassVar[str] = "memory"
@@ -111,6 +138,7 @@ class MemoryTick(Tick):
     pressure: float | None = None
     gpus: tuple[GpuUse, ...] = ()
     missing: tuple[str, ...] = ()
+    load: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,30 +164,53 @@ TICKS: Mapping[str, type[Tick]] = {kind.TYPE: kind for kind in (ServerTick, Toke
 
 
 @dataclass(frozen=True, slots=True)
-class Live:
-    """The newest tick of each kind, and histories of speed and acceptance (one point a tick, newest last).
+class Telemetry:
+    """The newest ticks, and histories of speed and acceptance (one point a tick of a request, newest last).
 
-    A history has None where there was nothing to tell: between requests, while a server loads.
+    `servers` are by load and `requests` by id, the newest told of last: all that are at work, and the last one that was
+    also when it is over. A history has None where there was nothing to tell: between requests, while a server loads.
     """
 
-    server: ServerTick | None = None
-    token: TokenTick | None = None
+    servers: Mapping[str, ServerTick] = field(default_factory=dict)
+    requests: Mapping[str, TokenTick] = field(default_factory=dict)
     memory: MemoryTick | None = None
     log: LogTick | None = None
     disk: DiskTick | None = None
     rates_tok_s: tuple[float | None, ...] = ()
     acceptances: tuple[float | None, ...] = ()
 
+    @property
+    def server(self) -> ServerTick | None:
+        """The server that was told of last."""
+        return next(reversed(tuple(self.servers.values())), None)
 
-def fold_tick(live: Live, tick: Tick) -> Live:
-    """`live` after one more tick."""
+    @property
+    def token(self) -> TokenTick | None:
+        """The request that was told of last."""
+        return next(reversed(tuple(self.requests.values())), None)
+
+    @property
+    def newest(self) -> tuple[Tick, ...]:
+        """Every tick that is kept, for one who comes later."""
+        single = (self.memory, self.log, self.disk)
+        return (*self.servers.values(), *self.requests.values(), *(tick for tick in single if tick is not None))
+
+    def requests_of(self, load: str) -> tuple[TokenTick, ...]:
+        """The requests that a server is answering now."""
+        return tuple(tick for tick in self.requests.values() if tick.load == load and not tick.done)
+
+
+def fold_tick(live: Telemetry, tick: Tick) -> Telemetry:
+    """Return `live` after one more tick."""
     match tick:
         case ServerTick():
-            return replace(live, server=tick)
+            at_work = {load: each for load, each in live.servers.items() if load != tick.load and not each.is_over}
+            return replace(live, servers={**at_work, tick.load: tick})
         case TokenTick():
+            in_flight = {name: each for name, each in live.requests.items() if name != tick.request and not each.done}
             return replace(
                 live,
-                token=tick,
+                requests={**in_flight, tick.request: tick},
                 rates_tok_s=(*live.rates_tok_s[1 - HISTORY :], tick.rate_tok_s),
                 acceptances=(*live.acceptances[1 - HISTORY :], tick.acceptance_rate),
             )
@@ -169,5 +220,4 @@ def fold_tick(live: Live, tick: Tick) -> Live:
             return replace(live, log=tick)
         case DiskTick():
             return replace(live, disk=tick)
-        case _:
-            return live
+    return live

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import count
 
 from specdash.core.engine import KProbe, Request
 from specdash.core.generation import Generation
@@ -45,6 +47,7 @@ class Sampling:
 class InFlight:
     """A request that is being answered, for those who watch; `purpose` as in core.ticks.TokenTick."""
 
+    id: str
     step: Step | None
     purpose: str
     block: int | None
@@ -54,12 +57,17 @@ class InFlight:
 
 
 class Asking:
-    """Sends what is asked of one load after the other; `current` is the request in flight, or the last one."""
+    """Sends what is asked of one load after the other.
+
+    `in_flight` are the requests that are being answered, by id; `latest` is the one that was begun last, over or not.
+    """
 
     def __init__(
         self, server: Server, prompts: Mapping[str, Sequence[Prompt]], sampling: Sampling, wanted: Wanted
     ) -> None:
-        self.current: InFlight | None = None
+        self.in_flight: dict[str, InFlight] = {}
+        self.latest: InFlight | None = None
+        self._ids = count(1)
         self._server = server
         self._prompts = prompts
         self._sampling = sampling
@@ -116,11 +124,12 @@ class Asking:
 
     async def ask_k(self, k_startup: int) -> KProbe:
         """The experiment that tells who decides K."""
-        progress = self._in_flight(None, "probe", None, self._sampling.max_tokens)
 
         async def ask() -> KProbe:
-            async with self._server.lease(progress) as client:
-                return await client.probe_k(k_startup, limit_s=self._sampling.timeout_s, progress=progress)
+            limit_s = self._sampling.timeout_s
+            with self._flight(None, "probe", None, self._sampling.max_tokens) as progress:
+                async with self._server.lease(progress) as client:
+                    return await client.probe_k(k_startup, limit_s=limit_s, progress=progress)
 
         return await self._wanted.during(ask())
 
@@ -140,10 +149,11 @@ class Asking:
                 text, sampling.max_tokens, self.temperature(step), sampling.seed, step.k, images=prompt.images
             )
             shown = block if purpose == "sample" else None
-            progress = self._in_flight(step, purpose, shown, sampling.max_tokens)
-            return await take(
-                self._server, step, prompt.id, block, request, sampling.timeout_s, progress, is_recalled=is_recalled
-            )
+            timeout_s = sampling.timeout_s
+            with self._flight(step, purpose, shown, sampling.max_tokens) as progress:
+                return await take(
+                    self._server, step, prompt.id, block, request, timeout_s, progress, is_recalled=is_recalled
+                )
 
         return await self._wanted.during(ask(), drop)
 
@@ -182,11 +192,11 @@ class Asking:
                 with_margins=margins,
                 images=prompt.images,
             )
-            progress = self._in_flight(step, purpose, None, max_tokens)
-            async with self._server.lease(progress) as client:
-                asked_s = time.monotonic()
-                answer = await client.generate(request, limit_s=self._sampling.timeout_s, progress=progress)
-                return None if timed and was_paused(self._server, answer, asked_s) else answer
+            with self._flight(step, purpose, None, max_tokens) as progress:
+                async with self._server.lease(progress) as client:
+                    asked_s = time.monotonic()
+                    answer = await client.generate(request, limit_s=self._sampling.timeout_s, progress=progress)
+                    return None if timed and was_paused(self._server, answer, asked_s) else answer
 
         answer: Generation | None = None
         try:
@@ -206,13 +216,17 @@ class Asking:
         if step.draft is not None and text == self._last_text and not may_repeat:
             sampling = self._sampling
             request = Request(SCRUB_PROMPT, SCRUB_TOKENS, sampling.temperature, sampling.seed, step.k)
-            progress = self._in_flight(step, "scrub", None, SCRUB_TOKENS)
-            await take(self._server, step, "scrub", -1, request, sampling.timeout_s, progress)
+            with self._flight(step, "scrub", None, SCRUB_TOKENS) as progress:
+                await take(self._server, step, "scrub", -1, request, sampling.timeout_s, progress)
         self._last_text = text
         return text
 
-    def _in_flight(self, step: Step | None, purpose: str, block: int | None, max_tokens: int) -> Progress:
-        """A new request is about to be sent; its progress."""
-        progress = Progress()
-        self.current = InFlight(step, purpose, block, max_tokens, time.time(), progress)
-        return progress
+    @contextmanager
+    def _flight(self, step: Step | None, purpose: str, block: int | None, max_tokens: int) -> Iterator[Progress]:
+        """Count a request as in flight while the context lasts; gives its progress."""
+        request = InFlight(f"r{next(self._ids)}", step, purpose, block, max_tokens, time.time(), Progress())
+        self.in_flight[request.id] = self.latest = request
+        try:
+            yield request.progress
+        finally:
+            del self.in_flight[request.id]

@@ -42,11 +42,11 @@ class SweepSettings:
 
 
 @dataclass(frozen=True, slots=True)
-class Surroundings:
+class SweepContext:
     """What the session lends to the sweep: where facts go, what is known so far, and decisions that are not its own.
 
-    `enough`: whether a step needs no sample of a block, though it may have more. `reconsider`: looks at what is known
-    and records what follows from it, verdicts and changes of the queue. `in_doubt`: whether the answers to more prompts
+    `has_enough_samples`: whether a step needs no sample of a block, though it may have more. `update_plan`: records
+    what follows from what is known, verdicts and changes of the queue. `in_doubt`: whether the answers to more prompts
     could tell if a step's text is the baseline's, by step id. `was_full`: whether the disk was full at some time since
     then (monotonic): a server whose log cannot be written may die of it.
     """
@@ -54,11 +54,11 @@ class Surroundings:
     publish: Publish
     view: Callable[[], RunState]
     spec_for: Callable[[LoadKey], ServerSpec]
-    refuse: Callable[[ServerSpec], Coroutine[Any, Any, str | None]]
+    reason_to_refuse: Callable[[ServerSpec], Coroutine[Any, Any, str | None]]
     settle_memory: Callable[[], Awaitable[str | None]]
     prompts: Mapping[str, Sequence[Prompt]]
-    enough: Callable[[StepState, int], bool]
-    reconsider: Callable[[], Awaitable[None]]
+    has_enough_samples: Callable[[StepState, int], bool]
+    update_plan: Callable[[], Awaitable[None]]
     in_doubt: Callable[[str], bool]
     was_full: Callable[[float], bool] = lambda since_s: False
 
@@ -66,7 +66,7 @@ class Surroundings:
 class Sampler:
     """Takes the samples of loads, one load at a time."""
 
-    def __init__(self, server: Server, around: Surroundings, settings: SweepSettings, wanted: Wanted) -> None:
+    def __init__(self, server: Server, around: SweepContext, settings: SweepSettings, wanted: Wanted) -> None:
         self._server = server
         self.asking = Asking(server, around.prompts, settings.sampling, wanted)
         self.lengths = Lengths(self.asking, around.publish, settings.sampling.max_tokens)
@@ -84,8 +84,8 @@ class Sampler:
 
     def drop(self, steps: Collection[str]) -> None:
         """Ends the request in flight if it is for one of these steps, which are not wanted any more."""
-        current = self.asking.current
-        if current is not None and current.step is not None and current.step.id in steps:
+        latest = self.asking.latest
+        if latest is not None and latest.step is not None and latest.step.id in steps:
             self._drop.set()
 
     async def measure(self, load: str, name: str, wanted: Callable[[], Sequence[Step]], spec: ServerSpec) -> None:
@@ -108,7 +108,7 @@ class Sampler:
             await self._beside.take_costs(load, [step for step in finished if self._is_traced(step)])
             for step in self.still_open(finished):
                 await self._conclude(load, step, spec)
-            await self._around.reconsider()
+            await self._around.update_plan()
 
     async def _take_blocks(self, load: str, name: str, steps: Sequence[Step], spec: ServerSpec) -> list[Step]:
         """One sample of every step in turn, in balanced order, until each has as many as it takes; those that have.
@@ -137,7 +137,7 @@ class Sampler:
             for step in steps
             if step.id not in ended
             and block < self._iterations(step)
-            and not self._around.enough(known[step.id], block)
+            and not self._around.has_enough_samples(known[step.id], block)
             and not self._is_in_vain(known[step.id], block)
         ]
 
@@ -153,7 +153,7 @@ class Sampler:
         """Whether there is a later block to take: those between two passes are left out."""
         known = self._around.view().steps
         return any(
-            not self._around.enough(known[step.id], later)
+            not self._around.has_enough_samples(known[step.id], later)
             for step in steps
             if step.id not in ended and step.id in known
             for later in range(block + 1, self._iterations(step))

@@ -19,15 +19,15 @@ from specdash.core.queue import next_load, open_on
 from specdash.core.status import ENDED_EARLY, StepStatus
 from specdash.core.transport import TransportError
 from specdash.errors import EngineError, SpecdashError
-from specdash.runtime.sampler import Sampler, Surroundings, SweepSettings
+from specdash.runtime.sampler import Sampler, SweepContext, SweepSettings
 from specdash.runtime.server import Server, ServerFailed
 from specdash.runtime.wanted import StopRequested, Wanted
 
-__all__ = ["Ended", "Surroundings", "Sweep", "SweepSettings"]
+__all__ = ["Ended", "Sweep", "SweepContext", "SweepSettings"]
 
 log = logging.getLogger(__name__)
 
-MAX_SURPRISES = 3  # internal errors in a row that end the sweep
+MAX_INTERNAL_ERRORS = 3  # internal errors in a row that end the sweep
 ONE_LOAD_PER_K = "this server fixes K at start-up (a request's K is ignored): one load per K"
 
 
@@ -51,7 +51,7 @@ class Sweep:
     `sampler` is for those who watch: what is in flight.
     """
 
-    def __init__(self, server: Server, around: Surroundings, settings: SweepSettings) -> None:
+    def __init__(self, server: Server, around: SweepContext, settings: SweepSettings) -> None:
         self._server = server
         self._around = around
         self._settings = settings
@@ -66,14 +66,14 @@ class Sweep:
         try:
             while True:
                 await self.wanted.another_load()
-                await self._around.reconsider()
+                await self._around.update_plan()
                 view = self._around.view()
                 load = next_load(view.steps, view.scope)
                 if load is None:
                     return Ended.DONE
                 failed = self._failed() if self._settings.stop_on_failure else set()
                 surprises = 0 if await self._run_load(load) else surprises + 1
-                if surprises >= MAX_SURPRISES:
+                if surprises >= MAX_INTERNAL_ERRORS:
                     return Ended.BUGS
                 if self._settings.stop_on_failure and self._failed() - failed:
                     return Ended.FAILURE
@@ -162,7 +162,7 @@ class Sweep:
         await self.sampler.lengths.refuse_known(spec, self._around.view())
         if not self._open(key):
             return
-        reason = await self.wanted.during(self._around.refuse(spec))
+        reason = await self.wanted.during(self._around.reason_to_refuse(spec))
         if reason is not None:
             raise Unusable(reason)
         await self._start(spec)

@@ -17,8 +17,8 @@ from specdash.core.state import RunState
 from specdash.core.steps import StepState
 from specdash.errors import SpecdashError
 from specdash.session.fallback import Engines
-from specdash.session.opening import model_read
 from specdash.session.prepare import Prepared
+from specdash.session.run_header import model_read
 
 FILLER_TOKENS = 10_000  # of context that a run can put before a prompt, whatever its profile asks for
 

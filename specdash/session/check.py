@@ -14,8 +14,7 @@ from specdash.config.report import Findings, plain
 from specdash.core.profile import Profile
 from specdash.engines.argument_check import OwnHelp, helps_of
 from specdash.errors import EngineError, Problem, ProfileError
-from specdash.session.environment import server_environment
-from specdash.session.prepare import Prepared, prepare
+from specdash.session.prepare import Prepared, prepare, server_environment
 from specdash.session.prompt_lengths import findings_of
 
 

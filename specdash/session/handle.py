@@ -10,7 +10,7 @@ from pathlib import Path
 from specdash.core.commands import Command
 from specdash.core.events import Recorded
 from specdash.core.state import RunState
-from specdash.core.ticks import Live, Tick
+from specdash.core.ticks import Telemetry, Tick
 from specdash.errors import Exit
 
 OnFact = Callable[[Recorded, RunState], None]
@@ -60,7 +60,7 @@ class Handle:
 
     path: Path
     view: Callable[[], RunState]
-    live: Callable[[], Live]
+    live: Callable[[], Telemetry]
     command: Callable[[Command], Awaitable[None]]
     subscribe: Callable[[Subscription], Callable[[], None]]
     clean_log: Callable[[Path], None] = lambda path: None

@@ -8,7 +8,7 @@ from dataclasses import replace
 from specdash.analysis.sequential import least_samples
 from specdash.analysis.strategy import CURVE, MOST_CONFIRMED, first_samples
 from specdash.core.asked import Asked
-from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, iterations_of
+from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step
 from specdash.core.priors import ZERO, Range, RequestTime, prior_load, prior_request, prior_tokens
 from specdash.core.profile import LOSSLESS
 from specdash.session.prepare import Prepared
@@ -49,7 +49,6 @@ def _time_of(
     profile, total = prepared.profile, ZERO
     measure = profile.measure
     asked = Asked(prepared.settings, prepared.prompt_bytes)
-    listed = iterations_of(profile, list(prepared.prompts))
     for place, load in enumerate(loads, 1):
         size = prepared.size_bytes(load.key)
         if size is None:
@@ -61,7 +60,7 @@ def _time_of(
         total += (prior_load(size) + beside).times(starts)
         for step in load.steps:
             one = _request(prepared, asked, load.key, step)
-            count = _samples(prepared, step, listed.get(step.id, measure.iterations), is_least=is_least)
+            count = _samples(prepared, step, prepared.iterations.get(step.id, measure.iterations), is_least=is_least)
             total += one.whole.times(count) + asked.check_time(step, count, one)
     return total
 

@@ -14,7 +14,7 @@ from specdash.config.prompts import digest, load_builtin, load_jsonl, select
 from specdash.core.draft_lengths import Abilities
 from specdash.core.events import RunSettings
 from specdash.core.model import ModelFacts, vocabulary_conflict
-from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, group, iterations_of, steps_of
+from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, group, plan_of
 from specdash.core.possible_steps import LeftOut, possible
 from specdash.core.profile import BUILTIN, ModelRef, Profile, abilities_of
 from specdash.core.prompts import Prompt
@@ -29,7 +29,8 @@ class Prepared:
     `targets` and `drafts` map labels to headers, where these could be read; `problems` says of the others why not.
     `unfit` maps (target, draft) labels to the reason why that draft can never serve that target. `was` maps ids of
     steps that were given to another engine, or another K, to the ids that the profile has for them. `left_out` are Ks
-    that a method cannot have, which no step is planned for.
+    that a method cannot have, which no step is planned for. `iterations` are the samples of the steps that a profile
+    lists with a number of their own, by step id. The plan is made once, by `prepare`, and handed on from here.
     """
 
     profile: Profile
@@ -39,6 +40,7 @@ class Prepared:
     prompts: Mapping[str, tuple[Prompt, ...]]
     prompts_digest: str
     steps: tuple[Step, ...]
+    iterations: Mapping[str, int]
     unfit: Mapping[tuple[str, str], str]
     was: Mapping[str, str] = field(default_factory=dict)
     left_out: tuple[LeftOut, ...] = ()
@@ -89,11 +91,10 @@ class Prepared:
     @property
     def fewer_samples(self) -> tuple[str, ...]:
         """Of which methods fewer samples are taken than the profile asks for, and why."""
-        asked = iterations_of(self.profile, list(self.prompts))
         found: dict[str, set[int]] = {}
         for step in self.steps:
             most = self.most_samples(step)
-            if most is not None and most < asked.get(step.id, self.profile.measure.iterations):
+            if most is not None and most < self.iterations.get(step.id, self.profile.measure.iterations):
                 found.setdefault(step.method, set()).add(most)
         return tuple(
             f"{method}: {plural(least, 'sample')} of a step at most, since its server remembers"
@@ -136,8 +137,8 @@ def prepare(profile: Profile, *, as_before: bool = False) -> Prepared:
     for prompt in prompts:
         by_category[prompt.category] = (*by_category.get(prompt.category, ()), prompt)
     _require_experts(profile, targets)
-    steps = steps_of(profile, {**drafts, **targets}, list(by_category), as_before=as_before)
-    pairs = {(step.target, step.draft) for step in steps if step.draft is not None}
+    plan = plan_of(profile, {**drafts, **targets}, list(by_category), as_before=as_before)
+    pairs = {(step.target, step.draft) for step in plan.steps if step.draft is not None}
     unfit = {
         pair: reason
         for pair in sorted(pairs)
@@ -145,7 +146,8 @@ def prepare(profile: Profile, *, as_before: bool = False) -> Prepared:
         for reason in [vocabulary_conflict(targets[pair[0]], drafts[pair[1]])]
         if reason is not None
     }
-    return Prepared(profile, targets, drafts, tuple(problems), by_category, digest(prompts), steps, unfit)
+    known = tuple(problems)
+    return Prepared(profile, targets, drafts, known, by_category, digest(prompts), plan.steps, plan.iterations, unfit)
 
 
 def only_possible(prepared: Prepared) -> Prepared:
@@ -197,3 +199,9 @@ def _prompts(profile: Profile) -> tuple[Prompt, ...]:
         if problems:
             raise ProfileError(list(problems))
     return select(prompts, profile.measure.categories)
+
+
+def server_environment(environment: Mapping[str, str]) -> tuple[dict[str, str], tuple[str, ...]]:
+    """The user's environment for a server, and the names removed: LLAMA_ARG_* silently set flags."""
+    removed = tuple(sorted(name for name in environment if name.startswith("LLAMA_ARG_")))
+    return {name: value for name, value in environment.items() if name not in removed}, removed

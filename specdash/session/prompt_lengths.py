@@ -13,7 +13,7 @@ from pathlib import Path
 
 from specdash.config.lines import KeyPath
 from specdash.core.model import ModelFacts
-from specdash.core.plan import Step, iterations_of
+from specdash.core.plan import Step
 from specdash.core.profile import LOSSLESS, Profile
 from specdash.core.prompts import Prompt
 from specdash.core.text import plural
@@ -79,19 +79,18 @@ def _context(profile: Profile, target: str, config: str | None, facts: ModelFact
 
 def _wanted(prepared: Prepared, target: str, config: str | None) -> dict[Prompt, int]:
     """The prompts of a target's samples under a configuration, each with the deepest context before it."""
-    listed = iterations_of(prepared.profile, list(prepared.prompts))
     found: dict[Prompt, int] = {}
     for step in prepared.steps:
         if (step.target, step.config) == (target, config) and prepared.usable(step):
-            for prompt in _of(step, prepared, listed):
+            for prompt in _of(step, prepared):
                 found[prompt] = max(step.depth, found.get(prompt, 0))
     return {prompt: depth for prompt, depth in found.items() if not prompt.images}
 
 
-def _of(step: Step, prepared: Prepared, listed: Mapping[str, int]) -> Sequence[Prompt]:
+def _of(step: Step, prepared: Prepared) -> Sequence[Prompt]:
     prompts = prepared.prompts[step.category]
     is_whole = step.workload == LOSSLESS
-    return prompts if is_whole else prompts[: listed.get(step.id, prepared.profile.measure.iterations)]
+    return prompts if is_whole else prompts[: prepared.iterations.get(step.id, prepared.profile.measure.iterations)]
 
 
 def _against(

@@ -38,29 +38,23 @@ from specdash.errors import EngineError, Exit, SpecdashError, StoreError
 from specdash.probes.machine import hardware_label, machine
 from specdash.probes.sensors import Sensors
 from specdash.runtime.asking import Sampling
+from specdash.runtime.host import StayAwake
 from specdash.runtime.locks import machine_lock, run_lock
 from specdash.runtime.server import Server, ServerLimits
-from specdash.runtime.sweep import Ended, Surroundings, Sweep, SweepSettings
-from specdash.session.advice import Advice
+from specdash.runtime.sweep import Ended, Sweep, SweepContext, SweepSettings
 from specdash.session.catalogue import FILLER_TOKENS, Catalogue
-from specdash.session.door import Door
-from specdash.session.ending import verdict_of_run, with_reports
-from specdash.session.environment import server_environment
+from specdash.session.commands import CommandHandler
 from specdash.session.fallback import Engines, with_fallback
 from specdash.session.handle import Handle, Outcome, Reports, Subscription, Watcher
-from specdash.session.keeper import PROFILE_NAME, Keeper, write_profile
-from specdash.session.launch import MemoryGate, Specs, tree_use
-from specdash.session.leftovers import end_left_behind
-from specdash.session.opening import engine_found, opening_facts
-from specdash.session.prepare import Prepared, only_possible, prepare, require_models
-from specdash.session.recorder import Recorder
-from specdash.session.reports import write_reports
-from specdash.session.roof import bandwidth_fact
-from specdash.session.room import Room
-from specdash.session.runlog import RunLog
-from specdash.session.secrets import RunSecrets
-from specdash.session.terminal import StayAwake
-from specdash.session.ticker import Ticker
+from specdash.session.keeper import PROFILE_NAME, Keeper, end_left_behind, write_profile
+from specdash.session.planner import Planner, bandwidth_fact
+from specdash.session.prepare import Prepared, only_possible, prepare, require_models, server_environment
+from specdash.session.recorder import Recorder, Room
+from specdash.session.reports import exit_status, with_reports, write_reports
+from specdash.session.run_header import engine_found, initial_facts
+from specdash.session.secrets import RunLog, RunSecrets
+from specdash.session.server_specs import MemoryGate, ServerSpecBuilder, tree_use
+from specdash.session.telemetry import Ticker
 from specdash.signals import Signals
 from specdash.store.journal import Journal, read
 from specdash.store.runs import JOURNAL, new_run_dir, remember, remove_unbegun
@@ -97,7 +91,7 @@ def start_new(profile: Profile, watcher: Watcher) -> Outcome:
             write_profile(path, text)
             with run_lock(path) as held:
                 keeper = Keeper(path, text, Journal.create(path / JOURNAL), held)
-                return run.go(keeper, RunState(), opening_facts(path, prepared, engines, facts, hardware))
+                return run.go(keeper, RunState(), initial_facts(path, prepared, engines, facts, hardware))
         except StoreError:
             remove_unbegun(path)
             raise
@@ -147,7 +141,7 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
 def _nothing_left(path: Path, journal: Journal, view: RunState) -> Outcome:
     """The outcome of a run that has all its steps; its reports are written again, in case they could not be before."""
     assert view.finished is not None
-    code, reason = verdict_of_run(Ended.DONE, view, path.name, None)
+    code, reason = exit_status(Ended.DONE, view, path.name, None)
     ended = with_reports(ev.RunFinished("finished", int(code), reason), reports := write_reports(path, view), path.name)
     if ended.exit_code != view.finished.exit_code:
         with suppress(StoreError):  # the exit code tells it all the same
@@ -209,7 +203,7 @@ class _Run:
         self._profile = prepared.profile
         self._engines = engines
         self._watcher = watcher
-        self._specs = Specs(self.catalogue, engines.info)
+        self._specs = ServerSpecBuilder(self.catalogue, engines.info)
         self._signals = signals
         self._is_ending = False  # a signal was told of
         self._reports: Reports | None = None  # once it was tried
@@ -255,21 +249,21 @@ class _Run:
         environment, removed = server_environment(os.environ)
         server = self._server(recorder, environment, keeper)
         gate = MemoryGate(self._profile.limits.memory)
-        advice = Advice(recorder, lambda: bandwidth_fact(self.catalogue.prepared.targets.values(), recorder.view))
-        around = Surroundings(
+        planner = Planner(recorder, lambda: bandwidth_fact(self.catalogue.prepared.targets.values(), recorder.view))
+        around = SweepContext(
             publish=recorder.publish,
             view=lambda: recorder.view,
             spec_for=self._specs,
-            refuse=gate.refuse,
+            reason_to_refuse=gate.reason_to_refuse,
             settle_memory=gate.settled,
             prompts=self.catalogue.prepared.prompts,
-            enough=advice.enough,
-            reconsider=advice.reconsider,
+            has_enough_samples=planner.has_enough_samples,
+            update_plan=planner.update_plan,
             was_full=lambda since_s: recorder.room.was_lacking(keeper.logs, since_s),
-            in_doubt=advice.in_doubt,
+            in_doubt=planner.in_doubt,
         )
         sweep = Sweep(server, around, _settings(self._profile))
-        door = Door(recorder, sweep, self.catalogue)
+        door = CommandHandler(recorder, sweep, self.catalogue)
         lacking = lambda: recorder.room.lacking  # noqa: E731
         clean_log = secrets_.clean_log
         read, files = Sensors().read, self._files_of(recorder)
@@ -292,7 +286,7 @@ class _Run:
             except (StoreError, BaseExceptionGroup) as error:
                 raise await self._unsafe(error, recorder) from error
             self._path = keeper.path
-            code, reason = verdict_of_run(ended, recorder.view, self._path.name, self._signals.first)
+            code, reason = exit_status(ended, recorder.view, self._path.name, self._signals.first)
             state = "finished" if ended is Ended.DONE else "stopped"
             return await self._finish(recorder, ev.RunFinished(state, int(code), reason))
 

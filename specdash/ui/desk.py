@@ -22,7 +22,7 @@ from specdash.core.commands import BadCommand, Command
 from specdash.core.events import Recorded
 from specdash.core.queue import IllegalEdit
 from specdash.core.state import RunState
-from specdash.core.ticks import Live, Tick
+from specdash.core.ticks import Tick
 from specdash.errors import SpecdashError
 from specdash.session.handle import Handle, Subscription
 from specdash.store.codec import decode_command, encode_tick
@@ -213,7 +213,7 @@ class Desk:
     def _on_tick(self, tick: Tick) -> None:
         line = _TickLine(tick)
         for client in self.clients:
-            client.ticks[tick.TYPE] = line
+            client.ticks[tick.subject] = line
             client.wake.set()
 
 
@@ -276,8 +276,8 @@ class _Client:
             await self._give_facts()
             await self._send(dump({"caught_up": True}))
             live = self._desk.handle.live()
-            for tick in _newest(live):
-                self.ticks.setdefault(tick.TYPE, _TickLine(tick))
+            for tick in live.newest:
+                self.ticks.setdefault(tick.subject, _TickLine(tick))
             if self._desk.gone is not None:
                 await self._send(dump({"gone": self._desk.gone}))
                 await asyncio.Event().wait()  # logs can still be asked for
@@ -363,8 +363,3 @@ class _Client:
         handle.clean_log(handle.path / file_name)
         piece = read_log(handle.path, file_name, offset, size)
         return {"offset": piece.offset, "size": piece.size, "data": base64.b64encode(piece.data).decode()}
-
-
-def _newest(live: Live) -> list[Tick]:
-    """What a newcomer is told of how things are now."""
-    return [tick for tick in (live.server, live.token, live.memory, live.log, live.disk) if tick is not None]

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from specdash.core.events import Recorded
 from specdash.core.reduce import fold, fold_all
 from specdash.core.state import RunState
-from specdash.core.ticks import Live, Tick, fold_tick
+from specdash.core.ticks import Telemetry, Tick, fold_tick
 from specdash.ui.source import CaughtUp, Event, Gone, Moved, Origin
 
 
@@ -23,7 +23,7 @@ class Feed:
     """
 
     view: RunState = field(default_factory=RunState)
-    live: Live = field(default_factory=Live)
+    live: Telemetry = field(default_factory=Telemetry)
     origin: Origin | None = None
     caught_up: bool = False
     gone: Gone | None = None
@@ -58,7 +58,7 @@ def fold_event(feed: Feed, event: Event) -> Feed:
             return replace(feed, origin=replace(feed.origin, path=event.path)) if feed.origin is not None else feed
         case Gone():
             # What was happening is not happening any more; histories stay to be looked at.
-            live = replace(feed.live, server=None, token=None, memory=None, disk=None)
+            live = replace(feed.live, servers={}, requests={}, memory=None, disk=None)
             return replace(feed, caught_up=True, gone=event, live=live)
         case Tick():
             return replace(feed, live=fold_tick(feed.live, event))

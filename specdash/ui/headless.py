@@ -182,7 +182,7 @@ def _opening(handle: Handle) -> list[tuple[str, str]]:
     return lines
 
 
-def status_line(view: RunState, live: ticks.Live, ahead: Outlook | None, width: int, now_s: float) -> str:
+def status_line(view: RunState, live: ticks.Telemetry, ahead: Outlook | None, width: int, now_s: float) -> str:
     """Steps done, the time that is left and what is going on, in at most `width` characters.
 
     What does not fit is cut out of the middle of the load's name, which stands in full further up on the screen.
@@ -205,7 +205,7 @@ def status_line(view: RunState, live: ticks.Live, ahead: Outlook | None, width: 
     return f"{line} | {shortened(one_line(load.key.label), width - len(line) - 3)}"[: max(0, width)]
 
 
-def _doing(view: RunState, live: ticks.Live, load: LoadState, now_s: float) -> str:
+def _doing(view: RunState, live: ticks.Telemetry, load: LoadState, now_s: float) -> str:
     """What the server of the current load is at."""
     if load.state not in ("ready", "busy"):
         # A load has several states on its way; a server that stops has been at work before.

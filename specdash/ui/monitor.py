@@ -18,7 +18,7 @@ from typing import Any
 
 from specdash.core.commands import BadCommand, Command
 from specdash.core.reduce import fold_all
-from specdash.core.ticks import Live
+from specdash.core.ticks import Telemetry
 from specdash.errors import DiskFull, StoreError
 from specdash.runtime.sockets import bind, trusted
 from specdash.session.handle import Handle
@@ -150,5 +150,5 @@ async def serve_folder(path: Path, connection: socket.socket) -> None:
     async def refuse(command: Command) -> None:
         raise BadCommand(NOBODY.format(path.name))
 
-    handle = Handle(path, lambda: view, Live, refuse, lambda subscription: lambda: None)
+    handle = Handle(path, lambda: view, Telemetry, refuse, lambda subscription: lambda: None)
     await Desk(handle, None, ending(view, path.name)).serve(reader, writer)

@@ -34,7 +34,7 @@ from specdash.core.reduce import fold
 from specdash.core.state import LoadState, RunState
 from specdash.core.status import SampleStatus, StepStatus
 from specdash.core.steps import StepState
-from specdash.core.ticks import Live, ServerTick, TokenTick
+from specdash.core.ticks import ServerTick, Telemetry, TokenTick
 from specdash.core.timings import FIRST_SPREAD, SPREADS
 from tests.support.simulated_runs import Asked as Ask
 from tests.support.simulated_runs import Run
@@ -162,7 +162,7 @@ def test_the_server_that_runs_needs_no_load_for_what_it_can_take() -> None:
     base, k2, k4 = STEPS
     steps = (taken(base, 4, 1.0, "ok"), StepState(k2), StepState(k4), StepState(replace(k4, k=8)))
     running = LoadState("l002", SPEC.key(4), (), "", 0, "", 0.0, k_scope="request")
-    found = replace(view(*steps), loads={"l002": running}, current_load="l002", engine=None)
+    found = replace(view(*steps), loads={"l002": running}, live_loads=("l002",), engine=None)
     assert [[step.k for step in load.steps] for load in loads_left(found)] == [[8]]
     fixed = replace(found, loads={"l002": replace(running, k_scope="startup")})
     assert [[step.k for step in load.steps] for load in loads_left(fixed)] == [[2], [8]]
@@ -313,13 +313,13 @@ def test_a_prompt_that_is_known_to_take_long_raises_the_time_left_before_it_has(
     base, k2, k4 = STEPS
     now = view(taken(base, 4, 10.0, "ok"), taken(k2, 4, 10.0, "ok"), taken(k4, 2, 10.0), load_times=(0.0,))
     token = TokenTick("l001", k4.id, "sample", 2, 1000.0, 0, 100, None, None, None, None, 0.0)
-    live = Live(server=ServerTick("l001", "busy", 0.0), token=token)
+    live = Telemetry({"l001": ServerTick("l001", "busy", 0.0)}, {"": token})
     silent = in_flight(live, 1005.0)
-    told = in_flight(replace(live, token=replace(token, prompt_read=100, prompt_tokens=1000)), 1005.0)
+    told = in_flight(replace(live, requests={"": replace(token, prompt_read=100, prompt_tokens=1000)}), 1005.0)
     assert (silent, told) == (InFlight(k4.id, "sample", 5.0, 5.0), InFlight(k4.id, "sample", 5.0, 50.0))
     assert outlook(now, told).left.low_s > outlook(now, silent).left.low_s + 40  # type: ignore[union-attr]
-    assert in_flight(replace(live, server=ServerTick("l001", "ready", 0.0)), 1005.0) is None
-    assert in_flight(Live(), 1005.0) is None
+    assert in_flight(replace(live, servers={"l001": ServerTick("l001", "ready", 0.0)}), 1005.0) is None
+    assert in_flight(Telemetry(), 1005.0) is None
 
 
 # -- kept up fact by fact -------------------------------------------------------------------------------------------

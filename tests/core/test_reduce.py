@@ -296,3 +296,14 @@ def test_folding_all_at_once_is_folding_one_by_one() -> None:
     kept = dict(before.steps)
     assert fold_all(recorded(facts)[5:], before) == one_by_one
     assert before.steps == kept
+
+
+def test_any_number_of_servers_live_and_each_has_its_step() -> None:
+    facts = [started([BASE, K4, K8]), *loaded("l001", 4), *loaded("l002", 8)]
+    facts += [ev.StepStarted(K4.id, "l001", "f"), ev.StepStarted(K8.id, "l002", "f")]
+    both = folded([*facts, ev.SampleTaken(K4.id, "l001", sample(10.0), 1.0)])
+    assert both.live_loads == ("l001", "l002")
+    assert dict(both.steps_at_work) == {"l002": K8.id, "l001": K4.id}
+    assert (both.current_load, both.current_step) == ("l002", K4.id)
+    one = folded([*facts, ev.LoadFinished("l002", "stopped")])
+    assert (one.live_loads, one.current_load, one.current_step) == (("l001",), "l001", K4.id)

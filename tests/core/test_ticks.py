@@ -8,10 +8,10 @@ from dataclasses import replace
 from specdash.core.ticks import (
     HISTORY,
     GpuUse,
-    Live,
     LogTick,
     MemoryTick,
     ServerTick,
+    Telemetry,
     TextRun,
     TokenTick,
     fold_tick,
@@ -44,7 +44,7 @@ def test_what_is_not_understood_is_no_tick() -> None:
 
 
 def test_only_the_newest_is_kept_and_histories_are_short() -> None:
-    live = Live()
+    live = Telemetry()
     for number in range(HISTORY + 10):
         live = fold_tick(live, replace(TOKEN, rate_tok_s=float(number)))
     assert live.token is not None
@@ -54,3 +54,25 @@ def test_only_the_newest_is_kept_and_histories_are_short() -> None:
     for tick in TICKS:
         live = fold_tick(live, tick)
     assert (live.server, live.memory, live.log) == (TICKS[0], TICKS[2], TICKS[3])
+
+
+def test_servers_and_requests_are_kept_by_what_they_are_about_until_they_are_over() -> None:
+    live = Telemetry()
+    for tick in (
+        ServerTick("l1", "busy", 1.0),
+        ServerTick("l2", "loading", 2.0, 50, 100),
+        replace(TOKEN, load="l1", request="r1"),
+        replace(TOKEN, load="l1", request="r2", tokens=3),
+        replace(TOKEN, load="l2", request="r3"),
+        replace(TOKEN, load="l1", request="r1", tokens=40),
+    ):
+        live = fold_tick(live, tick)
+    assert {load: tick.state for load, tick in live.servers.items()} == {"l1": "busy", "l2": "loading"}
+    assert {tick.request: tick.tokens for tick in live.requests_of("l1")} == {"r1": 40, "r2": 3}
+    assert live.token is not None
+    assert (live.token.request, len(live.newest)) == ("r1", 5)
+    assert len({tick.subject for tick in live.newest}) == 5
+    live = fold_tick(live, replace(TOKEN, load="l1", request="r2", done=True))
+    assert [tick.request for tick in live.requests_of("l1")] == ["r1"]
+    live = fold_tick(fold_tick(live, ServerTick("l1", "stopped", 9.0)), ServerTick("l2", "ready", 9.0))
+    assert list(live.servers) == ["l2"]

@@ -21,7 +21,7 @@ from specdash.engines.openai.engine import find
 from specdash.runtime import bringup
 from specdash.runtime.listener import free_port
 from specdash.runtime.server import Server, ServerFailed, ServerLimits
-from specdash.session.launch import tree_use
+from specdash.session.server_specs import tree_use
 from tests.support.process_trees import LIMIT_S, until
 
 FAKE = Path(__file__).parents[1] / "fakes" / "mlx_cluster.py"

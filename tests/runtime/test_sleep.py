@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from specdash.runtime.sleep import inhibit_sleep_argv
+from specdash.runtime.host import inhibit_sleep_argv
 
 
 def test_macos_waits_for_this_process(monkeypatch: pytest.MonkeyPatch) -> None:

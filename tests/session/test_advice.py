@@ -10,7 +10,7 @@ import pytest
 from specdash.core import events as ev
 from specdash.core.reduce import fold
 from specdash.core.state import RunState
-from specdash.session.advice import Advice
+from specdash.session.planner import Planner
 from tests.support.recorded_run import TARGET, folded, measured, started, step
 
 BASE = step()
@@ -46,7 +46,7 @@ def reconsidered(recorder: Recorder, figures: Iterable[ev.BandwidthMeasured]) ->
         return next(left)
 
     before = len(recorder.facts)
-    asyncio.run(Advice(recorder, measure).reconsider())  # type: ignore[arg-type]
+    asyncio.run(Planner(recorder, measure).update_plan())  # type: ignore[arg-type]
     return recorder.facts[before:]
 
 

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
+import pytest
+
 from specdash.config.load import load
+from specdash.core import plan as core_plan
 from specdash.core.engine import Engine, EngineInfo
 from specdash.core.events import EngineFound
 from specdash.core.methods import BASELINE
 from specdash.core.plan import LoadKey, Step
 from specdash.session.fallback import Engines, with_fallback
-from specdash.session.opening import _samples_of
-from specdash.session.prepare import Prepared, prepare
+from specdash.session.planned import plan_time
+from specdash.session.prepare import Prepared, only_possible, prepare
+from specdash.session.prompt_lengths import findings_of
+from specdash.session.run_header import _samples_of, initial_facts
 
 PROFILE = """
 [[targets]]
@@ -169,3 +175,28 @@ def test_an_unknown_version_is_no_other_version() -> None:
     assert silent.main_info.version == "0.32"
     other = Engines(cast(Engine, Stub("openai", version="0.33")), recorded=told)
     assert other.main_info.version == "0.33"
+
+
+def test_the_plan_of_a_profile_is_made_once_and_handed_on(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = Counter[str]()
+
+    def counted(name: str) -> Callable[..., Any]:
+        made = getattr(core_plan, name)
+
+        def call(*args: Any, **more: Any) -> Any:
+            calls[name] += 1
+            return made(*args, **more)
+
+        return call
+
+    (tmp_path / "p.toml").write_text(PROFILE)
+    profile = load(tmp_path / "p.toml")  # its text is checked before any model is read
+    for name in ("steps_of", "iterations_of"):
+        monkeypatch.setattr(core_plan, name, counted(name))
+    after, engines, _ = with_fallback(prepare(profile), engine("main", "lookup"), lambda: engine("other"))
+    found = only_possible(after)
+    assert not found.fewer_samples
+    assert plan_time(found, None, found.loads(None), is_probed=True) is None, "the models are not here"
+    findings_of(found, None, {})
+    initial_facts(tmp_path, found, engines, {}, "pc")
+    assert calls == {"steps_of": 1, "iterations_of": 1}

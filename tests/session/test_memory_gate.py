@@ -12,8 +12,8 @@ from specdash.core.engine import ServerSpec
 from specdash.core.plan import LoadKey
 from specdash.probes.gpu import GpuUses
 from specdash.probes.memory import SystemMemory
-from specdash.session import launch
-from specdash.session.launch import MemoryGate
+from specdash.session import server_specs
+from specdash.session.server_specs import MemoryGate
 
 GIB = 2**30
 
@@ -27,36 +27,36 @@ def spec(size_gib: int) -> ServerSpec:
 def free(monkeypatch: pytest.MonkeyPatch, *gib: int) -> Iterator[int]:
     """A machine of 64 GiB of which so much is free, look after look; those that were not taken are left."""
     looks = iter(gib)
-    monkeypatch.setattr(launch, "system_memory", lambda: SystemMemory(64 * GIB, next(looks) * GIB, 0, None))
-    monkeypatch.setattr(launch, "gpus", lambda: GpuUses(()))
-    monkeypatch.setattr(launch, "LOOK_AGAIN_S", 0.0)
+    monkeypatch.setattr(server_specs, "system_memory", lambda: SystemMemory(64 * GIB, next(looks) * GIB, 0, None))
+    monkeypatch.setattr(server_specs, "gpus", lambda: GpuUses(()))
+    monkeypatch.setattr(server_specs, "LOOK_AGAIN_S", 0.0)
     return looks
 
 
 def test_a_load_that_fits_a_moment_later_is_started(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = free(monkeypatch, 10, 10, 12, 40, 1)
-    assert asyncio.run(MemoryGate("auto").refuse(spec(32))) is None
+    assert asyncio.run(MemoryGate("auto").reason_to_refuse(spec(32))) is None
     assert list(looks) == [1]
 
 
 def test_a_load_that_this_machine_cannot_hold_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = free(monkeypatch, 10, 10, 1)
-    refused = asyncio.run(MemoryGate("auto").refuse(spec(100)))
+    refused = asyncio.run(MemoryGate("auto").reason_to_refuse(spec(100)))
     assert refused is not None
     assert "need 100 GiB, free here are 10.0 GiB" in refused
     assert list(looks) == [1]
 
 
 def test_the_most_that_was_free_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    free(monkeypatch, 10, 10, 20, *[12] * (launch.LOOKS - 2))
-    refused = asyncio.run(MemoryGate("auto").refuse(spec(32)))
+    free(monkeypatch, 10, 10, 20, *[12] * (server_specs.LOOKS - 2))
+    refused = asyncio.run(MemoryGate("auto").reason_to_refuse(spec(32)))
     assert refused is not None
     assert "free here are 20.0 GiB" in refused
 
 
 def test_a_limit_of_the_profile_needs_no_second_look(monkeypatch: pytest.MonkeyPatch) -> None:
     looks = free(monkeypatch, 60, 1)
-    refused = asyncio.run(MemoryGate(16 * GIB).refuse(spec(32)))
+    refused = asyncio.run(MemoryGate(16 * GIB).reason_to_refuse(spec(32)))
     assert refused is not None
     assert "limits.memory allows 16.0 GiB" in refused
     assert list(looks) == [1]

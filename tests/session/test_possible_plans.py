@@ -14,8 +14,8 @@ from specdash.core.queue import IllegalEdit
 from specdash.core.steps import StepState
 from specdash.session.catalogue import Catalogue
 from specdash.session.fallback import Engines
-from specdash.session.opening import _samples_of
 from specdash.session.prepare import Prepared, only_possible, prepare
+from specdash.session.run_header import _samples_of
 
 PROFILE = """
 [[targets]]

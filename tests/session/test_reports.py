@@ -8,9 +8,8 @@ import pytest
 
 from specdash.core import events as ev
 from specdash.errors import Exit
-from specdash.session.ending import with_reports
 from specdash.session.handle import Reports
-from specdash.session.reports import AT_THE_END, REPORTS, write_reports
+from specdash.session.reports import AT_THE_END, REPORTS, with_reports, write_reports
 from tests.support.recorded_run import folded, measured, started, step
 
 VIEW = folded([started([step()]), *measured(step(), [10.0, 11.0, 12.0]), ev.RunFinished("finished", 0)])

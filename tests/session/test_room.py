@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from specdash.errors import DiskFull, Exit, StoreError, unwritten
-from specdash.session import room as room_module
-from specdash.session.room import Room
+from specdash.session import recorder as room_module
+from specdash.session.recorder import Room
 
 
 @pytest.fixture(autouse=True)

@@ -20,8 +20,8 @@ from specdash.core.prompts import Prompt
 from specdash.core.transport import Progress
 from specdash.runtime.request import Taken, take
 from specdash.runtime.server import Server, ServerLimits
-from specdash.session.environment import server_environment
-from specdash.session.launch import tree_use
+from specdash.session.prepare import server_environment
+from specdash.session.server_specs import tree_use
 
 LIMIT_S = 60.0
 MAX_TOKENS = 48

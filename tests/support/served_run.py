@@ -16,7 +16,7 @@ from specdash.core.commands import PAUSE, BadCommand, Command
 from specdash.core.queue import IllegalEdit
 from specdash.core.reduce import fold
 from specdash.core.state import RunState
-from specdash.core.ticks import Live, MemoryTick, Tick, fold_tick
+from specdash.core.ticks import MemoryTick, Telemetry, Tick, fold_tick
 from specdash.runtime.sockets import socket_path
 from specdash.session.handle import Handle, Subscription
 from specdash.store.journal import Journal
@@ -43,7 +43,7 @@ class WatchedRun:
         self.path = path
         self.journal = Journal.create(path / "journal.jsonl")
         self.view = RunState()
-        self.live = Live()
+        self.live = Telemetry()
         self.subscriptions: list[Subscription] = []
         self.commands: list[Command] = []
         self.on_command: asyncio.Event | None = None  # commands wait for it

@@ -181,7 +181,7 @@ class Run:
                 self._publish(ev.SampleTaken(step.id, load, sample, sample.total_time_s or 0.0))
 
     def _enough(self, found: StepState, most: int, block: int) -> bool:
-        """As `session.advice` decides it."""
+        """As `session.planner` decides it."""
         precision = self.asked.precision
         if is_between_passes(self.view, found.step.id, block):
             return True

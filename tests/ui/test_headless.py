@@ -12,7 +12,7 @@ from specdash.core import events as ev
 from specdash.core.commands import Command
 from specdash.core.forecast import Outlook, Range
 from specdash.core.status import StepStatus
-from specdash.core.ticks import Live, TokenTick
+from specdash.core.ticks import Telemetry, TokenTick
 from specdash.errors import Exit, StoreError
 from specdash.session.handle import Handle, Outcome, Reports, Watcher
 from specdash.ui.headless import narrate, shortened, status_line, time_left_words
@@ -29,7 +29,7 @@ ON_LOAD = [
 ]
 
 
-LIVE = Live(token=TokenTick("l002", None, "sample", 0, 0.0, 34, 101, None, None, None, None, 0.0))
+LIVE = Telemetry(requests={"": TokenTick("l002", None, "sample", 0, 0.0, 34, 101, None, None, None, None, 0.0)})
 
 
 def ahead(left: Range | None = LEFT, loads: int = 1) -> Outlook:
@@ -103,7 +103,7 @@ def test_the_live_line_says_that_the_prompt_is_being_read_and_how_far() -> None:
         ({}, "reading the prompt"),
         ({"prompt_read": 412, "prompt_tokens": 992}, "reading the prompt, 412 of 992"),
     ):
-        live = replace(LIVE, token=replace(token, **changes))  # type: ignore[arg-type]
+        live = replace(LIVE, requests={"": replace(token, **changes)})  # type: ignore[arg-type]
         assert f"| warming up, {words} | " in status_line(folded(ON_LOAD), live, ahead(), 200, START_S)
 
 

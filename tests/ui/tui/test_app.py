@@ -13,7 +13,7 @@ from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.forecast import Range
 from specdash.core.state import RunState
-from specdash.core.ticks import DiskTick, Live
+from specdash.core.ticks import DiskTick, Telemetry
 from specdash.ui.feed import Feed, fold_event
 from specdash.ui.source import Gone, Moved, Origin
 from specdash.ui.tui import screen_registry
@@ -359,7 +359,7 @@ def test_a_replay_is_no_engine_that_has_gone() -> None:
 
 
 def test_a_run_that_waits_for_room_on_disk_says_so() -> None:
-    live = Live(disk=DiskTick("/r/journal.jsonl: no record can be added"))
+    live = Telemetry(disk=DiskTick("/r/journal.jsonl: no record can be added"))
     full = Feed(RunState(run=started(STEPS)), live, Origin("/r", "h", 7, True, ""), caught_up=True)
     assert state_word(full)[0] == "DISK FULL"
     assert "/r/journal.jsonl: no record can be added" in text_of(banner(full, 120, UNICODE) or ())

@@ -106,6 +106,34 @@ class TestServer:
         ]
         assert "restart" not in said(server(look(feed([*never, *loaded("l002", 16)[:1]], [])), 120, 3))
 
+    def test_several_servers_have_a_row_each(self) -> None:
+        facts = [started(live_runs.STEPS), *loaded("l001", 16), *loaded("l002", 8)[:2], *loaded("l003", None)[:1]]
+        ticks = [
+            ServerTick("l001", "busy", live_runs.NOW_S - 42),
+            ServerTick("l002", "ready", live_runs.NOW_S - 7),
+            ServerTick("l003", "loading", live_runs.NOW_S - 3, 100, 400),
+            live_runs.token(request="r1", rate_tok_s=10.0),
+            live_runs.token(request="r2", rate_tok_s=4.5, tokens=6),
+        ]
+        pane = server(look(feed(facts, ticks)), 80, 3)
+        first, second, third = map(text_of, pane.lines)
+        assert all(width_of(line) <= 80 for line in pane.lines)
+        assert "l001 [BUSY 0:42]  2 requests, 70 tokens  14.50 tok/s  72B Q8_0" in first
+        assert "l002 [READY 0:07]  72B Q8_0" in second
+        assert "l003 [LOADING 0:03]  about  25%  72B Q8_0" in third
+        assert "3 at work" in text_of(pane.note)
+        assert "and 2 more" in said(server(look(feed(facts, ticks)), 80, 2))
+        screen = compose(look(feed(facts, ticks)), Choice(), 80, 24)
+        assert sum("[" in text_of(line) and text_of(line).lstrip().startswith("l00") for line in screen.lines) == 3
+        over = [live_runs.token(request="r1", done=True), live_runs.token(request="r2", rate_tok_s=4.5, tokens=6)]
+        assert "  6/101 tokens  4.5" in said(server(look(feed(facts, [*ticks, *over])), 80, 3))
+
+    def test_of_several_servers_that_end_the_last_is_drawn_as_one_alone_is(self) -> None:
+        both = [started(live_runs.STEPS), *loaded("l001", 16), *loaded("l002", 8)[:2]]
+        one = server(look(feed([*both, ev.LoadFinished("l001", "stopped")], [])), 80, 3)
+        assert one.title == "Server"
+        assert "load l002" in text_of(one.note)
+
     def test_a_load_that_failed_says_why_and_what_to_do(self) -> None:
         failed = ev.LoadFinished(
             "l001", "failed", error="error: invalid argument: --nope", hint="Look at [engine] args."

@@ -15,7 +15,7 @@ from specdash.core.text import human_bytes, one_line, plural
 from specdash.report.text import K_SCOPES
 from specdash.ui.narration import reading
 from specdash.ui.tui.lines import Line, Span, fitted, width_of
-from specdash.ui.tui.panes.pane import Look, Pane, age, note, paragraph
+from specdash.ui.tui.panes.pane import Look, Pane, age, note, paragraph, rate
 from specdash.ui.tui.panes.spark import bar
 from specdash.ui.tui.panes.speed import shown_step
 from specdash.ui.tui.terminal.theme import StyleName
@@ -42,7 +42,12 @@ def way_up() -> tuple[State, ...]:
 
 
 def server(look: Look, width: int, rows: int) -> Pane:
-    """State line, running step or why the last load failed, load progress, then what else there is room for."""
+    """State line, running step or why the last load failed, load progress, then what else there is room for.
+
+    Where several servers are at work, each has a row of its own instead.
+    """
+    if len(look.feed.view.live_loads) > 1:
+        return _several(look, width, rows)
     load = shown_load(look)
     failed = _failure(look, width, max(1, min(rows, MOST_REASON)))
     lines: list[Line] = failed or [_step_line(look)]
@@ -56,6 +61,43 @@ def server(look: Look, width: int, rows: int) -> Pane:
     shown = [line for line in lines if line][: max(0, rows)]
     fit = tuple(fitted(line, width, look.glyphs.ellipsis) for line in shown)
     return Pane("Server", note(_engine(look, load), width - 15), fit)
+
+
+def _several(look: Look, width: int, rows: int) -> Pane:
+    """Draw one row for each server that is at work, in the order of their starts; what has no room is counted."""
+    loads = [look.feed.view.loads[name] for name in look.feed.view.live_loads]
+    shown = loads if len(loads) <= rows else loads[: max(0, rows - 1)]
+    lines = [_server_row(look, load) for load in shown]
+    if len(shown) < len(loads) and rows > 0:
+        lines.append(((f" and {len(loads) - len(shown)} more", "dim"),))
+    fit = tuple(fitted(line, width, look.glyphs.ellipsis) for line in lines)
+    return Pane("Servers", note([(f"{len(loads)} at work", "dim")], width - 16), fit)
+
+
+def _server_row(look: Look, load: LoadState) -> Line:
+    """Draw a server in one row: its state, what it is answering and how fast, and what it was started for."""
+    live = look.feed.live
+    tick = live.servers.get(load.id)
+    state, since_s = (tick.state, tick.since_s) if tick is not None else (load.state, load.state_since_s)
+    elapsed = f" {age(look.now_s - since_s)}" if since_s is not None and look.feed.is_live else ""
+    row: list[Span] = [(f" {one_line(load.id, 8)} ", "title"), (f"[{one_line(state, 10).upper()}{elapsed}]", "marked")]
+    requests = live.requests_of(load.id)
+    if (
+        state in (State.STARTING, State.LOADING)
+        and tick is not None
+        and tick.read_bytes is not None
+        and tick.size_bytes
+    ):
+        row.append((f"  about {min(1.0, tick.read_bytes / tick.size_bytes):4.0%}", ""))
+    elif len(requests) == 1:
+        row.append((f"  {reading(requests[0]) or f'{requests[0].tokens}/{requests[0].max_tokens} tokens'}", ""))
+    elif requests:
+        row.append((f"  {len(requests)} requests, {sum(request.tokens for request in requests)} tokens", ""))
+    rates = [request.rate_tok_s for request in requests if request.rate_tok_s is not None]
+    if rates:
+        row.append((f"  {rate(sum(rates))} tok/s", "accent"))
+    row.append((f"  {one_line(load.key.label, 100)}", "dim"))
+    return tuple(row)
 
 
 def shown_load(look: Look) -> LoadState | None:

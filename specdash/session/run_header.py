@@ -9,7 +9,6 @@ from specdash.analysis.strategy import first_samples
 from specdash.core import events as ev
 from specdash.core.engine import EngineInfo
 from specdash.core.model import ModelFacts
-from specdash.core.plan import iterations_of
 from specdash.core.profile import LOSSLESS
 from specdash.core.status import StepStatus
 from specdash.probes.machine import host_name
@@ -50,7 +49,7 @@ def _samples_of(prepared: Prepared) -> dict[str, int]:
     the others where it matters. A method that remembers takes one of each prompt at most.
     """
     profile = prepared.profile
-    counts = iterations_of(profile, list(prepared.prompts))
+    counts = dict(prepared.iterations)
     at_first = first_samples(profile.sweep.k if not profile.queue else None, profile.measure.iterations)
     for step in prepared.steps:
         if step.workload == LOSSLESS:
@@ -63,7 +62,7 @@ def _samples_of(prepared: Prepared) -> dict[str, int]:
     return counts | {new: counts[old] for new, old in prepared.was.items() if old in counts}
 
 
-def opening_facts(
+def initial_facts(
     path: Path, prepared: Prepared, engines: Engines, facts: dict[str, object], hardware: str
 ) -> list[ev.Fact]:
     """The facts with which a new run begins."""

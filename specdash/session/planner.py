@@ -5,7 +5,9 @@ The sweep asks between loads, and whenever the steps of a load are done, while i
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import asyncio
+import platform
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
@@ -17,17 +19,19 @@ from specdash.analysis.sequential import known_to
 from specdash.analysis.strategy import SEARCH, Change, next_change
 from specdash.core import events as ev
 from specdash.core.forecast import loads_left
+from specdash.core.model import ModelFacts
 from specdash.core.plan import LoadKey
 from specdash.core.queue import IllegalEdit, apply
 from specdash.core.state import RunState
 from specdash.core.steps import StepState
+from specdash.probes.bandwidth import cache_bytes, measure_bandwidth
 from specdash.session.recorder import Recorder
 
 NO_LONGER = "with what is known by now it does not hold"
 
 
-class Advice:
-    """Looks at a run and records what follows."""
+class Planner:
+    """Records what follows from the state of a run."""
 
     def __init__(self, recorder: Recorder, measure_bandwidth: Callable[[], Awaitable[ev.BandwidthMeasured]]) -> None:
         """`measure_bandwidth` takes a second or two, in which nothing may be asked of a server."""
@@ -35,7 +39,7 @@ class Advice:
         self._measure_bandwidth = measure_bandwidth
         self._seen: RunState | None = None  # when everything that follows from it was recorded
 
-    async def reconsider(self) -> None:
+    async def update_plan(self) -> None:
         """Records every verdict that is new or no longer holds, then stage after stage until none follows.
 
         No request may be in flight: what accuses a step is measured again first.
@@ -77,7 +81,7 @@ class Advice:
                 if step.is_done and verdict in DERIVED and verdict not in found:
                     await self._recorder.publish(ev.VerdictWithdrawn(step_id, verdict, NO_LONGER))
 
-    def enough(self, found: StepState, block: int) -> bool:
+    def has_enough_samples(self, found: StepState, block: int) -> bool:
         """Whether a step needs no sample of a block: its rate is known to `measure.precision`.
 
         A search and a second pass set their own numbers of samples; between the passes there are none to take.
@@ -127,3 +131,19 @@ def _fact(change: Change, view: RunState) -> ev.PlanChanged:
         edits, steps, reason = (), view.steps, f"{reason} (left out: {error})"
     left = len(loads_left(replace(view, steps=steps)))
     return ev.PlanChanged(reason, left, tuple(edits), change.stage)
+
+
+CACHES = 4  # a model smaller than so many last-level caches is partly served from them, and bounded by nothing known
+
+
+async def bandwidth_fact(targets: Iterable[ModelFacts], view: RunState) -> ev.BandwidthMeasured:
+    """Measures in a second or two, or says why it was not worth it: models that the caches hold, or a GPU."""
+    cache = cache_bytes()
+    largest = max((target.size_bytes for target in targets), default=0)
+    if cache is not None and largest < CACHES * cache:
+        return ev.BandwidthMeasured(None, cache, None, f"every target is smaller than {CACHES} last-level caches")
+    has_gpu = bool(view.run is not None and view.run.hardware.get("gpus")) or (
+        platform.system() == "Darwin" and platform.machine() == "arm64"
+    )
+    found = await asyncio.to_thread(measure_bandwidth, has_gpu=has_gpu)
+    return ev.BandwidthMeasured(found.bytes_s, found.cache_bytes, found.threads, found.reason)

@@ -1,4 +1,4 @@
-"""What a server of this run is started with, and whether it may be."""
+"""What a server of this run is started with, and whether there is memory for it."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ def _scripts(command: Sequence[str]) -> list[str]:
     return found
 
 
-class Specs:
+class ServerSpecBuilder:
     """Makes ServerSpecs for the loads of one run; identities of files are read once."""
 
     def __init__(self, catalogue: Catalogue, info_of: Callable[[LoadKey], EngineInfo]) -> None:
@@ -161,7 +161,7 @@ class MemoryGate:
         self._limit = limit
         self._before_bytes: int | None = None
 
-    async def refuse(self, spec: ServerSpec) -> str | None:
+    async def reason_to_refuse(self, spec: ServerSpec) -> str | None:
         """Why a load must not be started; None when it fits. Only the model files are counted, no context.
 
         What is free changes from second to second, so one look refuses nothing that this machine could hold: it is

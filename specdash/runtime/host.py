@@ -1,11 +1,12 @@
-"""What the session asks of the system around it: to stay awake."""
+"""What a run asks of the system around it: to stay awake."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import shutil
+import sys
 from contextlib import suppress
-
-from specdash.runtime.sleep import inhibit_sleep_argv
 
 
 class StayAwake:
@@ -31,3 +32,14 @@ class StayAwake:
             with suppress(ProcessLookupError):
                 self._process.terminate()
             await self._process.wait()
+
+
+def inhibit_sleep_argv() -> tuple[str, ...] | None:
+    """The command that holds off sleep for as long as this process lives; None where the system offers none."""
+    if sys.platform == "darwin":
+        return ("caffeinate", "-ims", "-w", str(os.getpid()))
+    if shutil.which("systemd-inhibit") and os.path.isdir("/run/systemd/system"):
+        # `tail --pid` ends by itself with this process, however that ends.
+        reason = ("--what=sleep:idle", "--who=specdash", "--why=a sweep is running", "--mode=block")
+        return ("systemd-inhibit", *reason, "tail", f"--pid={os.getpid()}", "-f", "/dev/null")
+    return None

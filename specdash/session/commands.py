@@ -13,7 +13,7 @@ from specdash.session.catalogue import Catalogue
 from specdash.session.recorder import Recorder
 
 
-class Door:
+class CommandHandler:
     """Carries out what clients ask of a sweep."""
 
     def __init__(self, recorder: Recorder, sweep: Sweep, catalogue: Catalogue) -> None:

@@ -13,8 +13,8 @@ from specdash.core.engine import Engine, KProbe, ServerSpec
 from specdash.core.plan import LoadKey
 from specdash.engines.demo import TINY, write_pair
 from specdash.runtime.server import Server, ServerLimits
-from specdash.session.environment import server_environment
-from specdash.session.launch import tree_use
+from specdash.session.prepare import server_environment
+from specdash.session.server_specs import tree_use
 
 PROBE_K = 4
 LIMIT_S = 60.0

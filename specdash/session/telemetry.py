@@ -10,13 +10,13 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from specdash.core.generation import Piece, PromptRead
 from specdash.core.meter import Meter
-from specdash.core.ticks import DiskTick, Live, LogTick, MemoryTick, ServerTick, Tick, TokenTick, fold_tick
-from specdash.core.transport import Progress
-from specdash.runtime.asking import Asking
+from specdash.core.ticks import DiskTick, LogTick, MemoryTick, ServerTick, Telemetry, Tick, TokenTick, fold_tick
+from specdash.runtime.asking import Asking, InFlight
 from specdash.runtime.glance import Glance
 from specdash.runtime.server import Server
 from specdash.session.handle import OnTick
@@ -45,7 +45,7 @@ class Ticker:
         clean_log: Callable[[Path], None],
         lacking: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self.live = Live()
+        self.live = Telemetry()
         self._server = server
         self._asking = asking
         self._peek = peek
@@ -55,9 +55,7 @@ class Ticker:
         self._lacking = lacking
         self._subscribers: list[OnTick] = []
         self._wanted = asyncio.Event()
-        self._metered: Progress | None = None
-        self._meter = Meter()
-        self._fed = 0
+        self._metered: dict[str, _Metered] = {}
         self._log: tuple[Path, int] | None = None
 
     def subscribe(self, on_tick: OnTick) -> Callable[[], None]:
@@ -108,48 +106,25 @@ class Ticker:
         if glance is not None:
             size = glance.size_bytes if glance.read_bytes is not None else None
             tick = ServerTick(glance.load, glance.state.value, glance.since_s, glance.read_bytes, size)
-            if tick != self.live.server:
+            if tick != self.live.servers.get(tick.load):
                 self._tell(tick)
 
     def _tell_tokens(self, glance: Glance | None) -> None:
-        current = self._asking.current
-        if current is None or glance is None:
-            return
-        progress = current.progress
-        if progress is not self._metered:
-            self._metered, self._meter, self._fed = progress, Meter(), 0
-        received = progress.received
-        if self._fed < len(received):
-            self._meter.feed(self._peek(received[self._fed :]))
-            self._fed = len(received)
-        elif self.live.token is not None and glance.state != "busy" and self.live.token.started_s == current.started_s:
-            return  # it is over, and told of
-        reading = self._meter.read()
-        last_s = progress.last_event_t_s or progress.sent_t_s
-        self._tell(
-            TokenTick(
-                load=glance.load,
-                step=current.step.id if current.step is not None else None,
-                purpose=current.purpose,
-                block=current.block,
-                started_s=current.started_s,
-                tokens=reading.tokens,
-                max_tokens=current.max_tokens,
-                drafted=reading.drafted,
-                accepted=reading.accepted,
-                rate_tok_s=reading.rate_tok_s,
-                acceptance_rate=reading.acceptance_rate,
-                silent_s=round(time.monotonic() - last_s, 1) if last_s is not None else 0.0,
-                text=reading.text,
-                prompt_read=reading.prompt.read if reading.prompt is not None else None,
-                prompt_tokens=reading.prompt.tokens if reading.prompt is not None else None,
-            )
-        )
+        if glance is not None:
+            for request in self._asking.in_flight.values():
+                if request.id not in self._metered:
+                    self._metered[request.id] = _Metered(request, glance.load)
+        for metered in tuple(self._metered.values()):
+            done = metered.request.id not in self._asking.in_flight
+            if done:
+                del self._metered[metered.request.id]
+            self._tell(metered.tick(self._peek, done=done))
 
     async def _tell_machine(self, glance: Glance | None) -> None:
         pids = glance.pids if glance is not None else ()
         files = self._models(glance.load) if glance is not None else []
-        self._tell(await asyncio.to_thread(self._memory, pids, files))
+        memory = await asyncio.to_thread(self._memory, pids, files)
+        self._tell(replace(memory, load=glance.load if glance is not None else None))
         if glance is not None:
             found = await asyncio.to_thread(self._end_of_log, glance.log)
             if found is not None and (glance.log, found[0]) != self._log:
@@ -160,6 +135,45 @@ class Ticker:
     def _end_of_log(self, path: Path) -> tuple[int, tuple[str, ...]] | None:
         self._clean_log(path)
         return _end_of(path)
+
+
+class _Metered:
+    """A request with what was counted of it so far."""
+
+    def __init__(self, request: InFlight, load: str) -> None:
+        self.request = request
+        self._load = load
+        self._meter = Meter()
+        self._fed = 0
+
+    def tick(self, peek: Peek, *, done: bool) -> TokenTick:
+        """Return how far the request is; `peek` reads what has come since the last call."""
+        request = self.request
+        received = request.progress.received
+        if self._fed < len(received):
+            self._meter.feed(peek(received[self._fed :]))
+            self._fed = len(received)
+        reading = self._meter.read()
+        last_s = request.progress.last_event_t_s or request.progress.sent_t_s
+        return TokenTick(
+            load=self._load,
+            step=request.step.id if request.step is not None else None,
+            purpose=request.purpose,
+            block=request.block,
+            started_s=request.started_s,
+            tokens=reading.tokens,
+            max_tokens=request.max_tokens,
+            drafted=reading.drafted,
+            accepted=reading.accepted,
+            rate_tok_s=reading.rate_tok_s,
+            acceptance_rate=reading.acceptance_rate,
+            silent_s=round(time.monotonic() - last_s, 1) if last_s is not None else 0.0,
+            text=reading.text,
+            prompt_read=reading.prompt.read if reading.prompt is not None else None,
+            prompt_tokens=reading.prompt.tokens if reading.prompt is not None else None,
+            request=request.id,
+            done=done,
+        )
 
 
 def _end_of(path: Path) -> tuple[int, tuple[str, ...]] | None:
