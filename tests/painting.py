@@ -92,7 +92,7 @@ async def _view(paints: int, *, idle: bool) -> int:
     from dashboards import ScriptedSource
 
     from specdash.core.ticks import ServerTick
-    from specdash.ui.source import Event
+    from specdash.remote.source import Event
     from specdash.ui.tui.app import Dashboard
     from specdash.ui.tui.terminal import UNICODE, Terminal
 

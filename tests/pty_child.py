@@ -20,7 +20,7 @@ from specdash.core import events as ev
 from specdash.core.commands import Command
 from specdash.core.ticks import TextRun, TokenTick
 from specdash.errors import SpecdashError
-from specdash.ui.source import CaughtUp, Event, LogPiece, Origin, SourceError
+from specdash.remote.source import CaughtUp, Event, LogPiece, Origin, SourceError
 from specdash.ui.tui.run import show
 
 STEPS = [step(None), *(step(k) for k in (2, 4, 8, 16))]

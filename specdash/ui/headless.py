@@ -23,10 +23,10 @@ from specdash.core.steps import SKIPPED
 from specdash.core.text import human_seconds, one_line, plural
 from specdash.core.view import RUNNING, LoadView, View
 from specdash.errors import Exit
+from specdash.remote.server import serving
 from specdash.session.handle import Handle, Outcome, Subscription, Watcher
 from specdash.ui.narration import counted, reading, sentences
 from specdash.ui.output import Unhurried, unhurried
-from specdash.ui.serving import serving
 from specdash.ui.summary import near, print_summary
 
 REFRESH_S = 0.5

@@ -15,10 +15,10 @@ from recorded_run import START_S, loaded, measured, started, step
 
 from specdash.core import events as ev
 from specdash.core.view import View, fold, fold_all
+from specdash.remote.feed import RunFeed, fold_events
+from specdash.remote.source import CaughtUp, Event
+from specdash.remote.sources import SocketSource
 from specdash.store.journal import line_of, parse_line, read
-from specdash.ui.feed import Feed, fold_events
-from specdash.ui.source import CaughtUp, Event
-from specdash.ui.sources import SocketSource
 
 FACTS = 10_000
 REPEATS = 5
@@ -32,11 +32,11 @@ from specdash.core.ticks import Live
 from specdash.core.view import fold_all
 from specdash.runtime.sockets import socket_path
 from specdash.session.handle import Handle
-from specdash.ui.monitor import Monitor
+from specdash.remote.server import SocketServer
 
 async def main():
     path = Path(sys.argv[1])
-    async with Monitor(Handle(path, None, Live, None, lambda each: lambda: None), socket_path(path)):
+    async with SocketServer(Handle(path, None, Live, None, lambda each: lambda: None), socket_path(path)):
         print("ready", flush=True)
         await asyncio.Event().wait()
 
@@ -58,7 +58,7 @@ async def attached(path: Path) -> tuple[float, View]:
     """Seconds from nothing to a view of the whole run, folded in batches as the dashboard does."""
     begin = time.perf_counter()
     source = await SocketSource.open(path)
-    feed, batch = Feed(), list[Event]()
+    feed, batch = RunFeed(), list[Event]()
     turn_s = begin + BATCH_S
     async for event in source.events():
         batch.append(event)

@@ -22,8 +22,8 @@ from real.bench import ONE_THREAD
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.view import View
+from specdash.remote.sources import SocketSource
 from specdash.runtime.locks import run_owner
-from specdash.ui.sources import SocketSource
 
 HELD = "speed=1"
 FIRST_SAMPLE_THEN_HELD = f";;{HELD}"  # after the warm-up's request

@@ -15,7 +15,7 @@ from faults.harness import SPEED, Bench, assert_complete, assert_each_block_once
 
 from specdash.core import events as ev
 from specdash.core.ticks import DiskTick
-from specdash.ui.sources import SocketSource
+from specdash.remote.sources import SocketSource
 
 PAGE = 4096
 

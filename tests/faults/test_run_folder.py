@@ -16,8 +16,8 @@ from faults.harness import Bench, Run, assert_complete, assert_each_block_once, 
 from harness import Command, wait_for
 
 from specdash.core import events as ev
+from specdash.remote.sources import SocketSource
 from specdash.runtime.serverlog import ServerLog
-from specdash.ui.sources import SocketSource
 
 T_IS_HELD = {"T": [";;speed=1", ""], "U": ""}  # after the warm-up's request, in the first run of it
 

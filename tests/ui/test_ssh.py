@@ -16,8 +16,8 @@ from watched_run import STEPS, WatchedRun, finish, short_folder, take, until
 from specdash.core import events as ev
 from specdash.core.commands import PAUSE, Command
 from specdash.core.view import fold_all
-from specdash.ui.source import CaughtUp, Event, Gone, SourceError
-from specdash.ui.sources import PipeSource
+from specdash.remote.source import CaughtUp, Event, Gone, SourceError
+from specdash.remote.sources import PipeSource
 
 ROOT = Path(__file__).parents[2]
 REMOTE = ("env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "specdash")

@@ -7,12 +7,12 @@ from pathlib import Path, PurePosixPath
 
 from specdash.core.text import one_line
 from specdash.errors import Exit
-from specdash.ui.feed import Feed
+from specdash.remote.feed import RunFeed
 from specdash.ui.narration import counted
 from specdash.ui.tui.panes.header import is_replay, run_name
 
 
-def farewell(feed: Feed, *, asked: str | None, ssh: str | None) -> list[str]:
+def farewell(feed: RunFeed, *, asked: str | None, ssh: str | None) -> list[str]:
     """The lines to print; `asked`: what the leave menu asked of the run, `ssh`: the host as the user named it."""
     origin, view = feed.origin, feed.view
     if origin is None or view.run is None:
@@ -35,12 +35,12 @@ def farewell(feed: Feed, *, asked: str | None, ssh: str | None) -> list[str]:
     return lines
 
 
-def is_for_summary(feed: Feed) -> bool:
+def is_for_summary(feed: RunFeed) -> bool:
     """Whether the run's folder is here, so that its results can be printed."""
     return feed.origin is not None and feed.origin.is_local and os.path.isdir(Path(feed.origin.path))
 
 
-def _state(feed: Feed, asked: str | None) -> str:
+def _state(feed: RunFeed, asked: str | None) -> str:
     view, gone = feed.view, feed.gone
     if view.finished is not None:
         return one_line(view.finished.state, 40)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from specdash.core.text import one_line
-from specdash.ui.feed import Feed
+from specdash.remote.feed import RunFeed
 from specdash.ui.narration import counted
 from specdash.ui.tui.panes.header import run_name
 
@@ -29,7 +29,7 @@ def announcement(text: str, kind: str, environment: Mapping[str, str]) -> str:
     return "\x1bPtmux;" + said.replace("\x1b", "\x1b\x1b") + "\x1b\\" + BELL
 
 
-def ending(before: Feed, after: Feed) -> str | None:
+def ending(before: RunFeed, after: RunFeed) -> str | None:
     """What to say when a run that was watched has just ended, well or not; None otherwise, and for a replay."""
     if not before.is_live:
         return None

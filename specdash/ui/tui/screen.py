@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, cast
 from textual import events
 from textual.screen import Screen
 
-from specdash.ui.feed import Feed
+from specdash.remote.feed import RunFeed
 
 if TYPE_CHECKING:
     from specdash.ui.tui.app import Dashboard
@@ -26,7 +26,7 @@ class RunScreen(Screen[None]):
         return cast("Dashboard", self.app)
 
     @property
-    def feed(self) -> Feed:
+    def feed(self) -> RunFeed:
         """The run as it is known now."""
         return self.dashboard.feed
 

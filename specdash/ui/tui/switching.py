@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from specdash.core.text import one_line
 from specdash.errors import SpecdashError
-from specdash.ui.source import Source, SourceError
+from specdash.remote.source import Source, SourceError
 
 if TYPE_CHECKING:
     from specdash.ui.tui.app import Dashboard
@@ -26,7 +26,7 @@ async def open_path(dashboard: Dashboard, path: Path, *, own: bool = False) -> s
 
     `own`: the dashboard has just started it.
     """
-    from specdash.ui.sources import open_run
+    from specdash.remote.sources import open_run
 
     try:
         source = await open_run(path)
@@ -46,7 +46,7 @@ async def open_path(dashboard: Dashboard, path: Path, *, own: bool = False) -> s
 
 async def resume_path(dashboard: Dashboard, path: Path) -> str | None:
     """Goes on with an interrupted run, and shows it."""
-    from specdash.ui.detached import resume_run
+    from specdash.remote.detached import resume_run
 
     try:
         await resume_run(path)
@@ -57,7 +57,7 @@ async def resume_path(dashboard: Dashboard, path: Path) -> str | None:
 
 async def start_path(dashboard: Dashboard, profile: Path) -> str | None:
     """Starts a profile, and shows its run."""
-    from specdash.ui.detached import start_profile
+    from specdash.remote.detached import start_profile
 
     try:
         run = await start_profile(profile)

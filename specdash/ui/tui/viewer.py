@@ -28,8 +28,8 @@ from specdash.core.events import Recorded
 from specdash.core.forecast import Outlook, Range
 from specdash.core.text import one_line
 from specdash.errors import Exit, StoreError
-from specdash.ui.feed import Feed, fold_event, fold_events
-from specdash.ui.source import Event, Gone, Source, SourceError
+from specdash.remote.feed import RunFeed, fold_event, fold_events
+from specdash.remote.source import Event, Gone, Source, SourceError
 from specdash.ui.tui.colours import Colourless
 from specdash.ui.tui.driver import TerminalDriver
 from specdash.ui.tui.frame import Bar
@@ -65,7 +65,7 @@ class Viewer(App[int]):
             self._filters[:] = [Colourless()]
         self.terminal = terminal
         self.settings = settings
-        self.feed = Feed()
+        self.feed = RunFeed()
         self.source: Source | None = None
         self.rate_hz = settings.rate_hz if settings is not None else DEFAULT_RATE_HZ
         self.clock: Callable[[], float] = time.time
@@ -169,7 +169,7 @@ class Viewer(App[int]):
         """Folds everything that the source tells, a batch at a time."""
         before, self.source = self.source, None
         await self._close(before)
-        self.feed, self._dirty = Feed(), True
+        self.feed, self._dirty = RunFeed(), True
         self._folder, self.folder_gone = None, False
         try:
             self.source = source = await opening()
@@ -197,7 +197,7 @@ class Viewer(App[int]):
             self._dirty = True
             self.tell(str(error), level="error")
 
-    def _watch_end(self, before: Feed) -> None:
+    def _watch_end(self, before: RunFeed) -> None:
         """Tells the user when the run that is watched has ended, and leaves if that was waited for."""
         if self.is_own and self.feed.caught_up and self.feed.view.finished is not None:
             self.saw_end = True

@@ -19,8 +19,8 @@ from specdash.core import events as ev
 from specdash.core.steptable import Tally
 from specdash.core.ticks import ServerTick
 from specdash.core.view import View, fold
+from specdash.remote.source import Gone
 from specdash.store.result_json import from_document
-from specdash.ui.source import Gone
 from specdash.ui.tui import app as application
 from specdash.ui.tui.advice import Advice, Adviser, advice_of, work_out
 from specdash.ui.tui.app import Dashboard

@@ -16,8 +16,8 @@ from specdash.core import events as ev
 from specdash.core.forecast import Range
 from specdash.core.ticks import DiskTick, Live
 from specdash.core.view import View
-from specdash.ui.feed import Feed, fold_event
-from specdash.ui.source import Gone, Moved, Origin
+from specdash.remote.feed import RunFeed, fold_event
+from specdash.remote.source import Gone, Moved, Origin
 from specdash.ui.tui import places
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import text_of, width_of
@@ -123,7 +123,7 @@ async def test_an_engine_that_dies_while_the_menu_is_open_leaves_a_usable_screen
     source = ScriptedSource(FACTS)
     async with dashboard(source) as (app, pilot):
         await pilot.press("q")
-        app.feed = Feed(app.feed.view, origin=app.feed.origin, caught_up=True, gone=Gone("the engine was killed"))
+        app.feed = RunFeed(app.feed.view, origin=app.feed.origin, caught_up=True, gone=Gone("the engine was killed"))
         app.paint_now()
         await pilot.press("escape")
         app.paint_now()
@@ -249,7 +249,7 @@ async def test_a_dialog_survives_a_terminal_that_shrinks_and_grows() -> None:
 
 
 async def test_a_source_that_cannot_be_opened_is_said() -> None:
-    from specdash.ui.source import SourceError
+    from specdash.remote.source import SourceError
 
     async def opening() -> ScriptedSource:
         raise SourceError("there is no run\x1b[31m there")
@@ -310,7 +310,7 @@ def test_text_from_outside_reaches_no_line(text: str) -> None:
     view = View(run=started([], name=text, host=text, run_id=text))
     origin = Origin(f"/results/{text}", text, 4711, False, text)
     for gone in (None, Gone(text), Gone(text, lost=True)):
-        feed = Feed(view, origin=origin, caught_up=True, gone=gone)
+        feed = RunFeed(view, origin=origin, caught_up=True, gone=gone)
         lines = [
             header(feed, 200, 0.0, UNICODE),
             connection(feed, 200, UNICODE, 2.0),
@@ -335,7 +335,7 @@ async def test_hostile_text_is_told_as_it_is_written(text: str) -> None:
 @pytest.mark.parametrize("width", [0, 1, 5, 20, 40, 79, 80, 120, 240])
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
 def test_lines_fit_every_width(width: int, glyphs: Glyphs) -> None:
-    feed = Feed(
+    feed = RunFeed(
         View(run=started(STEPS, name="名前" * 40)), origin=Origin("/r/x", "host" * 20, 1, False, ""), caught_up=True
     )
     for line in (
@@ -347,8 +347,12 @@ def test_lines_fit_every_width(width: int, glyphs: Glyphs) -> None:
 
 
 def test_a_replay_is_no_engine_that_has_gone() -> None:
-    replay = Feed(View(run=started(STEPS)), origin=Origin("/r", "h", None, True, ""), caught_up=True, gone=Gone("over"))
-    died = Feed(View(run=started(STEPS)), origin=Origin("/r", "h", 7, True, ""), caught_up=True, gone=Gone("it died"))
+    replay = RunFeed(
+        View(run=started(STEPS)), origin=Origin("/r", "h", None, True, ""), caught_up=True, gone=Gone("over")
+    )
+    died = RunFeed(
+        View(run=started(STEPS)), origin=Origin("/r", "h", 7, True, ""), caught_up=True, gone=Gone("it died")
+    )
     assert state_word(replay)[0] == "REPLAY"
     assert banner(replay, 80, UNICODE) is None
     assert state_word(died)[0] == "ENGINE GONE"
@@ -357,7 +361,7 @@ def test_a_replay_is_no_engine_that_has_gone() -> None:
 
 def test_a_run_that_waits_for_room_on_disk_says_so() -> None:
     live = Live(disk=DiskTick("/r/journal.jsonl: no record can be added"))
-    full = Feed(View(run=started(STEPS)), live, Origin("/r", "h", 7, True, ""), caught_up=True)
+    full = RunFeed(View(run=started(STEPS)), live, Origin("/r", "h", 7, True, ""), caught_up=True)
     assert state_word(full)[0] == "DISK FULL"
     assert "/r/journal.jsonl: no record can be added" in text_of(banner(full, 120, UNICODE) or ())
     assert "ETA" not in text_of(header(full, 120, 0.0, UNICODE, Range(1.0, 2.0)))
@@ -367,20 +371,20 @@ def test_a_run_that_waits_for_room_on_disk_says_so() -> None:
 
 
 def test_a_run_folder_that_was_moved_is_known_by_its_new_place() -> None:
-    feed = Feed(View(run=started(STEPS)), origin=Origin("/r", "h", 7, True, ""), caught_up=True)
+    feed = RunFeed(View(run=started(STEPS)), origin=Origin("/r", "h", 7, True, ""), caught_up=True)
     moved = fold_event(feed, Moved("/elsewhere/r")).origin
     assert moved == Origin("/elsewhere/r", "h", 7, True, "")
 
 
 def test_only_the_end_of_a_run_that_was_watched_is_announced() -> None:
-    live = Feed(View(run=started(STEPS)), caught_up=True)
-    over = Feed(View(run=started(STEPS), finished=ev.RunFinished("finished", 0)), caught_up=True)
+    live = RunFeed(View(run=started(STEPS)), caught_up=True)
+    over = RunFeed(View(run=started(STEPS), finished=ev.RunFinished("finished", 0)), caught_up=True)
     assert ending(live, over) is not None
-    assert ending(Feed(live.view), over) is None, "told while the journal was read: a replay"
+    assert ending(RunFeed(live.view), over) is None, "told while the journal was read: a replay"
     assert ending(over, over) is None
     assert ending(live, live) is None
-    assert ending(live, Feed(live.view, caught_up=True, gone=Gone("died"))) is not None
-    assert ending(live, Feed(live.view, caught_up=True, gone=Gone("line", lost=True))) is None
+    assert ending(live, RunFeed(live.view, caught_up=True, gone=Gone("died"))) is not None
+    assert ending(live, RunFeed(live.view, caught_up=True, gone=Gone("line", lost=True))) is None
 
 
 def test_announcements_carry_no_escape_of_others() -> None:

@@ -10,7 +10,7 @@ import pytest
 from dashboards import ScriptedSource
 from recorded_run import started, step
 
-from specdash.ui.source import MODELS, Gone, own_argv
+from specdash.remote.source import MODELS, Gone, own_argv
 from specdash.ui.tui import finding
 from specdash.ui.tui.finding import FindError, Finding, Model, models_of
 from specdash.ui.tui.starting.answers import Answers, choices

@@ -16,7 +16,7 @@ from textual import events
 from specdash.core import events as ev
 from specdash.core.ticks import LogTick
 from specdash.core.view import fold_all
-from specdash.ui.source import Gone, LogPiece, SourceError
+from specdash.remote.source import Gone, LogPiece, SourceError
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.logview import rows
 from specdash.ui.tui.logview import window as windows

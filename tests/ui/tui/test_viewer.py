@@ -11,7 +11,7 @@ import scenes
 from dashboards import ScriptedSource, dashboard, screen_text
 
 from specdash.core import events as ev
-from specdash.ui.source import Event, Gone
+from specdash.remote.source import Event, Gone
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.run import _after
 from specdash.ui.tui.terminal import UNICODE, Terminal

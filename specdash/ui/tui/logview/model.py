@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from typing import Literal
 
 from specdash.core.view import LoadView
-from specdash.ui.feed import Feed
-from specdash.ui.source import LogPiece
+from specdash.remote.feed import RunFeed
+from specdash.remote.source import LogPiece
 from specdash.ui.tui.logview import rows
 from specdash.ui.tui.logview.entries import FILTERS, Entry, Filter, Mark, entries_of, marks_of
 from specdash.ui.tui.logview.search import Scanner
@@ -62,14 +62,14 @@ class LogModel:
     _problem_bytes: int = -1
     _cache: tuple[Window, Filter, tuple[Mark, ...], tuple[Entry, ...]] | None = None
 
-    def load(self, feed: Feed) -> LoadView | None:
+    def load(self, feed: RunFeed) -> LoadView | None:
         """The load whose log is to be shown; None while there is none."""
         loads = feed.view.loads
         if self.chosen in loads:
             return loads[self.chosen or ""]
         return loads[next(reversed(list(loads)))] if loads else None
 
-    def settle(self, feed: Feed) -> None:
+    def settle(self, feed: RunFeed) -> None:
         """Turns to another log when the load has changed; notes how large the file is by now."""
         load = self.load(feed)
         name = load.id if load is not None else None
@@ -224,7 +224,7 @@ class LogModel:
 
     # -- moving ------------------------------------------------------------------------------------------------
 
-    def choose(self, by: int, feed: Feed) -> None:
+    def choose(self, by: int, feed: RunFeed) -> None:
         """Turns to an earlier or later load; past the newest one it stays with whatever is newest."""
         loads = list(feed.view.loads)
         if self.shown in loads:
