@@ -5,6 +5,9 @@ Pure; shared by the live terminal and the piped log. Text from outside (labels, 
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.drafting import proven, told_by
@@ -43,21 +46,18 @@ def sentences(fact: ev.Fact, view: View) -> list[str]:
     return ["  " * line.startswith("  ") + one_line(line, WIDTH - 2) for line in lines]
 
 
-def _run_started(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.RunStarted)
+def _run_started(fact: ev.RunStarted, view: View) -> list[str]:
     iterations = fact.settings.get("iterations")
     each = f"{iterations} {'sample' if iterations == 1 else 'samples'} each"
     return [f"run {fact.run_id}: {plural(len(fact.steps), 'step')}, {each}"]
 
 
-def _run_resumed(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.RunResumed)
+def _run_resumed(fact: ev.RunResumed, view: View) -> list[str]:
     again = f"; {len(fact.redo)} are measured again" if fact.redo else ""
     return [f"resumed: {counted(view.table.tally)}{again}"]
 
 
-def _engine_found(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.EngineFound)
+def _engine_found(fact: ev.EngineFound, view: View) -> list[str]:
     return [f"engine: {fact.program}, {fact.version}"]
 
 
@@ -65,20 +65,17 @@ def _size(size_bytes: int | None) -> str:
     return "a model of unknown size" if size_bytes is None else human_bytes(size_bytes)
 
 
-def _load_started(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.LoadStarted)
+def _load_started(fact: ev.LoadStarted, view: View) -> list[str]:
     return [f"load {fact.load}: {fact.key.label} ({_size(fact.size_bytes)}), log {fact.log}"]
 
 
-def _load_ready(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.LoadReady)
+def _load_ready(fact: ev.LoadReady, view: View) -> list[str]:
     if fact.load_time_s is None:
         return [f"load {fact.load}: ready; how long it took is unknown, since it was paused meanwhile"]
     return [f"load {fact.load}: ready after {human_seconds(fact.load_time_s)}"]
 
 
-def _probed(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.Probed)
+def _probed(fact: ev.Probed, view: View) -> list[str]:
     if fact.forced:
         return [f"K scope: {fact.k_scope}, settled by the profile or the kind of engine (not probed)"]
     words = k_scope(fact.k_scope) or f"K scope {fact.k_scope}"
@@ -91,8 +88,7 @@ def _probed(fact: ev.Fact, view: View) -> list[str]:
     return [f"probe: {words} (asked for {asked}: drafted up to {drafted})"]
 
 
-def _bandwidth_measured(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.BandwidthMeasured)
+def _bandwidth_measured(fact: ev.BandwidthMeasured, view: View) -> list[str]:
     if fact.bytes_s is None:
         return [f"memory bandwidth: not measured{f', {fact.reason}' if fact.reason else ''}"]
     threads = f" with {plural(fact.threads, 'thread')}" if fact.threads else ""
@@ -100,17 +96,15 @@ def _bandwidth_measured(fact: ev.Fact, view: View) -> list[str]:
     return [f"memory bandwidth: {fact.bytes_s / 1e9:.1f} GB/s read{threads}{cache}"]
 
 
-def _plan_changed(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.PlanChanged)
+def _plan_changed(fact: ev.PlanChanged, view: View) -> list[str]:
     loads = f"{plural(fact.loads_left, 'load')} to go"
     if fact.stage:
         return [f"plan: {fact.reason}; {loads}"]
     return [f"plan changed: {fact.reason}; {loads} after this one"]
 
 
-def _verdict_raised(fact: ev.Fact, view: View) -> list[str]:
+def _verdict_raised(fact: ev.VerdictRaised, view: View) -> list[str]:
     """A verdict that comes after the step is over; the others are told with its outcome."""
-    assert isinstance(fact, ev.VerdictRaised)
     found = view.steps.get(fact.step)
     if found is None or found.status not in DONE:
         return []
@@ -119,13 +113,11 @@ def _verdict_raised(fact: ev.Fact, view: View) -> list[str]:
     return [*lines, f"  {meaning}"] if meaning else lines
 
 
-def _verdict_withdrawn(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.VerdictWithdrawn)
+def _verdict_withdrawn(fact: ev.VerdictWithdrawn, view: View) -> list[str]:
     return [f"verdict {fact.step}: {fact.verdict} is withdrawn{f', {fact.reason}' if fact.reason else ''}"]
 
 
-def _sample_taken(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.SampleTaken)
+def _sample_taken(fact: ev.SampleTaken, view: View) -> list[str]:
     sample = fact.sample
     head = f"sample {fact.step} #{sample.block + 1}"
     if sample.status != "ok":
@@ -145,8 +137,7 @@ def _accepted(known: Sample) -> str:
     return f", {'~' * told.is_inferred}{share(told.rate)} of {told.drafted} drafted accepted"
 
 
-def _step_finished(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.StepFinished)
+def _step_finished(fact: ev.StepFinished, view: View) -> list[str]:
     tally = view.table.tally
     if fact.status == "ok":
         good = view.steps[fact.step].good
@@ -160,8 +151,7 @@ def _step_finished(fact: ev.Fact, view: View) -> list[str]:
     return [f"step {tally.tried}/{tally.total} {fact.step}: {outcome}"]
 
 
-def _load_finished(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.LoadFinished)
+def _load_finished(fact: ev.LoadFinished, view: View) -> list[str]:
     if fact.error is None:
         peak = f", peak memory {human_bytes(fact.peak_rss_bytes)}" if fact.peak_rss_bytes is not None else ""
         return [f"load {fact.load}: server {fact.state}{peak}"]
@@ -171,13 +161,11 @@ def _load_finished(fact: ev.Fact, view: View) -> list[str]:
     return [*lines, *(f"  | {line}" for line in fact.log_tail[-12:])]
 
 
-def _noted(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.Noted)
+def _noted(fact: ev.Noted, view: View) -> list[str]:
     return [f"{fact.level}: {fact.text}"]
 
 
-def _command_accepted(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.CommandAccepted)
+def _command_accepted(fact: ev.CommandAccepted, view: View) -> list[str]:
     words = {
         cmd.PAUSE: "paused: the server stays up",
         cmd.RESUME: "going on",
@@ -188,12 +176,11 @@ def _command_accepted(fact: ev.Fact, view: View) -> list[str]:
     return [words.get(fact.command, fact.command)]
 
 
-def _run_finished(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.RunFinished)
+def _run_finished(fact: ev.RunFinished, view: View) -> list[str]:
     return [f"run {fact.state}{f': {fact.reason}' if fact.reason else ''}"]
 
 
-_HANDLERS = {
+_HANDLERS: Mapping[type[ev.Fact], Callable[[Any, View], list[str]]] = {
     ev.RunStarted: _run_started,
     ev.RunResumed: _run_resumed,
     ev.EngineFound: _engine_found,
