@@ -8,6 +8,7 @@ from typing import Any
 
 from recorded_run import folded, loaded, measured, sample, started, step
 
+from specdash.analysis.figures import Figures
 from specdash.core import events as ev
 from specdash.core.engine import K_SEEN
 from specdash.core.measure import INFERRED
@@ -17,7 +18,6 @@ from specdash.core.view import View
 from specdash.store.result_json import document_of
 from specdash.ui.narration import sentences
 from specdash.ui.tui.lines import text_of
-from specdash.ui.tui.results.figures import figures_of
 from specdash.ui.tui.results.samples import _table
 
 CATEGORIES = ("coding", "math")
@@ -94,9 +94,9 @@ def test_a_sample_that_does_not_count_proves_nothing() -> None:
 
 def test_the_screens_say_the_same() -> None:
     coding, math = drafted_of(run_of(LUCKY_AND_NOT, NONE_PROVES))
-    shown = figures_of([coding], [])
+    shown = Figures([coding])
     assert (shown.acceptance, shown.is_inferred) == (48 / 120, True)
-    assert (figures_of([math], []).acceptance, figures_of([coding, math], []).acceptance) == (None, None)
+    assert (Figures([math]).acceptance, Figures([coding, math]).acceptance) == (None, None)
     drafted = [text_of(line).split()[8:10] for line in _table(coding, 100)[1:]]
     assert drafted == [["40", "75%"], ["40", "25%"], ["40", "20%"]]
     assert [text_of(line).split()[8:10] for line in _table(math, 100)[1:]] == [["-", "-"]] * 2

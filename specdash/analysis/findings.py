@@ -1,23 +1,30 @@
 """What analysis finds against the numbers of a run, step by step: the verdicts that no sample shows by itself. Pure.
 
-The session raises them in the journal as they come up, and the result document carries them whether or not it did.
+The session raises them in the journal as they come up, and the result carries them whether or not it did.
+
+`part_of` cuts out what findings about some pairs are made from, so that a load is judged without judging all loads
+again: a step is compared with its baseline, with the steps of its own pair (curves), and with the baselines of its
+target in one setting (drift). Whatever changes in a baseline may change what is found of all that are compared with it.
+
+`same_drafts` finds Ks of n-gram methods that are one: K is the most that is drafted there, and no draft was that long.
+Two such Ks whose drafts never differed were one server under two names, and the smaller stands for both.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 from specdash.analysis.kcurve import Curve, Point, curves, off_the_line
 from specdash.analysis.lossless import Agreement, agreements
 from specdash.analysis.pass_drift import Anchor, anchor_of, anchors, drift_detail, drifted
 from specdash.analysis.roofline import Roofline, roofline
-from specdash.analysis.same_drafts import same_drafts
 from specdash.analysis.speedups import Compared, over_baseline, rate_estimate
-from specdash.core.measure import Verdict
-from specdash.core.methods import BASELINE
-from specdash.core.plan import Step
-from specdash.core.steps import StepView
+from specdash.core.measure import Sample, Verdict
+from specdash.core.methods import BASELINE, is_ceiling
+from specdash.core.plan import LoadKey, Step
+from specdash.core.steps import OPEN, SKIPPED, StepView
+from specdash.core.steptable import StepTable
 from specdash.core.view import View
 
 Found = tuple[Verdict, str]
@@ -92,3 +99,80 @@ def _against(
 def _points(known: Sequence[Curve]) -> Mapping[tuple[object, ...], Point]:
     """The predicted points by pair, category, depth and K."""
     return {(curve.pair, curve.category, curve.depth, point.k): point for curve in known for point in curve.points}
+
+
+def part_of(view: View, pairs: Collection[LoadKey]) -> View:
+    """The view with no more steps than `analysis.findings` needs for those of these pairs.
+
+    With a baseline come all that are compared with it, since they may be judged otherwise.
+    """
+    return replace(view, steps=StepTable({found.step.id: found for found in _steps(view.table, pairs)}))
+
+
+def around(view: View, pair: LoadKey) -> View:
+    """The view with no more steps than tell of those of one pair: its own, and its baseline's."""
+    mine = (found for each in dict.fromkeys((_baseline(pair), pair)) for found in view.table.of_pair(each))
+    return replace(view, steps=StepTable({found.step.id: found for found in mine}))
+
+
+def _steps(table: StepTable, pairs: Collection[LoadKey]) -> Iterator[StepView]:
+    """The steps of these pairs, those that they are compared with, and those that are compared with them."""
+    settings = dict.fromkeys(_baseline(pair) for pair in pairs)
+    for each in settings:
+        yield from table.of_pair(each)
+    for pair in dict.fromkeys(pairs):
+        if pair not in settings:
+            yield from table.of_pair(pair)
+    moved = {pair for pair in pairs if not pair.speculates}
+    if moved:
+        known = {status for status in table.statuses if status not in (OPEN, SKIPPED)}
+        yield from (found for found in table.with_status(known) if _baseline(found.step.pair) in moved)
+
+
+def _baseline(pair: LoadKey) -> LoadKey:
+    """The load of the baseline of a pair."""
+    return LoadKey(pair.target, None, pair.config, pair.moe_experts, None)
+
+
+LEAST_ANSWERS = 2
+
+_Drafts = Mapping[tuple[str, int], tuple[object, ...]]
+"""What was drafted, by prompt and block."""
+
+
+def same_drafts(steps: Mapping[str, StepView]) -> Mapping[str, tuple[int, int]]:
+    """By step id: the smaller K whose drafts were the same, and in how many answers; steps without one are left out."""
+    alike: dict[Step, list[tuple[int, str]]] = {}
+    for name, found in steps.items():
+        if found.status == "ok" and found.step.k is not None and is_ceiling(found.step.method):
+            alike.setdefault(replace(found.step, k=None), []).append((found.step.k, name))
+    same: dict[str, tuple[int, int]] = {}
+    for members in alike.values():
+        members.sort()
+        drafts = {name: _drafts(steps[name]) for _, name in members}
+        for at, (_, name) in enumerate(members):
+            for k, smaller in members[:at]:
+                shared = drafts[name].keys() & drafts[smaller].keys()
+                if len(shared) >= LEAST_ANSWERS and all(drafts[name][key] == drafts[smaller][key] for key in shared):
+                    same[name] = k, len(shared)
+                    break
+    return same
+
+
+def _drafts(found: StepView) -> _Drafts:
+    """The drafts of a step's answers; none at all where no answer was drafted, which has a finding of its own."""
+    if not any(sample.draft_tokens for sample in found.good):
+        return {}
+    return {(sample.prompt_id, sample.block): _drafted(sample) for sample in found.good}
+
+
+def _drafted(sample: Sample) -> tuple[object, ...]:
+    """What one answer tells of its drafts."""
+    return (
+        sample.draft_tokens,
+        sample.accepted_tokens,
+        sample.k_seen,
+        sample.generated_tokens,
+        sample.positions_drafted,
+        sample.positions_accepted,
+    )

@@ -20,8 +20,16 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from specdash.analysis.rounding import Rounding, roundings
-from specdash.analysis.texts import Answer, Comparison, answers_of, compare, why_nothing, with_itself
+from specdash.analysis.texts import (
+    Answer,
+    Comparison,
+    Rounding,
+    answers_of,
+    compare,
+    roundings,
+    why_nothing,
+    with_itself,
+)
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
 from specdash.core.steps import StepView

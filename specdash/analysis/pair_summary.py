@@ -14,8 +14,8 @@ from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
 from specdash.core.profile import LOSSLESS
 
-REFUTED = frozenset({"output_differs", "impossible"})
-"""Verdicts with which an arm cannot be the best of anything."""
+REFUTED = {"output_differs": "differs", "impossible": "impossible"}
+"""Verdicts that no speedup can stand against, with the word that marks them in a picture."""
 
 
 def target_pairs(overall: Iterable[Arm], measurements: Iterable[Measurement]) -> tuple[TargetPairs, ...]:
@@ -28,7 +28,7 @@ def target_pairs(overall: Iterable[Arm], measurements: Iterable[Measurement]) ->
     where nothing could be compared. `best`, `best_tok_s` and `speedup` (a factor) are those of the pair with the
     largest speedup, of the fastest where there is no baseline.
     """
-    refuted = {_arm(each.step) for each in measurements if REFUTED.intersection(each.verdicts)}
+    refuted = {_arm(each.step) for each in measurements if REFUTED.keys() & set(each.verdicts)}
     best: dict[str, dict[Step, Arm]] = {}
     for arm in overall:
         if arm.step.method == BASELINE or arm.step.workload == LOSSLESS or arm.rate_tok_s is None:

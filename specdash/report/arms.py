@@ -7,15 +7,13 @@ from dataclasses import dataclass, field, replace
 from functools import lru_cache
 from typing import Protocol, TypeVar
 
+from specdash.analysis.pair_summary import REFUTED
 from specdash.analysis.reasons import edge_reason
 from specdash.analysis.result import ALL, CONTENT, Arm, CurvePoint, Measurement, Recommendation, Result
 from specdash.core.methods import BASELINE
 from specdash.core.numbers import finite
 from specdash.core.plan import Step
 from specdash.report.text import is_noise, sentence, slower_of
-
-REFUTED = {"output_differs": "differs", "impossible": "impossible"}
-"""Verdicts that no speedup can stand against, with the word that marks them in a picture."""
 
 
 class _Row(Protocol):

@@ -5,13 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Sequence
 
+from specdash.analysis.pair_summary import REFUTED
 from specdash.analysis.result import ALL, Arm, CurvePoint, Recommendation
 from specdash.core.methods import is_draftless
 from specdash.core.numbers import finite
 from specdash.core.plan import Step
 from specdash.report import text
 from specdash.report.arms import (
-    REFUTED,
     Overview,
     baseline_of,
     best_k,

@@ -9,9 +9,8 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from specdash.analysis.findings import DERIVED, Found, findings
+from specdash.analysis.findings import DERIVED, Found, around, findings, part_of
 from specdash.analysis.lossless import agreement
-from specdash.analysis.part import around, part_of
 from specdash.analysis.pass_drift import is_between_passes, second_pass
 from specdash.analysis.roofline import LEAST_FIGURES, exceeded
 from specdash.analysis.sequential import known_to

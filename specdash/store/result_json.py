@@ -13,6 +13,7 @@ from operator import attrgetter
 from typing import Any
 
 from specdash.analysis.build_result import result_of
+from specdash.analysis.figures import FiguresCache
 from specdash.analysis.lossless import Agreement
 from specdash.analysis.pass_drift import Anchor
 from specdash.analysis.result import (
@@ -68,9 +69,9 @@ def to_document(result: Result) -> Json:
     return document
 
 
-def document_of(view: View) -> Json:
-    """The document of a run, finished or not. Raises StoreError for a journal without its first record."""
-    return to_document(result_of(view))
+def document_of(view: View, figures: FiguresCache | None = None) -> Json:
+    """The document of a run, finished or not; see `result_of`."""
+    return to_document(result_of(view, figures))
 
 
 def from_document(document: Mapping[str, Any]) -> Result:

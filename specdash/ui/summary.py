@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from specdash.analysis.build_result import result_of
+from specdash.analysis.pair_summary import REFUTED
 from specdash.analysis.result import ALL, RATE, Arm, CurvePoint, Measurement, Recommendation
 from specdash.analysis.stats import Interval, Speedup
 from specdash.core.measure import DESCRIPTION, Verdict
@@ -21,7 +22,7 @@ from specdash.core.numbers import finite
 from specdash.core.text import one_line, plural
 from specdash.core.view import View
 from specdash.report import text
-from specdash.report.arms import REFUTED, Overview, k_of, measured_n
+from specdash.report.arms import Overview, k_of, measured_n
 from specdash.report.text import ASCII, TERMINAL, Style
 from specdash.ui.charts import Point, k_curves, legend
 

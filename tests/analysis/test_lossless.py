@@ -11,7 +11,7 @@ import pytest
 from recorded_run import folded, sample, started, step
 
 from specdash.analysis.lossless import Agreement, agreement, agreements, judge
-from specdash.analysis.rounding import ENOUGH_PLACES, Rounding, rounding_of
+from specdash.analysis.texts import ENOUGH_PLACES, Rounding, rounding_of
 from specdash.core import events as ev
 from specdash.core.plan import Step
 from specdash.core.view import View

@@ -16,8 +16,7 @@ from rendering import recommendation, to_csv, to_draftbench, to_html, to_markdow
 
 from specdash.analysis.candidates import Candidate
 from specdash.analysis.compare import compare
-from specdash.analysis.findings import findings
-from specdash.analysis.same_drafts import same_drafts
+from specdash.analysis.findings import findings, same_drafts
 from specdash.analysis.strategy import next_change
 from specdash.core import commands as cmd
 from specdash.core import events as ev

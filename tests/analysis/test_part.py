@@ -8,9 +8,8 @@ import pytest
 from simulated import Asked, Run
 from worlds import Pair, World
 
-from specdash.analysis.findings import findings
+from specdash.analysis.findings import around, findings, part_of
 from specdash.analysis.lossless import agreement
-from specdash.analysis.part import around, part_of
 from specdash.analysis.roofline import LEAST_FIGURES
 from specdash.core import events as ev
 from specdash.core.plan import KScope

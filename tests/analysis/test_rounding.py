@@ -8,7 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from specdash.analysis.lossless import judge
-from specdash.analysis.rounding import Rounding, rounding_of
+from specdash.analysis.texts import Rounding, rounding_of
 
 PROMPTS, TOKENS, ARMS = 12, 96, 200
 Noise = Callable[[random.Random], float]

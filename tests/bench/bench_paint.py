@@ -14,7 +14,7 @@ from recorded_run import loaded, measured, recorded, started, step
 from specdash.core.forecast import outlook
 from specdash.remote.feed import RunFeed, fold_event
 from specdash.remote.source import CaughtUp, Event
-from specdash.ui.tui.panes.figures import Figures
+from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.panes.layout import Choice, compose
 from specdash.ui.tui.panes.pane import Look
 from specdash.ui.tui.panes.queue import moved
@@ -59,7 +59,7 @@ def _long_queue() -> list[Row]:
     begun_s = time.perf_counter()
     ahead = outlook(feed.view)
     outlook_ms = (time.perf_counter() - begun_s) * 1000
-    look = Look(feed, scenes.NOW_S, UNICODE, Figures(), ahead)
+    look = Look(feed, scenes.NOW_S, UNICODE, PaneFigures(), ahead)
     begun_s = time.perf_counter()
     body = compose(look, Choice(), 160, 45)
     first_ms = (time.perf_counter() - begun_s) * 1000

@@ -1,11 +1,10 @@
 """The whole K curve from one server: predicted tok/s at every K up to K_max, with intervals. Pure.
 
 `replay` counts the steps that a traced text would have taken at another K, `costs` says what a step costs by its
-length, `samples` finds both in a view, `predict` joins them into points, `curve` makes the curves of a run.
+length, `curve` joins them into points and makes the curves of a run.
 """
 
-from specdash.analysis.kcurve.curve import ALL, Curve, confirmations, curve_of, curves, off_the_line
-from specdash.analysis.kcurve.predict import Point
+from specdash.analysis.kcurve.curve import ALL, Curve, Point, confirmations, curve_of, curves, off_the_line
 from specdash.analysis.kcurve.replay import acceptance_by_position
 
 __all__ = ["ALL", "Curve", "Point", "acceptance_by_position", "confirmations", "curve_of", "curves", "off_the_line"]

@@ -10,10 +10,11 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from specdash.analysis.pair_summary import REFUTED
 from specdash.analysis.result import RATE, Arm, Measurement, Result
 from specdash.core.numbers import finite
 from specdash.core.plan import Step
-from specdash.report.arms import REFUTED, arm_of, rate_of
+from specdash.report.arms import arm_of, rate_of
 from specdash.report.text import setting
 
 Row = dict[str, Any]

@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from specdash.analysis.figures import FiguresCache
 from specdash.analysis.result import ALL, Recommendation, Result
 from specdash.core.steps import StepView
 from specdash.core.steptable import Tally, tally_of
@@ -75,12 +76,15 @@ class Advice:
         return next(exact, next(iter(mine), None))
 
 
-def work_out(view: View) -> Advice:
-    """Makes the document of a view, and keeps what screens want of it. May take seconds."""
+def work_out(view: View, figures: FiguresCache | None = None) -> Advice:
+    """Makes the result of a view, and keeps what screens want of it. May take seconds.
+
+    `figures` are those of the result before: what has not changed since is not computed again.
+    """
     from specdash.analysis.build_result import result_of
 
     try:
-        result = result_of(view)
+        result = result_of(view, figures)
     except Exception as error:  # noqa: BLE001 - a mistake in a report must not take the screen away from its reader
         return Advice(True, problem=one_line(f"{type(error).__name__}: {error}", 300))
     return advice_of(result, view)
@@ -116,10 +120,11 @@ def advice_of(result: Result, view: View) -> Advice:
 
 
 class Adviser:
-    """Says when the advice of a run is out of date, and keeps the newest."""
+    """Says when the advice of a run is out of date, and keeps the newest; `figures` go on from one to the next."""
 
     def __init__(self) -> None:
         self._found = Advice()
+        self.figures = FiguresCache()
         self._view: View | None = None
         self._begun: tuple[object, ...] = ()
         self._until_s = 0.0
@@ -140,7 +145,7 @@ class Adviser:
     def begin(self, view: View) -> None:
         """New advice is being worked out."""
         if not self._is_of(view):
-            self._found = Advice()
+            self._found, self.figures = Advice(), FiguresCache()
         self._view, self._begun = view, _mark(view)
 
     def take(self, view: View, found: Advice, cost_s: float) -> None:

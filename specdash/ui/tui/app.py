@@ -151,7 +151,7 @@ class Dashboard(Viewer):
     async def _advise(self, view: View) -> None:
         begun_s = time.monotonic()
         try:
-            found = await asyncio.to_thread(work_out, view)
+            found = await asyncio.to_thread(work_out, view, self._adviser.figures)
         finally:
             self._is_advising = False
         self._adviser.take(view, found, time.monotonic() - begun_s)

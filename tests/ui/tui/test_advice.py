@@ -15,6 +15,7 @@ from recorded_run import DRAFT, TARGET, folded, measured, recorded, step
 from rendering import recommendation
 from syrupy.assertion import SnapshotAssertion
 
+from specdash.analysis.figures import FiguresCache
 from specdash.core import events as ev
 from specdash.core.steptable import Tally
 from specdash.core.ticks import ServerTick
@@ -28,7 +29,6 @@ from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.panes.advice import advice, everything, remarks, strip, told
 from specdash.ui.tui.results.curve import predicted_of
 from specdash.ui.tui.results.detail import choice_finding, curve_finding
-from specdash.ui.tui.results.figures import Book
 from specdash.ui.tui.results.heatmap import arms_of, best_of
 from specdash.ui.tui.results.state import PLAIN
 from specdash.ui.tui.screens.advice import AdviceWindow
@@ -43,7 +43,7 @@ def _known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(application, "work_out", known)
 
 
-def known(view: View) -> Advice:
+def known(view: View, _figures: object = None) -> Advice:
     return advice_of(from_document(run.document(view)), view)
 
 
@@ -107,7 +107,7 @@ def test_another_run_begins_with_nothing_and_late_advice_of_the_one_before_is_dr
 
 
 def test_a_document_that_cannot_be_made_is_said_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(view: View) -> None:
+    def broken(view: View, figures: object) -> None:
         raise ZeroDivisionError("no samples")
 
     monkeypatch.setattr("specdash.analysis.build_result.result_of", broken)
@@ -223,7 +223,7 @@ def test_predicted_points_are_those_of_the_pair_and_the_category() -> None:
 
 def test_the_recommended_k_is_told_beside_the_best_mean() -> None:
     view = folded(run.facts())
-    found, book = known(view), Book()
+    found, book = known(view), FiguresCache()
     book.update(view, 10.0)
     best = best_of({k: arm for k, arm in arms_of(book, PLAIN)[TARGET, DRAFT].items() if k is not None})
     assert best is not None
@@ -295,7 +295,7 @@ async def test_a_command_line_is_shown_whole_and_copied() -> None:
 
 
 async def test_nothing_is_copied_where_there_is_no_command(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(application, "work_out", lambda view: Advice(True))
+    monkeypatch.setattr(application, "work_out", lambda view, figures: Advice(True))
     async with dashboard(ScriptedSource(run.facts(), gone=OVER)) as (app, pilot):
         await pilot.press("a")
         await pilot.pause()
@@ -317,7 +317,7 @@ async def test_the_main_screen_tells_it_where_no_text_can_come_any_more() -> Non
 async def test_nothing_is_worked_out_for_a_screen_that_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
     asked: list[View] = []
 
-    def counted(view: View) -> Advice:
+    def counted(view: View, figures: object) -> Advice:
         asked.append(view)
         return Advice(True)
 
@@ -337,7 +337,7 @@ async def test_nothing_is_worked_out_for_a_screen_that_does_not_show_it(monkeypa
 async def test_keys_are_answered_while_it_is_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
 
-    def slow(view: View) -> Advice:
+    def slow(view: View, figures: object) -> Advice:
         assert go_on.wait(30.0)
         return known(view)
 

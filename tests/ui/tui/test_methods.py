@@ -8,6 +8,7 @@ import pytest
 from dashboards import ScriptedSource, dashboard, screen_text
 from recorded_run import TARGET, folded, loaded, measured, recorded, sample, started, step
 
+from specdash.analysis.figures import FiguresCache
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.commands import encode_edit
@@ -18,13 +19,12 @@ from specdash.remote.feed import RunFeed, fold_event
 from specdash.remote.source import CaughtUp, Event, Origin
 from specdash.ui.tui.finding import Model
 from specdash.ui.tui.lines import squeezed, text_of
-from specdash.ui.tui.panes.figures import Figures
+from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.panes.pane import Look, Pane
 from specdash.ui.tui.panes.queue import Place, queue
 from specdash.ui.tui.panes.speed import acceptance, speed
 from specdash.ui.tui.queue_editor import making
 from specdash.ui.tui.queue_editor.offers import METHOD, chosen_as, offers, ways_of
-from specdash.ui.tui.results.figures import Book
 from specdash.ui.tui.results.heatmap import axes_of, length_grid, lengths_of, pair_grid
 from specdash.ui.tui.results.state import PLAIN, State
 from specdash.ui.tui.terminal import UNICODE
@@ -61,15 +61,15 @@ def look(of: list[ev.Fact]) -> Look:
     events: list[Event] = [*recorded(of), CaughtUp()]
     for event in events:
         feed = fold_event(feed, event)
-    return Look(feed, 1795255260.0, UNICODE, Figures(), None)
+    return Look(feed, 1795255260.0, UNICODE, PaneFigures(), None)
 
 
 def said(pane: Pane) -> str:
     return "\n".join([pane.title, text_of(pane.note), *map(text_of, pane.lines)])
 
 
-def book_of(found: list[ev.Fact]) -> Book:
-    book = Book()
+def book_of(found: list[ev.Fact]) -> FiguresCache:
+    book = FiguresCache()
     assert book.update(folded(found), 60.0)
     return book
 

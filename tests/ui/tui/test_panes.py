@@ -19,7 +19,7 @@ from specdash.remote.feed import RunFeed, fold_event
 from specdash.remote.source import CaughtUp, Event, Gone, Origin
 from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.panes.details import details
-from specdash.ui.tui.panes.figures import Figures
+from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.panes.layout import PANES, Choice, compose, layout_of, stacked_rows
 from specdash.ui.tui.panes.memory import memory
 from specdash.ui.tui.panes.pane import Look, Pane, about, age, ruled
@@ -45,7 +45,7 @@ def look(of: RunFeed | None = None, *, ascii_only: bool = False) -> Look:
     """What panes are drawn from, with an outlook."""
     of = feed() if of is None else of
     ahead = outlook(of.view) if of.view.run is not None else None
-    return Look(of, scenes.NOW_S, ASCII if ascii_only else UNICODE, Figures(), ahead)
+    return Look(of, scenes.NOW_S, ASCII if ascii_only else UNICODE, PaneFigures(), ahead)
 
 
 def said(pane: Pane) -> str:

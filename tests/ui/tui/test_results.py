@@ -19,6 +19,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from specdash.analysis.build_result import result_of
+from specdash.analysis.figures import FiguresCache
 from specdash.core import events as ev
 from specdash.core.plan import Step
 from specdash.core.view import View
@@ -29,10 +30,9 @@ from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.results import panes
 from specdash.ui.tui.results.curve import curves_of
 from specdash.ui.tui.results.export import NAME, ExportDialog, save
-from specdash.ui.tui.results.figures import Book, sign_of
 from specdash.ui.tui.results.grid import Cell, Grid, cell_at, frame_of, grid_lines, markdown_of
 from specdash.ui.tui.results.heatmap import axes_of, k_grid, pair_grid
-from specdash.ui.tui.results.measures import MEASURES, number
+from specdash.ui.tui.results.measures import MEASURES, number, sign_of
 from specdash.ui.tui.results.samples import measurement_of, sample_lines
 from specdash.ui.tui.results.state import PLAIN, State
 from specdash.ui.tui.results.table import Sorting, filtered, markdown_table, sorted_rows
@@ -87,8 +87,8 @@ def a_run(*, until: int | None = None) -> list[ev.Fact]:
     return facts + [ev.SampleTaken(running.id, "l001", sample(9.0, block, running.k), 1.0) for block in range(2)]
 
 
-def a_book(view: View) -> Book:
-    book = Book()
+def a_book(view: View) -> FiguresCache:
+    book = FiguresCache()
     assert book.update(view, 60.0)
     return book
 
@@ -145,7 +145,7 @@ def test_the_figures_are_those_of_the_report(facts: Callable[[], list[ev.Fact]])
 
 
 def test_only_what_changed_is_computed_again() -> None:
-    book, facts = Book(), a_run()
+    book, facts = FiguresCache(), a_run()
     before = folded(facts[:-30])
     book.update(before, 60.0)
     kept = dict(book.rows)
@@ -165,7 +165,7 @@ def test_only_what_changed_is_computed_again() -> None:
 
 
 def test_a_book_without_time_says_how_much_is_left_and_gets_there() -> None:
-    view, book = folded(a_run()), Book()
+    view, book = folded(a_run()), FiguresCache()
     assert not book.update(view, 0.0)
     assert book.pending == len(view.steps)
     assert set(book.rows) == set(view.steps)

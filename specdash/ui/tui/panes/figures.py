@@ -1,17 +1,16 @@
-"""Numbers that panes show of steps, worked out once for each step however often the screen is painted.
+"""What the main screen shows of a queue, kept for as long as its steps are the same.
 
-A `Figures` only remembers: everything in it follows from the view that it is asked about.
+The figures of a step are those of `analysis.figures`, so that a pane, the results and a report never disagree. A
+`PaneFigures` only remembers: everything in it follows from the view that it is asked about.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from math import isfinite
-from statistics import fmean, stdev
 
-from specdash.core.drafting import drafting_of, proven, share_of
-from specdash.core.measure import Sample, StepFacts, combine
+from specdash.analysis.figures import Figures
+from specdash.core.drafting import proven, share_of
 from specdash.core.methods import BASELINE
 from specdash.core.steps import StepView
 from specdash.core.steptable import StepTable
@@ -20,25 +19,6 @@ from specdash.core.ticks import HISTORY
 from specdash.core.view import View
 
 KEPT = 1_000
-
-
-@dataclass(frozen=True, slots=True)
-class Measured:
-    """A step's valid samples in short: rate in tok/s with its standard deviation, acceptance, drafted tokens, times.
-
-    None for what is unknown. `k_seen` and the rest of `facts` are what its verification steps prove.
-    """
-
-    n: int
-    rate_tok_s: float | None
-    spread_tok_s: float | None
-    acceptance: float | None
-    is_inferred: bool
-    drafted: int | None
-    facts: StepFacts
-    prefill_tok_s: float | None = None
-    ttft_s: float | None = None
-    total_time_s: float | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,28 +37,31 @@ class Overview:
     best: tuple[float, int] | None
 
 
-class Figures:
+class PaneFigures:
     """What was worked out of a view and its steps, kept while they are the same."""
 
     def __init__(self) -> None:
         # By identity, since a step's name takes as long to make as all else; the step is kept, so that it stays its.
-        self._steps: dict[int, tuple[StepView, Measured]] = {}
+        self._steps: dict[int, tuple[StepView, Figures]] = {}
         self._of: Mapping[str, StepView] | None = None
         self._overview: Overview | None = None
         self._history_of: Mapping[str, StepView] | None = None
         self._history: tuple[tuple[float | None, float | None], ...] = ()
 
-    def measured(self, found: StepView) -> Measured:
+    def measured(self, found: StepView) -> Figures:
         """The numbers of one step."""
         known = self._steps.get(id(found))
         if known is None:
             if len(self._steps) > max(KEPT, 2 * len(self._of or ())):
                 self._steps.clear()  # mostly of steps as they were before their last samples
-            known = self._steps[id(found)] = found, _measured(found)
+            known = self._steps[id(found)] = found, Figures([found])
         return known[1]
 
     def factor(self, view: View, found: StepView) -> float | None:
-        """How many times as fast as its baseline a step is; None for a baseline and where none is measured."""
+        """How many times as fast as its baseline a step is by the means; None for a baseline and where none is known.
+
+        It stands beside the means on the screen, also of a step that runs. Results compare answer by answer.
+        """
         baseline = view.steps.get(found.step.baseline().id)
         mine = self.measured(found).rate_tok_s
         if baseline is None or found.step.method == BASELINE or mine is None:
@@ -109,7 +92,7 @@ class Figures:
                 best = None  # the others are looked at again below
             self._steps.pop(id(earlier.get(step_id)), None)
             if found.samples:
-                self._steps[id(found)] = found, _measured(found)
+                self._steps[id(found)] = found, Figures([found])
                 best = _better(best, self._steps[id(found)], number)
         if best is None or (before.best is not None and best[0] < before.best[0]):
             for known in tuple(self._steps.values()):
@@ -124,7 +107,7 @@ class Figures:
         return self._history
 
 
-def _better(best: tuple[float, int] | None, known: tuple[StepView, Measured], number: int) -> tuple[float, int] | None:
+def _better(best: tuple[float, int] | None, known: tuple[StepView, Figures], number: int) -> tuple[float, int] | None:
     """The highest mean rate and the number of its step: the best so far, or this one's; the first of equals."""
     mean = known[1].rate_tok_s if known[0].status in ("ok", "running") else None
     if mean is None:
@@ -137,30 +120,6 @@ def _unmeasured(view: View) -> Overview:
     order = tuple(view.steps)
     widths, varying = _columns(view)
     return Overview(order, {step_id: number for number, step_id in enumerate(order)}, widths, varying, {}, None)
-
-
-def _measured(found: StepView) -> Measured:
-    good = found.good
-    rates = [s.decode_tok_s for s in good if s.decode_tok_s is not None and isfinite(s.decode_tok_s)]
-    drafting = drafting_of(good)
-    return Measured(
-        n=len(good),
-        rate_tok_s=fmean(rates) if rates else None,
-        spread_tok_s=stdev(rates) if len(rates) > 1 else None,
-        acceptance=drafting.rate if drafting else None,
-        is_inferred=drafting is not None and drafting.is_inferred,
-        drafted=drafting.drafted if drafting else None,
-        facts=combine(sample.step_facts for sample in good),
-        prefill_tok_s=_mean(good, "prefill_tok_s"),
-        ttft_s=_mean(good, "ttft_s"),
-        total_time_s=_mean(good, "total_time_s"),
-    )
-
-
-def _mean(samples: Sequence[Sample], metric: str) -> float | None:
-    """The mean of a figure over the samples that know it."""
-    known = [value for each in samples if (value := getattr(each, metric)) is not None and isfinite(value)]
-    return fmean(known) if known else None
 
 
 def _columns(view: View) -> tuple[Mapping[str, int], frozenset[str]]:

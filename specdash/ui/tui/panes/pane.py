@@ -8,13 +8,14 @@ from dataclasses import dataclass, field
 
 from rich.cells import cell_len, chop_cells
 
+from specdash.analysis.figures import Figures
 from specdash.core.forecast import Outlook, Range
 from specdash.remote.feed import RunFeed
 from specdash.report import text as words
 from specdash.report.text import TERMINAL
 from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line, Span, cut, squeezed, width_of
-from specdash.ui.tui.panes.figures import Figures, Measured
+from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
 
@@ -29,7 +30,7 @@ class Look:
     feed: RunFeed
     now_s: float
     glyphs: Glyphs
-    figures: Figures
+    figures: PaneFigures
     outlook: Outlook | None = None
     advice: Advice = field(default_factory=Advice)
 
@@ -114,7 +115,7 @@ def ratio(value: float | None) -> str:
     return words.ratio(value, TERMINAL)
 
 
-def accepted(found: Measured) -> str:
+def accepted(found: Figures) -> str:
     """The acceptance of a step; "~" where it is inferred from how tokens arrived."""
     return ("~" if found.is_inferred else "") + ratio(found.acceptance)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from specdash.analysis.figures import Figures
 from specdash.core.measure import INFERRED
 from specdash.core.methods import BASELINE, is_ceiling, may_draft_nothing
 from specdash.core.steps import StepView
 from specdash.core.ticks import TokenTick
 from specdash.ui.tui.lines import Line, Span, width_of
-from specdash.ui.tui.panes.figures import Measured
 from specdash.ui.tui.panes.pane import Look, Pane, accepted, age, note, rate, ratio, speed_style
 from specdash.ui.tui.panes.spark import ceiling, graph
 
@@ -64,7 +64,7 @@ def _values(look: Look, which: int) -> Sequence[float | None]:
     return [pair[which] for pair in look.figures.history(look.feed.view)]
 
 
-def _measured(look: Look) -> tuple[StepView, Measured] | None:
+def _measured(look: Look) -> tuple[StepView, Figures] | None:
     found = shown_step(look)
     return (found, look.figures.measured(found)) if found is not None else None
 
@@ -115,7 +115,7 @@ def _acceptance_parts(look: Look, *, with_k: bool) -> list[Span]:
     return parts
 
 
-def _k_seen(found: StepView, mine: Measured) -> Span:
+def _k_seen(found: StepView, mine: Figures) -> Span:
     """A draft that is loaded is not yet a draft that is used: the longest one that was seen."""
     if mine.facts.k_seen is None:
         if not mine.n or (mine.drafted is None and not may_draft_nothing(found.step.method)):

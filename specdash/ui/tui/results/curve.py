@@ -11,11 +11,12 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Literal
 
+from specdash.analysis.figures import Figures, FiguresCache
 from specdash.core.text import one_line
 from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line
-from specdash.ui.tui.results.figures import Book, Figures, Pair, Variant
 from specdash.ui.tui.results.heatmap import ALL, arms_of, rows_of
+from specdash.ui.tui.results.measures import Pair, Variant
 from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
 
@@ -30,7 +31,7 @@ Value = tuple[int, float, tuple[float, float]]
 
 
 def curves_of(
-    book: Book, pair: Pair, variant: Variant, category: str | None, quantity: Quantity
+    book: FiguresCache, pair: Pair, variant: Variant, category: str | None, quantity: Quantity
 ) -> tuple[dict[str, tuple[Value, ...]], float | None]:
     """The curve over all categories, that of `category` where one is chosen, and the baseline of the last of them."""
     if pair[1] is None:

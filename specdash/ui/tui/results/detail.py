@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from specdash.analysis.figures import ArmFigures, Figures, FiguresCache, StepFigures
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.secrets import shell_line
@@ -17,9 +18,17 @@ from specdash.report.text import seconds
 from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.advice import remarks
-from specdash.ui.tui.results.figures import Arm, Book, Figures, Pair, Row, Variant, memory_bytes, sign_of
 from specdash.ui.tui.results.heatmap import ALL, STYLES, arms_of, best_of, rows_of, strength
-from specdash.ui.tui.results.measures import interval, number, rate_interval, share
+from specdash.ui.tui.results.measures import (
+    Pair,
+    Variant,
+    interval,
+    memory_bytes,
+    number,
+    rate_interval,
+    share,
+    sign_of,
+)
 from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
 
@@ -82,7 +91,7 @@ def _why(without: str) -> str:
     )
 
 
-def pair_lines(book: Book, view: View, pair: Pair, variant: Variant, glyphs: Glyphs) -> list[Line]:
+def pair_lines(book: FiguresCache, view: View, pair: Pair, variant: Variant, glyphs: Glyphs) -> list[Line]:
     """A cell of targets by drafts: the best arm, every K, and what is missing."""
     arms = arms_of(book, variant).get(pair, {})
     if not arms:
@@ -106,7 +115,7 @@ def pair_lines(book: Book, view: View, pair: Pair, variant: Variant, glyphs: Gly
     return lines
 
 
-def _short(arm: Arm) -> str:
+def _short(arm: ArmFigures) -> str:
     """One K in a few characters."""
     faster, rate = arm.figures.speedup, arm.figures.rate
     if faster is not None:
@@ -114,7 +123,9 @@ def _short(arm: Arm) -> str:
     return f"{arm.step.k}:{number(rate.mean)}/s" if rate is not None else f"{arm.step.k}:{arm.found[0].status}"
 
 
-def row_lines(row: Row, view: View, width: int, glyphs: Glyphs, entry: Mapping[str, Any] | None = None) -> list[Line]:
+def row_lines(
+    row: StepFigures, view: View, width: int, glyphs: Glyphs, entry: Mapping[str, Any] | None = None
+) -> list[Line]:
     """One measurement in short: its figures, its samples' rates, and what was said against it.
 
     `entry` is what a result document says of it beside its figures; None while that is not known.
@@ -144,13 +155,13 @@ def describe(verdict: str) -> str:
     return DESCRIPTION[Verdict(verdict)] if verdict in _VERDICTS else one_line(verdict)
 
 
-def command_of(row: Row, view: View) -> str | None:
+def command_of(row: StepFigures, view: View) -> str | None:
     """The command that started the server of a measurement, as it is typed in a shell; None where there was none."""
     load = view.loads.get(row.found.load or "")
     return one_line(shell_line(load.argv), 4000) if load is not None and load.argv else None
 
 
-def arm_lines(arm: Arm, view: View, glyphs: Glyphs) -> list[Line]:
+def arm_lines(arm: ArmFigures, view: View, glyphs: Glyphs) -> list[Line]:
     """All categories of one K together."""
     lines = figure_lines(arm.figures, view, glyphs) if arm.figures.n else [labelled("state", "no category is ok yet")]
     if arm.missing:
@@ -158,7 +169,7 @@ def arm_lines(arm: Arm, view: View, glyphs: Glyphs) -> list[Line]:
     return lines
 
 
-def finding_lines(book: Book, view: View, pair: Pair, variant: Variant, width: int) -> list[Line]:
+def finding_lines(book: FiguresCache, view: View, pair: Pair, variant: Variant, width: int) -> list[Line]:
     """What follows for a pair: the best K of each category and what it cannot be told from, one K for all, failures."""
     rows = rows_of(book, pair, variant)
     lines: list[Line] = []
@@ -193,7 +204,7 @@ def curve_finding(advice: Advice, pair: Pair, variant: Variant, width: int) -> l
     return [*lines, *wrapped("", f"measured off it: {', '.join(off)}", width, "warn")] if off else lines
 
 
-def choice_finding(book: Book, advice: Advice, pair: Pair, variant: Variant, width: int) -> list[Line]:
+def choice_finding(book: FiguresCache, advice: Advice, pair: Pair, variant: Variant, width: int) -> list[Line]:
     """The K that is recommended over all categories, where another one has the best mean."""
     config, experts, _, depth = variant
     best = best_of({k: arm for k, arm in arms_of(book, variant).get(pair, {}).items() if k is not None})
@@ -208,11 +219,11 @@ def choice_finding(book: Book, advice: Advice, pair: Pair, variant: Variant, wid
     return []
 
 
-def _is_known(row: Row) -> bool:
+def _is_known(row: StepFigures) -> bool:
     return row.found.status == "ok" and row.figures.rate is not None
 
 
-def _finding(category: str, best: int, of_k: dict[int, Row]) -> Line:
+def _finding(category: str, best: int, of_k: dict[int, StepFigures]) -> Line:
     """The best K of a category, and the Ks that lie within its interval."""
     faster = of_k[best].figures.speedup
     near: list[str] = []
@@ -231,7 +242,7 @@ def _result(figures: Figures) -> str:
     return f"{number(figures.rate.mean)} tok/s" if figures.rate is not None else "no rate"
 
 
-def _failures(rows: Sequence[Row], width: int) -> list[Line]:
+def _failures(rows: Sequence[StepFigures], width: int) -> list[Line]:
     """Every measurement of a pair that does not count, or that something was said against, and why."""
     lines: list[Line] = []
     for row in rows:

@@ -5,25 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from specdash.analysis.figures import ArmFigures, Figures, FiguresCache, StepFigures
 from specdash.core.methods import BASELINE, is_draftless
 from specdash.core.plan import Step
 from specdash.core.steps import StepView
 from specdash.core.view import View
 from specdash.ui.tui.lines import Line
-from specdash.ui.tui.results.figures import (
-    Arm,
-    Book,
-    Figures,
+from specdash.ui.tui.results.grid import Cell, Grid
+from specdash.ui.tui.results.measures import (
+    Measure,
     Pair,
-    Row,
     Variant,
     pair_of,
+    shown,
     sign_of,
+    value_of,
     variant_of,
     word_of,
 )
-from specdash.ui.tui.results.grid import Cell, Grid
-from specdash.ui.tui.results.measures import Measure, shown, value_of
 from specdash.ui.tui.styles import StyleName
 
 ALL = "all"
@@ -41,7 +40,7 @@ class Axes:
     drafts: tuple[str | None, ...]
 
 
-def axes_of(book: Book) -> Axes:
+def axes_of(book: FiguresCache) -> Axes:
     """The axes of a run. The baseline of a variant is no variant of its own where drafts have others."""
     steps = [arm.step for arm in book.arms.values()]
     drafted = [step for step in steps if step.method != BASELINE] or steps
@@ -52,9 +51,9 @@ def axes_of(book: Book) -> Axes:
     )
 
 
-def arms_of(book: Book, variant: Variant) -> dict[Pair, dict[int | None, Arm]]:
+def arms_of(book: FiguresCache, variant: Variant) -> dict[Pair, dict[int | None, ArmFigures]]:
     """The arms of one variant by pair and K, Ks ascending. Of copies the last one with figures counts."""
-    found: dict[Pair, dict[int | None, Arm]] = {}
+    found: dict[Pair, dict[int | None, ArmFigures]] = {}
     for step, arm in sorted(book.arms.items(), key=lambda each: (each[0].k or 0, each[0].copy)):
         if variant_of(step) == variant:
             ks = found.setdefault(pair_of(step), {})
@@ -63,9 +62,9 @@ def arms_of(book: Book, variant: Variant) -> dict[Pair, dict[int | None, Arm]]:
     return found
 
 
-def rows_of(book: Book, pair: Pair, variant: Variant) -> dict[tuple[str, int | None], Row]:
+def rows_of(book: FiguresCache, pair: Pair, variant: Variant) -> dict[tuple[str, int | None], StepFigures]:
     """The rows of a pair by category and K, its baseline's with K None. Of copies the last one with figures counts."""
-    found: dict[tuple[str, int | None], Row] = {}
+    found: dict[tuple[str, int | None], StepFigures] = {}
     for row in book.rows.values():
         step = row.step
         if step.target == pair[0] and step.drafter in (pair[1], None) and variant_of(step) == variant:
@@ -75,7 +74,7 @@ def rows_of(book: Book, pair: Pair, variant: Variant) -> dict[tuple[str, int | N
     return found
 
 
-def best_of(arms: Mapping[int | None, Arm]) -> Arm | None:
+def best_of(arms: Mapping[int | None, ArmFigures]) -> ArmFigures | None:
     """The fastest arm of a pair: by speedup, by rate where there is no baseline; complete ones first."""
     known = [arm for arm in arms.values() if arm.figures.rate is not None]
     return max(known, key=lambda arm: (not arm.missing, *strength(arm.figures)), default=None)
@@ -88,7 +87,7 @@ def strength(figures: Figures) -> tuple[bool, float]:
     return False, figures.rate.mean if figures.rate is not None else 0.0
 
 
-def pair_grid(book: Book, view: View, variant: Variant, axes: Axes, measure: Measure) -> Grid:
+def pair_grid(book: FiguresCache, view: View, variant: Variant, axes: Axes, measure: Measure) -> Grid:
     """Targets by drafts: the best K of each pair and what it brings."""
     arms = arms_of(book, variant)
     cells: dict[tuple[int, int], Cell] = {}
@@ -113,7 +112,7 @@ def pair_grid(book: Book, view: View, variant: Variant, axes: Axes, measure: Mea
     return Grid("target by draft, best K", "target", axes.targets, names, cells)
 
 
-def _pair_cell(arm: Arm, view: View, measure: Measure) -> Cell:
+def _pair_cell(arm: ArmFigures, view: View, measure: Measure) -> Cell:
     """The cell of a pair's best arm; the rate itself for a target without a draft."""
     if arm.step.method == BASELINE:
         measure = "tok/s" if measure == "speedup" else measure
@@ -140,19 +139,19 @@ def word_cell(steps: Sequence[StepView], planned: int | None = None) -> Cell:
     return Cell(word, style=WORD_STYLES.get(word.split()[0], "dim"))
 
 
-def ks_of(book: Book, pair: Pair, variant: Variant) -> tuple[int | None, ...]:
+def ks_of(book: FiguresCache, pair: Pair, variant: Variant) -> tuple[int | None, ...]:
     """The columns of a pair's own heat map: the baseline first, where there is one, then its Ks."""
     steps = [arm.step for arm in book.arms.values() if variant_of(arm.step) == variant and arm.step.target == pair[0]]
     ks = {step.k for step in steps if step.drafter in (pair[1], None)}
     return tuple(sorted(ks, key=lambda k: -1 if k is None else k))
 
 
-def categories_of(book: Book, pair: Pair, variant: Variant) -> tuple[str, ...]:
+def categories_of(book: FiguresCache, pair: Pair, variant: Variant) -> tuple[str, ...]:
     """The rows of a pair's own heat map, without the last one, which is `ALL`."""
     return tuple(dict.fromkeys(category for category, _ in rows_of(book, pair, variant)))
 
 
-def k_grid(book: Book, view: View, pair: Pair, variant: Variant, measure: Measure) -> Grid:
+def k_grid(book: FiguresCache, view: View, pair: Pair, variant: Variant, measure: Measure) -> Grid:
     """Categories by K of one pair; the last row is all categories together."""
     rows = rows_of(book, pair, variant)
     arms = arms_of(book, variant)
@@ -181,7 +180,7 @@ def k_grid(book: Book, view: View, pair: Pair, variant: Variant, measure: Measur
     return Grid(title, "category", (*categories, ALL), names, cells)
 
 
-def lengths_of(book: Book, target: str, variant: Variant) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def lengths_of(book: FiguresCache, target: str, variant: Variant) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """The methods without a draft model of a target, and the longest drafts that they were tried with."""
     steps = [
         arm.step
@@ -192,7 +191,7 @@ def lengths_of(book: Book, target: str, variant: Variant) -> tuple[tuple[str, ..
     return tuple(name for name in names if name is not None), tuple(sorted({step.k for step in steps if step.k}))
 
 
-def length_grid(book: Book, view: View, target: str, variant: Variant, measure: Measure) -> Grid:
+def length_grid(book: FiguresCache, view: View, target: str, variant: Variant, measure: Measure) -> Grid:
     """Methods without a draft model, each with the size of its n-gram, by K: over all categories."""
     arms = arms_of(book, variant)
     names, ks = lengths_of(book, target, variant)
@@ -216,7 +215,7 @@ def _fastest(figures: Mapping[int | None, Figures]) -> int | None:
     return max(known, key=lambda k: strength(known[k])) if len(known) > 1 else None
 
 
-def _k_cell(row: Row | None, view: View, measure: Measure, *, is_best: bool) -> Cell:
+def _k_cell(row: StepFigures | None, view: View, measure: Measure, *, is_best: bool) -> Cell:
     """The cell of one measurement."""
     if row is None:
         return word_cell(())

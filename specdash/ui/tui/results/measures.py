@@ -1,15 +1,22 @@
-"""The measures that cells can show, and how numbers are written there."""
+"""The measures that cells can show, how numbers and states are written there, and what rows have in common."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Literal, get_args
 
+from specdash.analysis.figures import Figures
 from specdash.analysis.stats import Speedup
+from specdash.core.plan import Step
 from specdash.core.text import human_bytes
-from specdash.core.view import LoadView
-from specdash.ui.tui.results.figures import Figures, memory_bytes
+from specdash.core.view import OPEN, RUNNING, LoadView, StepView
+from specdash.report.text import setting_words
+
+Pair = tuple[str, str | None]
+"""A target and what drafts for it, by name; None for a baseline."""
+
+Variant = tuple[str | None, int | None, str, int]
 
 Measure = Literal["speedup", "tok/s", "acceptance", "prefill", "ttft", "total", "tokens/step", "memory"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -82,3 +89,55 @@ def shown(measure: Measure, value: float) -> str:
             return human_bytes(value).replace("iB", "").replace(" ", "")
         case _:
             return number(value)
+
+
+def pair_of(step: Step) -> Pair:
+    """The target of a step and what drafts for it; None for a baseline."""
+    return step.target, step.drafter
+
+
+def variant_of(step: Step) -> Variant:
+    """What else sets steps of one pair and K apart."""
+    return step.config, step.moe_experts, step.workload, step.depth
+
+
+def variant_label(variant: Variant) -> str:
+    """A variant in words; "" for the plain one."""
+    config, experts, workload, depth = variant
+    return setting_words(config, experts, depth, workload)
+
+
+def sign_of(found: Speedup | None) -> str:
+    """The sign of a speedup: "+" faster, "-" slower, "=" not to be told from 1, "?" no interval; " " for none."""
+    if found is None:
+        return " "
+    low, high = found.ci95 or (math.nan, math.nan)
+    if math.isnan(low) or math.isnan(high):
+        return "?"
+    return "+" if low > 1 else "-" if high < 1 else "="
+
+
+def memory_bytes(figures: Figures, loads: Mapping[str, LoadView]) -> int | None:
+    """The most memory that a server of these figures held at its peak; None until one of them has ended."""
+    peaks = [
+        load.peak_rss_bytes for each in figures.loads if (load := loads.get(each)) is not None and load.peak_rss_bytes
+    ]
+    return max(peaks, default=None)
+
+
+def word_of(steps: Sequence[StepView], planned: int | None = None) -> str:
+    """What stands where a figure would: the state of these steps, the most telling one first; never blank.
+
+    `planned`: how many samples a running step takes.
+    """
+    states = {found.status for found in steps}
+    if not states:
+        return "n/a"
+    if RUNNING in states:
+        if len(steps) == 1 and planned is not None:
+            return f"RUN {len(steps[0].samples)}/{planned}"
+        return "RUN"
+    for status, word in (("failed", "FAIL"), ("timeout", "TIMEOUT"), ("invalid", "INVALID"), (OPEN, "....")):
+        if status in states:
+            return word
+    return "skip" if "skipped" in states else "no rate"

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from specdash.analysis.figures import FiguresCache, StepFigures
 from specdash.core.text import one_line
 from specdash.core.view import DONE, View
 from specdash.ui.tui.advice import Advice
@@ -21,11 +22,10 @@ from specdash.ui.tui.results.detail import (
     pair_lines,
     row_lines,
 )
-from specdash.ui.tui.results.figures import Book, Row, variant_label
 from specdash.ui.tui.results.grid import Frame, Grid, cell_at, frame_of, grid_lines
 from specdash.ui.tui.results.heatmap import ALL, arms_of, k_grid, legend, length_grid, pair_grid
 from specdash.ui.tui.results.layout import Area, Pane
-from specdash.ui.tui.results.measures import number, rate_interval
+from specdash.ui.tui.results.measures import number, rate_interval, variant_label
 from specdash.ui.tui.results.samples import sample_lines
 from specdash.ui.tui.results.state import State
 from specdash.ui.tui.results.table import Layout, filtered, layout_of, sorted_rows, table_lines, widths_of
@@ -40,7 +40,7 @@ class Drawn:
 
     lines: tuple[Line, ...] = ()
     state: State = field(default_factory=State)
-    rows: tuple[Row, ...] = ()
+    rows: tuple[StepFigures, ...] = ()
     key: tuple[object, ...] = ()
     widths: Mapping[str, int] = field(default_factory=dict)
     shape: tuple[object, ...] = ()
@@ -49,11 +49,11 @@ class Drawn:
     layout: Layout | None = None
     areas: Mapping[Pane, Area] = field(default_factory=dict)
     page: int = 1
-    book: Book | None = None
+    book: FiguresCache | None = None
 
 
 def draw(
-    book: Book,
+    book: FiguresCache,
     view: View,
     state: State,
     width: int,
@@ -93,7 +93,7 @@ def draw(
     )
 
 
-def _grid_of(book: Book, view: View, state: State) -> Grid:
+def _grid_of(book: FiguresCache, view: View, state: State) -> Grid:
     """The heat map that a state shows."""
     if state.by_length:
         return length_grid(book, view, state.target, state.variant, state.measure)
@@ -102,7 +102,7 @@ def _grid_of(book: Book, view: View, state: State) -> Grid:
     return pair_grid(book, view, state.variant, state.axes, state.measure)
 
 
-def top_line(book: Book) -> Line:
+def top_line(book: FiguresCache) -> Line:
     """How many results there are, on one line."""
     states = Counter(row.found.status for row in book.rows.values())
     noisy = sum(1 for row in book.rows.values() if row.found.status == "ok" and row.found.verdicts)
@@ -120,11 +120,11 @@ class _Drawing:
 
     def __init__(
         self,
-        book: Book,
+        book: FiguresCache,
         view: View,
         state: State,
         glyphs: Glyphs,
-        rows: tuple[Row, ...],
+        rows: tuple[StepFigures, ...],
         grid: Grid,
         widths: Mapping[str, int],
         advice: Advice,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from specdash.analysis.build_result import result_of
+from specdash.analysis.figures import StepFigures
 from specdash.analysis.result import Measurement
 from specdash.core.drafting import proven, share_of
 from specdash.core.measure import Sample
@@ -14,12 +15,11 @@ from specdash.errors import StoreError
 from specdash.ui.narration import OWN_TIMES
 from specdash.ui.tui.lines import BLANK, Line, rule
 from specdash.ui.tui.results.detail import command_of, describe, figure_lines, labelled, wrapped
-from specdash.ui.tui.results.figures import Row
 from specdash.ui.tui.results.measures import number, share
 from specdash.ui.tui.terminal import Glyphs
 
 
-def sample_lines(row: Row, view: View, width: int, glyphs: Glyphs) -> list[Line]:
+def sample_lines(row: StepFigures, view: View, width: int, glyphs: Glyphs) -> list[Line]:
     """A measurement in full, as long as it takes; the caller shows a window of it."""
     found = row.found
     lines = [rule(one_line(row.id, 160), found.status, width, glyphs.rule)]
@@ -40,7 +40,7 @@ def sample_lines(row: Row, view: View, width: int, glyphs: Glyphs) -> list[Line]
     return lines
 
 
-def _asked(row: Row, view: View) -> str:
+def _asked(row: StepFigures, view: View) -> str:
     """What was to be measured, in words."""
     planned = view.iterations(row.id)
     k = "no draft" if row.step.k is None else f"K {row.step.k}"
@@ -116,7 +116,7 @@ def _whole(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
-def _load_lines(row: Row, view: View, width: int) -> list[Line]:
+def _load_lines(row: StepFigures, view: View, width: int) -> list[Line]:
     """The server of a measurement: what it cost and how it was started."""
     load = view.loads.get(row.found.load or "")
     if load is None:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
-from specdash.ui.tui.results.figures import Book, Pair, Row, Variant, variant_of
+from specdash.analysis.figures import FiguresCache, StepFigures
 from specdash.ui.tui.results.heatmap import (
     ALL,
     Axes,
@@ -19,7 +19,7 @@ from specdash.ui.tui.results.heatmap import (
     rows_of,
 )
 from specdash.ui.tui.results.layout import View as Shown
-from specdash.ui.tui.results.measures import Measure
+from specdash.ui.tui.results.measures import Measure, Pair, Variant, variant_of
 from specdash.ui.tui.results.table import Sorting
 
 PLAIN: Variant = (None, None, "content", 0)
@@ -58,7 +58,7 @@ class State:
         """The pair under the cursor."""
         return self.target, self.draft
 
-    def settled(self, book: Book) -> State:
+    def settled(self, book: FiguresCache) -> State:
         """The same on the axes that the run has now; cursors that point nowhere are put somewhere."""
         axes = axes_of(book)
         if not axes.targets:
@@ -71,12 +71,12 @@ class State:
         settled = replace(self, axes=axes, variant=variant, target=target, draft=draft, is_placed=True)
         return replace(settled, by_length=self.by_length and settled.has_lengths(book))
 
-    def has_lengths(self, book: Book) -> bool:
+    def has_lengths(self, book: FiguresCache) -> bool:
         """Whether the target under the cursor was tried with several methods without a draft model, or Ks of one."""
         names, ks = lengths_of(book, self.target, self.variant)
         return len(names) * len(ks) > 1
 
-    def turned(self, book: Book) -> State:
+    def turned(self, book: FiguresCache) -> State:
         """The next heat map: targets by drafts, categories by K, methods by K where there is a choice of them."""
         to_lengths = self.by_k and self.has_lengths(book)
         state = replace(self, view="heat", by_k=not self.by_k and not self.by_length, by_length=to_lengths)
@@ -86,8 +86,8 @@ class State:
         """The next of the run's variants."""
         return replace(self, variant=_after(self.axes.variants, self.variant, 1, around=True))
 
-    def cursor(self, book: Book) -> tuple[int, int]:
-        """Row and column of the heat map's cursor."""
+    def cursor(self, book: FiguresCache) -> tuple[int, int]:
+        """StepFigures and column of the heat map's cursor."""
         if self.by_length:
             names, ks = lengths_of(book, self.target, self.variant)
             return _place(names, self.draft), _place(ks, self.k)
@@ -96,7 +96,7 @@ class State:
         categories = (*categories_of(book, self.pair, self.variant), ALL)
         return _place(categories, self.category), _place(ks_of(book, self.pair, self.variant), self.k)
 
-    def at(self, book: Book, row: int, column: int) -> State:
+    def at(self, book: FiguresCache, row: int, column: int) -> State:
         """The heat map's cursor put on a cell."""
         if self.by_length:
             names, lengths = lengths_of(book, self.target, self.variant)
@@ -107,7 +107,7 @@ class State:
         ks = ks_of(book, self.pair, self.variant)
         return replace(self, category=_nth(categories, row, ALL), k=_nth(ks, column, None))
 
-    def moved(self, book: Book, rows: Sequence[Row], across: int, down: int) -> State:
+    def moved(self, book: FiguresCache, rows: Sequence[StepFigures], across: int, down: int) -> State:
         """After an arrow key; `rows` are those of the table as it is shown."""
         if self.view == "samples":
             if across:
@@ -118,14 +118,14 @@ class State:
         row, column = self.cursor(book)
         return self.at(book, max(0, row + down), max(0, column + across))
 
-    def _on_row(self, rows: Sequence[Row], by: int) -> State:
+    def _on_row(self, rows: Sequence[StepFigures], by: int) -> State:
         if not rows:
             return self
         ids = [row.id for row in rows]
         at = ids.index(self.step_id) + by if self.step_id in ids else 0
         return self.on(rows[max(0, min(len(rows) - 1, at))])
 
-    def on(self, row: Row) -> State:
+    def on(self, row: StepFigures) -> State:
         """The cursor of the table on a row; the heat maps follow."""
         step = row.step
         known = variant_of(step) if variant_of(step) in self.axes.variants else self.variant
@@ -134,7 +134,7 @@ class State:
             self, step_id=row.id, variant=known, target=step.target, draft=draft, category=step.category, k=step.k
         )
 
-    def row(self, book: Book) -> Row | None:
+    def row(self, book: FiguresCache) -> StepFigures | None:
         """The measurement under the cursor; None where the cursor is on several."""
         if self.view in ("table", "samples"):
             return book.rows.get(self.step_id or "")
@@ -142,7 +142,7 @@ class State:
             return None
         return rows_of(book, self.pair, self.variant).get((self.category, self.k))
 
-    def opened(self, book: Book) -> State:
+    def opened(self, book: FiguresCache) -> State:
         """After Enter: from a pair to its Ks, from a measurement to its samples, from all categories to their rows."""
         if self.view == "samples" or not self.axes.targets:
             return self

@@ -7,12 +7,22 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
+from specdash.analysis.figures import StepFigures as Row
 from specdash.core.text import markdown_cell, one_line
 from specdash.core.view import View
 from specdash.ui.tui.lines import BLANK, Line, Span, cut, fitted, squeezed
-from specdash.ui.tui.results.figures import Row, sign_of, variant_label, variant_of, word_of
 from specdash.ui.tui.results.heatmap import STYLES, WORD_STYLES
-from specdash.ui.tui.results.measures import interval, number, rate_interval, share, shown
+from specdash.ui.tui.results.measures import (
+    interval,
+    number,
+    rate_interval,
+    share,
+    shown,
+    sign_of,
+    variant_label,
+    variant_of,
+    word_of,
+)
 from specdash.ui.tui.styles import StyleName
 from specdash.ui.tui.terminal import Glyphs
 

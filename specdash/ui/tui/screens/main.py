@@ -18,7 +18,7 @@ from specdash.ui.tui.frame import Bottom, Top
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, LinesWidget
 from specdash.ui.tui.panes.details import details
-from specdash.ui.tui.panes.figures import Figures
+from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.panes.layout import PANES, Body, Choice, compose, is_over, wants_advice
 from specdash.ui.tui.panes.pane import Look, about
 from specdash.ui.tui.panes.queue import Place, moved, settled
@@ -52,7 +52,7 @@ class MainScreen(RunScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._figures = Figures()
+        self._figures = PaneFigures()
         self._choice = Choice()
         self._body: Body | None = None
         self._offered: tuple[bool, bool, str, bool] | None = None

@@ -13,6 +13,7 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from specdash.analysis.figures import FiguresCache
 from specdash.core.text import one_line
 from specdash.core.view import View
 from specdash.ui.tui.fields import Field
@@ -22,7 +23,6 @@ from specdash.ui.tui.results import panes
 from specdash.ui.tui.results.curve import CHARTS, is_ready
 from specdash.ui.tui.results.detail import command_of
 from specdash.ui.tui.results.export import ExportDialog
-from specdash.ui.tui.results.figures import Book
 from specdash.ui.tui.results.grid import markdown_of
 from specdash.ui.tui.results.layout import View as Shown
 from specdash.ui.tui.results.measures import MEASURES
@@ -79,7 +79,7 @@ class ResultsScreen(RunScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._book = Book()
+        self._book = FiguresCache()
         self._run: str | None = None
         self._state = State()
         self._drawn = panes.Drawn()
@@ -114,7 +114,7 @@ class ResultsScreen(RunScreen):
             return
         run = self._view.run.run_id if self._view.run is not None else None
         if run != self._run:
-            self._run, self._book, self._state = run, Book(), State(measure=self._state.measure)
+            self._run, self._book, self._state = run, FiguresCache(), State(measure=self._state.measure)
         if not self._book.update(self._view, BUDGET_S) and not self._is_waiting:
             self._is_waiting = True
             self.set_timer(0.01, self._go_on)
