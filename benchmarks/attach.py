@@ -14,10 +14,10 @@ from benchmarks.common import Row, spread
 from specdash.core import events as ev
 from specdash.core.reduce import fold, fold_all
 from specdash.core.state import RunState
+from specdash.remote.feed import RunFeed, fold_events
+from specdash.remote.source import CaughtUp, Event
+from specdash.remote.sources import SocketSource
 from specdash.store.journal import line_of, parse_line, read
-from specdash.ui.feed import Feed, fold_events
-from specdash.ui.source import CaughtUp, Event
-from specdash.ui.sources import SocketSource
 from tests.support.recorded_run import START_S, loaded, measured, started, step
 
 FACTS = 10_000
@@ -31,11 +31,11 @@ from specdash.core.ticks import Telemetry
 from specdash.core.reduce import fold_all
 from specdash.runtime.sockets import socket_path
 from specdash.session.handle import Handle
-from specdash.ui.monitor import Monitor
+from specdash.remote.server import SocketServer
 
 async def main():
     path = Path(sys.argv[1])
-    async with Monitor(Handle(path, None, Telemetry, None, lambda each: lambda: None), socket_path(path)):
+    async with SocketServer(Handle(path, None, Telemetry, None, lambda each: lambda: None), socket_path(path)):
         print("ready", flush=True)
         await asyncio.Event().wait()
 
@@ -57,7 +57,7 @@ async def attached(path: Path) -> tuple[float, RunState]:
     """Seconds from nothing to a view of the whole run, folded in batches as the dashboard does."""
     begin = time.perf_counter()
     source = await SocketSource.open(path)
-    feed, batch = Feed(), list[Event]()
+    feed, batch = RunFeed(), list[Event]()
     turn_s = begin + BATCH_S
     async for event in source.events():
         batch.append(event)

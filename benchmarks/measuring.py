@@ -111,7 +111,7 @@ def dashboard(here: Place, run: Path) -> Iterator[PtyProgram]:
 @contextmanager
 def deaf(run: Path) -> Iterator[None]:
     """A client that says hello and reads nothing."""
-    from specdash.ui.sources import dial
+    from specdash.remote.sources import dial
 
     with dial(run) as connection:
         connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -237,10 +237,10 @@ def work(profile: Path, notes: Path) -> None:
 
     from specdash.config.load import check
     from specdash.core.generation import Generation
+    from specdash.remote.server import serving
     from specdash.runtime import request
     from specdash.session.handle import Handle, Watcher
     from specdash.session.run import start_new
-    from specdash.ui.serving import serving
 
     chunks: list[tuple[float, list[float]]] = []
     loop_lags: list[tuple[float, float]] = []

@@ -8,8 +8,8 @@ from statistics import mean
 
 from benchmarks.common import Row, spread
 from specdash.core.forecast import outlook
-from specdash.ui.feed import Feed, fold_event
-from specdash.ui.source import CaughtUp, Event
+from specdash.remote.feed import RunFeed, fold_event
+from specdash.remote.source import CaughtUp, Event
 from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.panes.layout import Choice, compose
 from specdash.ui.tui.panes.pane import Look
@@ -40,13 +40,13 @@ def main() -> list[Row]:
     return [*rows, *_long_queue()]
 
 
-def long_feed(count: int = STEPS) -> Feed:
+def long_feed(count: int = STEPS) -> RunFeed:
     """A run of `count` steps, half of them done, with everything that moves."""
     steps = [step(), *(step(k, f"category {number}") for number in range(count // 8) for k in range(1, 9))][:count]
     facts = [started(steps), *loaded("l001", 8)]
     for done in steps[: count // 2]:
         facts += measured(done, [10.0, 11.0, 12.0])
-    feed = Feed()
+    feed = RunFeed()
     events: list[Event] = [*recorded(facts), CaughtUp(), *live_runs.ticks()]
     for event in events:
         feed = fold_event(feed, event)

@@ -29,7 +29,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     if options.ssh is not None:
         return _far(options.ssh, options.run)
     from specdash.cli.running import chosen_run
-    from specdash.ui.sources import open_run
+    from specdash.remote.sources import open_run
 
     path = chosen_run(options.run)
     return show(lambda: open_run(path))
@@ -39,9 +39,9 @@ def _far(host: str, run: str | None) -> Exit:
     """The run of another machine. What goes wrong before anything is shown is an error of this command."""
     import asyncio
 
-    from specdash.ui.source import Source, SourceError
-    from specdash.ui.sources import PipeSource
-    from specdash.ui.ssh import SshLine
+    from specdash.remote.source import Source, SourceError
+    from specdash.remote.sources import PipeSource
+    from specdash.remote.ssh import SshLine
     from specdash.ui.tui.run import show
 
     try:

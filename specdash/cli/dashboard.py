@@ -23,8 +23,8 @@ def profile(path: str) -> Exit:
         raise EngineError("\n".join(str(problem) for problem in found.missing))
     for warning in found.warnings:
         print(plain(f"specdash: warning: {warning}"), file=sys.stderr)
-    from specdash.ui.detached import start
-    from specdash.ui.sources import open_run
+    from specdash.remote.detached import start
+    from specdash.remote.sources import open_run
 
     run = start(Path(path)).run
     return show(lambda: open_run(run), own=True)
@@ -36,8 +36,8 @@ def resume(path: Path) -> Exit:
 
     require_screen("specdash resume --headless RUN")
     from specdash.core.text import one_line
-    from specdash.ui.detached import start
-    from specdash.ui.sources import open_run
+    from specdash.remote.detached import start
+    from specdash.remote.sources import open_run
 
     started = start(path, resumes=True)
     if started.over is not None:

@@ -28,9 +28,9 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser.add_argument("--ready-fd", type=int, required=True)
     options = parser.parse_args(arguments)
     from specdash.config.load import check
+    from specdash.remote.server import serving
     from specdash.session.handle import Handle, Watcher
     from specdash.session.run import resume, start_new
-    from specdash.ui.serving import serving
 
     pipe = _Pipe(options.ready_fd)
 

@@ -40,7 +40,7 @@ def main(name: str, arguments: list[str]) -> Exit:
         return Exit.OK
     import asyncio
 
-    from specdash.ui.monitor import serve_folder
+    from specdash.remote.server import serve_folder
 
     near, far = socket.socketpair()
     copying = threading.Thread(target=_copy, args=(near,), daemon=True)
@@ -54,8 +54,8 @@ def _engine_of(path: Path) -> socket.socket | None:
     """A connection to the engine at work on a run; None where there is none. Raises SpecdashError."""
     import time
 
+    from specdash.remote.sources import STARTING_S, WAIT_S, dial, unreachable
     from specdash.runtime.locks import run_owner
-    from specdash.ui.sources import STARTING_S, WAIT_S, dial, unreachable
 
     until_s = time.monotonic() + STARTING_S
     while True:

@@ -63,29 +63,6 @@ def arm_of(step: Step) -> Step:
     return replace(step, category="", copy=0)
 
 
-def in_order(rows: Iterable[Rows]) -> list[Rows]:
-    """Arms or measurements as they are read: baselines first, then each draft with its Ks ascending.
-
-    A search or a second pass leaves the queue in an order of its own. What has no order keeps that of its first
-    appearance; so do rows that differ in nothing.
-    """
-    found = list(rows)
-    names = ("target", "config", "draft", "method", "moe_experts", "workload")
-    places = {
-        name: {value: at for at, value in enumerate(dict.fromkeys(getattr(row.step, name) for row in found))}
-        for name in names
-    }
-
-    def place(row: Rows) -> tuple[int | bool, ...]:
-        step = row.step
-        target, config, draft, method, experts, workload = (places[name][getattr(step, name)] for name in names)
-        k, size = (-1 if value is None else value for value in (step.k, step.ngram_n))
-        arm = step.method != BASELINE, draft, method, size, experts, k
-        return target, config, *arm, workload, step.depth
-
-    return sorted(found, key=place)
-
-
 @dataclass(frozen=True)
 class Overview:
     """The arms of a result that measured content, what refutes them, and what is recommended.

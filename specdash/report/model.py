@@ -87,6 +87,15 @@ class Column:
     is_wide: bool = False
 
 
+def columns(texts: Sequence[str], numbers: Sequence[str] = (), wide: Sequence[str] = ()) -> list[Column]:
+    """Columns of texts, of numbers, and of texts that wrap, by their titles."""
+    return [
+        *(Column(title, is_number=False) for title in texts),
+        *map(Column, numbers),
+        *(Column(title, is_number=False, is_wide=True) for title in wide),
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Row:
     """The cells of a row, of which the first `heads` name it. `span`: text in place of the cells that are left.

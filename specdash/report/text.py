@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 from specdash.analysis.result import (
     ALL,
@@ -212,13 +212,6 @@ def slower_of(count: int, of: int) -> str:
 
 
 # -- names ------------------------------------------------------------------------------------------------------------
-
-
-class HasDrafter(Protocol):
-    """A step, or the key of a load."""
-
-    @property
-    def drafter(self) -> str | None: ...  # noqa: D102
 
 
 def setting(of: Step | LoadKey) -> str:

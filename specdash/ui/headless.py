@@ -23,10 +23,10 @@ from specdash.core.state import LoadState, RunState
 from specdash.core.status import SampleStatus, StepStatus
 from specdash.core.text import human_seconds, one_line, plural
 from specdash.errors import Exit
+from specdash.remote.server import serving
 from specdash.session.handle import Handle, Outcome, Subscription, Watcher
 from specdash.ui.narration import counted, level_of, reading, sentences
 from specdash.ui.output import Unhurried, unhurried
-from specdash.ui.serving import serving
 from specdash.ui.summary import near, print_summary
 
 REFRESH_S = 0.5

@@ -18,8 +18,8 @@ import pytest
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.state import RunState
+from specdash.remote.sources import SocketSource
 from specdash.runtime.locks import run_owner
-from specdash.ui.sources import SocketSource
 from tests.support.machine import assert_each_block_once, assert_gone, descendants, wait_for
 from tests.support.pty_program import PtyProgram
 from tests.support.real_machine import ONE_THREAD

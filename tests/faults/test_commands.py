@@ -14,9 +14,9 @@ import pytest
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.ticks import LogTick, MemoryTick, ServerTick, TokenTick
+from specdash.remote.feed import RunFeed
+from specdash.remote.source import Refused
 from specdash.store.journal import Journal
-from specdash.ui.feed import Feed
-from specdash.ui.source import Refused
 from tests.support.attached_client import Client, attached
 from tests.support.fake_machine import Bench, assert_complete
 from tests.support.machine import Command as Process
@@ -41,12 +41,12 @@ def folder(bench: Bench) -> Path:
     return path
 
 
-def sampling(feed: Feed) -> bool:
+def sampling(feed: RunFeed) -> bool:
     """Whether a sample is being taken."""
     return feed.live.token is not None and feed.live.token.purpose == "sample" and feed.live.token.tokens > 0
 
 
-def step_ids(feed: Feed, k: int | None) -> list[str]:
+def step_ids(feed: RunFeed, k: int | None) -> list[str]:
     return [step_id for step_id, found in feed.view.steps.items() if found.step.k == k]
 
 
@@ -188,7 +188,7 @@ async def test_clients_see_the_tokens_the_server_the_memory_and_the_log(bench: B
     process.end()
 
 
-def drafting(feed: Feed) -> bool:
+def drafting(feed: RunFeed) -> bool:
     """Whether a step with a draft is being sampled."""
     token = feed.live.token
     return feed.view.k_scope is not None and sampling(feed) and token is not None and "draft" in (token.step or "")

@@ -14,7 +14,7 @@ import pytest
 
 from specdash.core import events as ev
 from specdash.core.ticks import DiskTick
-from specdash.ui.sources import SocketSource
+from specdash.remote.sources import SocketSource
 from tests.support.fake_machine import SPEED, Bench, assert_complete, assert_each_block_once, assert_gone, descendants
 
 PAGE = 4096

@@ -15,11 +15,11 @@ import pytest
 from specdash.core import events as ev
 from specdash.core.reduce import fold_all
 from specdash.core.ticks import TextRun, TokenTick
+from specdash.remote.client_session import LINGER_S, MOST_CLIENTS
+from specdash.remote.protocol import read_pointer
+from specdash.remote.source import CaughtUp, Event, SourceError
+from specdash.remote.sources import SocketSource
 from specdash.runtime.sockets import socket_path
-from specdash.ui.desk import LINGER_S, MOST_CLIENTS
-from specdash.ui.source import CaughtUp, Event, SourceError
-from specdash.ui.sources import SocketSource
-from specdash.ui.wire import read_pointer
 from tests.support.recorded_run import loaded, measured, started, step
 from tests.support.served_run import STEPS, RawClient, WatchedRun, memory, short_folder, take, until
 
@@ -201,7 +201,7 @@ async def test_200_connections(run: WatchedRun) -> None:
 
 
 async def test_who_says_nothing_loses_the_place(run: WatchedRun, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specdash.ui.desk.HELLO_S", 0.01)
+    monkeypatch.setattr("specdash.remote.client_session.HELLO_S", 0.01)
     async with run.monitored():
         client = await RawClient.connect(run.path, hello=False)
         assert await client.rest() == b""

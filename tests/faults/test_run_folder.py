@@ -14,8 +14,8 @@ from unittest import mock
 import pytest
 
 from specdash.core import events as ev
+from specdash.remote.sources import SocketSource
 from specdash.runtime.serverlog import ServerLog
-from specdash.ui.sources import SocketSource
 from tests.support.fake_machine import (
     Bench,
     Run,

@@ -9,9 +9,9 @@ from pathlib import Path
 
 from specdash.core.commands import EDIT, Command, Edit
 from specdash.core.ticks import Tick
-from specdash.ui.feed import Feed, fold_event
-from specdash.ui.source import Source
-from specdash.ui.sources import open_run
+from specdash.remote.feed import RunFeed, fold_event
+from specdash.remote.source import Source
+from specdash.remote.sources import open_run
 
 LIMIT_S = 30.0
 
@@ -21,7 +21,7 @@ class Client:
 
     def __init__(self, source: Source) -> None:
         self.source = source
-        self.feed = Feed()
+        self.feed = RunFeed()
         self.ticks: list[Tick] = []
         self._news = asyncio.Condition()
 
@@ -34,7 +34,7 @@ class Client:
             async with self._news:
                 self._news.notify_all()
 
-    async def until(self, wanted: Callable[[Feed], bool]) -> Feed:
+    async def until(self, wanted: Callable[[RunFeed], bool]) -> RunFeed:
         """Waits for a state of the run."""
         async with asyncio.timeout(LIMIT_S), self._news:
             await self._news.wait_for(lambda: wanted(self.feed))

@@ -10,7 +10,7 @@ from textual.pilot import Pilot
 from specdash.core import events as ev
 from specdash.core.commands import Command
 from specdash.core.ticks import Tick
-from specdash.ui.source import CaughtUp, Event, Gone, LogPiece, Origin, Refused, SourceError
+from specdash.remote.source import CaughtUp, Event, Gone, LogPiece, Origin, Refused, SourceError
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.terminal import UNICODE, Terminal
 from tests.support.recorded_run import recorded

@@ -17,11 +17,11 @@ from specdash.core.queue import IllegalEdit
 from specdash.core.reduce import fold
 from specdash.core.state import RunState
 from specdash.core.ticks import MemoryTick, Telemetry, Tick, fold_tick
+from specdash.remote.server import SocketServer
+from specdash.remote.source import Event, Source
 from specdash.runtime.sockets import socket_path
 from specdash.session.handle import Handle, Subscription
 from specdash.store.journal import Journal
-from specdash.ui.monitor import Monitor
-from specdash.ui.source import Event, Source
 from tests.support.recorded_run import step
 
 STEPS = [step(), step(4), step(8)]
@@ -98,9 +98,9 @@ class WatchedRun:
         return Handle(self.path, lambda: self.view, lambda: self.live, self.command, self.subscribe)
 
     @asynccontextmanager
-    async def monitored(self) -> AsyncIterator[Monitor]:
+    async def monitored(self) -> AsyncIterator[SocketServer]:
         """The run with its socket."""
-        async with Monitor(self.handle, socket_path(self.path)) as monitor:
+        async with SocketServer(self.handle, socket_path(self.path)) as monitor:
             yield monitor
         self.journal.close()
 

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from specdash.ui.source import Source
-from specdash.ui.sources import open_run
+from specdash.remote.source import Source
+from specdash.remote.sources import open_run
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.terminal import UNICODE, Terminal
 

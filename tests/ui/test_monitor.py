@@ -18,10 +18,10 @@ from specdash import __version__
 from specdash.core import events as ev
 from specdash.core.ticks import LogTick, ServerTick, Tick
 from specdash.errors import StoreError
+from specdash.remote.protocol import BadLine, Lines, load, read_pointer
 from specdash.runtime.sockets import MOST_PATH_BYTES, bind, peer_uid, runtime_folder, socket_path
 from specdash.store.codec import encode_tick
 from specdash.store.journal import read
-from specdash.ui.wire import BadLine, Lines, load, read_pointer
 from tests.support.machine import LIMIT_S
 from tests.support.recorded_run import loaded, measured, started, step
 from tests.support.served_run import STEPS, RawClient, WatchedRun, memory, short_folder, until
@@ -125,7 +125,7 @@ async def test_a_tick_is_encoded_once_for_all(run: WatchedRun, monkeypatch: pyte
         encoded.append(tick)
         return encode_tick(tick)
 
-    monkeypatch.setattr("specdash.ui.desk.encode_tick", encode)
+    monkeypatch.setattr("specdash.remote.client_session.encode_tick", encode)
     async with run.monitored():
         run.tick(memory(0))
         assert not encoded

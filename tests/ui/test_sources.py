@@ -22,13 +22,13 @@ from specdash.core.commands import EDIT, PAUSE, STOP, Command, Skip
 from specdash.core.reduce import fold_all
 from specdash.core.ticks import MemoryTick
 from specdash.errors import Exit, SpecdashError
+from specdash.remote.protocol import Pointer, write_pointer
+from specdash.remote.source import CaughtUp, Event, Gone, Origin, Refused, Source, SourceError
+from specdash.remote.sources import FolderSource, PipeSource, SocketSource, open_run
+from specdash.remote.ssh import SshLine, Way
 from specdash.runtime.locks import run_lock
 from specdash.runtime.sockets import bind, socket_path
 from specdash.store.journal import read
-from specdash.ui.source import CaughtUp, Event, Gone, Origin, Refused, Source, SourceError
-from specdash.ui.sources import FolderSource, PipeSource, SocketSource, open_run
-from specdash.ui.ssh import SshLine, Way
-from specdash.ui.wire import Pointer, write_pointer
 from tests.support.recorded_run import loaded, measured, started, step
 from tests.support.served_run import STEPS, WatchedRun, finish, memory, short_folder, take, until
 

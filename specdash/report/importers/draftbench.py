@@ -16,8 +16,7 @@ from specdash.analysis.stats import Speedup, Summary
 from specdash.core.numbers import finite
 from specdash.core.text import plural
 from specdash.errors import SpecdashError
-from specdash.report.importers.document import Finding, Origin, imported_result
-from specdash.report.importers.values import moment, positive, scalars, shown, text
+from specdash.report.importers.document import Finding, Origin, imported_result, moment, positive, scalars, shown, text
 
 Json = Mapping[str, Any]
 

@@ -19,8 +19,7 @@ from specdash.analysis.stats import Speedup, Summary, speedup, summarise
 from specdash.core.measure import Sample
 from specdash.core.numbers import whole
 from specdash.errors import SpecdashError
-from specdash.report.importers.document import Finding, Origin, imported_result, sample
-from specdash.report.importers.values import moment, positive, shown, text
+from specdash.report.importers.document import Finding, Origin, imported_result, moment, positive, sample, shown, text
 
 Json = dict[str, Any]
 

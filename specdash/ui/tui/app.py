@@ -23,9 +23,9 @@ from specdash.core.forecast import Outlook, Range
 from specdash.core.state import RunState
 from specdash.core.text import one_line
 from specdash.errors import Exit, SpecdashError, StoreError
+from specdash.remote.feed import RunFeed, fold_event, fold_events
+from specdash.remote.source import Event, Gone, Source, SourceError
 from specdash.store.disk import write_atomic
-from specdash.ui.feed import Feed, fold_event, fold_events
-from specdash.ui.source import Event, Gone, Source, SourceError
 from specdash.ui.tui import screen_registry
 from specdash.ui.tui.context import Repaintable, SourceFactory
 from specdash.ui.tui.discovery import Model, models_of
@@ -97,7 +97,7 @@ class Dashboard(TerminalApp):
     def __init__(self, opening: SourceFactory | None, terminal: Terminal, settings: Settings | None = None) -> None:
         super().__init__(terminal)
         self.settings = settings
-        self.feed = Feed()
+        self.feed = RunFeed()
         self.source: Source | None = None
         self.rate_hz = settings.rate_hz if settings is not None else DEFAULT_RATE_HZ
         self.clock: Callable[[], float] = time.time
@@ -316,7 +316,7 @@ class Dashboard(TerminalApp):
         """Folds everything that the source tells, a batch at a time."""
         before, self.source = self.source, None
         await self._close(before)
-        self.feed, self._dirty = Feed(), True
+        self.feed, self._dirty = RunFeed(), True
         self._folder, self.folder_gone = None, False
         try:
             self.source = source = await opening()
@@ -347,7 +347,7 @@ class Dashboard(TerminalApp):
             self.tell(str(error), level="error")
             self._show_first_frame()
 
-    def _watch_end(self, before: Feed) -> None:
+    def _watch_end(self, before: RunFeed) -> None:
         """Tells the user when the run that is watched has ended, and leaves if that was waited for."""
         if self.is_own and self.feed.caught_up and self.feed.view.finished is not None:
             self.saw_end = True

@@ -11,8 +11,8 @@ from textual.screen import Screen
 
 from specdash.core.commands import Command
 from specdash.core.forecast import Outlook, Range
-from specdash.ui.feed import Feed
-from specdash.ui.source import Source
+from specdash.remote.feed import RunFeed
+from specdash.remote.source import Source
 from specdash.ui.tui.discovery import Model
 from specdash.ui.tui.keys import ActionInfo
 from specdash.ui.tui.recommendations import Recommendations
@@ -41,7 +41,7 @@ class DashboardContext(Protocol):
     rate_hz: float
 
     @property
-    def feed(self) -> Feed:
+    def feed(self) -> RunFeed:
         """The run as it is known now."""
 
     @property

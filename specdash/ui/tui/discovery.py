@@ -19,7 +19,7 @@ from specdash.config.discover import default_folders
 from specdash.core.events import ModelRead
 from specdash.core.kinds import kind_named
 from specdash.core.text import one_line
-from specdash.ui.source import MODELS, Source, own_argv
+from specdash.remote.source import MODELS, Source, own_argv
 
 MODELS_LIMIT_S = 120.0
 EXAMINE_LIMIT_S = 30.0

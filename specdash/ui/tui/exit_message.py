@@ -13,7 +13,7 @@ from pathlib import Path, PurePosixPath
 
 from specdash.core.text import one_line
 from specdash.errors import Exit
-from specdash.ui.feed import Feed
+from specdash.remote.feed import RunFeed
 from specdash.ui.narration import counted
 from specdash.ui.tui.panes.header import is_replay, run_name
 
@@ -21,7 +21,7 @@ BELL = "\a"
 TEXT_LIMIT = 120
 
 
-def farewell(feed: Feed, *, asked: str | None, ssh: str | None) -> list[str]:
+def farewell(feed: RunFeed, *, asked: str | None, ssh: str | None) -> list[str]:
     """The lines to print; `asked`: what the leave menu asked of the run, `ssh`: the host as the user named it."""
     origin, view = feed.origin, feed.view
     if origin is None or view.run is None:
@@ -44,12 +44,12 @@ def farewell(feed: Feed, *, asked: str | None, ssh: str | None) -> list[str]:
     return lines
 
 
-def is_for_summary(feed: Feed) -> bool:
+def is_for_summary(feed: RunFeed) -> bool:
     """Whether the run's folder is here, so that its results can be printed."""
     return feed.origin is not None and feed.origin.is_local and os.path.isdir(Path(feed.origin.path))
 
 
-def _state(feed: Feed, asked: str | None) -> str:
+def _state(feed: RunFeed, asked: str | None) -> str:
     view, gone = feed.view, feed.gone
     if view.finished is not None:
         return one_line(view.finished.state, 40)
@@ -74,7 +74,7 @@ def announcement(text: str, kind: str, environment: Mapping[str, str]) -> str:
     return "\x1bPtmux;" + said.replace("\x1b", "\x1b\x1b") + "\x1b\\" + BELL
 
 
-def ending(before: Feed, after: Feed) -> str | None:
+def ending(before: RunFeed, after: RunFeed) -> str | None:
     """What to say when a run that was watched has just ended, well or not; None otherwise, and for a replay."""
     if not before.is_live:
         return None

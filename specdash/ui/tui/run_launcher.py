@@ -10,7 +10,7 @@ from pathlib import Path
 
 from specdash.core.text import one_line
 from specdash.errors import SpecdashError
-from specdash.ui.source import Source, SourceError
+from specdash.remote.source import Source, SourceError
 from specdash.ui.tui.context import DashboardContext
 
 SENTENCE = 600
@@ -23,7 +23,7 @@ async def open_path(dashboard: DashboardContext, path: Path, *, own: bool = Fals
 
     `own`: the dashboard has just started it.
     """
-    from specdash.ui.sources import open_run
+    from specdash.remote.sources import open_run
 
     try:
         source = await open_run(path)
@@ -43,7 +43,7 @@ async def open_path(dashboard: DashboardContext, path: Path, *, own: bool = Fals
 
 async def resume_path(dashboard: DashboardContext, path: Path) -> str | None:
     """Goes on with an interrupted run, and shows it."""
-    from specdash.ui.detached import resume_run
+    from specdash.remote.detached import resume_run
 
     try:
         await resume_run(path)
@@ -54,7 +54,7 @@ async def resume_path(dashboard: DashboardContext, path: Path) -> str | None:
 
 async def start_path(dashboard: DashboardContext, profile: Path) -> str | None:
     """Starts a profile, and shows its run."""
-    from specdash.ui.detached import start_profile
+    from specdash.remote.detached import start_profile
 
     try:
         run = await start_profile(profile)

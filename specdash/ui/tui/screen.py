@@ -7,7 +7,7 @@ from typing import cast
 from textual import events
 from textual.screen import Screen
 
-from specdash.ui.feed import Feed
+from specdash.remote.feed import RunFeed
 from specdash.ui.tui.context import DashboardPart
 from specdash.ui.tui.header_footer import Bar
 
@@ -20,7 +20,7 @@ class PaintedScreen(DashboardPart):
     """
 
     @property
-    def feed(self) -> Feed:
+    def feed(self) -> RunFeed:
         """The run as it is known now."""
         return self.dashboard.feed
 

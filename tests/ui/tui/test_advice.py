@@ -16,8 +16,8 @@ from specdash.core.reduce import fold
 from specdash.core.state import RunState
 from specdash.core.steptable import Tally
 from specdash.core.ticks import ServerTick
+from specdash.remote.source import Gone
 from specdash.store.result_json import from_document
-from specdash.ui.source import Gone
 from specdash.ui.tui import app as application
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import text_of, width_of

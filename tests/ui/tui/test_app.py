@@ -14,8 +14,8 @@ from specdash.core import events as ev
 from specdash.core.forecast import Range
 from specdash.core.state import RunState
 from specdash.core.ticks import DiskTick, Telemetry
-from specdash.ui.feed import Feed, fold_event
-from specdash.ui.source import Gone, Moved, Origin
+from specdash.remote.feed import RunFeed, fold_event
+from specdash.remote.source import Gone, Moved, Origin
 from specdash.ui.tui import screen_registry
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.exit_message import announcement, ending
@@ -122,7 +122,7 @@ async def test_an_engine_that_dies_while_the_menu_is_open_leaves_a_usable_screen
     source = ScriptedSource(FACTS)
     async with dashboard(source) as (app, pilot):
         await pilot.press("q")
-        app.feed = Feed(app.feed.view, origin=app.feed.origin, caught_up=True, gone=Gone("the engine was killed"))
+        app.feed = RunFeed(app.feed.view, origin=app.feed.origin, caught_up=True, gone=Gone("the engine was killed"))
         app.paint_now()
         await pilot.press("escape")
         app.paint_now()
@@ -248,7 +248,7 @@ async def test_a_dialog_survives_a_terminal_that_shrinks_and_grows() -> None:
 
 
 async def test_a_source_that_cannot_be_opened_is_said() -> None:
-    from specdash.ui.source import SourceError
+    from specdash.remote.source import SourceError
 
     async def opening() -> ScriptedSource:
         raise SourceError("there is no run\x1b[31m there")
@@ -309,7 +309,7 @@ def test_text_from_outside_reaches_no_line(text: str) -> None:
     view = RunState(run=started([], name=text, host=text, run_id=text))
     origin = Origin(f"/results/{text}", text, 4711, False, text)
     for gone in (None, Gone(text), Gone(text, lost=True)):
-        feed = Feed(view, origin=origin, caught_up=True, gone=gone)
+        feed = RunFeed(view, origin=origin, caught_up=True, gone=gone)
         lines = [
             header(feed, 200, 0.0, UNICODE),
             connection(feed, 200, UNICODE, 2.0),
@@ -334,7 +334,7 @@ async def test_hostile_text_is_told_as_it_is_written(text: str) -> None:
 @pytest.mark.parametrize("width", [0, 1, 5, 20, 40, 79, 80, 120, 240])
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
 def test_lines_fit_every_width(width: int, glyphs: Glyphs) -> None:
-    feed = Feed(
+    feed = RunFeed(
         RunState(run=started(STEPS, name="名前" * 40)), origin=Origin("/r/x", "host" * 20, 1, False, ""), caught_up=True
     )
     for line in (
@@ -346,10 +346,10 @@ def test_lines_fit_every_width(width: int, glyphs: Glyphs) -> None:
 
 
 def test_a_replay_is_no_engine_that_has_gone() -> None:
-    replay = Feed(
+    replay = RunFeed(
         RunState(run=started(STEPS)), origin=Origin("/r", "h", None, True, ""), caught_up=True, gone=Gone("over")
     )
-    died = Feed(
+    died = RunFeed(
         RunState(run=started(STEPS)), origin=Origin("/r", "h", 7, True, ""), caught_up=True, gone=Gone("it died")
     )
     assert state_word(replay)[0] == "REPLAY"
@@ -360,7 +360,7 @@ def test_a_replay_is_no_engine_that_has_gone() -> None:
 
 def test_a_run_that_waits_for_room_on_disk_says_so() -> None:
     live = Telemetry(disk=DiskTick("/r/journal.jsonl: no record can be added"))
-    full = Feed(RunState(run=started(STEPS)), live, Origin("/r", "h", 7, True, ""), caught_up=True)
+    full = RunFeed(RunState(run=started(STEPS)), live, Origin("/r", "h", 7, True, ""), caught_up=True)
     assert state_word(full)[0] == "DISK FULL"
     assert "/r/journal.jsonl: no record can be added" in text_of(banner(full, 120, UNICODE) or ())
     assert "ETA" not in text_of(header(full, 120, 0.0, UNICODE, Range(1.0, 2.0)))
@@ -370,20 +370,20 @@ def test_a_run_that_waits_for_room_on_disk_says_so() -> None:
 
 
 def test_a_run_folder_that_was_moved_is_known_by_its_new_place() -> None:
-    feed = Feed(RunState(run=started(STEPS)), origin=Origin("/r", "h", 7, True, ""), caught_up=True)
+    feed = RunFeed(RunState(run=started(STEPS)), origin=Origin("/r", "h", 7, True, ""), caught_up=True)
     moved = fold_event(feed, Moved("/elsewhere/r")).origin
     assert moved == Origin("/elsewhere/r", "h", 7, True, "")
 
 
 def test_only_the_end_of_a_run_that_was_watched_is_announced() -> None:
-    live = Feed(RunState(run=started(STEPS)), caught_up=True)
-    over = Feed(RunState(run=started(STEPS), finished=ev.RunFinished("finished", 0)), caught_up=True)
+    live = RunFeed(RunState(run=started(STEPS)), caught_up=True)
+    over = RunFeed(RunState(run=started(STEPS), finished=ev.RunFinished("finished", 0)), caught_up=True)
     assert ending(live, over) is not None
-    assert ending(Feed(live.view), over) is None, "told while the journal was read: a replay"
+    assert ending(RunFeed(live.view), over) is None, "told while the journal was read: a replay"
     assert ending(over, over) is None
     assert ending(live, live) is None
-    assert ending(live, Feed(live.view, caught_up=True, gone=Gone("died"))) is not None
-    assert ending(live, Feed(live.view, caught_up=True, gone=Gone("line", lost=True))) is None
+    assert ending(live, RunFeed(live.view, caught_up=True, gone=Gone("died"))) is not None
+    assert ending(live, RunFeed(live.view, caught_up=True, gone=Gone("line", lost=True))) is None
 
 
 def test_announcements_carry_no_escape_of_others() -> None:

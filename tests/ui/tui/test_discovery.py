@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from specdash.ui.source import MODELS, Gone, own_argv
+from specdash.remote.source import MODELS, Gone, own_argv
 from specdash.ui.tui import discovery
 from specdash.ui.tui.discovery import FindError, Finding, Model, models_of
 from specdash.ui.tui.wizard.answers import Answers, choices

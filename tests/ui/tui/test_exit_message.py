@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from specdash.core import events as ev
-from specdash.ui.feed import Feed
-from specdash.ui.source import Gone, Origin
+from specdash.remote.feed import RunFeed
+from specdash.remote.source import Gone, Origin
 from specdash.ui.tui.exit_message import farewell
 from tests.support.recorded_run import folded, loaded, measured, started, step
 
@@ -14,8 +14,8 @@ HERE = Origin("/results/run-1", "tower", 4711, True, "")
 THERE = Origin("/results/run-1", "tower", 4711, False, "")
 
 
-def feed(origin: Origin, *more: ev.Fact, gone: Gone | None = None) -> Feed:
-    return Feed(folded([*FACTS, *more]), origin=origin, caught_up=True, gone=gone)
+def feed(origin: Origin, *more: ev.Fact, gone: Gone | None = None) -> RunFeed:
+    return RunFeed(folded([*FACTS, *more]), origin=origin, caught_up=True, gone=gone)
 
 
 def test_a_run_that_goes_on_can_be_attached_to() -> None:
@@ -58,4 +58,4 @@ def test_a_broken_line_is_no_broken_run() -> None:
 
 def test_what_was_asked_is_said() -> None:
     assert "stops after this load" in farewell(feed(HERE), asked="stop_after_load", ssh=None)[0]
-    assert farewell(Feed(), asked=None, ssh=None) == []
+    assert farewell(RunFeed(), asked=None, ssh=None) == []

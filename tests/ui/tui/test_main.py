@@ -14,8 +14,8 @@ from textual.pilot import Pilot
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.status import StepStatus
-from specdash.ui.feed import fold_event
-from specdash.ui.source import Gone
+from specdash.remote.feed import fold_event
+from specdash.remote.source import Gone
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.screens.main import MainScreen
 from specdash.ui.tui.terminal import ASCII, Terminal

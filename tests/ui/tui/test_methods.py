@@ -12,9 +12,9 @@ from specdash.core import events as ev
 from specdash.core.kinds import KINDS
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import IllegalEdit, apply
+from specdash.remote.feed import RunFeed, fold_event
+from specdash.remote.source import CaughtUp, Event, Origin
 from specdash.store.codec import decode_edit, encode_edit
-from specdash.ui.feed import Feed, fold_event
-from specdash.ui.source import CaughtUp, Event, Origin
 from specdash.ui.tui.discovery import Model
 from specdash.ui.tui.lines import squeezed, text_of
 from specdash.ui.tui.panes.figures import PaneFigures
@@ -57,7 +57,7 @@ def facts(until: int | None = None, steps: list[Step] | None = None) -> list[ev.
 
 
 def look(of: list[ev.Fact]) -> Look:
-    feed = Feed(origin=Origin("/results/run-1", "tower", 4711, True, "0.0"))
+    feed = RunFeed(origin=Origin("/results/run-1", "tower", 4711, True, "0.0"))
     events: list[Event] = [*recorded(of), CaughtUp()]
     for event in events:
         feed = fold_event(feed, event)

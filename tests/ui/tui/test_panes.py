@@ -14,8 +14,8 @@ from specdash.core.forecast import outlook
 from specdash.core.lifecycle import TABLE, State
 from specdash.core.status import StepStatus
 from specdash.core.ticks import GpuUse, ServerTick, TextRun, Tick
-from specdash.ui.feed import Feed, fold_event
-from specdash.ui.source import CaughtUp, Event, Gone, Origin
+from specdash.remote.feed import RunFeed, fold_event
+from specdash.remote.source import CaughtUp, Event, Gone, Origin
 from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.panes.details import details
 from specdash.ui.tui.panes.figures import PaneFigures
@@ -33,16 +33,16 @@ from tests.support import live_runs
 from tests.support.recorded_run import loaded, measured, recorded, started, step
 
 
-def feed(facts: list[ev.Fact] | None = None, ticks: list[Tick] | None = None, *, gone: Gone | None = None) -> Feed:
+def feed(facts: list[ev.Fact] | None = None, ticks: list[Tick] | None = None, *, gone: Gone | None = None) -> RunFeed:
     """The scene, or other facts and ticks, as a feed."""
-    found = Feed(origin=Origin("/results/run-1", "tower", 4711, True, "0.0"))
+    found = RunFeed(origin=Origin("/results/run-1", "tower", 4711, True, "0.0"))
     events: list[Event] = [*recorded(live_runs.facts() if facts is None else facts), CaughtUp()]
     for event in [*events, *(live_runs.ticks() if ticks is None else ticks), *([gone] if gone else [])]:
         found = fold_event(found, event)
     return found
 
 
-def look(of: Feed | None = None, *, ascii_only: bool = False) -> Look:
+def look(of: RunFeed | None = None, *, ascii_only: bool = False) -> Look:
     """What panes are drawn from, with an outlook."""
     of = feed() if of is None else of
     ahead = outlook(of.view) if of.view.run is not None else None
@@ -182,7 +182,7 @@ class TestServer:
 
     def test_nothing_known_is_drawn_too(self) -> None:
         for rows in range(6):
-            assert len(server(look(Feed()), 80, rows).lines) <= rows
+            assert len(server(look(RunFeed()), 80, rows).lines) <= rows
 
 
 class TestSpeed:
@@ -390,7 +390,7 @@ class TestLayout:
     @pytest.mark.parametrize("kind", ["busy", "empty", "over"])
     @pytest.mark.parametrize("ascii_only", [False, True])
     def test_every_size_is_drawn_within_its_bounds(self, kind: str, ascii_only: bool) -> None:
-        of = {"busy": feed(), "empty": Feed(), "over": feed(ticks=[], gone=Gone("over"))}[kind]
+        of = {"busy": feed(), "empty": RunFeed(), "over": feed(ticks=[], gone=Gone("over"))}[kind]
         seen = look(of, ascii_only=ascii_only)
         for width in (1, 2, 5, 20, 39, 79, 80, 100, 119, 120, 160, 240):
             for height in (0, 1, 2, 5, 11, 12, 16, 21, 33, 45, 57, 80):

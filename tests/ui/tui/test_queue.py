@@ -23,8 +23,8 @@ from specdash.core.profile import EngineConfig, Limits, Measure, ModelRef, Profi
 from specdash.core.queue import IllegalEdit
 from specdash.core.state import RunState
 from specdash.errors import StoreError
-from specdash.ui.feed import fold_event
-from specdash.ui.source import Gone, Origin
+from specdash.remote.feed import fold_event
+from specdash.remote.source import Gone, Origin
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.discovery import Model
 from specdash.ui.tui.lines import Line

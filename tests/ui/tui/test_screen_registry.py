@@ -14,8 +14,10 @@ from specdash.ui.tui.widgets.dialog import LeaveMenu
 ROOT = Path(__file__).parents[3]
 LOADED = """
 import sys
-import specdash.cli.attach, specdash.store.runs, specdash.ui.sources, specdash.ui.tui.run, specdash.ui.tui.app
+import specdash.cli.attach, specdash.store.runs, specdash.remote.sources, specdash.ui.tui.run, specdash.ui.tui.app
 from specdash.ui.tui import screen_registry
+import specdash.cli.attach, specdash.store.runs, specdash.remote.sources, specdash.ui.tui.run, specdash.ui.tui.app
+from specdash.ui.tui import places
 if sys.argv[1] == "first":
     screen_registry.kind_of("main")
 else:

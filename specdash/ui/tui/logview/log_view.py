@@ -18,8 +18,8 @@ from rich.cells import cell_len, chop_cells
 
 from specdash.core.state import LoadState, RunState
 from specdash.core.text import human_bytes, one_line, plain
-from specdash.ui.feed import Feed
-from specdash.ui.source import LogPiece
+from specdash.remote.feed import RunFeed
+from specdash.remote.source import LogPiece
 from specdash.ui.tui.lines import Line, Span, around, fitted, rule
 from specdash.ui.tui.logview.log_file import (
     KEPT_LINES,
@@ -186,14 +186,14 @@ class LogView:
         self._entries: tuple[Entry, ...] = ()
         self._entries_of: tuple[Window, Level, tuple[Mark, ...]] = self.window, "", ()
 
-    def load(self, feed: Feed) -> LoadState | None:
+    def load(self, feed: RunFeed) -> LoadState | None:
         """The load whose log is to be shown; None while there is none."""
         loads = feed.view.loads
         if self.chosen in loads:
             return loads[self.chosen or ""]
         return loads[next(reversed(list(loads)))] if loads else None
 
-    def settle(self, feed: Feed) -> None:
+    def settle(self, feed: RunFeed) -> None:
         """Turns to another log when the load has changed; notes how large the file is by now."""
         load = self.load(feed)
         name = load.id if load is not None else None
@@ -361,7 +361,7 @@ class LogView:
         entries = self.entries()
         return Place(entries[index].key, row) if index < len(entries) else END
 
-    def choose(self, by: int, feed: Feed) -> None:
+    def choose(self, by: int, feed: RunFeed) -> None:
         """Turns to an earlier or later load; past the newest one it stays with whatever is newest."""
         loads = list(feed.view.loads)
         if self.shown in loads:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from specdash.core.forecast import Forecaster, Outlook, Range, in_flight
 from specdash.core.state import RunState
 from specdash.core.text import one_line
-from specdash.ui.feed import Feed
+from specdash.remote.feed import RunFeed
 from specdash.ui.tui.lines import Line, Span, fitted, width_of
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.terminal.theme import StyleName
@@ -22,7 +22,7 @@ _LEAST_AGE_S = 1.0
 _SHARE_OF_TIME = 50  # a forecast is kept this many times as long as it took to make
 
 
-def state_word(feed: Feed) -> tuple[str, StyleName]:
+def state_word(feed: RunFeed) -> tuple[str, StyleName]:
     """The state of the run in a word or two, and its style.
 
     "DISK FULL": it waits for room; "ENGINE GONE": it ended without saying so; "LINE LOST": it may still be at work;
@@ -44,12 +44,12 @@ def state_word(feed: Feed) -> tuple[str, StyleName]:
     return ("PAUSED", "warn") if view.paused else ("RUN", "good")
 
 
-def lacking(feed: Feed) -> str | None:
+def lacking(feed: RunFeed) -> str | None:
     """What the run cannot write now for want of room on disk; None while there is room."""
     return feed.live.disk.lacking if feed.live.disk is not None and feed.is_live else None
 
 
-def is_replay(feed: Feed) -> bool:
+def is_replay(feed: RunFeed) -> bool:
     """Whether no engine was at work when the run was opened."""
     return feed.origin is not None and feed.origin.pid is None
 
@@ -73,7 +73,7 @@ def short_s(duration_s: float) -> str:
     return f"{hours // 24}d{hours % 24:02d}h"
 
 
-def eta(feed: Feed, left: Range | None) -> str:
+def eta(feed: RunFeed, left: Range | None) -> str:
     """The time that is left, as a range; "" where nothing is at work, or it stands still."""
     if not feed.is_live or feed.view.paused or feed.view.stopping or feed.view.run is None or lacking(feed):
         return ""
@@ -101,7 +101,7 @@ def _counts(view: RunState) -> list[Span]:
 
 
 def header(
-    feed: Feed, width: int, now_s: float, glyphs: Glyphs, left: Range | None = None, *, own: bool = False
+    feed: RunFeed, width: int, now_s: float, glyphs: Glyphs, left: Range | None = None, *, own: bool = False
 ) -> Line:
     """The first line of every screen: name, state, steps done, what went wrong, time left; host and clock at its end.
 
@@ -144,7 +144,7 @@ def header(
     return fitted(tuple(line), width, glyphs.ellipsis)
 
 
-def connection(feed: Feed, width: int, glyphs: Glyphs, rate_hz: float, notes: tuple[str, ...] = ()) -> Line:
+def connection(feed: RunFeed, width: int, glyphs: Glyphs, rate_hz: float, notes: tuple[str, ...] = ()) -> Line:
     """The line above the keys: what is at the other end, how often is painted, when the last fact came, and notes."""
     origin = feed.origin
     parts: list[Span] = []
@@ -166,7 +166,7 @@ def connection(feed: Feed, width: int, glyphs: Glyphs, rate_hz: float, notes: tu
     return fitted(tuple(line), width, glyphs.ellipsis)
 
 
-def banner(feed: Feed, width: int, glyphs: Glyphs) -> Line | None:
+def banner(feed: RunFeed, width: int, glyphs: Glyphs) -> Line | None:
     """What keeps the run from going on, and what to do about it; None while all is well, or the end was its own."""
     if (what := lacking(feed)) is not None:
         said = f"{one_line(what, 400)}; it goes on once there is room"
@@ -189,7 +189,7 @@ def banner(feed: Feed, width: int, glyphs: Glyphs) -> Line | None:
     )
 
 
-def why_nobody(feed: Feed) -> str | None:
+def why_nobody(feed: RunFeed) -> str | None:
     """Why edits reach no engine any more and what to do, in a sentence; None while one may be at work."""
     gone, run = feed.gone, feed.view.run
     if gone is None:
@@ -204,7 +204,7 @@ def why_nobody(feed: Feed) -> str | None:
     return f"{why}, and edits need one: specdash resume {name}"
 
 
-def status_line(feed: Feed, width: int, glyphs: Glyphs, left: Range | None = None) -> Line:
+def status_line(feed: RunFeed, width: int, glyphs: Glyphs, left: Range | None = None) -> Line:
     """All of a run in one line, for a terminal that has room for no more: state, steps, tok/s, time left."""
     word, style = state_word(feed)
     tally = feed.view.table.tally
@@ -223,7 +223,7 @@ class Forecast:
     _until_s: float = 0.0
     _found: Outlook | None = None
 
-    def of(self, feed: Feed, now_s: float) -> Outlook | None:
+    def of(self, feed: RunFeed, now_s: float) -> Outlook | None:
         """What a run still has before it, as of about now (seconds since 1970); None before it is known what it is."""
         view = feed.view
         if view.run is None:

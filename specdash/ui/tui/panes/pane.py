@@ -10,9 +10,9 @@ from rich.cells import cell_len, chop_cells
 
 from specdash.analysis.figures import Figures
 from specdash.core.forecast import Outlook, Range
+from specdash.remote.feed import RunFeed
 from specdash.report import text as words
 from specdash.report.text import TERMINAL
-from specdash.ui.feed import Feed
 from specdash.ui.tui.lines import Line, Span, cut, squeezed, width_of
 from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.recommendations import Recommendations
@@ -27,7 +27,7 @@ class Look:
     `outlook` and `advice` may be some seconds older than the feed: they are costly for long queues.
     """
 
-    feed: Feed
+    feed: RunFeed
     now_s: float
     glyphs: Glyphs
     figures: PaneFigures

@@ -13,7 +13,7 @@ from rich.cells import cell_len
 
 from specdash.core.text import plain
 from specdash.core.ticks import TokenTick
-from specdash.ui.feed import Feed
+from specdash.remote.feed import RunFeed
 from specdash.ui.tui.lines import Line, Span
 from specdash.ui.tui.panes.pane import Look, Pane, note
 
@@ -124,7 +124,7 @@ def _line(text: str, marks: str, row: Row) -> Line:
     )
 
 
-def _why_nothing(feed: Feed) -> str:
+def _why_nothing(feed: RunFeed) -> str:
     """Why there is no text, in words."""
     if feed.gone is not None:
         return "a finished run: texts are not kept"

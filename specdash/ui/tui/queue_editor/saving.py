@@ -12,8 +12,8 @@ from specdash.core.commands import NewModel
 from specdash.core.state import RunState
 from specdash.core.steps import StepState
 from specdash.core.text import slug
+from specdash.remote.source import Origin
 from specdash.store.disk import PRIVATE_FILE, write_atomic
-from specdash.ui.source import Origin
 
 PROFILE = "profile.toml"
 

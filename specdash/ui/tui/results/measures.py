@@ -13,6 +13,7 @@ from specdash.core.state import LoadState
 from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
 from specdash.core.text import human_bytes
+from specdash.report.text import setting_words
 
 Pair = tuple[str, str | None]
 """A target and what drafts for it, by name; None for a baseline."""
@@ -105,11 +106,7 @@ def variant_of(step: Step) -> Variant:
 def variant_label(variant: Variant) -> str:
     """A variant in words; "" for the plain one."""
     config, experts, workload, depth = variant
-    parts = [config] if config is not None else []
-    parts += [f"{experts} experts"] if experts is not None else []
-    parts += [workload] if workload != "content" else []
-    parts += [f"depth {depth}"] if depth else []
-    return ", ".join(parts)
+    return setting_words(config, experts, depth, workload)
 
 
 def sign_of(found: Speedup | None) -> str:

@@ -12,11 +12,11 @@ from specdash.core.events import Recorded
 from specdash.core.reduce import fold, fold_all
 from specdash.core.state import RunState
 from specdash.core.ticks import Telemetry, Tick, fold_tick
-from specdash.ui.source import CaughtUp, Event, Gone, Moved, Origin
+from specdash.remote.source import CaughtUp, Event, Gone, Moved, Origin
 
 
 @dataclass(frozen=True, slots=True)
-class Feed:
+class RunFeed:
     """A run as a client sees it.
 
     `caught_up`: everything that had happened before is told. `gone`: nothing more comes.
@@ -34,7 +34,7 @@ class Feed:
         return self.caught_up and self.gone is None and self.view.finished is None
 
 
-def fold_events(feed: Feed, events: Iterable[Event]) -> Feed:
+def fold_events(feed: RunFeed, events: Iterable[Event]) -> RunFeed:
     """The feed after all of `events`; the same as one by one, and much faster for the thousands of a replay."""
     facts: list[Recorded] = []
     for event in events:
@@ -47,7 +47,7 @@ def fold_events(feed: Feed, events: Iterable[Event]) -> Feed:
     return replace(feed, view=fold_all(facts, feed.view)) if facts else feed
 
 
-def fold_event(feed: Feed, event: Event) -> Feed:
+def fold_event(feed: RunFeed, event: Event) -> RunFeed:
     """The feed after one more event of a source."""
     match event:
         case Recorded():

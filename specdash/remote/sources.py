@@ -1,6 +1,6 @@
 """Where a client finds a run: the engine at work on it, on this machine or behind ssh, or else its folder.
 
-All are `ui.source.Source`s; `open_run` and `PipeSource.open` are the ways in.
+All are `remote.source.Source`s; `open_run` and `PipeSource.open` are the ways in.
 """
 
 from __future__ import annotations
@@ -18,15 +18,15 @@ from specdash.core.events import Recorded
 from specdash.core.reduce import fold_all
 from specdash.core.state import RunState
 from specdash.errors import StoreError
+from specdash.remote.connection import EVENTS_AT_ONCE, Connection, EngineSource, greet, origin_of, welcomed
+from specdash.remote.protocol import NOBODY, ending, log_name, read_log, read_pointer
+from specdash.remote.source import MODELS, CaughtUp, Event, Gone, LogPiece, Origin, Refused, SourceError, own_argv
+from specdash.remote.ssh import SshLine
 from specdash.runtime.locks import run_owner, wait_ended
 from specdash.runtime.running import engine_of
 from specdash.runtime.sockets import connect
 from specdash.store.journal import read
 from specdash.store.runs import JOURNAL
-from specdash.ui.client import EVENTS_AT_ONCE, EngineSource, Wire, greet, origin_of, welcomed
-from specdash.ui.source import MODELS, CaughtUp, Event, Gone, LogPiece, Origin, Refused, SourceError, own_argv
-from specdash.ui.ssh import SshLine
-from specdash.ui.wire import NOBODY, ending, log_name, read_log, read_pointer
 
 ANSWER_S = 10.0
 STARTING_S = 3.0  # an engine holds its lock for a moment before it listens
@@ -44,7 +44,7 @@ class SocketSource(EngineSource):
             connection = dial(path)
         except OSError as error:
             raise SourceError(unreachable(path, error)) from error
-        _, wire = await asyncio.get_running_loop().create_unix_connection(Wire, sock=connection)
+        _, wire = await asyncio.get_running_loop().create_unix_connection(Connection, sock=connection)
         try:
             async with asyncio.timeout(ANSWER_S):
                 welcome = await greet(wire, since)
@@ -96,7 +96,7 @@ def unreachable(path: Path, error: OSError) -> str:
 class PipeSource(EngineSource):
     """A run of another machine, through `ssh HOST specdash relay RUN`: no port is opened there."""
 
-    def __init__(self, wire: Wire, origin: Origin, line: SshLine) -> None:
+    def __init__(self, wire: Connection, origin: Origin, line: SshLine) -> None:
         super().__init__(wire, origin)
         self._line = line
 
@@ -117,7 +117,7 @@ class PipeSource(EngineSource):
     @classmethod
     async def over(cls, line: SshLine) -> PipeSource:
         """The run at the other end of a line. Raises SourceError with what ssh or the other specdash had to say."""
-        _, wire = await asyncio.get_running_loop().create_unix_connection(Wire, sock=line.end)
+        _, wire = await asyncio.get_running_loop().create_unix_connection(Connection, sock=line.end)
         source = cls(wire, Origin("", line.host, None, False, "?"), line)
         try:
             welcome = await welcomed(wire)

@@ -2,7 +2,7 @@
 
 For a client the engine keeps a byte offset into the journal and the newest tick of each kind that it has not been sent,
 and nothing else: facts wait on disk, ticks are overwritten. So one that stops reading costs nothing and slows nobody.
-Nothing that a client does, or that goes wrong here, may reach the run. The protocol is described in `ui.wire`.
+Nothing that a client does, or that goes wrong here, may reach the run. The protocol is described in `remote.protocol`.
 """
 
 from __future__ import annotations
@@ -24,11 +24,7 @@ from specdash.core.queue import IllegalEdit
 from specdash.core.state import RunState
 from specdash.core.ticks import Tick
 from specdash.errors import SpecdashError
-from specdash.session.handle import Handle, Subscription
-from specdash.store.codec import decode_command, encode_tick
-from specdash.store.runs import JOURNAL
-from specdash.ui.source import SourceError
-from specdash.ui.wire import (
+from specdash.remote.protocol import (
     MOST_CLIENT_BYTES,
     PROTOCOL,
     BadLine,
@@ -38,6 +34,10 @@ from specdash.ui.wire import (
     log_name,
     read_log,
 )
+from specdash.remote.source import SourceError
+from specdash.session.handle import Handle, Subscription
+from specdash.store.codec import decode_command, encode_tick
+from specdash.store.runs import JOURNAL
 
 log = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ class _TickLine:
         return self._line
 
 
-class Desk:
+class ClientSession:
     """Answers the clients of one run, whatever way they came.
 
     `pid` is that of the engine, None for a run that nothing is at work on; `gone` is then the sentence that ends it.
@@ -220,7 +220,7 @@ class Desk:
 class _Client:
     """One client: what it has been sent, and what it asks."""
 
-    def __init__(self, desk: Desk, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, desk: ClientSession, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.wake = asyncio.Event()
         self.ticks: dict[str, _TickLine] = {}
         self.place = b""  # where the run folder is now, if it was moved and that is not told yet

@@ -24,8 +24,8 @@ from pathlib import Path
 from typing import Any
 
 from specdash.core.state import RunState
+from specdash.remote.source import LogPiece, SourceError
 from specdash.store.disk import write_atomic
-from specdash.ui.source import LogPiece, SourceError
 
 PROTOCOL = 1
 MOST_CLIENT_BYTES = 1024 * 1024  # a line of a client's

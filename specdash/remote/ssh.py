@@ -16,9 +16,9 @@ from dataclasses import dataclass
 from typing import IO
 
 from specdash.core.text import one_line
-from specdash.ui.client import hello
-from specdash.ui.source import MODELS, SourceError
-from specdash.ui.wire import dump, load
+from specdash.remote.connection import hello
+from specdash.remote.protocol import dump, load
+from specdash.remote.source import MODELS, SourceError
 
 GRACE_S = 2.0
 # A line that is down is found out after a minute.

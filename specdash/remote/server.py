@@ -1,6 +1,6 @@
 """The engine's socket: every client of a run comes in here, and the run folder points to it.
 
-Clients are only told and only ask (`ui.desk`); none of them can slow the run, fail it, or outlast it.
+Clients are only told and only ask (`remote.client_session`); none of them can slow the run, fail it, or outlast it.
 """
 
 from __future__ import annotations
@@ -9,8 +9,8 @@ import asyncio
 import logging
 import os
 import socket
-from collections.abc import Coroutine
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -20,17 +20,17 @@ from specdash.core.commands import BadCommand, Command
 from specdash.core.reduce import fold_all
 from specdash.core.ticks import Telemetry
 from specdash.errors import DiskFull, StoreError
-from specdash.runtime.sockets import bind, trusted
+from specdash.remote.client_session import LINGER_S, PIECE_BYTES, ClientSession
+from specdash.remote.protocol import NOBODY, POINTER_NAME, Pointer, dump, ending, remove_pointer, write_pointer
+from specdash.runtime.sockets import bind, socket_path, trusted
 from specdash.session.handle import Handle
 from specdash.store.journal import read
 from specdash.store.runs import JOURNAL
-from specdash.ui.desk import LINGER_S, PIECE_BYTES, Desk
-from specdash.ui.wire import NOBODY, POINTER_NAME, Pointer, dump, ending, remove_pointer, write_pointer
 
 log = logging.getLogger(__name__)
 
 
-class Monitor:
+class SocketServer:
     """The socket of an engine process, for `async with` in its event loop: from its first fact to its last.
 
     Raises StoreError where the socket or the pointer in the run folder cannot be made.
@@ -42,7 +42,7 @@ class Monitor:
         self._socket_path = socket_path
         started = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
         self._pointer = Pointer(os.getpid(), socket.gethostname(), str(socket_path), started)
-        self._desk = Desk(handle, os.getpid())
+        self._desk = ClientSession(handle, os.getpid())
         self._desk.on_moved = self._point_again
         self._desk.carry_out = self._carry_out
         self._command = handle.command
@@ -55,7 +55,7 @@ class Monitor:
         """How many are connected now."""
         return len(self._desk.clients)
 
-    async def __aenter__(self) -> Monitor:
+    async def __aenter__(self) -> SocketServer:
         listener = bind(self._socket_path)
         try:
             write_pointer(self._handle.path, self._pointer)
@@ -136,6 +136,17 @@ class Monitor:
             log.warning("%s", error.what)
 
 
+@asynccontextmanager
+async def serving(handle: Handle, complain: Callable[[str], None]) -> AsyncIterator[None]:
+    """Serves the run on its socket. Where there can be none, the run goes on unwatched, and `complain` is told."""
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(SocketServer(handle, socket_path(handle.path)))
+        except StoreError as error:
+            complain(f"this run cannot be attached to: {error.what}")
+        yield
+
+
 async def serve_folder(path: Path, connection: socket.socket) -> None:
     """Answers one client, through a connected socket, for a run that nothing is at work on."""
     reader, writer = await asyncio.open_connection(sock=connection, limit=PIECE_BYTES)
@@ -151,4 +162,4 @@ async def serve_folder(path: Path, connection: socket.socket) -> None:
         raise BadCommand(NOBODY.format(path.name))
 
     handle = Handle(path, lambda: view, Telemetry, refuse, lambda subscription: lambda: None)
-    await Desk(handle, None, ending(view, path.name)).serve(reader, writer)
+    await ClientSession(handle, None, ending(view, path.name)).serve(reader, writer)

@@ -1,7 +1,7 @@
 """A client's end of an open wire: what came in waits until somebody asks for the next event.
 
 So a client that is busy reads no more than it has to: the engine keeps the facts on disk for it, and drops the ticks
-that have become old. The protocol is described in `ui.wire`.
+that have become old. The protocol is described in `remote.protocol`.
 """
 
 from __future__ import annotations
@@ -20,17 +20,28 @@ from specdash.core.commands import Command
 from specdash.core.events import Recorded, RunFinished, RunResumed, RunStarted
 from specdash.core.text import one_line
 from specdash.errors import StoreError
+from specdash.remote.protocol import FACT, MOST_SERVER_BYTES, PROTOCOL, REPLY, BadLine, Lines, dump, load
+from specdash.remote.source import (
+    MODELS,
+    CaughtUp,
+    Event,
+    Gone,
+    LogPiece,
+    Moved,
+    Origin,
+    Refused,
+    SourceError,
+    own_argv,
+)
 from specdash.store.codec import decode_tick, encode_command
 from specdash.store.journal import parse_line
-from specdash.ui.source import MODELS, CaughtUp, Event, Gone, LogPiece, Moved, Origin, Refused, SourceError, own_argv
-from specdash.ui.wire import FACT, MOST_SERVER_BYTES, PROTOCOL, REPLY, BadLine, Lines, dump, load
 
 HELD_BYTES = 1024 * 1024  # read ahead of whoever takes the events
 NOISE_LINES = 200  # what a login shell at the other end may say before specdash does
 EVENTS_AT_ONCE = 200  # then others have their turn, however much there is to replay
 
 
-class Wire(asyncio.Protocol):
+class Connection(asyncio.Protocol):
     """An open connection: lines wait for whoever takes them, replies go to whoever asked."""
 
     def __init__(self) -> None:
@@ -135,13 +146,13 @@ def hello(since: int) -> dict[str, Any]:
     return {"hello": PROTOCOL, "since": since}
 
 
-async def greet(wire: Wire, since: int) -> dict[str, Any] | None:
+async def greet(wire: Connection, since: int) -> dict[str, Any] | None:
     """Says hello; the welcome, as `welcomed` gives it."""
     wire.send(hello(since))
     return await welcomed(wire)
 
 
-async def welcomed(wire: Wire) -> dict[str, Any] | None:
+async def welcomed(wire: Connection) -> dict[str, Any] | None:
     """The answer to a hello; None when the connection ended without one.
 
     Raises SourceError when the other end refuses or speaks something else.
@@ -166,7 +177,7 @@ async def welcomed(wire: Wire) -> dict[str, Any] | None:
 class EngineSource(ABC):
     """A run at the other end of a wire. `is_over` tells whether its last fact has come."""
 
-    def __init__(self, wire: Wire, origin: Origin) -> None:
+    def __init__(self, wire: Connection, origin: Origin) -> None:
         self._wire = wire
         self._origin = origin
         self._closed = False
