@@ -7,12 +7,13 @@ baseline, a pair by that of an arm with K left open.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
-from specdash.analysis.figures import arm_of
-from specdash.analysis.result import ALL, CONTENT, Arm, CurvePoint, Measurement, Recommendation, Result
+from specdash.analysis.grouping import drafter_of, first_of, pair_of, setting_of
+from specdash.analysis.result import ALL, Arm, CurvePoint, Measurement, Recommendation, Result
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
+from specdash.core.profile import CONTENT
 
 REFUTED = {"output_differs": "differs", "impossible": "impossible"}
 """Verdicts that no speedup can stand against, with the word that marks them in a picture."""
@@ -55,29 +56,16 @@ class ContentArm:
         return "?" if rate is not None and rate.n is not None else ""
 
 
-def setting_of(step: Step) -> Step:
-    """What a step shares with its baseline, whatever the category: the baseline itself."""
-    return arm_of(step.baseline())
-
-
-def pair_of(step: Step) -> Step:
-    """The arm with K left open, whatever the workload, and of repeated ones the first."""
-    return replace(arm_of(step), k=None, copy=0, workload=CONTENT)
-
-
 def content_arms(result: Result) -> list[ContentArm]:
     """The arms that measured content; whole texts are compared elsewhere."""
     found: dict[Step, str] = {}
     for verdict, word in REFUTED.items():
         for each in result.measurements:
             if verdict in each.verdicts:
-                found.setdefault(_first(each.step), word)
-    return [ContentArm(arm, found.get(_first(arm.step), "")) for arm in result.overall if arm.step.workload == CONTENT]
-
-
-def _first(step: Step) -> Step:
-    """An arm, of repeated ones the first."""
-    return replace(arm_of(step), copy=0)
+                found.setdefault(first_of(each.step), word)
+    return [
+        ContentArm(arm, found.get(first_of(arm.step), "")) for arm in result.overall if arm.step.workload == CONTENT
+    ]
 
 
 def contenders(arms: Iterable[ContentArm]) -> list[ContentArm]:
@@ -90,7 +78,7 @@ def contenders(arms: Iterable[ContentArm]) -> list[ContentArm]:
     for each in arms:
         if each.rate_tok_s is None:
             continue
-        key = replace(pair_of(each.step), workload=each.step.workload)
+        key = drafter_of(each.step)
         if key not in best or _merit(each) > _merit(best[key]):
             best[key] = each
     return sorted(best.values(), key=lambda each: each.rate_tok_s or 0.0, reverse=True)
@@ -179,5 +167,5 @@ def by_arm(measurements: Iterable[Measurement]) -> dict[Step, list[Measurement]]
     """The measurements of each arm, in the order of the plan."""
     found: dict[Step, list[Measurement]] = {}
     for each in measurements:
-        found.setdefault(_first(each.step), []).append(each)
+        found.setdefault(first_of(each.step), []).append(each)
     return found

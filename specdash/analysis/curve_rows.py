@@ -9,13 +9,15 @@ from dataclasses import replace
 from statistics import fmean
 
 from specdash.analysis.kcurve import Curve, Point, off_the_line
-from specdash.analysis.result import ALL, CONTENT, CurvePoint
+from specdash.analysis.result import ALL, CurvePoint
 from specdash.analysis.sequential import Estimate, estimate
 from specdash.analysis.speedups import rate_estimate
 from specdash.analysis.stats import about
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import DRAFT
+from specdash.core.numbers import positive
 from specdash.core.plan import LoadKey, Step
+from specdash.core.profile import CONTENT
 from specdash.core.steps import DONE, StepView
 
 Place = tuple[LoadKey, str, int]
@@ -64,7 +66,7 @@ def _basis(steps: Iterable[StepView], place: Place, curve: Curve | None) -> Coun
 
 
 def _has_rate(sample: Sample) -> bool:
-    return sample.decode_tok_s is not None and 0 < sample.decode_tok_s < math.inf
+    return positive(sample.decode_tok_s) is not None
 
 
 def _measured(steps: Iterable[StepView]) -> dict[Place, dict[int, Answers]]:

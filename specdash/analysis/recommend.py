@@ -31,11 +31,11 @@ from specdash.analysis.candidates import (
     common_means,
     compared,
     groups_of,
-    key_of,
     overall_mean,
     shared_means,
     text_groups,
 )
+from specdash.analysis.grouping import group_of
 from specdash.analysis.reasons import (
     NO_BASELINE,
     ONLY_TEXTS,
@@ -170,7 +170,7 @@ def _against(arm: Candidate, base: Candidate | None, faster: Speedup | None, mov
 
 def _moved(group: Group, result: Result) -> float:
     """By what share the group's baseline moved between the passes; 0.0 where there was one pass."""
-    return max((abs(each.moved) for each in result.anchors if key_of(each.baseline) == group.key), default=0.0)
+    return max((abs(each.moved) for each in result.anchors if group_of(each.baseline) == group.key), default=0.0)
 
 
 def _choose(arms: _Field) -> _Choice:
@@ -306,7 +306,7 @@ def _edge(chosen: Candidate, arms: _Field, group: Group, category: str, result: 
         each
         for each in result.curves
         if each.predicted_tok_s is not None
-        and key_of(each.step) == group.key
+        and group_of(each.step) == group.key
         and (each.step.draft, each.step.category) == (step.draft, category)
     ]
     if predicted:

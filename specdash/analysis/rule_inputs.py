@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePath
 from statistics import fmean
 
@@ -16,9 +16,9 @@ from specdash.analysis.candidates import (
     categories_of,
     compared,
     groups_of,
-    key_of,
     overall_mean,
 )
+from specdash.analysis.grouping import first_of, group_of
 from specdash.analysis.result import ALL, Model, Result
 from specdash.analysis.stats import Interval, Speedup
 from specdash.core.measure import Verdict
@@ -144,7 +144,7 @@ def _peak(group: Group, draft: str, arms: Sequence[Candidate], result: Result) -
     predicted = {
         each.step.k: (each.predicted_tok_s, each.predicted_ci95)
         for each in result.curves
-        if key_of(each.step) == group.key
+        if group_of(each.step) == group.key
         and (each.step.draft, each.step.category) == (draft, ALL)
         and each.step.k is not None
         and each.predicted_tok_s is not None
@@ -190,10 +190,8 @@ def _ratio(target: Model, draft: Model) -> float | None:
 
 def _acceptance(group: Group, arm: Candidate) -> float | None:
     """The mean acceptance over the categories of an arm; None where that of one rests on a K that nothing proves."""
-    name = replace(arm.step, copy=0)
-    counted = [
-        each for each in group.measurements if replace(each.step, category="", copy=0) == name and each.status == "ok"
-    ]
+    name = first_of(arm.step)
+    counted = [each for each in group.measurements if first_of(each.step) == name and each.status == "ok"]
     if any(each.acceptance_rate is None and Verdict.K_UNPROVEN in each.verdicts for each in counted):
         return None
     known = [each.acceptance_rate for each in counted if each.acceptance_rate is not None]

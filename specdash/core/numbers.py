@@ -23,6 +23,12 @@ def finite(value: object) -> float | None:
     return found if math.isfinite(found) else None
 
 
+def positive(value: object) -> float | None:
+    """A finite number above 0, as a rate and a ratio are."""
+    found = finite(value)
+    return found if found is not None and found > 0 else None
+
+
 def not_negative(value: object) -> float | None:
     """A finite number that is not below 0, as a duration is none."""
     found = finite(value)

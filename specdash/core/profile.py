@@ -17,6 +17,7 @@ from specdash.core.methods import BASELINE
 
 BUILTIN: Final = "builtin"
 EMBEDDED: Final = "embedded"
+CONTENT: Final = "content"
 LOSSLESS: Final = "lossless"
 
 KMode = Literal["auto", "curve", "search"]

@@ -5,16 +5,12 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from specdash.core.numbers import finite
+from specdash.core.numbers import finite, positive
 from specdash.core.text import one_line
 
+__all__ = ["moment", "positive", "scalars", "shown", "text"]
+
 TEXT_LIMIT = 300
-
-
-def positive(value: object) -> float | None:
-    """A finite number above 0."""
-    found = finite(value)
-    return found if found is not None and found > 0 else None
 
 
 def text(value: object) -> str | None:
