@@ -306,8 +306,8 @@ def _edge(chosen: Candidate, arms: _Field, group: Group, category: str, result: 
         each
         for each in result.curves
         if each.predicted_tok_s is not None
-        and group_of(each.step) == group.key
         and (each.step.draft, each.step.category) == (step.draft, category)
+        and group_of(each.step) == group.key
     ]
     if predicted:
         at_edge = any(each.at_edge and each.k_max == step.k for each in predicted)

@@ -144,10 +144,10 @@ def _peak(group: Group, draft: str, arms: Sequence[Candidate], result: Result) -
     predicted = {
         each.step.k: (each.predicted_tok_s, each.predicted_ci95)
         for each in result.curves
-        if group_of(each.step) == group.key
-        and (each.step.draft, each.step.category) == (draft, ALL)
+        if (each.step.draft, each.step.category) == (draft, ALL)
         and each.step.k is not None
         and each.predicted_tok_s is not None
+        and group_of(each.step) == group.key
     }
     if len(predicted) > len(measured) and len(predicted) > 2:
         return _predicted_peak(predicted)
@@ -191,7 +191,8 @@ def _ratio(target: Model, draft: Model) -> float | None:
 def _acceptance(group: Group, arm: Candidate) -> float | None:
     """The mean acceptance over the categories of an arm; None where that of one rests on a K that nothing proves."""
     name = first_of(arm.step)
-    counted = [each for each in group.measurements if first_of(each.step) == name and each.status == "ok"]
+    ok = (each for each in group.measurements if each.status == "ok" and each.step.k == name.k)
+    counted = [each for each in ok if first_of(each.step) == name]
     if any(each.acceptance_rate is None and Verdict.K_UNPROVEN in each.verdicts for each in counted):
         return None
     known = [each.acceptance_rate for each in counted if each.acceptance_rate is not None]

@@ -14,6 +14,8 @@ MOST = 2**53
 
 def finite(value: object) -> float | None:
     """A finite number; None for anything else: text, true, NaN, infinity, and integers that no float can hold."""
+    if type(value) is float:  # as nearly all are: a report asks for every number of every sample
+        return value if math.isfinite(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
