@@ -14,7 +14,7 @@ from statistics import fmean
 
 from specdash.analysis.grouping import arm_of, drafter_of, first_of, group_of
 from specdash.analysis.result import ALL, RATE, Load, Measurement, Model, Result
-from specdash.analysis.speedups import PARTS, Asked, clock_for, keyed_rates
+from specdash.analysis.speedups import PARTS, Question, clock_for, keyed_rates
 from specdash.analysis.stats import CONFIDENCE, Speedup, speedup
 from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE, drafter_label
@@ -40,7 +40,7 @@ _OF_TEXTS = REFUSED - _OF_ALL
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerTime:
     """What one whole answer took, seconds: from the request to its end, decoding in it, and to the first token."""
 
     total_s: float
@@ -68,14 +68,14 @@ class Candidate:
     """
 
     step: Step
-    rates: Mapping[Asked, float]
+    rates: Mapping[Question, float]
     means: Mapping[str, float]
     verdicts: frozenset[str]
     faults: tuple[str, ...]
     load: str | None
     size_bytes: int | None
     peak_rss_bytes: int | None
-    answers: Mapping[Asked, Answer] = field(default_factory=dict)
+    answers: Mapping[Question, AnswerTime] = field(default_factory=dict)
     totals: Mapping[str, float] = field(default_factory=dict)
 
     @property
@@ -195,12 +195,12 @@ def _candidate(
     )
 
 
-def _answers(found: Measurement) -> list[tuple[Asked, Answer]]:
+def _answers(found: Measurement) -> list[tuple[Question, AnswerTime]]:
     """The times of a measurement's whole answers, by what was asked."""
     return [
         (
             (found.step.category, sample.prompt_id, sample.block),
-            Answer(sample.total_time_s, sample.decode_time_s, sample.generated_tokens, sample.ttft_s),
+            AnswerTime(sample.total_time_s, sample.decode_time_s, sample.generated_tokens, sample.ttft_s),
         )
         for sample in found.good
         if sample.total_time_s is not None and positive(sample.total_time_s) is not None

@@ -24,7 +24,7 @@ from typing import Any
 
 from specdash.analysis.candidates import (
     REFUSED,
-    Answer,
+    AnswerTime,
     Candidate,
     Group,
     candidates_of,
@@ -49,7 +49,7 @@ from specdash.analysis.reasons import (
     unproven_reason,
 )
 from specdash.analysis.result import ALL, Recommendation, Result, Tied, WholeAnswer
-from specdash.analysis.speedups import PARTS, Asked
+from specdash.analysis.speedups import PARTS, Question
 from specdash.analysis.stats import CONFIDENCE, Interval, Speedup, speedup
 from specdash.core.events import K_PLACE
 from specdash.core.measure import Verdict
@@ -362,7 +362,9 @@ def _told(
     )
 
 
-def _pairs(ours: Mapping[Asked, Answer], theirs: Mapping[Asked, Answer]) -> dict[Asked, tuple[float, float]]:
+def _pairs(
+    ours: Mapping[Question, AnswerTime], theirs: Mapping[Question, AnswerTime]
+) -> dict[Question, tuple[float, float]]:
     """The times of both to what was asked of both, for answers of the baseline's length."""
     found = {
         key: (answer.time_for(theirs[key].tokens), theirs[key].total_s) for key, answer in ours.items() if key in theirs
@@ -370,7 +372,7 @@ def _pairs(ours: Mapping[Asked, Answer], theirs: Mapping[Asked, Answer]) -> dict
     return {key: (mine, other) for key, (mine, other) in found.items() if mine is not None}
 
 
-def _mean(values: Sequence[tuple[Asked, float]]) -> float:
+def _mean(values: Sequence[tuple[Question, float]]) -> float:
     return fmean(value for _, value in values)
 
 

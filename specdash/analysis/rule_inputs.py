@@ -53,7 +53,7 @@ class Peak:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class JudgedPair:
     """A target with a draft, in one configuration; None where unknown. `faster` is the best arm's speedup.
 
     `baseline_tok_s` is the target's own rate, `time_ratio` how many times as long a pass of the target takes as one of
@@ -77,19 +77,19 @@ class Pair:
     speedups: Mapping[int, float]  # by K
 
 
-def pairs_of(result: Result) -> tuple[Pair, ...]:
+def pairs_of(result: Result) -> tuple[JudgedPair, ...]:
     """The pairs of a result that have a rate; what was sampled once judges no rule."""
     pairs = (pair for group in groups_of(result.measurements) for pair in _pairs(group, result))
     return tuple(pair for pair in pairs if not _is_single(pair))
 
 
-def _is_single(pair: Pair) -> bool:
+def _is_single(pair: JudgedPair) -> bool:
     """Whether a pair has samples and still no interval; files of means alone are another matter."""
     has_samples = pair.best is not None and pair.best.has_samples
     return has_samples and pair.faster is not None and pair.faster.ci95 is None
 
 
-def _pairs(group: Group, result: Result) -> Iterator[Pair]:
+def _pairs(group: Group, result: Result) -> Iterator[JudgedPair]:
     base, arms = candidates_of(group, ALL, result)
     by_draft: dict[str, list[Candidate]] = {}
     for arm in arms:
@@ -101,7 +101,7 @@ def _pairs(group: Group, result: Result) -> Iterator[Pair]:
         ratios = [(arm, compared(arm, base)) for arm in members] if base is not None else []
         known = [(arm, ratio) for arm, ratio in ratios if ratio is not None]
         best, faster = max(known, key=lambda each: each[1].value, default=(max(members, key=_mean), None))
-        yield Pair(
+        yield JudgedPair(
             target=group.key.target,
             draft=name,
             label=_label(group.key, name),

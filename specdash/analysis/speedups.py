@@ -17,9 +17,9 @@ from specdash.core.numbers import finite, positive
 from specdash.core.plan import Step
 from specdash.core.steps import DONE, StepView
 
-Asked = tuple[str, str, int]
+Question = tuple[str, str, int]
 """Category, prompt id and block: what was asked."""
-Keyed = list[tuple[Asked, float]]
+Keyed = list[tuple[Question, float]]
 
 LEAST_SHARED = 2
 OWN_CLOCK, CLIENT_CLOCK = "decode_tok_s", "client_decode_tok_s"

@@ -32,6 +32,7 @@ from specdash.analysis.kcurve.replay import (
     guess_rate,
     traces_by_step,
 )
+from specdash.analysis.result import ALL
 from specdash.analysis.sequential import estimate
 from specdash.analysis.stats import CONFIDENCE, Interval, about, speedup
 from specdash.core.events import StepTimes
@@ -41,8 +42,6 @@ from specdash.core.plan import KScope, LoadKey
 from specdash.core.steps import StepView
 from specdash.core.steptable import StepTable
 from specdash.core.view import View
-
-ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
