@@ -20,11 +20,11 @@ from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import CONTENT
 from specdash.core.steps import DONE, StepView
 
-Place = tuple[LoadKey, str, int]
+_Place = tuple[LoadKey, str, int]
 """Pair, category and depth: what a curve is of."""
-PromptKey = tuple[str, str]
+_PromptKey = tuple[str, str]
 """Category and prompt id: what a sample answers."""
-Answers = list[tuple[PromptKey, Sample]]
+_Answers = list[tuple[_PromptKey, Sample]]
 
 
 def curve_rows(steps: Iterable[StepView], known: Sequence[Curve]) -> tuple[CurvePoint, ...]:
@@ -34,7 +34,7 @@ def curve_rows(steps: Iterable[StepView], known: Sequence[Curve]) -> tuple[Curve
     of the samples that the prediction is made of: else the two would be of different texts.
     """
     steps = tuple(steps)
-    predicted: dict[Place, Curve] = {(curve.pair, curve.category, curve.depth): curve for curve in known}
+    predicted: dict[_Place, Curve] = {(curve.pair, curve.category, curve.depth): curve for curve in known}
     measured = _measured(steps)
     return tuple(
         row
@@ -45,7 +45,7 @@ def curve_rows(steps: Iterable[StepView], known: Sequence[Curve]) -> tuple[Curve
     )
 
 
-def _basis(steps: Iterable[StepView], place: Place, curve: Curve | None) -> Counter[PromptKey]:
+def _basis(steps: Iterable[StepView], place: _Place, curve: Curve | None) -> Counter[_PromptKey]:
     """What the samples that the curve over all categories is predicted from were asked, and how often.
 
     Empty for the curve of one category, and where nothing was predicted.
@@ -69,9 +69,9 @@ def _has_rate(sample: Sample) -> bool:
     return positive(sample.decode_tok_s) is not None
 
 
-def _measured(steps: Iterable[StepView]) -> dict[Place, dict[int, Answers]]:
+def _measured(steps: Iterable[StepView]) -> dict[_Place, dict[int, _Answers]]:
     """The valid samples of the steps with a draft, by place and K."""
-    found: dict[Place, dict[int, Answers]] = {}
+    found: dict[_Place, dict[int, _Answers]] = {}
     for each in steps:
         step = each.step
         if step.method != DRAFT or step.k is None or step.workload != CONTENT or each.status != "ok":
@@ -84,7 +84,7 @@ def _measured(steps: Iterable[StepView]) -> dict[Place, dict[int, Answers]]:
 
 
 def _rows(
-    place: Place, curve: Curve | None, measured: Mapping[int, Answers], basis: Mapping[PromptKey, int]
+    place: _Place, curve: Curve | None, measured: Mapping[int, _Answers], basis: Mapping[_PromptKey, int]
 ) -> Iterator[CurvePoint]:
     """The rows of one curve, by K."""
     points = {point.k: point for point in curve.points} if curve is not None else {}
@@ -99,7 +99,7 @@ def _rows(
         )
 
 
-def _row(place: Place, k: int, point: Point | None, answers: Answers, basis: Mapping[PromptKey, int]) -> CurvePoint:
+def _row(place: _Place, k: int, point: Point | None, answers: _Answers, basis: Mapping[_PromptKey, int]) -> CurvePoint:
     pair, category, depth = place
     common = [(asked, sample) for asked, sample in answers if asked in basis and _has_rate(sample)]
     samples = [sample for _, sample in common or answers]
@@ -119,14 +119,14 @@ def _row(place: Place, k: int, point: Point | None, answers: Answers, basis: Map
     )
 
 
-def _weighted(answers: Answers, basis: Mapping[PromptKey, int]) -> Estimate | None:
+def _weighted(answers: _Answers, basis: Mapping[_PromptKey, int]) -> Estimate | None:
     """The mean rate, each prompt weighing as it does in the basis, with its interval.
 
     Noise is a share of the rate, as in `analysis.sequential`: with the weight w_p on the mean m_p of a prompt's n_p
     samples, error^2 = s^2 * sum((w_p * m_p)^2 / n_p). The interval of the mean as asked, whose weights are n_p / n, is
     widened by the ratio of the two.
     """
-    rates: dict[PromptKey, list[float]] = {}
+    rates: dict[_PromptKey, list[float]] = {}
     for asked, sample in answers:
         if sample.decode_tok_s is not None:
             rates.setdefault(asked, []).append(sample.decode_tok_s)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 from specdash.analysis import k_search, kcurve
 from specdash.analysis.pass_drift import SECOND_PASS
-from specdash.analysis.speedups import keyed_rates
+from specdash.analysis.speedups import Question, keyed_rates
 from specdash.core import commands as cmd
 from specdash.core.events import PlanChanged
 from specdash.core.measure import Verdict
@@ -168,7 +168,7 @@ def _added(
 
 def arms_of(steps: Iterable[StepView]) -> list[k_search.KSamples]:
     """The Ks of a pair as arms of a race, each with the decode rates of its valid samples."""
-    rates: dict[int, list[tuple[k_search.Key, float]]] = {}
+    rates: dict[int, list[tuple[Question, float]]] = {}
     for found in steps:
         if found.status != "ok" or found.step.k is None:
             continue
