@@ -12,13 +12,15 @@ from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from statistics import fmean
 
-from specdash.analysis.result import ALL, CONTENT, RATE, Load, Measurement, Model, Result
-from specdash.analysis.speedups import PARTS, Asked, clock_for, keyed_rates
+from specdash.analysis.grouping import arm_of, drafter_of, first_of, group_of
+from specdash.analysis.result import ALL, RATE, Load, Measurement, Model, Result
+from specdash.analysis.speedups import PARTS, Question, clock_for, keyed_rates
 from specdash.analysis.stats import CONFIDENCE, Speedup, speedup
 from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE, drafter_label
+from specdash.core.numbers import positive
 from specdash.core.plan import Step
-from specdash.core.profile import LOSSLESS
+from specdash.core.profile import CONTENT, LOSSLESS
 
 _SEVERAL = frozenset({ALL, "mixed"})  # "mixed": results of other tools that tell no categories
 REFUSED = frozenset(
@@ -38,7 +40,7 @@ _OF_TEXTS = REFUSED - _OF_ALL
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerTime:
     """What one whole answer took, seconds: from the request to its end, decoding in it, and to the first token."""
 
     total_s: float
@@ -66,20 +68,20 @@ class Candidate:
     """
 
     step: Step
-    rates: Mapping[Asked, float]
+    rates: Mapping[Question, float]
     means: Mapping[str, float]
     verdicts: frozenset[str]
     faults: tuple[str, ...]
     load: str | None
     size_bytes: int | None
     peak_rss_bytes: int | None
-    answers: Mapping[Asked, Answer] = field(default_factory=dict)
+    answers: Mapping[Question, AnswerTime] = field(default_factory=dict)
     totals: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def drafter(self) -> Step:
         """What drafts: candidates of one group with the same differ in K."""
-        return replace(self.step, k=None, copy=0)
+        return drafter_of(self.step)
 
     @property
     def label(self) -> str:
@@ -119,7 +121,7 @@ def groups_of(measurements: Iterable[Measurement]) -> tuple[Group, ...]:
     texts: dict[Step, list[Measurement]] = {}
     for each in measurements:
         if each.step.workload in (CONTENT, LOSSLESS):
-            (found if each.step.workload == CONTENT else texts).setdefault(key_of(each.step), []).append(each)
+            (found if each.step.workload == CONTENT else texts).setdefault(group_of(each.step), []).append(each)
     return tuple(
         Group(key, tuple(members), tuple(texts.get(key, ())))
         for key, members in found.items()
@@ -129,18 +131,13 @@ def groups_of(measurements: Iterable[Measurement]) -> tuple[Group, ...]:
 
 def text_groups(result: Result) -> tuple[Step, ...]:
     """The settings in which drafts were measured, or are still to be, for their texts alone."""
-    with_rates = {key_of(each.step) for each in result.rows if each.step.workload == CONTENT}
+    with_rates = {group_of(each.step) for each in result.rows if each.step.workload == CONTENT}
     texts = dict.fromkeys(
-        key_of(each.step)
+        group_of(each.step)
         for each in result.measurements
         if each.step.workload == LOSSLESS and each.step.method != BASELINE
     )
     return tuple(key for key in texts if key not in with_rates)
-
-
-def key_of(step: Step) -> Step:
-    """The setting that a step is compared in, whatever its text and workload: the baseline without a category."""
-    return replace(step.baseline(), category="", workload=CONTENT)
 
 
 def candidates_of(group: Group, category: str, result: Result) -> tuple[Candidate | None, tuple[Candidate, ...]]:
@@ -148,12 +145,12 @@ def candidates_of(group: Group, category: str, result: Result) -> tuple[Candidat
     members: dict[Step, list[Measurement]] = {}
     for found in group.measurements:
         if category in (ALL, found.step.category):
-            members.setdefault(replace(found.step, category=""), []).append(found)
+            members.setdefault(arm_of(found.step), []).append(found)
     against = _against_texts(group, category)
     field = clock_for(sample.clock for found in group.measurements for sample in found.good)
     loads = {each.id: each for each in result.loads}
     every = [
-        _candidate(step, found, result.model(step.draft), loads, field, against.get(replace(step, copy=0), frozenset()))
+        _candidate(step, found, result.model(step.draft), loads, field, against.get(first_of(step), frozenset()))
         for step, found in members.items()
     ]
     baselines = [each for each in every if each.step.method == BASELINE]
@@ -167,7 +164,7 @@ def _against_texts(group: Group, category: str) -> dict[Step, frozenset[str]]:
     found: dict[Step, frozenset[str]] = {}
     for each in group.texts:
         if category in (ALL, each.step.category):
-            arm = replace(each.step, category="", workload=CONTENT, copy=0)
+            arm = replace(first_of(each.step), workload=CONTENT)
             found[arm] = found.get(arm, frozenset()) | (_OF_TEXTS & set(each.verdicts))
     return found
 
@@ -198,15 +195,15 @@ def _candidate(
     )
 
 
-def _answers(found: Measurement) -> list[tuple[Asked, Answer]]:
+def _answers(found: Measurement) -> list[tuple[Question, AnswerTime]]:
     """The times of a measurement's whole answers, by what was asked."""
     return [
         (
             (found.step.category, sample.prompt_id, sample.block),
-            Answer(sample.total_time_s, sample.decode_time_s, sample.generated_tokens, sample.ttft_s),
+            AnswerTime(sample.total_time_s, sample.decode_time_s, sample.generated_tokens, sample.ttft_s),
         )
         for sample in found.good
-        if sample.total_time_s is not None and 0 < sample.total_time_s < math.inf
+        if sample.total_time_s is not None and positive(sample.total_time_s) is not None
     ]
 
 
@@ -220,7 +217,7 @@ def _verdicts(members: Sequence[Measurement], counted: Sequence[Measurement]) ->
 def means_of(found: Iterable[Measurement], metric: str = RATE) -> dict[str, float]:
     """The means that summaries tell of a metric, by category; of the decode rate by default."""
     summaries = ((each.step.category, each.summary.get(metric)) for each in found)
-    return {name: each.mean for name, each in summaries if each is not None and 0 < each.mean < math.inf}
+    return {name: each.mean for name, each in summaries if each is not None and positive(each.mean) is not None}
 
 
 def _fault(found: Measurement) -> str:

@@ -13,10 +13,12 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from specdash.analysis.comparability import builds, machines, reasons
+from specdash.analysis.grouping import arm_of
 from specdash.analysis.result import RATE, Measurement, Result
 from specdash.analysis.speedups import PARTS, Keyed, keyed_rates
 from specdash.analysis.stats import CONFIDENCE, Summary, about, speedup, student_t_quantile
 from specdash.core.methods import BASELINE, method_label
+from specdash.core.numbers import finite, positive
 from specdash.core.plan import Step
 from specdash.core.text import plural
 
@@ -156,7 +158,7 @@ def _lost(ours: _Side, theirs: _Side) -> tuple[Lost, ...]:
     for step, mine in ours.steps.items():
         reason = _loss(mine, tried[step]) if step in tried else ""
         if reason:
-            found.append(Lost(_name(step, step.category), _arm(step), step.category, reason))
+            found.append(Lost(_name(step, step.category), arm_of(step), step.category, reason))
     return tuple(found)
 
 
@@ -168,11 +170,6 @@ def _loss(mine: Measurement, other: Measurement) -> str:
     if _DIFFERS in other.verdicts and _DIFFERS not in mine.verdicts:
         return "its output differs from the target's in B, and did not in A"
     return ""
-
-
-def _arm(step: Step) -> Step:
-    """A step without its category."""
-    return replace(step, category="")
 
 
 def _left_out(side: _Side, other: _Side) -> tuple[str, ...]:
@@ -189,7 +186,7 @@ def _left_out(side: _Side, other: _Side) -> tuple[str, ...]:
 def _side(result: Result, letter: str) -> _Side:
     side = _Side(result, {each.step: each for each in result.measurements if each.status == "ok"}, letter)
     for step in side.steps:
-        side.arms.setdefault(_arm(step), []).append(step)
+        side.arms.setdefault(arm_of(step), []).append(step)
     return side
 
 
@@ -200,7 +197,7 @@ def _pair(keys: Sequence[Step], ours: _Side, theirs: _Side, same_prompts: bool, 
     if mean_a is None or mean_b is None:
         return None
     ratio = _over(b, a, RATE, paired=same_prompts)
-    arm = _arm(keys[0])
+    arm = arm_of(keys[0])
     return Pair(
         step=_name(arm, name),
         arm=arm,
@@ -247,7 +244,7 @@ def _over(over: Sequence[Measurement], under: Sequence[Measurement], metric: str
     if above and below:
         asked: list[tuple[Hashable, float]] = [(key if paired else (None, *key), value) for key, value in above]
         found = speedup(asked, below, strata=PARTS)
-        if found is None or not math.isfinite(found.value):
+        if found is None or finite(found.value) is None:
             return None
         return Quotient(found.value, *(found.ci95 or (None, None)))
     if len(over) == len(under) == 1:
@@ -260,7 +257,7 @@ def _of_summaries(over: Summary | None, under: Summary | None) -> Quotient | Non
 
     As `stats.speedup` has it for independent arms.
     """
-    if over is None or under is None or not _is_rate(over.mean) or not _is_rate(under.mean):
+    if over is None or under is None or positive(over.mean) is None or positive(under.mean) is None:
         return None
     value = over.mean / under.mean
     terms = []
@@ -299,9 +296,4 @@ def _mean(rates: Keyed, steps: Sequence[Measurement]) -> float | None:
     if rates:
         return statistics.fmean(value for _, value in rates)
     told = steps[0].rate_tok_s if len(steps) == 1 else None
-    return told if told is not None and _is_rate(told) else None
-
-
-def _is_rate(value: float) -> bool:
-    """Whether it is a number that a quotient can be made of."""
-    return 0 < value < math.inf
+    return positive(told)

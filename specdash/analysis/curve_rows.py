@@ -9,21 +9,23 @@ from dataclasses import replace
 from statistics import fmean
 
 from specdash.analysis.kcurve import Curve, Point, off_the_line
-from specdash.analysis.result import ALL, CONTENT, CurvePoint
+from specdash.analysis.result import ALL, CurvePoint
 from specdash.analysis.sequential import Estimate, estimate
 from specdash.analysis.speedups import rate_estimate
 from specdash.analysis.stats import about
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import DRAFT
+from specdash.core.numbers import positive
 from specdash.core.plan import LoadKey, Step
+from specdash.core.profile import CONTENT
 from specdash.core.status import DONE, StepStatus
 from specdash.core.steps import StepState
 
-Place = tuple[LoadKey, str, int]
+_Place = tuple[LoadKey, str, int]
 """Pair, category and depth: what a curve is of."""
-Asked = tuple[str, str]
+_PromptKey = tuple[str, str]
 """Category and prompt id: what a sample answers."""
-Answers = list[tuple[Asked, Sample]]
+_Answers = list[tuple[_PromptKey, Sample]]
 
 
 def curve_rows(steps: Iterable[StepState], known: Sequence[Curve]) -> tuple[CurvePoint, ...]:
@@ -33,7 +35,7 @@ def curve_rows(steps: Iterable[StepState], known: Sequence[Curve]) -> tuple[Curv
     of the samples that the prediction is made of: else the two would be of different texts.
     """
     steps = tuple(steps)
-    predicted: dict[Place, Curve] = {(curve.pair, curve.category, curve.depth): curve for curve in known}
+    predicted: dict[_Place, Curve] = {(curve.pair, curve.category, curve.depth): curve for curve in known}
     measured = _measured(steps)
     return tuple(
         row
@@ -44,7 +46,7 @@ def curve_rows(steps: Iterable[StepState], known: Sequence[Curve]) -> tuple[Curv
     )
 
 
-def _basis(steps: Iterable[StepState], place: Place, curve: Curve | None) -> Counter[Asked]:
+def _basis(steps: Iterable[StepState], place: _Place, curve: Curve | None) -> Counter[_PromptKey]:
     """What the samples that the curve over all categories is predicted from were asked, and how often.
 
     Empty for the curve of one category, and where nothing was predicted.
@@ -65,12 +67,12 @@ def _basis(steps: Iterable[StepState], place: Place, curve: Curve | None) -> Cou
 
 
 def _has_rate(sample: Sample) -> bool:
-    return sample.decode_tok_s is not None and 0 < sample.decode_tok_s < math.inf
+    return positive(sample.decode_tok_s) is not None
 
 
-def _measured(steps: Iterable[StepState]) -> dict[Place, dict[int, Answers]]:
+def _measured(steps: Iterable[StepState]) -> dict[_Place, dict[int, _Answers]]:
     """The valid samples of the steps with a draft, by place and K."""
-    found: dict[Place, dict[int, Answers]] = {}
+    found: dict[_Place, dict[int, _Answers]] = {}
     for each in steps:
         step = each.step
         if step.method != DRAFT or step.k is None or step.workload != CONTENT or each.status != StepStatus.OK:
@@ -83,7 +85,7 @@ def _measured(steps: Iterable[StepState]) -> dict[Place, dict[int, Answers]]:
 
 
 def _rows(
-    place: Place, curve: Curve | None, measured: Mapping[int, Answers], basis: Mapping[Asked, int]
+    place: _Place, curve: Curve | None, measured: Mapping[int, _Answers], basis: Mapping[_PromptKey, int]
 ) -> Iterator[CurvePoint]:
     """The rows of one curve, by K."""
     points = {point.k: point for point in curve.points} if curve is not None else {}
@@ -98,7 +100,7 @@ def _rows(
         )
 
 
-def _row(place: Place, k: int, point: Point | None, answers: Answers, basis: Mapping[Asked, int]) -> CurvePoint:
+def _row(place: _Place, k: int, point: Point | None, answers: _Answers, basis: Mapping[_PromptKey, int]) -> CurvePoint:
     pair, category, depth = place
     common = [(asked, sample) for asked, sample in answers if asked in basis and _has_rate(sample)]
     samples = [sample for _, sample in common or answers]
@@ -118,14 +120,14 @@ def _row(place: Place, k: int, point: Point | None, answers: Answers, basis: Map
     )
 
 
-def _weighted(answers: Answers, basis: Mapping[Asked, int]) -> Estimate | None:
+def _weighted(answers: _Answers, basis: Mapping[_PromptKey, int]) -> Estimate | None:
     """The mean rate, each prompt weighing as it does in the basis, with its interval.
 
     Noise is a share of the rate, as in `analysis.sequential`: with the weight w_p on the mean m_p of a prompt's n_p
     samples, error^2 = s^2 * sum((w_p * m_p)^2 / n_p). The interval of the mean as asked, whose weights are n_p / n, is
     widened by the ratio of the two.
     """
-    rates: dict[Asked, list[float]] = {}
+    rates: dict[_PromptKey, list[float]] = {}
     for asked, sample in answers:
         if sample.decode_tok_s is not None:
             rates.setdefault(asked, []).append(sample.decode_tok_s)

@@ -16,6 +16,7 @@ from functools import cached_property
 from statistics import fmean
 from typing import Protocol, TypeVar
 
+from specdash.analysis.grouping import arm_of
 from specdash.analysis.result import RATE
 from specdash.analysis.speedups import NOT_COMPARED, Compared, arm_over_baseline, over_baseline, rate_estimate
 from specdash.analysis.stats import Speedup, Summary, summarise
@@ -164,7 +165,7 @@ class Figures:
 
     def _values(self, metric: str) -> list[float]:
         values = (getattr(sample, metric) for sample in self.samples)
-        return [value for value in values if value is not None and math.isfinite(value)]
+        return [value for value in values if value is not None and math.isfinite(value)]  # counts stay whole
 
     def _summary(self, metric: str) -> Summary | None:
         """The summary of a metric over the samples that know it.
@@ -214,11 +215,6 @@ class ArmFigures:
     def missing(self) -> tuple[str, ...]:
         """The categories without figures."""
         return tuple(found.step.category for found in self.found if found.status != "ok")
-
-
-def arm_of(step: Step) -> Step:
-    """What a step measures, whatever the category: steps with the same are one arm."""
-    return replace(step, category="")
 
 
 def _step_figures(step_id: str, found: StepState, base: StepState | None) -> StepFigures:

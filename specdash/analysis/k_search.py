@@ -20,9 +20,8 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from specdash.analysis.sequential import checked_rates
+from specdash.analysis.speedups import Question
 from specdash.analysis.stats import CONFIDENCE, student_t_quantile
-
-Key = tuple[str, str, int]
 
 FIRST_ROUND = 6
 GROWTH = 2
@@ -41,7 +40,7 @@ class KSamples:
     """
 
     k: int
-    rates: Sequence[tuple[Key, float]]
+    rates: Sequence[tuple[Question, float]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +96,7 @@ class _Field:
     """The samples of all arms by K, and the ratios between them."""
 
     def __init__(self, arms: Sequence[KSamples]) -> None:
-        self.rates: dict[int, dict[Key, float]] = {arm.k: dict(arm.rates) for arm in arms}
+        self.rates: dict[int, dict[Question, float]] = {arm.k: dict(arm.rates) for arm in arms}
         for arm in arms:
             checked_rates([rate for _, rate in arm.rates])
 
@@ -228,7 +227,7 @@ def rounds(most: int) -> int:
     return max(1, count)
 
 
-def _within_strata(residuals: Sequence[tuple[Key, float]]) -> tuple[float, int]:
+def _within_strata(residuals: Sequence[tuple[Question, float]]) -> tuple[float, int]:
     """The variance of residuals around the mean of their prompt, category, or all; and its degrees of freedom.
 
     The finest of them that keeps `STRATA_DF`; which one depends on the keys alone, never on the rates.

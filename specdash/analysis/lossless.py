@@ -21,11 +21,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 from specdash.analysis.texts import (
-    Answer,
-    Comparison,
+    AnswerText,
     Rounding,
+    TextComparison,
     answers_of,
-    compare,
+    compare_texts,
     roundings,
     why_nothing,
     with_itself,
@@ -116,8 +116,8 @@ class _Texts:
     view: RunState
     _arms: dict[Step, list[StepState]] | None = None
     _roundings: Mapping[Step, Rounding] | None = None
-    _answered: dict[str, dict[str, list[Answer]]] = field(default_factory=dict)
-    _compared: dict[str, list[Comparison]] = field(default_factory=dict)
+    _answered: dict[str, dict[str, list[AnswerText]]] = field(default_factory=dict)
+    _compared: dict[str, list[TextComparison]] = field(default_factory=dict)
     _judgements: dict[Step, Judgement] = field(default_factory=dict)
 
     def agreement(self, found: StepState) -> Agreement | None:
@@ -182,12 +182,12 @@ class _Texts:
         unasked = Rounding(0, reason="its baseline was not asked for margins")
         return self._roundings.get(step.baseline().arm, unasked)
 
-    def _answers(self, found: StepState) -> dict[str, list[Answer]]:
+    def _answers(self, found: StepState) -> dict[str, list[AnswerText]]:
         if found.step.id not in self._answered:
             self._answered[found.step.id] = answers_of(found, self.view)
         return self._answered[found.step.id]
 
-    def _comparisons(self, found: StepState) -> list[Comparison]:
+    def _comparisons(self, found: StepState) -> list[TextComparison]:
         """A step's answers, each with the baseline's to the same prompt; of a baseline, each with its first."""
         step = found.step
         if step.id not in self._compared:
@@ -201,12 +201,14 @@ class _Texts:
                     each
                     for prompt in ours
                     if prompt in theirs
-                    for each in compare(step.category, prompt, ours[prompt], theirs[prompt])
+                    for each in compare_texts(step.category, prompt, ours[prompt], theirs[prompt])
                 ]
         return self._compared[step.id]
 
 
-def _verdict(compared: Sequence[Comparison], judged: Judgement, rounding: Rounding, *, is_baseline: bool) -> Agreement:
+def _verdict(
+    compared: Sequence[TextComparison], judged: Judgement, rounding: Rounding, *, is_baseline: bool
+) -> Agreement:
     """The comparisons of a step's prompts as one statement: the worst decides, the clearest of these is shown."""
     state_of = {id(each): _state(each, judged, rounding) for each in compared}
     state = min(state_of.values(), key=_WORST_FIRST.index)
@@ -235,7 +237,7 @@ def _verdict(compared: Sequence[Comparison], judged: Judgement, rounding: Roundi
     )
 
 
-def _state(each: Comparison, judged: Judgement, rounding: Rounding) -> str:
+def _state(each: TextComparison, judged: Judgement, rounding: Rounding) -> str:
     """What one comparison says of a step."""
     if each.told and each.diverges_at is None:
         return IDENTICAL
@@ -247,7 +249,7 @@ def _state(each: Comparison, judged: Judgement, rounding: Rounding) -> str:
     return NEAR_TIE if usual is not None and each.margin <= usual else UNKNOWN
 
 
-def _reason(state: str, shown: Comparison, rounding: Rounding, *, is_baseline: bool) -> str:
+def _reason(state: str, shown: TextComparison, rounding: Rounding, *, is_baseline: bool) -> str:
     """Why texts that are not the same are judged as they are."""
     whose = "its own" if is_baseline else "the baseline's"
     if not shown.told:

@@ -6,8 +6,8 @@ This is the question that tables of published sweeps answer, so it is answered o
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import replace
 
+from specdash.analysis.grouping import drafter_of, first_of
 from specdash.analysis.result import Arm, Measurement, TargetPairs
 from specdash.analysis.stats import Speedup
 from specdash.core.methods import BASELINE
@@ -28,34 +28,29 @@ def target_pairs(overall: Iterable[Arm], measurements: Iterable[Measurement]) ->
     where nothing could be compared. `best`, `best_tok_s` and `speedup` (a factor) are those of the pair with the
     largest speedup, of the fastest where there is no baseline.
     """
-    refuted = {_arm(each.step) for each in measurements if REFUTED.keys() & set(each.verdicts)}
+    refuted = {first_of(each.step) for each in measurements if REFUTED.keys() & set(each.verdicts)}
     best: dict[str, dict[Step, Arm]] = {}
     for arm in overall:
         if arm.step.method == BASELINE or arm.step.workload == LOSSLESS or arm.rate_tok_s is None:
             continue
         pairs = best.setdefault(arm.step.target, {})
-        pair = replace(_arm(arm.step), k=None)
+        pair = drafter_of(arm.step)
         known = pairs.get(pair)
         if known is None or _rank(arm, refuted) > _rank(known, refuted):
             pairs[pair] = arm
     return tuple(_entry(target, list(pairs.values()), refuted) for target, pairs in best.items())
 
 
-def _arm(step: Step) -> Step:
-    """A step whatever its text, and of repeated ones the first."""
-    return replace(step, category="", copy=0)
-
-
 def _rank(arm: Arm, refuted: set[Step]) -> tuple[bool, float, float]:
     """Larger is better; a factor over a baseline goes before a rate, whose mix of prompts may be another."""
     faster = arm.speedup.value if arm.speedup is not None else 0.0
-    return _arm(arm.step) not in refuted, faster, arm.rate_tok_s or 0.0
+    return first_of(arm.step) not in refuted, faster, arm.rate_tok_s or 0.0
 
 
 def _entry(target: str, arms: Sequence[Arm], refuted: set[Step]) -> TargetPairs:
     compared = [arm.speedup for arm in arms if arm.speedup is not None]
     best = max(arms, key=lambda arm: _rank(arm, refuted))
-    counts = _arm(best.step) not in refuted
+    counts = first_of(best.step) not in refuted
     return TargetPairs(
         target=target,
         pairs=len(arms),

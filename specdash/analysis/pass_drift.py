@@ -8,11 +8,12 @@ smaller than what the same baseline moved by is no difference that could be told
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from statistics import fmean
 
+from specdash.analysis.grouping import arm_of, setting_of
+from specdash.analysis.speedups import keyed_rates
 from specdash.analysis.stats import drift
 from specdash.core.commands import SetIterations
 from specdash.core.events import PlanChanged
@@ -77,14 +78,14 @@ def anchors(view: RunState) -> Mapping[Step, Anchor]:
     arms: dict[Step, list[StepState]] = {}
     for found in view.steps.values():
         if found.step.method == BASELINE and found.step.copy == 0 and found.status == StepStatus.OK:
-            arms.setdefault(replace(found.step, category=""), []).append(found)
+            arms.setdefault(arm_of(found.step), []).append(found)
     known = ((arm, _anchor(arm, steps, view)) for arm, steps in arms.items())
     return {arm: anchor for arm, anchor in known if anchor is not None}
 
 
 def anchor_of(step: Step, known: Mapping[Step, Anchor]) -> Anchor | None:
     """The anchor that a step is held against; None where there is none."""
-    return known.get(replace(step.baseline(), category=""))
+    return known.get(setting_of(step))
 
 
 def drifted(speedup: float, anchor: Anchor | None) -> bool:
@@ -103,13 +104,12 @@ def drift_detail(speedup: float, anchor: Anchor) -> str:
 def _anchor(arm: Step, steps: Sequence[StepState], view: RunState) -> Anchor | None:
     """The anchor of a baseline; None where no prompt was answered in both passes."""
     begins = second_pass(view)
+    if begins is None:
+        return None
     passes: tuple[dict[object, list[float]], dict[object, list[float]]] = ({}, {})
     for found in steps:
-        for sample in found.good:
-            rate = sample.decode_tok_s
-            if begins is not None and rate is not None and 0 < rate < math.inf:
-                prompt = (found.step.category, sample.prompt_id)
-                passes[sample.block >= begins].setdefault(prompt, []).append(rate)
+        for (category, prompt_id, block), rate in keyed_rates([found]):
+            passes[block >= begins].setdefault((category, prompt_id), []).append(rate)
     before, after = passes
     both = [prompt for prompt in before if prompt in after]
     first, last = _means(before, both), _means(after, both)

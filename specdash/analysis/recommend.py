@@ -24,18 +24,18 @@ from typing import Any
 
 from specdash.analysis.candidates import (
     REFUSED,
-    Answer,
+    AnswerTime,
     Candidate,
     Group,
     candidates_of,
     common_means,
     compared,
     groups_of,
-    key_of,
     overall_mean,
     shared_means,
     text_groups,
 )
+from specdash.analysis.grouping import group_of
 from specdash.analysis.reasons import (
     NO_BASELINE,
     ONLY_TEXTS,
@@ -49,7 +49,7 @@ from specdash.analysis.reasons import (
     unproven_reason,
 )
 from specdash.analysis.result import ALL, Recommendation, Result, Tied, WholeAnswer
-from specdash.analysis.speedups import PARTS, Asked
+from specdash.analysis.speedups import PARTS, Question
 from specdash.analysis.stats import CONFIDENCE, Interval, Speedup, speedup
 from specdash.core.events import K_PLACE
 from specdash.core.measure import Verdict
@@ -172,7 +172,7 @@ def _against(arm: Candidate, base: Candidate | None, faster: Speedup | None, mov
 
 def _moved(group: Group, result: Result) -> float:
     """By what share the group's baseline moved between the passes; 0.0 where there was one pass."""
-    return max((abs(each.moved) for each in result.anchors if key_of(each.baseline) == group.key), default=0.0)
+    return max((abs(each.moved) for each in result.anchors if group_of(each.baseline) == group.key), default=0.0)
 
 
 def _choose(arms: _Field) -> _Choice:
@@ -308,8 +308,8 @@ def _edge(chosen: Candidate, arms: _Field, group: Group, category: str, result: 
         each
         for each in result.curves
         if each.predicted_tok_s is not None
-        and key_of(each.step) == group.key
         and (each.step.draft, each.step.category) == (step.draft, category)
+        and group_of(each.step) == group.key
     ]
     if predicted:
         at_edge = any(each.at_edge and each.k_max == step.k for each in predicted)
@@ -364,7 +364,9 @@ def _told(
     )
 
 
-def _pairs(ours: Mapping[Asked, Answer], theirs: Mapping[Asked, Answer]) -> dict[Asked, tuple[float, float]]:
+def _pairs(
+    ours: Mapping[Question, AnswerTime], theirs: Mapping[Question, AnswerTime]
+) -> dict[Question, tuple[float, float]]:
     """The times of both to what was asked of both, for answers of the baseline's length."""
     found = {
         key: (answer.time_for(theirs[key].tokens), theirs[key].total_s) for key, answer in ours.items() if key in theirs
@@ -372,7 +374,7 @@ def _pairs(ours: Mapping[Asked, Answer], theirs: Mapping[Asked, Answer]) -> dict
     return {key: (mine, other) for key, (mine, other) in found.items() if mine is not None}
 
 
-def _mean(values: Sequence[tuple[Asked, float]]) -> float:
+def _mean(values: Sequence[tuple[Question, float]]) -> float:
     return fmean(value for _, value in values)
 
 

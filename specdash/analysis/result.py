@@ -25,8 +25,6 @@ SCHEMA = "specdash.result/1"
 UNFINISHED = "unfinished"
 ALL = "all"
 """The category of curves and recommendations that are over all categories."""
-CONTENT = "content"
-"""The workload that speeds are measured with."""
 RATE = "decode_tok_s"
 """The metric that arms are compared by."""
 

@@ -7,13 +7,13 @@ which makes a run slower than that, so a rate above it is an error of a clock or
 
 from __future__ import annotations
 
-import math
 import statistics
 from dataclasses import dataclass
 
 from specdash.core.events import BandwidthMeasured, ModelRead
 from specdash.core.measure import combine
 from specdash.core.methods import BASELINE
+from specdash.core.numbers import finite, positive
 from specdash.core.plan import Step
 from specdash.core.state import RunState
 from specdash.core.steps import StepState
@@ -73,9 +73,7 @@ def roofline(found: StepState, view: RunState) -> Roofline | None:
     bound = (bandwidth or 0.0) / bytes_per_pass * per_step
     rates = [sample.decode_tok_s for sample in found.good if sample.decode_tok_s is not None]
     share = statistics.fmean(rates) / bound if rates and bound > 0 else None
-    return Roofline(
-        bound, share if share is not None and math.isfinite(share) else None, bytes_per_pass, "", view.bandwidth_count
-    )
+    return Roofline(bound, finite(share), bytes_per_pass, "", view.bandwidth_count)
 
 
 def exceeded(view: RunState) -> bool:
@@ -107,7 +105,7 @@ def _exempt(bandwidth: BandwidthMeasured | None, model: ModelRead) -> str:
         return f"the model fits the cache: it is under {CACHE_MULTIPLE} times as large"
     if bandwidth.bytes_s is None:
         return bandwidth.reason or "memory bandwidth was not measured"
-    if not (math.isfinite(bandwidth.bytes_s) and bandwidth.bytes_s > 0):
+    if positive(bandwidth.bytes_s) is None:
         return "the measured memory bandwidth is no usable number"
     return ""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import PurePath
 from statistics import fmean
 
@@ -16,9 +16,9 @@ from specdash.analysis.candidates import (
     categories_of,
     compared,
     groups_of,
-    key_of,
     overall_mean,
 )
+from specdash.analysis.grouping import first_of, group_of
 from specdash.analysis.result import ALL, Model, Result
 from specdash.analysis.stats import Interval, Speedup
 from specdash.core.measure import Verdict
@@ -53,7 +53,7 @@ class Peak:
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class JudgedPair:
     """A target with a draft, in one configuration; None where unknown. `faster` is the best arm's speedup.
 
     `baseline_tok_s` is the target's own rate, `time_ratio` how many times as long a pass of the target takes as one of
@@ -77,19 +77,19 @@ class Pair:
     speedups: Mapping[int, float]  # by K
 
 
-def pairs_of(result: Result) -> tuple[Pair, ...]:
+def pairs_of(result: Result) -> tuple[JudgedPair, ...]:
     """The pairs of a result that have a rate; what was sampled once judges no rule."""
     pairs = (pair for group in groups_of(result.measurements) for pair in _pairs(group, result))
     return tuple(pair for pair in pairs if not _is_single(pair))
 
 
-def _is_single(pair: Pair) -> bool:
+def _is_single(pair: JudgedPair) -> bool:
     """Whether a pair has samples and still no interval; files of means alone are another matter."""
     has_samples = pair.best is not None and pair.best.has_samples
     return has_samples and pair.faster is not None and pair.faster.ci95 is None
 
 
-def _pairs(group: Group, result: Result) -> Iterator[Pair]:
+def _pairs(group: Group, result: Result) -> Iterator[JudgedPair]:
     base, arms = candidates_of(group, ALL, result)
     by_draft: dict[str, list[Candidate]] = {}
     for arm in arms:
@@ -101,7 +101,7 @@ def _pairs(group: Group, result: Result) -> Iterator[Pair]:
         ratios = [(arm, compared(arm, base)) for arm in members] if base is not None else []
         known = [(arm, ratio) for arm, ratio in ratios if ratio is not None]
         best, faster = max(known, key=lambda each: each[1].value, default=(max(members, key=_mean), None))
-        yield Pair(
+        yield JudgedPair(
             target=group.key.target,
             draft=name,
             label=_label(group.key, name),
@@ -144,10 +144,10 @@ def _peak(group: Group, draft: str, arms: Sequence[Candidate], result: Result) -
     predicted = {
         each.step.k: (each.predicted_tok_s, each.predicted_ci95)
         for each in result.curves
-        if key_of(each.step) == group.key
-        and (each.step.draft, each.step.category) == (draft, ALL)
+        if (each.step.draft, each.step.category) == (draft, ALL)
         and each.step.k is not None
         and each.predicted_tok_s is not None
+        and group_of(each.step) == group.key
     }
     if len(predicted) > len(measured) and len(predicted) > 2:
         return _predicted_peak(predicted)
@@ -190,10 +190,9 @@ def _ratio(target: Model, draft: Model) -> float | None:
 
 def _acceptance(group: Group, arm: Candidate) -> float | None:
     """The mean acceptance over the categories of an arm; None where that of one rests on a K that nothing proves."""
-    name = replace(arm.step, copy=0)
-    counted = [
-        each for each in group.measurements if replace(each.step, category="", copy=0) == name and each.status == "ok"
-    ]
+    name = first_of(arm.step)
+    ok = (each for each in group.measurements if each.status == "ok" and each.step.k == name.k)
+    counted = [each for each in ok if first_of(each.step) == name]
     if any(each.acceptance_rate is None and Verdict.K_UNPROVEN in each.verdicts for each in counted):
         return None
     known = [each.acceptance_rate for each in counted if each.acceptance_rate is not None]

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
 
 from specdash.analysis.result import JudgedRule, Result
-from specdash.analysis.rule_inputs import Pair, pairs_of
+from specdash.analysis.rule_inputs import JudgedPair, pairs_of
 
-Judgement = tuple[bool | None, str]
+RuleVerdict = tuple[bool | None, str]
 
 SHOWN = 4
 FAST_TOK_S = 30.0
@@ -31,17 +31,17 @@ def judged_rules(result: Result) -> tuple[JudgedRule, ...]:
     )
 
 
-def _large_rise(pairs: Sequence[Pair]) -> Judgement:
+def _large_rise(pairs: Sequence[JudgedPair]) -> RuleVerdict:
     found = [pair for pair in pairs if pair.target_class == "dense-large" and pair.peak is not None]
     if not found:
         return None, "no dense target of 70B or more was measured at three Ks"
     return _all_of(found, lambda pair: pair.peak is not None and pair.peak.high == pair.peak.ks[-1], _peak_told)
 
 
-def _peaks_low(model_class: str, name: str) -> Callable[[Sequence[Pair]], Judgement]:
+def _peaks_low(model_class: str, name: str) -> Callable[[Sequence[JudgedPair]], RuleVerdict]:
     """The rule that targets of a class have their best K at 8 or below."""
 
-    def judge(pairs: Sequence[Pair]) -> Judgement:
+    def judge(pairs: Sequence[JudgedPair]) -> RuleVerdict:
         of_class = [pair for pair in pairs if pair.target_class == model_class]
         if not of_class:
             return None, f"no {name} was measured with a draft"
@@ -53,7 +53,7 @@ def _peaks_low(model_class: str, name: str) -> Callable[[Sequence[Pair]], Judgem
     return judge
 
 
-def _k_grows(pairs: Sequence[Pair]) -> Judgement:
+def _k_grows(pairs: Sequence[JudgedPair]) -> RuleVerdict:
     found = [(pair.time_ratio, pair.peak.best, pair) for pair in pairs if pair.time_ratio and pair.peak is not None]
     if len(found) < 3:
         return None, "fewer than three pairs of known size were measured at three Ks"
@@ -63,7 +63,7 @@ def _k_grows(pairs: Sequence[Pair]) -> Judgement:
     return (None, f"no trend either way; {evidence}") if trend == 0 else (trend > 0, evidence)
 
 
-def _slow_gain(pairs: Sequence[Pair]) -> Judgement:
+def _slow_gain(pairs: Sequence[JudgedPair]) -> RuleVerdict:
     found = _best_of_targets(pairs)
     if len(found) < 2:
         return None, "only one target has a baseline and a draft" if found else "nothing has a baseline and a draft"
@@ -74,8 +74,8 @@ def _slow_gain(pairs: Sequence[Pair]) -> Judgement:
     return (None, f"no trend either way; {evidence}") if trend == 0 else (trend < 0, evidence)
 
 
-def _sweet_spot(pairs: Sequence[Pair]) -> Judgement:
-    judged: list[tuple[bool, Pair]] = []
+def _sweet_spot(pairs: Sequence[JudgedPair]) -> RuleVerdict:
+    judged: list[tuple[bool, JudgedPair]] = []
     for members in _by_target(pairs).values():
         sized = [pair for pair in members if pair.billions is not None and pair.best_tok_s is not None]
         inside = {_is_inside(pair) for pair in sized}
@@ -88,21 +88,21 @@ def _sweet_spot(pairs: Sequence[Pair]) -> Judgement:
     return _share([held for held, _ in judged], evidence)
 
 
-def _fast_targets(pairs: Sequence[Pair]) -> Judgement:
+def _fast_targets(pairs: Sequence[JudgedPair]) -> RuleVerdict:
     fast = [pair for pair in _best_of_targets(pairs) if (pair.baseline_tok_s or 0.0) > FAST_TOK_S]
     if not fast:
         return None, "no target with a baseline and a draft makes more than 30 tok/s"
     return _all_of(fast, lambda pair: not _gains(pair), _gain_told)
 
 
-def _expected_gains(pairs: Sequence[Pair]) -> Judgement:
+def _expected_gains(pairs: Sequence[JudgedPair]) -> RuleVerdict:
     found = [pair for pair in _best_of_targets(pairs) if (pair.baseline_tok_s or FAST_TOK_S) < FAST_TOK_S]
     if not found:
         return None, "no target with a baseline and a draft makes less than 30 tok/s"
     return _all_of(found, _is_as_expected, _gain_told)
 
 
-def _mixed_families(pairs: Sequence[Pair]) -> Judgement:
+def _mixed_families(pairs: Sequence[JudgedPair]) -> RuleVerdict:
     judged: list[tuple[bool, str]] = []
     for target, members in _by_target(pairs).items():
         own = [pair for pair in members if pair.same_architecture and pair.faster is not None]
@@ -116,7 +116,7 @@ def _mixed_families(pairs: Sequence[Pair]) -> Judgement:
     return _share([held for held, _ in judged], _shown(told for _, told in judged))
 
 
-def _eight_to_ten(pairs: Sequence[Pair]) -> Judgement:
+def _eight_to_ten(pairs: Sequence[JudgedPair]) -> RuleVerdict:
     found = [
         pair
         for pair in pairs
@@ -131,14 +131,14 @@ def _eight_to_ten(pairs: Sequence[Pair]) -> Judgement:
     )
 
 
-def _reaches(pairs: Sequence[Pair]) -> Judgement:
+def _reaches(pairs: Sequence[JudgedPair]) -> RuleVerdict:
     found = _best_of_targets(pairs)
     if not found:
         return None, "nothing has a baseline and a draft"
     return _all_of(found, lambda pair: _gain(pair) + 1 >= MODEST, _gain_told)
 
 
-def _larger_helps(pairs: Sequence[Pair]) -> Judgement:
+def _larger_helps(pairs: Sequence[JudgedPair]) -> RuleVerdict:
     judged: list[tuple[bool, str]] = []
     for pair in pairs:
         at_8 = pair.speedups.get(8)
@@ -151,7 +151,7 @@ def _larger_helps(pairs: Sequence[Pair]) -> Judgement:
     return _share([held for held, _ in judged], _shown(told for _, told in judged))
 
 
-def _acceptance(pairs: Sequence[Pair]) -> Judgement:
+def _acceptance(pairs: Sequence[JudgedPair]) -> RuleVerdict:
     judged: list[tuple[bool, str]] = []
     for target, members in _by_target(pairs).items():
         known = [pair for pair in members if pair.acceptance is not None and pair.best_tok_s is not None]
@@ -169,14 +169,16 @@ def _acceptance(pairs: Sequence[Pair]) -> Judgement:
     return _share([held for held, _ in judged], _shown(told for _, told in judged))
 
 
-def _all_of(found: Sequence[Pair], holds: Callable[[Pair], bool], told: Callable[[Pair], str]) -> Judgement:
+def _all_of(
+    found: Sequence[JudgedPair], holds: Callable[[JudgedPair], bool], told: Callable[[JudgedPair], str]
+) -> RuleVerdict:
     """Whether a rule holds for each of these pairs; those that break it come first in the evidence."""
     held = [holds(pair) for pair in found]
     ordered = [pair for _, pair in sorted(zip(held, found, strict=True), key=lambda each: each[0])]
     return _share(held, _shown(map(told, ordered)))
 
 
-def _share(held: Sequence[bool], evidence: str) -> Judgement:
+def _share(held: Sequence[bool], evidence: str) -> RuleVerdict:
     count = f"{sum(held)} of {len(held)}: " if len(held) > 1 else ""
     return all(held), f"{count}{evidence}"
 
@@ -197,48 +199,48 @@ def _trend(points: Sequence[tuple[float, float]]) -> int:
     return found
 
 
-def _by_target(pairs: Sequence[Pair]) -> dict[str, list[Pair]]:
-    found: dict[str, list[Pair]] = {}
+def _by_target(pairs: Sequence[JudgedPair]) -> dict[str, list[JudgedPair]]:
+    found: dict[str, list[JudgedPair]] = {}
     for pair in pairs:
         found.setdefault(pair.target, []).append(pair)
     return found
 
 
-def _best_of_targets(pairs: Sequence[Pair]) -> list[Pair]:
+def _best_of_targets(pairs: Sequence[JudgedPair]) -> list[JudgedPair]:
     """For each target that has a baseline and a draft: the pair with the largest speedup."""
     known = [pair for pair in pairs if pair.faster is not None and pair.baseline_tok_s is not None]
     return [max(members, key=_gain) for members in _by_target(known).values()]
 
 
-def _gain(pair: Pair) -> float:
+def _gain(pair: JudgedPair) -> float:
     """What the draft adds, as a share: 0.8 = 80 % faster."""
     return pair.faster.value - 1 if pair.faster is not None else 0.0
 
 
-def _gains(pair: Pair) -> bool:
+def _gains(pair: JudgedPair) -> bool:
     """Whether the draft helps beyond the noise; by the mean where there is no interval."""
     if pair.faster is None:
         return False
     return (pair.faster.value if pair.faster.ci95 is None else pair.faster.ci95[0]) > 1.0
 
 
-def _is_as_expected(pair: Pair) -> bool:
+def _is_as_expected(pair: JudgedPair) -> bool:
     """Whether the gain is in the range said to be expected at the target's speed, or cannot be told from it."""
     _, low, high = next(each for each in _GAINS if (pair.baseline_tok_s or 0.0) < each[0])
     ends = pair.faster.ci95 if pair.faster is not None and pair.faster.ci95 is not None else (_gain(pair) + 1,) * 2
     return ends[0] - 1 <= high and ends[1] - 1 >= low
 
 
-def _is_inside(pair: Pair) -> bool:
+def _is_inside(pair: JudgedPair) -> bool:
     low, high = SWEET_SPOT_B
     return pair.billions is not None and low * (1 - _CLOSE) <= pair.billions <= high * (1 + _CLOSE)
 
 
-def _peak_told(pair: Pair) -> str:
+def _peak_told(pair: JudgedPair) -> str:
     return f"{pair.label}: {pair.peak.told}" if pair.peak is not None else pair.label
 
 
-def _gain_told(pair: Pair) -> str:
+def _gain_told(pair: JudgedPair) -> str:
     return f"{pair.label}: {_percent(_gain(pair))} over {pair.baseline_tok_s:.3g} tok/s"
 
 
@@ -251,7 +253,7 @@ _DRAFTBENCH = "draftbench"
 _VELOLLM = "velollm-bench-speculative"
 _OWN = "published sweeps, looked through again"
 
-_RULES: tuple[tuple[str, str, Callable[[Sequence[Pair]], Judgement]], ...] = (
+_RULES: tuple[tuple[str, str, Callable[[Sequence[JudgedPair]], RuleVerdict]], ...] = (
     ("Dense targets of 70B and more get faster with K all the way", _K_VALUES, _large_rise),
     ("Mixture-of-experts targets peak at K = 8 or below", _K_VALUES, _peaks_low("moe", "mixture of experts")),
     (

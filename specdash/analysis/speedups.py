@@ -5,7 +5,6 @@ Steps are those of a run's state or the measurements of a result: both have a `s
 
 from __future__ import annotations
 
-import math
 from collections.abc import Hashable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
@@ -14,13 +13,14 @@ from specdash.analysis.sequential import Estimate, estimate
 from specdash.analysis.stats import Speedup, drift, speedup
 from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE
+from specdash.core.numbers import finite, positive
 from specdash.core.plan import Step
 from specdash.core.status import DONE
 from specdash.core.steps import StepState
 
-Asked = tuple[str, str, int]
+Question = tuple[str, str, int]
 """Category, prompt id and block: what was asked."""
-Keyed = list[tuple[Asked, float]]
+Keyed = list[tuple[Question, float]]
 
 LEAST_SHARED = 2
 OWN_CLOCK, CLIENT_CLOCK = "decode_tok_s", "client_decode_tok_s"
@@ -56,7 +56,7 @@ def keyed_rates(steps: Iterable[Sampled], field: str = OWN_CLOCK) -> Keyed:
         ((found.step.category, sample.prompt_id, sample.block), rate)
         for found in steps
         for sample in found.good
-        if (rate := getattr(sample, field)) is not None and 0 < rate < math.inf
+        if (rate := positive(getattr(sample, field))) is not None
     ]
 
 
@@ -87,8 +87,8 @@ PARTS = (prompt_of, category_of)
 
 def rate_estimate(samples: Sequence[Sample]) -> Estimate | None:
     """The mean decode rate of samples with its interval, over the prompts that they answer; None without a rate."""
-    rates = [(each.prompt_id, each.decode_tok_s) for each in samples if each.decode_tok_s is not None]
-    return estimate([(prompt, rate) for prompt, rate in rates if 0 < rate < math.inf])
+    rates = ((each.prompt_id, positive(each.decode_tok_s)) for each in samples)
+    return estimate([(prompt, rate) for prompt, rate in rates if rate is not None])
 
 
 def times_as_fast(spec: Keyed, base: Keyed) -> Speedup | None:
@@ -143,7 +143,7 @@ def block_drift(samples: Sequence[Sample]) -> float | None:
     """
     rates: dict[str, list[float]] = {}
     for sample in sorted(samples, key=lambda each: each.block):
-        if sample.decode_tok_s is not None and math.isfinite(sample.decode_tok_s):
-            rates.setdefault(sample.prompt_id, []).append(sample.decode_tok_s)
+        if (rate := finite(sample.decode_tok_s)) is not None:
+            rates.setdefault(sample.prompt_id, []).append(rate)
     again = [found for found in rates.values() if len(found) > 1]
     return drift([found[0] for found in again], [found[-1] for found in again])

@@ -7,12 +7,12 @@ Pure: whoever calls it records the change, and calls again until there is none.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from specdash.analysis import k_search, kcurve
 from specdash.analysis.pass_drift import SECOND_PASS
+from specdash.analysis.speedups import Question, keyed_rates
 from specdash.core import commands as cmd
 from specdash.core.events import PlanChanged
 from specdash.core.measure import Verdict
@@ -169,16 +169,13 @@ def _added(
 
 def arms_of(steps: Iterable[StepState]) -> list[k_search.KSamples]:
     """The Ks of a pair as arms of a race, each with the decode rates of its valid samples."""
-    rates: dict[int, list[tuple[k_search.Key, float]]] = {}
+    rates: dict[int, list[tuple[Question, float]]] = {}
     for found in steps:
         if found.status != StepStatus.OK or found.step.k is None:
             continue
         category = f"{found.step.category} at depth {found.step.depth}" if found.step.depth else found.step.category
-        rates.setdefault(found.step.k, []).extend(
-            ((category, sample.prompt_id, sample.block), sample.decode_tok_s)
-            for sample in found.good
-            if sample.decode_tok_s is not None and 0 < sample.decode_tok_s < math.inf
-        )
+        known = rates.setdefault(found.step.k, [])
+        known += [((category, prompt_id, block), rate) for (_, prompt_id, block), rate in keyed_rates([found])]
     return [k_search.KSamples(k, tuple(found)) for k, found in sorted(rates.items())]
 
 

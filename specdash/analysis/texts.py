@@ -17,15 +17,15 @@ from dataclasses import dataclass
 from specdash.core.events import TextChecked
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
+from specdash.core.profile import LOSSLESS
 from specdash.core.state import RunState
 from specdash.core.steps import StepState
 
-LOSSLESS = "lossless"  # the workload whose requests are always at temperature 0
 _NO_ANSWERS = "no answer of it at temperature 0 was kept"
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class AnswerText:
     """A greedy answer: `tokens` None where the journal lacks them; `ended` where the model itself ended it.
 
     `cached`: its prompt came from the cache.
@@ -39,7 +39,7 @@ class Answer:
 
 
 @dataclass(frozen=True, slots=True)
-class Comparison:
+class TextComparison:
     """Two answers to a prompt: `tokens` are equal, then one differs at `diverges_at` (None: nowhere)."""
 
     category: str
@@ -61,11 +61,13 @@ class Comparison:
         return self.told and self.diverges_at is not None and self.margin is not None
 
 
-def answers_of(found: StepState, view: RunState) -> dict[str, list[Answer]]:
+def answers_of(found: StepState, view: RunState) -> dict[str, list[AnswerText]]:
     """The step's greedy answers by prompt: cold checks first, each text once, only those that can be compared."""
-    answers: dict[str, list[Answer]] = {}
+    answers: dict[str, list[AnswerText]] = {}
     for check in sorted(found.checks, key=lambda each: (not is_cold(each), is_cached(each))):
-        text = Answer(check.text_hash, view.texts.get(check.text_hash), margins=check.margins, cached=is_cached(check))
+        text = AnswerText(
+            check.text_hash, view.texts.get(check.text_hash), margins=check.margins, cached=is_cached(check)
+        )
         answers.setdefault(check.prompt_id, []).append(text)
     if _is_greedy(found, view):
         for sample in found.good:
@@ -73,7 +75,7 @@ def answers_of(found: StepState, view: RunState) -> dict[str, list[Answer]]:
                 continue
             known = answers.setdefault(sample.prompt_id, [])
             ended = sample.finish_reason == "eos"
-            answer = Answer(sample.text_hash, view.texts.get(sample.text_hash), ended)
+            answer = AnswerText(sample.text_hash, view.texts.get(sample.text_hash), ended)
             if found.step.method == BASELINE or answer not in known:
                 known.append(answer)
     return answers
@@ -81,7 +83,7 @@ def answers_of(found: StepState, view: RunState) -> dict[str, list[Answer]]:
 
 def _is_greedy(found: StepState, view: RunState) -> bool:
     """Whether the step's samples were taken at temperature 0."""
-    if found.step.workload == LOSSLESS:
+    if found.step.workload == LOSSLESS:  # its requests are always at temperature 0
         return True
     return view.settings.temperature == 0
 
@@ -93,19 +95,21 @@ def why_nothing(found: StepState, view: RunState) -> str:
     return _NO_ANSWERS
 
 
-def with_itself(category: str, answers: Mapping[str, Sequence[Answer]]) -> list[Comparison]:
+def with_itself(category: str, answers: Mapping[str, Sequence[AnswerText]]) -> list[TextComparison]:
     """A baseline's further answers to each prompt against its first, which has margins.
 
     Those from the cache are left out: by how much they differ is what rounding is known from.
     """
-    compared: list[Comparison] = []
+    compared: list[TextComparison] = []
     for prompt, texts in answers.items():
         repeats = [each for each in texts if not each.cached]
         compared += [_against(category, prompt, other, repeats[0], texts) for other in repeats[1:]]
     return compared
 
 
-def compare(category: str, prompt: str, ours: Sequence[Answer], theirs: Sequence[Answer]) -> Iterator[Comparison]:
+def compare_texts(
+    category: str, prompt: str, ours: Sequence[AnswerText], theirs: Sequence[AnswerText]
+) -> Iterator[TextComparison]:
     """Each answer of an arm against that answer of the baseline which it follows longest, whatever that was asked for.
 
     A text that one of the baseline's own answers has as well is the baseline's.
@@ -120,20 +124,22 @@ def compare(category: str, prompt: str, ours: Sequence[Answer], theirs: Sequence
         )
 
 
-def _against(category: str, prompt: str, answer: Answer, base: Answer, known: Sequence[Answer]) -> Comparison:
+def _against(
+    category: str, prompt: str, answer: AnswerText, base: AnswerText, known: Sequence[AnswerText]
+) -> TextComparison:
     """One answer against one of the baseline, `known` being all of the baseline's to this prompt."""
     unit = "character" if answer.tokens and answer.tokens[0] < 0 else "token"
     if answer.text_hash == base.text_hash:
-        return Comparison(category, prompt, len(answer.tokens or ()), None, unit=unit)
+        return TextComparison(category, prompt, len(answer.tokens or ()), None, unit=unit)
     if answer.tokens is None or base.tokens is None:
-        return Comparison(category, prompt, 0, None, told=False, unit=unit)
+        return TextComparison(category, prompt, 0, None, told=False, unit=unit)
     at = _first_difference(answer, base)
     if at is None:
-        return Comparison(category, prompt, min(len(answer.tokens), len(base.tokens)), None, unit=unit)
-    return Comparison(category, prompt, at, at, _margin(base.tokens, at, known), unit=unit)
+        return TextComparison(category, prompt, min(len(answer.tokens), len(base.tokens)), None, unit=unit)
+    return TextComparison(category, prompt, at, at, _margin(base.tokens, at, known), unit=unit)
 
 
-def _first_difference(one: Answer, other: Answer) -> int | None:
+def _first_difference(one: AnswerText, other: AnswerText) -> int | None:
     """The index of the first differing token; an answer that the model ended differs from a longer one at its end."""
     ours, theirs = one.tokens or (), other.tokens or ()
     common = min(len(ours), len(theirs))
@@ -143,7 +149,7 @@ def _first_difference(one: Answer, other: Answer) -> int | None:
     return common if shorter.ended and len(ours) != len(theirs) else None
 
 
-def _margin(tokens: tuple[int, ...], at: int, known: Sequence[Answer]) -> float | None:
+def _margin(tokens: tuple[int, ...], at: int, known: Sequence[AnswerText]) -> float | None:
     """By how many nats the baseline preferred its token behind the first `at` of `tokens`, if it was asked there.
 
     A margin belongs to the context: any answer that began with the same tokens tells it, the cold ones first.

@@ -14,6 +14,8 @@ MOST = 2**53
 
 def finite(value: object) -> float | None:
     """A finite number; None for anything else: text, true, NaN, infinity, and integers that no float can hold."""
+    if type(value) is float:  # as nearly all are: a report asks for every number of every sample
+        return value if math.isfinite(value) else None
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
@@ -21,6 +23,12 @@ def finite(value: object) -> float | None:
     except OverflowError:
         return None
     return found if math.isfinite(found) else None
+
+
+def positive(value: object) -> float | None:
+    """A finite number above 0, as a rate and a ratio are."""
+    found = finite(value)
+    return found if found is not None and found > 0 else None
 
 
 def not_negative(value: object) -> float | None:

@@ -18,6 +18,7 @@ from specdash.core.draft_lengths import Abilities
 from specdash.core.methods import BASELINE
 
 BUILTIN: Final = "builtin"
+CONTENT: Final = "content"
 LOSSLESS: Final = "lossless"
 
 KMode = Literal["auto", "curve", "search"]

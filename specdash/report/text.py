@@ -13,7 +13,6 @@ from typing import Any
 
 from specdash.analysis.result import (
     ALL,
-    CONTENT,
     Arm,
     Bandwidth,
     CurvePoint,
@@ -30,6 +29,7 @@ from specdash.analysis.stats import Interval, Speedup, Summary
 from specdash.core.measure import INFERRED, Verdict
 from specdash.core.numbers import finite
 from specdash.core.plan import LoadKey, Step
+from specdash.core.profile import CONTENT
 from specdash.core.text import human_bytes, one_line, plural
 
 

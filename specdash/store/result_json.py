@@ -6,6 +6,7 @@ ones have more: what is missing is unknown, and what this version does not know 
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
@@ -18,7 +19,6 @@ from specdash.analysis.lossless import Agreement
 from specdash.analysis.pass_drift import Anchor
 from specdash.analysis.result import (
     ALL,
-    CONTENT,
     RATE,
     Arm,
     CurvePoint,
@@ -35,6 +35,7 @@ from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.numbers import finite
 from specdash.core.plan import Step
+from specdash.core.profile import CONTENT
 from specdash.core.state import RunState
 
 Json = dict[str, Any]
@@ -102,20 +103,20 @@ def _encoded(value: Any) -> Any:
     if kind in _AS_THEY_ARE:
         return value
     if kind is float:
-        return finite(value)
+        return value if math.isfinite(value) else None
     if kind in _ROWS:
         return _ROWS[kind](value)
+    if kind is tuple or kind is list:
+        return [_encoded(each) for each in value]
     if is_dataclass(value):
         return _fields(value)
     if isinstance(value, Mapping):
         return {str(name): _encoded(each) for name, each in value.items()}
-    if isinstance(value, list | tuple):
-        return [_encoded(each) for each in value]
     return str(value) if isinstance(value, str) else value
 
 
 def _fields(row: Any, *without: str) -> Json:
-    return {item.name: _encoded(getattr(row, item.name)) for item in fields(row) if item.name not in without}
+    return {name: _encoded(getattr(row, name)) for name in row.__dataclass_fields__ if name not in without}
 
 
 def _axes(step: Step, names: Iterable[str]) -> Json:
@@ -134,7 +135,7 @@ def _sample(sample: Sample) -> Json:
     for name, value in found.items():
         kind = type(value)
         if kind is float:
-            found[name] = finite(value)
+            found[name] = value if math.isfinite(value) else None
         elif kind is tuple:
             found[name] = list(value)  # counts and names
     found["unknown"] = dict(sample.unknown)

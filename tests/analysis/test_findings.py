@@ -7,7 +7,8 @@ from dataclasses import replace
 import pytest
 
 from specdash.analysis.findings import examine, findings
-from specdash.analysis.kcurve import ALL, Curve, Point
+from specdash.analysis.kcurve import Curve, Point
+from specdash.analysis.result import ALL
 from specdash.core import events as ev
 from specdash.core.measure import Verdict
 from specdash.core.state import RunState

@@ -7,7 +7,8 @@ from itertools import pairwise
 
 import pytest
 
-from specdash.analysis.k_search import Key, KSamples, Standing, next_samples, refine, rounds, standing
+from specdash.analysis.k_search import KSamples, Standing, next_samples, refine, rounds, standing
+from specdash.analysis.speedups import Question
 
 # Measured by the epyc-inference-research project on one 96-core EPYC, one sample a point; MIT, Copyright (c) 2025-2026
 # Daniele Pinna. Per mille of the curve's best: no draft (None: not published), then K = 4, 8, 16, 24, 32 and 48.
@@ -105,7 +106,7 @@ def run_race(
     speeds = [rng.gauss(0.0, 0.1) for _ in range(3)]
     tilts = [rng.gauss(0.0, 0.1) for _ in range(3)]
     speeds, tilts = ([each - sum(three) / 3 for each in three] for three in (speeds, tilts))
-    samples: dict[int, list[tuple[Key, float]]] = {k: [] for k in start}
+    samples: dict[int, list[tuple[Question, float]]] = {k: [] for k in start}
     turn, stand, loads = tuple(start), None, 0
     while turn:
         for k in turn:
@@ -165,7 +166,7 @@ def test_the_same_race_twice_is_the_same() -> None:
 def arm(k: int, rate: float, n: int = 6, wobble: float = 0.01, category: str = "prose", salt: int = 0) -> KSamples:
     """An arm with a mean close to `rate` and a seeded scatter of its own; three prompts of unlike speed."""
     rng = random.Random(1000 * k + salt)
-    keys: list[Key] = [(category, f"p{block % 3}", block) for block in range(n)]
+    keys: list[Question] = [(category, f"p{block % 3}", block) for block in range(n)]
     return KSamples(k, [(key, rate * (1, 1.5, 0.7)[key[2] % 3] * (1 + wobble * rng.uniform(-1, 1))) for key in keys])
 
 
@@ -278,7 +279,7 @@ def test_what_is_no_rate_is_refused(bad: float) -> None:
 
 
 def test_a_noiseless_arm_needs_no_interval() -> None:
-    keys: list[Key] = [("a", "p", block) for block in range(2)]
+    keys: list[Question] = [("a", "p", block) for block in range(2)]
     arms = [KSamples(k, [(key, rate) for key in keys]) for k, rate in ((2, 10.0), (4, 10.0), (8, 9.9))]
     found = standing(arms, 0.02, 4)
     assert (found.best, found.tied, set(found.beaten), found.choice) == (2, (2, 4), {8}, 2)

@@ -4,7 +4,7 @@
 length, `curve` joins them into points and makes the curves of a run.
 """
 
-from specdash.analysis.kcurve.curve import ALL, Curve, Point, confirmations, curve_of, curves, off_the_line
+from specdash.analysis.kcurve.curve import Curve, Point, confirmations, curve_of, curves, off_the_line
 from specdash.analysis.kcurve.replay import acceptance_by_position
 
-__all__ = ["ALL", "Curve", "Point", "acceptance_by_position", "confirmations", "curve_of", "curves", "off_the_line"]
+__all__ = ["Curve", "Point", "acceptance_by_position", "confirmations", "curve_of", "curves", "off_the_line"]

@@ -32,16 +32,16 @@ from specdash.analysis.kcurve.replay import (
     guess_rate,
     traces_by_step,
 )
+from specdash.analysis.result import ALL
 from specdash.analysis.sequential import estimate
 from specdash.analysis.stats import CONFIDENCE, Interval, about, speedup
 from specdash.core.events import StepTimes
 from specdash.core.measure import Sample
+from specdash.core.numbers import positive
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.state import RunState
 from specdash.core.steps import StepState
 from specdash.core.steptable import StepTable
-
-ALL = "all"
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +100,9 @@ def off_the_line(point: Point, samples: Iterable[Sample]) -> bool:
     where fewer than two answers are in both: one proves nothing.
     """
     measured = [
-        ((sample.prompt_id, sample.block), sample.decode_tok_s)
+        ((sample.prompt_id, sample.block), rate)
         for sample in samples
-        if sample.decode_tok_s is not None and 0 < sample.decode_tok_s < math.inf
+        if (rate := positive(sample.decode_tok_s)) is not None
     ]
     known = dict(point.rates)
     shared = [(key, rate) for key, rate in measured if key in known]

@@ -24,6 +24,7 @@ from specdash.core.events import StepTimes
 from specdash.core.measure import Sample
 from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey
+from specdash.core.profile import CONTENT
 from specdash.core.state import RunState
 from specdash.core.status import DONE
 from specdash.core.steps import StepState
@@ -175,7 +176,6 @@ def guess_rate(traces: Iterable[StepTimes]) -> float:
     return (all_kept + 1) / (all_tried + 2)
 
 
-CONTENT = "content"
 SAMPLE, COST = "sample", "cost"
 Group = tuple[LoadKey, int]  # a pair (k None) and a depth
 

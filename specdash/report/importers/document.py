@@ -10,22 +10,13 @@ from typing import Any
 
 from specdash import __version__
 from specdash.analysis.build_result import concluded
-from specdash.analysis.result import (
-    CONTENT,
-    Arm,
-    EngineUsed,
-    Hardware,
-    Imported,
-    Measurement,
-    Result,
-    RunInfo,
-    Settings,
-)
+from specdash.analysis.result import Arm, EngineUsed, Hardware, Imported, Measurement, Result, RunInfo, Settings
 from specdash.analysis.stats import Speedup, Summary
 from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.numbers import finite
 from specdash.core.plan import Step
+from specdash.core.profile import CONTENT
 from specdash.core.status import SampleStatus
 from specdash.core.text import one_line
 
