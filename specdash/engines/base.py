@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from specdash.core.engine import Cause, Endpoint, Health, ServerSpec
 from specdash.core.process_spec import StopPolicy
 from specdash.core.transport import HttpError, TransportError
 from specdash.engines.http import Client
 from specdash.engines.log_diagnosis import Hints, first_cause
+
+T = TypeVar("T")
 
 PROBE_PROMPT = "Once upon a time there was a small model that guessed what a large one would say. It said:"
 ANSWER_LIMIT_S = 30.0
@@ -61,10 +64,8 @@ class BaseClient:
     async def model_alias(self) -> str | None:
         """The first model id of GET /v1/models, which is the name that a server was given."""
         answer = await self._http.get_json("/v1/models", limit_s=ANSWER_LIMIT_S)
-        models = answer.get("data") if isinstance(answer, Mapping) else None
-        first = models[0] if isinstance(models, list) and models else None
-        name = first.get("id") if isinstance(first, Mapping) else None
-        return name if isinstance(name, str) else None
+        models = member(answer, "data", list)
+        return member(models[0], "id", str) if models else None
 
     async def context_tokens(self) -> int | None:
         """Nothing that such a server tells."""
@@ -86,6 +87,12 @@ class BaseClient:
     async def close(self) -> None:
         """Drops all connections."""
         await self._http.close()
+
+
+def member(value: object, name: str, kind: type[T]) -> T | None:
+    """A member of a JSON object, where it is exactly of this type; None else, and where `value` is no object."""
+    found = value.get(name) if isinstance(value, Mapping) else None
+    return found if type(found) is kind else None
 
 
 def filled_to(filler: str, characters: int) -> str:

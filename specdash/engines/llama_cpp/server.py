@@ -18,7 +18,7 @@ from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.core.prompts import Prompt
 from specdash.core.transport import HttpError, Progress, TransportError
-from specdash.engines.base import ANSWER_LIMIT_S, PROBE_PROMPT, BaseClient, BaseEngine
+from specdash.engines.base import ANSWER_LIMIT_S, PROBE_PROMPT, BaseClient, BaseEngine, member
 from specdash.engines.llama_cpp import methods as llama_methods
 from specdash.engines.llama_cpp.flags import HINTS, Flags, read_flags, read_version, resolve
 from specdash.engines.llama_cpp.methods import SAMPLING, SPECULATION, start_arguments
@@ -128,8 +128,8 @@ class LlamaClient(BaseClient):
         messages = [{"role": message.role, "content": message.content} for message in prompt.as_messages()]
         messages[0]["content"] = f"{filler}{messages[0]['content']}"
         answer = await self._http.post_json("/apply-template", {"messages": messages}, limit_s=ANSWER_LIMIT_S)
-        text = answer.get("prompt") if isinstance(answer, Mapping) else None
-        if not isinstance(text, str):
+        text = member(answer, "prompt", str)
+        if text is None:
             raise TransportError("the server's /apply-template gave no prompt")
         return text
 
@@ -137,15 +137,15 @@ class LlamaClient(BaseClient):
         """Exactly `depth_tokens` tokens of varied text, as the server's own tokenizer counts them."""
         if self._filler_tokens is None:
             answer = await self._http.post_json("/tokenize", {"content": self._filler}, limit_s=ANSWER_LIMIT_S)
-            tokens = answer.get("tokens") if isinstance(answer, Mapping) else None
-            if not isinstance(tokens, list) or not tokens:
+            tokens = member(answer, "tokens", list)
+            if not tokens:
                 raise TransportError("the server's /tokenize gave no tokens")
             self._filler_tokens = [token for token in tokens if isinstance(token, int)]
         repeats = -(-depth_tokens // len(self._filler_tokens))
         tokens = (self._filler_tokens * repeats)[:depth_tokens]
         answer = await self._http.post_json("/detokenize", {"tokens": tokens}, limit_s=ANSWER_LIMIT_S)
-        text = answer.get("content") if isinstance(answer, Mapping) else None
-        if not isinstance(text, str):
+        text = member(answer, "content", str)
+        if text is None:
             raise TransportError("the server's /detokenize gave no text")
         return f"{text}\n\n"
 
@@ -155,9 +155,8 @@ class LlamaClient(BaseClient):
             answer = await self._http.get_json("/props", limit_s=ANSWER_LIMIT_S)
         except HttpError:
             return None
-        settings = answer.get("default_generation_settings") if isinstance(answer, Mapping) else None
-        found = settings.get("n_ctx") if isinstance(settings, Mapping) else None
-        return found if isinstance(found, int) and not isinstance(found, bool) and found > 0 else None
+        found = member(member(answer, "default_generation_settings", dict), "n_ctx", int)
+        return found if found is not None and found > 0 else None
 
     async def count_tokens(self, text: str) -> int | None:
         """POST /tokenize, as /completion reads a prompt: with the tokens that stand before every text."""
@@ -166,8 +165,7 @@ class LlamaClient(BaseClient):
             answer = await self._http.post_json("/tokenize", body, limit_s=ANSWER_LIMIT_S)
         except HttpError:
             return None
-        tokens = answer.get("tokens") if isinstance(answer, Mapping) else None
-        return len(tokens) if isinstance(tokens, list) and tokens else None
+        return len(member(answer, "tokens", list) or ()) or None
 
     async def probe_k(self, k_startup: int, *, limit_s: float, progress: Progress | None = None) -> KProbe:
         """Who decides K: asks for 1, for the start-up value, and, where 1 was obeyed, for more than that.

@@ -21,6 +21,7 @@ import msgspec
 from specdash.core.engine import UNKNOWN, Request
 from specdash.core.numbers import whole
 from specdash.core.transport import BadAnswer, HttpError, TransportError
+from specdash.engines.base import member
 from specdash.engines.http import Client
 from specdash.errors import EngineError
 
@@ -105,8 +106,8 @@ async def _listed(http: Client, limit_s: float) -> tuple[list[Mapping[str, Any]]
         listed = msgspec.json.decode(text)
     except (ValueError, RecursionError):
         return [], f"no JSON on {MODELS}"
-    entries = listed.get("data") if isinstance(listed, Mapping) else None
-    if not isinstance(entries, list):
+    entries = member(listed, "data", list)
+    if entries is None:
         return [], f"no list on {MODELS}"
     return [entry for entry in entries if isinstance(entry, Mapping)], ""
 
@@ -175,9 +176,8 @@ def _text(value: Mapping[str, Any], name: str) -> str:
 
 def _is_lm_studio(listed: Mapping[str, Any]) -> bool:
     """Whether this is LM Studio's own list of models, with what it knows of their files."""
-    entries = listed.get("data")
-    first = entries[0] if isinstance(entries, list) and entries else None
-    return isinstance(first, Mapping) and "compatibility_type" in first
+    entries = member(listed, "data", list) or [None]
+    return isinstance(entries[0], Mapping) and "compatibility_type" in entries[0]
 
 
 def prefix(flavour: Flavour) -> str:
@@ -230,5 +230,4 @@ async def tokens_of(http: Client, model: str, text: str, limit_s: float) -> int 
         answer = await http.post_json("/tokenize", {"model": model, "prompt": text, "content": text}, limit_s)
     except HttpError:
         return None
-    tokens = answer.get("tokens") if isinstance(answer, Mapping) else None
-    return len(tokens) if isinstance(tokens, list) and tokens else None
+    return len(member(answer, "tokens", list) or ()) or None
