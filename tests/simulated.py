@@ -26,7 +26,7 @@ from specdash.core.reduce import fold_all
 from specdash.core.state import RunState
 from specdash.core.status import SampleStatus, StepStatus
 from specdash.core.steps import StepState
-from specdash.runtime.beside import MOST_TRACES
+from specdash.runtime.side_records import MOST_TRACES
 
 START_S = 1795255200.0
 TARGET = "7B"
@@ -224,7 +224,7 @@ class Run:
         return tuple(1e3 * plain_s * cost * draw(-(sigma**2) / 2, sigma) for cost in answer.costs)
 
     def _take_costs(self, load: str, key: LoadKey, steps: Sequence[Step], load_speed: float) -> None:
-        """The requests that `runtime.beside` sends for the costs of short steps."""
+        """The requests that `runtime.side_records` sends for the costs of short steps."""
         wanted = {step.id: step for step in steps}
         known = self.view.traces.get(load, ())
         traces = [trace for trace in known if trace.step in wanted and trace.purpose == "sample"]

@@ -1,6 +1,6 @@
 """What a run asks of its servers beside the samples: warm-ups, texts to compare, short answers for step costs, probes.
 
-One account of it, for every forecast. How it is asked is `runtime.beside` and `runtime.sampler`.
+One account of it, for every forecast. How it is asked is `runtime.side_records` and `runtime.sampler`.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ import time
 if __name__ == "__main__":  # -I leaves out where specdash is
     sys.path.append(os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__)))))
 
-from specdash.runtime.following import POLL_S, Follower
+from specdash.runtime.daemon_tracking import POLL_S, Follower
 from specdash.runtime.proctable import ZOMBIE, Process, below, processes
 
 PR_SET_CHILD_SUBREAPER = 36

@@ -94,7 +94,7 @@ async def take(
         server.alias,
         clock_jump_s=jumped_s,
         swapped_in_bytes=psutil.swap_memory().sin - swapped_before,
-        untold=server.engine.untold,
+        untold=server.engine_info.untold,
         is_recalled=is_recalled,
         pauses=heartbeat().pauses(asked_s),
         server_stopped=server.was_stopped(asked_s),

@@ -15,7 +15,7 @@ from harness import Run
 
 from specdash.config.prompts import load_builtin
 from specdash.core import events as ev
-from specdash.runtime.beside import SPARE_PROMPTS
+from specdash.runtime.side_records import SPARE_PROMPTS
 
 # The fakes are programs; what is true of them is in modules beside them.
 sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
