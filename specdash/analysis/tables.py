@@ -14,7 +14,7 @@ from specdash.analysis.rates import block_drift, faster_than, rate_estimate
 from specdash.analysis.roofline import Roofline
 from specdash.analysis.rounding import Rounding
 from specdash.analysis.stats import summarise
-from specdash.core.drafting import drafting_over, proven
+from specdash.core.acceptance import drafting_over, proven
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step

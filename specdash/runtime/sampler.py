@@ -10,7 +10,6 @@ from typing import Any
 
 from specdash.core import events as ev
 from specdash.core.engine import ServerSpec
-from specdash.core.judge import hopeless, is_spent, verdict_of, worth_another_try
 from specdash.core.measure import Verdict
 from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey, Step
@@ -19,6 +18,7 @@ from specdash.core.prompts import Prompt
 from specdash.core.state import RunState
 from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
+from specdash.core.validity import is_retryable, is_spent, is_unrecoverable, verdict_of
 from specdash.runtime.lengths import Lengths
 from specdash.runtime.request import TRIES, Refused, TimedOut
 from specdash.runtime.requests import WARM_UP, Requester, Sampling
@@ -209,10 +209,10 @@ class Sampler:
                 return False
             await self._side_records.record(load, step, block, outcome, with_trace=self._is_traced(step))
             await self._publish(ev.SampleTaken(step.id, load, outcome.sample, outcome.wall_s))
-            if hopeless(step, self._around.view().steps[step.id].samples, self._server.engine_info.untold):
+            if is_unrecoverable(step, self._around.view().steps[step.id].samples, self._server.engine_info.untold):
                 await self._conclude(load, step, spec)
                 return False
-            if not worth_another_try(outcome.sample):
+            if not is_retryable(outcome.sample):
                 return True
             tries += 1
         return True

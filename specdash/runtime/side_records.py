@@ -11,7 +11,6 @@ from itertools import pairwise
 
 from specdash.core import events as ev
 from specdash.core.asked import CHECKED_TOKENS, ROUNDING_PLACES
-from specdash.core.costs import cost_requests, request_lengths
 from specdash.core.generation import Generation
 from specdash.core.measure import verify_steps
 from specdash.core.methods import BASELINE
@@ -20,6 +19,7 @@ from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
 from specdash.core.state import RunState
 from specdash.core.status import SampleStatus
+from specdash.core.step_cost_requests import cost_requests, request_lengths
 from specdash.runtime.request import Taken
 from specdash.runtime.requests import Requester, Sampling
 from specdash.runtime.server import Publish
@@ -146,9 +146,9 @@ class SideRecorder:
     async def probe_step_costs(self, load: str, steps: Sequence[Step]) -> None:
         """Asks for short answers to the samples' own prompts, with fewer tokens drafted a step.
 
-        Where K is fixed, `core.costs` says at which number of tokens the last steps draft fewer; requests of one prompt
-        follow each other, so that it is processed once. Where a request sets K, each length is asked for as K, prompts
-        in turn: these builds repeat their last draft for a prompt that comes twice in a row.
+        Where K is fixed, `core.step_cost_requests` says at which number of tokens the last steps draft fewer; requests
+        of one prompt follow each other, so that it is processed once. Where a request sets K, each length is asked for
+        as K, prompts in turn: these builds repeat their last draft for a prompt that comes twice in a row.
         """
         wanted = {step.id: step for step in steps}
         known = self._alike(load, wanted)

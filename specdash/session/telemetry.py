@@ -14,7 +14,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from specdash.core.generation import Piece, PromptRead
-from specdash.core.meter import Meter
+from specdash.core.live_rate import Meter
 from specdash.core.ticks import DiskTick, LogTick, MemoryTick, ServerTick, Telemetry, Tick, TokenTick, fold_tick
 from specdash.runtime.requests import InFlight, Requester
 from specdash.runtime.server import Server

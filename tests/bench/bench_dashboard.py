@@ -282,7 +282,7 @@ async def tick(tell: Callable[..., int]) -> None:
     import scenes
     from painting import WORDS
 
-    from specdash.core.meter import TEXT_CHARS
+    from specdash.core.live_rate import TEXT_CHARS
     from specdash.core.ticks import ServerTick, TextRun
 
     tell(ServerTick("l001", "busy", time.time()))

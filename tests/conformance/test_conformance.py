@@ -15,10 +15,10 @@ from conformance.served import MAX_TOKENS, Served, serving, spec_of
 
 from specdash.core import events as ev
 from specdash.core.engine import ACCEPTED, CACHED, DRAFTED, EXACT_LENGTH, UNTOLD, Engine, ServerSpec
-from specdash.core.judge import verdict_of
 from specdash.core.measure import Sample
 from specdash.core.methods import DRAFT
 from specdash.core.plan import KScope, Step
+from specdash.core.validity import verdict_of
 from specdash.engines import llama_cli, llama_server, mlx, openai, script
 from specdash.engines.registry import KINDS, EngineModule, FindContext, find, module_of
 

@@ -18,10 +18,10 @@ from mlx_servers import ALIAS, LIMIT_S, OWN, OwnServer
 
 from specdash.core.engine import Endpoint, Health, KProbe, Request
 from specdash.core.generation import Generation
-from specdash.core.judge import MIN_TOKENS
 from specdash.core.measure import step_facts, verify_steps
 from specdash.core.plan import KScope
 from specdash.core.prompts import Prompt
+from specdash.core.validity import MIN_TOKENS
 from specdash.engines.llama_flags import parse_help
 from specdash.engines.llama_server import LlamaClient
 

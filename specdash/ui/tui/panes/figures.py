@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from statistics import fmean, stdev
 
-from specdash.core.drafting import drafting_of, proven, share_of
+from specdash.core.acceptance import drafting_of, proven, share_of
 from specdash.core.measure import Sample, StepFacts, combine
 from specdash.core.methods import BASELINE
 from specdash.core.state import RunState

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from specdash.analysis.rates import faster_than, keyed_rates, rate_estimate
 from specdash.analysis.stats import Speedup, Summary, summarise
-from specdash.core.drafting import drafting_over
+from specdash.core.acceptance import drafting_over
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step

@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from specdash.analysis.result import build_result
-from specdash.core.drafting import proven, share_of
+from specdash.core.acceptance import proven, share_of
 from specdash.core.measure import Sample
 from specdash.core.state import RunState
 from specdash.core.status import SampleStatus

@@ -9,7 +9,7 @@ from itertools import accumulate, takewhile
 import pytest
 from recorded_run import sample
 
-from specdash.core.drafting import Drafting, drafting_of, proven
+from specdash.core.acceptance import Drafting, drafting_of, proven
 from specdash.core.engine import DRAFTED, K_SEEN
 from specdash.core.measure import INFERRED, Sample
 
