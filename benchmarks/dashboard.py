@@ -275,7 +275,7 @@ async def serve(path: Path) -> None:
 
 async def tick(tell: Callable[..., int]) -> None:
     """The ticks of a server that decodes, for ever."""
-    from specdash.core.meter import TEXT_CHARS
+    from specdash.core.live_rate import TEXT_CHARS
     from specdash.core.ticks import ServerTick, TextRun
     from tests.support import live_runs
     from tests.support.painted_bytes import WORDS

@@ -86,8 +86,8 @@ def main() -> list[Row]:
         print(f"{name:<42}{spread(arm.tok_s, '{:.1f}'):<34}{kept:>8}{median(arm.loads_s):>8.2f} s")
     print(f"{'llama-completion by its eval time':<42}{spread(evals, '{:.1f}')}")
     print()
-    rows = [_beside(arms, "llama-server", "llama-completion", "baseline")]
-    rows += [_beside(arms, f"llama-server, K = {K}", f"{name}, K = {K}", name) for name in SPECULATING]
+    rows = [_side_records(arms, "llama-server", "llama-completion", "baseline")]
+    rows += [_side_records(arms, f"llama-server, K = {K}", f"{name}, K = {K}", name) for name in SPECULATING]
     ours, theirs = arms[f"{SPECULATING[0]}, K = {K}"].acceptance, arms[f"llama-server, K = {K}"].acceptance
     apart = abs((ours or 0) - (theirs or 0))
     inflated = median(evals) / median(arms["llama-completion"].tok_s)
@@ -103,7 +103,7 @@ def _stats(log: Path) -> list[CliStats]:
     return [parse(line) for line in log.read_text(encoding="utf-8", errors="replace").splitlines()]
 
 
-def _beside(arms: Mapping[str, Arm], server: str, program: str, what: str) -> Row:
+def _side_records(arms: Mapping[str, Arm], server: str, program: str, what: str) -> Row:
     """The program's decode speed over the server's, round by round."""
     ratios = [ours / theirs for ours, theirs in zip(arms[program].tok_s, arms[server].tok_s, strict=True)]
     return Row(f"decode speed, {what}: program / server", "", spread(ratios, "{:.3f}"))

@@ -36,7 +36,7 @@ from specdash.analysis.result import (
 from specdash.analysis.rules import judged_rules
 from specdash.analysis.speedups import block_drift
 from specdash.analysis.strategy import CURVE, SEARCH
-from specdash.core.drafting import proven
+from specdash.core.acceptance import proven
 from specdash.core.events import ModelRead
 from specdash.core.model import k_range
 from specdash.core.plan import LoadKey

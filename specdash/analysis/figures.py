@@ -20,7 +20,7 @@ from specdash.analysis.grouping import arm_of
 from specdash.analysis.result import RATE
 from specdash.analysis.speedups import NOT_COMPARED, Compared, arm_over_baseline, over_baseline, rate_estimate
 from specdash.analysis.stats import Speedup, Summary, summarise
-from specdash.core.drafting import Drafting, drafting_over, proven
+from specdash.core.acceptance import Drafting, drafting_over, proven
 from specdash.core.measure import Sample, StepFacts, combine
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step

@@ -1,6 +1,6 @@
 """What a run asks of its servers beside the samples: warm-ups, texts to compare, short answers for step costs, probes.
 
-One account of it, for every forecast. How it is asked is `runtime.beside` and `runtime.sampler`.
+One account of it, for every forecast. How it is asked is `runtime.side_records` and `runtime.sampler`.
 """
 
 from __future__ import annotations
@@ -10,12 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
 
-from specdash.core.costs import cost_requests, request_lengths
 from specdash.core.events import RunSettings, StepTimes
 from specdash.core.methods import BASELINE
 from specdash.core.plan import LoadKey, Step
 from specdash.core.priors import ZERO, Range, RequestTime
 from specdash.core.profile import LOSSLESS
+from specdash.core.step_cost_requests import cost_requests, request_lengths
 
 CHECKED_TOKENS = 128  # of an answer, by default: enough to see a broken arm, and no second measurement
 ROUNDING_PLACES = 1000  # tokens from the cache that tell a server's rounding: 99 % of them, and its largest

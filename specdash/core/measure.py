@@ -246,7 +246,7 @@ class Sample:
     `all_thoughts`: whether all text came as thoughts. `reasons` are names of `Verdict`, or sentences.
     `acceptance_source` and `unknown` are those of
     `core.generation.Generation`. Draft counts whose source is `INFERRED` take K as it was asked for: read them with
-    `core.drafting`.
+    `core.acceptance`.
     """
 
     prefill_time_s: float | None

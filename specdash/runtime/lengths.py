@@ -19,7 +19,7 @@ from specdash.core.status import StepStatus
 from specdash.core.steptable import StepTable
 from specdash.core.text import plural
 from specdash.core.tokens import TEMPLATE_TOKENS
-from specdash.runtime.asking import Asking
+from specdash.runtime.requests import Requester
 from specdash.runtime.server import Publish
 
 ROUND = 256  # servers round a context up to a multiple of this
@@ -31,8 +31,8 @@ _Question = tuple[str, int, int]  # category, depth, number of samples: of the s
 class Lengths:
     """The lengths of prompts, as the tokenizers of the servers of a run count them."""
 
-    def __init__(self, asking: Asking, publish: Publish, max_tokens: int) -> None:
-        self._asking = asking
+    def __init__(self, asking: Requester, publish: Publish, max_tokens: int) -> None:
+        self._requester = asking
         self._publish = publish
         self._max_tokens = max_tokens
         self._rendered: dict[tuple[str, str | None, str, int], int | None] = {}
@@ -56,7 +56,7 @@ class Lengths:
 
     async def check(self, load: str, spec: ServerSpec, view: RunState) -> None:
         """Counts the prompts of all steps that share a load's target and configuration, and ends those without room."""
-        context = await self._asking.context_tokens()
+        context = await self._requester.context_tokens()
         if context is None:
             return
         alike: dict[_Question, list[Step]] = {}
@@ -105,10 +105,10 @@ class Lengths:
         prompts = self._taken(step, blocks)
         for prompt in prompts:
             if (step.target, prompt.id) not in self._plain:
-                self._plain[step.target, prompt.id] = await self._asking.count_tokens(prompt.as_text())
+                self._plain[step.target, prompt.id] = await self._requester.count_tokens(prompt.as_text())
             place = (step.target, step.config, prompt.id, step.depth)
             if place not in self._rendered:
-                self._rendered[place] = await self._asking.count_tokens(await self._asking.text(step, prompt))
+                self._rendered[place] = await self._requester.count_tokens(await self._requester.text(step, prompt))
         found = {prompt.id: self._rendered[step.target, step.config, prompt.id, step.depth] for prompt in prompts}
         return {name: tokens for name, tokens in found.items() if tokens is not None}
 
@@ -117,7 +117,7 @@ class Lengths:
         return self._taken(step, view.iterations(step.id) or 1)
 
     def _taken(self, step: Step, blocks: int) -> list[Prompt]:
-        return [prompt for prompt in self._asking.prompts_of(step, blocks) if not prompt.images]
+        return [prompt for prompt in self._requester.prompts_of(step, blocks) if not prompt.images]
 
     async def _end(
         self, step: Step, load: str | None, spec: ServerSpec, name: str, tokens: int, context: int, needed: int | None

@@ -18,8 +18,8 @@ from pathlib import Path
 
 from specdash.core.process_spec import LaunchSpec
 from specdash.errors import StoreError, unwritten
+from specdash.runtime.process_tree import identity
 from specdash.runtime.sockets import runtime_folder
-from specdash.runtime.tree import identity
 
 NONCE = "SPECDASH_RUN"  # in the environment of every server, and so of all that it starts
 MOST_BYTES = 256 * 1024

@@ -22,8 +22,8 @@ import psutil
 from specdash.core.text import one_line
 from specdash.errors import unwritten
 from specdash.runtime.notes import NONCE, Party, Told, notes_in, read_note, servers_folder
+from specdash.runtime.process_tree import end_tree, identity, left_of, wait_gone
 from specdash.runtime.sockets import runtime_folder
-from specdash.runtime.tree import end_tree, identity, left_of, wait_gone
 
 STOP_LIMIT_S = 10.0  # beyond the grace; a guard gives up 5 s after KILL
 

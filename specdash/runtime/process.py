@@ -26,10 +26,10 @@ from specdash.errors import EngineError, StoreError
 from specdash.runtime.listener import prove_listener
 from specdash.runtime.notes import ServerNote
 from specdash.runtime.orphans import STOP_LIMIT_S
+from specdash.runtime.process_tree import KILL_LIMIT_S, descendants, end_tree, identity
+from specdash.runtime.server_process import ExitInfo
 from specdash.runtime.serverlog import ServerLog
-from specdash.runtime.serverprocess import ExitInfo
 from specdash.runtime.stopped import Stops
-from specdash.runtime.tree import KILL_LIMIT_S, descendants, end_tree, identity
 from specdash.runtime.writing import WhenRoom, at_once
 
 log = logging.getLogger(__name__)

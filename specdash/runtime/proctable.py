@@ -1,6 +1,6 @@
 """The process table as the guard reads it, and the pid file of a launch command that daemonises.
 
-Standard library only: it runs in the guard's bare interpreter. `runtime.tree` is the engine's counterpart.
+Standard library only: it runs in the guard's bare interpreter. `runtime.process_tree` is the engine's counterpart.
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ import psutil
 from specdash.core.engine import Request
 from specdash.core.generation import Generation
 from specdash.core.heartbeat import heartbeat
-from specdash.core.judge import Asked, sample_of
 from specdash.core.measure import Sample, Verdict
 from specdash.core.pauses import voids_all
 from specdash.core.plan import Step
 from specdash.core.transport import HttpError, Progress, RequestTimeout, TransportError
+from specdash.core.validity import RequestContext, sample_of
 from specdash.runtime.server import Server
 
 TRIES = 3  # what is spoilt for a passing reason is asked for again at most twice
@@ -86,7 +86,7 @@ async def take(
             raise server.failure() from error
         return Taken(_broken(prompt_id, block, started_s, (Verdict.STREAM_CUT, str(error))), _since(began_s))
     jumped_s = max(abs(after - before) for after, before in zip(_clocks(), clocks_before, strict=True))
-    asked = Asked(
+    asked = RequestContext(
         prompt_id,
         block,
         request.max_tokens,
@@ -94,7 +94,7 @@ async def take(
         server.alias,
         clock_jump_s=jumped_s,
         swapped_in_bytes=psutil.swap_memory().sin - swapped_before,
-        untold=server.engine.not_reported,
+        untold=server.engine_info.not_reported,
         is_recalled=is_recalled,
         pauses=heartbeat().pauses(asked_s),
         server_stopped=server.was_stopped(asked_s),

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specdash.errors import StoreError, unwritten
+from specdash.runtime.process_tree import identity
 from specdash.runtime.sockets import runtime_folder, socket_path
-from specdash.runtime.tree import identity
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,6 @@ from typing import Any
 
 from specdash.core import events as ev
 from specdash.core.engine import ServerSpec
-from specdash.core.judge import hopeless, is_spent, verdict_of, worth_another_try
 from specdash.core.measure import Verdict
 from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey, Step
@@ -19,12 +18,13 @@ from specdash.core.prompts import Prompt
 from specdash.core.state import RunState
 from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
-from specdash.runtime.asking import WARM_UP, Asking, Sampling
-from specdash.runtime.beside import Beside
+from specdash.core.validity import is_retryable, is_spent, is_unrecoverable, verdict_of
 from specdash.runtime.lengths import Lengths
 from specdash.runtime.request import TRIES, Refused, TimedOut
+from specdash.runtime.requests import WARM_UP, Requester, Sampling
+from specdash.runtime.run_control import Cancelled, RunControl
 from specdash.runtime.server import Publish, Server, Timing
-from specdash.runtime.wanted import Dropped, Wanted
+from specdash.runtime.side_records import SideRecorder
 
 WARM_UP_BLOCK = -1
 
@@ -66,15 +66,17 @@ class SweepContext:
 class Sampler:
     """Takes the samples of loads, one load at a time."""
 
-    def __init__(self, server: Server, around: SweepContext, settings: SweepSettings, wanted: Wanted) -> None:
+    def __init__(self, server: Server, around: SweepContext, settings: SweepSettings, control: RunControl) -> None:
         self._server = server
-        self.asking = Asking(server, around.prompts, settings.sampling, wanted)
-        self.lengths = Lengths(self.asking, around.publish, settings.sampling.max_tokens)
+        self.requester = Requester(server, around.prompts, settings.sampling, control)
+        self.lengths = Lengths(self.requester, around.publish, settings.sampling.max_tokens)
         self._around = around
         self._publish = around.publish
         self._settings = settings
-        self._wanted = wanted
-        self._beside = Beside(self.asking, around.publish, around.view, settings.sampling, around.in_doubt)
+        self._control = control
+        self._side_records = SideRecorder(
+            self.requester, around.publish, around.view, settings.sampling, around.in_doubt
+        )
         self._drop = asyncio.Event()
 
     def still_open(self, steps: Sequence[Step]) -> list[Step]:
@@ -84,7 +86,7 @@ class Sampler:
 
     def drop(self, steps: Collection[str]) -> None:
         """Ends the request in flight if it is for one of these steps, which are not wanted any more."""
-        latest = self.asking.latest
+        latest = self.requester.latest
         if latest is not None and latest.step is not None and latest.step.id in steps:
             self._drop.set()
 
@@ -96,16 +98,16 @@ class Sampler:
         """
         warm = False
         while opened := list(wanted()):
-            await self._wanted.another()
-            await self._wanted.during(self._render(opened))
+            await self._control.checkpoint()
+            await self._control.run_cancellable(self._render(opened))
             if not warm:
                 await self._warm_up(load, opened)
                 warm = True
             for step in self.still_open(opened):
                 await self._publish(ev.StepStarted(step.id, load, spec.fingerprint))
             finished = await self._take_blocks(load, name, opened, spec)
-            await self._beside.check_texts(load, finished)
-            await self._beside.take_costs(load, [step for step in finished if self._is_traced(step)])
+            await self._side_records.check_texts(load, finished)
+            await self._side_records.probe_step_costs(load, [step for step in finished if self._is_traced(step)])
             for step in self.still_open(finished):
                 await self._conclude(load, step, spec)
             await self._around.update_plan()
@@ -146,8 +148,8 @@ class Sampler:
 
         A step without any sample tells so once.
         """
-        spent = is_spent(self.asking.prompt(found.step, block).id, found.samples)
-        return spent or (bool(found.good) and self.asking.is_recalled(found.step, block))
+        spent = is_spent(self.requester.prompt(found.step, block).id, found.samples)
+        return spent or (bool(found.good) and self.requester.is_recalled(found.step, block))
 
     def _has_later(self, steps: Sequence[Step], block: int, ended: set[str]) -> bool:
         """Whether there is a later block to take: those between two passes are left out."""
@@ -172,22 +174,22 @@ class Sampler:
     async def _render(self, steps: Sequence[Step]) -> None:
         """Renders every prompt that the steps need, each once: no sample waits for it then."""
         for step in steps:
-            for prompt in self.asking.prompts_of(step, self._iterations(step)):
-                await self.asking.text(step, prompt)
+            for prompt in self.requester.prompts_of(step, self._iterations(step)):
+                await self.requester.text(step, prompt)
 
     async def _warm_up(self, load: str, steps: Sequence[Step]) -> None:
         """Requests that are measured by nobody: the first ones after a load are slower than all later ones."""
         timing = Timing(self._server)
         for number in range(self._settings.warmup):
-            await self._wanted.another()
-            await self.asking.sample(steps[number % len(steps)], 0, purpose=WARM_UP)
+            await self._control.checkpoint()
+            await self.requester.sample(steps[number % len(steps)], 0, purpose=WARM_UP)
         await self._publish(ev.WarmedUp(load, self._settings.warmup, timing.took_s()))
 
     async def _take_one(self, load: str, step: Step, block: int, spec: ServerSpec) -> bool:
         """One valid sample of a step, if it can be had in three tries; False when the step has ended meanwhile."""
         tries = 0
         while tries < TRIES:
-            await self._wanted.another()
+            await self._control.checkpoint()
             found = self._around.view().steps.get(step.id)
             if found is None or found.is_done:
                 return False
@@ -197,20 +199,21 @@ class Sampler:
                 await self._publish(ev.StepStarted(step.id, load, spec.fingerprint))
             self._drop.clear()
             try:
-                outcome = await self.asking.sample(step, block, drop=self._drop)
-            except Dropped:
+                outcome = await self.requester.sample(step, block, drop=self._drop)
+            except Cancelled:
                 continue  # this step has ended, or it was meant for the request before
             if not self.still_open([step]):
                 return False  # just before the answer was whole
             if isinstance(outcome, TimedOut | Refused):
                 await self._give_up(load, step, block, outcome, spec)
                 return False
-            await self._beside.keep(load, step, block, outcome, with_trace=self._is_traced(step))
+            await self._side_records.record(load, step, block, outcome, with_trace=self._is_traced(step))
             await self._publish(ev.SampleTaken(step.id, load, outcome.sample, outcome.wall_s))
-            if hopeless(step, self._around.view().steps[step.id].samples, self._server.engine.not_reported):
+            unreported = self._server.engine_info.not_reported
+            if is_unrecoverable(step, self._around.view().steps[step.id].samples, unreported):
                 await self._conclude(load, step, spec)
                 return False
-            if not worth_another_try(outcome.sample):
+            if not is_retryable(outcome.sample):
                 return True
             tries += 1
         return True
@@ -224,14 +227,14 @@ class Sampler:
             status, verdict = StepStatus.TIMEOUT, Verdict.TIMEOUT
         await self._publish(ev.StepFinished(step.id, load, status, (verdict.value,), outcome.why, spec.fingerprint))
         if is_for_context:
-            prompt = self.asking.prompt(step, block)
+            prompt = self.requester.prompt(step, block)
             await self.lengths.refused(step, prompt, spec, outcome.why, self._around.view())
 
     async def _conclude(self, load: str, step: Step, spec: ServerSpec) -> None:
         """Judges a step on its samples and records the verdict."""
         samples = self._around.view().steps[step.id].samples
         status, against, error = verdict_of(
-            step, samples, self._settings.sampling.max_tokens, self._server.engine.not_reported
+            step, samples, self._settings.sampling.max_tokens, self._server.engine_info.not_reported
         )
         for finding in against:
             await self._publish(ev.VerdictRaised(step.id, load, finding.verdict, finding.detail))

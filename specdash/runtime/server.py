@@ -25,21 +25,22 @@ from specdash.core.lifecycle import SETTLED, IllegalTrigger, State, Trigger, nex
 from specdash.core.plan import LoadKey
 from specdash.core.transport import BadAnswer, HttpError, Progress, ServerGaveUp, TransportError
 from specdash.errors import SpecdashError, StoreError
-from specdash.runtime.bringup import (
+from specdash.runtime.launch_monitor import Stall, TreeMemory
+from specdash.runtime.listener import NotOurServer, free_port
+from specdash.runtime.notes import NONCE
+from specdash.runtime.process import GuardedProcess
+from specdash.runtime.server_process import ServerProcess
+from specdash.runtime.startup import (
     Launch,
     ServerFailed,
     ServerLimits,
+    ServerStatus,
     await_completion,
     await_health,
     look_for_stops,
     start_process,
+    status_of,
 )
-from specdash.runtime.glance import Glance, glance_at
-from specdash.runtime.listener import NotOurServer, free_port
-from specdash.runtime.notes import NONCE
-from specdash.runtime.process import GuardedProcess
-from specdash.runtime.serverprocess import ServerProcess
-from specdash.runtime.watch import Stall, TreeMemory
 from specdash.runtime.writing import WhenRoom, at_once
 
 __all__ = ["Publish", "Server", "ServerFailed", "ServerLimits", "Timing"]
@@ -379,8 +380,8 @@ class Server:
         return self._launch
 
     @property
-    def engine(self) -> EngineInfo:
-        """The engine that serves the current load."""
+    def engine_info(self) -> EngineInfo:
+        """What is known of the engine that serves the current load."""
         return self._current.engine.info
 
     def decode_partial(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
@@ -398,11 +399,11 @@ class Server:
         """The model name that answers of this launch must carry; None where its engine has no way to give one."""
         return (self._launch.endpoint.alias or None) if self._launch is not None else None
 
-    def glance(self) -> Glance | None:
+    def status(self) -> ServerStatus | None:
         """The server as it is now; None before the first one was started."""
         if self._launch is None:
             return None
-        return glance_at(self._launch, self.state, self._since_s)
+        return status_of(self._launch, self.state, self._since_s)
 
     def failure(self) -> ServerFailed | StoreError:
         """Why the last launch failed, with a hint where its log tells the cause.

@@ -19,11 +19,11 @@ from specdash.core.queue import next_load, open_on
 from specdash.core.status import ENDED_EARLY, StepStatus
 from specdash.core.transport import TransportError
 from specdash.errors import EngineError, SpecdashError
+from specdash.runtime.run_control import RunControl, StopRequested
 from specdash.runtime.sampler import Sampler, SweepContext, SweepSettings
 from specdash.runtime.server import Server, ServerFailed
-from specdash.runtime.wanted import StopRequested, Wanted
 
-__all__ = ["Ended", "Sweep", "SweepContext", "SweepSettings"]
+__all__ = ["Sweep", "SweepContext", "SweepOutcome", "SweepSettings"]
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +31,7 @@ MAX_INTERNAL_ERRORS = 3  # internal errors in a row that end the sweep
 ONE_LOAD_PER_K = "this server fixes K at start-up (a request's K is ignored): one load per K"
 
 
-class Ended(Enum):
+class SweepOutcome(Enum):
     """How a sweep ended: all steps done, asked to stop, out of time, by a failure, or by errors of our own."""
 
     DONE = "done"
@@ -56,29 +56,29 @@ class Sweep:
         self._around = around
         self._settings = settings
         self._publish = around.publish
-        self.wanted = Wanted(settings.max_time_s)
-        self.sampler = Sampler(server, around, settings, self.wanted)
+        self.control = RunControl(settings.max_time_s)
+        self.sampler = Sampler(server, around, settings, self.control)
         self._loads = len(around.view().loads)
 
-    async def run(self) -> Ended:
+    async def run(self) -> SweepOutcome:
         """Takes loads until no step is open or something ends the sweep."""
         surprises = 0
         try:
             while True:
-                await self.wanted.another_load()
+                await self.control.another_load()
                 await self._around.update_plan()
                 view = self._around.view()
                 load = next_load(view.steps, view.scope)
                 if load is None:
-                    return Ended.DONE
+                    return SweepOutcome.DONE
                 failed = self._failed() if self._settings.stop_on_failure else set()
                 surprises = 0 if await self._run_load(load) else surprises + 1
                 if surprises >= MAX_INTERNAL_ERRORS:
-                    return Ended.BUGS
+                    return SweepOutcome.BUGS
                 if self._settings.stop_on_failure and self._failed() - failed:
-                    return Ended.FAILURE
+                    return SweepOutcome.FAILURE
         except StopRequested:
-            return Ended.ASKED if self.wanted.asked else Ended.OUT_OF_TIME
+            return SweepOutcome.ASKED if self.control.asked else SweepOutcome.OUT_OF_TIME
 
     def _failed(self) -> set[str]:
         """Ids of the steps that have failed so far."""
@@ -162,14 +162,14 @@ class Sweep:
         await self.sampler.lengths.refuse_known(spec, self._around.view())
         if not self._open(key):
             return
-        reason = await self.wanted.during(self._around.reason_to_refuse(spec))
+        reason = await self.control.run_cancellable(self._around.reason_to_refuse(spec))
         if reason is not None:
             raise Unusable(reason)
         await self._start(spec)
-        await self.wanted.another()
+        await self.control.checkpoint()
         try:
-            self.sampler.asking.new_load()
-            await self.wanted.during(self.sampler.lengths.check(self._load_id, spec, self._around.view()))
+            self.sampler.requester.new_load()
+            await self.control.run_cancellable(self.sampler.lengths.check(self._load_id, spec, self._around.view()))
             if not self._open(key):
                 return
             if key.draft is not None:
@@ -179,7 +179,7 @@ class Sweep:
             # It did not answer what is asked before the first sample: it is dead, or not of its kind.
             if await self._server.died():
                 raise self._server.failure() from error
-            kind = self._server.engine.kind
+            kind = self._server.engine_info.kind
             raise Unusable(f"the server does not answer as {kind} does: {error}") from error
 
     @property
@@ -189,7 +189,7 @@ class Sweep:
     async def _start(self, spec: ServerSpec) -> None:
         await self._cool_down()
         self._loads += 1
-        await self.wanted.during(self._server.start(self._load_id, spec))
+        await self.control.run_cancellable(self._server.start(self._load_id, spec))
         ready = ev.LoadReady(self._load_id, self._server.load_time_s, self._server.pid or 0, self._server.alias)
         await self._publish(ready)
 
@@ -198,7 +198,7 @@ class Sweep:
         wait_s = self._server.cooling_s
         if wait_s > 0:
             await self._publish(ev.Noted("info", f"{wait_s:.1f} s until the next server (engine.cool_down_s)"))
-            await self.wanted.during(asyncio.sleep(wait_s))
+            await self.control.run_cancellable(asyncio.sleep(wait_s))
 
     async def _end_load(self) -> None:
         """Stops the server of the current load, notes its end, and waits until its memory is back."""
@@ -214,11 +214,11 @@ class Sweep:
         """Finds out who decides K on this server: where it is the start-up value, other Ks need loads of their own."""
         assert key.k is not None
         before = self._around.view()
-        scope = self._server.engine.k_scope
+        scope = self._server.engine_info.k_scope
         if scope is not None:
             await self._publish(ev.Probed(self._load_id, scope.value, (), forced=True))
         else:
-            probe = await self.sampler.asking.ask_k(key.k)
+            probe = await self.sampler.requester.ask_k(key.k)
             scope = probe.scope
             await self._publish(ev.Probed(self._load_id, scope.value if scope is not None else None, probe.evidence))
         # Only a change of scope can change the number of loads; counting them takes a look at the whole queue.

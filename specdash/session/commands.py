@@ -45,17 +45,17 @@ class CommandHandler:
             raise
 
     def _carry_out(self, command: cmd.Command) -> None:
-        wanted = self._sweep.wanted
+        control = self._sweep.control
         match command.name:
             case cmd.PAUSE:
-                wanted.pause()
+                control.pause()
             case cmd.RESUME:
-                wanted.go_on()
+                control.go_on()
             case cmd.STOP:
                 self._recorder.room.stop_waiting()
-                wanted.stop()
+                control.stop()
             case cmd.STOP_AFTER_LOAD:
-                wanted.stop_after_load()
+                control.stop_after_load()
             case cmd.EDIT:
                 gone = [step for edit in command.edits if isinstance(edit, cmd.Skip) for step in edit.steps]
                 self._sweep.sampler.drop(gone)

@@ -19,7 +19,7 @@ from specdash.report.export import to_csv, to_json
 from specdash.report.html import to_html
 from specdash.report.importers.to_draftbench import to_draftbench
 from specdash.report.markdown import to_markdown
-from specdash.runtime.sweep import Ended
+from specdash.runtime.sweep import SweepOutcome
 from specdash.session.handle import Reports
 from specdash.signals import SIGNALS
 from specdash.store.disk import write_atomic
@@ -70,19 +70,19 @@ def _why(what: str, error: Exception) -> str:
     return f"{what}: {bug_report(error, 'reports')}"
 
 
-def exit_status(ended: Ended, view: RunState, name: str, by: signal.Signals | None) -> tuple[Exit, str]:
+def exit_status(ended: SweepOutcome, view: RunState, name: str, by: signal.Signals | None) -> tuple[Exit, str]:
     """The exit code and the reason; `name` is the run's, for the command that goes on with it."""
     again = f"specdash resume {name}"
-    if ended is Ended.ASKED and by is not None:
+    if ended is SweepOutcome.ASKED and by is not None:
         return SIGNALS[by], f"ended by {by.name}; go on with: {again}"
     reasons = {
-        Ended.OUT_OF_TIME: f"limits.max_time is used up; go on with: {again}",
-        Ended.BUGS: f"stopped after internal errors; logs/specdash.log has the details: {again}",
-        Ended.ASKED: f"stopped by you; go on with: {again}",
-        Ended.FAILURE: f"stopped by a failure (limits.on_failure); go on with: {again}",
+        SweepOutcome.OUT_OF_TIME: f"limits.max_time is used up; go on with: {again}",
+        SweepOutcome.BUGS: f"stopped after internal errors; logs/specdash.log has the details: {again}",
+        SweepOutcome.ASKED: f"stopped by you; go on with: {again}",
+        SweepOutcome.FAILURE: f"stopped by a failure (limits.on_failure); go on with: {again}",
     }
     if ended in reasons:
-        return Exit.INCOMPLETE if ended is Ended.BUGS else Exit.STOPPED_EARLY, reasons[ended]
+        return Exit.INCOMPLETE if ended is SweepOutcome.BUGS else Exit.STOPPED_EARLY, reasons[ended]
     statuses = [step.status for step in view.steps.values()]
     if statuses and all(step.status == StepStatus.OK or step.by_user for step in view.steps.values()):
         return Exit.OK, ""

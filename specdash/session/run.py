@@ -37,11 +37,11 @@ from specdash.engines.registry import find, find_fallback
 from specdash.errors import EngineError, Exit, SpecdashError, StoreError
 from specdash.probes.machine import hardware_label, machine
 from specdash.probes.sensors import Sensors
-from specdash.runtime.asking import Sampling
 from specdash.runtime.host import StayAwake
 from specdash.runtime.locks import machine_lock, run_lock
+from specdash.runtime.requests import Sampling
 from specdash.runtime.server import Server, ServerLimits
-from specdash.runtime.sweep import Ended, Sweep, SweepContext, SweepSettings
+from specdash.runtime.sweep import Sweep, SweepContext, SweepOutcome, SweepSettings
 from specdash.session.catalogue import FILLER_TOKENS, Catalogue
 from specdash.session.commands import CommandHandler
 from specdash.session.fallback import Engines, with_fallback
@@ -141,7 +141,7 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
 def _nothing_left(path: Path, journal: Journal, view: RunState) -> Outcome:
     """The outcome of a run that has all its steps; its reports are written again, in case they could not be before."""
     assert view.finished is not None
-    code, reason = exit_status(Ended.DONE, view, path.name, None)
+    code, reason = exit_status(SweepOutcome.DONE, view, path.name, None)
     ended = with_reports(ev.RunFinished("finished", int(code), reason), reports := write_reports(path, view), path.name)
     if ended.exit_code != view.finished.exit_code:
         with suppress(StoreError):  # the exit code tells it all the same
@@ -267,7 +267,7 @@ class _Run:
         lacking = lambda: recorder.room.lacking  # noqa: E731
         clean_log = secrets_.clean_log
         read, files = Sensors().read, self._files_of(recorder)
-        ticker = Ticker(server, sweep.sampler.asking, server.decode_partial, read, files, clean_log, lacking)
+        ticker = Ticker(server, sweep.sampler.requester, server.decode_partial, read, files, clean_log, lacking)
         subscribe = _subscriber(recorder, ticker)
         view = lambda: recorder.view  # noqa: E731
         handle = Handle(self._path, view, lambda: ticker.live, door.command, subscribe, clean_log)
@@ -279,15 +279,15 @@ class _Run:
                 await recorder.publish(ev.Noted("warning", note))
             try:
                 async with (
-                    _beside(ticker.run()),
-                    _beside(self._keep(recorder, keeper, server, handle, run_log, secrets_)),
+                    _side_records(ticker.run()),
+                    _side_records(self._keep(recorder, keeper, server, handle, run_log, secrets_)),
                 ):
                     ended = await self._sweep(server, sweep, recorder)
             except (StoreError, BaseExceptionGroup) as error:
                 raise await self._unsafe(error, recorder) from error
             self._path = keeper.path
             code, reason = exit_status(ended, recorder.view, self._path.name, self._signals.first)
-            state = "finished" if ended is Ended.DONE else "stopped"
+            state = "finished" if ended is SweepOutcome.DONE else "stopped"
             return await self._finish(recorder, ev.RunFinished(state, int(code), reason))
 
     async def _finish(self, recorder: Recorder, ended: ev.RunFinished) -> Exit:
@@ -371,7 +371,7 @@ class _Run:
 
         return files
 
-    async def _sweep(self, server: Server, sweep: Sweep, recorder: Recorder) -> Ended:
+    async def _sweep(self, server: Server, sweep: Sweep, recorder: Recorder) -> SweepOutcome:
         """Runs the sweep beside its server, with signals turned into a clean stop and sleep held off."""
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             if self._profile.limits.inhibit_sleep:
@@ -392,7 +392,7 @@ class _Run:
             self._is_ending = True
             self._watcher.complain(f"{number.name}: stopping the server; nothing that was measured is lost")
         recorder.room.stop_waiting()
-        sweep.wanted.stop()
+        sweep.control.stop()
 
     def _derive(self, view: RunState) -> Reports:
         """The reports of the run; written now where an error has ended it before they were."""
@@ -430,7 +430,7 @@ def _subscriber(recorder: Recorder, ticker: Ticker) -> Callable[[Subscription], 
 
 
 @asynccontextmanager
-async def _beside(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
+async def _side_records(work: Coroutine[Any, Any, None]) -> AsyncIterator[None]:
     """Runs `work` for as long as the block lasts."""
     async with asyncio.TaskGroup() as tasks:
         task = tasks.create_task(work)

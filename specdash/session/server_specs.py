@@ -21,7 +21,7 @@ from specdash.engines.llama_cpp.context import context_of
 from specdash.errors import EngineError
 from specdash.probes.gpu import gpus
 from specdash.probes.memory import system_memory, tree_memory
-from specdash.runtime.watch import TreeUse
+from specdash.runtime.launch_monitor import TreeUse
 from specdash.session.catalogue import Catalogue
 
 SAMPLE_BYTES = 2**20  # hashed at each end of a file: enough to tell two models apart, without reading 600 GB

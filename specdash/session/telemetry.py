@@ -14,11 +14,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from specdash.core.generation import Piece, PromptRead
-from specdash.core.meter import Meter
+from specdash.core.live_rate import Meter
 from specdash.core.ticks import DiskTick, LogTick, MemoryTick, ServerTick, Telemetry, Tick, TokenTick, fold_tick
-from specdash.runtime.asking import Asking, InFlight
-from specdash.runtime.glance import Glance
+from specdash.runtime.requests import InFlight, Requester
 from specdash.runtime.server import Server
+from specdash.runtime.startup import ServerStatus
 from specdash.session.handle import OnTick
 
 log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class Ticker:
     def __init__(
         self,
         server: Server,
-        asking: Asking,
+        requester: Requester,
         peek: Peek,
         memory: ReadMemory,
         models: Callable[[str], list[Path]],
@@ -47,7 +47,7 @@ class Ticker:
     ) -> None:
         self.live = Telemetry()
         self._server = server
-        self._asking = asking
+        self._requester = requester
         self._peek = peek
         self._memory = memory
         self._models = models
@@ -87,12 +87,12 @@ class Ticker:
             begun_s = time.monotonic()
             try:
                 self._tell_disk()
-                glance = self._server.glance()
-                self._tell_server(glance)
-                self._tell_tokens(glance)
+                status = self._server.status()
+                self._tell_server(status)
+                self._tell_tokens(status)
                 if begun_s >= machine_s:
                     machine_s = begun_s + MACHINE_EVERY_S
-                    await self._tell_machine(glance)
+                    await self._tell_machine(status)
             except Exception:
                 log.exception("a look at the run failed")
             await asyncio.sleep(max(0.05, TOKENS_EVERY_S - (time.monotonic() - begun_s)))
@@ -102,35 +102,35 @@ class Ticker:
         if tick != (self.live.disk or DiskTick()):
             self._tell(tick)
 
-    def _tell_server(self, glance: Glance | None) -> None:
-        if glance is not None:
-            size = glance.size_bytes if glance.read_bytes is not None else None
-            tick = ServerTick(glance.load, glance.state.value, glance.since_s, glance.read_bytes, size)
+    def _tell_server(self, status: ServerStatus | None) -> None:
+        if status is not None:
+            size = status.size_bytes if status.read_bytes is not None else None
+            tick = ServerTick(status.load, status.state.value, status.since_s, status.read_bytes, size)
             if tick != self.live.servers.get(tick.load):
                 self._tell(tick)
 
-    def _tell_tokens(self, glance: Glance | None) -> None:
-        if glance is not None:
-            for request in self._asking.in_flight.values():
+    def _tell_tokens(self, status: ServerStatus | None) -> None:
+        if status is not None:
+            for request in self._requester.in_flight.values():
                 if request.id not in self._metered:
-                    self._metered[request.id] = _Metered(request, glance.load)
+                    self._metered[request.id] = _Metered(request, status.load)
         for metered in tuple(self._metered.values()):
-            done = metered.request.id not in self._asking.in_flight
+            done = metered.request.id not in self._requester.in_flight
             if done:
                 del self._metered[metered.request.id]
             self._tell(metered.tick(self._peek, done=done))
 
-    async def _tell_machine(self, glance: Glance | None) -> None:
-        pids = glance.pids if glance is not None else ()
-        files = self._models(glance.load) if glance is not None else []
+    async def _tell_machine(self, status: ServerStatus | None) -> None:
+        pids = status.pids if status is not None else ()
+        files = self._models(status.load) if status is not None else []
         memory = await asyncio.to_thread(self._memory, pids, files)
-        self._tell(replace(memory, load=glance.load if glance is not None else None))
-        if glance is not None:
-            found = await asyncio.to_thread(self._end_of_log, glance.log)
-            if found is not None and (glance.log, found[0]) != self._log:
-                self._log = glance.log, found[0]
-                name = f"{glance.log.parent.name}/{glance.log.name}"
-                self._tell(LogTick(glance.load, name, *found))
+        self._tell(replace(memory, load=status.load if status is not None else None))
+        if status is not None:
+            found = await asyncio.to_thread(self._end_of_log, status.log)
+            if found is not None and (status.log, found[0]) != self._log:
+                self._log = status.log, found[0]
+                name = f"{status.log.parent.name}/{status.log.name}"
+                self._tell(LogTick(status.load, name, *found))
 
     def _end_of_log(self, path: Path) -> tuple[int, tuple[str, ...]] | None:
         self._clean_log(path)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
-from specdash.core.drafting import proven, told_by
+from specdash.core.acceptance import proven, told_by
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.state import RunState
 from specdash.core.status import DONE, SampleStatus, StepStatus
@@ -187,7 +187,7 @@ def _sample_taken(fact: ev.SampleTaken, view: RunState) -> list[str]:
 
 
 def _accepted(known: Sample) -> str:
-    """What a sample of `core.drafting.proven` tells of its draft."""
+    """What a sample of `core.acceptance.proven` tells of its draft."""
     told = told_by(known)
     if told is None or told.rate is None:
         return ""

@@ -25,11 +25,11 @@ from specdash.core.engine import (
     Health,
     ServerSpec,
 )
-from specdash.core.judge import verdict_of
 from specdash.core.kinds import KINDS
 from specdash.core.measure import Sample
 from specdash.core.methods import DRAFT
 from specdash.core.plan import KScope, Step
+from specdash.core.validity import verdict_of
 from specdash.engines import script
 from specdash.engines.base import BaseEngine
 from specdash.engines.llama_cpp import cli as llama_cli

@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from specdash.core.generation import Generation
-from specdash.core.judge import Asked, sample_of, worth_another_try
 from specdash.core.measure import INFERRED, Chunk, Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.pauses import Pause, void_figures, voids_all
 from specdash.core.plan import Step
+from specdash.core.validity import RequestContext, is_retryable, sample_of
 
 STEP = Step("T", None, BASELINE, None, None, None, "content", "coding", 0)
-ASKED = Asked("p1", 0, 40, 1_000.0, "alias")
+ASKED = RequestContext("p1", 0, 40, 1_000.0, "alias")
 N = 40
 PASS_S = 0.025
 PROMPT_S = 0.2
@@ -83,7 +83,7 @@ def test_the_servers_figures_stand_where_this_process_alone_was_stopped(pause_s:
 def test_a_pause_of_everything_voids_the_sample(pause_s: float, at_s: float) -> None:
     sample = sample_of(STEP, answer(pause_s, at_s), replace(ASKED, pauses=[pause_of(pause_s, at_s)]))
     assert sample.reasons == (Verdict.PAUSED,)
-    assert worth_another_try(sample)
+    assert is_retryable(sample)
 
 
 def test_a_stop_that_was_seen_voids_the_sample_however_its_clocks_look() -> None:

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from specdash.core import events as ev
 from specdash.core.generation import Generation, PromptRead
-from specdash.core.judge import Asked, sample_of
 from specdash.core.plan import Step
 from specdash.core.transport import StreamedAnswer
+from specdash.core.validity import RequestContext, sample_of
 from specdash.engines.llama_cpp.stream import decode, decode_partial
 from specdash.engines.sse import SseParser
 from specdash.store.journal import line_of, parse_line
@@ -253,7 +253,7 @@ def test_whatever_stands_for_a_number_can_be_judged_and_recorded(name: str, valu
     timings = {"cache_n": 0, "prompt_n": 3, "prompt_ms": 5.0, "predicted_n": 3, "predicted_ms": 10.0} | {name: value}
     events = [event(1), event(2), event(3, timings=timings), final(3, timings=timings)]
     step = Step("T", "D", "draft", None, None, 4, "content", "coding", 0)
-    sample = sample_of(step, decoded(events), Asked("p", 0, 16, 1.0, None))
+    sample = sample_of(step, decoded(events), RequestContext("p", 0, 16, 1.0, None))
     recorded_ = ev.Recorded(1, 1.0, ev.SampleTaken(step.id, "l001", sample, 1.0))
     assert parse_line(line_of(recorded_).rstrip(b"\n")) == recorded_
 

@@ -17,12 +17,12 @@ from specdash.core.engine import ALIAS as NAME_TOLD
 from specdash.core.engine import REPORTABLE, Endpoint, Engine, FindContext, Health, KProbe, Request, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation
-from specdash.core.judge import Asked, reasons_against
 from specdash.core.measure import INFERRED, Verdict
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.profile import EngineConfig
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import BadAnswer, HttpError, StreamCut, TransportError, Unreachable
+from specdash.core.validity import RequestContext, reasons_against
 from specdash.engines.demo import Shape
 from specdash.engines.llama_cpp.server import LlamaClient
 from specdash.engines.mlx import engine as mlx
@@ -342,7 +342,7 @@ async def test_prompts_that_the_stock_server_keeps_are_caught(
     assert found[0].prompt_tokens == pytest.approx(40 + 3 + 1 + 5 + 1, abs=4)
     assert [bool(one.cached_tokens) for one in found] == [False, True, True]
     step = Step("T", "D", "draft", None, None, 4, "content", "c", 0)
-    asked = Asked("p", 0, 32, 0.0, None, untold=engine.info.not_reported)
+    asked = RequestContext("p", 0, 32, 0.0, None, untold=engine.info.not_reported)
     verdicts = [Verdict.PROMPT_CACHED in reasons_against(step, one, asked) for one in found]
     assert verdicts == [False, True, True]
 

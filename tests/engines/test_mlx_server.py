@@ -17,10 +17,10 @@ import pytest
 
 from specdash.core.engine import Endpoint, Health, KProbe, Request
 from specdash.core.generation import Generation
-from specdash.core.judge import MIN_TOKENS
 from specdash.core.measure import step_facts, verify_steps
 from specdash.core.plan import KScope
 from specdash.core.prompts import Prompt
+from specdash.core.validity import MIN_TOKENS
 from specdash.engines.llama_cpp.flags import parse_help
 from specdash.engines.llama_cpp.server import LlamaClient
 from tests.support.mlx_servers import ALIAS, LIMIT_S, OWN, OwnServer

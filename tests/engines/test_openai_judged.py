@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from specdash.core.engine import CACHED, DRAFTED, K_SEEN, Engine, FindContext, Request
-from specdash.core.judge import Asked, sample_of, verdict_of, worth_another_try
 from specdash.core.measure import Sample, Verdict
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import EVERY_METHOD, EngineConfig
+from specdash.core.validity import RequestContext, is_retryable, sample_of, verdict_of
 from specdash.engines.registry import find
 from tests.support.real_programs import Launch
 from tests.support.served_engine import serving, spec_of
@@ -38,7 +38,7 @@ async def judged(launch: Launch, flavour: str, k: int | None, **behaviour: Any) 
     samples = []
     for block in range(2):
         answer = await client.generate(Request("hello", TOKENS, 0.0, 1, k), limit_s=30)
-        asked = Asked("p", block, TOKENS, 0.0, None, untold=engine.info.not_reported)
+        asked = RequestContext("p", block, TOKENS, 0.0, None, untold=engine.info.not_reported)
         samples.append(sample_of(step_of(k), answer, asked))
     await client.close()
     return engine, samples, verdict_of(step_of(k), samples, TOKENS, engine.info.not_reported)
@@ -120,7 +120,7 @@ async def test_an_answer_that_is_none_has_a_kind_of_its_own(
     _, samples, (status, findings, _) = await judged(launch, "plain", None, **behaviour)
     assert (status, [finding.verdict for finding in findings]) == ("invalid", [verdict])
     assert all(sample.reasons == (verdict,) for sample in samples)
-    assert not any(worth_another_try(sample) for sample in samples)
+    assert not any(is_retryable(sample) for sample in samples)
 
 
 async def test_answers_of_thoughts_alone_are_measured_and_said_to_be_that(launch: Launch) -> None:

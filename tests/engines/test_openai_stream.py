@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 
 from specdash.core.engine import DRAFTED, K_SEEN
 from specdash.core.generation import DECODE_RATE, UNTIMED, Generation
-from specdash.core.judge import Asked, reasons_against, sample_of
 from specdash.core.measure import Verdict, step_facts
 from specdash.core.plan import Step
 from specdash.core.transport import StreamedAnswer
+from specdash.core.validity import RequestContext, reasons_against, sample_of
 from specdash.engines.openai import stats as stats
 from specdash.engines.openai.stream import SILENT, decode, decode_partial
 from specdash.engines.sse import SseParser
@@ -60,7 +60,7 @@ def plain(count: int = 24, **more: Any) -> list[Event | bytes]:
 
 
 def reasons(generation: Generation) -> tuple[str, ...]:
-    asked = Asked("p", 0, 24, 0.0, None, untold=("timings", "cached_tokens"))
+    asked = RequestContext("p", 0, 24, 0.0, None, untold=("timings", "cached_tokens"))
     return reasons_against(STEP, generation, asked)
 
 
@@ -219,7 +219,9 @@ def test_tokens_of_the_first_event_took_none_of_the_time_where_events_count_them
 
 
 def client_rate(generation: Generation) -> float | None:
-    return sample_of(STEP, generation, Asked("p", 0, 24, 0.0, None, untold=("timings", "cached_tokens"))).decode_tok_s
+    return sample_of(
+        STEP, generation, RequestContext("p", 0, 24, 0.0, None, untold=("timings", "cached_tokens"))
+    ).decode_tok_s
 
 
 @pytest.mark.parametrize("per_event", [1, 2, 3])

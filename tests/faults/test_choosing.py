@@ -11,7 +11,7 @@ import pytest
 
 from specdash.config.prompts import load_builtin
 from specdash.core import events as ev
-from specdash.runtime.beside import SPARE_PROMPTS
+from specdash.runtime.side_records import SPARE_PROMPTS
 from tests.fakes.fake_flags import read_behaviour
 from tests.support.fake_machine import Bench
 from tests.support.fake_truth import rates, regret

@@ -18,7 +18,7 @@ from specdash.core.plan import LoadKey
 from specdash.core.profile import EVERY_METHOD, EngineConfig
 from specdash.core.transport import Progress, TransportError
 from specdash.engines.openai.engine import find
-from specdash.runtime import bringup
+from specdash.runtime import startup
 from specdash.runtime.listener import free_port
 from specdash.runtime.server import Server, ServerFailed, ServerLimits
 from specdash.session.server_specs import tree_use
@@ -98,7 +98,7 @@ async def test_it_is_asked_and_left_running(running: Run, tmp_path: Path) -> Non
         async with server.lease(Progress()) as client:
             answer = await client.generate(Request("hello", 20, 0.0, 1, None), limit_s=LIMIT_S)
         assert (answer.generated_tokens, answer.problems) == (20, ())
-        seen = server.glance()
+        seen = server.status()
         assert seen is not None
         assert (seen.pids, seen.read_bytes, server.pid) == ((), None, None)
         await server.stop()
@@ -121,7 +121,7 @@ async def test_one_that_falls_silent_is_taken_for_hung(running: Run, tmp_path: P
 
 
 async def test_one_that_does_not_run_is_said_at_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(bringup, "ATTACH_S", 0.1)
+    monkeypatch.setattr(startup, "ATTACH_S", 0.1)
     url = f"http://127.0.0.1:{free_port()}"
     async with server_at(url, tmp_path) as server:
         with pytest.raises(ServerFailed, match=f"nothing answers at {url}") as caught:

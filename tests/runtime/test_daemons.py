@@ -22,8 +22,8 @@ from specdash.runtime.listener import NotOurServer
 from specdash.runtime.notes import ServerNote, servers_folder
 from specdash.runtime.orphans import end_orphans
 from specdash.runtime.process import GuardedProcess
-from specdash.runtime.serverprocess import ExitInfo
-from specdash.runtime.tree import identity
+from specdash.runtime.process_tree import identity
+from specdash.runtime.server_process import ExitInfo
 from tests.support.process_trees import LIMIT_S, STUBBORN, gone, logged, python, shell, until
 
 FOLLOW_S = 20.0

@@ -18,7 +18,7 @@ import psutil
 import pytest
 
 from specdash.runtime import process as process_module
-from specdash.runtime.tree import identity
+from specdash.runtime.process_tree import identity
 
 LIMIT_S = 30.0
 LONG_S = 600.0

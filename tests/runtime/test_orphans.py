@@ -19,7 +19,7 @@ import pytest
 from specdash.core.process_spec import LaunchSpec, StopPolicy
 from specdash.runtime.notes import NONCE, ServerNote, servers_folder
 from specdash.runtime.orphans import end_orphans, find_orphans
-from specdash.runtime.tree import identity
+from specdash.runtime.process_tree import identity
 from tests.support.process_trees import LIMIT_S, STUBBORN, logged, python, until
 
 OURS = secrets.token_hex(8)  # tests that run beside these must not find each other

@@ -16,10 +16,10 @@ from specdash.core.methods import BASELINE
 from specdash.core.plan import KScope, Step
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import Progress, RequestTimeout
-from specdash.runtime.asking import Asking, Sampling
 from specdash.runtime.request import TRIES, Taken, TimedOut, take
+from specdash.runtime.requests import Requester, Sampling
+from specdash.runtime.run_control import RunControl
 from specdash.runtime.server import Server
-from specdash.runtime.wanted import Wanted
 
 STEP = Step("T", None, BASELINE, None, None, None, "content", "coding", 0)
 PROMPT = Prompt("p1", "coding", (Message("user", "hi"),))
@@ -51,7 +51,7 @@ class Stopping:
 
     def __init__(self, stopped: Sequence[bool], *, late: bool = False) -> None:
         self.client = Client(late=late)
-        self.engine = EngineInfo("k", "p", "v", "d", KScope.STARTUP)
+        self.engine_info = EngineInfo("k", "p", "v", "d", KScope.STARTUP)
         self._stopped = list(stopped)
 
     @asynccontextmanager
@@ -65,8 +65,8 @@ class Stopping:
 def ask_aside(server: Stopping, *, timed: bool) -> Generation | None:
     """One answer outside every measurement."""
     sampling = Sampling(30, 0.0, 1, 60.0)
-    asking = Asking(cast(Server, server), {"coding": [PROMPT]}, sampling, Wanted(None))
-    return asyncio.run(asking.aside(STEP, PROMPT, "cost", 30, 0.0, cached=True, timed=timed))
+    asking = Requester(cast(Server, server), {"coding": [PROMPT]}, sampling, RunControl(None))
+    return asyncio.run(asking.unmeasured(STEP, PROMPT, "cost", 30, 0.0, cached=True, timed=timed))
 
 
 @pytest.mark.parametrize(

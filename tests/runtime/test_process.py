@@ -18,9 +18,9 @@ from specdash.errors import EngineError, StoreError
 from specdash.runtime import process as process_module
 from specdash.runtime.notes import servers_folder
 from specdash.runtime.process import GuardedProcess
+from specdash.runtime.process_tree import descendants, identity
+from specdash.runtime.server_process import ExitInfo
 from specdash.runtime.serverlog import log_tail
-from specdash.runtime.serverprocess import ExitInfo
-from specdash.runtime.tree import descendants, identity
 from tests.support.process_trees import LIMIT_S, STUBBORN, gone, logged, python, shell
 
 GRACE_S = 0.3

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
 
-from specdash.runtime.tree import identity
+from specdash.runtime.process_tree import identity
 
 LIMIT_S = 30.0
 

@@ -12,12 +12,12 @@ from pathlib import Path
 
 from specdash.core import events as ev
 from specdash.core.engine import Engine, EngineClient, Request, ServerSpec
-from specdash.core.judge import worth_another_try
 from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import LoadKey, Step
 from specdash.core.prompts import Prompt
 from specdash.core.transport import Progress
+from specdash.core.validity import is_retryable
 from specdash.runtime.request import Taken, take
 from specdash.runtime.server import Server, ServerLimits
 from specdash.session.prepare import server_environment
@@ -48,7 +48,7 @@ class Served:
             taken = await take(self.server, step, f"p{block}", block, request, LIMIT_S, Progress())
             assert isinstance(taken, Taken), taken
             sample = taken.sample
-            if not worth_another_try(sample):
+            if not is_retryable(sample):
                 break
         return sample
 

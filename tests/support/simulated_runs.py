@@ -15,7 +15,6 @@ from specdash.analysis import strategy
 from specdash.analysis.pass_drift import is_between_passes
 from specdash.analysis.sequential import known_to
 from specdash.core import events as ev
-from specdash.core.costs import cost_requests, request_lengths
 from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import KScope, LoadKey, Step
@@ -23,8 +22,9 @@ from specdash.core.queue import loads_of, serves
 from specdash.core.reduce import fold_all
 from specdash.core.state import RunState
 from specdash.core.status import SampleStatus, StepStatus
+from specdash.core.step_cost_requests import cost_requests, request_lengths
 from specdash.core.steps import StepState
-from specdash.runtime.beside import MOST_TRACES
+from specdash.runtime.side_records import MOST_TRACES
 from tests.support.worlds import Answer, Texts, World
 
 START_S = 1795255200.0
@@ -223,7 +223,7 @@ class Run:
         return tuple(1e3 * plain_s * cost * draw(-(sigma**2) / 2, sigma) for cost in answer.costs)
 
     def _take_costs(self, load: str, key: LoadKey, steps: Sequence[Step], load_speed: float) -> None:
-        """The requests that `runtime.beside` sends for the costs of short steps."""
+        """The requests that `runtime.side_records` sends for the costs of short steps."""
         wanted = {step.id: step for step in steps}
         known = self.view.traces.get(load, ())
         traces = [trace for trace in known if trace.step in wanted and trace.purpose == "sample"]

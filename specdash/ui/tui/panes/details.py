@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from specdash.core.drafting import proven, share_of
+from specdash.core.acceptance import proven, share_of
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.secrets import shell_line
 from specdash.core.status import SampleStatus

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from specdash.analysis.figures import Figures
-from specdash.core.drafting import proven, share_of
+from specdash.core.acceptance import proven, share_of
 from specdash.core.methods import BASELINE
 from specdash.core.state import RunState
 from specdash.core.steps import StepState

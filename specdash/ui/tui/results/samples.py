@@ -7,7 +7,8 @@ from dataclasses import replace
 from specdash.analysis.build_result import result_of
 from specdash.analysis.figures import StepFigures
 from specdash.analysis.result import Measurement
-from specdash.core.drafting import proven, share_of
+from specdash.core.acceptance import proven, share_of
+from specdash.core.acceptance import proven, share_of
 from specdash.core.measure import Sample
 from specdash.core.state import RunState
 from specdash.core.status import SampleStatus

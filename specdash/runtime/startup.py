@@ -16,17 +16,17 @@ from typing import TypeVar
 from specdash.core import events as ev
 from specdash.core.engine import Cause, CauseKind, Endpoint, Engine, EngineClient, Health, ServerSpec
 from specdash.core.heartbeat import heartbeat
+from specdash.core.lifecycle import SETTLED, State
 from specdash.core.process_spec import LaunchSpec, StopPolicy
 from specdash.core.secrets import public_words
 from specdash.core.transport import BUSY, HttpError
 from specdash.errors import EngineError, StoreError
-from specdash.runtime.attached import AttachedProcess
+from specdash.runtime.launch_monitor import Watch
 from specdash.runtime.listener import require_free
 from specdash.runtime.process import GuardedProcess
+from specdash.runtime.server_process import AttachedProcess, ExitInfo, ServerProcess
 from specdash.runtime.serverlog import log_tail
-from specdash.runtime.serverprocess import ExitInfo, ServerProcess
 from specdash.runtime.stopped import LOOK_S
-from specdash.runtime.watch import Watch
 from specdash.runtime.writing import WhenRoom
 
 T = TypeVar("T")
@@ -275,3 +275,34 @@ def _load_progress(launch: Launch, process: ServerProcess) -> tuple[int, ...]:
         log_bytes = 0
     read = process.read_bytes() or 0
     return (log_bytes, read >> 20, process.rss_bytes() >> 20)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerStatus:
+    """A server as it is now, for those who watch: `since_s` (seconds since 1970) is when it came into its state.
+
+    `read_bytes`: what it has read so far, while it loads; `pids`: its processes, none once it is gone.
+    """
+
+    load: str
+    state: State
+    since_s: float
+    read_bytes: int | None
+    size_bytes: int | None
+    pids: tuple[int, ...]
+    log: Path
+
+
+def status_of(launch: Launch, state: State, since_s: float) -> ServerStatus:
+    """What a launch looks like while its server is in this state."""
+    process = launch.process if state not in SETTLED else None
+    loading = process is not None and state in (State.STARTING, State.LOADING, State.WARMING)
+    return ServerStatus(
+        load=launch.load,
+        state=state,
+        since_s=since_s,
+        read_bytes=process.read_bytes() if process is not None and loading else None,
+        size_bytes=launch.spec.size_bytes,
+        pids=tuple(process.tree()) if process is not None else (),
+        log=launch.log_path,
+    )

@@ -9,7 +9,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from specdash.runtime.tree import end_tree, identity, wait_gone
+from specdash.runtime.process_tree import end_tree, identity, wait_gone
 
 # Answers TERM with one more process, in a session of its own, that ignores TERM too.
 BREEDER = """

@@ -25,8 +25,8 @@ from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
 from specdash.core.transport import Progress, TransportError
 from specdash.runtime.request import TRIES, Outcome, take, was_paused
+from specdash.runtime.run_control import RunControl
 from specdash.runtime.server import Server
-from specdash.runtime.wanted import Wanted
 
 SCRUB_PROMPT = "The quick brown fox jumps over the lazy dog and"
 SCRUB_TOKENS = 6
@@ -56,14 +56,14 @@ class InFlight:
     progress: Progress
 
 
-class Asking:
+class Requester:
     """Sends what is asked of one load after the other.
 
     `in_flight` are the requests that are being answered, by id; `latest` is the one that was begun last, over or not.
     """
 
     def __init__(
-        self, server: Server, prompts: Mapping[str, Sequence[Prompt]], sampling: Sampling, wanted: Wanted
+        self, server: Server, prompts: Mapping[str, Sequence[Prompt]], sampling: Sampling, control: RunControl
     ) -> None:
         self.in_flight: dict[str, InFlight] = {}
         self.latest: InFlight | None = None
@@ -71,7 +71,7 @@ class Asking:
         self._server = server
         self._prompts = prompts
         self._sampling = sampling
-        self._wanted = wanted
+        self._control = control
         self._last_text = ""
         self._asked: set[str] = set()  # of the load
         self._rendered: dict[tuple[str, int], str] = {}
@@ -84,7 +84,7 @@ class Asking:
     @property
     def keeps_history(self) -> frozenset[str]:
         """The methods whose servers draft an answer that they have given before from memory."""
-        return self._server.engine.keeps_history
+        return self._server.engine_info.keeps_history
 
     def temperature(self, step: Step) -> float:
         """The temperature of a step's samples; texts can only be compared at 0."""
@@ -98,7 +98,7 @@ class Asking:
     def is_recalled(self, step: Step, block: int) -> bool:
         """Whether the server would answer a block's prompt from memory, as far as its text is known."""
         text = self._rendered.get((self.prompt(step, block).id, step.depth))
-        return step.method in self._server.engine.keeps_history and text in self._asked
+        return step.method in self._server.engine_info.keeps_history and text in self._asked
 
     def prompts_of(self, step: Step, blocks: int) -> list[Prompt]:
         """The different prompts of the first so many blocks."""
@@ -131,17 +131,17 @@ class Asking:
                 async with self._server.lease(progress) as client:
                     return await client.probe_k(k_startup, limit_s=limit_s, progress=progress)
 
-        return await self._wanted.during(ask())
+        return await self._control.run_cancellable(ask())
 
     async def sample(
         self, step: Step, block: int, *, purpose: str = "sample", drop: asyncio.Event | None = None
     ) -> Outcome:
-        """One request of a step, judged; Dropped when it is not wanted any more, ServerFailed when the server died."""
+        """Take and judge one sample of a step; Cancelled when nobody wants it any more, ServerFailed when it died."""
 
         async def ask() -> Outcome:
             prompt = self.prompt(step, block)
             sampling = self._sampling
-            keeps_history = step.method in self._server.engine.keeps_history
+            keeps_history = step.method in self._server.engine_info.keeps_history
             text = SCRUB_PROMPT if keeps_history and purpose == WARM_UP else await self._ready(step, prompt)
             is_recalled = keeps_history and text in self._asked
             self._asked.add(text)
@@ -155,9 +155,9 @@ class Asking:
                     self._server, step, prompt.id, block, request, timeout_s, progress, is_recalled=is_recalled
                 )
 
-        return await self._wanted.during(ask(), drop)
+        return await self._control.run_cancellable(ask(), drop)
 
-    async def aside(
+    async def unmeasured(
         self,
         step: Step,
         prompt: Prompt,
@@ -201,7 +201,7 @@ class Asking:
         answer: Generation | None = None
         try:
             for _ in range(TRIES if timed else 1):
-                answer = await self._wanted.during(ask())
+                answer = await self._control.run_cancellable(ask())
                 if answer is not None:
                     break
         except TransportError as error:

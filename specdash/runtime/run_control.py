@@ -15,11 +15,11 @@ class StopRequested(Exception):
     """The sweep is to end; unwinds to whoever runs it."""
 
 
-class Dropped(Exception):
+class Cancelled(Exception):
     """One piece of work is not wanted any more; the sweep goes on with the next."""
 
 
-class Wanted:
+class RunControl:
     """Whether a sweep is still wanted, and a way to run work only for as long as it is.
 
     The time limit counts the time in which the sweep was not paused.
@@ -60,7 +60,7 @@ class Wanted:
         """Whether somebody asked for the stop, as opposed to the time being up."""
         return self._stop.is_set() or self._after_load
 
-    async def another(self) -> None:
+    async def checkpoint(self) -> None:
         """Waits for the end of a pause; raises StopRequested when a stop was asked for or the time is up."""
         await self._going.wait()
         if self._stop.is_set() or self._left_s() == 0.0:
@@ -68,7 +68,7 @@ class Wanted:
 
     async def another_load(self) -> None:
         """As `another`, where the server that ran is done with."""
-        await self.another()
+        await self.checkpoint()
         if self._after_load:
             raise StopRequested
 
@@ -79,8 +79,8 @@ class Wanted:
         now_s = self._paused_since_s if self._paused_since_s is not None else time.monotonic()
         return max(0.0, self._deadline_s - now_s)
 
-    async def during(self, work: Coroutine[Any, Any, T], drop: asyncio.Event | None = None) -> T:
-        """The result of `work`; when it is not wanted any more StopRequested, or Dropped once `drop` is set."""
+    async def run_cancellable(self, work: Coroutine[Any, Any, T], drop: asyncio.Event | None = None) -> T:
+        """The result of `work`; when it is not wanted any more StopRequested, or Cancelled once `drop` is set."""
         async with asyncio.TaskGroup() as tasks:
             doing = tasks.create_task(_settled(work))
             ends = [tasks.create_task(event.wait()) for event in (self._stop, drop) if event is not None]
@@ -91,7 +91,7 @@ class Wanted:
             if not doing.done():
                 doing.cancel()
         if doing.cancelled():
-            raise Dropped if drop is not None and drop.is_set() and not self._stop.is_set() else StopRequested
+            raise Cancelled if drop is not None and drop.is_set() and not self._stop.is_set() else StopRequested
         outcome = doing.result()
         if isinstance(outcome, _Raised):
             raise outcome.error

@@ -7,8 +7,8 @@ from types import SimpleNamespace
 
 import pytest
 
-from specdash.runtime import wanted as module
-from specdash.runtime.wanted import Dropped, StopRequested, Wanted
+from specdash.runtime import run_control as module
+from specdash.runtime.run_control import Cancelled, RunControl, StopRequested
 
 
 class Clock:
@@ -29,19 +29,19 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> Clock:
 
 
 async def test_the_time_limit_does_not_run_during_a_pause(clock: Clock) -> None:
-    wanted = Wanted(10.0)
+    wanted = RunControl(10.0)
     wanted.pause()
     clock.now_s += 60
     wanted.go_on()
-    await wanted.another()
+    await wanted.checkpoint()
     clock.now_s += 11
     with pytest.raises(StopRequested):
-        await wanted.another()
+        await wanted.checkpoint()
     assert not wanted.asked
 
 
 async def test_what_is_in_flight_is_finished_during_a_pause(clock: Clock) -> None:
-    wanted, begun, end = Wanted(10.0), asyncio.Event(), asyncio.Event()
+    wanted, begun, end = RunControl(10.0), asyncio.Event(), asyncio.Event()
 
     async def work() -> str:
         begun.set()
@@ -49,7 +49,7 @@ async def test_what_is_in_flight_is_finished_during_a_pause(clock: Clock) -> Non
         return "done"
 
     async with asyncio.TaskGroup() as tasks:
-        doing = tasks.create_task(wanted.during(work()))
+        doing = tasks.create_task(wanted.run_cancellable(work()))
         await begun.wait()
         wanted.pause()
         clock.now_s += 60
@@ -58,29 +58,29 @@ async def test_what_is_in_flight_is_finished_during_a_pause(clock: Clock) -> Non
 
 
 async def test_a_stop_after_the_load_ends_a_pause_and_leaves_the_load_its_time(clock: Clock) -> None:
-    wanted = Wanted(10.0)
+    wanted = RunControl(10.0)
     wanted.pause()
     clock.now_s += 60
     wanted.stop_after_load()
-    await wanted.another()
+    await wanted.checkpoint()
     with pytest.raises(StopRequested):
         await wanted.another_load()
     assert wanted.asked
 
 
 async def test_one_piece_of_work_is_dropped_and_the_rest_goes_on() -> None:
-    wanted, drop = Wanted(None), asyncio.Event()
+    wanted, drop = RunControl(None), asyncio.Event()
     drop.set()
-    with pytest.raises(Dropped):
-        await wanted.during(asyncio.Event().wait(), drop)
-    await wanted.another()
+    with pytest.raises(Cancelled):
+        await wanted.run_cancellable(asyncio.Event().wait(), drop)
+    await wanted.checkpoint()
 
 
 async def test_a_stop_ends_what_is_in_flight_and_a_pause() -> None:
-    wanted = Wanted(None)
+    wanted = RunControl(None)
     wanted.pause()
     wanted.stop()
     with pytest.raises(StopRequested):
-        await wanted.during(asyncio.Event().wait())
+        await wanted.run_cancellable(asyncio.Event().wait())
     with pytest.raises(StopRequested):
-        await wanted.another()
+        await wanted.checkpoint()

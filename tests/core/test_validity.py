@@ -9,24 +9,24 @@ from typing import Any
 import pytest
 
 from specdash.core.generation import Generation
-from specdash.core.judge import (
-    WAKE_UP_S,
-    Asked,
-    findings,
-    hopeless,
-    reasons_against,
-    sample_of,
-    verdict_of,
-    worth_another_try,
-)
 from specdash.core.measure import Chunk, Sample, Verdict
 from specdash.core.methods import DRAFT
 from specdash.core.plan import Step
+from specdash.core.validity import (
+    WAKE_UP_S,
+    RequestContext,
+    findings,
+    is_retryable,
+    is_unrecoverable,
+    reasons_against,
+    sample_of,
+    verdict_of,
+)
 
 N = 20  # tokens of a generation here
 SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)
 BASE = SPEC.baseline()
-ASKED = Asked("p1", 0, N, 1_000.0, "alias")
+ASKED = RequestContext("p1", 0, N, 1_000.0, "alias")
 
 
 def chunks(k: int, n: int = N, keep: int = 1) -> tuple[Chunk, ...]:
@@ -154,7 +154,7 @@ def test_a_baseline_has_nulls_for_what_it_does_not_do() -> None:
     assert found.steps == N - 1
 
 
-REASONS: Sequence[tuple[str, Step, Generation, Asked, tuple[str, ...]]] = [
+REASONS: Sequence[tuple[str, Step, Generation, RequestContext, tuple[str, ...]]] = [
     ("nothing", SPEC, generation(), ASKED, ()),
     ("baseline", BASE, generation(k=0), ASKED, ()),
     ("ended by itself", SPEC, generation(finish_reason="eos"), replace(ASKED, max_tokens=256), ()),
@@ -205,7 +205,7 @@ REASONS: Sequence[tuple[str, Step, Generation, Asked, tuple[str, ...]]] = [
 @pytest.mark.parametrize(
     ("step", "seen", "asked", "expected"), [row[1:] for row in REASONS], ids=[row[0] for row in REASONS]
 )
-def test_reasons_against(step: Step, seen: Generation, asked: Asked, expected: tuple[str, ...]) -> None:
+def test_reasons_against(step: Step, seen: Generation, asked: RequestContext, expected: tuple[str, ...]) -> None:
     reasons = reasons_against(step, seen, asked)
     assert reasons == expected
     assert all(type(reason) is str for reason in reasons)
@@ -333,7 +333,7 @@ def test_a_clock_that_told_nothing_is_not_a_clock_that_says_zero() -> None:
     ],
 )
 def test_hopeless(step: Step, samples: list[Sample], expected: bool) -> None:
-    assert hopeless(step, samples) is expected
+    assert is_unrecoverable(step, samples) is expected
 
 
 @pytest.mark.parametrize(
@@ -353,7 +353,7 @@ def test_hopeless(step: Step, samples: list[Sample], expected: bool) -> None:
 )
 def test_only_what_may_turn_out_valid_is_tried_again(reasons: tuple[str, ...], expected: bool) -> None:
     again = sample(status="invalid" if reasons else "ok", reasons=tuple(map(str, reasons)))
-    assert worth_another_try(again) is expected
+    assert is_retryable(again) is expected
 
 
 def test_verdict_of_good_samples() -> None:

@@ -8,7 +8,7 @@ from itertools import accumulate, takewhile
 
 import pytest
 
-from specdash.core.drafting import Drafting, drafting_of, proven
+from specdash.core.acceptance import Drafting, drafting_of, proven
 from specdash.core.engine import DRAFTED, K_SEEN
 from specdash.core.measure import INFERRED, Sample
 from tests.support.recorded_run import sample

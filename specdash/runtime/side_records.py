@@ -11,7 +11,6 @@ from itertools import pairwise
 
 from specdash.core import events as ev
 from specdash.core.asked import CHECKED_TOKENS, ROUNDING_PLACES
-from specdash.core.costs import cost_requests, request_lengths
 from specdash.core.generation import Generation
 from specdash.core.measure import verify_steps
 from specdash.core.methods import BASELINE
@@ -20,39 +19,40 @@ from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
 from specdash.core.state import RunState
 from specdash.core.status import SampleStatus
-from specdash.runtime.asking import Asking, Sampling
+from specdash.core.step_cost_requests import cost_requests, request_lengths
 from specdash.runtime.request import Taken
+from specdash.runtime.requests import Requester, Sampling
 from specdash.runtime.server import Publish
 
 SPARE_PROMPTS = 4  # of a category, that its baseline answers beyond its samples: for arms whose text is in doubt
 MOST_TRACES = 6  # whose ends are asked for step costs
 
 
-class Beside:
+class SideRecorder:
     """Records what goes along with the samples of a load."""
 
     def __init__(
         self,
-        asking: Asking,
+        asking: Requester,
         publish: Publish,
         view: Callable[[], RunState],
         sampling: Sampling,
         in_doubt: Callable[[str], bool],
     ) -> None:
         """`in_doubt`: whether the answers to more prompts could tell if a step's text is the baseline's, by step id."""
-        self._asking = asking
+        self._requester = asking
         self._in_doubt = in_doubt
         self._uncached: set[str] = set()  # loads whose servers keep no prompt
         self._publish = publish
         self._view = view
         self._sampling = sampling
 
-    async def keep(self, load: str, step: Step, block: int, taken: Taken, *, with_trace: bool) -> None:
+    async def record(self, load: str, step: Step, block: int, taken: Taken, *, with_trace: bool) -> None:
         """Records the text of a valid sample, where texts can be compared, and its verification steps if wanted."""
         answer = taken.generation
         if answer is None or taken.sample.status != SampleStatus.OK:
             return
-        if self._asking.temperature(step) == 0:
+        if self._requester.temperature(step) == 0:
             await self._keep_text(answer)
         if with_trace:
             await self._keep_steps(load, step, "sample", block, answer)
@@ -69,7 +69,7 @@ class Beside:
         # In turns, so that few answers from the cache are of all categories.
         for place in range(max((count for _, count in asked), default=0) + SPARE_PROMPTS):
             for step, count in asked:
-                prompts = self._asking.prompts_of(step, place + 1)
+                prompts = self._requester.prompts_of(step, place + 1)
                 if len(prompts) > place and (place < count or self._is_doubted(step)):
                     await self._check(load, step, prompts[place])
         for step, _ in asked:
@@ -78,7 +78,7 @@ class Beside:
 
     def _own_checks(self, step: Step) -> int:
         """How many prompts a step answers beside its samples, whatever these say."""
-        greedy = self._asking.temperature(step) == 0
+        greedy = self._requester.temperature(step) == 0
         if greedy and step.method != BASELINE:
             return 0
         return len(self._view().steps[step.id].good) if greedy else 1
@@ -107,7 +107,7 @@ class Beside:
         """One answer to compare texts by, recorded; None where it failed."""
         longest = self._sampling.max_tokens
         tokens = longest if step.workload == LOSSLESS else min(longest, CHECKED_TOKENS)
-        answer = await self._asking.aside(
+        answer = await self._requester.unmeasured(
             step, prompt, "check", tokens, 0.0, cached=cached, margins=step.method == BASELINE
         )
         if answer is not None:
@@ -130,30 +130,30 @@ class Beside:
     async def _settle(self, load: str, step: Step) -> None:
         """Asks a step with a text in doubt for its answers to further prompts that the baseline was asked."""
         base = self._view().steps.get(step.baseline().id)
-        if base is None or step.method in self._asking.keeps_history:
+        if base is None or step.method in self._requester.keeps_history:
             return  # what such a server has answered it drafts from memory: these prompts are kept for samples
         known = {check.prompt_id for check in base.checks}
-        for prompt in self._asking.prompts_of(step, len(base.good) + SPARE_PROMPTS):
+        for prompt in self._requester.prompts_of(step, len(base.good) + SPARE_PROMPTS):
             if prompt.id in known and prompt.id not in self._answered(step) and self._in_doubt(step.id):
                 await self._ask_check(load, step, prompt, cached=False)
 
     def _answered(self, step: Step) -> set[str]:
         """The prompts of which a step has a greedy answer."""
         found = self._view().steps[step.id]
-        samples = found.good if self._asking.temperature(step) == 0 else ()
+        samples = found.good if self._requester.temperature(step) == 0 else ()
         return {sample.prompt_id for sample in samples} | {check.prompt_id for check in found.checks}
 
-    async def take_costs(self, load: str, steps: Sequence[Step]) -> None:
+    async def probe_step_costs(self, load: str, steps: Sequence[Step]) -> None:
         """Asks for short answers to the samples' own prompts, with fewer tokens drafted a step.
 
-        Where K is fixed, `core.costs` says at which number of tokens the last steps draft fewer; requests of one prompt
-        follow each other, so that it is processed once. Where a request sets K, each length is asked for as K, prompts
-        in turn: these builds repeat their last draft for a prompt that comes twice in a row.
+        Where K is fixed, `core.step_cost_requests` says at which number of tokens the last steps draft fewer; requests
+        of one prompt follow each other, so that it is processed once. Where a request sets K, each length is asked for
+        as K, prompts in turn: these builds repeat their last draft for a prompt that comes twice in a row.
         """
         wanted = {step.id: step for step in steps}
         known = self._alike(load, wanted)
         by_prompt = {
-            (trace.step, self._asking.prompt(wanted[trace.step], trace.block or 0).id): trace
+            (trace.step, self._requester.prompt(wanted[trace.step], trace.block or 0).id): trace
             for trace in known
             if trace.purpose == "sample"
         }
@@ -167,9 +167,9 @@ class Beside:
             step = wanted[trace.step]
             if (trace.step, trace.block, tokens) in at_length if fixed else (trace.step, trace.block, k) in at_k:
                 continue
-            prompt = self._asking.prompt(step, trace.block or 0)
-            temperature = self._asking.temperature(step)
-            answer = await self._asking.aside(
+            prompt = self._requester.prompt(step, trace.block or 0)
+            temperature = self._requester.temperature(step)
+            answer = await self._requester.unmeasured(
                 step, prompt, "cost", tokens, temperature, cached=True, repeats=fixed, k=k, timed=True
             )
             if answer is not None:

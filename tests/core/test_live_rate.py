@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from specdash.core.generation import Piece
+from specdash.core.live_rate import TEXT_CHARS, WINDOW_S, Meter
 from specdash.core.measure import Chunk
-from specdash.core.meter import TEXT_CHARS, WINDOW_S, Meter
 from specdash.core.ticks import TextRun
 
 

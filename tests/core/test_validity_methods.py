@@ -9,7 +9,6 @@ import pytest
 
 from specdash.core.engine import ACCEPTED, CACHED, DRAFTED, EXACT_LENGTH, K_SEEN, TIMINGS
 from specdash.core.generation import DECODE_RATE, Generation
-from specdash.core.judge import Asked, findings, hopeless, sample_of, verdict_of, worth_another_try
 from specdash.core.measure import INFERRED, Chunk, Sample, Verdict, verify_steps
 from specdash.core.methods import (
     BASELINE,
@@ -24,6 +23,7 @@ from specdash.core.methods import (
 )
 from specdash.core.plan import Step
 from specdash.core.status import SampleStatus
+from specdash.core.validity import RequestContext, findings, is_retryable, is_unrecoverable, sample_of, verdict_of
 
 N = 20
 NGRAM = Step("T", None, "ngram-simple", None, None, 8, "content", "repetitive", 0, ngram_n=4)
@@ -31,7 +31,7 @@ MTP = replace(NGRAM, method="mtp", ngram_n=None)
 HEAD = replace(MTP, method="eagle3", draft="H")
 DRAFT = replace(MTP, method="draft", draft="D")
 BASE = NGRAM.baseline()
-ASKED = Asked("p1", 0, N, 1_000.0, "alias")
+ASKED = RequestContext("p1", 0, N, 1_000.0, "alias")
 SILENT = "its answers carry no counters"
 
 
@@ -57,7 +57,7 @@ def test_k_is_a_ceiling_where_text_is_looked_up_and_nothing_drafted_is_a_result(
     for seen in (1, 3, 8):
         assert verdicts(step, sample(seen)) == []
     assert verdicts(step, sample(), sample()) == []
-    assert not hopeless(step, [sample()] * 3)
+    assert not is_unrecoverable(step, [sample()] * 3)
     status, found, error = verdict_of(step, [sample()] * 3, 256)
     assert (status, error) == ("ok", None)
     assert [each.verdict for each in found] == [Verdict.DRAFTED_NOTHING], "told, since no such arm can be recommended"
@@ -98,7 +98,7 @@ def test_drafts_in_some_answers_are_the_nature_of_methods_that_look_up_and_untol
 def test_more_than_k_is_another_k_for_every_method() -> None:
     for step in (NGRAM, MTP, HEAD, DRAFT, replace(NGRAM, method="lookup")):
         assert verdicts(step, sample(9)) == [Verdict.K_NOT_EFFECTIVE]
-        assert hopeless(step, [sample(9)])
+        assert is_unrecoverable(step, [sample(9)])
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_more_than_k_is_another_k_for_every_method() -> None:
 def test_layers_and_heads_that_draft_nothing_are_no_speculation(step: Step, words: str) -> None:
     (found,) = findings(step, [sample(drafted=0), sample()], 256)
     assert (found.verdict, words in found.detail) == (Verdict.SPECULATION_INACTIVE, True)
-    assert hopeless(step, [sample(), sample()])
+    assert is_unrecoverable(step, [sample(), sample()])
     assert verdicts(step, sample(7)) == [Verdict.K_NOT_EFFECTIVE]
     assert verdicts(step, sample(8)) == []
 
@@ -207,7 +207,7 @@ def test_a_server_that_tells_nothing_of_drafts_proves_no_k_and_is_not_blamed(
     samples = [sample(unknown=unknown)] * 2
     found = verdict_of(step, samples, 256, untold)
     assert (found[0], [finding.verdict for finding in found[1]]) == (status, expected)
-    assert hopeless(step, samples, untold) is (status == "invalid")
+    assert is_unrecoverable(step, samples, untold) is (status == "invalid")
     if unknown:
         assert SILENT in found[1][0].detail
 
@@ -234,7 +234,7 @@ def test_one_inferred_sample_that_shows_k_proves_it_for_all(untold: tuple[str, .
     unproven = verdict_of(DRAFT, [short, short], 256, untold)
     assert (unproven[0], [finding.verdict for finding in unproven[1]]) == ("ok", [Verdict.K_UNPROVEN])
     assert verdict_of(DRAFT, [short, proof], 256, untold) == ("ok", (), None)
-    assert not hopeless(DRAFT, [proof, proof], untold)
+    assert not is_unrecoverable(DRAFT, [proof, proof], untold)
     longer = replace(proof, k_seen=9)
     assert verdicts(DRAFT, short, longer, untold=untold) == [Verdict.K_NOT_EFFECTIVE]
 
@@ -271,7 +271,7 @@ def test_totals_of_an_answer_stand_in_for_events_that_count_nothing() -> None:
 def test_a_baseline_that_drafted_is_none_whatever_drafts() -> None:
     made = sample_of(BASE, generation(draft_n=4, draft_n_accepted=1), ASKED)
     assert made.reasons == (Verdict.BASELINE_DRAFTED,)
-    assert hopeless(BASE, [made])
+    assert is_unrecoverable(BASE, [made])
 
 
 # --- servers that remember
@@ -280,7 +280,7 @@ def test_a_baseline_that_drafted_is_none_whatever_drafts() -> None:
 def test_an_answer_from_memory_is_no_sample_and_is_not_asked_for_again() -> None:
     made = sample_of(replace(NGRAM, method="ngram-mod"), generation(), replace(ASKED, is_recalled=True))
     assert (made.status, made.reasons) == ("invalid", (Verdict.RECALLED,))
-    assert not worth_another_try(made)
+    assert not is_retryable(made)
     first = replace(made, status=SampleStatus.OK, reasons=(), draft_tokens=8, k_seen=8)
     status, gaps, _ = verdict_of(replace(NGRAM, method="ngram-mod"), [first, replace(made, block=1)], N)
     assert (status, [(gap.verdict, gap.detail) for gap in gaps]) == (

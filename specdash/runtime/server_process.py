@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import signal
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -85,3 +86,43 @@ class ServerProcess(Protocol):
 
     async def stop(self) -> ExitInfo:
         """Ends it, or lets go of what is not ours."""
+
+
+class AttachedProcess:
+    """Stands where `runtime.process.GuardedProcess` stands for a server of ours; see `ServerProcess`."""
+
+    server_pid: int | None = None
+    is_ours = False
+
+    def __init__(self) -> None:
+        self.stops = Stops()
+        self._released = asyncio.Event()
+
+    def tree(self) -> tuple[int, ...]:
+        """None of its processes is ours."""
+        return ()
+
+    def work_seconds(self) -> float:
+        """Stands still: whoever sends nothing for `stall_s` is taken for hung."""
+        return 0.0
+
+    def rss_bytes(self) -> int:
+        """Nothing is counted."""
+        return 0
+
+    def read_bytes(self) -> int | None:
+        """Nothing tells."""
+        return None
+
+    def prove(self, port: int) -> None:
+        """Whose server it is was said by the user."""
+
+    async def wait_gone(self) -> ExitInfo:
+        """Waits until it is let go of."""
+        await self._released.wait()
+        return ExitInfo(None, None)
+
+    async def stop(self) -> ExitInfo:
+        """Lets go of it."""
+        self._released.set()
+        return await self.wait_gone()

@@ -47,7 +47,7 @@ _NAMES = frozenset(verdict.value for verdict in Verdict)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RequestContext:
     """What a request asked for and under which circumstances it ran; `untold` is what this engine never tells.
 
     `is_recalled`: the method drafts from memory, and its server has answered this prompt before.
@@ -74,7 +74,7 @@ class Finding:
     detail: str
 
 
-def sample_of(step: Step, generation: Generation, asked: Asked) -> Sample:
+def sample_of(step: Step, generation: Generation, asked: RequestContext) -> Sample:
     """The sample that one generation makes, valid or not; rates by the server's clock where it tells the time.
 
     decode_tok_s = (generated tokens - 1) / decode time, since n tokens have n - 1 intervals; never the server's own
@@ -144,7 +144,7 @@ def _all_of(generation: Generation) -> tuple[int, ...]:
     return (generation.steps,) * len(generation.positions_accepted) if generation.steps is not None else ()
 
 
-def reasons_against(step: Step, generation: Generation, asked: Asked) -> tuple[str, ...]:
+def reasons_against(step: Step, generation: Generation, asked: RequestContext) -> tuple[str, ...]:
     """Why a generation must not be counted; empty when nothing speaks against it."""
     circumstances = (
         (generation.finish_reason is None, Verdict.NO_FINISH_REASON),
@@ -163,7 +163,7 @@ def reasons_against(step: Step, generation: Generation, asked: Asked) -> tuple[s
     return tuple(dict.fromkeys(str(reason) for reason in found))
 
 
-def _against_length(generation: Generation, asked: Asked, *, known_bad: bool) -> list[Verdict]:
+def _against_length(generation: Generation, asked: RequestContext, *, known_bad: bool) -> list[Verdict]:
     """What the number of tokens says against a generation."""
     generated = generation.generated_tokens
     is_short = generated is not None and generated < asked.max_tokens
@@ -281,7 +281,7 @@ def _clocks_apart(sample: Sample) -> bool:
     return clocks_disagree(server_s, client_s) and abs(server_s - client_s) > WAKE_UP_S
 
 
-def hopeless(step: Step, samples: Sequence[Sample], untold: Collection[str] = ()) -> bool:
+def is_unrecoverable(step: Step, samples: Sequence[Sample], untold: Collection[str] = ()) -> bool:
     """Whether more samples cannot save the step: a draft longer than K, or a reason that every try repeats."""
     if any(FATAL.intersection(sample.reasons) for sample in samples):
         return True
@@ -311,7 +311,7 @@ def is_spent(prompt_id: str, samples: Sequence[Sample]) -> bool:
     return any(LASTING.intersection(sample.reasons) for sample in samples if sample.prompt_id == prompt_id)
 
 
-def worth_another_try(sample: Sample) -> bool:
+def is_retryable(sample: Sample) -> bool:
     """Whether an invalid sample may turn out valid when it is taken again."""
     return sample.status != SampleStatus.OK and not LASTING.intersection(sample.reasons)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from specdash.core.transport import Progress
-from specdash.runtime.watch import IDLE_CPU_SHARE, Stall, TreeUse, Watch
+from specdash.runtime.launch_monitor import IDLE_CPU_SHARE, Stall, TreeUse, Watch
 
 STALL_S = 300.0
 
