@@ -19,12 +19,14 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support import fork_server, tiers
 from tests.support.fake_program import write_fake_server
 from tests.support.paths import ROOT
 from tests.support.real_programs import Launch, Running, absent
 
 CACHE = Path.home() / ".cache" / "specdash-tests"
 NONCE = "SPECDASH_TEST_NONCE"
+WATCH = tiers.Watch()
 
 # Tests start specdash hundreds of times: each start would compile all of it again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -136,6 +138,9 @@ def nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     nonce = uuid.uuid4().hex
     monkeypatch.setenv(NONCE, nonce)
     yield
+    assert WATCH.broken is None, WATCH.broken
+    if not WATCH.started:
+        return
     left = carriers(nonce)
     _, left = psutil.wait_procs(left, timeout=10)
     names = [f"{process.pid} {describe(process)}" for process in left]
@@ -144,9 +149,52 @@ def nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert not left, f"still running: {names}"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the choice of a tier, see tests/support/tiers.py."""
+    parser.addoption(
+        "--tier", choices=("quick", "unit", "all"), default="all", help="which tests: see support/tiers.py"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out what holds no quick test before it is imported."""
+    return True if config.getoption("tier") == "quick" and not tiers.may_hold_quick(collection_path) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks the quick tests, and leaves out what is not of the chosen tier."""
+    tier = config.getoption("tier")
+    for item in items:
+        if tiers.is_quick(item):
+            item.add_marker("quick")
+    left_out = {
+        "quick": [item for item in items if not item.get_closest_marker("quick")],
+        "unit": [item for item in items if item.get_closest_marker("slow")],
+        "all": [],
+    }[tier]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Tells the watch which test it is."""
+    WATCH.begin(quick=item.get_closest_marker("quick") is not None)
+    try:
+        return (yield)
+    finally:
+        WATCH.forbids = False
+
+
+def pytest_sessionfinish() -> None:
+    """Ends the process that forks, so that its time counts as that of the tests."""
+    fork_server.close()
+
+
 def carriers(nonce: str) -> list[psutil.Process]:
     """The processes that were started by the test with this nonce."""
-    found: list[psutil.Process] = []
+    found = [psutil.Process(pid) for pid in fork_server.running()]  # their /proc/PID/environ is the fork server's
     for pid in psutil.pids():
         with suppress(OSError, psutil.Error):
             if pid != os.getpid() and nonce in nonce_of(pid):
