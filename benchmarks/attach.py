@@ -31,6 +31,8 @@ from specdash.core.view import fold_all
 from specdash.runtime.sockets import socket_path
 from specdash.session.handle import Handle
 from specdash.ui.monitor import Monitor
+BRIEF = {"FACTS": 200, "REPEATS": 1}
+
 
 async def main():
     path = Path(sys.argv[1])

@@ -86,7 +86,8 @@ class Watch:
             self.started = True
         if self.forbids and (event in PROCESS_EVENTS or event in SOCKET_EVENTS):
             self.broken = (
-                f"a test of the quick tier starts no process and opens no socket ({event} {arguments[:1]!r}): this one "
-                "belongs to the unit tier. Take its file out of QUICK in tests/support/tiers.py, or mark it `starts_programs`."
+                f"a test of the quick tier starts no process and opens no socket ({event} {arguments[:1]!r}). This one "
+                "belongs to the unit tier: take its file out of QUICK in tests/support/tiers.py, or mark the test "
+                "`starts_programs`."
             )
             pytest.fail(self.broken)
