@@ -10,16 +10,19 @@ standard input, and tells the exit status of each child on a pipe that came with
 
 from __future__ import annotations
 
+import fcntl
 import gc
 import importlib
 import json
 import os
 import pkgutil
+import runpy
 import selectors
 import signal
 import socket
 import subprocess
 import sys
+import termios
 import threading
 from collections.abc import Mapping
 from contextlib import suppress
@@ -29,15 +32,15 @@ from typing import IO, Any
 import specdash
 from tests.support.paths import ROOT
 
-# Modules that no headless command loads: the dashboard, and programs that run in processes of their own.
-COLD = ("tui", "programs", "mlx_server", "cli_bridge", "embedded", "guard", "__main__")
+# Programs that run in processes of their own.
+COLD = ("programs", "mlx_server", "cli_bridge", "embedded", "guard", "__main__")
 LONGEST_REQUEST = 2**20
 
 
 class ForkedProcess:
     """A command that was forked; the part of `subprocess.Popen` that tests use, in text."""
 
-    def __init__(self, pid: int, status: int, stdout: IO[str], stderr: IO[str]) -> None:
+    def __init__(self, pid: int, status: int, stdout: IO[str] | None, stderr: IO[str] | None) -> None:
         self.pid = pid
         self.stdout = stdout
         self.stderr = stderr
@@ -89,7 +92,8 @@ class ForkedProcess:
         self.wait(timeout)
         return self._texts["stdout"], self._texts["stderr"]
 
-    def _read(self, name: str, stream: IO[str]) -> None:
+    def _read(self, name: str, stream: IO[str] | None) -> None:
+        assert stream is not None, "it is in a terminal"
         with stream:
             self._texts[name] = stream.read()
 
@@ -110,16 +114,35 @@ class ForkServer:
         self, arguments: list[str], cwd: Path, env: Mapping[str, str], *, start_new_session: bool = False
     ) -> ForkedProcess:
         """Fork `specdash ARGUMENTS`: nothing on its standard input, pipes on the other two."""
-        sys.audit("tests.fork", *arguments)
-        request = {"arguments": arguments, "cwd": str(cwd), "env": dict(env), "new_session": start_new_session}
-        (out, out_end), (err, err_end), (status, status_end) = os.pipe(), os.pipe(), os.pipe()
-        socket.send_fds(self._socket, [json.dumps(request).encode()], [out_end, err_end, status_end])
-        for end in (out_end, err_end, status_end):
-            os.close(end)
+        request = {"module": "specdash", "arguments": arguments, "cwd": str(cwd), "env": dict(env)}
+        (out, out_end), (err, err_end) = os.pipe(), os.pipe()
+        with open(os.devnull) as nothing:
+            streams = [nothing.fileno(), out_end, err_end]
+            pid, status = self._fork(request | {"new_session": start_new_session, "terminal": False}, streams)
+        os.close(out_end)
+        os.close(err_end)
         stdout, stderr = (os.fdopen(fd, encoding="utf-8", errors="surrogateescape") for fd in (out, err))
-        found = ForkedProcess(int(self._socket.recv(64)), status, stdout, stderr)
-        self._started = [each for each in self._started if each.poll() is None] + [found]
-        return found
+        return self._noted(ForkedProcess(pid, status, stdout, stderr))
+
+    def start_in_terminal(
+        self, module: str, arguments: list[str], env: Mapping[str, str], terminal: int
+    ) -> ForkedProcess:
+        """Fork `python -m MODULE ARGUMENTS` in this folder, with a terminal of its own: the descriptor `terminal`."""
+        request = {"module": module, "arguments": arguments, "cwd": os.getcwd(), "env": dict(env)}
+        pid, status = self._fork(request | {"new_session": True, "terminal": True}, [terminal] * 3)
+        return self._noted(ForkedProcess(pid, status, None, None))
+
+    def _fork(self, request: dict[str, object], streams: list[int]) -> tuple[int, int]:
+        """Return the pid of the child, and the pipe on which its exit code will be told."""
+        sys.audit("tests.fork", request["module"])
+        status, status_end = os.pipe()
+        socket.send_fds(self._socket, [json.dumps(request).encode()], [*streams, status_end])
+        os.close(status_end)
+        return int(self._socket.recv(64)), status
+
+    def _noted(self, process: ForkedProcess) -> ForkedProcess:
+        self._started = [each for each in self._started if each.poll() is None] + [process]
+        return process
 
     def running(self) -> list[int]:
         """Return the pids of what was forked and has not ended."""
@@ -158,6 +181,7 @@ def needs_true_start(env: Mapping[str, str]) -> bool:
     chosen = (env.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
     encoding = next((value for value in chosen if value), "C.UTF-8").partition(".")[2]
     told = {name for name in env if name.startswith("PYTHON")} - {"PYTHONPATH", "PYTHON"}
+    told |= {name for name in env if name.startswith("TEXTUAL")}  # which textual reads as it is imported
     return bool(told - os.environ.keys()) or encoding.upper().replace("-", "") != "UTF8"
 
 
@@ -175,8 +199,8 @@ def run(
     return subprocess.CompletedProcess(["specdash", *arguments], process.wait(timeout_s), out, err)
 
 
-def serve() -> None:
-    """Fork a child for each request; returns in the children, and exits where the tests have gone."""
+def serve() -> str:
+    """Fork a child for each request. Returns in the child, what it has to run; exits where the tests have gone."""
     requests = socket.socket(fileno=os.dup(0))
     wakeup, wakeup_end = socket.socketpair()
     wakeup_end.setblocking(False)
@@ -192,7 +216,7 @@ def serve() -> None:
             wakeup.recv(4096)
             tell_ended(statuses)
         if requests in ready:
-            data, fds, _, _ = socket.recv_fds(requests, LONGEST_REQUEST, 3)
+            data, fds, _, _ = socket.recv_fds(requests, LONGEST_REQUEST, 4)
             if not data:
                 sys.exit(0)
             pid = os.fork()
@@ -203,11 +227,12 @@ def serve() -> None:
                     each.close()
                 for status in statuses.values():
                     os.close(status)
-                become(json.loads(data), fds)
-                return
-            statuses[pid] = fds[2]
-            os.close(fds[0])
-            os.close(fds[1])
+                request = json.loads(data)
+                become(request, fds)
+                return str(request["module"])
+            *streams, statuses[pid] = fds
+            for stream in streams:
+                os.close(stream)
             requests.send(str(pid).encode())
 
 
@@ -224,21 +249,21 @@ def tell_ended(statuses: dict[int, int]) -> None:
 
 def become(request: dict[str, Any], fds: list[int]) -> None:
     """Make this child what a process is that was started with these streams, folder and environment."""
-    out, err, _ = fds
-    nothing = os.open(os.devnull, os.O_RDONLY)
-    for fd, target in ((nothing, 0), (out, 1), (err, 2)):
+    for target, fd in enumerate(fds[:3]):
         os.dup2(fd, target)
-    for fd in (nothing, *fds):
+    for fd in fds:
         os.close(fd)
     sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)  # the old objects know what the descriptors were
     sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     sys.stderr = os.fdopen(2, "w", encoding="utf-8", errors="backslashreplace", buffering=1, closefd=False)
     if request["new_session"]:
         os.setsid()
+    if request["terminal"]:
+        fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
-    sys.argv = ["specdash", *request["arguments"]]
+    sys.argv = [request["module"], *request["arguments"]]
 
 
 def warm_up() -> None:
@@ -253,7 +278,4 @@ def warm_up() -> None:
 
 if __name__ == "__main__":
     warm_up()
-    serve()
-    from specdash.cli import main
-
-    main()
+    runpy.run_module(serve(), run_name="__main__", alter_sys=True)
