@@ -26,7 +26,6 @@ from tests.support.real_programs import Launch, Running, absent
 
 CACHE = Path.home() / ".cache" / "specdash-tests"
 NONCE = "SPECDASH_TEST_NONCE"
-WATCH = tiers.Watch()
 
 # Tests start specdash hundreds of times: each start would compile all of it again.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
@@ -138,8 +137,8 @@ def nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     nonce = uuid.uuid4().hex
     monkeypatch.setenv(NONCE, nonce)
     yield
-    assert WATCH.broken is None, WATCH.broken
-    if not WATCH.started:
+    assert tiers.WATCH.broken is None, tiers.WATCH.broken
+    if not tiers.WATCH.started:
         return
     left = carriers(nonce)
     _, left = psutil.wait_procs(left, timeout=10)
@@ -180,11 +179,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
     """Tells the watch which test it is."""
-    WATCH.begin(quick=item.get_closest_marker("quick") is not None)
+    tiers.WATCH.begin(quick=item.get_closest_marker("quick") is not None)
     try:
         return (yield)
     finally:
-        WATCH.forbids = False
+        tiers.WATCH.forbids = False
 
 
 def pytest_sessionfinish() -> None:

@@ -180,9 +180,9 @@ def needs_true_start(env: Mapping[str, str]) -> bool:
     """Return whether the environment has what Python itself reads as it starts: a fork would not see it."""
     chosen = (env.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
     encoding = next((value for value in chosen if value), "C.UTF-8").partition(".")[2]
-    told = {name for name in env if name.startswith("PYTHON")} - {"PYTHONPATH", "PYTHON"}
-    told |= {name for name in env if name.startswith("TEXTUAL")}  # which textual reads as it is imported
-    return bool(told - os.environ.keys()) or encoding.upper().replace("-", "") != "UTF8"
+    # What starts with TEXTUAL is read as textual is imported.
+    read = {name for name in env if name.startswith(("PYTHON", "TEXTUAL"))} - {"PYTHONPATH", "PYTHON"}
+    return any(env[name] != os.environ.get(name) for name in read) or encoding.upper().replace("-", "") != "UTF8"
 
 
 def run(

@@ -91,3 +91,6 @@ class Watch:
                 "`starts_programs`."
             )
             pytest.fail(self.broken)
+
+
+WATCH = Watch()
