@@ -21,7 +21,6 @@ import pytest
 
 from tests.support import fork_server, tiers
 from tests.support.fake_program import write_fake_server
-from tests.support.paths import ROOT
 from tests.support.real_programs import Launch, Running, absent
 
 CACHE = Path.home() / ".cache" / "specdash-tests"
@@ -91,9 +90,19 @@ def fake_server(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with target.gguf and draft.gguf, which real servers load in milliseconds."""
+    from tests.tools.tiny_models import write_models
+
     folder = tmp_path_factory.mktemp("models")
-    subprocess.run([sys.executable, "-m", "tests.tools.tiny_models", folder], cwd=ROOT, check=True)
+    write_models(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tiny target and its draft."""
+    from specdash.engines.demo import TINY, write_pair
+
+    return write_pair(tmp_path_factory.mktemp("pair"), shape=TINY)
 
 
 @pytest.fixture(scope="session")
