@@ -6,12 +6,12 @@ CACHE ?= $(HOME)/.cache/specdash-tests
 REAL = LLAMA_CPP_BIN="$(CACHE)/llama.cpp/bin" XLLAMACPP_OLD_PYTHON="$(CACHE)/xllamacpp-0.2.14/bin/python" \
 	MLX_PYTHON="$(CACHE)/mlx/bin/python" SMALL_MODELS="$(CACHE)/models"
 
-.PHONY: demo test check unit real-engines bench campaigns docs format clean
+.PHONY: demo test check quick unit real-engines bench brief-bench campaigns docs format clean
 
 demo: $(VENV)/.embedded
 	$(BIN)/specdash demo
 
-test: $(VENV)/.dev real-engines check unit
+test: $(VENV)/.dev real-engines check unit brief-bench
 
 check: $(VENV)/.dev
 	$(BIN)/ruff check .
@@ -19,8 +19,12 @@ check: $(VENV)/.dev
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The tiers of tests are defined in tests/support/tiers.py.
+quick: $(VENV)/.dev
+	$(BIN)/python -m pytest -q -n auto --maxprocesses 4 --dist loadscope --tier quick
+
 unit: $(VENV)/.dev
-	$(REAL) $(BIN)/python -m pytest -n 5 --dist worksteal -m "not slow"
+	$(REAL) $(BIN)/python -m pytest -n 5 --dist worksteal --durations 100 --tier unit
 
 # Real servers (llama.cpp, MLX) and a real small model for the tests; where they cannot be had, the tests that need them are skipped with the reason.
 real-engines: $(VENV)/.dev
@@ -31,6 +35,10 @@ real-engines: $(VENV)/.dev
 
 bench: $(VENV)/.dev
 	$(REAL) $(BIN)/python -m benchmarks
+
+# Whether every bench still works, at its smallest size; those that take minutes even so are only imported.
+brief-bench: $(VENV)/.dev
+	$(REAL) $(BIN)/python -m benchmarks --brief
 
 campaigns: $(VENV)/.dev
 	$(REAL) $(BIN)/python -m pytest -m slow

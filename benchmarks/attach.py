@@ -32,6 +32,8 @@ from specdash.core.reduce import fold_all
 from specdash.runtime.sockets import socket_path
 from specdash.session.handle import Handle
 from specdash.remote.server import SocketServer
+BRIEF = {"FACTS": 200, "REPEATS": 1}
+
 
 async def main():
     path = Path(sys.argv[1])

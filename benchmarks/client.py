@@ -30,6 +30,7 @@ PACED_S = 5
 ROUNDS = 5
 GOAL = 150_000
 CLIENT = "specdash client"
+BRIEF = {"FLOOD_CHUNKS": 2000, "PACED_S": 1, "ROUNDS": 1}
 
 
 def serve() -> None:

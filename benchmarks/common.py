@@ -16,6 +16,7 @@ from typing import Any
 
 from tests.support.fake_program import write_fake_server
 from tests.support.paths import ROOT
+from tests.tools.tiny_models import write_models
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Place:
         """A tiny target and draft pair, written at first use."""
         folder = self.folder / "models"
         if not folder.exists():
-            subprocess.run([sys.executable, "-m", "tests.tools.tiny_models", folder], cwd=ROOT, check=True)
+            write_models(folder)
         return folder / "target.gguf", folder / "draft.gguf"
 
     def fake_server(self) -> Path:

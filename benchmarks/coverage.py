@@ -19,6 +19,7 @@ from benchmarks.common import Row, spread
 Array = NDArray[np.float64]
 RESAMPLES = 399
 RUNS = 4000
+BRIEF = {"RUNS": 50, "RESAMPLES": 20}
 
 
 def normal(rng: np.random.Generator, shape: tuple[int, ...]) -> tuple[Array, float]:

@@ -31,6 +31,7 @@ WORLDS: Mapping[str, World] = {
     "dear draft": replace(World(), draft_ms=15.0),
     "K_max 24": replace(World(), k_max=24),
 }
+BRIEF = {"RUNS": 1, "TEXTS": 5}
 
 
 @dataclass

@@ -38,6 +38,7 @@ QUIET_S = 0.15
 TICK_S, TOK_S = 0.25, 200
 LETTERS = 200  # a frame has more, what is sent to set the terminal up has none
 _ESCAPE = re.compile(rb"\x1b(\][^\x07]*\x07|\[[^@-~]*[@-~]|.)")
+BRIEF = {"FIRST_TIMES": 1, "WATCHED_S": 0.5, "SETTLED_S": 0.5, "FACTS": 200, "KEYS": 2}
 
 
 def main() -> list[Row]:

@@ -23,6 +23,7 @@ TOK_S, TOKENS, SAMPLES, ROUNDS = 200, 1000, 3, 3
 MEASURE = f'categories = ["coding"]\nmax_tokens = {TOKENS}\niterations = {SAMPLES}\nwarmup = 0'
 POLL_S = 0.1
 RSS_GOAL_MB, CPU_GOAL_PERCENT = 70, 5
+BRIEF = {"TOKENS": 50, "SAMPLES": 1, "ROUNDS": 1}
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,12 @@ ROUNDS = 5
 APPENDS = 500
 FACTS = 10_000
 VOCABULARY, MERGES = 152_064, 151_387  # of Qwen2.5
+BRIEF = {"ROUNDS": 1, "APPENDS": 5, "FACTS": 200, "VOCABULARY": 2000, "MERGES": 1000}
 
 
 def main() -> list[Row]:
     """Everything on the disk that holds this project, since a folder for temporary files may be memory."""
-    with tempfile.TemporaryDirectory(prefix=".bench-", dir=ROOT / "results") as name:
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=ROOT) as name:
         folder = Path(name)
         return [*journal_rows(folder), *header_rows(folder)]
 

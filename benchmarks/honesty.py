@@ -25,6 +25,7 @@ MODES: Sequence[tuple[str, Asked, Sequence[int]]] = (
     ("search", SEARCHED, ALL_KS),
 )
 NOISES = (("quiet", 0.005, 0.01), ("middle", 0.01, 0.03), ("noisy", 0.03, 0.1))
+BRIEF = {"RUNS": 1, "NOISES": ()}
 
 
 def main() -> list[Row]:

@@ -25,6 +25,7 @@ PAINTS = 40
 STEPS = 5000
 PAINT_MS = 20.0
 REPEATS = 25
+BRIEF = {"BUDGETS": (((80, 24), 2048),), "PAINTS": 2, "STEPS": 100, "REPEATS": 2}
 
 
 def main() -> list[Row]:

@@ -19,6 +19,7 @@ MEASUREMENTS = 500
 GOAL_S = 1.0  # half of what the whole report may take
 HTML_GOAL_S = 2.0
 HTML_GOAL_MB = 6.0
+BRIEF = {"MEASUREMENTS": 50, "ROUNDS": 1}
 
 
 def main() -> list[Row]:

@@ -12,6 +12,7 @@ from specdash.probes.sensors import Sensors
 
 ROUNDS = 50
 LIMIT_MS = 20.0
+BRIEF = {"ROUNDS": 2}
 
 
 def main() -> list[Row]:

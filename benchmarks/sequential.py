@@ -31,6 +31,7 @@ NOISES = (0.005, 0.01, 0.02, 0.03, 0.05, 0.1)
 PRECISIONS = (0.01, 0.02, 0.05)
 MOSTS = (5, 8, 12, 20, 50)
 SEEDS = 6
+BRIEF = {"RUNS": 20, "SEEDS": 1}
 
 
 @dataclass(frozen=True)

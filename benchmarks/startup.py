@@ -23,6 +23,7 @@ try:
 finally:
     print("loaded", len(sys.modules), *(name for name in {heavy!r} if name in sys.modules), file=sys.stderr)
 """
+BRIEF = {"TIMES": 1}
 
 
 def main() -> list[Row]:

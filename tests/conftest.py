@@ -19,8 +19,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from tests.support import fork_server, tiers
 from tests.support.fake_program import write_fake_server
-from tests.support.paths import ROOT
 from tests.support.real_programs import Launch, Running, absent
 
 CACHE = Path.home() / ".cache" / "specdash-tests"
@@ -90,9 +90,19 @@ def fake_server(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with target.gguf and draft.gguf, which real servers load in milliseconds."""
+    from tests.tools.tiny_models import write_models
+
     folder = tmp_path_factory.mktemp("models")
-    subprocess.run([sys.executable, "-m", "tests.tools.tiny_models", folder], cwd=ROOT, check=True)
+    write_models(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """A tiny target and its draft."""
+    from specdash.engines.demo import TINY, write_pair
+
+    return write_pair(tmp_path_factory.mktemp("pair"), shape=TINY)
 
 
 @pytest.fixture(scope="session")
@@ -136,6 +146,9 @@ def nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     nonce = uuid.uuid4().hex
     monkeypatch.setenv(NONCE, nonce)
     yield
+    assert tiers.WATCH.broken is None, tiers.WATCH.broken
+    if not tiers.WATCH.started:
+        return
     left = carriers(nonce)
     _, left = psutil.wait_procs(left, timeout=10)
     names = [f"{process.pid} {describe(process)}" for process in left]
@@ -144,9 +157,52 @@ def nothing_left_running(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     assert not left, f"still running: {names}"
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Adds the choice of a tier, see tests/support/tiers.py."""
+    parser.addoption(
+        "--tier", choices=("quick", "unit", "all"), default="all", help="which tests: see support/tiers.py"
+    )
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Leaves out what holds no quick test before it is imported."""
+    return True if config.getoption("tier") == "quick" and not tiers.may_hold_quick(collection_path) else None
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Marks the quick tests, and leaves out what is not of the chosen tier."""
+    tier = config.getoption("tier")
+    for item in items:
+        if tiers.is_quick(item):
+            item.add_marker("quick")
+    left_out = {
+        "quick": [item for item in items if not item.get_closest_marker("quick")],
+        "unit": [item for item in items if item.get_closest_marker("slow")],
+        "all": [],
+    }[tier]
+    if left_out:
+        config.hook.pytest_deselected(items=left_out)
+        items[:] = [item for item in items if item not in set(left_out)]
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol(item: pytest.Item) -> Iterator[None]:
+    """Tells the watch which test it is."""
+    tiers.WATCH.begin(quick=item.get_closest_marker("quick") is not None)
+    try:
+        return (yield)
+    finally:
+        tiers.WATCH.forbids = False
+
+
+def pytest_sessionfinish() -> None:
+    """Ends the process that forks, so that its time counts as that of the tests."""
+    fork_server.close()
+
+
 def carriers(nonce: str) -> list[psutil.Process]:
     """The processes that were started by the test with this nonce."""
-    found: list[psutil.Process] = []
+    found = [psutil.Process(pid) for pid in fork_server.running()]  # their /proc/PID/environ is the fork server's
     for pid in psutil.pids():
         with suppress(OSError, psutil.Error):
             if pid != os.getpid() and nonce in nonce_of(pid):

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
 import re
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ import pytest
 import tomli_w
 
 from specdash.errors import Exit
+from tests.support import fork_server
 
 SHORT = {"prompts": "prompts.jsonl", "iterations": 2, "max_tokens": 32}
 
@@ -27,8 +27,7 @@ def folder(tmp_path: Path) -> Path:
 def check(folder: Path, settings: dict[str, Any]) -> tuple[int, list[dict[str, Any]]]:
     """The exit code of `specdash check --json` for a profile of these settings, and what it found."""
     (folder / "p.toml").write_text(tomli_w.dumps(settings))
-    command = [sys.executable, "-m", "specdash", "check", "p.toml", "--json"]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=120)
+    done = fork_server.run(["check", "p.toml", "--json"], folder, os.environ, timeout_s=120)
     assert "Traceback" not in done.stderr, done.stderr
     return done.returncode, json.loads(done.stdout)
 

@@ -15,6 +15,7 @@ import pytest
 from specdash import __version__
 from specdash.cli import COMMANDS
 from specdash.core.priors import PRIOR_START_S
+from tests.support import fork_server
 
 ROOT = Path(__file__).parents[2]
 PROFILES = ROOT / "profiles"
@@ -35,14 +36,7 @@ def specdash(tmp_path: Path) -> Specdash:
     """Run a command line; its folder is empty but for what the test wrote."""
 
     def run(*args: object, **env: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "specdash", *map(str, args)],
-            cwd=tmp_path,
-            env=environment(tmp_path) | env,
-            capture_output=True,
-            text=True,
-            timeout=60,
-        )
+        return fork_server.run(list(map(str, args)), tmp_path, environment(tmp_path) | env)
 
     return run
 

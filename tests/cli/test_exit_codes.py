@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from tests.support import fork_server
 
 CASES = [
     ("models /nope", 2, "there is no such folder"),
@@ -36,15 +36,13 @@ CASES = [
 def test_what_is_not_there_has_its_exit_code(line: str, code: int, said: str, tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     (tmp_path / "text.txt").write_text("words")
-    command = [sys.executable, "-m", "specdash", *line.split()]
     env = os.environ | {"HOME": str(tmp_path), "XDG_STATE_HOME": str(tmp_path)}
-    done = subprocess.run(command, cwd=tmp_path, env=env, capture_output=True, text=True, timeout=60)
+    done = fork_server.run(line.split(), tmp_path, env)
     assert done.returncode == code, done.stdout + done.stderr
     assert said in " ".join((done.stdout + done.stderr).split())
 
 
 def test_a_broken_model_in_a_folder_is_only_listed(tmp_path: Path) -> None:
     (tmp_path / "broken.gguf").write_bytes(b"GGUF")
-    command = [sys.executable, "-m", "specdash", "models", str(tmp_path)]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = fork_server.run(["models", str(tmp_path)], tmp_path, os.environ)
     assert (done.returncode, "not usable" in done.stdout) == (0, True)

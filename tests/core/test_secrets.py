@@ -78,6 +78,7 @@ def test_a_command_names_a_variable_in_the_place_of_a_secret(words: list[str], s
         assert secret_values(words) == frozenset()
 
 
+@pytest.mark.starts_programs
 def test_a_line_gives_a_shell_the_words_that_it_was_made_of() -> None:
     words = ["printf", "%s\\n", f"--token={SECRET}", "it's", "", f"a=b TOKEN={SECRET} $c", "{k}"]
     line = shell_line(public_words(words))

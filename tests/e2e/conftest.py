@@ -8,7 +8,6 @@ from pathlib import Path
 
 import pytest
 
-from specdash.engines.demo import TINY, write_pair
 from tests.support.real_programs import absent
 from tests.support.terminal_machine import Place
 
@@ -18,12 +17,6 @@ def tmux() -> None:
     """tmux, without which there is no terminal to test in."""
     if shutil.which("tmux") is None:
         absent("no tmux: install tmux")
-
-
-@pytest.fixture(scope="session")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A tiny target and its draft."""
-    return write_pair(tmp_path_factory.mktemp("pair"), shape=TINY)
 
 
 @pytest.fixture

@@ -7,14 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from specdash.engines.demo import TINY, write_pair
 from tests.support.fake_machine import Bench
-
-
-@pytest.fixture(scope="session")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A tiny target and its draft."""
-    return write_pair(tmp_path_factory.mktemp("pair"), shape=TINY)
 
 
 @pytest.fixture

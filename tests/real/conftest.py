@@ -7,15 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from specdash.engines.demo import TINY, write_moe, write_pair
+from specdash.engines.demo import write_moe
 from tests.support.demo_models import TINY_MOE
 from tests.support.real_machine import Real
-
-
-@pytest.fixture(scope="session")
-def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A tiny target and its draft."""
-    return write_pair(tmp_path_factory.mktemp("pair"), shape=TINY)
 
 
 @pytest.fixture(scope="session")

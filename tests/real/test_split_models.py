@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
 from specdash.core import events as ev
+from tests.support import fork_server
 from tests.support.machine import assert_complete
 from tests.support.real_machine import ONE_THREAD, PROMPTS, Real, values_of
 
@@ -19,8 +20,7 @@ PARTS = [f"smol-q2_k-0000{number}-of-00003.gguf" for number in (1, 2, 3)]
 
 
 def specdash(*args: object, folder: Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "specdash", *map(str, args)]
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=60)
+    return fork_server.run(list(map(str, args)), folder, os.environ)
 
 
 def test_a_split_target_is_measured_from_its_first_part(machine: Real, small_models: Path, llama_server: Path) -> None:

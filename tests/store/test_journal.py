@@ -394,6 +394,7 @@ while True:
 """
 
 
+@pytest.mark.starts_programs
 def test_kill_9_loses_no_acknowledged_record(path: Path) -> None:
     rng = random.Random(2)
     acknowledged = 0

@@ -29,6 +29,7 @@ from specdash.core.reduce import fold_all
 from specdash.core.state import RunState
 from specdash.core.steps import StepState
 from specdash.store.journal import read
+from tests.support import fork_server
 from tests.support.paths import ROOT
 
 LIMIT_S = 60.0  # when a test gives up: longer than anything takes on a machine that is busy
@@ -36,6 +37,9 @@ LIMIT_S = 60.0  # when a test gives up: longer than anything takes on a machine 
 ENVIRONMENT = {"HTTP_PROXY": "http://127.0.0.1:9", "http_proxy": "http://127.0.0.1:9", "PYTHONPATH": str(ROOT)}
 # No test speaks TLS, and reading the system's certificates is a third of what aiohttp costs at every start.
 ENVIRONMENT |= {"SSL_CERT_FILE": os.devnull, "SSL_CERT_DIR": os.devnull}
+
+
+Process = subprocess.Popen[str] | fork_server.ForkedProcess
 
 
 @dataclass(slots=True)
@@ -85,7 +89,7 @@ class Run:
 class Command:
     """A command that is running."""
 
-    def __init__(self, process: subprocess.Popen[str], results: Path, limit_s: float) -> None:
+    def __init__(self, process: Process, results: Path, limit_s: float) -> None:
         self.process = process
         self._results = results
         self._limit_s = limit_s
@@ -162,19 +166,25 @@ class Machine:
         return kept | {"XDG_RUNTIME_DIR": self._sockets} | more
 
     def start(self, *arguments: object, env: Mapping[str, str] | None = None, **options: Any) -> Command:
-        """Starts `specdash ARGUMENTS`."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "specdash", *map(str, arguments)],
-            cwd=self.folder,
-            env=self.environment(**(env or {})),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            encoding="utf-8",
-            errors="surrogateescape",
-            **options,
-        )
+        """Starts `specdash ARGUMENTS`; `options` are those of Popen."""
+        environment = self.environment(**(env or {}))
+        words = list(map(str, arguments))
+        process: Process
+        if not (fork_server.needs_true_start(environment) or "preexec_fn" in options):
+            process = fork_server.server().start(words, self.folder, environment, **options)
+        else:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "specdash", *words],
+                cwd=self.folder,
+                env=environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+                encoding="utf-8",
+                errors="surrogateescape",
+                **options,
+            )
         self._running.append(Command(process, self.results, self.limit_s))
         return self._running[-1]
 

@@ -16,6 +16,8 @@ import termios
 import time
 from collections.abc import Callable, Mapping, Sequence
 
+from tests.support import fork_server
+
 # What a dashboard switches on, and must leave off; 7 (line wrap) and 25 (cursor) are the other way round.
 MODES_OFF = frozenset({1049, 1000, 1002, 1003, 1006, 1015, 1016, 2004, 1004, 2048, 2026})
 MODES_ON = frozenset({7, 25})
@@ -33,9 +35,20 @@ class PtyProgram:
         argv: Sequence[str],
         environment: Mapping[str, str],
         size: tuple[int, int] = (80, 24),
+        *,
+        forks: bool = False,  # a module that Python would start, see fork_server.py
     ) -> None:
         self.output = bytearray()
         self.status: int | None = None
+        self._forked: fork_server.ForkedProcess | None = None
+        if forks and argv[:2] == [sys.executable, "-m"] and not fork_server.needs_true_start(environment):
+            self.fd, terminal = pty.openpty()
+            self.before = termios.tcgetattr(self.fd)
+            self.resize(*size)
+            self._forked = fork_server.server().start_in_terminal(argv[2], list(argv[3:]), environment, terminal)
+            self.pid = self._forked.pid
+            os.close(terminal)
+            return
         self.pid, self.fd = pty.fork()
         if self.pid == 0:
             try:
@@ -102,12 +115,12 @@ class PtyProgram:
         """The exit code, -N for signal N; None when it is still there after so many seconds."""
         end_s = time.monotonic() + timeout_s
         while self.status is None:
-            found, status = os.waitpid(self.pid, os.WNOHANG)
-            if found:
-                self.status = os.waitstatus_to_exitcode(status)
-            elif time.monotonic() > end_s:
+            self.status = self._exit_code()
+            if self.status is not None:
+                break
+            if time.monotonic() > end_s:
                 return None
-            elif reads:
+            if reads:
                 self.read(0.02)
             else:
                 time.sleep(0.01)
@@ -115,6 +128,12 @@ class PtyProgram:
             while self._read_once(0) and select.select([self.fd], [], [], 0)[0]:
                 pass
         return self.status
+
+    def _exit_code(self) -> int | None:
+        if self._forked is not None:
+            return self._forked.poll()
+        found, status = os.waitpid(self.pid, os.WNOHANG)
+        return os.waitstatus_to_exitcode(status) if found else None
 
     def hang_up(self) -> None:
         """Closes the terminal, as a lost line does."""

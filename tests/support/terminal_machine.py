@@ -59,7 +59,7 @@ class Place(Bench):
         here = os.getcwd()
         os.chdir(self.folder)
         try:
-            return PtyProgram(argv, self.environment(**chosen), size)
+            return PtyProgram(argv, self.environment(**chosen), size, forks=True)
         finally:
             os.chdir(here)
 

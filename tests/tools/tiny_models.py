@@ -87,8 +87,12 @@ def write(path: Path, layers: int) -> None:
     finish(file)
 
 
-if __name__ == "__main__":
-    folder = Path(sys.argv[1])
+def write_models(folder: Path) -> None:
+    """Write both models into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     write(folder / "target.gguf", LAYERS)
     write(folder / "draft.gguf", 1)
+
+
+if __name__ == "__main__":
+    write_models(Path(sys.argv[1]))

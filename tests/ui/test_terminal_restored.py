@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import psutil
 import pytest
 
 from tests.support.paths import ROOT
@@ -42,7 +43,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def child(case: str, environment: dict[str, str], size: tuple[int, int] = (80, 24)) -> PtyProgram:
-    return PtyProgram(python_child("pty_dashboard", case), environment, size)
+    return PtyProgram(python_child("pty_dashboard", case), environment, size, forks=True)
 
 
 def folded(environment: dict[str, str]) -> int:
@@ -127,7 +128,7 @@ def test_suspending_gives_the_terminal_back_and_comes_back(environment: dict[str
         program.read_until(PAINTED)
         program.send("\x1a")
         program.read_until(b"\x1b[?1049l")
-        until(lambda: os.waitid(os.P_PID, program.pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None, "it runs on")
+        until(lambda: psutil.Process(program.pid).status() == psutil.STATUS_STOPPED, "it runs on")
         program.read(0.1)
         assert left_behind(bytes(program.output)) == []
         os.kill(program.pid, signal.SIGCONT)
