@@ -36,7 +36,7 @@ from specdash.ui.tui.panes.header import Forecast
 from specdash.ui.tui.recommendations import Recommendations, RecommendationUpdater, work_out
 from specdash.ui.tui.terminal import Terminal
 from specdash.ui.tui.terminal.app import TerminalApp
-from specdash.ui.tui.terminal.theme import StyleName, styles_for
+from specdash.ui.tui.terminal.theme import ASCII_CSS, PLAIN_THEME, StyleName, styles_for
 from specdash.ui.tui.widgets.dialog import HelpScreen, LeaveChoice, LeaveMenu, TinyScreen, is_tiny
 
 BATCH_S = 0.05  # how long events are folded before the screen and the keys get their turn
@@ -44,20 +44,6 @@ CLOSE_S = 0.5
 FOLDER_S = 3.0  # how often the run's folder is looked for
 SHOWN_S = 0.5  # a first frame is there by then
 HOLD_S = 0.5  # how long the first frame waits for the run; nearly always it is there at once
-
-
-PLAIN_THEME = "ansi-dark"
-# Signs that a terminal without line-drawing characters has.
-ASCII_CSS = """
-Dashboard.-ascii Input, Dashboard.-ascii Input:focus, Dashboard.-ascii Button, Dashboard.-ascii Button:hover,
-Dashboard.-ascii TextArea, Dashboard.-ascii TextArea:focus, Dashboard.-ascii OptionList,
-Dashboard.-ascii OptionList:focus, Dashboard.-ascii SelectCurrent { border: ascii $foreground; }
-Dashboard.-ascii CommandPalette #--input, Dashboard.-ascii CommandPalette CommandList { border: ascii $foreground; }
-Dashboard.-ascii CommandPalette #--input Input { border: none; }
-Dashboard.-ascii CommandPalette SearchIcon { display: none; }
-Dashboard.-ascii Toast { border-left: ascii $foreground; }
-Dashboard.-ascii * { scrollbar-size: 0 0; }
-"""
 
 
 class Dashboard(TerminalApp):

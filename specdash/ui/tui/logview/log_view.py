@@ -17,7 +17,7 @@ from typing import Literal
 from rich.cells import cell_len, chop_cells
 
 from specdash.core.text import human_bytes, one_line, plain
-from specdash.core.view import LoadView, View
+from specdash.core.view import View
 from specdash.ui.feed import Feed
 from specdash.ui.source import LogPiece
 from specdash.ui.tui.lines import Line, Span, around, fitted, rule
@@ -186,17 +186,11 @@ class LogView:
         self._entries: tuple[Entry, ...] = ()
         self._entries_of: tuple[Window, Level, tuple[Mark, ...]] = self.window, "", ()
 
-    def load(self, feed: Feed) -> LoadView | None:
-        """The load whose log is to be shown; None while there is none."""
-        loads = feed.view.loads
-        if self.chosen in loads:
-            return loads[self.chosen or ""]
-        return loads[next(reversed(list(loads)))] if loads else None
-
     def settle(self, feed: Feed) -> None:
         """Turns to another log when the load has changed; notes how large the file is by now."""
-        load = self.load(feed)
-        name = load.id if load is not None else None
+        loads = feed.view.loads
+        name = self.chosen if self.chosen in loads else next(reversed(list(loads)), None)
+        load = loads.get(name or "")
         if name != self.shown:
             self.shown, self.window, self.known_bytes = name, Window(), 0
             self.problem, self._problem_bytes, self.found = None, -1, None
@@ -310,7 +304,7 @@ class LogView:
         self._place = Place((found, 0))
         if self.window.start <= found < self.window.end:
             index, _ = self._located(self._place)
-            self._stay_at_index(max(0, index - self.height // 3))
+            self.stay_at(self._place_at(max(0, index - self.height // 3), 0))
         else:
             self._next = Wanted("anew", found, at_line_start=True)
 
@@ -329,10 +323,6 @@ class LogView:
         # What is to be read next decides the place, not what is still on the screen.
         if self.entries() and self._next is None:
             self._place = place
-
-    def _stay_at_index(self, index: int) -> None:
-        if self.entries():
-            self.stay_at(self._place_at(index, 0))
 
     def moved(self, place: Place, rows: int) -> Place:
         """The place `rows` further down, or up when negative; no further than the first row."""

@@ -17,6 +17,19 @@ StyleName = Literal[
     "", "dim", "title", "rule", "key", "good", "warn", "bad", "accent", "draft", "faster", "slower", "cursor", "marked"
 ]
 
+PLAIN_THEME = "ansi-dark"
+# Signs that a terminal without line-drawing characters has.
+ASCII_CSS = """
+Dashboard.-ascii Input, Dashboard.-ascii Input:focus, Dashboard.-ascii Button, Dashboard.-ascii Button:hover,
+Dashboard.-ascii TextArea, Dashboard.-ascii TextArea:focus, Dashboard.-ascii OptionList,
+Dashboard.-ascii OptionList:focus, Dashboard.-ascii SelectCurrent { border: ascii $foreground; }
+Dashboard.-ascii CommandPalette #--input, Dashboard.-ascii CommandPalette CommandList { border: ascii $foreground; }
+Dashboard.-ascii CommandPalette #--input Input { border: none; }
+Dashboard.-ascii CommandPalette SearchIcon { display: none; }
+Dashboard.-ascii Toast { border-left: ascii $foreground; }
+Dashboard.-ascii * { scrollbar-size: 0 0; }
+"""
+
 # Style name -> (theme variable or None, attributes). Faster and slower are blue and orange, never green against red.
 _LOOK: Mapping[StyleName, tuple[str | None, str]] = {
     "": (None, ""),
