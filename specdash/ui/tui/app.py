@@ -134,6 +134,8 @@ class Dashboard(TerminalApp):
             self.is_holding = False
             self._dirty = True
             self._paint()
+            if self.frozen:
+                self.paint_now()
             self._prepare_rest()
 
     def _prepare_rest(self) -> None:

@@ -15,7 +15,7 @@ from specdash.ui.tui.keys import APP, ActionInfo, shown
 from specdash.ui.tui.lines import Line, LinesWidget, Span, fitted, width_of
 from specdash.ui.tui.panes.header import run_name, status_line
 from specdash.ui.tui.panes.pane import paragraph
-from specdash.ui.tui.screen import PaintedScreen
+from specdash.ui.tui.screen import RunScreen
 
 Result = TypeVar("Result")
 LeaveChoice = Literal["detach", "stop_after_load", "stop", "stay"]
@@ -259,7 +259,7 @@ def is_tiny(width: int, height: int) -> bool:
     return width < LEAST_WIDTH or height < LEAST_HEIGHT
 
 
-class TinyScreen(PaintedScreen, ModalScreen[None]):
+class TinyScreen(RunScreen, ModalScreen[None]):
     """One line; only leaving, detaching and help work, so that no key acts on what cannot be seen."""
 
     DEFAULT_CSS = "TinyScreen { background: $background; } TinyScreen #line { height: 1fr; }"
