@@ -41,13 +41,13 @@ class Group:
 
     @property
     def name(self) -> str:
-        """The target, and what sets it apart from the other variants."""
+        """Return the target, and what sets it apart from the other variants."""
         return subject({"target": self.target, "config": self.config, "moe_experts": self.moe_experts,
                         "depth": self.depth})  # fmt: skip
 
     @property
     def overall(self) -> Json | None:
-        """The recommendation over all categories; None where there is none."""
+        """Return the recommendation over all categories; None where there is none."""
         return next((each for each in self.choices if each.get("category", ALL) == ALL), None)
 
 
@@ -66,7 +66,7 @@ class Recommendations:
     problem: str = ""
 
     def of(self, target: str, config: str | None = None, experts: int | None = None, depth: int = 0) -> Group | None:
-        """The group of a target in a variant, else the first of that target."""
+        """Return the group of a target in a variant, else the first of that target."""
         mine = [group for group in self.groups if group.target == target]
         wanted = (config, experts, depth)
         exact = (each for each in mine if (each.config, each.moe_experts, each.depth) == wanted)
@@ -74,7 +74,7 @@ class Recommendations:
 
 
 def work_out(view: View) -> Recommendations:
-    """Makes the document of a view, and keeps what screens want of it. May take seconds."""
+    """Make the result document of a view, and keep what screens show of it. May take seconds."""
     from specdash.analysis.result import build_result
 
     try:
@@ -85,7 +85,7 @@ def work_out(view: View) -> Recommendations:
 
 
 def from_document(document: Json, view: View) -> Recommendations:
-    """The advice in a document of a view."""
+    """Return the advice in a document of a view."""
     steps: dict[_GroupKey, list[StepView]] = {}
     for found in view.steps.values():
         key = (found.step.target, found.step.config, found.step.moe_experts, found.step.depth)
@@ -121,26 +121,26 @@ class RecommendationUpdater:
         self._until_s = 0.0
 
     def of(self, view: View) -> Recommendations:
-        """The newest advice for the run of `view`."""
+        """Return the newest advice for the run of `view`."""
         return self._found if self._is_of(view) else Recommendations()
 
     def is_behind(self, view: View) -> bool:
-        """Whether something was measured since the newest advice was begun."""
+        """Return whether something was measured since the newest advice was begun."""
         return view.run is not None and (not self._is_of(view) or _mark(view) != self._begun)
 
     def is_due(self, view: View) -> bool:
-        """Whether it is time to work out new advice; at the end of a run it always is."""
+        """Return whether it is time to work out new advice; at the end of a run it always is."""
         at_end = view.finished is not None and (self._view is None or self._view.finished is None)
         return not self._is_of(view) or at_end or time.monotonic() >= self._until_s
 
     def begin(self, view: View) -> None:
-        """New advice is being worked out."""
+        """Note that new recommendations are being worked out."""
         if not self._is_of(view):
             self._found = Recommendations()
         self._view, self._begun = view, _mark(view)
 
     def take(self, view: View, found: Recommendations, cost_s: float) -> None:
-        """New advice for `view`, which took so long."""
+        """Keep new recommendations for `view`, and how long they took."""
         if self._is_of(view):
             self._found = found
             self._until_s = time.monotonic() + max(LEAST_AGE_S, SHARE_OF_TIME * cost_s)
@@ -150,6 +150,6 @@ class RecommendationUpdater:
 
 
 def _mark(view: View) -> tuple[object, ...]:
-    """What changes when advice may: steps and loads that are over, verdicts, the end of the run."""
+    """Return what changes when advice may: steps and loads that are over, verdicts, the end of the run."""
     table = view.table
     return len(table), table.tally.done, table.n_verdicts, len(view.loads), view.current_load, view.finished is not None

@@ -19,7 +19,7 @@ Way = Callable[[DashboardContext, Path], Awaitable[str | None]]
 
 
 async def open_path(dashboard: DashboardContext, path: Path, *, own: bool = False) -> str | None:
-    """Shows the run of a folder: the one that is going on there, or what its journal tells.
+    """Show the run of a folder: the one that is going on there, or what its journal tells.
 
     `own`: the dashboard has just started it.
     """
@@ -42,21 +42,21 @@ async def open_path(dashboard: DashboardContext, path: Path, *, own: bool = Fals
 
 
 async def resume_path(dashboard: DashboardContext, path: Path) -> str | None:
-    """Goes on with an interrupted run, and shows it."""
+    """Resume an interrupted run, and show it."""
     from specdash.ui.detached import resume_run
 
     return await _begun(dashboard, resume_run(path))
 
 
 async def start_path(dashboard: DashboardContext, profile: Path) -> str | None:
-    """Starts a profile, and shows its run."""
+    """Start a profile, and show its run."""
     from specdash.ui.detached import start_profile
 
     return await _begun(dashboard, start_profile(profile))
 
 
 async def start_demo(dashboard: DashboardContext) -> str | None:
-    """Writes the demo's models and profile, starts it, and shows its run."""
+    """Write the demo's models and profile, start it, and show its run."""
     from specdash.ui.tui.discovery import FindError, demo_profile
 
     try:
@@ -67,7 +67,7 @@ async def start_demo(dashboard: DashboardContext) -> str | None:
 
 
 async def _begun(dashboard: DashboardContext, beginning: Awaitable[Path]) -> str | None:
-    """Shows the run that has begun once `beginning` gives its folder."""
+    """Show the run that has begun once `beginning` gives its folder."""
     try:
         path = await beginning
     except (SpecdashError, OSError) as error:

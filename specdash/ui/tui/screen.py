@@ -19,11 +19,11 @@ class RunScreen(DashboardPart, Screen[None]):
 
     @property
     def feed(self) -> Feed:
-        """The run as it is known now."""
+        """Return the run as it is known now."""
         return self.dashboard.feed
 
     def paint(self) -> None:
-        """Brings what is on the screen up to date with the feed."""
+        """Bring what is on the screen up to date with the feed."""
 
     def repaint(self) -> None:
         """Paints, unless the screen is not there yet or not any more: timers and answers may come that late."""
@@ -33,9 +33,9 @@ class RunScreen(DashboardPart, Screen[None]):
                 bar.repaint()
 
     def on_screen_resume(self) -> None:
-        """It came to the front."""
+        """Paint when it comes to the front."""
         self.call_after_refresh(self.repaint)
 
     def on_resize(self, event: events.Resize) -> None:
-        """The terminal has another size."""
+        """Paint for another size."""
         self.call_after_refresh(self.repaint)
