@@ -30,13 +30,13 @@ real-engines: $(VENV)/.dev
 	-PYTHON=$(BIN)/python LLAMA_CPP_BIN="$(CACHE)/llama.cpp/bin" tests/tools/install-models "$(CACHE)/models"
 
 bench: $(VENV)/.dev
-	$(REAL) $(BIN)/python -m tests.bench
+	$(REAL) $(BIN)/python -m benchmarks
 
 campaigns: $(VENV)/.dev
 	$(REAL) $(BIN)/python -m pytest -m slow
 
 docs: $(VENV)/.dev
-	$(BIN)/python tests/tools/engine_docs.py > docs/engines.md
+	$(BIN)/python -m tests.tools.engine_docs > docs/engines.md
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

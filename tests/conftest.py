@@ -4,27 +4,25 @@ from __future__ import annotations
 
 import atexit
 import importlib.util
-import json
 import os
-import re
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import urllib.request
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn
 
 import psutil
 import pytest
-from fake_program import write_fake_server
 
-TESTS = Path(__file__).parent
+from tests.support.fake_program import write_fake_server
+from tests.support.paths import ROOT
+from tests.support.real_programs import Launch, Running, absent
+
 CACHE = Path.home() / ".cache" / "specdash-tests"
 NONCE = "SPECDASH_TEST_NONCE"
 
@@ -38,13 +36,6 @@ for number, default in ((signal.SIGHUP, signal.SIG_DFL), (signal.SIGINT, signal.
 # Whatever a test starts is noted in a folder of its own: no other specdash of this user may find it, and end it.
 os.environ["XDG_RUNTIME_DIR"] = tempfile.mkdtemp(prefix="sd-")  # a socket's path must be short
 atexit.register(shutil.rmtree, os.environ["XDG_RUNTIME_DIR"], ignore_errors=True)
-
-
-def absent(what: str) -> NoReturn:
-    """Skip a test that needs a real server which is not here; in CI that is a failure."""
-    if os.environ.get("SPECDASH_REQUIRE_REAL"):
-        pytest.fail(what)
-    pytest.skip(what)
 
 
 @pytest.fixture(scope="session")
@@ -100,7 +91,7 @@ def fake_server(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with target.gguf and draft.gguf, which real servers load in milliseconds."""
     folder = tmp_path_factory.mktemp("models")
-    subprocess.run([sys.executable, TESTS / "tools" / "tiny_models.py", folder], check=True)
+    subprocess.run([sys.executable, "-m", "tests.tools.tiny_models", folder], cwd=ROOT, check=True)
     return folder
 
 
@@ -108,44 +99,12 @@ def tiny_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def tiny_mlx_models(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the MLX model folders target and draft; their heads are wide enough for a quantised KV cache."""
     from specdash.engines.demo import TINY
-    from specdash.engines.demo_mlx import write_mlx_pair
+    from tests.support.demo_models import write_mlx_pair
 
     folder, shape = tmp_path_factory.mktemp("mlx"), replace(TINY, head=64)
     for path, name in zip(write_mlx_pair(folder, shape=shape, epsilon=0.2), ("target", "draft"), strict=True):
         path.rename(folder / name)
     return folder
-
-
-@dataclass(slots=True)
-class Running:
-    """A server that a test started: its process, and what it has logged until it was ready."""
-
-    process: subprocess.Popen[str]
-    log: str = ""
-
-    def url(self) -> str:
-        """Wait until it listens; fails with its log where it ends instead."""
-        return self.wait_for(r"listening on (http://\S+)")
-
-    def wait_for(self, pattern: str) -> str:
-        """Read the log up to a line with this pattern, and return the pattern's first group."""
-        assert self.process.stderr is not None
-        for line in self.process.stderr:
-            self.log += line
-            if match := re.search(pattern, line):
-                return match[1]
-        raise AssertionError(f"ended with {self.process.wait()}: {self.log}")
-
-    def request(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """Ask a listening server: POST where there is a body; JSON answers are read."""
-        data = None if body is None else json.dumps(body).encode()
-        url = re.findall(r"http://[\d.:]+", self.log)[-1]
-        with urllib.request.urlopen(urllib.request.Request(url + path, data), timeout=30) as answer:
-            text = answer.read().decode()
-        return json.loads(text) if text.startswith(("{", "[")) else text
-
-
-Launch = Callable[..., Running]
 
 
 @pytest.fixture

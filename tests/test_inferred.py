@@ -6,19 +6,19 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-from recorded_run import folded, loaded, measured, sample, started, step
-
-from specdash.analysis.result import build_result
 from specdash.core import events as ev
 from specdash.core.engine import K_SEEN
 from specdash.core.measure import INFERRED
 from specdash.core.plan import Step
-from specdash.core.steps import StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.status import SampleStatus, StepStatus
+from specdash.core.steps import StepState
+from specdash.store.result_json import document_of
 from specdash.ui.narration import sentences
 from specdash.ui.tui.lines import text_of
 from specdash.ui.tui.results.figures import figures_of
 from specdash.ui.tui.results.samples import _table
+from tests.support.recorded_run import folded, loaded, measured, sample, started, step
 
 CATEGORIES = ("coding", "math")
 Counts = Sequence[tuple[int, int | None]]
@@ -43,10 +43,10 @@ def inferring(of: Step, counts: Counts) -> list[ev.Fact]:
         )
         facts.append(ev.SampleTaken(of.id, "l001", taken, 1.0))
     verdicts = () if any(k_seen for _, k_seen in counts) else ("k_unproven",)
-    return [*facts, ev.StepFinished(of.id, "l001", "ok", verdicts, None, "fp")]
+    return [*facts, ev.StepFinished(of.id, "l001", StepStatus.OK, verdicts, None, "fp")]
 
 
-def run_of(coding: Counts, math: Counts) -> View:
+def run_of(coding: Counts, math: Counts) -> RunState:
     """A finished run with a baseline and K = 4 in two categories."""
     steps = [step(k, category) for k in (None, 4) for category in CATEGORIES]
     facts: list[ev.Fact] = [started(steps), *loaded(k=4)]
@@ -57,7 +57,7 @@ def run_of(coding: Counts, math: Counts) -> View:
     return folded([*facts, ev.RunFinished("finished", 0)])
 
 
-def drafted_of(view: View) -> list[StepView]:
+def drafted_of(view: RunState) -> list[StepState]:
     return [found for found in view.steps.values() if found.step.k]
 
 
@@ -66,7 +66,7 @@ def rows_of(document: dict[str, Any], name: str) -> list[dict[str, Any]]:
 
 
 def test_a_document_counts_every_answer_of_a_step_that_one_proves() -> None:
-    document = build_result(run_of(LUCKY_AND_NOT, NONE_PROVES))
+    document = document_of(run_of(LUCKY_AND_NOT, NONE_PROVES))
     coding, math = rows_of(document, "measurements")
     assert (coding["acceptance_rate"], coding["acceptance_source"], coding["k_seen"]) == (48 / 120, INFERRED, 4)
     assert [each["accepted_tokens"] for each in coding["samples"]] == [30, 10, 8]
@@ -77,7 +77,7 @@ def test_a_document_counts_every_answer_of_a_step_that_one_proves() -> None:
     assert "accepted_tokens" not in math["summary"]
     (arm,) = rows_of(document, "overall")
     assert (arm["acceptance_rate"], arm["acceptance_source"]) == (None, None), "the proven category is the lucky one"
-    (arm,) = rows_of(build_result(run_of(LUCKY_AND_NOT, LUCKY_AND_NOT)), "overall")
+    (arm,) = rows_of(document_of(run_of(LUCKY_AND_NOT, LUCKY_AND_NOT)), "overall")
     assert (arm["acceptance_rate"], arm["acceptance_source"]) == (96 / 240, INFERRED)
 
 
@@ -85,8 +85,8 @@ def test_a_sample_that_does_not_count_proves_nothing() -> None:
     view = run_of(LUCKY_AND_NOT, NONE_PROVES)
     found = drafted_of(view)[0]
     first, *others = found.samples
-    spoilt = replace(found, samples=(replace(first, status="invalid", reasons=("swapping",)), *others))
-    document = build_result(replace(view, steps={**view.steps, found.step.id: spoilt}))
+    spoilt = replace(found, samples=(replace(first, status=SampleStatus.INVALID, reasons=("swapping",)), *others))
+    document = document_of(replace(view, steps={**view.steps, found.step.id: spoilt}))
     row = rows_of(document, "measurements")[0]
     assert row["acceptance_rate"] is None
     assert {each["draft_tokens"] for each in row["samples"]} == {None}

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from specdash import engines, streams
+from specdash import programs, streams
 
-ENGINES = Path(engines.__file__).parent
+PROGRAMS = Path(programs.__file__).parent
 
 
 def lasting(descriptor: int) -> io.BufferedWriter:
@@ -123,7 +123,7 @@ def test_no_file_becomes_standard_output_where_that_was_closed(tmp_path: Path) -
 def test_servers_of_ours_whose_log_is_full_say_nothing_and_fail_nothing(
     embedded_available: None, mlx_python: Path
 ) -> None:
-    programs = ([sys.executable, "-m", "specdash.engines.embedded"], [str(mlx_python), str(ENGINES / "mlx_server")])
+    programs = ([sys.executable, "-m", "specdash.programs.embedded"], [str(mlx_python), str(PROGRAMS / "mlx_server")])
     for program in programs:
         command = f"{shlex.join([*program, '--version'])} 2>/dev/full"
         assert subprocess.run(["sh", "-c", command], timeout=60).returncode == 0, program

@@ -1,8 +1,8 @@
 """Two results side by side: two runs, machines or builds, what both measured, and why two cannot be compared. Pure.
 
-Works on result documents (`analysis.result`, or imported ones), so that a journal, a result.json and another tool's
-file are compared alike. What makes numbers incomparable (other prompts, lengths, sampling, workloads or model files) is
-a reason to refuse. Machines and builds are what one compares: that they differ is said.
+Works on results (`analysis.result`), so that a journal, a result.json and another tool's file are compared alike. What
+makes numbers incomparable (other prompts, lengths, sampling, workloads or model files) is a reason to refuse. Machines
+and builds are what one compares: that they differ is said.
 """
 
 from __future__ import annotations
@@ -10,23 +10,19 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass, field, replace
 
-from specdash.analysis.rates import PARTS
-from specdash.analysis.stats import CONFIDENCE, about, speedup, student_t_quantile
-from specdash.analysis.unlike import builds, digest, machines, reasons
+from specdash.analysis.comparability import builds, machines, reasons
+from specdash.analysis.result import RATE, Measurement, Result
+from specdash.analysis.speedups import PARTS, Keyed, keyed_rates
+from specdash.analysis.stats import CONFIDENCE, Summary, about, speedup, student_t_quantile
 from specdash.core.methods import BASELINE, method_label
 from specdash.core.plan import Step
-
-Json = Mapping[str, Any]
-Keyed = list[tuple[Hashable, float]]
-Key = tuple[Any, ...]
+from specdash.core.text import plural
 
 OVERALL = "overall"
-DECODE, PREFILL, TTFT, TOTAL = "decode_tok_s", "prefill_tok_s", "ttft_s", "total_time_s"
+PREFILL, TTFT, TOTAL = "prefill_tok_s", "ttft_s", "total_time_s"
 
-_ARM = ("target", "draft", "method", "config", "moe_experts", "k", "workload", "depth", "ngram_n")
 _DIFFERS = "output_differs"
 _GRAVE = (_DIFFERS, "impossible", "drifted")
 _BAD = ("failed", "invalid")
@@ -52,7 +48,7 @@ class Pair:
     """
 
     step: str
-    arm: Json
+    arm: Step
     categories: tuple[str, ...]
     a_tok_s: float
     b_tok_s: float
@@ -79,7 +75,7 @@ class Lost:
     """A step that counted in A and does not in B, or whose output differs in B alone; `reason` says which."""
 
     step: str
-    arm: Json
+    arm: Step
     category: str | None
     reason: str
 
@@ -116,13 +112,13 @@ class Comparison:
 class _Side:
     """The measurements of one result that count, by what they measure."""
 
-    result: Json
-    steps: Mapping[Key, Json]
+    result: Result
+    steps: Mapping[Step, Measurement]
     letter: str
-    arms: dict[Key, list[Key]] = field(default_factory=dict)
+    arms: dict[Step, list[Step]] = field(default_factory=dict)
 
 
-def compare(a: Json, b: Json, *, anyway: bool = False) -> Comparison:
+def compare(a: Result, b: Result, *, anyway: bool = False) -> Comparison:
     """Two results, step by step; `anyway`: also where there are reasons not to.
 
     Ratios are paired on (category, prompt, block) where samples are there (`stats.speedup`), and not where the prompts
@@ -133,8 +129,8 @@ def compare(a: Json, b: Json, *, anyway: bool = False) -> Comparison:
         return Comparison(refused)
     ours, theirs = _side(a, "A"), _side(b, "B")
     shared = [key for key in ours.steps if key in theirs.steps]
-    same_prompts = digest(a) == digest(b)
-    pairs = [_pair([key], ours, theirs, same_prompts, str(key[-2])) for key in shared]
+    same_prompts = a.settings.prompts_digest == b.settings.prompts_digest
+    pairs = [_pair([key], ours, theirs, same_prompts, key.category) for key in shared]
     overall = [
         _pair(both, ours, theirs, same_prompts, OVERALL)
         for arm, keys in ours.arms.items()
@@ -155,24 +151,28 @@ def compare(a: Json, b: Json, *, anyway: bool = False) -> Comparison:
 
 def _lost(ours: _Side, theirs: _Side) -> tuple[Lost, ...]:
     """What counted in A, was tried in B, and failed or changed its output there."""
-    tried = dict(_keyed_steps(theirs.result))
+    tried = {each.step: each for each in theirs.result.measurements}
     found = []
-    for key, mine in ours.steps.items():
-        reason = _loss(mine, tried[key]) if key in tried else ""
+    for step, mine in ours.steps.items():
+        reason = _loss(mine, tried[step]) if step in tried else ""
         if reason:
-            arm = dict(zip(_ARM, key, strict=False))
-            found.append(Lost(_name(arm, str(key[-2]), key[-1]), arm, key[-2], reason))
+            found.append(Lost(_name(step, step.category), _arm(step), step.category, reason))
     return tuple(found)
 
 
-def _loss(mine: Json, other: Json) -> str:
+def _loss(mine: Measurement, other: Measurement) -> str:
     """Why a step that counts in A is lost in B; "" where it is not."""
-    if other["status"] in _BAD:
-        why = other.get("error") or ", ".join(map(str, other["verdicts"]))
-        return f"ok in A, {other['status']} in B" + (f": {why}" if why else "")
-    if _DIFFERS in other["verdicts"] and _DIFFERS not in mine["verdicts"]:
+    if other.status in _BAD:
+        why = other.error or ", ".join(other.verdicts)
+        return f"ok in A, {other.status} in B" + (f": {why}" if why else "")
+    if _DIFFERS in other.verdicts and _DIFFERS not in mine.verdicts:
         return "its output differs from the target's in B, and did not in A"
     return ""
+
+
+def _arm(step: Step) -> Step:
+    """A step without its category."""
+    return replace(step, category="")
 
 
 def _left_out(side: _Side, other: _Side) -> tuple[str, ...]:
@@ -180,42 +180,31 @@ def _left_out(side: _Side, other: _Side) -> tuple[str, ...]:
     alone = [key for key in side.steps if key not in other.steps]
     if not alone:
         return ()
-    tried = {key for key, _ in _keyed_steps(other.result)}
+    tried = {each.step for each in other.result.measurements}
     failed = sum(key in tried for key in alone)
     more = f" ({failed} of them did not come out in {other.letter})" if failed else ""
-    return (f"{len(alone)} {'step' if len(alone) == 1 else 'steps'} only in {side.letter}{more}: left out",)
+    return (f"{plural(len(alone), 'step')} only in {side.letter}{more}: left out",)
 
 
-def _keyed_steps(result: Json) -> list[tuple[Key, Json]]:
-    """Measurements by (what is measured, category, number of the copy)."""
-    seen: dict[Key, int] = {}
-    found = []
-    for each in result["measurements"]:
-        key = (*(each.get(name) for name in _ARM), each["category"])
-        seen[key] = seen.get(key, -1) + 1
-        found.append(((*key, seen[key]), each))
-    return found
-
-
-def _side(result: Json, letter: str) -> _Side:
-    side = _Side(result, {key: each for key, each in _keyed_steps(result) if each["status"] == "ok"}, letter)
-    for key in side.steps:
-        side.arms.setdefault((*key[:-2], key[-1]), []).append(key)
+def _side(result: Result, letter: str) -> _Side:
+    side = _Side(result, {each.step: each for each in result.measurements if each.status == "ok"}, letter)
+    for step in side.steps:
+        side.arms.setdefault(_arm(step), []).append(step)
     return side
 
 
-def _pair(keys: Sequence[Key], ours: _Side, theirs: _Side, same_prompts: bool, name: str) -> Pair | None:
+def _pair(keys: Sequence[Step], ours: _Side, theirs: _Side, same_prompts: bool, name: str) -> Pair | None:
     """The steps of one arm in both results, taken together; None where one has no rate."""
     a, b = ([side.steps[key] for key in keys] for side in (ours, theirs))
     mean_b, mean_a = _means(b, a, paired=same_prompts)
     if mean_a is None or mean_b is None:
         return None
-    ratio = _over(b, a, DECODE, paired=same_prompts)
-    arm = dict(zip(_ARM, keys[0], strict=False))
+    ratio = _over(b, a, RATE, paired=same_prompts)
+    arm = _arm(keys[0])
     return Pair(
-        step=_name(arm, name, keys[0][-1]),
+        step=_name(arm, name),
         arm=arm,
-        categories=tuple(str(key[-2]) for key in keys),
+        categories=tuple(key.category for key in keys),
         a_tok_s=mean_a,
         b_tok_s=mean_b,
         ratio=ratio.value if ratio is not None else None,
@@ -230,82 +219,66 @@ def _pair(keys: Sequence[Key], ours: _Side, theirs: _Side, same_prompts: bool, n
             f"{side.letter}: {verdict}"
             for side, steps in ((ours, a), (theirs, b))
             for verdict in _GRAVE
-            if any(verdict in each["verdicts"] for each in steps)
+            if any(verdict in each.verdicts for each in steps)
         ),
     )
 
 
-def _name(arm: Json, category: str, copy: int) -> str:
+def _name(arm: Step, category: str) -> str:
     """The name of a step as journals have it; without a K where a file does not tell it."""
-    step = Step(**arm, category=category, copy=copy)
+    step = replace(arm, category=category)
     named = method_label(step.method, step.ngram_n)
     return step.id if step.k is not None else step.id.replace(f" | {named} K=None", f" | {named}")
 
 
-def _own_speedup(keys: Sequence[Key], side: _Side) -> Quotient | None:
+def _own_speedup(keys: Sequence[Step], side: _Side) -> Quotient | None:
     """The speedup of an arm over the baseline of the same result, over the categories that both have."""
-    named = dict(zip(_ARM, keys[0], strict=False))
-    if named["method"] == BASELINE:
+    if keys[0].method == BASELINE:
         return None
-    arm = tuple({**named, "draft": None, "method": BASELINE, "k": None, "ngram_n": None}.values())
-    both = [(key, base) for key in keys if (base := (*arm, key[-2], 0)) in side.steps]
+    both = [(key, base) for key in keys if (base := key.baseline()) in side.steps]
     if not both:
         return None
-    return _over([side.steps[key] for key, _ in both], [side.steps[base] for _, base in both], DECODE, paired=True)
+    return _over([side.steps[key] for key, _ in both], [side.steps[base] for _, base in both], RATE, paired=True)
 
 
-def _over(over: Sequence[Json], under: Sequence[Json], metric: str, *, paired: bool) -> Quotient | None:
+def _over(over: Sequence[Measurement], under: Sequence[Measurement], metric: str, *, paired: bool) -> Quotient | None:
     """The quotient of the means of a metric; None where either is unknown."""
-    above, below = _values(over, metric), _values(under, metric)
+    above, below = keyed_rates(over, metric), keyed_rates(under, metric)
     if above and below:
-        if not paired:
-            above = [((None, *_tuple(key)), value) for key, value in above]
-        found = speedup(above, below, strata=PARTS)
+        asked: list[tuple[Hashable, float]] = [(key if paired else (None, *key), value) for key, value in above]
+        found = speedup(asked, below, strata=PARTS)
         if found is None or not math.isfinite(found.value):
             return None
         return Quotient(found.value, *(found.ci95 or (None, None)))
     if len(over) == len(under) == 1:
-        return _of_summaries(over[0]["summary"].get(metric), under[0]["summary"].get(metric))
+        return _of_summaries(over[0].summary.get(metric), under[0].summary.get(metric))
     return None
 
 
-def _tuple(key: Hashable) -> tuple[object, ...]:
-    return key if isinstance(key, tuple) else (key,)
-
-
-def _of_summaries(over: Json | None, under: Json | None) -> Quotient | None:
+def _of_summaries(over: Summary | None, under: Summary | None) -> Quotient | None:
     """The quotient of two means, with the interval of Welch on the log scale where both tell n and scatter.
 
     As `stats.speedup` has it for independent arms.
     """
-    if over is None or under is None or not _is_rate(over.get("mean")) or not _is_rate(under.get("mean")):
+    if over is None or under is None or not _is_rate(over.mean) or not _is_rate(under.mean):
         return None
-    value = over["mean"] / under["mean"]
+    value = over.mean / under.mean
     terms = []
     for each in (over, under):
-        n, scatter = each.get("n"), each.get("stddev")
-        if n is None or scatter is None or n < 2:
+        if each.n is None or each.stddev is None or each.n < 2:
             return Quotient(value)
-        terms.append(((scatter / each["mean"]) ** 2 / n, n - 1))
+        terms.append(((each.stddev / each.mean) ** 2 / each.n, each.n - 1))
     (u, u_df), (v, v_df) = terms
     df = (u + v) ** 2 / (u**2 / u_df + v**2 / v_df) if u + v else u_df + v_df
     half = student_t_quantile((1 + CONFIDENCE) / 2, df) * math.sqrt(u + v)
     return Quotient(value, *about(value, value * half))
 
 
-def _values(steps: Sequence[Json], metric: str) -> Keyed:
-    """The values of the good samples, keyed by what was asked."""
-    return [
-        ((each["category"], sample.get("prompt_id"), sample.get("block")), sample[metric])
-        for each in steps
-        for sample in each["samples"]
-        if sample.get("status", "ok") == "ok" and _is_rate(sample.get(metric))
-    ]
-
-
-def _means(over: Sequence[Json], under: Sequence[Json], *, paired: bool) -> tuple[float | None, float | None]:
+def _means(
+    over: Sequence[Measurement], under: Sequence[Measurement], *, paired: bool
+) -> tuple[float | None, float | None]:
     """The mean decode rates of two arms; over what was asked of both where `stats.speedup` takes just that."""
-    above, below = _values(over, DECODE), _values(under, DECODE)
+    above, below = keyed_rates(over), keyed_rates(under)
     if paired:
         above, below = _asked_of_both(above, below)
     return _mean(above, over), _mean(below, under)
@@ -321,14 +294,14 @@ def _asked_of_both(above: Keyed, below: Keyed) -> tuple[Keyed, Keyed]:
     return [each for each in above if each[0] in keys], [each for each in below if each[0] in keys]
 
 
-def _mean(rates: Keyed, steps: Sequence[Json]) -> float | None:
+def _mean(rates: Keyed, steps: Sequence[Measurement]) -> float | None:
     """The mean of the rates, or what the summary of a single step says."""
     if rates:
         return statistics.fmean(value for _, value in rates)
-    summary = steps[0]["summary"].get(DECODE) if len(steps) == 1 else None
-    return summary["mean"] if summary is not None and _is_rate(summary.get("mean")) else None
+    told = steps[0].rate_tok_s if len(steps) == 1 else None
+    return told if told is not None and _is_rate(told) else None
 
 
-def _is_rate(value: object) -> bool:
+def _is_rate(value: float) -> bool:
     """Whether it is a number that a quotient can be made of."""
-    return isinstance(value, int | float) and not isinstance(value, bool) and 0 < value < math.inf
+    return 0 < value < math.inf

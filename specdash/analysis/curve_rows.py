@@ -1,35 +1,32 @@
-"""The K curves of a result document: for each pair and kind of text what was predicted and what was measured."""
+"""The K curves of a result: for each pair and kind of text what was predicted and what was measured."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from statistics import fmean
-from typing import Any
 
 from specdash.analysis.kcurve import Curve, Point, off_the_line
-from specdash.analysis.plain import plain
-from specdash.analysis.rates import rate_estimate
+from specdash.analysis.result import ALL, CONTENT, CurvePoint
 from specdash.analysis.sequential import Estimate, estimate
+from specdash.analysis.speedups import rate_estimate
 from specdash.analysis.stats import about
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import DRAFT
-from specdash.core.plan import LoadKey
-from specdash.core.steps import DONE, StepView
+from specdash.core.plan import LoadKey, Step
+from specdash.core.status import DONE, StepStatus
+from specdash.core.steps import StepState
 
-Json = dict[str, Any]
 Place = tuple[LoadKey, str, int]
 """Pair, category and depth: what a curve is of."""
 Asked = tuple[str, str]
 """Category and prompt id: what a sample answers."""
 Answers = list[tuple[Asked, Sample]]
 
-ALL = "all"
-CONTENT = "content"
 
-
-def curve_rows(steps: Iterable[StepView], known: Sequence[Curve]) -> list[Json]:
+def curve_rows(steps: Iterable[StepState], known: Sequence[Curve]) -> tuple[CurvePoint, ...]:
     """One row for each pair, category and K that was predicted or measured; "all" before the single categories.
 
     The K curve of "all" is over all categories. Where it was predicted, each measured point is weighted to the prompts
@@ -38,16 +35,16 @@ def curve_rows(steps: Iterable[StepView], known: Sequence[Curve]) -> list[Json]:
     steps = tuple(steps)
     predicted: dict[Place, Curve] = {(curve.pair, curve.category, curve.depth): curve for curve in known}
     measured = _measured(steps)
-    return [
+    return tuple(
         row
         for place in dict.fromkeys((*measured, *predicted))
         for row in _rows(
             place, predicted.get(place), measured.get(place, {}), _basis(steps, place, predicted.get(place))
         )
-    ]
+    )
 
 
-def _basis(steps: Iterable[StepView], place: Place, curve: Curve | None) -> Counter[Asked]:
+def _basis(steps: Iterable[StepState], place: Place, curve: Curve | None) -> Counter[Asked]:
     """What the samples that the curve over all categories is predicted from were asked, and how often.
 
     Empty for the curve of one category, and where nothing was predicted.
@@ -61,7 +58,7 @@ def _basis(steps: Iterable[StepView], place: Place, curve: Curve | None) -> Coun
         if (each.step.pair, each.step.depth, each.step.k) == (pair, depth, curve.k_max)
         and each.step.method == DRAFT
         and each.step.workload == CONTENT
-        and (each.status not in DONE or each.status == "ok")
+        and (each.status not in DONE or each.status == StepStatus.OK)
         for sample in each.good
         if _has_rate(sample)
     )
@@ -71,12 +68,12 @@ def _has_rate(sample: Sample) -> bool:
     return sample.decode_tok_s is not None and 0 < sample.decode_tok_s < math.inf
 
 
-def _measured(steps: Iterable[StepView]) -> dict[Place, dict[int, Answers]]:
+def _measured(steps: Iterable[StepState]) -> dict[Place, dict[int, Answers]]:
     """The valid samples of the steps with a draft, by place and K."""
     found: dict[Place, dict[int, Answers]] = {}
     for each in steps:
         step = each.step
-        if step.method != DRAFT or step.k is None or step.workload != CONTENT or each.status != "ok":
+        if step.method != DRAFT or step.k is None or step.workload != CONTENT or each.status != StepStatus.OK:
             continue
         for category in (ALL, step.category):
             place = (step.pair, category, step.depth)
@@ -85,42 +82,40 @@ def _measured(steps: Iterable[StepView]) -> dict[Place, dict[int, Answers]]:
     return found
 
 
-def _rows(place: Place, curve: Curve | None, measured: Mapping[int, Answers], basis: Mapping[Asked, int]) -> list[Json]:
+def _rows(
+    place: Place, curve: Curve | None, measured: Mapping[int, Answers], basis: Mapping[Asked, int]
+) -> Iterator[CurvePoint]:
     """The rows of one curve, by K."""
     points = {point.k: point for point in curve.points} if curve is not None else {}
     ks = sorted(points.keys() | measured.keys())
-    whole = {
-        "k_max": curve.k_max if curve is not None else max(ks, default=0),
-        "at_edge": curve is not None and curve.at_edge,
-        "reason": curve.reason if curve is not None else "",
-    }
-    return [{**_row(place, k, points.get(k), measured.get(k, []), basis), **whole} for k in ks]
+    for k in ks:
+        row = _row(place, k, points.get(k), measured.get(k, []), basis)
+        yield replace(
+            row,
+            k_max=curve.k_max if curve is not None else ks[-1],
+            at_edge=curve is not None and curve.at_edge,
+            reason=curve.reason if curve is not None else "",
+        )
 
 
-def _row(place: Place, k: int, point: Point | None, answers: Answers, basis: Mapping[Asked, int]) -> Json:
+def _row(place: Place, k: int, point: Point | None, answers: Answers, basis: Mapping[Asked, int]) -> CurvePoint:
     pair, category, depth = place
     common = [(asked, sample) for asked, sample in answers if asked in basis and _has_rate(sample)]
     samples = [sample for _, sample in common or answers]
     rate = _weighted(common, basis) if common else rate_estimate(samples)
     is_alike = {asked for asked, _ in common} == basis.keys()
     tokens_per_step, step_time_s = _cost(point, rate, samples)
-    return {
-        "target": pair.target,
-        "draft": pair.draft,
-        "config": pair.config,
-        "moe_experts": pair.moe_experts,
-        "depth": depth,
-        "category": category,
-        "k": k,
-        "predicted_tok_s": plain(point.tok_s) if point is not None else None,
-        "predicted_ci95": plain(point.ci95) if point is not None else None,
-        "measured_tok_s": plain(rate.mean) if rate is not None else None,
-        "measured_ci95": plain(rate.ci95) if rate is not None else None,
-        "n": rate.n if rate is not None else 0,
-        "tokens_per_step": tokens_per_step,
-        "step_time_s": step_time_s,
-        "off": point is not None and is_alike and off_the_line(point, samples),
-    }
+    return CurvePoint(
+        step=Step(pair.target, pair.draft, DRAFT, pair.config, pair.moe_experts, k, CONTENT, category, depth),
+        predicted_tok_s=point.tok_s if point is not None else None,
+        predicted_ci95=point.ci95 if point is not None else None,
+        measured_tok_s=rate.mean if rate is not None else None,
+        measured_ci95=rate.ci95 if rate is not None else None,
+        n=rate.n if rate is not None else 0,
+        tokens_per_step=tokens_per_step,
+        step_time_s=step_time_s,
+        off=point is not None and is_alike and off_the_line(point, samples),
+    )
 
 
 def _weighted(answers: Answers, basis: Mapping[Asked, int]) -> Estimate | None:
@@ -152,6 +147,6 @@ def _weighted(answers: Answers, basis: Mapping[Asked, int]) -> Estimate | None:
 def _cost(point: Point | None, rate: Estimate | None, samples: Sequence[Sample]) -> tuple[float | None, float | None]:
     """Tokens per step and seconds per step: those of the prediction, else those that the samples amount to."""
     if point is not None:
-        return plain(point.tokens_per_step), plain(point.step_time_s)
+        return point.tokens_per_step, point.step_time_s
     tokens = combine(sample.step_facts for sample in samples).tokens_per_step
     return tokens, tokens / rate.mean if tokens is not None and rate is not None else None

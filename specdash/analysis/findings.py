@@ -8,17 +8,18 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from specdash.analysis.anchors import Anchor, anchor_of, anchors, drift_detail, drifted
 from specdash.analysis.kcurve import Curve, Point, curves, off_the_line
 from specdash.analysis.lossless import Agreement, agreements
-from specdash.analysis.rates import Compared, over_baseline, rate_estimate
+from specdash.analysis.pass_drift import Anchor, anchor_of, anchors, drift_detail, drifted
 from specdash.analysis.roofline import Roofline, roofline
 from specdash.analysis.same_drafts import same_drafts
+from specdash.analysis.speedups import Compared, over_baseline, rate_estimate
 from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
-from specdash.core.steps import StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 
 Found = tuple[Verdict, str]
 
@@ -40,18 +41,22 @@ class Examined:
     anchors: Mapping[Step, Anchor]
 
 
-def examine(view: View) -> Examined:
-    """Everything that is derived from a whole run."""
+def examine(view: RunState, compared: Mapping[str, Compared] | None = None) -> Examined:
+    """Everything that is derived from a whole run; `compared`: the speedups of all steps, where they are known."""
+    if compared is None:
+        compared = {
+            name: over_baseline(found, view.steps.get(found.step.baseline().id)) for name, found in view.steps.items()
+        }
     return Examined(
         agreements=agreements(view),
         rooflines={name: roofline(found, view) for name, found in view.steps.items()},
-        compared={name: over_baseline(found, view) for name, found in view.steps.items()},
+        compared=compared,
         curves=curves(view),
         anchors=anchors(view),
     )
 
 
-def findings(view: View, examined: Examined | None = None) -> Mapping[str, tuple[Found, ...]]:
+def findings(view: RunState, examined: Examined | None = None) -> Mapping[str, tuple[Found, ...]]:
     """The derived verdicts with their details, by step id; steps without any are left out."""
     examined = examined if examined is not None else examine(view)
     points = _points(examined.curves)
@@ -62,7 +67,7 @@ def findings(view: View, examined: Examined | None = None) -> Mapping[str, tuple
 
 
 def _against(
-    name: str, found: StepView, examined: Examined, points: Mapping[tuple[object, ...], Point]
+    name: str, found: StepState, examined: Examined, points: Mapping[tuple[object, ...], Point]
 ) -> Iterator[Found]:
     """What is found against one step."""
     step = found.step
@@ -72,7 +77,7 @@ def _against(
     bound = examined.rooflines.get(name)
     if bound is not None and bound.impossible and bound.share is not None and bound.bound_tok_s is not None:
         yield Verdict.IMPOSSIBLE, f"{bound.share:.3g} times the {bound.bound_tok_s:.3g} tok/s that memory allows"
-    if found.status != "ok":
+    if found.status != StepStatus.OK:
         return
     point = points.get((step.pair, step.category, step.depth, step.k))
     rate = rate_estimate(found.good) if point is not None else None

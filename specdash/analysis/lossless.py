@@ -24,8 +24,9 @@ from specdash.analysis.rounding import Rounding, roundings
 from specdash.analysis.texts import Answer, Comparison, answers_of, compare, why_nothing, with_itself
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
-from specdash.core.steps import StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
+from specdash.core.text import plural
 
 IDENTICAL = "identical"
 NEAR_TIE = "near_tie"
@@ -88,12 +89,12 @@ def judge(margins: Iterable[float], rounding: Rounding) -> Judgement:
     return Judgement(any(margin > never for margin in found), never)
 
 
-def agreement(found: StepView, view: View) -> Agreement | None:
+def agreement(found: StepState, view: RunState) -> Agreement | None:
     """How the step's greedy answers agree with its baseline's; None for a step that was asked nothing yet."""
     return _Texts(view).agreement(found)
 
 
-def agreements(view: View) -> Mapping[str, Agreement]:
+def agreements(view: RunState) -> Mapping[str, Agreement]:
     """The agreement of every step that was asked something, by step id."""
     texts = _Texts(view)
     found = {step_id: texts.agreement(step) for step_id, step in view.steps.items()}
@@ -104,14 +105,14 @@ def agreements(view: View) -> Mapping[str, Agreement]:
 class _Texts:
     """The texts of a run; what several steps need of it is worked out once."""
 
-    view: View
-    _arms: dict[Step, list[StepView]] | None = None
+    view: RunState
+    _arms: dict[Step, list[StepState]] | None = None
     _roundings: Mapping[Step, Rounding] | None = None
     _answered: dict[str, dict[str, list[Answer]]] = field(default_factory=dict)
     _compared: dict[str, list[Comparison]] = field(default_factory=dict)
     _judgements: dict[Step, Judgement] = field(default_factory=dict)
 
-    def agreement(self, found: StepView) -> Agreement | None:
+    def agreement(self, found: StepState) -> Agreement | None:
         """How a step's greedy answers agree with its baseline's; None for a step that was asked nothing yet."""
         if not found.samples and not found.checks:
             return None
@@ -160,7 +161,7 @@ class _Texts:
                     largest[each.prompt] = max(each.margin, largest.get(each.prompt, 0.0))
         return list(largest.values())
 
-    def _steps_of(self, arm: Step) -> list[StepView]:
+    def _steps_of(self, arm: Step) -> list[StepState]:
         if self._arms is None:
             self._arms = {}
             for found in self.view.steps.values():
@@ -173,12 +174,12 @@ class _Texts:
         unasked = Rounding(0, reason="its baseline was not asked for margins")
         return self._roundings.get(step.baseline().arm, unasked)
 
-    def _answers(self, found: StepView) -> dict[str, list[Answer]]:
+    def _answers(self, found: StepState) -> dict[str, list[Answer]]:
         if found.step.id not in self._answered:
             self._answered[found.step.id] = answers_of(found, self.view)
         return self._answered[found.step.id]
 
-    def _comparisons(self, found: StepView) -> list[Comparison]:
+    def _comparisons(self, found: StepState) -> list[Comparison]:
         """A step's answers, each with the baseline's to the same prompt; of a baseline, each with its first."""
         step = found.step
         if step.id not in self._compared:
@@ -211,7 +212,7 @@ def _verdict(compared: Sequence[Comparison], judged: Judgement, rounding: Roundi
     )
     if state == IDENTICAL:
         whose = "its own" if is_baseline else "the baseline's"
-        reason = f"the same {shown.unit}s as {whose} for {_count(len(tokens), 'prompt')}"
+        reason = f"the same {shown.unit}s as {whose} for {plural(len(tokens), 'prompt')}"
         return Agreement(state, len(tokens), sum(tokens.values()), None, None, None, reason, rounding)
     return Agreement(
         state,
@@ -280,8 +281,3 @@ def _unproven(agreed: Agreement, itself: Agreement) -> Agreement:
 def _unknown(reason: str) -> Agreement:
     """No statement, for this reason."""
     return Agreement(UNKNOWN, 0, 0, None, None, None, reason)
-
-
-def _count(number: int, what: str) -> str:
-    """A number of things in words."""
-    return f"{number} {what}{'' if number == 1 else 's'}"

@@ -10,12 +10,13 @@ from collections.abc import Collection, Iterator
 from dataclasses import replace
 
 from specdash.core.plan import LoadKey
-from specdash.core.steps import OPEN, SKIPPED, StepView
+from specdash.core.state import RunState
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 from specdash.core.steptable import StepTable
-from specdash.core.view import View
 
 
-def part_of(view: View, pairs: Collection[LoadKey]) -> View:
+def part_of(view: RunState, pairs: Collection[LoadKey]) -> RunState:
     """The view with no more steps than `analysis.findings` needs for those of these pairs.
 
     With a baseline come all that are compared with it, since they may be judged otherwise.
@@ -23,13 +24,13 @@ def part_of(view: View, pairs: Collection[LoadKey]) -> View:
     return replace(view, steps=StepTable({found.step.id: found for found in _steps(view.table, pairs)}))
 
 
-def around(view: View, pair: LoadKey) -> View:
+def around(view: RunState, pair: LoadKey) -> RunState:
     """The view with no more steps than tell of those of one pair: its own, and its baseline's."""
     mine = (found for each in dict.fromkeys((_baseline(pair), pair)) for found in view.table.of_pair(each))
     return replace(view, steps=StepTable({found.step.id: found for found in mine}))
 
 
-def _steps(table: StepTable, pairs: Collection[LoadKey]) -> Iterator[StepView]:
+def _steps(table: StepTable, pairs: Collection[LoadKey]) -> Iterator[StepState]:
     """The steps of these pairs, those that they are compared with, and those that are compared with them."""
     settings = dict.fromkeys(_baseline(pair) for pair in pairs)
     for each in settings:
@@ -39,7 +40,7 @@ def _steps(table: StepTable, pairs: Collection[LoadKey]) -> Iterator[StepView]:
             yield from table.of_pair(pair)
     moved = {pair for pair in pairs if not pair.speculates}
     if moved:
-        known = {status for status in table.statuses if status not in (OPEN, SKIPPED)}
+        known = {status for status in table.statuses if status not in (StepStatus.OPEN, StepStatus.SKIPPED)}
         yield from (found for found in table.with_status(known) if _baseline(found.step.pair) in moved)
 
 

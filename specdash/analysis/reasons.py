@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from specdash.analysis.arms import Arm
+from specdash.analysis.candidates import Candidate
 from specdash.analysis.stats import Speedup
 
 NO_BASELINE = "no baseline: nothing says whether a draft helps"
@@ -18,13 +18,13 @@ def sentence(parts: Iterable[str]) -> str:
     return "; ".join(part for part in parts if part)
 
 
-def baseline_reason(base: Arm) -> str:
+def baseline_reason(base: Candidate) -> str:
     """Why a baseline that was measured is none."""
     why = base.faults[0] if base.faults else "without a rate"
     return f"the baseline is {why}: nothing says whether a draft helps"
 
 
-def choice_reason(chosen: Arm, tied: Sequence[Arm], untold: Sequence[Arm], looked_at: int) -> str:
+def choice_reason(chosen: Candidate, tied: Sequence[Candidate], untold: Sequence[Candidate], looked_at: int) -> str:
     """Why an arm was chosen among those that tie with the leader.
 
     `untold` are slower by their means than what ties, and still inside the noise.
@@ -39,19 +39,19 @@ def choice_reason(chosen: Arm, tied: Sequence[Arm], untold: Sequence[Arm], looke
     return f"{taken}; nor can {_named(untold, chosen)}, slower by the means" if untold else taken
 
 
-def _named(arms: Sequence[Arm], chosen: Arm) -> str:
+def _named(arms: Sequence[Candidate], chosen: Candidate) -> str:
     """Arms in a row: by K alone where all are of the chosen one's draft, the first few of many."""
     same = {arm.drafter for arm in (*arms, chosen)}
-    if len(same) == 1 and len({arm.k for arm in arms}) == len(arms):
-        return f"K = {_listed(str(arm.k) for arm in sorted(arms, key=lambda arm: arm.k or 0))}"
+    if len(same) == 1 and len({arm.step.k for arm in arms}) == len(arms):
+        return f"K = {_listed(str(arm.step.k) for arm in sorted(arms, key=lambda arm: arm.step.k or 0))}"
     names = _listed(arm.label for arm in arms[:NAMED])
     return names + (f" ({len(arms) - NAMED} more)" if len(arms) > NAMED else "")
 
 
-def _decided_by(chosen: Arm, tied: Sequence[Arm]) -> str:
+def _decided_by(chosen: Candidate, tied: Sequence[Candidate]) -> str:
     """What the choice between equally fast arms was decided by."""
     some = "smaller" if len(tied) == 2 else "smallest"
-    rest = [arm for arm in tied if arm.k == chosen.k]
+    rest = [arm for arm in tied if arm.step.k == chosen.step.k]
     if len(rest) < len(tied):
         names = {arm.drafter for arm in tied}
         return f"the {some} one" if len(names) == 1 else f"the {some} K"
@@ -62,21 +62,21 @@ def _decided_by(chosen: Arm, tied: Sequence[Arm]) -> str:
     return "the first by name"
 
 
-def unproven_reason(leader: Arm, chosen: Arm, faster: Speedup) -> str:
+def unproven_reason(leader: Candidate, chosen: Candidate, faster: Speedup) -> str:
     """Why the fastest arm was passed over for a thriftier one; `faster` is its ratio to the chosen one."""
     is_same = leader.drafter == chosen.drafter
-    name = f"K = {leader.k}" if is_same and leader.k is not None else leader.label
+    name = f"K = {leader.step.k}" if is_same and leader.step.k is not None else leader.label
     percent = 100 * (faster.value - 1)
     by = f"{percent:.0f}" if percent >= 10 else f"{percent:.2g}"
     return f"{name} is {by} % faster by its mean, but not proven against no draft"
 
 
-def beaten_reason(first: Arm, chosen: Arm) -> str:
+def beaten_reason(first: Candidate, chosen: Candidate) -> str:
     """Why the thriftiest arm was passed over."""
     return f"{first.label} would be the thriftier choice, but only {chosen.label} is proven faster than no draft"
 
 
-def off_reason(leader: Arm, faster: Speedup, looked_at: int, is_slower: bool) -> str:
+def off_reason(leader: Candidate, faster: Speedup, looked_at: int, is_slower: bool) -> str:
     """Why no draft is recommended."""
     best = f"{leader.label}, is {faster.value:.3g} times as fast as none"
     if faster.ci95 is not None:
@@ -95,7 +95,7 @@ def edge_reason(k: int) -> str:
     return f"the best K is the largest that was tried: sweep.k = {[k, *further]} goes on from here"
 
 
-def out_reason(out: Sequence[tuple[Arm, str]]) -> str:
+def out_reason(out: Sequence[tuple[Candidate, str]]) -> str:
     """Which arms could not be recommended whatever their rates, and why; the first few by name."""
     if not out:
         return ""

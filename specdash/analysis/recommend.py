@@ -12,16 +12,14 @@ their decoding; what becomes of the gain in whole answers is measured too, and s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from specdash.analysis.arms import (
-    ALL,
+from specdash.analysis.candidates import (
     REFUSED,
-    Arm,
+    Candidate,
     Group,
-    GroupKey,
-    arms_of,
+    candidates_of,
     compared,
     groups_of,
     key_of,
@@ -29,7 +27,6 @@ from specdash.analysis.arms import (
     shared_means,
     text_groups,
 )
-from specdash.analysis.plain import plain
 from specdash.analysis.reasons import (
     NO_BASELINE,
     ONLY_TEXTS,
@@ -42,14 +39,13 @@ from specdash.analysis.reasons import (
     sentence,
     unproven_reason,
 )
-from specdash.analysis.stats import CONFIDENCE, Speedup
+from specdash.analysis.result import ALL, Recommendation, Result, Tied
+from specdash.analysis.stats import CONFIDENCE, Interval, Speedup
 from specdash.analysis.whole_answer import whole_answer, whole_answer_reason
 from specdash.core.events import K_PLACE
 from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.secrets import shell_line
-
-Json = dict[str, Any]
 
 TIE_SHARE = 0.01
 
@@ -58,12 +54,12 @@ TIE_SHARE = 0.01
 class _Field:
     """The arms of one question: those that may be recommended with their speedups, and why the others may not."""
 
-    base: Arm | None
-    live: tuple[Arm, ...]
+    base: Candidate | None
+    live: tuple[Candidate, ...]
     speedups: Mapping[int, Speedup]  # by position in `live`
-    out: tuple[tuple[Arm, str], ...]
+    out: tuple[tuple[Candidate, str], ...]
 
-    def speedup_of(self, arm: Arm) -> Speedup:
+    def speedup_of(self, arm: Candidate) -> Speedup:
         """The speedup of an arm that may be recommended."""
         return self.speedups[self.live.index(arm)]
 
@@ -77,92 +73,66 @@ class _Field:
 class _Choice:
     """What is recommended; `arm` None: no draft where `off`, else nothing can be said."""
 
-    arm: Arm | None
+    arm: Candidate | None
     off: bool
     proven: bool
     reasons: tuple[str, ...]
-    tied: tuple[Arm, ...] = field(default=())
+    tied: tuple[Candidate, ...] = field(default=())
+    names_tied: bool = False  # the reasons name the tied arms
 
 
-def recommendations(document: Mapping[str, Any]) -> list[Json]:
-    """The recommendations of a result document, "all" before the single categories of each group.
+def recommendations(result: Result) -> tuple[Recommendation, ...]:
+    """The recommendations of a result, "all" before the single categories of each group.
 
-    Reads `measurements`, and where they are there `unfinished`, `curves`, `loads`, `models` and `anchors`. Where texts
-    alone were compared there is one entry that says so.
+    Where texts alone were compared there is one entry that says so.
     """
     found = [
-        _recommended(group, category, document)
-        for group in groups_of(document["measurements"])
+        _recommended(group, category, result)
+        for group in groups_of(result.measurements)
         for category in (ALL, *group.categories)
     ]
-    return [*found, *(_only_texts(key) for key in text_groups(document))]
+    texts = (Recommendation(baseline=replace(key, category=ALL), reason=ONLY_TEXTS) for key in text_groups(result))
+    return (*found, *texts)
 
 
-def _only_texts(key: GroupKey) -> Json:
-    """The entry of a group whose drafts have no measurement of speed: nothing can be recommended."""
-    arm = ("draft", "k", "method", "ngram_n")
-    unknown = (*arm, "speedup", "ci95", "tok_s", "baseline_tok_s", "regret", "regret_ci95", "command")
-    return {
-        **asdict(key),
-        "category": ALL,
-        **dict.fromkeys(unknown),
-        "whole_answer": None,
-        "off": False,
-        "proven": False,
-        "tied": [],
-        "reason": ONLY_TEXTS,
-    }
-
-
-def _recommended(group: Group, category: str, document: Mapping[str, Any]) -> Json:
-    arms = _field(group, category, document)
+def _recommended(group: Group, category: str, result: Result) -> Recommendation:
+    arms = _field(group, category, result)
     choice = _choose(arms)
-    edge = _edge(choice.arm, arms, group, category, document) if choice.arm is not None else ""
+    edge = _edge(choice.arm, arms, group, category, result) if choice.arm is not None else ""
     chosen = arms.base if choice.off else choice.arm
     faster = arms.speedup_of(choice.arm) if choice.arm is not None else None
     means = shared_means(chosen, arms.base) if chosen is not None and arms.base is not None else None
     regret, regret_ci95 = _regret(chosen, arms) if chosen is not None else (None, None)
     whole = whole_answer(choice.arm, arms.base) if choice.arm is not None and arms.base is not None else None
     eaten = whole_answer_reason(whole) if choice.arm is not None else ""
-    return {
-        "target": group.key.target,
-        "config": group.key.config,
-        "moe_experts": group.key.moe_experts,
-        "depth": group.key.depth,
-        "category": category,
-        "draft": choice.arm.draft if choice.arm is not None else None,
-        "k": choice.arm.k if choice.arm is not None else None,
-        "method": chosen.method if chosen is not None else None,
-        "ngram_n": choice.arm.ngram_n if choice.arm is not None else None,
-        "speedup": plain(faster.value) if faster is not None else 1.0 if choice.off else None,
-        "ci95": plain(faster.ci95) if faster is not None else None,
-        "tok_s": means[0] if means is not None else None,
-        "baseline_tok_s": overall_mean(arms.base) if means is None and arms.base is not None else means and means[1],
-        "regret": plain(regret),
-        "regret_ci95": plain(regret_ci95),
-        "whole_answer": whole,
-        "off": choice.off,
-        "proven": choice.proven,
-        "tied": [{**_names(arm), "speedup": plain(arms.speedup_of(arm).value)} for arm in choice.tied],
-        "reason": sentence((*choice.reasons, eaten, edge, out_reason(arms.out))),
-        "command": _command(chosen, document),
-    }
+    return Recommendation(
+        baseline=replace(group.key, category=category),
+        choice=replace(chosen.step, category=category) if chosen is not None else None,
+        speedup=faster.value if faster is not None else 1.0 if choice.off else None,
+        ci95=faster.ci95 if faster is not None else None,
+        tok_s=means[0] if means is not None else None,
+        baseline_tok_s=overall_mean(arms.base) if means is None and arms.base is not None else means and means[1],
+        regret=regret,
+        regret_ci95=regret_ci95,
+        whole_answer=whole,
+        off=choice.off,
+        proven=choice.proven,
+        tied=tuple(Tied(replace(arm.step, category=category), arms.speedup_of(arm).value) for arm in choice.tied),
+        reason=sentence((*choice.reasons, eaten, edge, out_reason(arms.out))),
+        reason_names_tied=choice.names_tied,
+        command=_command(chosen, result),
+    )
 
 
-def _names(arm: Arm) -> Json:
-    """What an arm is called in a recommendation."""
-    return {"draft": arm.draft, "k": arm.k, "method": arm.method, "ngram_n": arm.ngram_n}
-
-
-def _field(group: Group, category: str, document: Mapping[str, Any]) -> _Field:
+def _field(group: Group, category: str, result: Result) -> _Field:
     """The arms of a question, sorted into those that may be recommended and those that may not."""
-    base, arms = arms_of(group, category, document)
+    base, arms = candidates_of(group, category, result)
     if base is not None and overall_mean(base) is None:
         return _Field(base, (), {}, ())
-    moved = _moved(group, document) if category == ALL else 0.0
-    live: list[Arm] = []
+    moved = _moved(group, result) if category == ALL else 0.0
+    live: list[Candidate] = []
     speedups: dict[int, Speedup] = {}
-    out: list[tuple[Arm, str]] = []
+    out: list[tuple[Candidate, str]] = []
     for arm in arms:
         faster = compared(arm, base) if base is not None else None
         against = _against(arm, base, faster, moved, category)
@@ -174,7 +144,7 @@ def _field(group: Group, category: str, document: Mapping[str, Any]) -> _Field:
     return _Field(base, tuple(live), speedups, tuple(out))
 
 
-def _against(arm: Arm, base: Arm | None, faster: Speedup | None, moved: float, category: str) -> str:
+def _against(arm: Candidate, base: Candidate | None, faster: Speedup | None, moved: float, category: str) -> str:
     """Why an arm cannot be recommended; "" where it can."""
     if overall_mean(arm) is None:
         return arm.faults[0] if arm.faults else "no rate"
@@ -191,10 +161,9 @@ def _against(arm: Arm, base: Arm | None, faster: Speedup | None, moved: float, c
     return Verdict.DRIFTED.value if moved > abs(faster.value - 1) else ""
 
 
-def _moved(group: Group, document: Mapping[str, Any]) -> float:
+def _moved(group: Group, result: Result) -> float:
     """By what share the group's baseline moved between the passes; 0.0 where there was one pass."""
-    moves = (each.get("moved") for each in document.get("anchors") or () if key_of(each) == group.key)
-    return max((abs(move) for move in moves if move is not None), default=0.0)
+    return max((abs(each.moved) for each in result.anchors if key_of(each.baseline) == group.key), default=0.0)
 
 
 def _choose(arms: _Field) -> _Choice:
@@ -223,10 +192,10 @@ def _choose(arms: _Field) -> _Choice:
     reasons = [choice_reason(chosen, tied, untold, len(arms.live)) if chosen in tied else ""]
     if chosen is not first:
         reasons.append(_passed_over(first, leader, chosen))
-    return _Choice(chosen, False, True, tuple(reasons), others)
+    return _Choice(chosen, False, True, tuple(reasons), others, names_tied=chosen in tied and len(tied) > 1)
 
 
-def _passed_over(first: Arm, leader: Arm, chosen: Arm) -> str:
+def _passed_over(first: Candidate, leader: Candidate, chosen: Candidate) -> str:
     """Why neither the thriftiest of those that tie with the leader was chosen, nor, if that is none, the leader."""
     faster = compared(leader, chosen)
     if faster is None or _thrift(first) < _thrift(chosen):
@@ -234,7 +203,7 @@ def _passed_over(first: Arm, leader: Arm, chosen: Arm) -> str:
     return unproven_reason(leader, chosen, faster)
 
 
-def _leader(arms: _Field) -> Arm:
+def _leader(arms: _Field) -> Candidate:
     """The fastest arm. Arms that lack categories are compared pair by pair on what both have: most wins lead."""
     first = arms.live[0]
     if all(arm.rates.keys() == first.rates.keys() and arm.means.keys() == first.means.keys() for arm in arms.live):
@@ -242,13 +211,13 @@ def _leader(arms: _Field) -> Arm:
     return max(arms.live, key=lambda arm: (_wins(arm, arms.live), arms.speedup_of(arm).value))
 
 
-def _wins(arm: Arm, others: Sequence[Arm]) -> int:
+def _wins(arm: Candidate, others: Sequence[Candidate]) -> int:
     """How many of the others an arm is faster than, less those that are faster than it."""
     pairs = [means for other in others if other is not arm and (means := shared_means(arm, other)) is not None]
     return sum((ours > theirs) - (ours < theirs) for ours, theirs in pairs)
 
 
-def _ties(arm: Arm, leader: Arm) -> bool:
+def _ties(arm: Candidate, leader: Candidate) -> bool:
     """Whether the leader cannot be told apart from an arm and is hardly faster, or nothing can be compared."""
     ratio = compared(leader, arm)
     if ratio is None:
@@ -256,13 +225,13 @@ def _ties(arm: Arm, leader: Arm) -> bool:
     return ratio.value <= 1 + TIE_SHARE and (ratio.ci95 is None or ratio.ci95[0] <= 1.0)
 
 
-def _is_untold(arm: Arm, leader: Arm) -> bool:
+def _is_untold(arm: Candidate, leader: Candidate) -> bool:
     """Whether an arm is inside the leader's noise, however much slower it is by its mean."""
     ratio = compared(leader, arm)
     return ratio is None or ratio.ci95 is None or ratio.ci95[0] <= 1.0
 
 
-def _is_proven(arm: Arm, arms: _Field) -> bool:
+def _is_proven(arm: Candidate, arms: _Field) -> bool:
     """Whether an arm is faster than its baseline with the confidence that the number of arms asks for."""
     if arms.base is None:
         return False
@@ -270,30 +239,30 @@ def _is_proven(arm: Arm, arms: _Field) -> bool:
     return faster is not None and faster.ci95 is not None and faster.ci95[0] > 1.0
 
 
-def _thrift(arm: Arm) -> tuple[Any, ...]:
+def _thrift(arm: Candidate) -> tuple[Any, ...]:
     """What decides between arms that are equally fast: K, size of the draft, memory of the server, name.
 
     A method without a draft model has one of no size.
     """
     return (
-        arm.k if arm.k is not None else 0,
+        arm.step.k if arm.step.k is not None else 0,
         arm.size_bytes if arm.size_bytes is not None else float("inf"),
         arm.peak_rss_bytes if arm.peak_rss_bytes is not None else float("inf"),
-        arm.draft or "",
-        arm.method,
-        arm.ngram_n or 0,
-        arm.copy,
+        arm.step.draft or "",
+        arm.step.method,
+        arm.step.ngram_n or 0,
+        arm.step.copy,
     )
 
 
-def _off(leader: Arm, arms: _Field) -> _Choice:
+def _off(leader: Candidate, arms: _Field) -> _Choice:
     """No draft: proven where the interval of every arm excludes a gain."""
     tied = tuple(arm for arm in arms.live if (ci95 := arms.speedup_of(arm).ci95) is None or ci95[1] > 1.0)
     slower = not tied
     return _Choice(None, True, slower, (off_reason(leader, arms.speedup_of(leader), len(arms.live), slower),), tied)
 
 
-def _by_means(leader: Arm, arms: _Field) -> _Choice:
+def _by_means(leader: Candidate, arms: _Field) -> _Choice:
     """The choice where a file holds means without samples."""
     reason = "by the means alone: there are no samples, so there is no interval, and nothing is proven"
     if arms.speedup_of(leader).value > 1.0:
@@ -301,7 +270,7 @@ def _by_means(leader: Arm, arms: _Field) -> _Choice:
     return _Choice(None, True, False, ("no draft has a mean above that without one", reason))
 
 
-def _regret(chosen: Arm, arms: _Field) -> tuple[float | None, list[float] | None]:
+def _regret(chosen: Candidate, arms: _Field) -> tuple[float | None, Interval | None]:
     """The largest share by which an alternative's mean is faster than the choice's, at least 0.0, and its interval.
 
     The interval is that of the largest: each end is the largest of all alternatives' ends, at least 0.0.
@@ -314,36 +283,39 @@ def _regret(chosen: Arm, arms: _Field) -> tuple[float | None, list[float] | None
     worst = max(0.0, *(ratio.value - 1 for ratio in found))
     if len(intervals) < len(found):
         return worst, None
-    return worst, [max(0.0, *(ends[side] - 1 for ends in intervals)) for side in (0, 1)]
+    low, high = (max(0.0, *(ends[side] - 1 for ends in intervals)) for side in (0, 1))
+    return worst, (low, high)
 
 
-def _edge(chosen: Arm, arms: _Field, group: Group, category: str, document: Mapping[str, Any]) -> str:
+def _edge(chosen: Candidate, arms: _Field, group: Group, category: str, result: Result) -> str:
     """The sentence for a best K beyond which nothing was tried; "" where larger ones were.
 
     Where the curve was predicted it tells; else the largest K that was measured of that draft, if it was not the only.
     """
-    if chosen.k is None:
+    step = chosen.step
+    if step.k is None:
         return ""
     predicted = [
         each
-        for each in document.get("curves") or ()
-        if each.get("predicted_tok_s") is not None
-        and key_of(each) == group.key
-        and (each.get("draft"), each.get("category")) == (chosen.draft, category)
+        for each in result.curves
+        if each.predicted_tok_s is not None
+        and key_of(each.step) == group.key
+        and (each.step.draft, each.step.category) == (step.draft, category)
     ]
     if predicted:
-        at_edge = any(each.get("at_edge") and each.get("k_max") == chosen.k for each in predicted)
+        at_edge = any(each.at_edge and each.k_max == step.k for each in predicted)
     else:
         everything = (*arms.live, *(arm for arm, _ in arms.out))
-        tried = {arm.k for arm in everything if arm.drafter == chosen.drafter}
-        at_edge = len(tried) > 1 and chosen.k == max(k for k in tried if k is not None)
-    return edge_reason(chosen.k) if at_edge else ""
+        tried = {arm.step.k for arm in everything if arm.drafter == chosen.drafter}
+        at_edge = len(tried) > 1 and step.k == max(k for k in tried if k is not None)
+    return edge_reason(step.k) if at_edge else ""
 
 
-def _command(chosen: Arm | None, document: Mapping[str, Any]) -> str | None:
+def _command(chosen: Candidate | None, result: Result) -> str | None:
     """The command line to paste; None where the load that measured the arm does not tell."""
-    if chosen is None or (chosen.method != BASELINE and chosen.k is None):
+    if chosen is None or (chosen.step.method != BASELINE and chosen.step.k is None):
         return None
-    loads = (load for load in document.get("loads") or () if load.get("id") == chosen.load)
-    words = next((load.get("command") for load in loads), None)
-    return shell_line(str(word).replace(K_PLACE, str(chosen.k)) for word in words) if words else None
+    load = result.load(chosen.load)
+    if load is None or not load.command:
+        return None
+    return shell_line(word.replace(K_PLACE, str(chosen.step.k)) for word in load.command)

@@ -15,8 +15,8 @@ from specdash.core.events import BandwidthMeasured, ModelRead
 from specdash.core.measure import combine
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
-from specdash.core.steps import StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 
 CACHE_MULTIPLE = 4  # a model below so many times the last-level cache is read from the cache in part
 # Repeated at rest the measured bandwidth moves by 4 %, so a rate is impossible only well above the bound.
@@ -53,7 +53,7 @@ class Roofline:
         return self.is_exceeded and self.figures >= LEAST_FIGURES
 
 
-def roofline(found: StepView, view: View) -> Roofline | None:
+def roofline(found: StepState, view: RunState) -> Roofline | None:
     """What bounds the rate of a step; None for a step without any good sample, which has no rate."""
     if not found.good:
         return None
@@ -78,7 +78,7 @@ def roofline(found: StepView, view: View) -> Roofline | None:
     )
 
 
-def exceeded(view: View) -> bool:
+def exceeded(view: RunState) -> bool:
     """Whether any step is faster than the bandwidth that is known allows."""
     bounds = (roofline(found, view) for found in view.steps.values())
     return any(bound is not None and bound.is_exceeded for bound in bounds)
@@ -119,7 +119,7 @@ def _why_no_bytes(model: ModelRead, step: Step) -> str:
     return "the sizes of its target's weights are not known"
 
 
-def _tokens_per_step(found: StepView) -> float | None:
+def _tokens_per_step(found: StepState) -> float | None:
     """Tokens that one pass of the target makes: 1 for a baseline, measured for the others."""
     if found.step.method == BASELINE:
         return 1.0

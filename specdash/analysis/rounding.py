@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from specdash.core.events import TextChecked
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
-from specdash.core.view import View
+from specdash.core.state import RunState
 
 USUAL = 0.99  # the share of places whose margins move by no more than what is called usual
 ENOUGH_PLACES = 100  # fewer have no 99 % quantile below their largest
@@ -48,7 +48,7 @@ def rounding_of(differences: Iterable[float]) -> Rounding:
     return Rounding(len(found), found[math.ceil(USUAL * len(found)) - 1], found[-1])
 
 
-def roundings(view: View) -> Mapping[Step, Rounding]:
+def roundings(view: RunState) -> Mapping[Step, Rounding]:
     """The rounding of each server without a draft, by the `arm` of its steps: over all its categories and workloads."""
     differences: dict[Step, list[float]] = {}
     why: dict[Step, str] = {}
@@ -71,7 +71,7 @@ def is_cached(check: TextChecked) -> bool:
     return bool(check.cached_tokens)
 
 
-def _differences(checks: Iterable[TextChecked], view: View) -> Iterator[float]:
+def _differences(checks: Iterable[TextChecked], view: RunState) -> Iterator[float]:
     """Of each prompt's answer from the cache: how far its margins are from those of the cold one."""
     cold: dict[str, TextChecked] = {}
     for check in checks:

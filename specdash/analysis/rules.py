@@ -6,11 +6,11 @@ this run cannot judge is neither true nor false, and says why. Rates that cannot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import combinations
-from typing import Any
 
-from specdash.analysis.evidence import Pair, pairs_of
+from specdash.analysis.result import JudgedRule, Result
+from specdash.analysis.rule_inputs import Pair, pairs_of
 
 Judgement = tuple[bool | None, str]
 
@@ -22,14 +22,13 @@ _CLOSE = 0.2  # 1.54 B and 3.2 B are sold as 1.5 B and 3 B
 _GAINS = ((8.0, 0.60, 0.80), (15.0, 0.10, 0.30), (FAST_TOK_S, 0.05, 0.15))
 
 
-def judged_rules(document: Mapping[str, Any]) -> list[dict[str, Any]]:
+def judged_rules(result: Result) -> tuple[JudgedRule, ...]:
     """Every rule with its source, whether it held in this result, and the evidence in words and figures."""
-    pairs = pairs_of(document)
-    judged: list[dict[str, Any]] = []
-    for rule, source, judge in _RULES:
-        held, evidence = judge(pairs)
-        judged.append({"rule": rule, "source": source, "held": held, "evidence": evidence})
-    return judged
+    pairs = pairs_of(result)
+    judged = ((rule, source, judge(pairs)) for rule, source, judge in _RULES)
+    return tuple(
+        JudgedRule(rule=rule, source=source, held=held, evidence=evidence) for rule, source, (held, evidence) in judged
+    )
 
 
 def _large_rise(pairs: Sequence[Pair]) -> Judgement:

@@ -11,7 +11,8 @@ from dataclasses import replace
 from specdash.core.measure import Sample
 from specdash.core.methods import is_ceiling
 from specdash.core.plan import Step
-from specdash.core.steps import StepView
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 
 LEAST_ANSWERS = 2
 
@@ -19,11 +20,11 @@ _Drafts = Mapping[tuple[str, int], tuple[object, ...]]
 """What was drafted, by prompt and block."""
 
 
-def same_drafts(steps: Mapping[str, StepView]) -> Mapping[str, tuple[int, int]]:
+def same_drafts(steps: Mapping[str, StepState]) -> Mapping[str, tuple[int, int]]:
     """By step id: the smaller K whose drafts were the same, and in how many answers; steps without one are left out."""
     alike: dict[Step, list[tuple[int, str]]] = {}
     for name, found in steps.items():
-        if found.status == "ok" and found.step.k is not None and is_ceiling(found.step.method):
+        if found.status == StepStatus.OK and found.step.k is not None and is_ceiling(found.step.method):
             alike.setdefault(replace(found.step, k=None), []).append((found.step.k, name))
     same: dict[str, tuple[int, int]] = {}
     for members in alike.values():
@@ -38,7 +39,7 @@ def same_drafts(steps: Mapping[str, StepView]) -> Mapping[str, tuple[int, int]]:
     return same
 
 
-def _drafts(found: StepView) -> _Drafts:
+def _drafts(found: StepState) -> _Drafts:
     """The drafts of a step's answers; none at all where no answer was drafted, which has a finding of its own."""
     if not any(sample.draft_tokens for sample in found.good):
         return {}

@@ -10,7 +10,7 @@ interval that is then shown covers down to 90 %, and no better than 91 to 92 % w
 (which changes when to stop, not that a small scatter was waited for) or with Stein's two stages from a pilot of 5 (7
 with three prompts). So here samples decide about a later stop: the first half settles whether twice as many will do,
 and the second half is blind, since the decision cannot be taken back. Each look asks for 97.5 % where 95 % is claimed,
-which pays for asking often. `tests/bench/bench_sequential.py` prints the simulated table: noise 0.5 to 10 %, precision
+which pays for asking often. `benchmarks/sequential.py` prints the simulated table: noise 0.5 to 10 %, precision
 0.01 to 0.05, at most 5 to 50 samples, one prompt or three, 20 % apart. The 95 % interval that `estimate` gives after
 such a stop covers 93.5 % in the worst setting and 95.3 % in the best, and at most 4.4 % of runs stop with a mean that
 is off by more than the precision. The price is that one prompt takes at least 6 samples and three take at least 10.

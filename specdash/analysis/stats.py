@@ -4,7 +4,7 @@ What is measured here is never negative: rates, times, bytes, counts, and ratios
 the logarithm, value * e^-h to value * e^h, where h is the relative error that the interval allows for. It never
 reaches 0, however few samples there are and however unlike they are; where h is small it is the plain one.
 
-Which interval, and why, was decided by simulated coverage (`tests/bench/bench_coverage.py` prints the tables). For a
+Which interval, and why, was decided by simulated coverage (`benchmarks/coverage.py` prints the tables). For a
 mean, Student's t with the standard error over the mean as that of the logarithm covers 95 % of normal samples at every
 n >= 2, whether they scatter by 2 % or 30 %, and 93 to 95 % of lognormal ones (sigma 0.5). On the plain scale it covers
 the same of normal samples and 92 to 94 % of lognormal ones, and reaches below 0 in 27 % of pairs of samples that
@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Hashable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 
 Interval = tuple[float, float]
@@ -35,6 +35,8 @@ POOLED_DF = 6
 class Summary:
     """What a list of samples says; `stddev` (of a sample, n - 1) and `ci95` (of the mean) are None for one value.
 
+    Files of other tools tell the mean and perhaps more: what they do not tell is None.
+
     `ci95` is on the log scale, so it never reaches below 0; it is None too where a value does, which nothing measured
     here can.
 
@@ -42,14 +44,14 @@ class Summary:
     is the value at rank 1 + 0.95 (n - 1), so below n = 21 it lies between the two largest.
     """
 
-    n: int
+    n: int | None = field(default=None, kw_only=True)
     mean: float
-    stddev: float | None
-    min: float
-    max: float
-    median: float
-    p95: float
-    ci95: Interval | None
+    stddev: float | None = None
+    min: int | float | None = None  # counts stay whole
+    max: int | float | None = None
+    median: float | None = None
+    p95: float | None = None
+    ci95: Interval | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,8 +63,8 @@ class Speedup:
     """
 
     value: float
-    stddev: float | None
-    ci95: Interval | None
+    stddev: float | None = None
+    ci95: Interval | None = None
 
 
 def summarise(values: Sequence[float]) -> Summary | None:

@@ -11,8 +11,8 @@ import math
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from specdash.analysis import kcurve, race
-from specdash.analysis.anchors import SECOND_PASS
+from specdash.analysis import k_search, kcurve
+from specdash.analysis.pass_drift import SECOND_PASS
 from specdash.core import commands as cmd
 from specdash.core.events import PlanChanged
 from specdash.core.measure import Verdict
@@ -22,8 +22,9 @@ from specdash.core.newest import of_newest
 from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.queue import load_key
-from specdash.core.steps import OPEN, StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 
 CURVE, SEARCH = "curve", "search"
 CONFIRM, ROUND, FOUND = "confirm", "search", "found"
@@ -42,14 +43,14 @@ class Change:
     edits: tuple[cmd.Edit, ...] = ()
 
 
-def next_change(view: View, pairs: Collection[LoadKey] | None = None) -> Change | None:
+def next_change(view: RunState, pairs: Collection[LoadKey] | None = None) -> Change | None:
     """The next change that follows from what is known; None while samples are being taken or nothing is left to do.
 
     `pairs`: those in which something has changed since none followed the last time; None looks at all.
     """
     if view.run is None or view.finished is not None or view.stopping:
         return None
-    mode = view.run.settings.get("k")
+    mode = view.settings.k
     change: Change | None = None
     if mode == CURVE:
         change = _first(_confirm(view, pair, steps) for pair, steps in _settled(view, pairs))
@@ -58,7 +59,7 @@ def next_change(view: View, pairs: Collection[LoadKey] | None = None) -> Change 
     return change or _second_pass(view)
 
 
-def is_unfinished(view: View) -> bool:
+def is_unfinished(view: RunState) -> bool:
     """Whether a run that has ended has work left: open steps, or a stage of its plan that was not begun."""
     if view.table.first_open is not None:
         return True
@@ -67,7 +68,7 @@ def is_unfinished(view: View) -> bool:
 
 def first_samples(mode: object, iterations: int) -> int | None:
     """How many samples a step with a draft takes in the first round of a search; None in any other mode."""
-    return race.next_samples(0, iterations) if mode == SEARCH else None
+    return k_search.next_samples(0, iterations) if mode == SEARCH else None
 
 
 def _first(changes: Iterable[Change | None]) -> Change | None:
@@ -79,12 +80,12 @@ def _stages_of(replans: tuple[PlanChanged, ...]) -> frozenset[str]:
     return frozenset(change.stage for change in replans)
 
 
-def _stages(view: View) -> Collection[str]:
+def _stages(view: RunState) -> Collection[str]:
     """The stages of the plan that were begun."""
     return _stages_of(view.replans)
 
 
-def _settled(view: View, pairs: Collection[LoadKey] | None) -> Iterator[tuple[LoadKey, list[StepView]]]:
+def _settled(view: RunState, pairs: Collection[LoadKey] | None) -> Iterator[tuple[LoadKey, list[StepState]]]:
     """Those of the pairs whose steps all have an outcome, with those of their steps that measure content.
 
     Pairs of which nothing can be learned by going on are left out: all failed, or nothing was drafted.
@@ -98,15 +99,15 @@ def _settled(view: View, pairs: Collection[LoadKey] | None) -> Iterator[tuple[Lo
             yield pair, [found for found in steps if found.step.workload != LOSSLESS]
 
 
-def _is_telling(found: StepView) -> bool:
+def _is_telling(found: StepState) -> bool:
     """Whether a finished step says that its pair can be measured, at this K or, where it is not obeyed, at others."""
-    return found.status == "ok" or Verdict.K_NOT_EFFECTIVE.value in found.verdicts
+    return found.status == StepStatus.OK or Verdict.K_NOT_EFFECTIVE.value in found.verdicts
 
 
 # -- curves -----------------------------------------------------------------------------------------------------------
 
 
-def _confirm(view: View, pair: LoadKey, steps: Sequence[StepView]) -> Change | None:
+def _confirm(view: RunState, pair: LoadKey, steps: Sequence[StepState]) -> Change | None:
     """Adds the Ks that the curve of a pair says are best: two at most, since each may take a load of its own."""
     stage = f"{CONFIRM} {pair.label}"
     if stage in _stages(view) or not steps:
@@ -139,7 +140,7 @@ def _ks(ks: Sequence[int]) -> str:
 
 
 def _added(
-    view: View, steps: Sequence[StepView], ks: Sequence[int], iterations: int | None = None
+    view: RunState, steps: Sequence[StepState], ks: Sequence[int], iterations: int | None = None
 ) -> tuple[cmd.Edit, ...]:
     """Steps like those of a pair at its largest K, with these Ks, before whatever comes next for another server.
 
@@ -151,7 +152,7 @@ def _added(
     pair = steps[0].step.pair
     alike = [found for found in view.table.of_pair(pair) if found.step.method != BASELINE]
     largest = max(found.step.k or 0 for found in alike)
-    before = next((found.step.id for found in view.table.with_status((OPEN,))), None)
+    before = next((found.step.id for found in view.table.with_status((StepStatus.OPEN,))), None)
     fresh: dict[int | None, list[Step]] = {}
     for k in ks:
         for found in alike:
@@ -166,11 +167,11 @@ def _added(
 # -- search -----------------------------------------------------------------------------------------------------------
 
 
-def arms_of(steps: Iterable[StepView]) -> list[race.Arm]:
+def arms_of(steps: Iterable[StepState]) -> list[k_search.KSamples]:
     """The Ks of a pair as arms of a race, each with the decode rates of its valid samples."""
-    rates: dict[int, list[tuple[race.Key, float]]] = {}
+    rates: dict[int, list[tuple[k_search.Key, float]]] = {}
     for found in steps:
-        if found.status != "ok" or found.step.k is None:
+        if found.status != StepStatus.OK or found.step.k is None:
             continue
         category = f"{found.step.category} at depth {found.step.depth}" if found.step.depth else found.step.category
         rates.setdefault(found.step.k, []).extend(
@@ -178,51 +179,49 @@ def arms_of(steps: Iterable[StepView]) -> list[race.Arm]:
             for sample in found.good
             if sample.decode_tok_s is not None and 0 < sample.decode_tok_s < math.inf
         )
-    return [race.Arm(k, tuple(found)) for k, found in sorted(rates.items())]
+    return [k_search.KSamples(k, tuple(found)) for k, found in sorted(rates.items())]
 
 
-def _search(view: View, pair: LoadKey, steps: Sequence[StepView]) -> Change | None:
+def _search(view: RunState, pair: LoadKey, steps: Sequence[StepState]) -> Change | None:
     """The next round of a search: Ks beside those that may be the best, then more samples for those furthest behind."""
-    assert view.run is not None
     done = f"{FOUND} {pair.label}"
     if done in _stages(view) or not steps:
         return None
-    settings = view.run.settings
-    most, precision = int(settings.get("iterations") or 1), settings.get("precision") or DEFAULT_PRECISION
+    most, precision = view.settings.iterations or 1, view.settings.precision or DEFAULT_PRECISION
     arms = arms_of(steps)
-    now = race.standing(arms, precision, race.rounds(most))
+    now = k_search.standing(arms, precision, k_search.rounds(most))
     if now.best is None:
         return Change(done, f"{pair.label}: {now.reason}")
     if most < LEAST_SEARCHED:
         return Change(done, f"{pair.label}: one sample decides nothing, so no other K is tried: raise iterations")
     stage = f"{ROUND} {pair.label} round {_rounds(view, pair) + 2}"
-    good = [found for found in steps if found.status == "ok"]
+    good = [found for found in steps if found.status == StepStatus.OK]
     # What was allowed, not what came out: a prompt that never gives a valid sample must not be asked for ever.
     taken = {k: min(view.iterations(found.step.id) or 0 for found in good if found.step.k == k) for k in now.racing}
-    behind = {k: count for k, count in taken.items() if race.next_samples(count, most) > 0}
+    behind = {k: count for k, count in taken.items() if k_search.next_samples(count, most) > 0}
     if behind:
         least = min(behind.values())
         ks = [k for k in behind if behind[k] == least]
-        count = least + race.next_samples(least, most)
+        count = least + k_search.next_samples(least, most)
         short = tuple(
             found.step.id for found in good if found.step.k in ks and (view.iterations(found.step.id) or 0) < count
         )
         edits: tuple[cmd.Edit, ...] = (cmd.SetIterations(short, count),)
         return Change(stage, f"{pair.label}: {now.reason}; {count} samples for {_ks(ks)}", edits)
-    new = race.refine(arms, now, _largest(view, pair), precision)
-    edits = _added(view, steps, new, race.next_samples(0, most))
+    new = k_search.refine(arms, now, _largest(view, pair), precision)
+    edits = _added(view, steps, new, k_search.next_samples(0, most))
     if edits:
         return Change(stage, f"{pair.label}: {now.reason}; {_ks(new)} may be better still", edits)
     used_up = "" if now.settled else "; all samples are used"
     return Change(done, f"{pair.label}: {now.reason}{used_up}")
 
 
-def _rounds(view: View, pair: LoadKey) -> int:
+def _rounds(view: RunState, pair: LoadKey) -> int:
     """How many rounds of a pair's search were begun after the first."""
     return sum(stage.startswith(f"{ROUND} {pair.label} round ") for stage in _stages(view))
 
 
-def _largest(view: View, pair: LoadKey) -> int:
+def _largest(view: RunState, pair: LoadKey) -> int:
     """The largest K that a search may go to: that of the curve of such a model."""
     model = view.models.get(pair.target)
     tried = view.table.largest_k(pair) or 0
@@ -235,13 +234,12 @@ def _largest(view: View, pair: LoadKey) -> int:
 # -- passes -----------------------------------------------------------------------------------------------------------
 
 
-def _second_pass(view: View) -> Change | None:
+def _second_pass(view: RunState) -> Change | None:
     """Once nothing is open: the loads once more, in mirrored order, so that the baselines stand at both ends.
 
     The last server goes on with its own steps at once: starting it again would only cost a load.
     """
-    assert view.run is not None
-    if view.run.settings.get("passes") != 2 or SECOND_PASS in _stages(view):
+    if view.settings.passes != 2 or SECOND_PASS in _stages(view):
         return None
     if view.table.first_open is not None:
         return None
@@ -259,7 +257,7 @@ def _second_pass(view: View) -> Change | None:
     return Change(SECOND_PASS, reason, tuple(edits))
 
 
-def _mirrored(steps: Sequence[StepView], view: View) -> list[str]:
+def _mirrored(steps: Sequence[StepState], view: RunState) -> list[str]:
     """The steps with their loads in reverse order; those of one load keep theirs."""
     loads: dict[LoadKey, list[Step]] = {}
     for found in steps:
@@ -268,7 +266,7 @@ def _mirrored(steps: Sequence[StepView], view: View) -> list[str]:
     return [step.id for key in reversed(order) for step in loads[key]]
 
 
-def _as_loaded(loads: Mapping[LoadKey, Collection[Step]], view: View) -> list[LoadKey]:
+def _as_loaded(loads: Mapping[LoadKey, Collection[Step]], view: RunState) -> list[LoadKey]:
     """The loads in the order in which their servers ran first."""
     first: dict[LoadKey, int] = {}
     numbers = {load: number for number, load in enumerate(view.loads)}

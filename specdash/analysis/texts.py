@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 from specdash.analysis.rounding import is_cached, is_cold
 from specdash.core.methods import BASELINE
-from specdash.core.steps import StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 
 LOSSLESS = "lossless"  # the workload whose requests are always at temperature 0
 _NO_ANSWERS = "no answer of it at temperature 0 was kept"
@@ -52,7 +52,7 @@ class Comparison:
         return self.told and self.diverges_at is not None and self.margin is not None
 
 
-def answers_of(found: StepView, view: View) -> dict[str, list[Answer]]:
+def answers_of(found: StepState, view: RunState) -> dict[str, list[Answer]]:
     """The step's greedy answers by prompt: cold checks first, each text once, only those that can be compared."""
     answers: dict[str, list[Answer]] = {}
     for check in sorted(found.checks, key=lambda each: (not is_cold(each), is_cached(each))):
@@ -70,15 +70,14 @@ def answers_of(found: StepView, view: View) -> dict[str, list[Answer]]:
     return answers
 
 
-def _is_greedy(found: StepView, view: View) -> bool:
+def _is_greedy(found: StepState, view: RunState) -> bool:
     """Whether the step's samples were taken at temperature 0."""
     if found.step.workload == LOSSLESS:
         return True
-    temperature = view.run.settings.get("temperature") if view.run is not None else None
-    return isinstance(temperature, int | float) and temperature == 0
+    return view.settings.temperature == 0
 
 
-def why_nothing(found: StepView, view: View) -> str:
+def why_nothing(found: StepState, view: RunState) -> str:
     """Why there is no answer to compare."""
     if found.good and not _is_greedy(found, view):
         return "its samples were not taken at temperature 0, and no greedy check was made"

@@ -8,19 +8,17 @@ elsewhere are no gain or loss of the draft.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from statistics import fmean
-from typing import Any
 
-from specdash.analysis.arms import Answer, Arm, Key, common_means
-from specdash.analysis.plain import plain
-from specdash.analysis.rates import PARTS
+from specdash.analysis.candidates import Answer, Candidate, common_means
+from specdash.analysis.result import WholeAnswer
+from specdash.analysis.speedups import PARTS, Asked
 from specdash.analysis.stats import Speedup, speedup
 
-Json = dict[str, Any]
 
-
-def whole_answer(arm: Arm, base: Arm) -> Json | None:
+def whole_answer(arm: Candidate, base: Candidate) -> WholeAnswer | None:
     """The time of an arm's answers over that of its baseline's: `ratio` below 1 is faster; None where it is unknown.
 
     `ci95` is of pairs of the same prompt in the same block, None below two. The times, in seconds, are means of what
@@ -40,19 +38,21 @@ def whole_answer(arm: Arm, base: Arm) -> Json | None:
     return _told(ratio, (_mean(ours), _mean(theirs)), ttft, len(pairs))
 
 
-def _told(ratio: Speedup, times: tuple[float, float], ttft: tuple[float | None, float | None], pairs: int) -> Json:
-    return {
-        "ratio": plain(ratio.value),
-        "ci95": plain(ratio.ci95),
-        "n": pairs,
-        "total_time_s": plain(times[0]),
-        "baseline_total_time_s": plain(times[1]),
-        "ttft_s": plain(ttft[0]),
-        "baseline_ttft_s": plain(ttft[1]),
-    }
+def _told(
+    ratio: Speedup, times: tuple[float, float], ttft: tuple[float | None, float | None], pairs: int
+) -> WholeAnswer:
+    return WholeAnswer(
+        ratio=ratio.value,
+        ci95=ratio.ci95,
+        n=pairs,
+        total_time_s=times[0],
+        baseline_total_time_s=times[1],
+        ttft_s=ttft[0],
+        baseline_ttft_s=ttft[1],
+    )
 
 
-def _pairs(ours: Mapping[Key, Answer], theirs: Mapping[Key, Answer]) -> dict[Key, tuple[float, float]]:
+def _pairs(ours: Mapping[Asked, Answer], theirs: Mapping[Asked, Answer]) -> dict[Asked, tuple[float, float]]:
     """The times of both to what was asked of both, for answers of the baseline's length."""
     found = {
         key: (answer.time_for(theirs[key].tokens), theirs[key].total_s) for key, answer in ours.items() if key in theirs
@@ -60,31 +60,31 @@ def _pairs(ours: Mapping[Key, Answer], theirs: Mapping[Key, Answer]) -> dict[Key
     return {key: (mine, other) for key, (mine, other) in found.items() if mine is not None}
 
 
-def _mean(values: Sequence[tuple[Key, float]]) -> float:
+def _mean(values: Sequence[tuple[Asked, float]]) -> float:
     return fmean(value for _, value in values)
 
 
-def whole_answer_reason(found: Mapping[str, Any] | None) -> str:
+def whole_answer_reason(found: WholeAnswer | None) -> str:
     """What to add to the reason of a gain in decoding; "" where whole answers are known to be faster too."""
-    ratio = found["ratio"] if found is not None else None
+    ratio = found.ratio if found is not None else None
     if found is None or ratio is None:
         return "whole answers were not timed, so what the prefill takes of the gain is not known"
-    low, high = found["ci95"] or (None, None)
-    if high is not None and high < 1:
-        return ""
-    if low is not None and low > 1:
-        ends = f"{_percent(low)} to {_percent(high)} %" if high is not None else f"{_percent(low)} % at least"
-        return f"but whole answers, as measured, take {_percent(ratio)} % longer ({ends}){_first_token(found)}"
     mean = f"{_percent(max(ratio, 2 - ratio))} % {'longer' if ratio > 1 else 'less'} by the mean"
-    if found["ci95"] is None:
+    if found.ci95 is None:
         return f"whether whole answers are faster too cannot be told: {mean}, without an interval"
+    low, high = found.ci95
+    if high < 1:
+        return ""
+    if low > 1:
+        ends = f"{_percent(low)} to {_percent(high)} %" if high < math.inf else f"{_percent(low)} % at least"
+        return f"but whole answers, as measured, take {_percent(ratio)} % longer ({ends}){_first_token(found)}"
     ends = f"{_signed(low)} to {_signed(high)} %"
     return f"whether whole answers are faster too cannot be told: {mean} ({ends}){_first_token(found)}"
 
 
-def _first_token(found: Mapping[str, Any]) -> str:
+def _first_token(found: WholeAnswer) -> str:
     """How much later the first token comes; "" where it does not."""
-    mine, other = found["ttft_s"], found["baseline_ttft_s"]
+    mine, other = found.ttft_s, found.baseline_ttft_s
     if mine is None or other is None or mine <= other:
         return ""
     return f": the first token comes after {mine:.3g} s instead of {other:.3g} s"
@@ -96,5 +96,5 @@ def _percent(ratio: float) -> str:
     return f"{percent:.0f}" if percent >= 10 else f"{percent:.2g}"
 
 
-def _signed(ratio: float | None) -> str:
-    return "?" if ratio is None else f"{round(100 * (ratio - 1), 1) + 0.0:+g}"
+def _signed(ratio: float) -> str:
+    return "?" if math.isinf(ratio) else f"{round(100 * (ratio - 1), 1) + 0.0:+g}"

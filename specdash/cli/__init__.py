@@ -48,6 +48,9 @@ COMMANDS: dict[str, Command] = {
     "new": Command("new", "write a commented profile", "specdash new big.gguf small.gguf > profile.toml"),
     "models": Command("models", "models found, and which can draft for which", "specdash models ~/models"),
     "demo": Command("demo", "make a small pair of models and sweep it; no download", "specdash demo"),
+    "completion": Command(
+        "completion", "completion by the tab key, for bash, zsh or fish", "specdash completion bash >> ~/.bashrc"
+    ),
     "_engine": Command("engine", "the engine process of a run", "specdash _engine", hidden=True),
     "relay": Command(
         "relay", "the far end of attach --ssh: a run over stdin and stdout", "specdash relay", hidden=True
@@ -75,8 +78,9 @@ def command_parser(name: str) -> argparse.ArgumentParser:
     )
 
 
-def _main_parser() -> argparse.ArgumentParser:
-    listing = "\n".join(f"  {name:<9} {command.help}" for name, command in COMMANDS.items() if not command.hidden)
+def main_parser() -> argparse.ArgumentParser:
+    """The parser of a command line that names no command."""
+    listing = "\n".join(f"  {name:<10} {command.help}" for name, command in COMMANDS.items() if not command.hidden)
     parser = argparse.ArgumentParser(
         prog="specdash",
         usage="specdash [--headless] [PROFILE] | specdash COMMAND ...",
@@ -105,7 +109,7 @@ def dispatch(arguments: Sequence[str]) -> Exit:
         return code
     if name and not name.startswith("-") and not os.path.exists(name):
         raise SpecdashError(f"{name}: no such command or profile", _nearest(name))
-    options = _main_parser().parse_args(list(arguments))
+    options = main_parser().parse_args(list(arguments))
     if options.headless and options.profile is not None:
         from specdash.cli.run import headless
 
@@ -131,6 +135,10 @@ def _nearest(word: str) -> str:
 
 def main() -> None:
     """Entry point of the `specdash` program."""
+    if "_ARGCOMPLETE" in os.environ:
+        from specdash.cli.completion import answer_shell
+
+        answer_shell()
     streams.make_lasting()
     signals.end_by_exit()
     if sys.platform == "win32":

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import argparse
+
 from specdash.cli import command_parser
 from specdash.errors import Exit, SpecdashError
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes."""
+    parser.add_argument(
+        "run", nargs="?", metavar="RUN", help="a run folder, or the beginning of its name (default: the one that runs)"
+    )
+    parser.add_argument("--ssh", metavar="HOST", help="the machine that it is on, as ssh knows it")
 
 
 def main(name: str, arguments: list[str]) -> Exit:
     """Shows a run that goes on, or replays one that has ended."""
     parser = command_parser(name)
-    parser.add_argument(
-        "run", nargs="?", metavar="RUN", help="a run folder, or the beginning of its name (default: the one that runs)"
-    )
-    parser.add_argument("--ssh", metavar="HOST", help="the machine that it is on, as ssh knows it")
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     if options.ssh is not None and not options.ssh.strip():
         parser.error("--ssh needs the name of a host")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from dataclasses import asdict
 from pathlib import Path
@@ -12,11 +13,16 @@ from specdash.core.text import plain
 from specdash.errors import Exit
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes."""
+    parser.add_argument("profile", metavar="PROFILE")
+    parser.add_argument("--json", action="store_true", help="the problems as JSON")
+
+
 def main(name: str, arguments: list[str]) -> Exit:
     """Prints the problems of a profile; 2 when it cannot run anywhere, 3 when something is missing here."""
     parser = command_parser(name)
-    parser.add_argument("profile", metavar="PROFILE")
-    parser.add_argument("--json", action="store_true", help="the problems as JSON")
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     found = check(Path(options.profile))
     if found.profile is not None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from specdash.cli import command_parser
 from specdash.cli.table import print_folded, print_table
-from specdash.core.text import one_line
+from specdash.core.text import one_line, plural
 from specdash.errors import Exit, SpecdashError
 
 if TYPE_CHECKING:
@@ -21,9 +21,8 @@ if TYPE_CHECKING:
 BOLD, PLAIN = "\x1b[1m", "\x1b[0m"
 
 
-def main(name: str, arguments: list[str]) -> Exit:
-    """Prints B over A for what both measured; REGRESSION where an arm of B is slower than agreed, or broken."""
-    parser = command_parser(name)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes."""
     for letter in "AB":
         parser.add_argument(
             letter.lower(), metavar=letter, help="a run (folder, or the beginning of its name), or a result file"
@@ -37,10 +36,16 @@ def main(name: str, arguments: list[str]) -> Exit:
     )
     parser.add_argument("--anyway", action="store_true", help="compare unlike things too; the reasons are printed")
     parser.add_argument("--json", action="store_true", help="the comparison as JSON")
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """Prints B over A for what both measured; REGRESSION where an arm of B is slower than agreed, or broken."""
+    parser = command_parser(name)
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     from specdash.analysis.compare import compare
-    from specdash.store.foreign.reading import unusable
-    from specdash.store.results import named_result
+    from specdash.report.importers.saved import unusable
+    from specdash.report.results import named_result
     from specdash.store.runs import known_results_dirs
 
     dirs = known_results_dirs()
@@ -94,7 +99,7 @@ def _judged(found: Comparison, slower: tuple[Pair, ...], most: float | None) -> 
         return Exit.OK
     unknown = sum(pair.high is None for pair in found.overall)
     if unknown:
-        arms = "1 arm has" if unknown == 1 else f"{unknown} arms have"
+        arms = plural(unknown, "arm has", "arms have")
         print(f"specdash: {arms} too few samples for an interval: no regression can be told there", file=sys.stderr)
     for pair in slower:
         loss = (1 - (pair.ratio or 0)) * 100

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import shutil
+import argparse
 import sys
 from pathlib import Path
 from typing import Any
 
 from specdash.cli import command_parser
+from specdash.core.kinds import DEFAULT, EMBEDDED
 from specdash.errors import EngineError, Exit
 
 HEADER = "# Written by `specdash demo`: a sweep of synthetic models, to see what specdash does.\n"
 
 
-def main(name: str, arguments: list[str]) -> Exit:
-    """Writes the models and a profile into a cache folder, and runs the profile."""
-    parser = command_parser(name)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes."""
     parser.add_argument("--moe", action="store_true", help="sweep the mixture of experts too")
     parser.add_argument(
         "--epsilon", type=float, default=0.05, metavar="E", help="0.02: the draft is nearly always right; 0.2: seldom"
@@ -25,6 +24,12 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser.add_argument("--results", default="results", metavar="DIR", help="where the run goes (default: results)")
     parser.add_argument("--models", metavar="DIR", help="where the models go (default: this user's cache)")
     parser.add_argument("--write-only", action="store_true", help="run nothing; print where the profile is")
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """Writes the models and a profile into a cache folder, and runs the profile."""
+    parser = command_parser(name)
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     import tomli_w
     from platformdirs import user_cache_path
@@ -54,7 +59,7 @@ def _settings(pairs: list[tuple[str, tuple[Path, Path]]], program: str, results:
         "k": [2, 4, 8],
         "pairs": [[f"{name} target", f"{name} draft"] for name, _ in pairs],
     }
-    if len(pairs) > 1 and program != "embedded":
+    if len(pairs) > 1 and program != EMBEDDED:
         sweep["moe_experts"] = [2, 8]  # the wheel has no way to set them
     return {
         "name": "demo",
@@ -74,8 +79,9 @@ def _settings(pairs: list[tuple[str, tuple[Path, Path]]], program: str, results:
 
 def _program(*, prefer_embedded: bool) -> str:
     """The built-in llama.cpp or the program on PATH, whichever is there; only the latter can set expert counts."""
-    found = ["embedded"] if importlib.util.find_spec("xllamacpp") is not None else []
-    found += ["llama-server"] if shutil.which("llama-server") else []
+    from specdash.config.programs import is_here
+
+    found = [program.name for program in reversed(DEFAULT.programs) if is_here(program)]
     if found:
         return found[0 if prefer_embedded else -1]
     raise EngineError(

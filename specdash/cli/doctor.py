@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import importlib.util
+import argparse
 import json
 import shutil
 import sys
@@ -11,44 +11,49 @@ from pathlib import Path
 
 from specdash.cli import command_parser
 from specdash.cli.table import print_folded
+from specdash.core.engine import Engine, FindContext
+from specdash.core.kinds import DEFAULT, KINDS, Kind
 from specdash.core.text import human_bytes
 from specdash.errors import Exit, SpecdashError
 
 OK, WARN, FAIL = "ok", "warn", "FAIL"
-K_SCOPE_WORDS = {
-    "request": "takes K per request: one load serves every K",
-    "capped": "takes K per request, up to its start-up value",
-    "startup": "fixes K at start-up: one load for every K",
-}
-
-
-_PROGRAMS = ("llama-cli", "mlx")
-# Kinds of which the user brings the server, with programs that start one where they are on PATH.
-_USERS_OWN = {"script": ("mlx.launch",), "openai": ("vllm", "sglang", "lms", "ollama")}
 
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the examination: a state, what was looked at, what was found, what to do about it."""
+    """One line of the examination: a state, what was looked at, what was found, what to do about it.
+
+    `kind` and `program` where it says whether a program of a kind of engine can be used.
+    """
 
     state: str
     what: str
     found: str
     todo: str = ""
+    kind: str = ""
+    program: str = ""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes."""
+    parser.add_argument("--program", action="append", default=[], metavar="PROGRAM", help="also examine this engine")
+    parser.add_argument("--no-probe", action="store_true", help="start no server, so do not find out who decides K")
+    parser.add_argument("--json", action="store_true", help="the findings as JSON")
 
 
 def main(name: str, arguments: list[str]) -> Exit:
     """Prints one line for each thing examined; 3 when no engine can be used, or one that was named cannot."""
     parser = command_parser(name)
-    parser.add_argument("--program", action="append", default=[], metavar="PROGRAM", help="also examine this engine")
-    parser.add_argument("--no-probe", action="store_true", help="start no server, so do not find out who decides K")
-    parser.add_argument("--json", action="store_true", help="the findings as JSON")
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     servers = [finding for program in _programs(options.program) for finding in _engine(program, not options.no_probe)]
     if not servers:
-        servers = [Finding(FAIL, "llama-server", "none on PATH, and no built-in llama.cpp", _install("llama-server"))]
-    programs = [finding for kind in _PROGRAMS for finding in _other_programs(kind)]
-    findings = [*servers, *programs, *map(_users_own, _USERS_OWN), *_machine(), *_disk(), *_left_behind()]
+        what = "none on PATH, and no built-in llama.cpp"
+        servers = [Finding(FAIL, DEFAULT.name, what, DEFAULT.install, DEFAULT.name, DEFAULT.name)]
+    others = [kind for kind in KINDS.values() if kind is not DEFAULT]
+    programs = [finding for kind in others for finding in _other_programs(kind)]
+    users_own = [_users_own(kind) for kind in others if not kind.programs]
+    findings = [*servers, *programs, *users_own, *_machine(), *_disk(), *_left_behind()]
     if options.json:
         print(json.dumps([asdict(finding) for finding in findings], indent=2))
     else:
@@ -64,25 +69,24 @@ def main(name: str, arguments: list[str]) -> Exit:
 
 def _programs(asked: list[str]) -> list[str]:
     """The engines to examine: those asked for, a llama-server on PATH, the built-in one."""
-    found = list(asked)
-    if shutil.which("llama-server"):
-        found.append("llama-server")
-    if importlib.util.find_spec("xllamacpp") is not None:
-        found.append("embedded")
-    return found
+    from specdash.config.programs import is_here
+
+    return [*asked, *(program.name for program in DEFAULT.programs if is_here(program))]
 
 
 def _engine(program: str, probe: bool) -> list[Finding]:
     """What one engine is, and who decides K on it."""
-    from specdash.engines.llama_flags import SPEC_TYPE_NOTE, dialect_words
-    from specdash.engines.llama_server import open_program
+    from specdash.engines.llama_cpp.flags import SPEC_TYPE_NOTE
+    from specdash.engines.llama_cpp.methods import dialect_words
+    from specdash.engines.llama_cpp.server import open_program
 
     try:
         engine = open_program(program, None, "")
     except SpecdashError as error:
-        return [Finding(FAIL, program, error.what, error.todo)]
+        return [Finding(FAIL, program, error.what, error.todo, DEFAULT.name, program)]
     info = engine.info
-    found = [Finding(OK, program, f"{info.program}, {info.version}; K is set by {dialect_words(info.dialect)}")]
+    said = f"{info.program}, {info.version}; K is set by {dialect_words(info.dialect)}"
+    found = [Finding(OK, program, said, kind=DEFAULT.name, program=program)]
     if "--spec-type" in engine.flags:
         found.append(Finding(OK, f"{program}, draft models", SPEC_TYPE_NOTE))
     if engine.flags.spec_types:
@@ -97,50 +101,44 @@ def _engine(program: str, probe: bool) -> list[Finding]:
     return found
 
 
-def _install(kind: str) -> str:
-    from specdash.engines.registry import module_of
-
-    return module_of(kind).INSTALL
-
-
-def _other_programs(kind: str) -> list[Finding]:
+def _other_programs(kind: Kind) -> list[Finding]:
     """Each program of a kind of engine: what was found, or why it cannot be used here."""
     from specdash.core.profile import EngineConfig
-    from specdash.engines.registry import FindContext, module_of
+    from specdash.engines.registry import find
 
-    module = module_of(kind)
     found: list[Finding] = []
-    for program in module.PROGRAMS:
+    for program in kind.programs:
+        name, what = program.name, f"{kind.name}, {program.name}"
         try:
-            info = module.find(EngineConfig(kind=kind, program=program), FindContext()).info
+            info = find(EngineConfig(kind=kind.name, program=name), FindContext()).info
         except SpecdashError as error:
-            found.append(Finding(WARN, f"{kind}, {program}", f"not usable here: {error.what}", error.todo))
+            found.append(Finding(WARN, what, f"not usable here: {error.what}", error.todo, kind.name, name))
         else:
-            found.append(Finding(OK, f"{kind}, {program}", f"{info.program}, {info.version}"))
+            found.append(Finding(OK, what, f"{info.program}, {info.version}", kind=kind.name, program=name))
     return found
 
 
-def _users_own(kind: str) -> Finding:
+def _users_own(kind: Kind) -> Finding:
     """A kind of engine that needs nothing of specdash's own."""
-    from specdash.engines.registry import module_of
-
-    here = [name for name in _USERS_OWN[kind] if shutil.which(name)]
+    here = [name for name in kind.starters if shutil.which(name)]
     on_path = f"; on PATH: {', '.join(here)}" if here else ""
-    return Finding(OK, kind, f"{module_of(kind).TITLE}; needs nothing of specdash's own{on_path}")
+    return Finding(OK, kind.name, f"{kind.title}; needs nothing of specdash's own{on_path}")
 
 
-def _k_scope(program: str, engine: object) -> Finding:
-    from specdash.engines.llama_server import LlamaServer
+def _k_scope(program: str, engine: Engine) -> Finding:
+    """Who decides K on an engine, found by starting it."""
+    from specdash.report.text import K_SCOPES
     from specdash.session.examine import probe_engine
 
-    assert isinstance(engine, LlamaServer)
     try:
         result = probe_engine(engine)
     except SpecdashError as error:
         return Finding(WARN, f"{program}, K scope", f"could not be probed: {error.what}", error.todo)
     if result.scope is None:
         return Finding(WARN, f"{program}, K scope", "the server drafted nothing on the test pair")
-    return Finding(OK, f"{program}, K scope", f"{result.scope.value} ({K_SCOPE_WORDS[result.scope.value]})")
+    words = K_SCOPES[result.scope.value]
+    said = ": ".join(filter(None, (words.sentence, words.loads)))
+    return Finding(OK, f"{program}, K scope", f"{result.scope.value} ({said})")
 
 
 def _machine() -> list[Finding]:

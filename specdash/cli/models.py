@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 import shlex
@@ -18,6 +19,12 @@ if TYPE_CHECKING:
     from specdash.config.discover import Family, FoundModel
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes."""
+    parser.add_argument("dirs", nargs="*", metavar="DIR", help="folders to search (default: the usual caches)")
+    parser.add_argument("--json", action="store_true", help="the models as JSON")
+
+
 def main(name: str, arguments: list[str]) -> Exit:
     """Prints models by vocabulary family, with the drafts that fit each.
 
@@ -25,8 +32,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     only listed.
     """
     parser = command_parser(name)
-    parser.add_argument("dirs", nargs="*", metavar="DIR", help="folders to search (default: the usual caches)")
-    parser.add_argument("--json", action="store_true", help="the models as JSON")
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     from specdash.config.discover import families, find_models
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -11,23 +12,28 @@ from typing import Any
 from specdash.analysis.strategy import CURVE, MOST_CONFIRMED, SEARCH, first_samples
 from specdash.cli import command_parser
 from specdash.config.load import check
+from specdash.core.kinds import KINDS
 from specdash.core.plan import KScope, PlannedLoad, k_values
 from specdash.core.priors import Range
 from specdash.core.profile import LOSSLESS
-from specdash.core.text import human_bytes, human_seconds, plain
-from specdash.engines.registry import SETTLED_SCOPES
+from specdash.core.text import human_bytes, human_seconds, plain, plural
 from specdash.errors import Exit, Problem, ProfileError
 from specdash.session.opening import NOTHING_WITH
 from specdash.session.planned import plan_time
 from specdash.session.prepare import Prepared, only_possible, prepare
 
 
-def main(name: str, arguments: list[str]) -> Exit:
-    """Prints loads, steps and forecasts of a profile, also of one whose models are elsewhere."""
-    parser = command_parser(name)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes."""
     parser.add_argument("profile", metavar="PROFILE")
     parser.add_argument("--steps", action="store_true", help="list every step, not only the loads")
     parser.add_argument("--json", action="store_true", help="the plan as JSON")
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """Prints loads, steps and forecasts of a profile, also of one whose models are elsewhere."""
+    parser = command_parser(name)
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     found = check(Path(options.profile))
     if found.profile is None or found.problems:
@@ -50,7 +56,7 @@ def _scopes(prepared: Prepared) -> list[KScope]:
     forced = prepared.profile.engine.k_scope
     if forced != "auto":
         return [KScope(forced)]
-    settled = SETTLED_SCOPES.get(prepared.profile.engine.kind)
+    settled = KINDS[prepared.profile.engine.kind].k_scope
     if settled is not None:
         return [settled]
     drafted = any(step.draft is not None for step in prepared.steps)
@@ -60,7 +66,7 @@ def _scopes(prepared: Prepared) -> list[KScope]:
 def _time(prepared: Prepared, scope: KScope, loads: Sequence[PlannedLoad]) -> Range | None:
     """How long these loads take."""
     engine = prepared.profile.engine
-    is_probed = engine.k_scope == "auto" and engine.kind not in SETTLED_SCOPES
+    is_probed = engine.k_scope == "auto" and KINDS[engine.kind].k_scope is None
     return plan_time(prepared, scope, loads, is_probed=is_probed)
 
 
@@ -78,8 +84,8 @@ def _lines(
     categories = len(prepared.prompts)
     measure = prepared.profile.measure
     lines = [
-        f"{prepared.profile.name}: {len(usable)} steps in {categories} prompt "
-        f"{'category' if categories == 1 else 'categories'}, {measure.iterations} samples each "
+        f"{prepared.profile.name}: {len(usable)} steps in "
+        f"{plural(categories, 'prompt category', 'prompt categories')}, {measure.iterations} samples each "
         f"of up to {measure.max_tokens} tokens",
         "",
     ]
@@ -95,7 +101,7 @@ def _lines(
             label = load.key.pair.label if ks else load.key.label
             of_k = f", K = {', '.join(map(str, ks))}" if ks else ""
             count = len(load.steps)
-            lines.append(f"  {number:>3}. {label}{of_k}  ({count} {'step' if count == 1 else 'steps'})")
+            lines.append(f"  {number:>3}. {label}{of_k}  ({plural(count, 'step')})")
             if list_steps:
                 lines += [f"         {step.id}" for step in load.steps]
         time = _time(prepared, scope, loads)

@@ -5,6 +5,7 @@ Where no engine is at work on the run, it answers from the run folder itself, in
 
 from __future__ import annotations
 
+import argparse
 import os
 import socket
 import sys
@@ -18,12 +19,17 @@ from specdash.errors import Exit, SpecdashError
 PIECE_BYTES = 64 * 1024
 
 
-def main(name: str, arguments: list[str]) -> Exit:
-    """Connects stdin and stdout with a run, until either end closes."""
-    parser = command_parser(name)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes."""
     parser.add_argument(
         "run", nargs="?", metavar="RUN", help="a run folder, or the beginning of its name (default: the one that runs)"
     )
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """Connects stdin and stdout with a run, until either end closes."""
+    parser = command_parser(name)
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     from specdash.cli.running import chosen_run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -12,44 +13,47 @@ from specdash.cli import command_parser
 from specdash.errors import Exit, SpecdashError, StoreError
 
 if TYPE_CHECKING:
+    from specdash.report.results import Named
     from specdash.session.handle import Reports
-    from specdash.store.results import Named
 
 DEFAULT = ("html", "md", "csv", "json")
 ON_DEMAND = ("draftbench",)
+FORMATS = (*DEFAULT, *ON_DEMAND)
 
 
-def main(name: str, arguments: list[str]) -> Exit:
-    """Writes the wanted formats: one to stdout, several into the run's folder, or here where it is a file."""
-    from specdash.session.reports import REPORTS
-
-    parser = command_parser(name)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes."""
     parser.add_argument(
         "run",
         metavar="RUN",
         help="a run folder, or the beginning of its name; or a result file: of specdash, draftbench or velollm",
     )
-    known = [each for each in (*DEFAULT, *ON_DEMAND) if each in REPORTS]
     parser.add_argument(
         "--format",
         default="",
         metavar="F",
-        help=f"some of {', '.join(known)}, comma-separated: one is printed, several are written into the run's folder,"
-        f" of a result file into this one (default: all but {', '.join(ON_DEMAND)})",
+        help=f"some of {', '.join(FORMATS)}, comma-separated: one is printed, several are written into the run's"
+        f" folder, of a result file into this one (default: all but {', '.join(ON_DEMAND)})",
     )
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """Writes the wanted formats: one to stdout, several into the run's folder, or here where it is a file."""
+    parser = command_parser(name)
+    add_arguments(parser)
     options = parser.parse_args(arguments)
-    from specdash.store.results import named_result
+    from specdash.report.results import named_result
     from specdash.store.runs import known_results_dirs
 
     formats = list(dict.fromkeys(part.strip() for part in options.format.split(",") if part.strip()))
     for each in formats:
-        if each not in known:
-            raise SpecdashError(f"--format {each}: no such format", f"There are: {', '.join(known)}.")
+        if each not in FORMATS:
+            raise SpecdashError(f"--format {each}: no such format", f"There are: {', '.join(FORMATS)}.")
     found = named_result(options.run, known_results_dirs())
     if len(formats) == 1:
         sys.stdout.write(_text(found, formats[0]))
         return Exit.OK
-    reports = _written(found, formats or [each for each in DEFAULT if each in REPORTS])
+    reports = _written(found, formats or list(DEFAULT))
     for path in reports.written:
         print(path)
     if reports.failed:
@@ -59,8 +63,8 @@ def main(name: str, arguments: list[str]) -> Exit:
 
 def _text(found: Named, kind: str) -> str:
     """A report as text. Raises SpecdashError for a file that is broken deeper than its reader looks."""
+    from specdash.report.importers.saved import unusable
     from specdash.session.reports import REPORTS
-    from specdash.store.foreign.reading import unusable
 
     write: Any = REPORTS[kind][1]
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import sys
 from pathlib import Path
 
@@ -25,9 +26,8 @@ def headless(profile_path: str) -> Exit:
     return narrate(lambda watcher: start_new(profile, watcher), [str(problem) for problem in found.warnings])
 
 
-def main(name: str, arguments: list[str]) -> Exit:
-    """`specdash resume RUN`: in the dashboard over an engine process of its own, or narrated in this process."""
-    parser = command_parser(name)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes."""
     parser.add_argument(
         "run",
         nargs="?",
@@ -40,6 +40,12 @@ def main(name: str, arguments: list[str]) -> Exit:
         help="in this process, narrated on stderr, as it is where stdin or stdout is no terminal: it ends with its"
         " terminal, and can be resumed",
     )
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """`specdash resume RUN`: in the dashboard over an engine process of its own, or narrated in this process."""
+    parser = command_parser(name)
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     from specdash.cli.running import interrupted_run
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import os
 from dataclasses import asdict
@@ -13,11 +14,16 @@ from specdash.errors import Exit, SpecdashError
 from specdash.store.runs import RUNNING, RunInfo
 
 
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes."""
+    parser.add_argument("dirs", nargs="*", metavar="DIR", help="results folders (default: those used before)")
+    parser.add_argument("--json", action="store_true", help="the runs as JSON")
+
+
 def main(name: str, arguments: list[str]) -> Exit:
     """Prints one row for each run, newest last."""
     parser = command_parser(name)
-    parser.add_argument("dirs", nargs="*", metavar="DIR", help="results folders (default: those used before)")
-    parser.add_argument("--json", action="store_true", help="the runs as JSON")
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     for each in options.dirs:
         if not os.path.isdir(each):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import os
 import signal
 
@@ -9,13 +10,18 @@ from specdash.cli import command_parser
 from specdash.errors import Exit, SpecdashError
 
 
-def main(name: str, arguments: list[str]) -> Exit:
-    """Asks the engine process of a run to stop, and waits until it has. Servers that lost their engine end too."""
-    parser = command_parser(name)
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare what this command takes."""
     parser.add_argument(
         "run", nargs="?", metavar="RUN", help="a run folder, or the beginning of its name (default: the one that runs)"
     )
     parser.add_argument("--wait", type=float, default=120.0, metavar="S", help="seconds to wait for its end")
+
+
+def main(name: str, arguments: list[str]) -> Exit:
+    """Asks the engine process of a run to stop, and waits until it has. Servers that lost their engine end too."""
+    parser = command_parser(name)
+    add_arguments(parser)
     options = parser.parse_args(arguments)
     from specdash.cli.leftovers import end_left_behind
     from specdash.cli.running import all_runs, chosen_run

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal, cast
 from urllib.parse import urlsplit
@@ -14,34 +13,18 @@ from specdash.config.fields import Table
 from specdash.config.flags import check_args, check_env, check_wrap
 from specdash.config.programs import check_program, located, read_program
 from specdash.config.report import guess, show
+from specdash.core.kinds import DEFAULT, KINDS, OWN_KEYS, Kind, owners_of
 from specdash.core.launch import PLACES, names, variable
 from specdash.core.methods import BASELINE, METHODS, method_named
-from specdash.core.profile import EVERY_METHOD, KINDS, EngineConfig, Launch, Urls
-
-BY_NAME = frozenset({"script", "openai"})
-"""Kinds that start no program of their own: models may be known by name alone."""
+from specdash.core.profile import EVERY_METHOD, EngineConfig, Launch, Urls
 
 _PLACE = re.compile(r"\{([a-z_]+)\}")
 _ANY_PORT = "0 means any free port"
-# Keys that only some kinds have, with what to write where a kind has them not.
-_OWNERS: Mapping[str, tuple[str, ...]] = {
-    "program": ("llama-server", "llama-cli", "mlx"),
-    "launch": ("script", "openai"),
-    "stop": ("script", "openai"),
-    "health": ("script", "openai"),
-    "ready": ("script", "openai"),
-    "metrics": ("script", "openai"),
-    "pid_file": ("script", "openai"),
-    "cool_down_s": ("script", "openai"),
-    "url": ("openai",),
-    "api_key_env": ("openai",),
-    "body": ("openai",),
-}
 
 
 def read_engine(table: Table, base: Path) -> EngineConfig:
     """`[engine]`."""
-    kind = table.choice("kind", "llama-server", KINDS)
+    kind = KINDS[table.choice("kind", DEFAULT.name, tuple(KINDS))]
     refuse_keys_of_others(table, kind)
     default = EngineConfig()
     wrap = table.strings("wrap", 'One string for each word: wrap = ["numactl", "--interleave=all"]')
@@ -51,8 +34,8 @@ def read_engine(table: Table, base: Path) -> EngineConfig:
         check_wrap(table.findings, table.at("wrap"), wrap, kind)
     k_scope = table.choice("k_scope", "auto", ("auto", "request", "capped", "startup"))
     config = EngineConfig(
-        kind=kind,
-        program=read_program(table, base, kind) if kind not in BY_NAME else "",
+        kind=kind.name,
+        program=read_program(table, base, kind) if kind.programs else "",
         k_scope=cast(Literal["auto", "request", "capped", "startup"], k_scope),
         grace_s=table.number("grace_s", default.grace_s, "seconds, more than 0"),
         stall_s=table.number("stall_s", default.stall_s, "seconds, more than 0"),
@@ -83,36 +66,33 @@ def read_engine(table: Table, base: Path) -> EngineConfig:
     return config
 
 
-def refuse_keys_of_others(table: Table, kind: str) -> None:
+def refuse_keys_of_others(table: Table, kind: Kind) -> None:
     """Files each key of a table that only other kinds of engine have."""
-    for key, owners in _OWNERS.items():
-        if key in table.raw and kind not in owners:
-            kinds = " and ".join(show(owner) for owner in owners)
+    for key in OWN_KEYS:
+        if key in table.raw and key not in kind.keys:
+            kinds = " and ".join(map(show, owners_of(key)))
             todo = f"Set kind, or leave {key} out"
             table.ask(key)
-            table.findings.problem(table.at(key), f"is for kind = {kinds}; this engine is {show(kind)}", todo)
+            table.findings.problem(table.at(key), f"is for kind = {kinds}; this engine is {show(kind.name)}", todo)
 
 
 def require_server(table: Table, config: EngineConfig, *, in_every_config: bool) -> None:
     """Files what is missing to reach a server: a script has to be named, an address or a command for `openai`."""
-    if config.kind not in BY_NAME or {"launch", "url"} & set(table.raw) or in_every_config:
+    kind = KINDS[config.kind]
+    if not kind.by_name or {"launch", "url"} & set(table.raw) or in_every_config:
         return
-    wanted = {"script": 'launch = ["./launch.sh"]', "openai": 'url = "http://127.0.0.1:8000"'}[config.kind]
-    more = ", or a launch command" if config.kind == "openai" else ""
-    table.findings.problem(
-        table.path, f"says no way to a server, with kind = {show(config.kind)}", f"Add {wanted}{more}"
-    )
+    table.findings.problem(table.path, f"says no way to a server, with kind = {show(kind.name)}", kind.reach)
 
 
 def warn_of_port(table: Table, config: EngineConfig, launches: Launch) -> None:
     """Files where a launch command has no way to learn its port but from the environment."""
     told = any(names(command, "port") for command in launches.values())
-    if config.kind in BY_NAME and launches and not config.port and not told:
+    if KINDS[config.kind].by_name and launches and not config.port and not told:
         what = f"names no port: the server must listen on ${variable('port')}, which changes with every start"
         table.findings.warn(table.at("launch"), what, "Write {port} in launch, or set engine.port")
 
 
-def read_args(table: Table, kind: str) -> tuple[str, ...]:
+def read_args(table: Table, kind: Kind) -> tuple[str, ...]:
     """`args` of the engine or of a configuration."""
     args = table.strings("args", 'One string for each word: args = ["-c", "4096"]')
     raw = table.raw.get("args")
@@ -241,7 +221,7 @@ def _load_timeout(table: Table) -> float | Literal["auto"]:
     return table.number("load_timeout_s", 0.0, 'seconds, more than 0, or "auto"')
 
 
-def _env(table: Table, kind: str) -> dict[str, str]:
+def _env(table: Table, kind: Kind) -> dict[str, str]:
     """`engine.env`: names and values for the server's environment."""
     value = table.ask("env", {})
     if not isinstance(value, dict):

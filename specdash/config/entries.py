@@ -17,6 +17,7 @@ from specdash.config.fields import Table
 from specdash.config.lines import KeyPath
 from specdash.config.mlx_folder import is_mlx_folder
 from specdash.config.report import Findings, guess, nearest, plain, show
+from specdash.core.kinds import KINDS
 from specdash.core.methods import WITH_DRAFT_MODEL
 from specdash.core.profile import ModelRef
 
@@ -104,7 +105,8 @@ def _read_entry(table: Table, base: Path, *, are_targets: bool, by_name: bool) -
     text = table.text("path", "")
     model = table.text("model", "") if by_name else ""
     if not by_name and table.ask("model") is not None:
-        table.findings.problem(table.at("model"), 'is for kind = "openai" and "script"', "Name the file with path")
+        by_name_kinds = " and ".join(sorted(show(kind.name) for kind in KINDS.values() if kind.by_name))
+        table.findings.problem(table.at("model"), f"is for kind = {by_name_kinds}", "Name the file with path")
     mmproj, model_class, method = None, "auto", "auto"
     if are_targets:
         model_class = table.choice("class", "auto", CLASSES)

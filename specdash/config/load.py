@@ -13,10 +13,10 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from specdash.analysis.race import FIRST_ROUND
+from specdash.analysis.k_search import FIRST_ROUND
 from specdash.analysis.sequential import least_samples
 from specdash.analysis.strategy import CURVE, SEARCH
-from specdash.config.engine_table import BY_NAME, read_engine, require_server, warn_of_port
+from specdash.config.engine_table import read_engine, require_server, warn_of_port
 from specdash.config.entries import absence, path_of, read_models, same_label_two_files
 from specdash.config.fields import Table, unknown_keys
 from specdash.config.lines import KeyPath
@@ -32,9 +32,11 @@ from specdash.config.sections import (
     read_sweep,
 )
 from specdash.config.toml_file import read_toml
+from specdash.core.kinds import KINDS, Kind
 from specdash.core.launch import names, variable
 from specdash.core.measure import expected_k_seen
 from specdash.core.methods import is_draftless, needs_draft_model
+from specdash.core.model import MLX
 from specdash.core.profile import Launch, ModelRef, Profile, ServerConfig, for_method
 from specdash.core.text import SLUG_LIMIT, slug
 from specdash.errors import Problem, ProfileError
@@ -106,11 +108,12 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
     family = top.text("model_family", "")
     engine_table = top.table("engine")
     engine = read_engine(engine_table, base)
+    kind = KINDS[engine.kind]
     warn_of_port(engine_table, engine, engine.launch)
     target_tables, draft_tables, config_tables = top.tables("targets"), top.tables("drafts"), top.tables("configs")
-    targets, target_groups = read_models(target_tables, base, are_targets=True, by_name=engine.kind in BY_NAME)
-    drafts, draft_groups = read_models(draft_tables, base, are_targets=False, by_name=engine.kind in BY_NAME)
-    targets, drafts = (_fitting(findings, models, engine.kind) for models in (targets, drafts))
+    targets, target_groups = read_models(target_tables, base, are_targets=True, by_name=kind.by_name)
+    drafts, draft_groups = read_models(draft_tables, base, are_targets=False, by_name=kind.by_name)
+    targets, drafts = (_fitting(findings, models, kind) for models in (targets, drafts))
     same_label_two_files(findings, targets, drafts)
     configs = read_configs(config_tables, engine, base)
     in_every = bool(configs) and all(config.launch or config.url for config in configs)
@@ -118,7 +121,7 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
     sweep_table = top.table("sweep")
     queue_tables = top.tables("queue")
     is_listed = "queue" in top.raw
-    sweep = read_sweep(sweep_table, target_groups, draft_groups, kind=engine.kind, is_listed=is_listed)
+    sweep = read_sweep(sweep_table, target_groups, draft_groups, kind=kind, is_listed=is_listed)
     measure, categories = read_measure(top.table("measure"), base, targets)
     queue = read_queue(queue_tables, Known(target_groups, draft_groups, configs, categories, measure))
     limits = read_limits(top.table("limits"))
@@ -126,12 +129,12 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
     results_dir, shared = read_results_dir(results_table, base), results_table.boolean("shared", False)
     unknown_keys(top.family)
     if "targets" not in top.raw or top.raw["targets"] == []:
-        key = "model" if engine.kind in BY_NAME else "path"
+        key = "model" if kind.by_name else "path"
         findings.problem(("targets",), "no target model", f'Add [[targets]] with {key} = "…"')
     if top.raw.get("queue") == []:
         findings.problem(("queue",), "lists no step", "Leave it out, and [sweep] says what is measured")
     wanting = [method for method in sweep.methods if needs_draft_model(method)]
-    if not is_listed and wanting and engine.kind not in BY_NAME and not top.raw.get("drafts"):
+    if not is_listed and wanting and not kind.by_name and not top.raw.get("drafts"):
         what = f'no draft model, though sweep.methods has "{wanting[0]}"'
         todo = 'Add [[drafts]] with path = "…", or set sweep.methods = [] to measure the baseline alone'
         findings.problem(("drafts",) if "drafts" in top.raw else sweep_table.at("methods"), what, todo)
@@ -155,20 +158,22 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
     return profile
 
 
-def _fitting(findings: Findings, models: list[ModelRef], kind: str) -> list[ModelRef]:
+def _fitting(findings: Findings, models: list[ModelRef], kind: Kind) -> list[ModelRef]:
     """The models of the form that a kind of engine takes: of a pattern those alone, and a problem for any other one."""
-    if kind in BY_NAME:
+    if kind.by_name:
         return models
     fit: list[ModelRef] = []
     for model in models:
         is_folder = model.path is not None and is_mlx_folder(model.path)
         is_file = model.path is not None and os.path.isfile(model.path)
-        if not (is_folder if kind != "mlx" else is_file):
+        if not (is_file if kind.model_format == MLX else is_folder):
             fit.append(model)
         elif not model.from_pattern:
             what = "is a folder as MLX loads it" if is_folder else "is a file"
             wanted = "a .gguf file" if is_folder else "the folder of a model, with config.json and safetensors"
-            findings.problem(path_of(model), f'{what}, and kind = "{kind}" takes {wanted}', "Set engine.kind to fit it")
+            findings.problem(
+                path_of(model), f'{what}, and kind = "{kind.name}" takes {wanted}', "Set engine.kind to fit it"
+            )
     return fit
 
 

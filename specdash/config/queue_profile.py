@@ -17,7 +17,7 @@ from specdash.core.commands import NewModel
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step, iterations_of, steps_of
 from specdash.core.profile import BUILTIN, ModelRef, Profile, QueueEntry, Sweep
-from specdash.core.steps import StepView
+from specdash.core.steps import StepState
 from specdash.errors import SpecdashError
 
 _HEAD = """\
@@ -35,7 +35,7 @@ class _Listed:
     iterations: int | None
 
 
-def edited(profile: Profile, queue: Iterable[StepView], models: Iterable[NewModel] = ()) -> Profile:
+def edited(profile: Profile, queue: Iterable[StepState], models: Iterable[NewModel] = ()) -> Profile:
     """`profile` with the steps of `queue` instead of its own; `models` are those that it may not know yet.
 
     What the user switched off is left out. Raises SpecdashError where nothing is left.

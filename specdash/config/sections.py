@@ -23,7 +23,8 @@ from specdash.config.entries import absence, absolute, impossible, read_pairs
 from specdash.config.fields import Table, parse_duration, parse_size
 from specdash.config.prompts import CATEGORIES, load_jsonl
 from specdash.config.report import guess, nearest, show
-from specdash.core.methods import METHODS, SIZED, method_named, same_on
+from specdash.core.kinds import KINDS, Kind
+from specdash.core.methods import METHODS, SIZED, method_named
 from specdash.core.profile import BUILTIN, LOSSLESS, EngineConfig, KMode, Limits, Measure, ModelRef, ServerConfig, Sweep
 
 _LARGEST_SEED = 2**32 - 2  # the largest 32-bit value means "random" to llama.cpp
@@ -34,6 +35,7 @@ _LATER_WORKLOADS = ("single", "batch", "concurrent", "cache", "memory", "api", "
 def read_configs(tables: Sequence[Table], engine: EngineConfig, base: Path) -> tuple[ServerConfig, ...]:
     """`[[configs]]`, each with a label of its own; launch commands and addresses only where the engine has them."""
     configs: list[ServerConfig] = []
+    kind = KINDS[engine.kind]
     for table in tables:
         label = table.text("label", "")
         if not label and table.raw.get("label", "") == "":
@@ -41,10 +43,10 @@ def read_configs(tables: Sequence[Table], engine: EngineConfig, base: Path) -> t
         elif label and label in {config.label for config in configs}:
             what = f"label {show(label)} is that of an earlier configuration"
             table.findings.problem(table.at("label"), what, "Give each its own label")
-        refuse_keys_of_others(table, engine.kind)
+        refuse_keys_of_others(table, kind)
         config = ServerConfig(
             label,
-            read_args(table, engine.kind),
+            read_args(table, kind),
             launch=read_launch(table, base),
             stop=read_command(table, "stop", base),
             url=read_url(table),
@@ -55,7 +57,7 @@ def read_configs(tables: Sequence[Table], engine: EngineConfig, base: Path) -> t
 
 
 def read_sweep(
-    table: Table, targets: dict[str, list[str]], drafts: dict[str, list[str]], *, kind: str, is_listed: bool
+    table: Table, targets: dict[str, list[str]], drafts: dict[str, list[str]], *, kind: Kind, is_listed: bool
 ) -> Sweep:
     """`[sweep]`; where `[[queue]]` lists the steps (`is_listed`), a key here would mean nothing."""
     if is_listed and table.raw:
@@ -82,7 +84,7 @@ def read_sweep(
     )
 
 
-def _methods(table: Table, kind: str) -> tuple[str, ...]:
+def _methods(table: Table, kind: Kind) -> tuple[str, ...]:
     """`sweep.methods`, by the names that results have on this kind of engine."""
     given = table.strings("methods", 'For example methods = ["draft", "ngram-simple"]')
     named: list[str] = []
@@ -92,15 +94,17 @@ def _methods(table: Table, kind: str) -> tuple[str, ...]:
             todo = guess(word, METHODS, "The methods are")
             table.findings.problem((*table.at("methods"), index), f"unknown: {show(word)}", todo)
             continue
-        method = same_on(kind, method)
+        method = kind.method_named(method)
         if method in named:
             table.findings.problem(table.at("methods"), f"lists {show(word)} more than once", "Leave one of them out")
         elif method not in METHODS:
             what = f"{show(word)} is not known here: it is measured if the program's --help lists it"
             table.findings.warn((*table.at("methods"), index), what)
         named.append(method)
-    if kind == "llama-server" and {"lookup", "ngram-cache"} <= set(named):
-        what = '"lookup" and "ngram-cache" are the same there: --spec-type ngram-cache'
+    for one, other in kind.equal:
+        if not {one, other} <= set(named):
+            continue
+        what = f"{show(one)} and {show(other)} are the same there: --spec-type {other}"
         table.findings.problem(table.at("methods"), what, "Leave one of them out")
     return tuple(dict.fromkeys(named)) if "methods" in table.raw else ("draft",)
 

@@ -10,6 +10,7 @@ from typing import Any
 import tomli_w
 
 from specdash.config.discover import model_stem
+from specdash.core.kinds import DEFAULT, Kind
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.profile import (
     EVERY_METHOD,
@@ -65,17 +66,6 @@ on_failure = "continue"  # what fails is recorded and the rest still measured; o
 dir = "results"  # relative to this file
 """
 
-_ENGINES = {
-    "llama-server": """\
-kind = "llama-server"  # llama.cpp's server; others: docs/engines.md
-program = {program}  # a name on PATH, a path, or "embedded": the llama.cpp inside specdash
-args = ["-c", "4096"]  # for every server start; on a GPU add "-ngl", "99"; no shell, so one string for each word""",
-    "mlx": """\
-kind = "mlx"  # mlx-lm; others: docs/engines.md
-program = {program}  # our server around mlx-lm, which tells what was drafted; or "mlx_lm.server", the stock one
-args = []  # for every server start, such as ["--kv-bits", "8"]; no shell, so one string for each word""",
-}
-
 _DRAFT = """\
 [[drafts]]  # a small model of the same family, with the same vocabulary
 label = {label}  # its name in tables and charts
@@ -102,8 +92,8 @@ def new_profile(
     target: Path,
     drafts: Sequence[Path],
     *,
-    kind: str = "llama-server",
-    program: str = "llama-server",
+    kind: Kind = DEFAULT,
+    program: str = DEFAULT.programs[0].name,
     hardware: str = "auto",
     model_class: str = "auto",
     k: Sequence[int] = (),
@@ -129,7 +119,7 @@ def new_profile(
         file=slug(file_name, "profile.toml"),
         name=literal(slug(labels[paths[0]], "profile")),
         hardware=literal(hardware),
-        engine=_ENGINES[kind].format(program=literal(program)),
+        engine=kind.new_profile.format(program=literal(program)),
         target_label=literal(labels[paths[0]]),
         target_path=literal(str(paths[0])),
         model_class=literal(model_class),

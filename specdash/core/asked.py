@@ -9,10 +9,9 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from statistics import fmean
-from typing import Any
 
 from specdash.core.costs import cost_requests, request_lengths
-from specdash.core.events import StepTimes
+from specdash.core.events import RunSettings, StepTimes
 from specdash.core.methods import BASELINE
 from specdash.core.plan import LoadKey, Step
 from specdash.core.priors import ZERO, Range, RequestTime
@@ -27,26 +26,16 @@ PROBE_TOKENS = 16  # that each of them takes beside K, at most
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """The settings of a run that say what it asks; `prompt_bytes` of each prompt by category, empty where unknown."""
+    """What a run asks, by its settings; `prompt_bytes` of each prompt by category, empty where unknown."""
 
-    max_tokens: int | None
-    warmup: int = 0
-    temperature: float = 0.0
-    with_costs: bool = False
+    settings: RunSettings = field(default_factory=RunSettings)
     prompt_bytes: Mapping[str, Sequence[int]] = field(default_factory=dict)
     _means: dict[str, float | None] = field(default_factory=dict, compare=False, repr=False)  # asked at every sample
 
-    @classmethod
-    def of(cls, settings: Mapping[str, Any], prompt_bytes: Mapping[str, Sequence[int]]) -> Asked:
-        """What the settings of a run's first fact say."""
-        tokens, warmup, temperature = (settings.get(name) for name in ("max_tokens", "warmup", "temperature"))
-        return cls(
-            tokens if isinstance(tokens, int) else None,
-            warmup if isinstance(warmup, int) else 0,
-            temperature if isinstance(temperature, int | float) else 0.0,
-            settings.get("k") == "curve",
-            prompt_bytes,
-        )
+    @property
+    def max_tokens(self) -> int | None:
+        """How long an answer may be; None where that is not known."""
+        return self.settings.max_tokens
 
     def mean_bytes(self, category: str) -> float | None:
         """How long a prompt of a category is; None where that is not known."""
@@ -58,7 +47,7 @@ class Asked:
     def checks(self, step: Step, samples: int) -> tuple[int, int]:
         """How many answers of how many tokens a step's text is compared by, where its samples do not do for it."""
         longest = self.max_tokens or CHECKED_TOKENS
-        is_greedy = step.workload == LOSSLESS or self.temperature == 0
+        is_greedy = step.workload == LOSSLESS or not self.settings.temperature
         if is_greedy and step.method != BASELINE:
             return 0, 0
         tokens = longest if step.workload == LOSSLESS else min(longest, CHECKED_TOKENS)
@@ -85,12 +74,12 @@ class Asked:
 
         `first`: how long it takes to ask what comes before the warm-up, where that was seen.
         """
-        whole = one.whole.times(self.warmup) + (first or ZERO)
+        whole = one.whole.times(self.settings.warmup or 0) + (first or ZERO)
         if key.draft is None or key.k is None or not self.max_tokens:
             return whole
         if is_probed and first is None:
             whole += Range(0.0, one.whole.high_s * PROBES * max(1.0, (key.k + PROBE_TOKENS) / self.max_tokens))
-        if self.with_costs and not key.method:
+        if self.settings.k == "curve" and not key.method:
             (few, short), (many, long) = cost_answers(key.k, self.max_tokens, k_is_fixed=k_is_fixed)
             low = one.answer.times(short / self.max_tokens)
             whole += Range(

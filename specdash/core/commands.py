@@ -1,14 +1,13 @@
 """What may be asked of a run while it goes on: pause, resume, stop, and edits of its queue.
 
-Commands are the only thing that flows towards a run, and they enter by one door. An accepted one becomes a fact, with
-its edits, so that the journal tells the same story as the screen. `encode` and `decode` turn a command into a
-plain dictionary and back; `decode` trusts nothing, since it reads what came over a socket.
+Commands are the only thing that flows towards a run. An accepted one becomes a fact, with its edits, so that the
+journal tells the same story as the screen. `store.codec` writes them as JSON, and reads what came over a socket.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from specdash.core.plan import Step
@@ -110,77 +109,6 @@ class Command:
     edits: tuple[Edit, ...] = ()
 
 
-def encode(command: Command) -> dict[str, Any]:
-    """The command as JSON-able values."""
-    return {"command": command.name, "edits": [encode_edit(edit) for edit in command.edits]}
-
-
-def decode(body: Mapping[str, Any]) -> Command:
-    """The command of these values; raises BadCommand with the reason."""
-    name = body.get("command")
-    if not isinstance(name, str) or name not in NAMES:
-        raise BadCommand(f"there is no command {str(name)[:40]!r}")
-    edits = body.get("edits", [])
-    if not isinstance(edits, list | tuple) or bool(edits) != (name == EDIT):
-        raise BadCommand(f"{name}: edits must be a list, and belong to {EDIT!r}")
-    return Command(name, tuple(decode_edit(each) for each in edits))
-
-
-def encode_edit(edit: Edit) -> dict[str, Any]:
-    """The edit as JSON-able values, its type among them."""
-    return {"edit": edit.TYPE, **asdict(edit)}
-
-
-def decode_edit(body: Any) -> Edit:
-    """The edit of these values; raises BadCommand with the reason."""
-    name = body.get("edit") if isinstance(body, Mapping) else None
-    if not isinstance(name, str) or name not in EDITS:
-        raise BadCommand("an edit needs a type: " + ", ".join(EDITS))
-    kind = EDITS[name]
-    values: dict[str, Any] = {}
-    for item in fields(kind):
-        if item.name in body:
-            values[item.name] = _checked(kind, item.name, body[item.name])
-    try:
-        return kind(**values)
-    except TypeError as error:
-        raise BadCommand(f"{kind.TYPE}: {error}") from error
-
-
-def _checked(kind: type[Edit], name: str, value: Any) -> Any:
-    """A field's value with its type proven; raises BadCommand."""
-    if name == "before" and (value is None or isinstance(value, str)):
-        return value
-    if name == "iterations" and (
-        (type(value) is int and 1 <= value <= MOST_SAMPLES) or (value is None and kind is Add)
-    ):
-        return value
-    if name in ("steps", "models") and isinstance(value, list | tuple) and len(value) <= MOST_STEPS:
-        if name == "models":
-            return tuple(_model(each) for each in value)
-        return tuple(_step(each) for each in value) if kind is Add else _labels(value)
-    raise BadCommand(f"{kind.TYPE}: {name} cannot be {str(value)[:40]!r}")
-
-
-def _labels(values: Sequence[Any]) -> tuple[str, ...]:
-    if not all(isinstance(each, str) for each in values):
-        raise BadCommand("steps are named by their ids")
-    return tuple(values)
-
-
-def _model(value: Any) -> NewModel:
-    try:
-        model = NewModel(**value)
-    except TypeError as error:
-        raise BadCommand(f"a model: {error}") from error
-    if not all(isinstance(each, str) and each for each in asdict(model).values()):
-        raise BadCommand("a model needs a label, a role and a path")
-    if model.role not in ("target", "draft"):
-        raise BadCommand(f"a model's role is target or draft, not {model.role[:40]!r}")
-    _require_label(model.label)
-    return model
-
-
 _STEP_TYPES: Mapping[str, tuple[type, ...]] = {
     "target": (str,),
     "draft": (str, type(None)),
@@ -196,14 +124,14 @@ _STEP_TYPES: Mapping[str, tuple[type, ...]] = {
 }
 
 
-def _require_label(text: str) -> None:
+def require_label(text: str) -> None:
     """Raises BadCommand for a name that no profile could give: blank, far too long, or not to be printed."""
     if not text.strip() or len(text) > MOST_LABEL_CHARS or not text.isprintable():
         raise BadCommand(f"{text[:40]!r} is no label: use up to {MOST_LABEL_CHARS} printable characters")
 
 
-def _step(value: Any) -> Step:
-    """A step from its fields, each of its type; numbers are counts and never negative."""
+def step_from(value: Any) -> Step:
+    """Return the step of these fields, each of its type; numbers are counts and never negative. Raises BadCommand."""
     if not isinstance(value, Mapping):
         raise BadCommand("a step is an object")
     for name, each in value.items():
@@ -212,7 +140,7 @@ def _step(value: Any) -> Step:
         if type(each) not in _STEP_TYPES[name] or (isinstance(each, int) and not 0 <= each <= MOST_COUNT):
             raise BadCommand(f"a step's {name} cannot be {str(each)[:40]!r}")
         if isinstance(each, str):
-            _require_label(each)
+            require_label(each)
     try:
         return Step(**value)
     except TypeError as error:

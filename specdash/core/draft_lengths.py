@@ -1,4 +1,4 @@
-"""What a method without a draft model can do with a draft length K, by the kind of program that runs it.
+"""What a method without a draft model can do with a draft length K; which kind of engine can what is `core.kinds`'s.
 
 Such a method may drop short drafts, draft no more than so many tokens whatever K is, or remember what its server has
 seen. A K that it cannot have is left out of a plan with the reason; two Ks that make one server are one. Pure.
@@ -12,13 +12,12 @@ the others as many as before.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass
 from types import MappingProxyType
 
 from specdash.core.measure import expected_k_seen
-from specdash.core.methods import LOOKUP, may_draft_nothing, same_on
-from specdash.core.profile import Profile, ServerConfig
+from specdash.core.methods import may_draft_nothing
 
 NGRAM_KS = (4, 16, 64)
 """The Ks that are tried of a method which looks n-grams up, where it can draft them."""
@@ -78,7 +77,7 @@ class Abilities:
 ANYTHING = Abilities()
 """Of a method of which no limits are known."""
 
-_SAME_CODE: Mapping[str, Abilities] = MappingProxyType(
+LLAMA_CPP: Mapping[str, Abilities] = MappingProxyType(
     {
         "ngram-simple": Abilities(drops_below=12, own_k=48),
         "ngram-map-k": Abilities(own_k=48),
@@ -88,37 +87,6 @@ _SAME_CODE: Mapping[str, Abilities] = MappingProxyType(
     }
 )
 """Of the methods that all programs of llama.cpp have in common, by the words of `--spec-type`."""
-
-ABILITIES: Mapping[str, Mapping[str, Abilities]] = MappingProxyType(
-    {
-        "llama-server": dict(_SAME_CODE) | {LOOKUP: _SAME_CODE["ngram-cache"]},
-        # A process for each answer remembers nothing; llama-lookup is a program of its own, which obeys K.
-        "llama-cli": {method: replace(found, remembers=False) for method, found in _SAME_CODE.items()},
-    }
-)
-"""By kind of engine, then by method. An engine that is not here has servers of which nothing is known."""
-
-
-def abilities(kind: str, method: str, args: Sequence[str] = ()) -> Abilities:
-    """What a method can draft on a kind of engine, as far as it is known.
-
-    `args` are the user's own: a size of the n-gram that they set is not known here, and so leaves nothing out.
-    """
-    found = ABILITIES.get(kind, {}).get(same_on(kind, method), ANYTHING)
-    sizes = ("--spec-ngram-size-n", f"--spec-{same_on(kind, method)}-size-n")
-    is_set = any(arg.partition("=")[0] in sizes for arg in args)
-    return replace(found, drops_below=None) if is_set else found
-
-
-def abilities_of(profile: Profile, method: str, config: str | None) -> Abilities:
-    """What a method can draft on the engine of a profile, under one of its configurations."""
-    found = next((each for each in profile.configs if each.label == config), ServerConfig(""))
-    return abilities(found.engine or profile.engine.kind, method, (*profile.engine.args, *found.args))
-
-
-def remembering(kind: str) -> frozenset[str]:
-    """The methods whose servers, of this kind, keep what they have seen from request to request."""
-    return frozenset(method for method, found in ABILITIES.get(kind, {}).items() if found.remembers)
 
 
 def ks_to_try(can: Abilities, method: str, ngram_n: int | None, max_tokens: int) -> tuple[int, ...]:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 
 from specdash.core.engine import DRAFTED, K_SEEN
 from specdash.core.measure import INFERRED, Sample
+from specdash.core.status import SampleStatus
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +52,7 @@ def drafting_over(steps: Iterable[Sequence[Sample]]) -> Drafting | None:
 
 def proven(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     """Samples of one K, those without their draft counts that rest on a K which no valid one proves."""
-    if any(each.k_seen is not None and each.status == "ok" for each in samples):
+    if any(each.k_seen is not None and each.status == SampleStatus.OK for each in samples):
         return tuple(samples)
     return tuple(_without_counts(each) if _rests_on_k(each) else each for each in samples)
 

@@ -43,7 +43,7 @@ class Param:
     `scope` is "startup", "request", "capped" (a request may go up to the start-up value) or "reload" (a request may set
     it, at the price of a load). `flags` maps a dialect of the program to the flag that sets it at start-up; a dialect
     without an entry has no such flag. `field` is the name in the body of a request, None where only a restart changes
-    it. `key` is where a profile sets it.
+    it. `key` is where a profile sets it; `default` is what specdash sets where nobody does, None for nothing.
     """
 
     name: str
@@ -52,6 +52,7 @@ class Param:
     field: str | None
     help: str
     key: str = ""
+    default: int | float | str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +152,19 @@ class KProbe:
 
     scope: KScope | None
     evidence: tuple[tuple[int, int | None], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class FindContext:
+    """What an engine may need of a run to find its program.
+
+    `filler` is text for filling a context to a wanted depth, `env` the environment that servers get (None: this
+    process's own), `k_scope` the scope of K that the profile forces.
+    """
+
+    filler: str = ""
+    env: Mapping[str, str] | None = field(default=None, repr=False)
+    k_scope: KScope | None = None
 
 
 class EngineClient(Protocol):

@@ -1,18 +1,19 @@
 """Facts: what happened in a run, in the words that the journal keeps.
 
 Facts are few and never lost: numbered, checksummed and on disk before anybody shows them. Everything that a screen,
-a narrator or a report knows about a run is folded from them (`core.view`). Ticks, which are many and of which only
+a narrator or a report knows about a run is folded from them (`core.state`). Ticks, which are many and of which only
 the newest matters, are not facts and are never stored.
 
-`encode` turns a fact into the plain dictionary of a journal line; `store.codec` reads one back and checks its types.
+`store.codec` turns a fact into a line of the journal and back.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import Any, ClassVar
+from dataclasses import dataclass, field
+from typing import ClassVar
 
+from specdash.core.commands import Edit
 from specdash.core.evidence import BandwidthMeasured as BandwidthMeasured
 from specdash.core.evidence import Fact as Fact
 from specdash.core.evidence import Json as Json
@@ -21,8 +22,28 @@ from specdash.core.evidence import TextChecked as TextChecked
 from specdash.core.evidence import TextSeen as TextSeen
 from specdash.core.measure import Sample
 from specdash.core.plan import LoadKey, Step
+from specdash.core.status import StepStatus
 
 K_PLACE = "{k}"  # in the command of a load
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """What holds for every sample of a run: the measure table of its profile, as run. None: its journal tells none.
+
+    `k` is "list", "curve" or "search"; `precision` is a share (0.02 = 2 %), None for a fixed number of samples.
+    """
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    seed: int | None = None
+    warmup: int | None = None  # requests
+    iterations: int | None = None  # samples of a step
+    prompts: str | None = None
+    workloads: tuple[str, ...] | None = None
+    k: str | None = None
+    precision: float | None = None
+    passes: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +56,7 @@ class RunStarted(Fact):
     specdash_version: str
     hardware: Json
     host: str
-    settings: Json  # the measure table of the profile, as run
+    settings: RunSettings
     prompts_digest: str
     steps: tuple[Step, ...]
     model_family: str = ""
@@ -87,7 +108,7 @@ class ModelRead(Fact):
 
 @dataclass(frozen=True, slots=True)
 class PlanChanged(Fact):
-    """The order or number of loads changed while running, and why; `edits` of the queue (core.commands) do it.
+    """The order or number of loads changed while running, and why; `edits` of the queue do it.
 
     `stage` names what of the plan is thereby begun, where the plan has stages: "pass 2", "confirm TARGET + DRAFT".
     """
@@ -95,7 +116,7 @@ class PlanChanged(Fact):
     TYPE: ClassVar[str] = "plan_changed"
     reason: str
     loads_left: int
-    edits: tuple[Json, ...] = ()
+    edits: tuple[Edit, ...] = ()
     stage: str = ""
 
 
@@ -205,12 +226,12 @@ class VerdictWithdrawn(Fact):
 
 @dataclass(frozen=True, slots=True)
 class StepFinished(Fact):
-    """A step is over: "ok", "invalid", "failed", "timeout" or "skipped", with the reason for all but the first."""
+    """A step is over: its status is one of `core.status.DONE`, with the reason for all but "ok"."""
 
     TYPE: ClassVar[str] = "step_finished"
     step: str
     load: str | None
-    status: str
+    status: StepStatus
     verdicts: tuple[str, ...] = ()
     error: str | None = None
     fingerprint: str | None = None
@@ -242,12 +263,16 @@ class Noted(Fact):
 
 @dataclass(frozen=True, slots=True)
 class CommandAccepted(Fact):
-    """A command of the user's entered the run: `command` of `core.commands`, its edits, and both in words."""
+    """A command of the user's entered the run: `command` of `core.commands`, its edits, and both in words.
+
+    `models` are those that its edits brought; versions before recorded them as facts of their own.
+    """
 
     TYPE: ClassVar[str] = "command_accepted"
     command: str
     detail: str = ""
-    edits: tuple[Json, ...] = ()
+    edits: tuple[Edit, ...] = ()
+    models: tuple[ModelRead, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -297,8 +322,3 @@ class Recorded:
     seq: int
     time_s: float
     fact: Fact
-
-
-def encode(fact: Fact) -> dict[str, Any]:
-    """The fact's fields as JSON-able values, without type, number and time."""
-    return asdict(fact)

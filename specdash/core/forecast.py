@@ -15,11 +15,11 @@ from specdash.core.persistent import changed_since
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, fixes_k
 from specdash.core.priors import ZERO, Range, RequestTime, Tokens, prior_load, prior_request, prior_tokens
 from specdash.core.queue import loads_of, takes
-from specdash.core.steps import StepView
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 from specdash.core.steptable import StepTable
 from specdash.core.ticks import Live
 from specdash.core.timings import Backlog, Timings
-from specdash.core.view import View
 
 __all__ = ["ZERO", "Forecaster", "InFlight", "Outlook", "Range", "in_flight", "loads_left", "outlook"]
 
@@ -62,7 +62,7 @@ class Outlook:
     left: Range | None
     steps: Mapping[str, Range]
     starts: Mapping[LoadKey, Range | None] = field(default_factory=dict)
-    view: View | None = None
+    view: RunState | None = None
 
     @property
     def loads(self) -> tuple[PlannedLoad, ...]:
@@ -70,12 +70,12 @@ class Outlook:
         return loads_left(self.view) if self.view is not None else ()
 
 
-def loads_left(view: View) -> tuple[PlannedLoad, ...]:
+def loads_left(view: RunState) -> tuple[PlannedLoad, ...]:
     """The loads that are still to be started: what the server that runs now will take is not among them."""
     return loads_of(view.steps, view.scope, _running(view))
 
 
-def outlook(view: View, flying: InFlight | None = None) -> Outlook:
+def outlook(view: RunState, flying: InFlight | None = None) -> Outlook:
     """What a run still has before it, as its queue stands."""
     return Forecaster().of(view, flying)
 
@@ -87,13 +87,13 @@ class Forecaster:
     """
 
     def __init__(self) -> None:
-        self._view = View()
+        self._view = RunState()
         self._table = StepTable()
-        self._asked = Asked(None)
+        self._asked = Asked()
         self._timings = Timings()
         self._backlog: dict[tuple[LoadKey, int | None, int | None], Backlog] = {}
 
-    def of(self, view: View, flying: InFlight | None = None) -> Outlook:
+    def of(self, view: RunState, flying: InFlight | None = None) -> Outlook:
         """What the run of a view has still before it; `flying`: the request that is being answered."""
         self._take_in(view)
         running = _running(view)
@@ -117,7 +117,7 @@ class Forecaster:
             left = self._with_request(left, flying)
         return Outlook(left, _StepTimes(self, view.table), starts, view)
 
-    def step_time(self, found: StepView) -> Range | None:
+    def step_time(self, found: StepState) -> Range | None:
         """The rest of one step; None where not even the size of its models is known."""
         backlog = Backlog(found.step)
         self._add(backlog, found, 1)
@@ -127,12 +127,12 @@ class Forecaster:
 
     # -- what is known -------------------------------------------------------------------------------------------
 
-    def _take_in(self, view: View) -> None:
+    def _take_in(self, view: RunState) -> None:
         """Brings the sums up to date with a view."""
         if view.run is not self._view.run or not view.table.is_same_queue(self._table):
-            self._view, self._table, self._timings, self._backlog = View(), StepTable(), Timings(), {}
+            self._view, self._table, self._timings, self._backlog = RunState(), StepTable(), Timings(), {}
             run = view.run
-            self._asked = Asked.of(run.settings, run.prompts) if run is not None else Asked(None)
+            self._asked = Asked(run.settings, run.prompts) if run is not None else Asked()
         loads, before, self._view = view.loads, self._view.loads, view
         for load_id, load in changed_since(loads, before):
             self._timings.change_load(before.get(load_id), load)
@@ -148,7 +148,7 @@ class Forecaster:
             self._timings.change(step_id, pair, found, self._asked)
         self._table = table
 
-    def _count(self, pair: LoadKey, found: StepView, sign: int) -> None:
+    def _count(self, pair: LoadKey, found: StepState, sign: int) -> None:
         """Adds an open step to what is left, or takes it out again."""
         if found.is_done:
             return
@@ -159,7 +159,7 @@ class Forecaster:
         if not backlog.steps:
             del self._backlog[key]
 
-    def _add(self, backlog: Backlog, found: StepView, sign: int) -> None:
+    def _add(self, backlog: Backlog, found: StepState, sign: int) -> None:
         step, asked = found.step, self._asked
         samples, size = max(0, self._iterations(found) - len(found.good)), asked.mean_bytes(step.category)
         answers, tokens = asked.checks(step, samples + len(found.good))
@@ -172,11 +172,10 @@ class Forecaster:
         backlog.prompts += sign * answers
         backlog.checks += sign * answers * min(1.0, tokens / max(1, asked.max_tokens or tokens or 1))
 
-    def _iterations(self, found: StepView) -> int:
+    def _iterations(self, found: StepState) -> int:
         if found.iterations is not None:
             return found.iterations
-        settled = self._view.run.settings.get("iterations") if self._view.run is not None else None
-        return settled if isinstance(settled, int) else 0
+        return self._view.settings.iterations or 0
 
     def _tokens(self, pair: LoadKey, backlog: Backlog) -> Tokens | None:
         """The mean length of the prompts of what is left; None where nobody can tell."""
@@ -238,7 +237,7 @@ class Forecaster:
         late = Range(0.0, max(0.0, least_s - expected.high_s) * others)
         return Range(max(0.0, left.low_s), max(0.0, left.high_s)) + rest + late
 
-    def _tokens_of(self, found: StepView) -> Tokens | None:
+    def _tokens_of(self, found: StepState) -> Tokens | None:
         backlog = Backlog(found.step)
         self._add(backlog, found, 1)
         return self._tokens(found.step.pair, backlog)
@@ -265,7 +264,7 @@ class _StepTimes(Mapping[str, Range]):
         return self._table.tally.open
 
 
-def size_bytes(view: View, *labels: str | None) -> int | None:
+def size_bytes(view: RunState, *labels: str | None) -> int | None:
     """Bytes of the files of these models; None where one is not known."""
     models = [view.models.get(label) for label in labels if label is not None]
     sizes = [model.size_bytes for model in models if model is not None]
@@ -278,12 +277,12 @@ def _time_of(backlog: Backlog, one: RequestTime) -> Range:
     return one.whole.times(backlog.samples) + checks
 
 
-def _running(view: View) -> LoadKey | None:
+def _running(view: RunState) -> LoadKey | None:
     """What the server that runs now was started as."""
     running = view.loads.get(view.current_load or "")
     return running.key if running is not None and not running.finished else None
 
 
-def _is_probed(view: View) -> bool:
+def _is_probed(view: RunState) -> bool:
     """Whether a load with a draft model is asked who decides K."""
     return view.engine is None or view.engine.k_scope is None

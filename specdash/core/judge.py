@@ -18,6 +18,7 @@ from specdash.core.methods import BASELINE, is_ceiling, may_draft_nothing
 from specdash.core.numbers import finite
 from specdash.core.pauses import Pause, void_figures, voids_all
 from specdash.core.plan import Step
+from specdash.core.status import SampleStatus, StepStatus
 
 MIN_TOKENS = 16
 CLOCK_JUMP_S = 0.5  # reliable clocks drift by microseconds a second
@@ -125,7 +126,7 @@ def sample_of(step: Step, generation: Generation, asked: Asked) -> Sample:
         positions_accepted=facts.positions_accepted or generation.positions_accepted,
         client_decode_time_s=ours("client_decode_time_s", client_decode_s),
         client_decode_tok_s=ours("client_decode_tok_s", client_rate),
-        status="invalid" if reasons else "ok",
+        status=SampleStatus.INVALID if reasons else SampleStatus.OK,
         reasons=reasons,
         acceptance_source=generation.acceptance_source or ("server" if generation.draft_n is not None else None),
         unknown={**generation.unknown, **void},
@@ -190,7 +191,7 @@ def findings(
 
     A K or a speculation that did not take place is said alone: it ends a step after one sample, too few for clocks.
     """
-    good = [sample for sample in samples if sample.status == "ok"]
+    good = [sample for sample in samples if sample.status == SampleStatus.OK]
     return _against_speculation(step, good, max_tokens, untold) or _against_clocks(good)
 
 
@@ -284,7 +285,7 @@ def hopeless(step: Step, samples: Sequence[Sample], untold: Collection[str] = ()
     """Whether more samples cannot save the step: a draft longer than K, or a reason that every try repeats."""
     if any(FATAL.intersection(sample.reasons) for sample in samples):
         return True
-    good = [sample for sample in samples if sample.status == "ok"]
+    good = [sample for sample in samples if sample.status == SampleStatus.OK]
     if not good and _is_stubborn(samples):
         return True
     if step.method == BASELINE or step.k is None:
@@ -312,26 +313,26 @@ def is_spent(prompt_id: str, samples: Sequence[Sample]) -> bool:
 
 def worth_another_try(sample: Sample) -> bool:
     """Whether an invalid sample may turn out valid when it is taken again."""
-    return sample.status != "ok" and not LASTING.intersection(sample.reasons)
+    return sample.status != SampleStatus.OK and not LASTING.intersection(sample.reasons)
 
 
 def verdict_of(
     step: Step, samples: Sequence[Sample], max_tokens: int, untold: Collection[str] = ()
-) -> tuple[str, tuple[Finding, ...], str | None]:
-    """A finished step's status ("ok", "invalid" or "failed"), the findings against it, and the reason in words."""
+) -> tuple[StepStatus, tuple[Finding, ...], str | None]:
+    """A finished step's status, the findings against it, and the reason in words."""
     against = findings(step, samples, max_tokens, untold)
     if against:
-        return "invalid", against, "; ".join(finding.detail for finding in against)
-    if not any(sample.status == "ok" for sample in samples):
+        return StepStatus.INVALID, against, "; ".join(finding.detail for finding in against)
+    if not any(sample.status == SampleStatus.OK for sample in samples):
         reasons = tuple(dict.fromkeys(reason for sample in samples for reason in sample.reasons))
         if not reasons:
-            return "failed", (), "no sample could be taken"
+            return StepStatus.FAILED, (), "no sample could be taken"
         known = tuple(Finding(Verdict(reason), "") for reason in reasons if reason in _NAMES)
-        return "invalid", known, "no valid sample: " + ", ".join(reasons)
-    good = [sample for sample in samples if sample.status == "ok"]
+        return StepStatus.INVALID, known, "no valid sample: " + ", ".join(reasons)
+    good = [sample for sample in samples if sample.status == SampleStatus.OK]
     unproven = _unproven(step, good, untold) or _short_of_k(step, good)
     drafting = _idle(step, good, untold) or _in_some(step, good, untold)
-    return "ok", (*_gaps(samples), *unproven, *drafting, *_thinking(good)), None
+    return StepStatus.OK, (*_gaps(samples), *unproven, *drafting, *_thinking(good)), None
 
 
 def _idle(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tuple[Finding, ...]:
@@ -367,7 +368,7 @@ def _thinking(good: Sequence[Sample]) -> tuple[Finding, ...]:
 
 def _gaps(samples: Sequence[Sample]) -> tuple[Finding, ...]:
     """Which samples a good step lacks, by reason: their prompts are missing from its figures."""
-    good = {sample.block for sample in samples if sample.status == "ok"}
+    good = {sample.block for sample in samples if sample.status == SampleStatus.OK}
     lost = {sample.block: sample.reasons for sample in samples if sample.block not in good}
     reasons = dict.fromkeys(reason for found in lost.values() for reason in found if reason in _NAMES)
     detail = f"{len(lost)} of {len(lost) + len(good)} samples are missing"

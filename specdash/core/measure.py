@@ -13,6 +13,7 @@ from itertools import groupby, zip_longest
 from types import MappingProxyType
 
 from specdash.core.numbers import finite
+from specdash.core.status import SampleStatus
 
 CLOCK_TOLERANCE = 0.05
 INFERRED = "inferred"  # of a source of draft counts: seen in how the tokens arrived, and told by nobody
@@ -272,7 +273,7 @@ class Sample:
     positions_accepted: tuple[int, ...]
     client_decode_time_s: float | None
     client_decode_tok_s: float | None
-    status: str
+    status: SampleStatus
     reasons: tuple[str, ...]
     acceptance_source: str | None = None
     unknown: Mapping[str, str] = field(default_factory=dict)
@@ -306,7 +307,7 @@ class Sample:
             positions_accepted=(),
             client_decode_time_s=None,
             client_decode_tok_s=None,
-            status="invalid",
+            status=SampleStatus.INVALID,
             reasons=reasons,
         )
 

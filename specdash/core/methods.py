@@ -49,11 +49,6 @@ def method_named(word: str) -> str | None:
     return name if name in METHODS or _OTHER.fullmatch(name) else None
 
 
-def same_on(kind: str, method: str) -> str:
-    """The name of a method, of two for the same thing the one that results have: llama.cpp's "ngram" is one of many."""
-    return "ngram-simple" if method == "ngram" and kind.startswith("llama-") else method
-
-
 def needs_draft_model(method: str) -> bool:
     """Whether a method's drafts come from a model of their own."""
     return method in WITH_DRAFT_MODEL or (method.startswith("draft-") and method not in METHODS)

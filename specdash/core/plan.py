@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from enum import StrEnum
 
-from specdash.core.draft_lengths import abilities_of, ks_to_try
+from specdash.core.draft_lengths import ks_to_try
+from specdash.core.kinds import KScope as KScope
 from specdash.core.measure import expected_k_seen
 from specdash.core.methods import (
     BASELINE,
@@ -24,15 +24,10 @@ from specdash.core.methods import (
     method_of,
 )
 from specdash.core.model import ModelFacts, k_max, k_range
-from specdash.core.profile import Profile, QueueEntry, ServerConfig
+from specdash.core.profile import Profile, QueueEntry, ServerConfig, abilities_of
 
-
-class KScope(StrEnum):
-    """Who decides K: the request, the request up to the start-up value, or the start-up value alone."""
-
-    REQUEST = "request"
-    CAPPED = "capped"
-    STARTUP = "startup"
+ALL = "all"  # the category of what holds over all categories
+CONTENT = "content"  # the workload of ordinary prompts
 
 
 @dataclass(frozen=True, slots=True)

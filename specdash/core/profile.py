@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, Literal, TypeVar
 
+from specdash.core import kinds
+from specdash.core.draft_lengths import Abilities
 from specdash.core.methods import BASELINE
 
 BUILTIN: Final = "builtin"
-EMBEDDED: Final = "embedded"
 LOSSLESS: Final = "lossless"
 
 KMode = Literal["auto", "curve", "search"]
@@ -34,10 +35,6 @@ def for_method(by_method: Mapping[str, T], method: str) -> T | None:
     return by_method.get(method, by_method.get(EVERY_METHOD))
 
 
-KINDS: Final = ("llama-server", "llama-cli", "mlx", "script", "openai")
-"""The kinds of engine that a profile may name."""
-
-
 @dataclass(frozen=True, slots=True)
 class EngineConfig:
     """`[engine]`: the program that serves, and how it is started.
@@ -50,8 +47,8 @@ class EngineConfig:
     are fields for every request.
     """
 
-    kind: str = "llama-server"
-    program: str = "llama-server"
+    kind: str = kinds.DEFAULT.name
+    program: str = kinds.DEFAULT.programs[0].name
     k_scope: Literal["auto", "request", "capped", "startup"] = "auto"
     grace_s: float = 10.0
     stall_s: float = 300.0
@@ -74,7 +71,7 @@ class EngineConfig:
     @property
     def is_embedded(self) -> bool:
         """True when the engine is the built-in llama.cpp rather than a program."""
-        return self.program == EMBEDDED or self.program.startswith(f"{EMBEDDED}:")
+        return self.program.partition(":")[0] == kinds.EMBEDDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -222,3 +219,10 @@ class Profile:
         if not self.queue:
             return self.sweep.moe_experts
         return tuple(dict.fromkeys(entry.moe_experts for entry in self.queue if entry.moe_experts is not None))
+
+
+def abilities_of(profile: Profile, method: str, config: str | None) -> Abilities:
+    """What a method can draft on the engine of a profile, under one of its configurations."""
+    found = next((each for each in profile.configs if each.label == config), ServerConfig(""))
+    kind = kinds.kind_named(found.engine or profile.engine.kind)
+    return kind.abilities_of(method, (*profile.engine.args, *found.args))

@@ -13,10 +13,11 @@ from dataclasses import replace
 from specdash.core import commands as cmd
 from specdash.core.methods import BASELINE, method_named, needs_draft_model
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, fixes_k
-from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 from specdash.core.steptable import StepTable, table_of
 
-Steps = Mapping[str, StepView]
+Steps = Mapping[str, StepState]
 
 BY_YOU = "skipped by you"
 
@@ -36,7 +37,7 @@ def _server(step: Step, scope: KScope | None) -> tuple[object, ...]:
     return step.target, step.draft, step.method, step.config, step.moe_experts, k, step.ngram_n
 
 
-def serves(running: LoadKey, found: StepView, scope: KScope | None) -> bool:
+def serves(running: LoadKey, found: StepState, scope: KScope | None) -> bool:
     """Whether the server that was started as `running` can take a step, with the samples that it has."""
     return found.step.pair == running.pair and takes(
         running, found.step, found.k_startup if found.samples else None, scope
@@ -82,14 +83,14 @@ def next_load(steps: Steps, scope: KScope | None) -> PlannedLoad | None:
     )
 
 
-def _k_startup(table: StepTable, pair: LoadKey, found: StepView, scope: KScope | None) -> int | None:
+def _k_startup(table: StepTable, pair: LoadKey, found: StepState, scope: KScope | None) -> int | None:
     """The K that the server of an open step of a pair is started with."""
     if fixes_k(found.step, scope):
         return found.step.k
     return found.k_startup if found.samples and found.k_startup is not None else table.largest_k(pair)
 
 
-def open_on(steps: Steps, running: LoadKey, scope: KScope | None) -> list[StepView]:
+def open_on(steps: Steps, running: LoadKey, scope: KScope | None) -> list[StepState]:
     """The open steps that the server which was started as `running` can take, in the order of the queue."""
     mine = table_of(steps).of_pair(running.pair)
     return [found for found in mine if not found.is_done and serves(running, found, scope)]
@@ -98,10 +99,25 @@ def open_on(steps: Steps, running: LoadKey, scope: KScope | None) -> list[StepVi
 def apply(steps: Steps, edits: Sequence[cmd.Edit], scope: KScope | None) -> Steps:
     """The queue after all of `edits`; raises IllegalEdit for the first that cannot be carried out."""
     for edit in edits:
-        if not getattr(edit, "steps", ()):
-            raise IllegalEdit("no step was chosen")
-        steps = _APPLY[type(edit)](steps, edit, scope)
+        steps = _applied(steps, edit, scope)
     return steps
+
+
+def _applied(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
+    match edit:
+        case cmd.Skip(steps=[_, *_]):
+            return _skip(steps, edit)
+        case cmd.Reopen(steps=[_, *_]):
+            return _reopen(steps, edit, scope)
+        case cmd.Remove(steps=[_, *_]):
+            return _remove(steps, edit)
+        case cmd.Move(steps=[_, *_]):
+            return _move(steps, edit, scope)
+        case cmd.Add(steps=[_, *_]):
+            return _add(steps, edit, scope)
+        case cmd.SetIterations(steps=[_, *_]):
+            return _set_iterations(steps, edit, scope)
+    raise IllegalEdit("no step was chosen")
 
 
 def describe(edits: Sequence[cmd.Edit]) -> str:
@@ -110,28 +126,34 @@ def describe(edits: Sequence[cmd.Edit]) -> str:
 
 
 def _words(edit: cmd.Edit) -> str:
-    assert isinstance(edit, cmd.Skip | cmd.Reopen | cmd.Remove | cmd.Move | cmd.Add | cmd.SetIterations)
-    verb = {
-        cmd.Skip: "skipped",
-        cmd.Reopen: "reopened",
-        cmd.Remove: "removed",
-        cmd.Move: "moved",
-        cmd.Add: "added",
-        cmd.SetIterations: "changed the samples of",
-    }[type(edit)]
-    first = edit.steps[0] if edit.steps else ""
-    name = first.id if isinstance(first, Step) else first
-    return f"{verb} {name}" if len(edit.steps) == 1 else f"{verb} {len(edit.steps)} steps"
+    match edit:
+        case cmd.Skip(steps=steps):
+            return f"skipped {_named(steps)}"
+        case cmd.Reopen(steps=steps):
+            return f"reopened {_named(steps)}"
+        case cmd.Remove(steps=steps):
+            return f"removed {_named(steps)}"
+        case cmd.Move(steps=steps):
+            return f"moved {_named(steps)}"
+        case cmd.Add(steps=added):
+            return f"added {_named([step.id for step in added])}"
+        case cmd.SetIterations(steps=steps):
+            return f"changed the samples of {_named(steps)}"
+    return edit.TYPE
 
 
-def _found(steps: Steps, step_id: str) -> StepView:
+def _named(ids: Sequence[str]) -> str:
+    return ids[0] if len(ids) == 1 else f"{len(ids)} steps"
+
+
+def _found(steps: Steps, step_id: str) -> StepState:
     found = steps.get(step_id)
     if found is None:
         raise IllegalEdit(f"{step_id}: there is no such step in the queue")
     return found
 
 
-def _changed(steps: Steps, ids: Sequence[str], change: Callable[[StepView], StepView]) -> Steps:
+def _changed(steps: Steps, ids: Sequence[str], change: Callable[[StepState], StepState]) -> Steps:
     """The queue with these steps changed, each after its own check."""
     changed = table_of(steps)
     for step_id in ids:
@@ -139,37 +161,32 @@ def _changed(steps: Steps, ids: Sequence[str], change: Callable[[StepView], Step
     return changed
 
 
-def _skip(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
-    assert isinstance(edit, cmd.Skip)
-
-    def skipped(found: StepView) -> StepView:
+def _skip(steps: Steps, edit: cmd.Skip) -> Steps:
+    def skipped(found: StepState) -> StepState:
         if found.is_done:
             raise IllegalEdit(f"{found.step.id} is {found.status} already: there is nothing to skip")
-        return replace(found, status=SKIPPED, error=BY_YOU, by_user=True)
+        return replace(found, status=StepStatus.SKIPPED, error=BY_YOU, by_user=True)
 
     return _changed(steps, edit.steps, skipped)
 
 
-def _reopen(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
-    assert isinstance(edit, cmd.Reopen)
-
-    def reopened(found: StepView) -> StepView:
+def _reopen(steps: Steps, edit: cmd.Reopen, scope: KScope | None) -> Steps:
+    def reopened(found: StepState) -> StepState:
         if not found.is_done:
             raise IllegalEdit(f"{found.step.id} is {found.status}: it is still to be measured")
         if found.by_user:
-            return replace(found, status=OPEN, error=None, by_user=False)
-        if found.status == SKIPPED:
+            return replace(found, status=StepStatus.OPEN, error=None, by_user=False)
+        if found.status == StepStatus.SKIPPED:
             raise IllegalEdit(f"{found.step.id} cannot be measured: {found.error}")
-        return StepView(found.step, iterations=found.iterations)
+        return StepState(found.step, iterations=found.iterations)
 
     return _regrouped(_changed(steps, edit.steps, reopened), (), scope)
 
 
-def _remove(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
-    assert isinstance(edit, cmd.Remove)
+def _remove(steps: Steps, edit: cmd.Remove) -> Steps:
     for step_id in edit.steps:
         found = _found(steps, step_id)
-        if found.status == RUNNING:
+        if found.status == StepStatus.RUNNING:
             raise IllegalEdit(f"{step_id} is running: skip it instead")
         if found.samples or (found.is_done and not found.by_user):
             raise IllegalEdit(f"{step_id} has an outcome, which is kept")
@@ -180,11 +197,10 @@ def _remove(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
     return left
 
 
-def _move(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
-    assert isinstance(edit, cmd.Move)
+def _move(steps: Steps, edit: cmd.Move, scope: KScope | None) -> Steps:
     for step_id in edit.steps:
         found = _found(steps, step_id)
-        if found.status != OPEN:
+        if found.status != StepStatus.OPEN:
             raise IllegalEdit(f"{step_id} is {found.status}: only what is still queued can be moved")
     moved = dict.fromkeys(edit.steps)
     if edit.before in moved:
@@ -194,16 +210,13 @@ def _move(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
     return _regrouped(order, tuple(moved), scope)
 
 
-def _add(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
-    assert isinstance(edit, cmd.Add)
-    if not edit.steps:
-        raise IllegalEdit("no step was chosen")
-    added: dict[str, StepView] = {}
+def _add(steps: Steps, edit: cmd.Add, scope: KScope | None) -> Steps:
+    added: dict[str, StepState] = {}
     for step in edit.steps:
         _require_sound(step)
         if step.id in steps or step.id in added:
             raise IllegalEdit(f"{step.id} is in the queue already; duplicate it to measure it once more")
-        added[step.id] = StepView(step, iterations=edit.iterations)
+        added[step.id] = StepState(step, iterations=edit.iterations)
     return _regrouped(_inserted(steps, added, edit.before), tuple(added) if edit.before else (), scope)
 
 
@@ -219,16 +232,14 @@ def _require_sound(step: Step) -> None:
         raise IllegalEdit(f"{step.id}: {step.method} takes no draft model, and needs a K of 1 or more")
 
 
-def _set_iterations(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
-    assert isinstance(edit, cmd.SetIterations)
-
-    def changed(found: StepView) -> StepView:
+def _set_iterations(steps: Steps, edit: cmd.SetIterations, scope: KScope | None) -> Steps:
+    def changed(found: StepState) -> StepState:
         have = len(found.good)
-        if found.is_done and found.status != "ok":
+        if found.is_done and found.status != StepStatus.OK:
             raise IllegalEdit(f"{found.step.id} is {found.status}: retry it first")
         if edit.iterations < have or (found.is_done and edit.iterations == have):
             raise IllegalEdit(f"{found.step.id} has {have} samples already, which are kept")
-        return replace(found, status=OPEN if found.is_done else found.status, iterations=edit.iterations)
+        return replace(found, status=StepStatus.OPEN if found.is_done else found.status, iterations=edit.iterations)
 
     return _regrouped(_changed(steps, edit.steps, changed), (), scope)
 
@@ -237,9 +248,9 @@ def _inserted(steps: Steps, added: Steps, before: str | None) -> Steps:
     """The queue with `added` before one of its open steps, or at its end."""
     if before is None:
         return {**steps, **added}
-    if _found(steps, before).status != OPEN:
+    if _found(steps, before).status != StepStatus.OPEN:
         raise IllegalEdit(f"{before} is {steps[before].status}: nothing can be queued before it")
-    order: dict[str, StepView] = {}
+    order: dict[str, StepState] = {}
     for step_id, found in steps.items():
         if step_id == before:
             order.update(added)
@@ -255,7 +266,7 @@ def _regrouped(steps: Steps, moved: Sequence[str], scope: KScope | None) -> Step
     """
     place = {step_id: number for number, step_id in enumerate(steps)}
     keys = {step_id: _server(found.step, scope) for step_id, found in steps.items() if not found.is_done}
-    at_work = [step_id for step_id, found in steps.items() if found.status == RUNNING]
+    at_work = [step_id for step_id, found in steps.items() if found.status == StepStatus.RUNNING]
     first, last = (place[at_work[0]], place[at_work[-1]]) if at_work else (0, 0)
     running = {keys[step_id] for step_id in at_work}
     rank: dict[tuple[object, ...], int] = {}
@@ -265,7 +276,7 @@ def _regrouped(steps: Steps, moved: Sequence[str], scope: KScope | None) -> Step
     def position(step_id: str) -> tuple[int, int, int, int]:
         """Next to which place, before it (0), at it (1) or behind it (2, 3), and in which order there."""
         here = place[step_id]
-        if steps[step_id].status != OPEN:
+        if steps[step_id].status != StepStatus.OPEN:
             return here, 1, here, here
         if keys[step_id] in running:
             return (first, 0, 0, here) if here < first else (last, 2, 0, here) if here > last else (here, 1, here, here)
@@ -273,13 +284,3 @@ def _regrouped(steps: Steps, moved: Sequence[str], scope: KScope | None) -> Step
         return (last, 3, wanted, here) if at_work and first < wanted < last else (wanted, 1, wanted, here)
 
     return {step_id: steps[step_id] for step_id in sorted(steps, key=position)}
-
-
-_APPLY: Mapping[type[cmd.Edit], Callable[[Steps, cmd.Edit, KScope | None], Steps]] = {
-    cmd.Skip: _skip,
-    cmd.Reopen: _reopen,
-    cmd.Remove: _remove,
-    cmd.Move: _move,
-    cmd.Add: _add,
-    cmd.SetIterations: _set_iterations,
-}

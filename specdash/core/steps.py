@@ -7,18 +7,11 @@ from dataclasses import dataclass
 from specdash.core.events import TextChecked
 from specdash.core.measure import Sample
 from specdash.core.plan import Step
-
-OPEN = "open"
-RUNNING = "running"
-SKIPPED = "skipped"
-MEASURED = "ok"
-ENDED_EARLY = frozenset({"failed", "timeout"})
-FAILED = ENDED_EARLY | {"invalid"}  # no figure came of it
-DONE = FAILED | {MEASURED, SKIPPED}
+from specdash.core.status import DONE, SampleStatus, StepStatus
 
 
 @dataclass(frozen=True, slots=True)
-class StepView:
+class StepState:
     """One step: its status, the load that it ran on, all its samples and what was said of them.
 
     `k_startup` is the K that the server of its samples was started with: the rest of them needs one like that.
@@ -28,7 +21,7 @@ class StepView:
     """
 
     step: Step
-    status: str = OPEN
+    status: StepStatus = StepStatus.OPEN
     load: str | None = None
     samples: tuple[Sample, ...] = ()
     verdicts: tuple[str, ...] = ()
@@ -44,13 +37,15 @@ class StepView:
     @property
     def good(self) -> tuple[Sample, ...]:
         """The samples that may be summarised."""
-        return tuple(sample for sample in self.samples if sample.status == "ok")
+        return tuple(sample for sample in self.samples if sample.status == SampleStatus.OK)
 
     @property
     def taken_again(self) -> int:
         """How many samples did not count and were followed by another one of the same block."""
         last = {sample.block: number for number, sample in enumerate(self.samples)}
-        return sum(each.status != "ok" and last[each.block] > number for number, each in enumerate(self.samples))
+        return sum(
+            each.status != SampleStatus.OK and last[each.block] > number for number, each in enumerate(self.samples)
+        )
 
     @property
     def details(self) -> tuple[str, ...]:

@@ -14,7 +14,8 @@ from typing import Self
 from specdash.core.methods import BASELINE
 from specdash.core.persistent import PersistentMap
 from specdash.core.plan import LoadKey, Step
-from specdash.core.steps import DONE, FAILED, MEASURED, SKIPPED, StepView
+from specdash.core.status import DONE, WITHOUT_FIGURE, StepStatus
+from specdash.core.steps import StepState
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +49,8 @@ class Tally:
 
 def tally_of(statuses: Mapping[str, int]) -> Tally:
     """The tally of steps by status; a status that is not known is open."""
-    measured, skipped = statuses.get(MEASURED, 0), statuses.get(SKIPPED, 0)
-    failed = sum(statuses.get(each, 0) for each in FAILED)
+    measured, skipped = statuses.get(StepStatus.OK, 0), statuses.get(StepStatus.SKIPPED, 0)
+    failed = sum(statuses.get(each, 0) for each in WITHOUT_FIGURE)
     return Tally(measured, failed, skipped, sum(statuses.values()) - measured - failed - skipped)
 
 
@@ -78,12 +79,12 @@ class _Pairs:
                 self.largest[pair] = step.k
 
 
-class StepTable(PersistentMap[StepView]):
+class StepTable(PersistentMap[StepState]):
     """The steps of a run by id, in the order of the queue."""
 
     __slots__ = ("_masks", "_pairs", "n_verdicts")
 
-    def __init__(self, entries: Mapping[str, StepView] | None = None) -> None:
+    def __init__(self, entries: Mapping[str, StepState] | None = None) -> None:
         super().__init__(entries)
         places: dict[str, list[int]] = {}
         for place, found in enumerate(self.values()):
@@ -93,7 +94,7 @@ class StepTable(PersistentMap[StepView]):
         self.n_verdicts = sum(len(found.verdicts) for found in self.values())
         self._pairs: list[_Pairs] = []  # none, until it is asked for
 
-    def with_entry(self, key: str, value: StepView) -> Self:
+    def with_entry(self, key: str, value: StepState) -> Self:
         """Another queue with a step changed, or one more at its end."""
         place = self._names.at.get(key)
         known = place is not None and place < self._size
@@ -109,7 +110,7 @@ class StepTable(PersistentMap[StepView]):
                 made._masks[before.status] &= ~bit
         return made
 
-    def is_same_queue(self, before: Mapping[str, StepView]) -> bool:
+    def is_same_queue(self, before: Mapping[str, StepState]) -> bool:
         """Whether an earlier view of the run had the same steps in the same order, whatever has become of them."""
         if len(before) != self._size:
             return False
@@ -126,23 +127,23 @@ class StepTable(PersistentMap[StepView]):
         return {status: mask.bit_count() for status, mask in self._masks.items() if mask}
 
     @property
-    def first_open(self) -> StepView | None:
+    def first_open(self) -> StepState | None:
         """The first step of the queue that is to be measured."""
         mask = self._open_mask()
         return self._value((mask & -mask).bit_length() - 1) if mask else None
 
-    def opened(self) -> Iterator[StepView]:
+    def opened(self) -> Iterator[StepState]:
         """The steps that are to be measured, in order."""
         return (self._value(place) for place in _places(self._open_mask()))
 
-    def with_status(self, statuses: Collection[str]) -> Iterator[StepView]:
+    def with_status(self, statuses: Collection[str]) -> Iterator[StepState]:
         """The steps that have one of these statuses, in order."""
         mask = 0
         for status in statuses:
             mask |= self._masks.get(status, 0)
         return (self._value(place) for place in _places(mask))
 
-    def opened_by_pair(self) -> Iterator[tuple[LoadKey, StepView]]:
+    def opened_by_pair(self) -> Iterator[tuple[LoadKey, StepState]]:
         """The steps that are to be measured, in order, each with its pair (the same object for all of a pair)."""
         at = self._of_pairs().at
         return ((at[place], self._value(place)) for place in _places(self._open_mask()))
@@ -154,11 +155,11 @@ class StepTable(PersistentMap[StepView]):
             return places.keys()
         return sorted((pair for pair in among if pair in places), key=lambda pair: places[pair][0])
 
-    def of_pair(self, pair: LoadKey) -> Iterator[StepView]:
+    def of_pair(self, pair: LoadKey) -> Iterator[StepState]:
         """The steps of a pair (its `k` None), in order."""
         return (self._value(place) for place in self._of_pairs().places.get(pair, ()))
 
-    def changed_pairs(self, before: Mapping[str, StepView]) -> set[LoadKey]:
+    def changed_pairs(self, before: Mapping[str, StepState]) -> set[LoadKey]:
         """The pairs of which a step has changed, come or gone since an earlier view of the run."""
         changed = {found.step.pair for _, found in self.changed_since(before)}
         if self.is_same_queue(before):
@@ -186,7 +187,7 @@ class StepTable(PersistentMap[StepView]):
         return self._pairs[0]
 
 
-def table_of(steps: Mapping[str, StepView]) -> StepTable:
+def table_of(steps: Mapping[str, StepState]) -> StepTable:
     """These steps as a table; those of a view are one already."""
     return steps if isinstance(steps, StepTable) else StepTable(steps)
 

@@ -95,6 +95,11 @@ def slug(text: str, default: str = "unnamed") -> str:
     return name.strip(".-_")[:SLUG_LIMIT].rstrip(".-_") or default
 
 
+def plural(count: int, noun: str, many: str = "") -> str:
+    """A number with its noun: "1 step", "3 steps"; `many` is the plural where it is not the noun with an "s"."""
+    return f"{count} {noun}" if count == 1 else f"{count} {many or f'{noun}s'}"
+
+
 def human_bytes(size_bytes: float) -> str:
     """A size in binary units with three digits: "512 B", "1.50 KiB", "15.3 GiB", "640 GiB"."""
     size, unit = float(size_bytes), 0

@@ -8,8 +8,8 @@ Text in ticks is as the server sent it: whoever shows it makes it harmless (`cor
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
-from typing import Any, ClassVar
+from dataclasses import dataclass, replace
+from typing import ClassVar
 
 HISTORY = 240  # points of a sparkline: more than any terminal is wide
 
@@ -133,11 +133,6 @@ class DiskTick(Tick):
 
 
 TICKS: Mapping[str, type[Tick]] = {kind.TYPE: kind for kind in (ServerTick, TokenTick, MemoryTick, LogTick, DiskTick)}
-
-
-def encode_tick(tick: Tick) -> dict[str, Any]:
-    """A tick as JSON-able values, its type among them as "tick"."""
-    return {"tick": tick.TYPE, **asdict(tick)}
 
 
 @dataclass(frozen=True, slots=True)

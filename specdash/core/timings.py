@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from specdash.core.asked import Asked
-from specdash.core.loads import LoadView
 from specdash.core.measure import Sample
 from specdash.core.plan import LoadKey, Step
 from specdash.core.priors import ZERO, Range, RequestTime, Tokens
-from specdash.core.steps import StepView
+from specdash.core.state import LoadState
+from specdash.core.steps import StepState
 
 # By how many times a forecast may be off, to either side, by how alike the steps are: those of the same pair and K; of
 # the same pair; of the same target, which a draft may make three times as fast or as slow; of another target.
@@ -50,7 +50,7 @@ class Timing(NamedTuple):
 NOTHING = Timing()
 
 
-def timing_of(found: StepView, asked: Asked) -> Timing:
+def timing_of(found: StepState, asked: Asked) -> Timing:
     """What the samples of a step tell of others like it."""
     if not found.samples:
         return NOTHING
@@ -87,7 +87,7 @@ class Timings:
         self._warm_ups: dict[Kind, float] = {}
         self._asked: dict[bool, float] = {}  # with speculation, and without
 
-    def change(self, step_id: str, pair: LoadKey, found: StepView, asked: Asked) -> None:
+    def change(self, step_id: str, pair: LoadKey, found: StepState, asked: Asked) -> None:
         """A step is as it is now."""
         if found.is_done and found.samples:
             self._done[step_id] = None
@@ -103,7 +103,7 @@ class Timings:
             self._sums[kind] = self._sums.get(kind, NOTHING).plus(before, -1).plus(now)
         self._of_texts[target] = self._of_texts.get(target, NOTHING).plus(before, -1).plus(now)
 
-    def change_load(self, before: LoadView | None, load: LoadView) -> None:
+    def change_load(self, before: LoadState | None, load: LoadState) -> None:
         """A load is as it is now."""
         key = load.key.target, load.key.draft
         for each, sign in ((before, -1), (load, 1)):

@@ -89,7 +89,6 @@ class Shape:
 DEMO = Shape(width=768, ffn=2048, layers=7)
 DEMO_MOE = Shape(width=512, ffn=512, layers=6, experts=8)
 TINY = Shape(width=64, ffn=192, layers=4, head=32)
-TINY_MOE = Shape(width=64, ffn=96, layers=3, head=32, experts=8)
 
 
 def write_pair(folder: Path, *, epsilon: float = 0.05, shape: Shape = DEMO, seed: int = 1) -> tuple[Path, Path]:

@@ -18,7 +18,8 @@ from specdash.core.methods import BASELINE
 from specdash.core.plan import KScope, Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.status import SampleStatus
 from specdash.runtime.asking import Asking, Sampling
 from specdash.runtime.request import Taken
 from specdash.runtime.server import Publish
@@ -34,7 +35,7 @@ class Beside:
         self,
         asking: Asking,
         publish: Publish,
-        view: Callable[[], View],
+        view: Callable[[], RunState],
         sampling: Sampling,
         in_doubt: Callable[[str], bool],
     ) -> None:
@@ -49,7 +50,7 @@ class Beside:
     async def keep(self, load: str, step: Step, block: int, taken: Taken, *, with_trace: bool) -> None:
         """Records the text of a valid sample, where texts can be compared, and its verification steps if wanted."""
         answer = taken.generation
-        if answer is None or taken.sample.status != "ok":
+        if answer is None or taken.sample.status != SampleStatus.OK:
             return
         if self._asking.temperature(step) == 0:
             await self._keep_text(answer)

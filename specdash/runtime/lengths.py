@@ -14,9 +14,11 @@ from specdash.core.engine import ServerSpec
 from specdash.core.measure import Verdict
 from specdash.core.plan import Step
 from specdash.core.prompts import Prompt
+from specdash.core.state import RunState
+from specdash.core.status import StepStatus
 from specdash.core.steptable import StepTable
+from specdash.core.text import plural
 from specdash.core.tokens import TEMPLATE_TOKENS
-from specdash.core.view import View
 from specdash.runtime.asking import Asking
 from specdash.runtime.server import Publish
 
@@ -39,7 +41,7 @@ class Lengths:
         self._checked: dict[tuple[_Setting, int], StepTable] = {}  # the queue, when it was looked at for a context
         self._longest: dict[tuple[_Setting, int], int] = {}  # the longest prompt of such a look, in tokens
 
-    async def refuse_known(self, spec: ServerSpec, view: View) -> None:
+    async def refuse_known(self, spec: ServerSpec, view: RunState) -> None:
         """Ends the open steps of a load that is not started yet, if its arguments surely leave their prompts no room.
 
         Another configuration may have another template, so only the prompts' own tokens count.
@@ -52,7 +54,7 @@ class Lengths:
             if longest is not None and longest[0] + step.depth - TEMPLATE_TOKENS >= spec.context:
                 await self._end(step, None, spec, longest[1], longest[0] + step.depth, spec.context, None)
 
-    async def check(self, load: str, spec: ServerSpec, view: View) -> None:
+    async def check(self, load: str, spec: ServerSpec, view: RunState) -> None:
         """Counts the prompts of all steps that share a load's target and configuration, and ends those without room."""
         context = await self._asking.context_tokens()
         if context is None:
@@ -72,12 +74,12 @@ class Lengths:
         self._checked[shared] = view.table
         await self._warn_of_cut_answers(spec, counted, context, needed)
 
-    def _unchecked(self, spec: ServerSpec, view: View, context: int) -> list[tuple[Step, int]]:
+    def _unchecked(self, spec: ServerSpec, view: RunState, context: int) -> list[tuple[Step, int]]:
         """The open steps that share a load's context, each with its samples; not those that have room in one as large.
 
         To look at all of them again at every load would cost the more the larger the plan is.
         """
-        usual = view.run.settings.get("iterations") if view.run is not None else None
+        usual = view.settings.iterations
         if not _is_for_all(spec):
             return [(step, view.iterations(step.id) or 1) for step in _of_pair(spec, view)]
         shared, table = (_setting(spec), context), view.table
@@ -90,13 +92,13 @@ class Lengths:
             if _setting_of(found.step) == _setting(spec)
         ]
 
-    async def refused(self, step: Step, prompt: Prompt, spec: ServerSpec, why: str, view: View) -> None:
+    async def refused(self, step: Step, prompt: Prompt, spec: ServerSpec, why: str, view: RunState) -> None:
         """Ends the open steps that the server's word about a prompt holds for too: it is longer than the context."""
         for other in _sharing_context(spec, view):
             if (other.category, other.depth) == (step.category, step.depth) and prompt in self._prompts(view, other):
                 verdicts = (Verdict.PROMPT_TOO_LONG.value,)
                 said = f"{why}; neither K nor a draft changes that"
-                await self._publish(ev.StepFinished(other.id, None, "failed", verdicts, said))
+                await self._publish(ev.StepFinished(other.id, None, StepStatus.FAILED, verdicts, said))
 
     async def _count(self, step: Step, blocks: int) -> dict[str, int]:
         """The tokens of each prompt of a step of so many samples, as far as the server counts them."""
@@ -110,7 +112,7 @@ class Lengths:
         found = {prompt.id: self._rendered[step.target, step.config, prompt.id, step.depth] for prompt in prompts}
         return {name: tokens for name, tokens in found.items() if tokens is not None}
 
-    def _prompts(self, view: View, step: Step) -> Sequence[Prompt]:
+    def _prompts(self, view: RunState, step: Step) -> Sequence[Prompt]:
         """The prompts that the samples of a step take; those with images have tokens that no text tells."""
         return self._taken(step, view.iterations(step.id) or 1)
 
@@ -128,7 +130,9 @@ class Lengths:
             why += f"; -c {needed} has room for every prompt and its answer"
         is_own = load is not None and step.pair == spec.key.pair
         verdicts, fingerprint = (Verdict.PROMPT_TOO_LONG.value,), spec.fingerprint if is_own else None
-        await self._publish(ev.StepFinished(step.id, load if is_own else None, "failed", verdicts, why, fingerprint))
+        await self._publish(
+            ev.StepFinished(step.id, load if is_own else None, StepStatus.FAILED, verdicts, why, fingerprint)
+        )
 
     async def _warn_of_cut_answers(
         self, spec: ServerSpec, counted: Mapping[_Question, Mapping[str, int]], context: int, needed: int
@@ -144,7 +148,7 @@ class Lengths:
         }
         if cut:
             self._warned.add(_setting(spec))
-            prompts = "1 prompt leaves" if len(cut) == 1 else f"{len(cut)} prompts leave"
+            prompts = plural(len(cut), "prompt leaves", "prompts leave")
             said = f"{prompts} no room for answers of {self._max_tokens} tokens in a context of {context}"
             await self._publish(ev.Noted("warning", f"{spec.key.target}: {said}: -c {needed} has room for all"))
 
@@ -166,13 +170,13 @@ def _is_for_all(spec: ServerSpec) -> bool:
     return spec.context is not None or not (spec.key.speculates or spec.launch or spec.url)
 
 
-def _sharing_context(spec: ServerSpec, view: View) -> list[Step]:
+def _sharing_context(spec: ServerSpec, view: RunState) -> list[Step]:
     """The open steps whose servers have no more context than one of this spec."""
     if not _is_for_all(spec):
         return _of_pair(spec, view)
     return [found.step for found in view.table.opened() if _setting_of(found.step) == _setting(spec)]
 
 
-def _of_pair(spec: ServerSpec, view: View) -> list[Step]:
+def _of_pair(spec: ServerSpec, view: RunState) -> list[Step]:
     """The open steps that a server like this one is started for, at whatever K."""
     return [found.step for found in view.table.of_pair(spec.key.pair) if not found.is_done]

@@ -34,7 +34,7 @@ from specdash.runtime.writing import WhenRoom, at_once
 
 log = logging.getLogger(__name__)
 
-GUARD = Path(__file__).with_name("guard.py")
+GUARD = Path(__file__).parents[1] / "programs" / "guard.py"
 START_LIMIT_S = 30.0
 PAGE_IN_S = 0.01  # a page from a slow disk or a network
 

@@ -16,8 +16,9 @@ from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
-from specdash.core.steps import OPEN, StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 from specdash.runtime.asking import WARM_UP, Asking, Sampling
 from specdash.runtime.beside import Beside
 from specdash.runtime.lengths import Lengths
@@ -51,12 +52,12 @@ class Surroundings:
     """
 
     publish: Publish
-    view: Callable[[], View]
+    view: Callable[[], RunState]
     spec_for: Callable[[LoadKey], ServerSpec]
     refuse: Callable[[ServerSpec], Coroutine[Any, Any, str | None]]
     settle_memory: Callable[[], Awaitable[str | None]]
     prompts: Mapping[str, Sequence[Prompt]]
-    enough: Callable[[StepView, int], bool]
+    enough: Callable[[StepState, int], bool]
     reconsider: Callable[[], Awaitable[None]]
     in_doubt: Callable[[str], bool]
     was_full: Callable[[float], bool] = lambda since_s: False
@@ -140,7 +141,7 @@ class Sampler:
             and not self._is_in_vain(known[step.id], block)
         ]
 
-    def _is_in_vain(self, found: StepView, block: int) -> bool:
+    def _is_in_vain(self, found: StepState, block: int) -> bool:
         """Whether a sample would not count: its prompt had an answer with a lasting fault, or one that is remembered.
 
         A step without any sample tells so once.
@@ -192,7 +193,7 @@ class Sampler:
                 return False
             if any(sample.block == block for sample in found.good) or (tries and self._is_in_vain(found, block)):
                 return True
-            if found.status == OPEN:  # skipped and opened again between two samples
+            if found.status == StepStatus.OPEN:  # skipped and opened again between two samples
                 await self._publish(ev.StepStarted(step.id, load, spec.fingerprint))
             self._drop.clear()
             try:
@@ -218,7 +219,9 @@ class Sampler:
         """Records that a step has failed, and with it those that would be refused for the same reason."""
         is_for_context = isinstance(outcome, Refused) and outcome.is_for_context
         verdict = Verdict.PROMPT_TOO_LONG if is_for_context else Verdict.HTTP_ERROR
-        status, verdict = ("timeout", Verdict.TIMEOUT) if isinstance(outcome, TimedOut) else ("failed", verdict)
+        status = StepStatus.FAILED
+        if isinstance(outcome, TimedOut):
+            status, verdict = StepStatus.TIMEOUT, Verdict.TIMEOUT
         await self._publish(ev.StepFinished(step.id, load, status, (verdict.value,), outcome.why, spec.fingerprint))
         if is_for_context:
             prompt = self.asking.prompt(step, block)

@@ -16,7 +16,7 @@ from specdash.core.engine import ServerSpec
 from specdash.core.forecast import loads_left
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step
 from specdash.core.queue import next_load, open_on
-from specdash.core.steps import ENDED_EARLY
+from specdash.core.status import ENDED_EARLY, StepStatus
 from specdash.core.transport import TransportError
 from specdash.errors import EngineError, SpecdashError
 from specdash.runtime.sampler import Sampler, Surroundings, SweepSettings
@@ -124,11 +124,11 @@ class Sweep:
         await self._end_load()
         if why is not None:
             for step in self._open(load.key):
-                await self._publish(ev.StepFinished(step.id, None, "failed", (), why))
+                await self._publish(ev.StepFinished(step.id, None, StepStatus.FAILED, (), why))
             for step in self._open_alike(load.key) if at_any_k else ():
                 what = f"at K = {load.key.k}, and no other K" if load.key.k else "without a draft, and none"
                 said = f"{why}; so it ended {what} changes that"
-                await self._publish(ev.StepFinished(step.id, None, "failed", (), said))
+                await self._publish(ev.StepFinished(step.id, None, StepStatus.FAILED, (), said))
         return not bug
 
     def _open_alike(self, key: LoadKey) -> list[Step]:

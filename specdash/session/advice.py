@@ -9,20 +9,19 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from specdash.analysis.anchors import is_between_passes, second_pass
 from specdash.analysis.findings import DERIVED, Found, findings
 from specdash.analysis.lossless import agreement
 from specdash.analysis.part import around, part_of
+from specdash.analysis.pass_drift import is_between_passes, second_pass
 from specdash.analysis.roofline import LEAST_FIGURES, exceeded
 from specdash.analysis.sequential import known_to
 from specdash.analysis.strategy import SEARCH, Change, next_change
-from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.forecast import loads_left
 from specdash.core.plan import LoadKey
 from specdash.core.queue import IllegalEdit, apply
-from specdash.core.steps import StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 from specdash.session.recorder import Recorder
 
 NO_LONGER = "with what is known by now it does not hold"
@@ -35,7 +34,7 @@ class Advice:
         """`measure_bandwidth` takes a second or two, in which nothing may be asked of a server."""
         self._recorder = recorder
         self._measure_bandwidth = measure_bandwidth
-        self._seen: View | None = None  # when everything that follows from it was recorded
+        self._seen: RunState | None = None  # when everything that follows from it was recorded
 
     async def reconsider(self) -> None:
         """Records every verdict that is new or no longer holds, then stage after stage until none follows.
@@ -57,7 +56,7 @@ class Advice:
             await self._recorder.publish_made(partial(_fact, change))
         self._seen = view
 
-    async def _look_again(self, part: View) -> None:
+    async def _look_again(self, part: RunState) -> None:
         """Measures the bandwidth again where a rate lies above what it allows: until it does not, or is known well.
 
         One that was accused before gets one more try each time: the machine may have been busy for long.
@@ -70,7 +69,7 @@ class Advice:
             if self._recorder.view.bandwidth_count >= LEAST_FIGURES:
                 return
 
-    async def _withdraw(self, part: View, against: Mapping[str, Sequence[Found]]) -> None:
+    async def _withdraw(self, part: RunState, against: Mapping[str, Sequence[Found]]) -> None:
         """Takes back the verdicts of finished steps that analysis raised and does not find any more."""
         for step_id in part.steps:
             step = self._recorder.view.steps[step_id]
@@ -79,25 +78,22 @@ class Advice:
                 if step.is_done and verdict in DERIVED and verdict not in found:
                     await self._recorder.publish(ev.VerdictWithdrawn(step_id, verdict, NO_LONGER))
 
-    def enough(self, found: StepView, block: int) -> bool:
+    def enough(self, found: StepState, block: int) -> bool:
         """Whether a step needs no sample of a block: its rate is known to `measure.precision`.
 
         A search and a second pass set their own numbers of samples; between the passes there are none to take.
         """
-        run = self._recorder.view.run
+        settings = self._recorder.view.settings
         if is_between_passes(self._recorder.view, found.step.id, block):
             return True
-        precision = run.settings.get("precision") if run is not None else None
-        if run is None or not isinstance(precision, float):
+        if settings.precision is None or second_pass(self._recorder.view) is not None:
             return False
-        if second_pass(self._recorder.view) is not None:
-            return False
-        if run.settings.get("k") == SEARCH and found.step.draft is not None:
+        if settings.k == SEARCH and found.step.draft is not None:
             return False
         samples = sorted(found.good, key=lambda sample: sample.block)
         rates = [(each.prompt_id, each.decode_tok_s) for each in samples if each.decode_tok_s is not None]
         most = self._recorder.view.iterations(found.step.id) or len(rates)
-        return known_to(rates, precision, most)
+        return known_to(rates, settings.precision, most)
 
     def in_doubt(self, step_id: str) -> bool:
         """Whether the answers to more prompts could tell if a step's text is the baseline's."""
@@ -107,13 +103,13 @@ class Advice:
         return agreed is not None and agreed.more_prompts
 
 
-def _part(view: View, before: View | None) -> tuple[View, set[LoadKey] | None]:
+def _part(view: RunState, before: RunState | None) -> tuple[RunState, set[LoadKey] | None]:
     """The part of the view about which something new may follow, and the pairs that have changed (None: all)."""
     touched = _touched(view, before)
     return (view if touched is None else part_of(view, touched)), touched
 
 
-def _touched(view: View, before: View | None) -> set[LoadKey] | None:
+def _touched(view: RunState, before: RunState | None) -> set[LoadKey] | None:
     """The pairs about which something new may follow; None for all of them.
 
     To look at every step of a plan after every load would cost more with each load.
@@ -123,7 +119,7 @@ def _touched(view: View, before: View | None) -> set[LoadKey] | None:
     return view.table.changed_pairs(before.steps)
 
 
-def _fact(change: Change, view: View) -> ev.PlanChanged:
+def _fact(change: Change, view: RunState) -> ev.PlanChanged:
     """The change as a fact: without its edits where one has become impossible meanwhile."""
     edits, reason = change.edits, change.reason
     try:
@@ -131,4 +127,4 @@ def _fact(change: Change, view: View) -> ev.PlanChanged:
     except IllegalEdit as error:
         edits, steps, reason = (), view.steps, f"{reason} (left out: {error})"
     left = len(loads_left(replace(view, steps=steps)))
-    return ev.PlanChanged(reason, left, tuple(cmd.encode_edit(edit) for edit in edits), change.stage)
+    return ev.PlanChanged(reason, left, tuple(edits), change.stage)

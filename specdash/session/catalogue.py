@@ -13,8 +13,8 @@ from specdash.core import events as ev
 from specdash.core.model import ModelFacts, vocabulary_conflict
 from specdash.core.plan import Step
 from specdash.core.queue import IllegalEdit
-from specdash.core.steps import StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 from specdash.errors import SpecdashError
 from specdash.session.fallback import Engines
 from specdash.session.opening import model_read
@@ -30,7 +30,7 @@ class Catalogue:
         self.prepared = prepared
         self._engines = engines
 
-    def restore(self, view: View) -> None:
+    def restore(self, view: RunState) -> None:
         """Takes in the models that steps of this run were added with; EngineError for one that is gone."""
         for found in view.steps.values():
             for role, label in (("target", found.step.target), ("draft", found.step.draft)):
@@ -38,7 +38,7 @@ class Catalogue:
                 if label is not None and not is_known:
                     self._take(role, label, read_any(Path(view.models[label].path)))
 
-    async def admit(self, edits: Iterable[cmd.Edit], steps: Mapping[str, StepView]) -> list[ev.ModelRead]:
+    async def admit(self, edits: Iterable[cmd.Edit], steps: Mapping[str, StepState]) -> list[ev.ModelRead]:
         """Checks that what these edits ask for can be measured, and takes in new models; the facts to record of them.
 
         `steps` are those of the queue. Raises IllegalEdit with the reason; nothing is taken in then. One at a time.

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from specdash.config.load import CheckResult, sorted_result
 from specdash.config.report import Findings, plain
 from specdash.core.profile import Profile
-from specdash.engines.own_help import OwnHelp, helps_of
+from specdash.engines.argument_check import OwnHelp, helps_of
 from specdash.errors import EngineError, Problem, ProfileError
 from specdash.session.environment import server_environment
 from specdash.session.prepare import Prepared, prepare

@@ -7,7 +7,7 @@ import asyncio
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core import queue
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.runtime.sweep import Sweep
 from specdash.session.catalogue import Catalogue
 from specdash.session.recorder import Recorder
@@ -29,21 +29,16 @@ class Door:
             self._carry_out(command)
 
     async def _record(self, command: cmd.Command) -> None:
-        """Checks and records a command; the models that it brings are known before its steps are."""
-        _require_possible(command, self._recorder.view)
+        """Check and record a command, with the models that its edits bring."""
         before = self._catalogue.prepared
-        read = await self._catalogue.admit(command.edits, self._recorder.view.steps)
-        detail = queue.describe(command.edits)
-        edits = tuple(cmd.encode_edit(edit) for edit in command.edits)
+        models = await self._catalogue.admit(command.edits, self._recorder.view.steps)
 
-        def accepted(view: View) -> ev.Fact:
+        def accepted(view: RunState) -> ev.Fact:
+            # Checked as it is recorded: reading models takes its time, in which the queue may change.
             _require_possible(command, view)
-            return ev.CommandAccepted(command.name, detail, edits)
+            return ev.CommandAccepted(command.name, queue.describe(command.edits), command.edits, tuple(models))
 
         try:
-            _require_possible(command, self._recorder.view)  # reading models took its time
-            for fact in read:
-                await self._recorder.publish(fact)
             await self._recorder.publish_made(accepted)
         except queue.IllegalEdit:
             self._catalogue.prepared = before
@@ -66,7 +61,7 @@ class Door:
                 self._sweep.sampler.drop(gone)
 
 
-def _require_possible(command: cmd.Command, view: View) -> None:
+def _require_possible(command: cmd.Command, view: RunState) -> None:
     """Raises IllegalEdit for what makes no sense now."""
     if view.finished is not None:
         raise queue.IllegalEdit("the run is over; go on with it: specdash resume")

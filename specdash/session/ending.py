@@ -6,14 +6,15 @@ import signal
 from dataclasses import replace
 
 from specdash.core.events import RunFinished
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.status import StepStatus
 from specdash.errors import Exit
 from specdash.runtime.sweep import Ended
 from specdash.session.handle import Reports
 from specdash.signals import SIGNALS
 
 
-def verdict_of_run(ended: Ended, view: View, name: str, by: signal.Signals | None) -> tuple[Exit, str]:
+def verdict_of_run(ended: Ended, view: RunState, name: str, by: signal.Signals | None) -> tuple[Exit, str]:
     """The exit code and the reason; `name` is the run's, for the command that goes on with it."""
     again = f"specdash resume {name}"
     if ended is Ended.ASKED and by is not None:
@@ -27,7 +28,7 @@ def verdict_of_run(ended: Ended, view: View, name: str, by: signal.Signals | Non
     if ended in reasons:
         return Exit.INCOMPLETE if ended is Ended.BUGS else Exit.STOPPED_EARLY, reasons[ended]
     statuses = [step.status for step in view.steps.values()]
-    if statuses and all(step.status == "ok" or step.by_user for step in view.steps.values()):
+    if statuses and all(step.status == StepStatus.OK or step.by_user for step in view.steps.values()):
         return Exit.OK, ""
     if not any(step.samples for step in view.steps.values()):
         return Exit.NOTHING_MEASURED, "nothing could be measured"

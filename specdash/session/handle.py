@@ -9,11 +9,11 @@ from pathlib import Path
 
 from specdash.core.commands import Command
 from specdash.core.events import Recorded
+from specdash.core.state import RunState
 from specdash.core.ticks import Live, Tick
-from specdash.core.view import View
 from specdash.errors import Exit
 
-OnFact = Callable[[Recorded, View], None]
+OnFact = Callable[[Recorded, RunState], None]
 OnTick = Callable[[Tick], None]
 
 
@@ -31,7 +31,7 @@ class Outcome:
 
     path: Path
     exit_code: Exit
-    view: View
+    view: RunState
     reports: Reports = Reports()
 
 
@@ -59,7 +59,7 @@ class Handle:
     """
 
     path: Path
-    view: Callable[[], View]
+    view: Callable[[], RunState]
     live: Callable[[], Live]
     command: Callable[[Command], Awaitable[None]]
     subscribe: Callable[[Subscription], Callable[[], None]]

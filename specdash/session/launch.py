@@ -17,7 +17,7 @@ from specdash.core.model import ModelFacts
 from specdash.core.plan import LoadKey
 from specdash.core.profile import ServerConfig, for_method
 from specdash.core.text import human_bytes
-from specdash.engines.context import context_of
+from specdash.engines.llama_cpp.context import context_of
 from specdash.errors import EngineError
 from specdash.probes.gpu import gpus
 from specdash.probes.memory import system_memory, tree_memory

@@ -10,7 +10,8 @@ from specdash.core import events as ev
 from specdash.core.engine import EngineInfo
 from specdash.core.model import ModelFacts
 from specdash.core.plan import iterations_of
-from specdash.core.profile import LOSSLESS, Profile
+from specdash.core.profile import LOSSLESS
+from specdash.core.status import StepStatus
 from specdash.probes.machine import host_name
 from specdash.session.fallback import Engines
 from specdash.session.prepare import Prepared
@@ -42,23 +43,6 @@ def model_read(label: str, role: str, facts: ModelFacts) -> ev.ModelRead:
     )
 
 
-def settings_of(profile: Profile) -> dict[str, object]:
-    """The settings that hold for every sample of a run, as JSON has them."""
-    measure, k = profile.measure, profile.sweep.k
-    return {
-        "max_tokens": measure.max_tokens,
-        "temperature": measure.temperature,
-        "seed": measure.seed,
-        "warmup": measure.warmup,
-        "iterations": measure.iterations,
-        "prompts": str(measure.prompts),
-        "workloads": list(measure.workloads),
-        "k": "list" if profile.queue or not isinstance(k, str) else k,
-        "precision": measure.precision,
-        "passes": measure.passes,
-    }
-
-
 def _samples_of(prepared: Prepared) -> dict[str, int]:
     """How many samples steps take at first, by step id, where it is not the number of the profile.
 
@@ -84,7 +68,6 @@ def opening_facts(
 ) -> list[ev.Fact]:
     """The facts with which a new run begins."""
     profile = prepared.profile
-    settings = settings_of(profile)
     opening: list[ev.Fact] = [
         ev.RunStarted(
             run_id=path.name,
@@ -92,7 +75,7 @@ def opening_facts(
             specdash_version=__version__,
             hardware={**facts, "label": hardware},
             host=host_name(),
-            settings=settings,
+            settings=prepared.settings,
             prompts_digest=prepared.prompts_digest,
             steps=prepared.steps,
             model_family=profile.model_family,
@@ -106,9 +89,9 @@ def opening_facts(
     for step in prepared.steps:
         if not prepared.usable(step):
             reason = prepared.unfit[step.target, step.draft or ""]
-            opening.append(ev.StepFinished(step.id, None, "skipped", ("draft_unfit",), reason))
+            opening.append(ev.StepFinished(step.id, None, StepStatus.SKIPPED, ("draft_unfit",), reason))
         elif (lacking := engines.cannot(step, vision=prepared.has_vision(step.target))) is not None:
-            opening.append(ev.StepFinished(step.id, None, "skipped", (), lacking))
+            opening.append(ev.StepFinished(step.id, None, StepStatus.SKIPPED, (), lacking))
     opening += [ev.Noted("warning", f"{NOTHING_WITH} {method}") for method in prepared.unserved]
     opening += [ev.Noted("warning", str(each)) for each in prepared.left_out]
     opening += [ev.Noted("warning", line) for line in prepared.fewer_samples]

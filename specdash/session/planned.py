@@ -48,8 +48,7 @@ def _time_of(
     """The time of these loads in all passes, with the fewest samples or the most; None where a size is unknown."""
     profile, total = prepared.profile, ZERO
     measure = profile.measure
-    with_costs = profile.sweep.k == CURVE and not profile.queue
-    asked = Asked(measure.max_tokens, measure.warmup, measure.temperature, with_costs, prepared.prompt_bytes)
+    asked = Asked(prepared.settings, prepared.prompt_bytes)
     listed = iterations_of(profile, list(prepared.prompts))
     for place, load in enumerate(loads, 1):
         size = prepared.size_bytes(load.key)

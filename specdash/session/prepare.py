@@ -11,12 +11,14 @@ from dataclasses import dataclass, field, replace
 
 from specdash.config.discover import read_any
 from specdash.config.prompts import digest, load_builtin, load_jsonl, select
-from specdash.core.draft_lengths import Abilities, abilities_of
+from specdash.core.draft_lengths import Abilities
+from specdash.core.events import RunSettings
 from specdash.core.model import ModelFacts, vocabulary_conflict
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, group, iterations_of, steps_of
 from specdash.core.possible_steps import LeftOut, possible
-from specdash.core.profile import BUILTIN, ModelRef, Profile
+from specdash.core.profile import BUILTIN, ModelRef, Profile, abilities_of
 from specdash.core.prompts import Prompt
+from specdash.core.text import plural
 from specdash.errors import EngineError, Exit, Problem, ProfileError, SpecdashError
 
 
@@ -54,6 +56,23 @@ class Prepared:
         return tuple(method for method in self.profile.sweep.methods if method not in measured)
 
     @property
+    def settings(self) -> RunSettings:
+        """What holds for every sample of a run."""
+        measure, k = self.profile.measure, self.profile.sweep.k
+        return RunSettings(
+            measure.max_tokens,
+            measure.temperature,
+            measure.seed,
+            measure.warmup,
+            measure.iterations,
+            str(measure.prompts),
+            measure.workloads,
+            "list" if self.profile.queue or not isinstance(k, str) else k,
+            measure.precision,
+            measure.passes,
+        )
+
+    @property
     def prompt_bytes(self) -> Mapping[str, tuple[int, ...]]:
         """The length of each prompt by category: until a tokenizer was asked, all that is known of them."""
         return {category: tuple(prompt.size_bytes for prompt in prompts) for category, prompts in self.prompts.items()}
@@ -77,7 +96,7 @@ class Prepared:
             if most is not None and most < asked.get(step.id, self.profile.measure.iterations):
                 found.setdefault(step.method, set()).add(most)
         return tuple(
-            f"{method}: {least} {'sample' if least == 1 else 'samples'} of a step at most, since its server remembers"
+            f"{method}: {plural(least, 'sample')} of a step at most, since its server remembers"
             " what it answered, so that each prompt of a category counts once"
             for method, least in ((method, min(counts)) for method, counts in found.items())
         )

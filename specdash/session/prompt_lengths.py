@@ -16,9 +16,9 @@ from specdash.core.model import ModelFacts
 from specdash.core.plan import Step, iterations_of
 from specdash.core.profile import LOSSLESS, Profile
 from specdash.core.prompts import Prompt
+from specdash.core.text import plural
 from specdash.core.tokens import TEMPLATE_TOKENS, Pieces
-from specdash.engines.context import FLAG, VARIABLE, context_of, given_context, padded
-from specdash.engines.tokenize import count_tokens
+from specdash.engines.llama_cpp.context import FLAG, VARIABLE, context_of, count_tokens, given_context, padded
 from specdash.session.prepare import Prepared
 
 TEMPLATE_ROOM = 64  # what a template adds at most, in the proposal of a context
@@ -144,4 +144,4 @@ def _counted(
 
 
 def _said(prompts: Sequence[Prompt]) -> str:
-    return "1 prompt" if len(prompts) == 1 else f"{len(prompts)} prompts"
+    return plural(len(prompts), "prompt")

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 
 from specdash.core.events import Fact
-from specdash.core.view import View, fold
+from specdash.core.reduce import fold
+from specdash.core.state import RunState
 from specdash.session.handle import OnFact
 from specdash.session.room import Room
 from specdash.session.secrets import RunSecrets
@@ -20,7 +21,7 @@ log = logging.getLogger(__name__)
 class Recorder:
     """Writes facts to the journal without secrets, keeps the view, tells subscribers; one that fails is dropped."""
 
-    def __init__(self, journal: Journal, view: View, room: Room, secrets: RunSecrets) -> None:
+    def __init__(self, journal: Journal, view: RunState, room: Room, secrets: RunSecrets) -> None:
         self.view = view
         self.room = room
         self._secrets = secrets
@@ -41,7 +42,7 @@ class Recorder:
         """Records a fact. While the disk is full this waits for space: the run pauses, and nothing is dropped."""
         await self.publish_made(lambda view: fact)
 
-    async def publish_made(self, make: Callable[[View], Fact]) -> None:
+    async def publish_made(self, make: Callable[[RunState], Fact]) -> None:
         """Records the fact that `make` gives for the view as it is then; what `make` raises leaves no trace."""
         async with self._turn:
             fact = self._secrets.without(make(self.view))

@@ -6,18 +6,20 @@ from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
-from specdash.analysis.result import build_result
-from specdash.core.view import View
+from specdash.analysis.build_result import result_of
+from specdash.analysis.result import Result
+from specdash.core.state import RunState
 from specdash.crash import bug_report
 from specdash.errors import SpecdashError
+from specdash.report.export import to_csv, to_json
+from specdash.report.html import to_html
+from specdash.report.importers.to_draftbench import to_draftbench
+from specdash.report.markdown import to_markdown
 from specdash.session.handle import Reports
 from specdash.store.disk import write_atomic
-from specdash.store.export import to_csv, to_json, to_markdown
-from specdash.store.foreign.to_draftbench import to_draftbench
-from specdash.store.html import to_html
 
 RESULT = "json"
-REPORTS = {
+REPORTS: dict[str, tuple[str, Callable[[Result], str]]] = {
     RESULT: ("result.json", to_json),
     "csv": ("result.csv", to_csv),
     "md": ("report.md", to_markdown),
@@ -27,13 +29,13 @@ REPORTS = {
 AT_THE_END = (RESULT, "csv", "md", "html")
 
 
-def write_reports(path: Path, view: View, formats: Iterable[str] = AT_THE_END) -> Reports:
+def write_reports(path: Path, view: RunState, formats: Iterable[str] = AT_THE_END) -> Reports:
     """Writes derived files of a run folder (result.json, result.csv, report.md, report.html).
 
     One that cannot be made or written keeps none of the others from being there.
     """
     try:
-        result = build_result(view)
+        result = result_of(view)
     except Exception as error:  # noqa: BLE001 - whatever it is, the run is over and its journal is whole
         return Reports((), (_why("the results cannot be summed up", error),))
     names = [REPORTS[each] for each in formats]

@@ -8,13 +8,13 @@ from collections.abc import Iterable
 
 from specdash.core import events as ev
 from specdash.core.model import ModelFacts
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.probes.bandwidth import cache_bytes, measure_bandwidth
 
 CACHES = 4  # a model smaller than so many last-level caches is partly served from them, and bounded by nothing known
 
 
-async def bandwidth_fact(targets: Iterable[ModelFacts], view: View) -> ev.BandwidthMeasured:
+async def bandwidth_fact(targets: Iterable[ModelFacts], view: RunState) -> ev.BandwidthMeasured:
     """Measures in a second or two, or says why it was not worth it: models that the caches hold, or a GPU."""
     cache = cache_bytes()
     largest = max((target.size_bytes for target in targets), default=0)

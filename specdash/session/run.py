@@ -13,9 +13,9 @@ import os
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager, closing, suppress
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,15 @@ from specdash.config.load import load as load_profile
 from specdash.config.prompts import context_filler
 from specdash.config.write import dump
 from specdash.core import events as ev
+from specdash.core.engine import FindContext
 from specdash.core.heartbeat import heartbeat
+from specdash.core.kinds import KINDS
 from specdash.core.plan import KScope
 from specdash.core.profile import Profile
-from specdash.core.view import View, fold, fold_all
-from specdash.engines.registry import FALLING_BACK, FindContext, find, find_fallback
+from specdash.core.reduce import fold, fold_all
+from specdash.core.state import RunState
+from specdash.core.status import ENDED_EARLY, StepStatus
+from specdash.engines.registry import find, find_fallback
 from specdash.errors import EngineError, Exit, SpecdashError, StoreError
 from specdash.probes.machine import hardware_label, machine
 from specdash.probes.sensors import Sensors
@@ -47,7 +51,7 @@ from specdash.session.handle import Handle, Outcome, Reports, Subscription, Watc
 from specdash.session.keeper import PROFILE_NAME, Keeper, write_profile
 from specdash.session.launch import MemoryGate, Specs, tree_use
 from specdash.session.leftovers import end_left_behind
-from specdash.session.opening import engine_found, opening_facts, settings_of
+from specdash.session.opening import engine_found, opening_facts
 from specdash.session.prepare import Prepared, only_possible, prepare, require_models
 from specdash.session.recorder import Recorder
 from specdash.session.reports import write_reports
@@ -64,6 +68,7 @@ from specdash.store.runs import JOURNAL, new_run_dir, remember, remove_unbegun
 log = logging.getLogger(__name__)
 
 KEEP_EVERY_S = 1.0
+HAS_SAMPLES = (StepStatus.OK, StepStatus.INVALID)
 
 
 def start_new(profile: Profile, watcher: Watcher) -> Outcome:
@@ -92,7 +97,7 @@ def start_new(profile: Profile, watcher: Watcher) -> Outcome:
             write_profile(path, text)
             with run_lock(path) as held:
                 keeper = Keeper(path, text, Journal.create(path / JOURNAL), held)
-                return run.go(keeper, View(), opening_facts(path, prepared, engines, facts, hardware))
+                return run.go(keeper, RunState(), opening_facts(path, prepared, engines, facts, hardware))
         except StoreError:
             remove_unbegun(path)
             raise
@@ -128,7 +133,7 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
                 watcher.complain(each)
             watcher.complain("nothing is left to measure in this run")
             return _nothing_left(path, keeper.journal, view)
-        changed = [step for step in redo if view.steps[step].status in ("ok", "invalid")]
+        changed = [step for step in redo if view.steps[step].status in HAS_SAMPLES]
         if changed:
             run.notes.append(
                 f"{len(changed)} finished steps are measured again: model files, flags or build have changed"
@@ -139,7 +144,7 @@ def resume(path: Path, watcher: Watcher) -> Outcome:
         return run.go(keeper, view, opening)
 
 
-def _nothing_left(path: Path, journal: Journal, view: View) -> Outcome:
+def _nothing_left(path: Path, journal: Journal, view: RunState) -> Outcome:
     """The outcome of a run that has all its steps; its reports are written again, in case they could not be before."""
     assert view.finished is not None
     code, reason = verdict_of_run(Ended.DONE, view, path.name, None)
@@ -150,31 +155,32 @@ def _nothing_left(path: Path, journal: Journal, view: View) -> Outcome:
     return Outcome(path, Exit(ended.exit_code), view, reports)
 
 
-def _require_same(prepared: Prepared, view: View) -> None:
+def _require_same(prepared: Prepared, view: RunState) -> None:
     """Raises when the run's profile was edited, and asks for other steps or samples than the run was begun for."""
     assert view.run is not None
     known = {config.label for config in prepared.profile.configs}
     lost = sorted({step.config for step in view.run.steps if step.config is not None} - known)
-    if lost and prepared.profile.engine.kind in FALLING_BACK:
+    if lost and KINDS[prepared.profile.engine.kind].fallback:
         raise EngineError(
             f"the programs that served {', '.join(map(repr, lost))} in this run are not found any more",
             "Put llama.cpp's command-line programs beside the server or on PATH again, and resume.",
         )
-    if not _has_steps_of(prepared, view) or _differ(settings_of(prepared.profile), view.run.settings):
+    if not _has_steps_of(prepared, view) or _differ(prepared.settings, view.run.settings):
         raise SpecdashError(
             f"{prepared.profile.source} was edited since the run began: it asks for other steps or samples",
             "Undo that to go on with this run, or start a new one: specdash --headless PROFILE.",
         )
 
 
-def _has_steps_of(prepared: Prepared, view: View) -> bool:
+def _has_steps_of(prepared: Prepared, view: RunState) -> bool:
     """Whether a profile asks for the steps that a run began with."""
     return view.run is not None and {step.id for step in prepared.steps} == {step.id for step in view.run.steps}
 
 
-def _differ(wanted: Mapping[str, object], settings: Mapping[str, object]) -> bool:
+def _differ(wanted: ev.RunSettings, begun: ev.RunSettings) -> bool:
     """Whether a run was begun with other settings; what its version did not know yet is no difference."""
-    return any(name in settings and settings[name] != value for name, value in wanted.items())
+    known = {name: value for name, value in asdict(begun).items() if value is not None}
+    return wanted.precision != begun.precision or replace(wanted, **known) != wanted
 
 
 def _with_engines(prepared: Prepared, *, as_before: bool = False) -> tuple[Prepared, Engines, tuple[str, ...]]:
@@ -208,7 +214,7 @@ class _Run:
         self._is_ending = False  # a signal was told of
         self._reports: Reports | None = None  # once it was tried
 
-    def go(self, keeper: Keeper, view: View, opening: list[ev.Fact]) -> Outcome:
+    def go(self, keeper: Keeper, view: RunState, opening: list[ev.Fact]) -> Outcome:
         """Runs the event loop to the end of the run; derived files are written whatever happens."""
         secrets_ = RunSecrets(self._profile, lambda: keeper.logs)
         recorder = Recorder(keeper.journal, view, Room(self._watcher.complain, keeper.keep), secrets_)
@@ -226,17 +232,17 @@ class _Run:
             reports = self._derive(recorder.view)
         return Outcome(self._path, code, recorder.view, reports)
 
-    def to_redo(self, view: View) -> tuple[str, ...]:
+    def to_redo(self, view: RunState) -> tuple[str, ...]:
         """Ids of finished steps that are measured again: failed ones, and those whose files or build changed."""
         redo = []
         for step_id, found in view.steps.items():
             load = view.loads.get(found.load or "")
             changed = (
-                found.status in ("ok", "invalid")
+                found.status in HAS_SAMPLES
                 and load is not None
                 and found.fingerprint != self._specs(load.key).fingerprint
             )
-            if changed or found.status in ("failed", "timeout"):
+            if changed or found.status in ENDED_EARLY:
                 redo.append(step_id)
         return tuple(redo)
 
@@ -394,7 +400,7 @@ class _Run:
         recorder.room.stop_waiting()
         sweep.wanted.stop()
 
-    def _derive(self, view: View) -> Reports:
+    def _derive(self, view: RunState) -> Reports:
         """The reports of the run; written now where an error has ended it before they were."""
         if self._reports is None and view.run is not None:
             self._reports = write_reports(self._path, view)

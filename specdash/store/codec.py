@@ -1,33 +1,22 @@
-"""Facts from the plain dictionaries of journal lines, and ticks from those of a socket, with every type checked.
+"""Facts, commands and ticks as JSON-able dictionaries, and back with every type checked.
 
-A checksum proves that a line is as it was written, not that what wrote it was specdash. Unknown fields are dropped and
-missing ones take their default, so that a journal of another minor version can be read.
+A checksum proves that a line of a journal is as it was written, not that what wrote it was specdash, and what comes
+over a socket proves nothing. Unknown fields are dropped and missing ones take their default, so that a journal of
+another minor version can be read.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict, replace
 from typing import Any, TypedDict
 
-from specdash.core.events import FACTS, Fact, RunStarted
+from specdash.core import commands
+from specdash.core.commands import EDITS, Add, BadCommand, Command, Edit, SetIterations, require_label, step_from
+from specdash.core.events import FACTS, CommandAccepted, Fact, PlanChanged, RunStarted
 from specdash.core.ticks import TICKS, Tick
 
 MOST_INTEGER = 2**63  # seeds have 64 bits, and all else is smaller
-
-
-class Settings(TypedDict, total=False):
-    """What `RunStarted.settings` holds; other versions may have more."""
-
-    max_tokens: int
-    temperature: float
-    seed: int
-    warmup: int
-    iterations: int
-    prompts: str
-    workloads: list[str]
-    k: str
-    precision: float | None
-    passes: int
 
 
 class Gpu(TypedDict):
@@ -50,20 +39,32 @@ class Hardware(TypedDict, total=False):
     python: str | None
 
 
+def encode_fact(fact: Fact) -> dict[str, Any]:
+    """Return the fields of a fact, without type, number and time."""
+    body = asdict(fact)
+    if isinstance(fact, CommandAccepted | PlanChanged):
+        body["edits"] = [encode_edit(edit) for edit in fact.edits]
+    if isinstance(fact, CommandAccepted) and not fact.models:
+        del body["models"]
+    return body
+
+
 def decode_fact(kind: str, body: Mapping[str, Any]) -> Fact | None:
     """The fact of type `kind` with these fields; None for a type that this version does not know.
 
-    Raises ValueError, with the field, when a required one is missing or one is of the wrong type.
+    Raises ValueError, with the field, when a required one is missing or one is of the wrong type; BadCommand, which is
+    one, for an edit that this version does not know.
     """
     import msgspec  # with the first line: the first frame of a dashboard has none
 
     cls = FACTS.get(kind)
     if cls is None:
         return None
-    fact = msgspec.convert(body, cls)
+    fact: Fact = msgspec.convert({**body, "edits": ()} if "edits" in body else body, cls)
+    if isinstance(fact, CommandAccepted | PlanChanged):
+        return replace(fact, edits=tuple(map(decode_edit, msgspec.convert(body.get("edits", ()), tuple[Any, ...]))))
     if isinstance(fact, RunStarted):
-        for values, shape in ((fact.settings, Settings), (fact.hardware, Hardware)):
-            msgspec.convert(values, shape)
+        msgspec.convert(fact.hardware, Hardware)
     return fact
 
 
@@ -78,6 +79,68 @@ def require_sane(value: Any, where: str) -> None:
     elif isinstance(value, list):
         for each in value:
             require_sane(each, f"{where}[...]")
+
+
+def encode_command(command: Command) -> dict[str, Any]:
+    """Return a command with its edits."""
+    return {"command": command.name, "edits": [encode_edit(edit) for edit in command.edits]}
+
+
+def decode_command(body: Mapping[str, Any]) -> Command:
+    """Return the command of these values; raises BadCommand with the reason."""
+    name = body.get("command")
+    if not isinstance(name, str) or name not in commands.NAMES:
+        raise BadCommand(f"there is no command {str(name)[:40]!r}")
+    edits = body.get("edits", [])
+    if not isinstance(edits, list | tuple) or bool(edits) != (name == commands.EDIT):
+        raise BadCommand(f"{name}: edits must be a list, and belong to {commands.EDIT!r}")
+    return Command(name, tuple(map(decode_edit, edits)))
+
+
+def encode_edit(edit: Edit) -> dict[str, Any]:
+    """Return the fields of an edit, its type among them as "edit"."""
+    return {"edit": edit.TYPE, **asdict(edit)}
+
+
+def decode_edit(body: Any) -> Edit:
+    """Return the edit of these values; raises BadCommand with the reason."""
+    import msgspec
+
+    name = body.get("edit") if isinstance(body, Mapping) else None
+    if not isinstance(name, str) or name not in EDITS:
+        raise BadCommand("an edit needs a type: " + ", ".join(EDITS))
+    try:
+        listed = msgspec.convert(body.get("steps", ()), tuple[Any, ...])
+        if len(listed) > commands.MOST_STEPS:
+            raise BadCommand(f"{name}: at most {commands.MOST_STEPS} steps at once")
+        if EDITS[name] is not Add:
+            edit = msgspec.convert(body, EDITS[name])
+        else:
+            # A step has checks of its own.
+            edit = replace(msgspec.convert({**body, "steps": ()}, Add), steps=tuple(map(step_from, listed)))
+    except msgspec.ValidationError as error:
+        raise BadCommand(f"{name}: {error}") from error
+    if isinstance(edit, Add | SetIterations):
+        _require_sane_edit(edit)
+    return edit
+
+
+def _require_sane_edit(edit: Add | SetIterations) -> None:
+    """Raise BadCommand for a number of samples or a model that no profile could have."""
+    count = edit.iterations
+    if count is not None and not 1 <= count <= commands.MOST_SAMPLES:
+        raise BadCommand(f"{edit.TYPE}: iterations cannot be {str(count)[:40]!r}")
+    for model in edit.models if isinstance(edit, Add) else ():
+        if model.role not in ("target", "draft"):
+            raise BadCommand(f"a model's role is target or draft, not {model.role[:40]!r}")
+        if not model.path:
+            raise BadCommand("a model needs a label, a role and a path")
+        require_label(model.label)
+
+
+def encode_tick(tick: Tick) -> dict[str, Any]:
+    """Return the fields of a tick, its type among them as "tick"."""
+    return {"tick": tick.TYPE, **asdict(tick)}
 
 
 def decode_tick(body: Mapping[str, Any]) -> Tick | None:

@@ -19,9 +19,10 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
-from specdash.core.events import Fact, Recorded, encode
+from specdash.core.commands import BadCommand
+from specdash.core.events import Fact, Recorded
 from specdash.errors import DiskFull, StoreError, is_full, unwritten
-from specdash.store.codec import decode_fact, require_sane
+from specdash.store.codec import decode_fact, encode_fact, require_sane
 from specdash.store.disk import file_mode, sync_directory, sync_file, write_all
 
 log = logging.getLogger(__name__)
@@ -169,6 +170,11 @@ def _recorded(where: str, fields: dict[str, Any], is_long: bool) -> Recorded | N
             require_sane(fields, "$")
         fact = decode_fact(fields["type"], fields)
         moment = datetime.fromisoformat(fields["t"]).timestamp()
+    except BadCommand as error:
+        raise StoreError(
+            f"{where}: it holds an edit that this version of specdash does not understand: {error}",
+            "Read it with the newer specdash that wrote it.",
+        ) from error
     except (KeyError, TypeError, ValueError) as error:
         raise _damaged(where, f"its content is not understood: {error}") from error
     return Recorded(fields["seq"], moment, fact) if fact is not None else None
@@ -178,7 +184,7 @@ def line_of(recorded: Recorded) -> bytes:
     """The line of a fact, in ASCII. Raises ValueError for NaN and infinity: facts hold None for the unknown."""
     moment = datetime.fromtimestamp(recorded.time_s, UTC).isoformat(timespec="milliseconds")
     head = {"v": VERSION, "seq": recorded.seq, "t": moment.removesuffix("+00:00") + "Z", "type": recorded.fact.TYPE}
-    body = encode(recorded.fact)
+    body = encode_fact(recorded.fact)
     assert not body.keys() & {*head, "crc"}, f"{recorded.fact.TYPE} uses a name of the journal's own"
     content = json.dumps(head | body, allow_nan=False, separators=(",", ":")).encode("ascii")
     return content[:-1] + b',"crc":"%08x"}\n' % zlib.crc32(content)

@@ -16,8 +16,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+from specdash.core.reduce import fold_all
+from specdash.core.state import RunState
 from specdash.core.text import one_line, slug
-from specdash.core.view import View, fold_all
 from specdash.errors import SpecdashError, StoreError
 from specdash.store.disk import PRIVATE_FOLDER, sync_directory, write_all
 from specdash.store.journal import read
@@ -148,7 +149,7 @@ def run_info(path: Path, is_running: Callable[[Path], bool] | None = None) -> Ru
         view = fold_all(read(path / JOURNAL).records)
         problem = None if view.run is not None or running else "it has no first record: nothing was measured"
     except StoreError as error:
-        view, problem = View(), error.what
+        view, problem = RunState(), error.what
     tally, statuses = view.table.tally, view.table.statuses
     state = RUNNING if running else UNFINISHED if view.finished is None else view.finished.state
     return RunInfo(

@@ -16,11 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from specdash.core.commands import Command, encode
+from specdash.core.commands import Command
 from specdash.core.events import Recorded, RunFinished, RunResumed, RunStarted
 from specdash.core.text import one_line
 from specdash.errors import StoreError
-from specdash.store.codec import decode_tick
+from specdash.store.codec import decode_tick, encode_command
 from specdash.store.journal import parse_line
 from specdash.ui.source import MODELS, CaughtUp, Event, Gone, LogPiece, Moved, Origin, Refused, SourceError, own_argv
 from specdash.ui.wire import FACT, MOST_SERVER_BYTES, PROTOCOL, REPLY, BadLine, Lines, dump, load
@@ -200,7 +200,7 @@ class EngineSource(ABC):
 
     async def command(self, command: Command) -> None:
         """Asks the engine for something. Raises Refused, or SourceError."""
-        reply = await self._wire.ask({"command": encode(command)})
+        reply = await self._wire.ask({"command": encode_command(command)})
         if "error" in reply:
             raise Refused(str(reply["error"]))
 

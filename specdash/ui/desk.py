@@ -18,13 +18,14 @@ from contextlib import suppress
 from typing import Any
 
 from specdash import __version__
-from specdash.core.commands import BadCommand, Command, decode
+from specdash.core.commands import BadCommand, Command
 from specdash.core.events import Recorded
 from specdash.core.queue import IllegalEdit
-from specdash.core.ticks import Live, Tick, encode_tick
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.ticks import Live, Tick
 from specdash.errors import SpecdashError
 from specdash.session.handle import Handle, Subscription
+from specdash.store.codec import decode_command, encode_tick
 from specdash.store.runs import JOURNAL
 from specdash.ui.source import SourceError
 from specdash.ui.wire import (
@@ -206,7 +207,7 @@ class Desk:
             self._unsubscribe()
             self._unsubscribe = None
 
-    def _on_fact(self, recorded: Recorded, view: View) -> None:
+    def _on_fact(self, recorded: Recorded, view: RunState) -> None:
         self.wake()
 
     def _on_tick(self, tick: Tick) -> None:
@@ -351,7 +352,7 @@ class _Client:
     async def _command(self, body: Any) -> None:
         if not isinstance(body, dict):
             raise BadCommand("a command is an object")
-        await self._desk.carry_out(decode(body))
+        await self._desk.carry_out(decode_command(body))
 
     def _log(self, body: dict[str, Any]) -> dict[str, Any]:
         name, offset, size = body.get("log"), body.get("offset"), body.get("size")

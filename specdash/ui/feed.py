@@ -9,8 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 
 from specdash.core.events import Recorded
+from specdash.core.reduce import fold, fold_all
+from specdash.core.state import RunState
 from specdash.core.ticks import Live, Tick, fold_tick
-from specdash.core.view import View, fold, fold_all
 from specdash.ui.source import CaughtUp, Event, Gone, Moved, Origin
 
 
@@ -21,7 +22,7 @@ class Feed:
     `caught_up`: everything that had happened before is told. `gone`: nothing more comes.
     """
 
-    view: View = field(default_factory=View)
+    view: RunState = field(default_factory=RunState)
     live: Live = field(default_factory=Live)
     origin: Origin | None = None
     caught_up: bool = False

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 
 from rich.console import Console
@@ -19,12 +19,12 @@ from rich.text import Text
 from specdash.core import events as ev
 from specdash.core import ticks
 from specdash.core.forecast import Forecaster, Outlook, Range, in_flight
-from specdash.core.steps import SKIPPED
-from specdash.core.text import human_seconds, one_line
-from specdash.core.view import RUNNING, LoadView, View
+from specdash.core.state import LoadState, RunState
+from specdash.core.status import SampleStatus, StepStatus
+from specdash.core.text import human_seconds, one_line, plural
 from specdash.errors import Exit
 from specdash.session.handle import Handle, Outcome, Subscription, Watcher
-from specdash.ui.narration import counted, reading, sentences
+from specdash.ui.narration import counted, level_of, reading, sentences
 from specdash.ui.output import Unhurried, unhurried
 from specdash.ui.serving import serving
 from specdash.ui.summary import near, print_summary
@@ -33,8 +33,7 @@ REFRESH_S = 0.5
 OUTLOOK_EVERY_S = 5.0  # a forecast is made in the loop that measures
 OUTLOOK_SHARE = 50  # and is kept so many times as long as it took to make
 QUIET = (ev.SampleTaken, ev.StepFinished)  # on a terminal the live line and the table tell these
-ERROR_STYLE = "red"
-WARNING_STYLE = "yellow"
+STYLES = {"error": "red", "warning": "yellow"}
 
 
 def narrate(start: Callable[[Watcher], Outcome], warnings: Sequence[str]) -> Exit:
@@ -52,10 +51,10 @@ def narrate(start: Callable[[Watcher], Outcome], warnings: Sequence[str]) -> Exi
 def _narrated(start: Callable[[Watcher], Outcome], warnings: Sequence[str], console: Console) -> Outcome:
     narrator = _Live(console) if console.is_terminal and not console.is_dumb_terminal else _Plain(console)
     for warning in warnings:
-        narrator.say(f"warning: {warning}")
+        narrator.say(f"warning: {warning}", "warning")
 
     def complain(text: str) -> None:
-        narrator.say(f"warning: {text}")
+        narrator.say(f"warning: {text}", "warning")
 
     @asynccontextmanager
     async def watch(handle: Handle) -> AsyncIterator[None]:
@@ -72,7 +71,7 @@ def _narrated(start: Callable[[Watcher], Outcome], warnings: Sequence[str], cons
         narrator.end()
     print_summary(console, outcome.view, outcome.path, outcome.reports.written, with_table=console.is_terminal)
     for each in outcome.reports.failed:
-        narrator.say(f"error: {each}")
+        narrator.say(f"error: {each}", "error")
     if outcome.reports.failed:
         again = f"specdash report {outcome.path.name}"
         narrator.say(f"all that was measured is in the journal; to make the reports again: {again}")
@@ -89,20 +88,19 @@ class _Plain:
 
     def begin(self, handle: Handle) -> Callable[[], None]:
         """Tells how the run begins and, from now on, what happens; call the result to end that."""
-        for line in _opening(handle):
-            self.say(line)
+        self._say_all(_opening(handle))
         return handle.subscribe(Subscription(self._on_fact))
 
-    def _on_fact(self, recorded: ev.Recorded, view: View) -> None:
-        for line in sentences(recorded.fact, view):
-            self.say(line)
+    def _on_fact(self, recorded: ev.Recorded, view: RunState) -> None:
+        self._say_all(_lines_of(recorded.fact, view))
 
-    def say(self, text: str) -> None:
-        """Writes a line, coloured where colours are wanted."""
-        style = WARNING_STYLE if text.startswith("warning:") else ""
-        if text.startswith("error:") or " failed" in text[:16]:
-            style = ERROR_STYLE
-        self._console.print(Text(text, style=style), soft_wrap=not self.wraps_words)
+    def _say_all(self, lines: Iterable[tuple[str, str]]) -> None:
+        for text, level in lines:
+            self.say(text, level)
+
+    def say(self, text: str, level: str = "") -> None:
+        """Write a line, coloured by its level ("error", "warning" or none) where colours are wanted."""
+        self._console.print(Text(text, style=STYLES.get(level, "")), soft_wrap=not self.wraps_words)
 
     def end(self) -> None:
         """Nothing is left on the screen that has to go."""
@@ -123,8 +121,7 @@ class _Live(_Plain):
 
     def begin(self, handle: Handle) -> Callable[[], None]:
         self._handle = handle
-        for line in _opening(handle):
-            self.say(line)
+        self._say_all(_opening(handle))
         self._live = Live(console=self._console, auto_refresh=False, transient=True)
         self._live.start()
         end = handle.subscribe(Subscription(self._on_fact, lambda tick: None))
@@ -148,10 +145,10 @@ class _Live(_Plain):
         self._live.update(Text(line, no_wrap=True, overflow="crop"), refresh=not behind)
         asyncio.get_running_loop().call_later(REFRESH_S, self._tick)
 
-    def _on_fact(self, recorded: ev.Recorded, view: View) -> None:
+    def _on_fact(self, recorded: ev.Recorded, view: RunState) -> None:
         fact = recorded.fact
-        good = isinstance(fact, ev.SampleTaken) and fact.sample.status == "ok"
-        good = good or (isinstance(fact, ev.StepFinished) and fact.status == "ok")
+        good = isinstance(fact, ev.SampleTaken) and fact.sample.status == SampleStatus.OK
+        good = good or (isinstance(fact, ev.StepFinished) and fact.status == StepStatus.OK)
         if not (isinstance(fact, QUIET) and good):
             super()._on_fact(recorded, view)
 
@@ -162,24 +159,30 @@ class _Live(_Plain):
             self._live = None
 
 
-def _opening(handle: Handle) -> list[str]:
-    """What was recorded before the narrator came, and where the run is kept."""
+def _lines_of(fact: ev.Fact, view: RunState) -> list[tuple[str, str]]:
+    """Return the lines of a fact, the first of them with the level of the fact."""
+    return [(text, "" if number else level_of(fact)) for number, text in enumerate(sentences(fact, view))]
+
+
+def _opening(handle: Handle) -> list[tuple[str, str]]:
+    """Return what was recorded before the narrator came, and where the run is kept, with levels."""
     view = handle.view()
-    lines = sentences(view.run, view) if view.run is not None else []
-    lines.append(f"folder: {one_line(near(handle.path), 1000)}")
-    lines += sentences(view.engine, view) if view.engine is not None else []
+    lines = _lines_of(view.run, view) if view.run is not None else []
+    lines.append((f"folder: {one_line(near(handle.path), 1000)}", ""))
+    lines += _lines_of(view.engine, view) if view.engine is not None else []
     lines += [
-        f"skipped {step.step.id}: {one_line(step.error or '', 300)}" for step in view.table.with_status((SKIPPED,))
+        (f"skipped {step.step.id}: {one_line(step.error or '', 300)}", "")
+        for step in view.table.with_status((StepStatus.SKIPPED,))
     ]
-    lines += [line for note in view.notes for line in sentences(note, view)]
+    lines += [line for note in view.notes for line in _lines_of(note, view)]
     tally = view.table.tally
     if view.resumes:
         rest = f"{tally.open} to be measured" if tally.open else "nothing is left to measure"
-        lines.append(f"resumed: {counted(tally)}; {rest}")
+        lines.append((f"resumed: {counted(tally)}; {rest}", ""))
     return lines
 
 
-def status_line(view: View, live: ticks.Live, ahead: Outlook | None, width: int, now_s: float) -> str:
+def status_line(view: RunState, live: ticks.Live, ahead: Outlook | None, width: int, now_s: float) -> str:
     """Steps done, the time that is left and what is going on, in at most `width` characters.
 
     What does not fit is cut out of the middle of the load's name, which stands in full further up on the screen.
@@ -190,7 +193,7 @@ def status_line(view: View, live: ticks.Live, ahead: Outlook | None, width: int,
     words = "paused" if view.paused else time_left_words(ahead.left if ahead is not None else None)
     skipped = f", {tally.skipped} skipped" if tally.skipped else ""
     parts = [f"{tally.tried}/{tally.total} steps{skipped}", words]
-    parts += [f"{loads} more {'load' if loads == 1 else 'loads'}"] if loads else []
+    parts += [plural(loads, "more load")] if loads else []
     load = view.loads.get(view.current_load or "")
     if load is None:
         parts.append("between loads" if tally.open else "finishing")
@@ -202,7 +205,7 @@ def status_line(view: View, live: ticks.Live, ahead: Outlook | None, width: int,
     return f"{line} | {shortened(one_line(load.key.label), width - len(line) - 3)}"[: max(0, width)]
 
 
-def _doing(view: View, live: ticks.Live, load: LoadView, now_s: float) -> str:
+def _doing(view: RunState, live: ticks.Live, load: LoadState, now_s: float) -> str:
     """What the server of the current load is at."""
     if load.state not in ("ready", "busy"):
         # A load has several states on its way; a server that stops has been at work before.
@@ -211,7 +214,7 @@ def _doing(view: View, live: ticks.Live, load: LoadView, now_s: float) -> str:
     token = live.token if live.token is not None and live.token.load == load.id else None
     at = reading(token) or f"{token.tokens if token is not None else 0} tok"
     steps = [step for step in view.table.of_pair(load.key.pair) if step.load == load.id]
-    if not any(step.status == RUNNING for step in steps):
+    if not any(step.status == StepStatus.RUNNING for step in steps):
         return f"warming up, {at}"
     iterations = [view.iterations(step.step.id) for step in steps]
     planned = sum(each for each in iterations if each is not None)

@@ -17,8 +17,8 @@ from types import TracebackType
 from typing import Any
 
 from specdash.core.commands import BadCommand, Command
+from specdash.core.reduce import fold_all
 from specdash.core.ticks import Live
-from specdash.core.view import fold_all
 from specdash.errors import DiskFull, StoreError
 from specdash.runtime.sockets import bind, trusted
 from specdash.session.handle import Handle

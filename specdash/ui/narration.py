@@ -9,10 +9,12 @@ from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.drafting import proven, told_by
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
+from specdash.core.state import RunState
+from specdash.core.status import DONE, SampleStatus, StepStatus
 from specdash.core.steptable import Tally
-from specdash.core.text import human_bytes, human_seconds, one_line
+from specdash.core.text import human_bytes, human_seconds, one_line, plural
 from specdash.core.ticks import TokenTick
-from specdash.core.view import DONE, View
+from specdash.report.text import TERMINAL, k_scope, rate, share
 
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
 OWN_TIMES = ("ttft_s", "total_time_s")  # of a sample, by this program's clock
@@ -23,7 +25,7 @@ def counted(tally: Tally) -> str:
     """How far a run is: "4 of 12 steps measured, 1 failed, 3 skipped"; what is skipped was not measured."""
     failed = f", {tally.failed} failed" if tally.failed else ""
     skipped = f", {tally.skipped} skipped" if tally.skipped else ""
-    return f"{tally.measured} of {tally.total} {'step' if tally.total == 1 else 'steps'} measured{failed}{skipped}"
+    return f"{tally.measured} of {plural(tally.total, 'step')} measured{failed}{skipped}"
 
 
 def reading(token: TokenTick | None) -> str:
@@ -35,40 +37,84 @@ def reading(token: TokenTick | None) -> str:
     return f"reading the prompt, {token.prompt_read} of {token.prompt_tokens}"
 
 
-def sentences(fact: ev.Fact, view: View) -> list[str]:
+def sentences(fact: ev.Fact, view: RunState) -> list[str]:
     """The lines that a fact is told in; none for facts that only machines read."""
-    handler = _HANDLERS.get(type(fact))
-    lines = handler(fact, view) if handler is not None else []
+    lines = _of_step(fact, view)
     return ["  " * line.startswith("  ") + one_line(line, WIDTH - 2) for line in lines]
 
 
-def rate(value: float | None) -> str:
-    """Tokens per second with sensible digits; "?" for unknown."""
-    if value is None:
-        return "?"
-    return f"{value:.0f}" if value >= 1000 else f"{value:.1f}" if value >= 10 else f"{value:.2f}"
+def _of_step(fact: ev.Fact, view: RunState) -> list[str]:
+    """Tell a fact about a step; any other goes on to `_of_load`."""
+    match fact:
+        case ev.VerdictRaised():
+            return _verdict_raised(fact, view)
+        case ev.VerdictWithdrawn():
+            return _verdict_withdrawn(fact)
+        case ev.SampleTaken():
+            return _sample_taken(fact, view)
+        case ev.StepFinished():
+            return _step_finished(fact, view)
+    return _of_load(fact, view)
 
 
-def percent(value: float | None) -> str:
-    """A share as a percentage; "-" where there is none."""
-    return "-" if value is None else f"{value * 100:.0f} %"
+def _of_load(fact: ev.Fact, view: RunState) -> list[str]:
+    """Tell a fact about a server load; any other goes on to `_of_run`."""
+    match fact:
+        case ev.LoadStarted():
+            return _load_started(fact)
+        case ev.LoadReady():
+            return _load_ready(fact)
+        case ev.Probed():
+            return _probed(fact)
+        case ev.LoadFinished():
+            return _load_finished(fact)
+    return _of_run(fact, view)
 
 
-def _run_started(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.RunStarted)
-    iterations = fact.settings.get("iterations")
-    steps = "1 step" if len(fact.steps) == 1 else f"{len(fact.steps)} steps"
-    return [f"run {fact.run_id}: {steps}, {iterations} {'sample' if iterations == 1 else 'samples'} each"]
+def _of_run(fact: ev.Fact, view: RunState) -> list[str]:
+    """Tell a fact about the run as a whole."""
+    match fact:
+        case ev.RunStarted():
+            return _run_started(fact)
+        case ev.RunResumed():
+            return _run_resumed(fact, view)
+        case ev.EngineFound():
+            return _engine_found(fact)
+        case ev.BandwidthMeasured():
+            return _bandwidth_measured(fact)
+        case ev.PlanChanged():
+            return _plan_changed(fact)
+        case ev.Noted():
+            return _noted(fact)
+        case ev.CommandAccepted():
+            return _command_accepted(fact)
+        case ev.RunFinished():
+            return _run_finished(fact)
+    return []
 
 
-def _run_resumed(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.RunResumed)
+def level_of(fact: ev.Fact) -> str:
+    """Return how serious a fact is: "error", "warning" or "info" where it says so, else ""."""
+    match fact:
+        case ev.Noted(level=level):
+            return level
+        case ev.LoadFinished(error=str()):
+            return "error"
+    return ""
+
+
+def _run_started(fact: ev.RunStarted) -> list[str]:
+    iterations = fact.settings.iterations
+    each = f"{iterations} {'sample' if iterations == 1 else 'samples'} each"
+    return [f"run {fact.run_id}: {plural(len(fact.steps), 'step')}, {each}"]
+
+
+def _run_resumed(fact: ev.RunResumed, view: RunState) -> list[str]:
     again = f"; {len(fact.redo)} are measured again" if fact.redo else ""
     return [f"resumed: {counted(view.table.tally)}{again}"]
 
 
-def _engine_found(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.EngineFound)
+def _engine_found(fact: ev.EngineFound) -> list[str]:
     return [f"engine: {fact.program}, {fact.version}"]
 
 
@@ -76,28 +122,22 @@ def _size(size_bytes: int | None) -> str:
     return "a model of unknown size" if size_bytes is None else human_bytes(size_bytes)
 
 
-def _load_started(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.LoadStarted)
+def _load_started(fact: ev.LoadStarted) -> list[str]:
     return [f"load {fact.load}: {fact.key.label} ({_size(fact.size_bytes)}), log {fact.log}"]
 
 
-def _load_ready(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.LoadReady)
+def _load_ready(fact: ev.LoadReady) -> list[str]:
     if fact.load_time_s is None:
         return [f"load {fact.load}: ready; how long it took is unknown, since it was paused meanwhile"]
     return [f"load {fact.load}: ready after {human_seconds(fact.load_time_s)}"]
 
 
-def _probed(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.Probed)
+def _probed(fact: ev.Probed) -> list[str]:
     if fact.forced:
         return [f"K scope: {fact.k_scope}, settled by the profile or the kind of engine (not probed)"]
-    words = {
-        "request": "K is taken per request",
-        "capped": "K is taken per request, up to its start-up value",
-        "startup": "K is fixed at start-up",
-        None: "nothing was drafted, so who decides K cannot be told",
-    }.get(fact.k_scope, f"K scope {fact.k_scope}")
+    words = k_scope(fact.k_scope) or f"K scope {fact.k_scope}"
+    if fact.k_scope is None:
+        words = "nothing was drafted, so who decides K cannot be told"
     if fact.k_scope is not None and all(longest is None for _, longest in fact.evidence):
         return [f"probe: {words}, as it is with such servers; the length of no draft could be seen"]
     asked = ", ".join(str(k) for k, _ in fact.evidence)
@@ -105,26 +145,23 @@ def _probed(fact: ev.Fact, view: View) -> list[str]:
     return [f"probe: {words} (asked for {asked}: drafted up to {drafted})"]
 
 
-def _bandwidth_measured(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.BandwidthMeasured)
+def _bandwidth_measured(fact: ev.BandwidthMeasured) -> list[str]:
     if fact.bytes_s is None:
         return [f"memory bandwidth: not measured{f', {fact.reason}' if fact.reason else ''}"]
-    threads = f" with {fact.threads} {'thread' if fact.threads == 1 else 'threads'}" if fact.threads else ""
+    threads = f" with {plural(fact.threads, 'thread')}" if fact.threads else ""
     cache = f" (last-level cache {human_bytes(fact.cache_bytes)})" if fact.cache_bytes else ""
     return [f"memory bandwidth: {fact.bytes_s / 1e9:.1f} GB/s read{threads}{cache}"]
 
 
-def _plan_changed(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.PlanChanged)
-    loads = f"{fact.loads_left} {'load' if fact.loads_left == 1 else 'loads'} to go"
+def _plan_changed(fact: ev.PlanChanged) -> list[str]:
+    loads = f"{plural(fact.loads_left, 'load')} to go"
     if fact.stage:
         return [f"plan: {fact.reason}; {loads}"]
     return [f"plan changed: {fact.reason}; {loads} after this one"]
 
 
-def _verdict_raised(fact: ev.Fact, view: View) -> list[str]:
+def _verdict_raised(fact: ev.VerdictRaised, view: RunState) -> list[str]:
     """A verdict that comes after the step is over; the others are told with its outcome."""
-    assert isinstance(fact, ev.VerdictRaised)
     found = view.steps.get(fact.step)
     if found is None or found.status not in DONE:
         return []
@@ -133,22 +170,20 @@ def _verdict_raised(fact: ev.Fact, view: View) -> list[str]:
     return [*lines, f"  {meaning}"] if meaning else lines
 
 
-def _verdict_withdrawn(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.VerdictWithdrawn)
+def _verdict_withdrawn(fact: ev.VerdictWithdrawn) -> list[str]:
     return [f"verdict {fact.step}: {fact.verdict} is withdrawn{f', {fact.reason}' if fact.reason else ''}"]
 
 
-def _sample_taken(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.SampleTaken)
+def _sample_taken(fact: ev.SampleTaken, view: RunState) -> list[str]:
     sample = fact.sample
     head = f"sample {fact.step} #{sample.block + 1}"
-    if sample.status != "ok":
+    if sample.status != SampleStatus.OK:
         return [f"{head}: invalid, {', '.join(sample.reasons)}"]
     found = view.steps.get(fact.step)
     others = found.samples if found is not None else ()
     void = next((why for name, why in sample.unknown.items() if name in OWN_TIMES), "")
     told = f" ({void}: only the server's times count)" if void else ""
-    return [f"{head}: {rate(sample.decode_tok_s)} tok/s{_accepted(proven((*others, sample))[-1])}{told}"]
+    return [f"{head}: {rate(sample.decode_tok_s, TERMINAL)} tok/s{_accepted(proven((*others, sample))[-1])}{told}"]
 
 
 def _accepted(known: Sample) -> str:
@@ -156,26 +191,24 @@ def _accepted(known: Sample) -> str:
     told = told_by(known)
     if told is None or told.rate is None:
         return ""
-    return f", {'~' * told.is_inferred}{percent(told.rate)} of {told.drafted} drafted accepted"
+    return f", {'~' * told.is_inferred}{share(told.rate)} of {told.drafted} drafted accepted"
 
 
-def _step_finished(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.StepFinished)
+def _step_finished(fact: ev.StepFinished, view: RunState) -> list[str]:
     tally = view.table.tally
-    if fact.status == "ok":
+    if fact.status == StepStatus.OK:
         good = view.steps[fact.step].good
         rates = [sample.decode_tok_s for sample in good if sample.decode_tok_s is not None]
         mean = sum(rates) / len(rates) if rates else None
         again = view.steps[fact.step].taken_again
-        outcome = f"{rate(mean)} tok/s (n = {len(rates)}{f', {again} taken again' if again else ''})"
+        outcome = f"{rate(mean, TERMINAL)} tok/s (n = {len(rates)}{f', {again} taken again' if again else ''})"
     else:
         verdicts = f"{', '.join(fact.verdicts)}: " if fact.verdicts else ""
         outcome = f"{fact.status}: {verdicts}{fact.error or ''}".rstrip(": ")
     return [f"step {tally.tried}/{tally.total} {fact.step}: {outcome}"]
 
 
-def _load_finished(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.LoadFinished)
+def _load_finished(fact: ev.LoadFinished) -> list[str]:
     if fact.error is None:
         peak = f", peak memory {human_bytes(fact.peak_rss_bytes)}" if fact.peak_rss_bytes is not None else ""
         return [f"load {fact.load}: server {fact.state}{peak}"]
@@ -185,13 +218,11 @@ def _load_finished(fact: ev.Fact, view: View) -> list[str]:
     return [*lines, *(f"  | {line}" for line in fact.log_tail[-12:])]
 
 
-def _noted(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.Noted)
+def _noted(fact: ev.Noted) -> list[str]:
     return [f"{fact.level}: {fact.text}"]
 
 
-def _command_accepted(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.CommandAccepted)
+def _command_accepted(fact: ev.CommandAccepted) -> list[str]:
     words = {
         cmd.PAUSE: "paused: the server stays up",
         cmd.RESUME: "going on",
@@ -202,26 +233,5 @@ def _command_accepted(fact: ev.Fact, view: View) -> list[str]:
     return [words.get(fact.command, fact.command)]
 
 
-def _run_finished(fact: ev.Fact, view: View) -> list[str]:
-    assert isinstance(fact, ev.RunFinished)
+def _run_finished(fact: ev.RunFinished) -> list[str]:
     return [f"run {fact.state}{f': {fact.reason}' if fact.reason else ''}"]
-
-
-_HANDLERS = {
-    ev.RunStarted: _run_started,
-    ev.RunResumed: _run_resumed,
-    ev.EngineFound: _engine_found,
-    ev.LoadStarted: _load_started,
-    ev.LoadReady: _load_ready,
-    ev.Probed: _probed,
-    ev.BandwidthMeasured: _bandwidth_measured,
-    ev.PlanChanged: _plan_changed,
-    ev.VerdictRaised: _verdict_raised,
-    ev.VerdictWithdrawn: _verdict_withdrawn,
-    ev.SampleTaken: _sample_taken,
-    ev.StepFinished: _step_finished,
-    ev.LoadFinished: _load_finished,
-    ev.Noted: _noted,
-    ev.CommandAccepted: _command_accepted,
-    ev.RunFinished: _run_finished,
-}

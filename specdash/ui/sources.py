@@ -15,7 +15,8 @@ from pathlib import Path
 from specdash import __version__
 from specdash.core.commands import Command
 from specdash.core.events import Recorded
-from specdash.core.view import View, fold_all
+from specdash.core.reduce import fold_all
+from specdash.core.state import RunState
 from specdash.errors import StoreError
 from specdash.runtime.locks import run_owner, wait_ended
 from specdash.runtime.running import engine_of
@@ -159,7 +160,7 @@ class FolderSource:
     def __init__(self, path: Path, since: int = 0) -> None:
         self._path = path
         self._since = since
-        self._view: View | None = None
+        self._view: RunState | None = None
 
     @property
     def origin(self) -> Origin:
@@ -187,7 +188,7 @@ class FolderSource:
         yield CaughtUp()
         yield Gone(ending(view, self._path.name))
 
-    def _read(self) -> tuple[tuple[Recorded, ...], View]:
+    def _read(self) -> tuple[tuple[Recorded, ...], RunState]:
         records = read(self._path / JOURNAL).records
         return records, fold_all(records)
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rich import box
 from rich.cells import cell_len
@@ -15,16 +13,17 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import result_of
+from specdash.analysis.result import ALL, RATE, Arm, CurvePoint, Measurement, Recommendation
+from specdash.analysis.stats import Interval, Speedup
 from specdash.core.measure import DESCRIPTION, Verdict
-from specdash.core.methods import drafter_label
-from specdash.core.text import one_line
-from specdash.core.view import View
-from specdash.store.arms import REFUTED, content_arms, refuted
-from specdash.store.wording import DASH, answer_times, disturbances, is_inferred
-from specdash.ui import recommended
+from specdash.core.numbers import finite
+from specdash.core.state import RunState
+from specdash.core.text import one_line, plural
+from specdash.report import text
+from specdash.report.arms import REFUTED, Overview, k_of, measured_n
+from specdash.report.text import ASCII, TERMINAL, Style
 from specdash.ui.charts import Point, k_curves, legend
-from specdash.ui.narration import percent, rate
 
 CHART_HEIGHT = 16
 CHART_MOST_COLUMNS = 100
@@ -35,7 +34,6 @@ TO_READ = ("report.md", "report.html")
 GAP = 2  # cells that a column takes beside its own: one of padding, one of the box
 FASTER = "x baseline (95 %)"
 
-Json = Mapping[str, Any]
 REMARKS = frozenset(
     {
         Verdict.NOISY,
@@ -54,66 +52,64 @@ REMARKS = frozenset(
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
 
 
-def print_summary(console: Console, view: View, path: Path, reports: Iterable[Path], *, with_table: bool) -> None:
+def print_summary(console: Console, view: RunState, path: Path, reports: Iterable[Path], *, with_table: bool) -> None:
     """Prints what to use, the arms over all categories, their curve (on a terminal), and what does not count.
 
     `reports`: the files that there are of the run; those to read are named.
     """
     if view.run is None:
         return
-    ascii_only = "utf" not in (console.encoding or "").lower()
-    result = build_result(view)
-    arms = [arm for arm in content_arms(result) if arm["categories"]]
-    _print_recommendations(console, result.get("recommendations") or (), with_table=with_table)
+    style = TERMINAL if "utf" in (console.encoding or "").lower() else ASCII
+    result = result_of(view)
+    shown = Overview.of(result)
+    arms = [arm for arm in shown.arms if arm.categories]
+    _print_recommendations(console, result.recommendations, with_table=with_table)
     if with_table and arms:
-        for target in dict.fromkeys(arm["target"] for arm in arms):
-            mine = [arm for arm in arms if arm["target"] == target]
+        for target in dict.fromkeys(arm.step.target for arm in arms):
+            mine = [arm for arm in arms if arm.step.target == target]
             console.print()
             console.print(Text(one_line(target), style="bold"), soft_wrap=True)
-            console.print(_table(mine, console.width, ascii_only=ascii_only))
-            curves = [each for each in result.get("curves") or () if each["target"] == target]
-            _print_chart(console, mine, curves, ascii_only=ascii_only)
-        if any(arm["missing"] for arm in arms):
+            console.print(_table(mine, shown, console.width, style))
+            curves = [point for point in result.curves if point.step.target == target]
+            _print_chart(console, mine, curves, ascii_only=style is ASCII)
+        if any(arm.missing for arm in arms):
             console.print(Text("* lacks categories that others have, so its tok/s is of another mix of prompts"))
     else:
         for arm in arms:
-            console.print(Text(_sentence(arm, ascii_only=ascii_only)), soft_wrap=True)
-    for line in _failures(result["measurements"]):
+            console.print(Text(_sentence(arm, shown, style)), soft_wrap=True)
+    for line in _failures(result.measurements):
         console.print(Text(line, style="yellow"), soft_wrap=not with_table)
-    for said in disturbances(result):
+    for said in text.disturbances(result):
         console.print(Text(said), soft_wrap=not with_table)
-    if result["unfinished"]:
-        count = len(result["unfinished"])
-        steps = f"{count} {'step is' if count == 1 else 'steps are'}"
+    if result.unfinished:
+        steps = plural(len(result.unfinished), "step is", "steps are")
         kept = sum(len(found.good) for found in view.table.opened())
-        also = f" ({kept} {'sample' if kept == 1 else 'samples'} kept)" if kept else ""
+        also = f" ({plural(kept, 'sample')} kept)" if kept else ""
         console.print(Text(f"{steps} not finished yet{also}: specdash resume {one_line(path.name)}"), soft_wrap=True)
     for report in reports:
         if report.name in TO_READ:
             console.print(Text(f"report: {one_line(near(report), 1000)}"), soft_wrap=True)
 
 
-def _print_recommendations(console: Console, found: Sequence[Json], *, with_table: bool) -> None:
+def _print_recommendations(console: Console, found: Sequence[Recommendation], *, with_table: bool) -> None:
     """What to use for each target, why, and the command line, which is never broken so that it can be pasted."""
-    for each in recommended.for_all(found):
+    for each in text.for_all(found):
         if with_table:
             console.print()
-        style = "bold green" if recommended.is_choice(each) else "bold"
-        line = f"{recommended.subject(each)}: {recommended.choice(each)}"
-        console.print(Text(line, style=style), soft_wrap=not with_table)
+        line = f"{text.heading(each)}: {text.choice(each)}"
+        console.print(Text(line, style="bold green" if each.speculates else "bold"), soft_wrap=not with_table)
         for said in _reasons(found, each):
             console.print(Text(f"  {said}"), soft_wrap=not with_table)
-        if words := recommended.command(each):
+        if words := text.command(each):
             console.print(Text(words), soft_wrap=True)
 
 
-def _reasons(found: Sequence[Json], each: Json) -> list[str]:
+def _reasons(found: Sequence[Recommendation], each: Recommendation) -> list[str]:
     """What there is to say of a recommendation: its reason, ties, regret, and the categories where another one is."""
-    others = [f"{one_line(str(other['category']), 30)}: {recommended.short(other)}"
-              for other in recommended.unlike(found, each)]  # fmt: skip
+    others = [f"{one_line(other.category, 30)}: {text.short(other)}" for other in text.others(found, each)]
     more = f" and {len(others) - CATEGORIES_SHOWN} more" if len(others) > CATEGORIES_SHOWN else ""
     apart = f"another choice on {', '.join(others[:CATEGORIES_SHOWN])}{more}" if others else ""
-    said = (recommended.why(each), recommended.ties(each), recommended.regret(each), apart)
+    said = (text.why(each), text.ties(each), text.regret(each), apart)
     return [sentence for sentence in said if sentence]
 
 
@@ -125,64 +121,43 @@ def near(path: Path) -> str:
         return str(path)
 
 
-def _name(arm: Json) -> str:
+def _name(row: Arm | CurvePoint) -> str:
     """An arm without its target and K, in words."""
-    parts = [drafter_label(arm["draft"], arm.get("method"), arm.get("ngram_n")) or "no draft"]
-    parts += [arm["config"]] if arm["config"] is not None else []
-    parts += [f"{arm['moe_experts']} experts"] if arm["moe_experts"] is not None else []
-    parts += [f"depth {arm['depth']}"] if arm["depth"] else []
-    return one_line(", ".join(parts), 60)
+    return one_line(text.arm_name(row.step, "no draft"), 60)
 
 
-def _interval(arm: Json) -> str:
+def _speedup(arm: Arm, shown: Overview, style: Style) -> str:
     """The speedup with its interval; "equal" where the interval holds 1, since that is noise; or why it is void."""
-    if refuted(arm):
-        return "output differs" if refuted(arm) == REFUTED[Verdict.OUTPUT_DIFFERS] else refuted(arm)
-    faster = arm["speedup"]
+    if word := shown.refuted(arm):
+        return "output differs" if word == REFUTED[Verdict.OUTPUT_DIFFERS] else word
+    faster = arm.speedup
     if faster is None:
-        return "-"
-    if faster["ci95"] is None:
-        return f"{faster['value']:.2f} (one sample)"
-    low, high = faster["ci95"]
+        return style.unknown
+    if faster.ci95 is None:
+        return f"{text.ratio(faster.value)} (one sample)"
+    low, high = text.bounds(faster.ci95)
     if low is None or high is None:
-        return f"{faster['value']:.2f} (too noisy)"
+        return f"{text.ratio(faster.value)} (too noisy)"
     verdict = " equal" if low <= 1 <= high else " slower" if high < 1 else ""
-    return f"{faster['value']:.2f} ({low:.2f}-{high:.2f}){verdict}"
+    return f"{text.ratio(faster.value)} ({text.interval(faster.ci95, to='-')}){verdict}"
 
 
-def _rate(arm: Json, *, ascii_only: bool) -> str:
+def _rate(arm: Arm, style: Style) -> str:
     """Mean and standard deviation; a star where categories are missing."""
-    found = arm["summary"].get("decode_tok_s")
-    if found is None:
-        return "-"
-    sign = "+-" if ascii_only else "±"
-    mean = rate(found["mean"])
-    digits = len(mean.partition(".")[2])
-    spread = f" {sign} {found['stddev']:.{digits}f}" if found["stddev"] is not None else ""
-    return f"{mean}{spread}{'*' if arm['missing'] else ''}"
+    found = arm.summary.get(RATE)
+    return text.mean(found, style) + ("*" if found is not None and arm.missing else "")
 
 
-def _count(arm: Json) -> str:
-    found = arm["summary"].get("decode_tok_s")
-    return str(found["n"]) if found is not None else "0"
-
-
-def _sentence(arm: Json, *, ascii_only: bool) -> str:
+def _sentence(arm: Arm, shown: Overview, style: Style) -> str:
     """One arm on a line, for a log."""
-    k = f" K={arm['k']}" if arm["k"] is not None else ""
-    faster = f", x baseline {_interval(arm)}" if arm["speedup"] is not None else ""
-    faster = f", {_interval(arm)}" if refuted(arm) else faster
-    accepted = f", {_accepted(arm)} accepted" if arm["acceptance_rate"] is not None else ""
-    tok_s = _rate(arm, ascii_only=ascii_only)
-    prefill, ttft, total = map(_dashed, answer_times(arm))
+    k = f" K={arm.step.k}" if arm.step.k is not None else ""
+    faster = f", x baseline {_speedup(arm, shown, style)}" if arm.speedup is not None else ""
+    faster = f", {_speedup(arm, shown, style)}" if shown.refuted(arm) else faster
+    accepted = f", {text.accepted(arm, style)} accepted" if arm.acceptance_rate is not None else ""
+    prefill, ttft, total = text.answer_times(arm.summary, style)
     times = f", prefill {prefill} tok/s, first token {ttft}, whole answer {total}"
-    name = f"result {one_line(arm['target'])} | {_name(arm)}{k}"
-    return f"{name}: {tok_s} tok/s{faster}{times}{accepted}, n = {_count(arm)}"
-
-
-def _accepted(arm: Json) -> str:
-    """The share of drafted tokens that was accepted; "~" where that is inferred from how tokens arrived."""
-    return ("~" if is_inferred(arm) else "") + percent(arm["acceptance_rate"])
+    name = f"result {one_line(arm.step.target)} | {_name(arm)}{k}"
+    return f"{name}: {_rate(arm, style)} tok/s{faster}{times}{accepted}, n = {measured_n(arm) or 0}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,23 +177,22 @@ class _Column:
         return max(map(cell_len, (self.name, *self.cells)))
 
 
-def _columns(arms: Sequence[Json], width: int, *, ascii_only: bool) -> list[_Column]:
+def _columns(arms: Sequence[Arm], shown: Overview, width: int, style: Style) -> list[_Column]:
     """The columns that go into so many cells, behind the name of the arm; no figure in them is ever cut."""
-    prefill, ttft, total = zip(*(answer_times(arm) for arm in arms), strict=True)
-    sign = "+-" if ascii_only else "±"
-    rates, faster = [_rate(arm, ascii_only=ascii_only) for arm in arms], [_interval(arm) for arm in arms]
+    prefill, ttft, total = (
+        list(each) for each in zip(*(text.answer_times(arm.summary, style) for arm in arms), strict=True)
+    )
+    rates, faster = [_rate(arm, style) for arm in arms], [_speedup(arm, shown, style) for arm in arms]
     found = [
-        _Column("K", 0, ["-" if arm["k"] is None else str(arm["k"]) for arm in arms]),
-        _Column("tok/s", 0, rates, [re.sub(rf" {re.escape(sign)} [\d.]+", "", each) for each in rates]),
+        _Column("K", 0, [text.whole(arm.step.k, style) for arm in arms]),
+        _Column("tok/s", 0, rates, [re.sub(rf" {re.escape(style.plus_minus)} [\d.]+", "", each) for each in rates]),
         _Column(FASTER, 0, faster, [each.partition(" (")[0] for each in faster]),
-        _Column("prefill", 3, [_dashed(each) for each in prefill]),
-        _Column("ttft", 2, [_dashed(each) for each in ttft]),
-        _Column("total", 1, [_dashed(each) for each in total]),
-        _Column("accepted", 5, [_accepted(arm) for arm in arms]),
-        _Column(
-            "tok/step", 6, ["-" if arm["tokens_per_step"] is None else f"{arm['tokens_per_step']:.2f}" for arm in arms]
-        ),
-        _Column("n", 4, [_count(arm) for arm in arms]),
+        _Column("prefill", 3, prefill),
+        _Column("ttft", 2, ttft),
+        _Column("total", 1, total),
+        _Column("accepted", 5, [text.accepted(arm, style) for arm in arms]),
+        _Column("tok/step", 6, [text.ratio(arm.tokens_per_step, style) for arm in arms]),
+        _Column("n", 4, [str(measured_n(arm) or 0) for arm in arms]),
     ]
     room = width - LEAST_NAME_COLUMNS - 1
     while sum(each.width + GAP for each in found) > room:
@@ -234,55 +208,50 @@ def _columns(arms: Sequence[Json], width: int, *, ascii_only: bool) -> list[_Col
     return found
 
 
-def _dashed(text: str) -> str:
-    """Unknown as a hyphen, as the rest of the table has it."""
-    return "-" if text == DASH else text
-
-
-def _table(arms: Sequence[Json], width: int, *, ascii_only: bool) -> Table:
+def _table(arms: Sequence[Arm], shown: Overview, width: int, style: Style) -> Table:
     """The arms of one target; a name stands once, and folds where the terminal is narrow."""
-    table = Table(box=box.ASCII2 if ascii_only else box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    table = Table(box=box.ASCII2 if style is ASCII else box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("draft", overflow="fold", min_width=LEAST_NAME_COLUMNS)
-    columns = _columns(arms, width, ascii_only=ascii_only)
+    columns = _columns(arms, shown, width, style)
     for column in columns:
         table.add_column(column.name, justify="left" if column.name.startswith("x") else "right", no_wrap=True)
     above = ""
     for number, arm in enumerate(arms):
         name = _name(arm)
-        cells = [Text(column.cells[number], style=_cell_style(arm, column.name)) for column in columns]
+        cells = [Text(column.cells[number], style=_cell_style(arm, shown, column.name)) for column in columns]
         table.add_row(Text("" if name == above else name), *cells)
         above = name
     return table
 
 
-def _cell_style(arm: Json, column: str) -> str:
+def _cell_style(arm: Arm, shown: Overview, column: str) -> str:
     """Only the speedup has a colour."""
     if not column.startswith("x"):
         return ""
-    return "yellow" if refuted(arm) else _style(arm["speedup"])
+    return "yellow" if shown.refuted(arm) else _style(arm.speedup)
 
 
-def _style(faster: Json | None) -> str:
+def _style(faster: Speedup | None) -> str:
     """Green for what is faster beyond the noise, red for what is slower."""
-    low, high = (faster["ci95"] or (None, None)) if faster is not None else (None, None)
+    low, high = text.bounds(faster.ci95 if faster is not None else None)
     if low is None or high is None:
         return ""
     return "green" if low > 1 else "red" if high < 1 else ""
 
 
-def _print_chart(console: Console, arms: Iterable[Json], rows: Iterable[Json], *, ascii_only: bool) -> None:
-    """The curve of every draft that was measured or predicted at two Ks or more; `rows` are those of "curves"."""
+def _print_chart(console: Console, arms: Iterable[Arm], points: Iterable[CurvePoint], *, ascii_only: bool) -> None:
+    """The curve of every draft that was measured or predicted at two Ks or more."""
     measured: dict[str, list[Point]] = {}
     baseline: float | None = None
     for arm in arms:
-        found = arm["summary"].get("decode_tok_s")
+        found = arm.summary.get(RATE)
         if found is None:
             continue
-        if arm["k"] is None:
-            baseline = baseline if baseline is not None else found["mean"]
+        if arm.step.k is None:
+            baseline = baseline if baseline is not None else found.mean
             continue
-        measured.setdefault(_name(arm), []).append(Point(arm["k"], found["mean"], _ends(found["ci95"])))
-    predicted = _predicted(rows)
+        measured.setdefault(_name(arm), []).append(Point(arm.step.k, found.mean, _ends(found.ci95)))
+    predicted = _predicted(points)
     names = [name for name in dict.fromkeys((*measured, *predicted))
              if len({point.k for point in (*measured.get(name, ()), *predicted.get(name, ()))}) > 1]  # fmt: skip
     if not names:
@@ -298,35 +267,34 @@ def _print_chart(console: Console, arms: Iterable[Json], rows: Iterable[Json], *
     console.print()
 
 
-def _predicted(rows: Iterable[Json]) -> dict[str, list[Point]]:
+def _predicted(points: Iterable[CurvePoint]) -> dict[str, list[Point]]:
     """The predicted points over all categories, by the name of their arm."""
     found: dict[str, list[Point]] = {}
-    for each in rows:
-        value, ends = each.get("predicted_tok_s"), each.get("predicted_ci95")
-        if each.get("category") != recommended.ALL or value is None or not math.isfinite(value):
-            continue
-        found.setdefault(_name(each), []).append(Point(each["k"], value, _ends(ends)))
+    for point in points:
+        tok_s = finite(point.predicted_tok_s)
+        if point.step.category == ALL and tok_s is not None:
+            found.setdefault(_name(point), []).append(Point(k_of(point), tok_s, _ends(point.predicted_ci95)))
     return {name: sorted(points, key=lambda point: point.k) for name, points in found.items()}
 
 
-def _ends(ci95: Sequence[float | None] | None) -> tuple[float | None, float | None] | None:
+def _ends(ci95: Interval | None) -> tuple[float | None, float | None] | None:
     """The ends of an interval as a chart takes them."""
-    return (ci95[0], ci95[1]) if ci95 is not None else None
+    return text.bounds(ci95) if ci95 is not None else None
 
 
-def _failures(measurements: Iterable[Json]) -> list[str]:
+def _failures(measurements: Iterable[Measurement]) -> list[str]:
     """Every step that does not count or lacks samples, with the reason; then what to do about each verdict."""
     reasons: dict[tuple[str, str], list[str]] = {}
     verdicts: dict[str, None] = {}
     for each in measurements:
-        if each["status"] == "ok" and not each["verdicts"]:
+        if each.status == "ok" and not each.verdicts:
             continue
-        said = each["error"] or "; ".join(dict.fromkeys(each["details"]))
-        why = ": ".join(part for part in (", ".join(each["verdicts"]), said) if part)
-        short = "noted" if REMARKS.issuperset(each["verdicts"]) else "incomplete"
-        status = short if each["status"] == "ok" else each["status"]
-        reasons.setdefault((status, why), []).append(each["step"])
-        verdicts |= dict.fromkeys(each["verdicts"])
+        said = each.error or "; ".join(dict.fromkeys(each.details))
+        why = ": ".join(part for part in (", ".join(each.verdicts), said) if part)
+        short = "noted" if REMARKS.issuperset(each.verdicts) else "incomplete"
+        status = short if each.status == "ok" else each.status
+        reasons.setdefault((status, why), []).append(each.name or each.id)
+        verdicts |= dict.fromkeys(each.verdicts)
     lines = []
     for (status, why), steps in list(reasons.items())[:FAILURES_SHOWN]:
         more = f" and {len(steps) - 1} more" if len(steps) > 1 else ""

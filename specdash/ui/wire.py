@@ -6,7 +6,7 @@ lines of the journal as they are in the file, {"caught_up":true}, and from then 
 ticks ({"tick":kind,...}) as they come, and {"moved":"path"} where the run folder is somewhere else now.
 {"gone":"sentence"} says that nothing more will happen. A client may ask:
 
-    {"id":n,"command":{...}}                    core.commands.encode
+    {"id":n,"command":{...}}                    store.codec.encode_command
     {"id":n,"log":load,"offset":o,"size":s}     a negative offset counts from the end of the log
 
 and is told {"reply":n,...}, for a log with "offset", "size" (of the file) and "data" (base64), or
@@ -23,7 +23,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.store.disk import write_atomic
 from specdash.ui.source import LogPiece, SourceError
 
@@ -138,7 +138,7 @@ def read_log(run: Path, name: str, offset: int, size: int) -> LogPiece:
         raise SourceError(f"{name} cannot be read: {reason}") from error
 
 
-def log_name(view: View, load_id: str) -> str:
+def log_name(view: RunState, load_id: str) -> str:
     """The file name of a load's log in the run folder; raises SourceError for a load that the run does not have."""
     found = view.loads.get(load_id)
     if found is None:
@@ -146,7 +146,7 @@ def log_name(view: View, load_id: str) -> str:
     return found.log
 
 
-def ending(view: View, name: str) -> str:
+def ending(view: RunState, name: str) -> str:
     """Why nothing more will come from a run folder that no engine is at work on, in a sentence."""
     if view.finished is None:
         return f"its engine is gone; go on with: specdash resume {name}"

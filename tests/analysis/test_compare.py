@@ -6,21 +6,35 @@ import copy
 import math
 import random
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
-from recorded_run import DRAFT, TARGET, folded, measured, started, step
 
-from specdash.analysis.compare import Comparison, compare
-from specdash.analysis.pairs import target_pairs
-from specdash.analysis.result import build_result
+from specdash.analysis.compare import Comparison
+from specdash.analysis.compare import compare as compared
+from specdash.analysis.pair_summary import target_pairs
 from specdash.core import events as ev
 from specdash.core.plan import Step
+from specdash.store.result_json import document_of, from_document, to_document
+from tests.support.recorded_run import DRAFT, TARGET, folded, measured, started, step
 
 Json = dict[str, Any]
 
 # Prompts differ in speed far more than the runs do.
 PROMPTS = (10.0, 20.0, 30.0)
+
+
+def compare(a: Json, b: Json, *, anyway: bool = False) -> Comparison:
+    return compared(from_document(a), from_document(b), anyway=anyway)
+
+
+def pairs_of(result: Json) -> list[Json]:
+    """How many pairs are worth it, as a document has it."""
+    found = from_document(result)
+    pairs = target_pairs(found.overall, found.measurements)
+    told: list[Json] = to_document(replace(found, pairs=pairs))["pairs"]
+    return told
 
 
 def rates(factor: float = 1.0, noise: float = 0.002, seed: int = 1, n: int = 6) -> list[float]:
@@ -32,7 +46,7 @@ def result_of(rates_of: Mapping[Step, Sequence[float]], **changes: Any) -> Json:
     facts: list[ev.Fact] = [started(list(rates_of), **changes)]
     for each, values in rates_of.items():
         facts += measured(each, values, "ok" if values else "failed")
-    return build_result(folded([*facts, ev.RunFinished("finished", 0)]))
+    return document_of(folded([*facts, ev.RunFinished("finished", 0)]))
 
 
 def run(factor: float = 1.0, seed: int = 1, **changes: Any) -> Json:
@@ -51,7 +65,7 @@ def changed(result: Json, part: str, **values: Any) -> Json:
 
 
 def arm_of(found: Comparison, k: int | None) -> Any:
-    return next(pair for pair in found.overall if pair.arm["k"] == k)
+    return next(pair for pair in found.overall if pair.arm.k == k)
 
 
 # -- what pairs -------------------------------------------------------------------------------------------------------
@@ -121,14 +135,14 @@ def test_summaries_stand_in_where_there_are_no_samples() -> None:
     for result in (a, b):
         for each in result["measurements"]:
             each["samples"] = []
-    pair = next(pair for pair in compare(a, b).pairs if pair.arm["k"] == 4)
+    pair = next(pair for pair in compare(a, b).pairs if pair.arm.k == 4)
     assert pair.ratio == pytest.approx(0.9, rel=0.01)
     assert pair.low is not None
     assert pair.high is not None
     assert pair.low < 0.9 < pair.high
     for each in b["measurements"]:
         each["summary"]["decode_tok_s"]["n"] = None
-    pair = next(pair for pair in compare(a, b).pairs if pair.arm["k"] == 4)
+    pair = next(pair for pair in compare(a, b).pairs if pair.arm.k == 4)
     assert (pair.low, pair.word) == (None, "unknown")
 
 
@@ -222,7 +236,7 @@ def test_machines_and_builds_are_said() -> None:
 
 def test_a_regression_needs_the_whole_interval_below_the_limit() -> None:
     found = compare(run(), run(0.9, seed=50))
-    assert [pair.arm["k"] for pair in found.regressions(0.05)] == [4]
+    assert [pair.arm.k for pair in found.regressions(0.05)] == [4]
     assert found.regressions(0.0) == found.regressions(0.05)
     # 10 % slower is not surely more than 10 % slower.
     assert found.regressions(0.1) == ()
@@ -257,22 +271,22 @@ def test_a_pair_counts_by_its_best_k_and_is_slower_beyond_the_noise() -> None:
         step(4, draft="3B"): rates(0.999, noise=0.05, seed=5),
     }
     result = result_of(values)
-    (found,) = target_pairs(result["overall"], result["measurements"])
+    (found,) = pairs_of(result)
     assert (found["pairs"], found["compared"], found["slower"]) == (3, 3, 1)
     assert (found["target"], found["best_draft"], found["best_k"]) == (TARGET, DRAFT, 4)
     assert found["speedup"] == pytest.approx(1.5, rel=0.01)
     result["measurements"][2]["verdicts"] = ["output_differs"]
-    (found,) = target_pairs(result["overall"], result["measurements"])
+    (found,) = pairs_of(result)
     assert found["best_draft"] == "3B"
 
 
 def test_without_a_baseline_no_pair_is_called_slower() -> None:
     result = result_of({step(2): rates(), step(4): rates(1.5)})
-    (found,) = target_pairs(result["overall"], result["measurements"])
+    (found,) = pairs_of(result)
     assert (found["pairs"], found["compared"], found["slower"], found["speedup"]) == (1, 0, None, None)
     assert found["best_k"] == 4
     nothing = result_of({step(None): rates(), step(2): ()})
-    assert target_pairs(nothing["overall"], nothing["measurements"]) == []
+    assert pairs_of(nothing) == []
 
 
 def test_speedups_have_the_intervals_of_the_report() -> None:

@@ -5,18 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from recorded_run import TARGET, folded, measured, started, step
 
 from specdash.analysis.findings import examine, findings
 from specdash.analysis.kcurve import ALL, Curve, Point
 from specdash.core import events as ev
 from specdash.core.measure import Verdict
-from specdash.core.view import View
+from specdash.core.state import RunState
+from tests.support.recorded_run import TARGET, folded, measured, started, step
 
 BASE, K4 = step(), step(4)
 
 
-def run(*facts: list[ev.Fact], **settings: object) -> View:
+def run(*facts: list[ev.Fact], **settings: object) -> RunState:
     first = started([BASE, K4], settings={"iterations": 5, **settings})
     return folded([first, *(fact for part in facts for fact in part)])
 

@@ -7,15 +7,27 @@ from dataclasses import replace
 from functools import partial
 from statistics import fmean, stdev
 
-import honesty
 import pytest
-from honesty import ALL_KS, CURVED, DRIFTING, KNOWN_TO, KS, LISTED, SEARCHED, drawn, share_below, share_true, useless
-from simulated import LIST, Asked, Run
-from worlds import Pair, World, best_of, regret
 
-from specdash.analysis.result import build_result
 from specdash.analysis.strategy import CURVE, SEARCH
 from specdash.core.plan import KScope
+from specdash.store.result_json import document_of
+from tests.support import campaigns
+from tests.support.campaigns import (
+    ALL_KS,
+    CURVED,
+    DRIFTING,
+    KNOWN_TO,
+    KS,
+    LISTED,
+    SEARCHED,
+    drawn,
+    share_below,
+    share_true,
+    useless,
+)
+from tests.support.simulated_runs import LIST, Asked, Run
+from tests.support.worlds import Pair, World, best_of, regret
 
 FEW = {LIST: 40, CURVE: 12, SEARCH: 12}
 MANY = 1000
@@ -32,19 +44,19 @@ MODES = [
 
 @pytest.mark.parametrize("asked", [LISTED, KNOWN_TO], ids=["fixed", "precision"])
 def test_intervals_hold_the_truth(asked: Asked) -> None:
-    assert 93 <= share_true(honesty.covered(FEW[LIST], asked, small)) <= 97
+    assert 93 <= share_true(campaigns.covered(FEW[LIST], asked, small)) <= 97
 
 
 @pytest.mark.parametrize(("asked", "ks"), MODES)
 def test_the_chosen_k_is_nearly_the_best(asked: Asked, ks: Sequence[int]) -> None:
-    regrets = [each.regret for each in honesty.outcomes(FEW[asked.mode], asked, ks, small)]
+    regrets = [each.regret for each in campaigns.outcomes(FEW[asked.mode], asked, ks, small)]
     assert share_below(regrets, 0.02) >= LEAST_OF_FEW
 
 
 @pytest.mark.parametrize(("asked", "ks"), MODES)
 def test_off_where_nothing_is_gained(asked: Asked, ks: Sequence[int]) -> None:
     world = partial(useless, categories=("coding",))
-    found = [each.recommendation["off"] for each in honesty.outcomes(FEW[asked.mode], asked, ks, world)]
+    found = [each.recommendation["off"] for each in campaigns.outcomes(FEW[asked.mode], asked, ks, world)]
     assert share_true(found) >= LEAST_OF_FEW
 
 
@@ -52,7 +64,7 @@ def test_every_category_has_a_best_of_its_own() -> None:
     costs = tuple(1 + 0.06 * count for count in range(26))
     pair = Pair((0.5,), costs, {"coding": (0.95,), "prose": (0.2,)})
     run = Run(World({"0.5B": pair}, categories=("coding", "prose"), max_tokens=128), replace(LISTED, ks=(1, 8)), 1)
-    chosen = {name: honesty.outcome(run, (1, 8), name).chosen for name in ("coding", "prose")}
+    chosen = {name: campaigns.outcome(run, (1, 8), name).chosen for name in ("coding", "prose")}
     assert chosen == {name: best_of(run.texts.rates((1, 8), name)) for name in chosen}
     assert chosen["coding"] != chosen["prose"]
 
@@ -60,13 +72,13 @@ def test_every_category_has_a_best_of_its_own() -> None:
 def test_drift_does_not_bias_what_one_server_compares() -> None:
     """Six blocks, each second one in reverse order: a steady drift weighs alike on all Ks of a load."""
     world = partial(small, **(DRIFTING | {"drift_per_hour": -0.5}))
-    _unbiased(honesty.biases(FEW[LIST], replace(LISTED, scope=KScope.REQUEST), 1, world), 0.002)
+    _unbiased(campaigns.biases(FEW[LIST], replace(LISTED, scope=KScope.REQUEST), 1, world), 0.002)
 
 
 def test_drift_between_loads_cancels_in_two_passes() -> None:
     world = partial(small, **DRIFTING)
-    once = honesty.biases(FEW[LIST], LISTED, None, world)
-    twice = honesty.biases(FEW[LIST], replace(LISTED, iterations=3, passes=2), None, world)
+    once = campaigns.biases(FEW[LIST], LISTED, None, world)
+    twice = campaigns.biases(FEW[LIST], replace(LISTED, iterations=3, passes=2), None, world)
     assert fmean(once) < -0.05
     _unbiased(twice, 0.005)
 
@@ -77,7 +89,7 @@ def test_a_gain_smaller_than_the_drift_is_no_gain(drift_per_hour: float, refused
     pair = Pair((1.0,), tuple((1 + count) / (1.05 if count else 1.0) for count in range(10)))
     quiet = replace(World({"0.5B": pair}), sample_noise=0.002, step_noise=0.01, load_s=600.0)
     run = Run(replace(quiet, drift_per_hour=drift_per_hour), Asked(ks=(4,), iterations=4, passes=2), 1)
-    document = build_result(run.view)
+    document = document_of(run.view)
     found = document["recommendations"][0]
     assert [abs(anchor["moved"]) > 0.05 for anchor in document["anchors"]] == [refused]
     assert (found["k"], found["proven"]) == ((None, False) if refused else (4, True))
@@ -86,7 +98,7 @@ def test_a_gain_smaller_than_the_drift_is_no_gain(drift_per_hour: float, refused
 
 def test_one_pass_has_no_anchors() -> None:
     run = Run(small(1, **DRIFTING), LISTED, 1)
-    assert build_result(run.view)["anchors"] == []
+    assert document_of(run.view)["anchors"] == []
 
 
 def test_the_truth_of_a_world() -> None:
@@ -111,17 +123,17 @@ def _unbiased(errors: Sequence[float], largest: float) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("asked", [LISTED, KNOWN_TO], ids=["fixed", "precision"])
 def test_intervals_hold_the_truth_in_a_thousand_runs(asked: Asked) -> None:
-    assert 93 <= share_true(honesty.covered(MANY, asked)) <= 97
+    assert 93 <= share_true(campaigns.covered(MANY, asked)) <= 97
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("asked", "ks"), MODES)
 def test_the_chosen_k_is_nearly_the_best_in_a_thousand_runs(asked: Asked, ks: Sequence[int]) -> None:
-    assert share_below([each.regret for each in honesty.outcomes(MANY, asked, ks)], 0.02) >= LEAST
+    assert share_below([each.regret for each in campaigns.outcomes(MANY, asked, ks)], 0.02) >= LEAST
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(("asked", "ks"), MODES)
 def test_off_where_nothing_is_gained_in_a_thousand_runs(asked: Asked, ks: Sequence[int]) -> None:
-    found = [each.recommendation["off"] for each in honesty.outcomes(MANY, asked, ks, useless)]
+    found = [each.recommendation["off"] for each in campaigns.outcomes(MANY, asked, ks, useless)]
     assert share_true(found) >= LEAST

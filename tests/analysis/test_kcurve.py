@@ -6,14 +6,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import pytest
-import recorded_run as rec
-from curve_world import World, sample_of
 
 from specdash.analysis.kcurve import Curve, Point, confirmations, curve_of, curves, off_the_line
 from specdash.core import events as ev
 from specdash.core.measure import Sample
 from specdash.core.plan import LoadKey
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.status import StepStatus
+from tests.support import recorded_run as rec
+from tests.support.curve_world import World, sample_of
 
 PAIR = LoadKey(rec.TARGET, rec.DRAFT, None, None, None)
 STILL = World(level=0.0, noise=0.0, pause=0.0)
@@ -24,13 +25,13 @@ def texts_of(world: World, count: int, seed: int = 3) -> list[list[bool]]:
     return [world.text(rng) for _ in range(count)]
 
 
-def only(view: View, category: str = "all") -> Curve:
+def only(view: RunState, category: str = "all") -> Curve:
     return next(curve for curve in curves(view) if curve.category == category)
 
 
 def view_of(
     traces: Sequence[ev.StepTimes], k: int = 16, status: str = "ok", scope: str = "startup", **changes: object
-) -> View:
+) -> RunState:
     """A finished step at `k` with these traces; a sample for each that is not of a cost request."""
     step = rec.step(k)
     facts: list[ev.Fact] = [rec.started([step]), *rec.loaded("l001", k, scope), ev.StepStarted(step.id, "l001", "fp")]
@@ -41,7 +42,9 @@ def view_of(
             found = replace(sample_of(of_step, tokens), **changes)  # type: ignore[arg-type]
             facts.append(ev.SampleTaken(step.id, "l001", found, 1.0))
         facts.append(of_step)
-    facts.append(ev.StepFinished(step.id, "l001", status, (), None if status == "ok" else "no", "fp"))
+    facts.append(
+        ev.StepFinished(step.id, "l001", StepStatus(status), (), None if status == StepStatus.OK else "no", "fp")
+    )
     return rec.folded(facts)
 
 
@@ -213,7 +216,7 @@ def test_bad_traces_are_explained() -> None:
     assert only(view_of([empty])).reason
     unequal = ev.StepTimes("s", "l001", "cost", None, (16, 16), (3,), (5.0,))
     assert only(view_of([trace(), unequal])).points
-    assert curves(View()) == ()
+    assert curves(RunState()) == ()
     assert curves(rec.folded([rec.started([rec.step(), rec.step(8)])])) == ()
 
 

@@ -3,10 +3,10 @@ from __future__ import annotations
 import random
 
 import pytest
-from curve_world import World
 
 from specdash.analysis.kcurve.replay import Text, acceptance_by_position, guess_rate, product_model, replay, text_of
 from specdash.core.events import StepTimes
+from tests.support.curve_world import World
 
 WORLD = World()
 

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_run import folded, sample, started, step
 
 from specdash.analysis.lossless import Agreement, agreement, agreements, judge
 from specdash.analysis.rounding import ENOUGH_PLACES, Rounding, rounding_of
 from specdash.core import events as ev
 from specdash.core.plan import Step
-from specdash.core.view import View
+from specdash.core.state import RunState
+from tests.support.recorded_run import folded, sample, started, step
 
 BASE, K4 = step(), step(4)
 TEXT = tuple(range(100, 164))
@@ -66,12 +66,12 @@ def asked(
     return [*seen, ev.SampleTaken(of.id, "l001", taken, 1.0)]
 
 
-def viewed(*facts: list[ev.Fact], temperature: object = 0.0, steps: Sequence[Step] = (BASE, K4)) -> View:
+def viewed(*facts: list[ev.Fact], temperature: object = 0.0, steps: Sequence[Step] = (BASE, K4)) -> RunState:
     run = started(steps, settings={"max_tokens": 64, "iterations": 5, "temperature": temperature})
     return folded([run, *(fact for each in facts for fact in each)])
 
 
-def of(view: View, which: Step = K4) -> Agreement:
+def of(view: RunState, which: Step = K4) -> Agreement:
     found = agreement(view.steps[which.id], view)
     assert found is not None
     return found
@@ -303,7 +303,7 @@ def test_an_arm_without_a_planned_baseline_is_unknown_and_one_never_asked_is_not
     view = viewed(check(BASE, TEXT))
     assert agreement(view.steps[K4.id], view) is None
     assert set(agreements(view)) == {BASE.id}
-    assert agreements(View()) == {}
+    assert agreements(RunState()) == {}
 
 
 @pytest.mark.parametrize("temperature", [None, "0", float("nan"), [0]])

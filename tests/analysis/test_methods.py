@@ -9,27 +9,23 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
-import documents as doc
 import pytest
-from recorded_run import DRAFT, TARGET, folded, loaded, measured, started, step
 
-from specdash.analysis.arms import Arm
+from specdash.analysis.candidates import Candidate
 from specdash.analysis.compare import compare
 from specdash.analysis.findings import findings
-from specdash.analysis.recommend import recommendations
-from specdash.analysis.result import build_result
 from specdash.analysis.same_drafts import same_drafts
 from specdash.analysis.strategy import next_change
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.measure import Verdict
 from specdash.core.plan import LoadKey, Step
-from specdash.store.arms import contenders, content_arms, pair_name, recommended_ks
-from specdash.store.export import to_csv, to_markdown
-from specdash.store.foreign.to_draftbench import to_draftbench
-from specdash.store.html.heatmap import heatmap
-from specdash.store.wording import arm_name, chosen
-from specdash.ui import recommended
+from specdash.report.arms import Overview, pair_of
+from specdash.report.text import arm_name, chosen, pair_name, short
+from specdash.store.result_json import document_of, from_document
+from tests.support import result_documents as doc
+from tests.support.recorded_run import DRAFT, TARGET, folded, loaded, measured, started, step
+from tests.support.rendering import recommendation, to_csv, to_draftbench, to_html, to_markdown
 
 Json = dict[str, Any]
 BASE = [10.0, 10.1, 9.9, 10.05, 9.95]
@@ -67,12 +63,17 @@ def a_run(**gains: float) -> Json:
     for each, gain in GAINS.items():
         load = "l002" if each.ngram_n == 4 and each.k == 4 else "l001"
         facts += measured(each, rates(gains.get(each.drafter or "", gain)), load=load)
-    return build_result(folded([*facts, ev.RunFinished("finished", 0)]))
+    return document_of(folded([*facts, ev.RunFinished("finished", 0)]))
 
 
 @pytest.fixture(scope="module")
 def result() -> Json:
     return a_run()
+
+
+def heatmap(result: Json) -> str:
+    """The section of every pair of a page."""
+    return to_html(result).partition('<section id="heatmap">')[2].partition("</section>")[0]
 
 
 def test_rows_and_loads_name_the_method_and_its_size(result: Json) -> None:
@@ -104,10 +105,12 @@ def test_a_method_is_recommended_with_its_size_and_a_command_to_paste(result: Js
         None, "ngram-simple", 4, 4, False,
     )  # fmt: skip
     assert found["command"] == "llama-server -m /T.gguf --spec-type ngram-simple --spec-ngram-simple-size-m 4"
-    assert recommended.short(found) == "ngram-simple n=4 with K = 4"
-    assert recommended.is_choice(found)
-    assert chosen(found) == "ngram-simple n=4, K = 4"
-    assert recommended_ks(result) == {(TARGET, None, None, 0, None, "ngram-simple", 4): found}
+    entry = recommendation(found)
+    assert short(entry) == "ngram-simple n=4 with K = 4"
+    assert entry.speculates
+    assert chosen(entry) == "ngram-simple n=4, K = 4"
+    pair = pair_of(Step(TARGET, None, "ngram-simple", None, None, None, "content", "", 0, ngram_n=4))
+    assert Overview.of(from_document(result)).choices == {pair: entry}
 
 
 def test_of_equals_a_method_needs_no_memory_for_a_draft_and_ties_are_named() -> None:
@@ -117,7 +120,7 @@ def test_of_equals_a_method_needs_no_memory_for_a_draft_and_ties_are_named() -> 
         doc.measured(rates(1.501, -0.004), 4, draft=None, method="ngram-mod", ngram_n=8, load="l-a"),
         doc.measured(rates(1.502, 0.001), 4, draft=None, method="ngram-mod", ngram_n=4, load="l-b"),
     ]
-    found = recommendations(doc.document(base, *tied, models=[doc.model("D", 10**9)]))[0]
+    found = doc.recommended(doc.document(base, *tied, models=[doc.model("D", 10**9)]))[0]
     assert (found["draft"], found["method"], found["ngram_n"]) == (None, "ngram-mod", 4)
     assert {(each["draft"], each["method"], each["ngram_n"]) for each in found["tied"]} == {
         ("D", "draft", None),
@@ -133,20 +136,22 @@ def test_the_best_k_at_the_edge_is_told_of_one_size_alone() -> None:
             (2, 4, 1.2), (2, 8, 1.6), (4, 16, 1.1),
         )),
     )  # fmt: skip
-    found = recommendations(document)[0]
+    found = doc.recommended(document)[0]
     assert (found["ngram_n"], found["k"]) == (2, 8)
     assert "the best K is the largest that was tried" in found["reason"]
 
 
 def test_arms_differ_in_the_size_of_their_n_grams() -> None:
-    arms = [Arm(None, "ngram-simple", 4, 0, {}, {}, frozenset(), (), None, None, None, size) for size in (2, None)]
+    steps = [ngram(4, size, category="") for size in (2, None)]
+    arms = [Candidate(each, {}, {}, frozenset(), (), None, None, None) for each in steps]
     assert [arm.label for arm in arms] == ["ngram-simple n=2 at K = 4", "ngram-simple at K = 4"]
     assert arms[0].drafter != arms[1].drafter
 
 
 def test_two_runs_are_compared_size_by_size(result: Json) -> None:
     other = a_run(**{"ngram-simple n=2": 1.3})
-    pairs = {(pair.arm["method"], pair.arm["ngram_n"], pair.arm["k"]): pair for pair in compare(result, other).overall}
+    found = compare(from_document(result), from_document(other))
+    pairs = {(pair.arm.method, pair.arm.ngram_n, pair.arm.k): pair for pair in found.overall}
     assert len(pairs) == 7
     assert pairs["ngram-simple", 2, 4].word == "faster"
     assert pairs["ngram-simple", 4, 4].ratio == pytest.approx(1.0)
@@ -161,24 +166,25 @@ def test_a_result_of_a_version_that_knew_no_sizes_is_compared(result: Json) -> N
     for part in ("measurements", "overall"):
         for each in older[part]:
             del each["ngram_n"]
-    kept = {(pair.arm["method"], pair.arm["ngram_n"]) for pair in compare(older, result).overall}
+    found = compare(from_document(older), from_document(result))
+    kept = {(pair.arm.method, pair.arm.ngram_n) for pair in found.overall}
     assert kept == {("baseline", None), ("draft", None), ("mtp", None), ("eagle3", None)}
 
 
 def test_reports_name_what_drafts(result: Json) -> None:
     names = ("ngram-simple n=2", "ngram-simple n=4", "mtp", "head (eagle3)", DRAFT)
-    arms = content_arms(result)
-    assert {arm_name(arm) for arm in arms} == {*names, "none (baseline)"}
-    assert [arm_name(arm) for arm in contenders(arms)][:2] == ["ngram-simple n=4", "mtp"]
-    assert pair_name(arms[-1], with_target=True).startswith(f"{TARGET} + ")
-    markdown, page = to_markdown(result), str(heatmap(result))
+    found = Overview.of(from_document(result))
+    assert {arm_name(arm.step) for arm in found.arms} == {*names, "none (baseline)"}
+    assert [arm_name(arm.step) for arm in found.contenders(found.arms)][:2] == ["ngram-simple n=4", "mtp"]
+    assert pair_name(found.arms[-1].step, with_target=True).startswith(f"{TARGET} + ")
+    markdown, page = to_markdown(result), heatmap(result)
     for name in names:
         assert name in markdown
         assert name in page
 
 
 def test_sizes_by_lengths_are_a_heat_map_of_their_own(result: Json) -> None:
-    page = str(heatmap(result))
+    page = heatmap(result)
     assert page.count("<table>") == 2
     table = page[page.rindex("<table>") :]
     assert [name in table for name in ("ngram-simple n=2", "ngram-simple n=4", "K = 4", "K = 8", "mtp", DRAFT)] == [
@@ -189,7 +195,7 @@ def test_sizes_by_lengths_are_a_heat_map_of_their_own(result: Json) -> None:
 
 
 def test_other_formats_keep_them_apart(result: Json) -> None:
-    rows = list(csv.DictReader(io.StringIO(to_csv(result))))
+    rows = list(csv.DictReader(io.StringIO(to_csv(from_document(result)))))
     assert {(row["method"], row["ngram_n"], row["k"]) for row in rows} >= {
         ("ngram-simple", "2", "4"), ("ngram-simple", "4", "8"), ("mtp", "", "4"), ("baseline", "", ""),
     }  # fmt: skip
@@ -227,7 +233,7 @@ def test_an_arm_that_drafted_in_some_answers_alone_is_never_recommended_however_
     facts += measured(step(), BASE)
     facts += measured(step(4), rates(1.5), verdicts=("drafted_in_some",))
     facts += measured(step(8), rates(1.2))
-    result = build_result(folded([*facts, ev.RunFinished("finished", 0)]))
+    result = document_of(folded([*facts, ev.RunFinished("finished", 0)]))
     (found,) = (each for each in result["recommendations"] if each["category"] == "all")
     assert (found["method"], found["k"]) == ("draft", 8)
     assert "drafted_in_some" in found["reason"]
@@ -255,10 +261,10 @@ def test_two_ks_whose_drafts_never_differed_are_one() -> None:
     facts += drafted(measured(ngram(64), rates(1.1)), 13, 5, 12, 9, 60)
     view = folded([*facts, ev.RunFinished("finished", 0)])
     assert same_drafts(view.steps) == {ngram(48).id: (16, 5)}
-    rows = {row["k"]: row["verdicts"] for row in build_result(view)["measurements"]}
+    rows = {row["k"]: row["verdicts"] for row in document_of(view)["measurements"]}
     assert {k: "same_drafts" in found for k, found in rows.items()} == {None: False, 16: False, 48: True, 64: False}
     assert findings(view)[ngram(48).id] == ((Verdict.SAME_DRAFTS, "drafted what K = 16 did in all 5 answers"),)
-    (found,) = (each for each in build_result(view)["recommendations"] if each["category"] == "all")
+    (found,) = (each for each in document_of(view)["recommendations"] if each["category"] == "all")
     assert (found["method"], found["k"]) == ("ngram-simple", 16)
 
 
@@ -278,7 +284,7 @@ def test_an_arm_that_drafted_nothing_is_never_recommended_however_fast() -> None
     facts += measured(step(), BASE)
     facts += measured(ngram(4), rates(1.5), verdicts=("drafted_nothing",))
     facts += measured(ngram(8), rates(1.2))
-    result = build_result(folded([*facts, ev.RunFinished("finished", 0)]))
+    result = document_of(folded([*facts, ev.RunFinished("finished", 0)]))
     (found,) = (each for each in result["recommendations"] if each["category"] == "all")
     assert (found["method"], found["k"]) == ("ngram-simple", 8)
 
@@ -297,7 +303,7 @@ def test_arms_timed_by_two_clocks_are_compared_by_the_one_that_timed_both() -> N
         else fact
         for fact in facts
     ]
-    result = build_result(folded([*both, ev.RunFinished("finished", 0)]))
+    result = document_of(folded([*both, ev.RunFinished("finished", 0)]))
     row = next(each for each in result["measurements"] if each["k"] == 4)
     assert row["speedup"]["value"] == pytest.approx(1.2, rel=0.02)
     (found,) = (each for each in result["recommendations"] if each["category"] == "all")

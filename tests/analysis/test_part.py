@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from simulated import Asked, Run
-from worlds import Pair, World
 
 from specdash.analysis.findings import findings
 from specdash.analysis.lossless import agreement
@@ -14,7 +12,9 @@ from specdash.analysis.part import around, part_of
 from specdash.analysis.roofline import LEAST_FIGURES
 from specdash.core import events as ev
 from specdash.core.plan import KScope
-from specdash.core.view import View
+from specdash.core.state import RunState
+from tests.support.simulated_runs import Asked, Run
+from tests.support.worlds import Pair, World
 
 PAIRS = {"D": Pair((0.8, 0.6), (1.0, 1.2, 1.4)), "E": Pair((0.6,), (1.0, 1.1, 1.3))}
 # It drifts, so that comparisons are refused, and its memory is too slow for its rates: there is much to be found.
@@ -22,7 +22,7 @@ WORLD = World(PAIRS, ("coding", "prose"), sample_noise=0.05, drift_per_hour=3.0)
 
 
 @pytest.fixture(scope="module", params=["list", "curve"])
-def view(request: pytest.FixtureRequest) -> View:
+def view(request: pytest.FixtureRequest) -> RunState:
     """A finished run of two passes."""
     run = Run(WORLD, Asked(request.param, (2, 4, 8), 4, passes=2, scope=KScope.REQUEST), 1)
     models = {label: replace(model, bytes_per_token=model.size_bytes) for label, model in run.view.models.items()}
@@ -31,7 +31,7 @@ def view(request: pytest.FixtureRequest) -> View:
     )
 
 
-def test_what_is_found_of_a_pair_needs_no_other_pairs(view: View) -> None:
+def test_what_is_found_of_a_pair_needs_no_other_pairs(view: RunState) -> None:
     whole = findings(view)
     assert {verdict.value for found in whole.values() for verdict, _ in found} >= {"impossible", "drifted"}
     for pair in view.table.pairs():
@@ -44,11 +44,11 @@ def test_what_is_found_of_a_pair_needs_no_other_pairs(view: View) -> None:
         }
 
 
-def test_a_baseline_brings_all_that_is_compared_with_it(view: View) -> None:
+def test_a_baseline_brings_all_that_is_compared_with_it(view: RunState) -> None:
     baseline = next(pair for pair in view.table.pairs() if not pair.speculates)
     assert findings(part_of(view, [baseline])) == findings(view)
 
 
-def test_whether_a_text_is_the_baselines_is_told_by_the_two_pairs_alone(view: View) -> None:
+def test_whether_a_text_is_the_baselines_is_told_by_the_two_pairs_alone(view: RunState) -> None:
     for found in view.steps.values():
         assert agreement(found, around(view, found.step.pair)) == agreement(found, view)

@@ -5,11 +5,10 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
-import documents as doc
 import numpy as np
 import pytest
 
-from specdash.analysis.recommend import recommendations
+from tests.support import result_documents as doc
 
 RUNS = 300
 BASE = [10.0, 10.1, 9.9, 10.05, 9.95]
@@ -22,7 +21,7 @@ def scaled(factor: float, wobble: float = 0.004) -> list[float]:
 
 def overall(*measurements: dict[str, Any], **parts: Any) -> dict[str, Any]:
     """The recommendation over all categories of a document with one group."""
-    return next(each for each in recommendations(doc.document(*measurements, **parts)) if each["category"] == "all")
+    return next(each for each in doc.recommended(doc.document(*measurements, **parts)) if each["category"] == "all")
 
 
 def test_the_fastest_arm_is_recommended_with_its_speedup() -> None:
@@ -47,7 +46,7 @@ def test_there_is_one_for_all_and_one_for_each_category() -> None:
         for category, factors in (("coding", (1.0, 2.0, 1.5)), ("prose", (1.0, 0.7, 0.9)))
         for k, factor in zip((None, 8, 4), factors, strict=True)
     ]
-    found = recommendations(doc.document(*measurements))
+    found = doc.recommended(doc.document(*measurements))
     assert [(each["category"], each["k"], each["off"]) for each in found] == [
         ("all", 8, False),
         ("coding", 8, False),
@@ -62,6 +61,8 @@ def test_equals_go_to_the_smaller_k_then_the_smaller_draft_then_less_memory_then
     found = overall(base, doc.measured(scaled(2.001), 8), doc.measured(scaled(2.0, -0.004), 6))
     assert (found["k"], [(each["k"], each["draft"]) for each in found["tied"]]) == (6, [(8, "D")])
     assert "K = 6 and 8 cannot be told apart at this noise; the smaller one is taken" in found["reason"]
+    assert found["reason_names_tied"]
+    assert not overall(base, doc.measured(scaled(2.0), 8))["reason_names_tied"]
     assert 0.0 <= found["regret"] < 0.01
     assert found["regret_ci95"][0] <= found["regret"] <= found["regret_ci95"][1]
 
@@ -107,7 +108,7 @@ def test_a_leader_that_is_not_proven_is_said_to_lead_and_not_to_be_thrifty() -> 
 @pytest.mark.parametrize("verdict", ["output_differs", "impossible", "drifted"])
 def test_an_arm_with_a_verdict_against_it_is_out_in_its_category(verdict: str) -> None:
     measurements = [doc.measured(BASE), doc.measured(scaled(2.0), 8, verdicts=[verdict]), doc.measured(scaled(1.5), 4)]
-    found = recommendations(doc.document(*measurements))[1]
+    found = doc.recommended(doc.document(*measurements))[1]
     assert found["category"] == "coding"
     assert found["k"] == 4
     assert f"out: D at K = 8 ({verdict})" in found["reason"]
@@ -135,7 +136,7 @@ def test_what_compared_texts_say_against_an_arm_counts(verdict: str) -> None:
         doc.measured(BASE, k, category="b", workload="lossless", verdicts=[verdict] if k == 8 else [])
         for k in (None, 4, 8)
     ]
-    every, a, b = recommendations(doc.document(*speeds, *texts))
+    every, a, b = doc.recommended(doc.document(*speeds, *texts))
     assert (every["k"], a["k"], b["k"]) == (4, 8, 4)
     assert f"out: D at K = 8 ({verdict})" in every["reason"]
     for other in ({"depth": 4096}, {"draft": "E"}, {"config": "kv-q8"}, {"moe_experts": 4}):
@@ -145,7 +146,7 @@ def test_what_compared_texts_say_against_an_arm_counts(verdict: str) -> None:
 
 def test_where_only_texts_were_compared_that_is_said() -> None:
     texts = [doc.measured(scaled(factor), k, workload="lossless") for k, factor in ((None, 1.0), (4, 2.0))]
-    (found,) = recommendations(doc.document(*texts))
+    (found,) = doc.recommended(doc.document(*texts))
     assert (found["target"], found["category"], found["draft"], found["off"], found["speedup"]) == (
         "T",
         "all",
@@ -154,10 +155,10 @@ def test_where_only_texts_were_compared_that_is_said() -> None:
         None,
     )
     assert found["reason"] == "only texts were compared (workload lossless): add content to measure speeds"
-    known = recommendations(doc.document(doc.measured(BASE), doc.measured(scaled(2.0), 4)))[0]
+    known = doc.recommended(doc.document(doc.measured(BASE), doc.measured(scaled(2.0), 4)))[0]
     assert found.keys() == known.keys()
-    assert recommendations(doc.document(texts[0])) == []
-    assert recommendations(doc.document(*texts, unfinished=[doc.measured([], 4)])) == []
+    assert doc.recommended(doc.document(texts[0])) == []
+    assert doc.recommended(doc.document(*texts, unfinished=[doc.measured([], 4)])) == []
 
 
 def test_where_every_arm_changes_the_text_off_is_the_answer() -> None:
@@ -198,8 +199,8 @@ def test_what_is_missing_is_said() -> None:
     assert found["reason"] == "no baseline: nothing says whether a draft helps"
     found = overall(doc.measured(BASE, status="invalid", verdicts=["baseline_drafted"]), doc.measured(scaled(2.0), 4))
     assert found["reason"] == "the baseline is invalid: baseline_drafted: nothing says whether a draft helps"
-    assert recommendations(doc.document(doc.measured(BASE))) == []
-    assert recommendations(doc.document()) == []
+    assert doc.recommended(doc.document(doc.measured(BASE))) == []
+    assert doc.recommended(doc.document()) == []
 
 
 def test_an_empty_category_has_a_reason_and_the_others_go_on() -> None:
@@ -209,7 +210,7 @@ def test_an_empty_category_has_a_reason_and_the_others_go_on() -> None:
         doc.measured([], category="b", status="failed"),
         doc.measured([], 4, category="b", status="failed"),
     ]
-    every, a, b = recommendations(doc.document(*measurements))
+    every, a, b = doc.recommended(doc.document(*measurements))
     assert (every["k"], a["k"], b["k"]) == (4, 4, None)
     assert (b["off"], b["reason"]) == (False, "the baseline is failed: nothing says whether a draft helps")
 
@@ -249,7 +250,7 @@ def test_groups_are_apart() -> None:
         for change, factors in (({}, (1.0, 2.0)), ({"config": "kv-q8"}, (1.0, 0.5)), ({"depth": 4096}, (1.0, 1.5)))
         for k, factor in zip((None, 4), factors, strict=True)
     ]
-    found = [each for each in recommendations(doc.document(*both)) if each["category"] == "all"]
+    found = [each for each in doc.recommended(doc.document(*both)) if each["category"] == "all"]
     assert [(each["config"], each["depth"], each["off"]) for each in found] == [
         (None, 0, False),
         ("kv-q8", 0, True),
@@ -290,7 +291,7 @@ def test_means_without_samples_give_a_choice_that_is_not_proven() -> None:
     assert (found["speedup"], found["tok_s"], found["baseline_tok_s"]) == (1.9, 19.0, 10.0)
     assert "there is no interval" in found["reason"]
     found = overall(doc.imported(10.0), doc.imported(9.0, "A"))
-    assert len(recommendations(doc.document(doc.imported(10.0), doc.imported(9.0, "A")))) == 1
+    assert len(doc.recommended(doc.document(doc.imported(10.0), doc.imported(9.0, "A")))) == 1
     assert (found["off"], found["proven"], found["regret"]) == (True, False, 0.0)
 
 
@@ -326,7 +327,7 @@ def drawn(rng: np.random.Generator, n: int, categories: int, gains: list[float],
 def test_with_no_real_gain_off_comes_out_in_95_percent(arms: int, n: int, categories: int, noise: float) -> None:
     rng = np.random.default_rng(7)
     runs = RUNS if arms * n * categories < 100 else RUNS // 3
-    off = sum(recommendations(drawn(rng, n, categories, [1.0] * arms, noise))[0]["off"] for _ in range(runs))
+    off = sum(doc.recommended(drawn(rng, n, categories, [1.0] * arms, noise))[0]["off"] for _ in range(runs))
     print(f"{arms} arms, {n} samples in {categories} categories, noise {noise:.0%}: off in {off / runs:.1%}")
     assert off / runs >= 0.95
 
@@ -336,7 +337,7 @@ def test_a_real_gain_is_found_and_the_regret_is_small() -> None:
     gains = [1.15, 1.30, 1.42, 1.40, 1.20]
     regrets = []
     for _ in range(100):
-        found = recommendations(drawn(rng, 5, 3, gains, 0.02))[0]
+        found = doc.recommended(drawn(rng, 5, 3, gains, 0.02))[0]
         assert not found["off"]
         regrets.append(max(gains) / gains[found["k"] - 1] - 1)
     assert np.mean([regret < 0.02 for regret in regrets]) >= 0.95

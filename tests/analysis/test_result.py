@@ -7,15 +7,17 @@ import math
 from typing import Any
 
 import pytest
-from recorded_run import START_S, TARGET, folded, loaded, measured, sample, started, step
 
-from specdash.analysis.anchors import SECOND_PASS
-from specdash.analysis.result import METRICS, build_result
+from specdash.analysis.figures import METRICS
+from specdash.analysis.pass_drift import SECOND_PASS
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.plan import LoadKey
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.status import StepStatus
 from specdash.errors import StoreError
+from specdash.store.result_json import document_of
+from tests.support.recorded_run import START_S, TARGET, folded, loaded, measured, sample, started, step
 
 BASE, K4, K8 = step(), step(4), step(8)
 SLOW = [10.0, 12.0, 11.0, 10.2, 12.2]
@@ -143,7 +145,7 @@ SCHEMA: dict[str, set[str]] = {
 
 
 def result_of(*facts: list[ev.Fact], steps: tuple[Any, ...] = (BASE, K4, K8)) -> dict[str, Any]:
-    return build_result(folded([started(steps), *(fact for part in facts for fact in part)]))
+    return document_of(folded([started(steps), *(fact for part in facts for fact in part)]))
 
 
 @pytest.fixture
@@ -247,7 +249,7 @@ def test_invalid_samples_of_a_good_step_are_kept_and_not_summarised() -> None:
     ("baseline", "reason"),
     [
         (measured(BASE, SLOW, "invalid"), "its baseline is invalid"),
-        ([ev.StepFinished(BASE.id, None, "failed", (), "no memory")], "its baseline is failed"),
+        ([ev.StepFinished(BASE.id, None, StepStatus.FAILED, (), "no memory")], "its baseline is failed"),
         ([], "its baseline is not finished"),
     ],
 )
@@ -262,7 +264,7 @@ def test_a_baseline_belongs_to_its_experts_config_category_and_depth() -> None:
     for change in ({"moe_experts": 4}, {"config": "kv-q8"}, {"category": "math"}, {"depth": 4096}):
         other = step(4, **change)
         facts = [started([BASE, other]), *measured(BASE, SLOW), *measured(other, FAST)]
-        measurement = build_result(folded(facts))["measurements"][1]
+        measurement = document_of(folded(facts))["measurements"][1]
         assert (measurement["speedup"], measurement["speedup_reason"]) == (None, "no baseline is planned for it")
 
 
@@ -299,7 +301,7 @@ def test_all_categories_weigh_every_sample_the_same() -> None:
         *measured(steps[2], [30.0, 30.0, 30.0]),
         *measured(steps[3], [20.0, 20.0, 20.0]),
     ]
-    base, k4 = build_result(folded([started(steps), *facts]))["overall"]
+    base, k4 = document_of(folded([started(steps), *facts]))["overall"]
     assert base["summary"]["decode_tok_s"]["mean"] == 15.0
     assert base["speedup"] is None
     assert k4["summary"]["decode_tok_s"]["n"] == 6
@@ -314,9 +316,9 @@ def test_an_arm_that_lacks_categories_is_compared_over_those_it_has() -> None:
     for position, found in enumerate(steps[:4]):
         facts += measured(found, [10.0 * (position + 1)] * 3)
     facts += measured(steps[4], [20.0] * 3)
-    facts += measured(steps[5], [20.0] * 3, "invalid")
-    facts += [ev.StepFinished(found.id, None, "failed", (), "x") for found in steps[6:]]
-    k4 = build_result(folded([started(steps), *facts]))["overall"][1]
+    facts += measured(steps[5], [20.0] * 3, StepStatus.INVALID)
+    facts += [ev.StepFinished(found.id, None, StepStatus.FAILED, (), "x") for found in steps[6:]]
+    k4 = document_of(folded([started(steps), *facts]))["overall"][1]
     assert (k4["categories"], k4["missing"]) == (["a"], ["b", "c", "d"])
     assert k4["speedup"]["value"] == pytest.approx(2.0)
 
@@ -325,8 +327,8 @@ def test_a_failed_load_tells_why() -> None:
     key = LoadKey(TARGET, None, None, None, None)
     result = result_of(
         [ev.LoadStarted("l001", key, ("x",), "logs/x.log", 1, 180.0, "fp")],
-        [ev.LoadFinished("l001", "failed", error="exit 1", hint="use a smaller context")],
-        [ev.StepFinished(BASE.id, None, "failed", (), "exit 1")],
+        [ev.LoadFinished("l001", StepStatus.FAILED, error="exit 1", hint="use a smaller context")],
+        [ev.StepFinished(BASE.id, None, StepStatus.FAILED, (), "exit 1")],
     )
     assert (result["loads"][0]["state"], result["loads"][0]["error"]) == ("failed", "exit 1")
     assert result["loads"][0]["load_time_s"] is None
@@ -334,18 +336,19 @@ def test_a_failed_load_tells_why() -> None:
 
 
 def test_infinity_from_outside_becomes_unknown() -> None:
-    facts = [started([BASE], hardware={"odd": math.inf})]
-    assert build_result(folded(facts))["run"]["hardware"] == {"odd": None}
+    hardware = document_of(folded([started([BASE], hardware={"cores": math.inf, "odd": 1})]))["run"]["hardware"]
+    assert hardware["cores"] is None
+    assert "odd" not in hardware
 
 
 def test_a_journal_without_a_first_record_is_an_error() -> None:
     with pytest.raises(StoreError, match="no first record"):
-        build_result(View())
+        document_of(RunState())
 
 
 def test_the_start_of_a_resumed_run_stays(result: dict[str, Any]) -> None:
     facts = [started([BASE]), ev.RunFinished("stopped", 130), ev.RunResumed("0.1.0"), ev.RunFinished("finished", 0)]
-    run = build_result(folded(facts))["run"]
+    run = document_of(folded(facts))["run"]
     assert (run["resumes"], run["state"]) == (1, "finished")
     assert run["started"] == result["run"]["started"]
     assert folded(facts).started_s == START_S
@@ -384,7 +387,7 @@ def test_effort_counts_loads_and_time_and_what_a_tool_without_a_plan_would_start
     model = ev.ModelRead(TARGET, "target", "/m/72b.gguf", 77 * 2**30, "qwen2", "Q8_0", "dense-large")
     facts = [started([BASE, K4], settings={"k": "curve", "iterations": 5}), model]
     # Seven Ks of the class of large dense targets, 4 among them, and the baseline.
-    assert build_result(folded(facts))["effort"]["step_by_step_loads"] == 8
+    assert document_of(folded(facts))["effort"]["step_by_step_loads"] == 8
 
 
 def test_stages_bandwidth_and_commands_are_told() -> None:
@@ -411,7 +414,7 @@ def test_stages_bandwidth_and_commands_are_told() -> None:
 
 
 TWICE = cmd.SetIterations((BASE.id, K4.id, K8.id), 6)
-SECOND = ev.PlanChanged("again", 3, (cmd.encode_edit(TWICE),), SECOND_PASS)
+SECOND = ev.PlanChanged("again", 3, (TWICE,), SECOND_PASS)
 
 
 def test_a_drift_of_the_anchors_refuses_smaller_effects() -> None:
@@ -423,7 +426,7 @@ def test_a_drift_of_the_anchors_refuses_smaller_effects() -> None:
         *measured(K4, [10.2, 20.4, 30.6, 9.18, 18.36, 27.54]),
         *measured(K8, [15.0, 30.0, 45.0, 14.0, 28.0, 42.0]),
     ]
-    result = build_result(folded(facts))
+    result = document_of(folded(facts))
     (anchor,) = result["anchors"]
     assert (anchor["target"], anchor["first_tok_s"], anchor["last_tok_s"], anchor["n"]) == (TARGET, 20.0, 18.0, 3)
     assert anchor["moved"] == pytest.approx(-0.1)
@@ -445,7 +448,7 @@ def test_a_text_that_differs_is_a_verdict_and_no_recommendation() -> None:
         *measured(K4, FAST),
         ev.TextChecked(K4.id, "l001", "p0", "bb"),
     ]
-    result = build_result(folded(facts))
+    result = document_of(folded(facts))
     k4 = result["measurements"][1]
     assert k4["verdicts"] == ["output_differs"]
     assert (k4["lossless"]["state"], k4["lossless"]["diverges_at"]) == ("output_differs", 10)
@@ -468,9 +471,9 @@ def test_a_verdict_that_the_journal_has_already_is_not_told_twice() -> None:
     base, k4, k8 = [10.0, 20.0, 30.0, 9.0, 18.0, 27.0], [10.2, 20.4, 30.6, 9.18, 18.36, 27.54], K8
     begun = started([BASE, K4, k8], settings={"iterations": 3, "passes": 2})
     facts = [begun, SECOND, *measured(BASE, base), *measured(K4, k4)]
-    detail = build_result(folded(facts))["measurements"][1]["details"][0]
+    detail = document_of(folded(facts))["measurements"][1]["details"][0]
     again = [*facts, ev.VerdictRaised(K4.id, "l001", "drifted", detail)]
-    found = build_result(folded(again))["measurements"][1]
+    found = document_of(folded(again))["measurements"][1]
     assert (found["verdicts"], found["details"]) == (["drifted"], [detail])
 
 
@@ -484,7 +487,7 @@ def test_arms_come_with_their_ks_ascending_whatever_the_queue_did() -> None:
     other = step(4, draft="0.6B")
     steps = [K8, step(16), other, BASE, step(11), step(2), step(2, config="kv-q8"), step(config="kv-q8")]
     facts = [fact for found in steps for fact in measured(found, SLOW)]
-    arms = build_result(folded([started(steps), *loaded(k=16), *facts]))["overall"]
+    arms = document_of(folded([started(steps), *loaded(k=16), *facts]))["overall"]
     assert [(arm["config"], arm["draft"], arm["k"]) for arm in arms] == [
         (None, None, None),
         (None, "0.5B", 2),

@@ -3,12 +3,12 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from recorded_run import TARGET, folded, measured, started, step
 
 from specdash.analysis.roofline import LEAST_FIGURES, TOLERANCE, Roofline, pass_bytes, roofline
 from specdash.core import events as ev
 from specdash.core.measure import Sample
 from specdash.core.plan import Step
+from tests.support.recorded_run import TARGET, folded, measured, started, step
 
 GB = 10**9
 DENSE = ev.ModelRead(TARGET, "target", "/m.gguf", 11 * GB, "llama", "Q8_0", "dense-small", bytes_per_token=10 * GB)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import documents as doc
 import pytest
 
-from specdash.analysis.rules import judged_rules
+from tests.support import result_documents as doc
 
 RISE = "Dense targets of 70B"
 MOE = "Mixture-of-experts"
@@ -25,7 +24,7 @@ ACCEPTANCE = "The draft with the highest acceptance"
 
 
 def judged(rule: str, *measurements: dict[str, Any], **parts: Any) -> tuple[bool | None, str]:
-    found = judged_rules(doc.document(*measurements, **parts))
+    found = doc.judged(doc.document(*measurements, **parts))
     (row,) = (each for each in found if each["rule"].startswith(rule))
     return row["held"], row["evidence"]
 
@@ -180,12 +179,12 @@ def test_acceptance_and_speed() -> None:
     ],
 )
 def test_what_cannot_be_judged_is_said_and_nothing_raises(measurements: list[dict[str, Any]]) -> None:
-    for row in judged_rules({"measurements": measurements}):
+    for row in doc.judged({"measurements": measurements}):
         assert row.keys() == {"rule", "source", "held", "evidence"}
         assert row["evidence"]
-    assert any(row["held"] is None for row in judged_rules(doc.document(*measurements)))
+    assert any(row["held"] is None for row in doc.judged(doc.document(*measurements)))
 
 
 def test_one_sample_judges_no_rule() -> None:
-    found = judged_rules(doc.document(doc.measured([10.0]), doc.measured([18.0], 8), doc.measured([17.0], 4)))
+    found = doc.judged(doc.document(doc.measured([10.0]), doc.measured([18.0], 8), doc.measured([17.0], 4)))
     assert {each["held"] for each in found} == {None}

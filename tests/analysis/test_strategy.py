@@ -5,18 +5,19 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from honesty import drawn
-from simulated import Asked, Run
 
 from specdash.analysis import strategy
-from specdash.analysis.anchors import second_pass
+from specdash.analysis.pass_drift import second_pass
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.methods import BASELINE
 from specdash.core.model import k_max
 from specdash.core.plan import KScope, LoadKey
-from specdash.core.view import View
-from specdash.store.codec import decode_fact
+from specdash.core.state import RunState
+from specdash.core.status import StepStatus
+from specdash.store.codec import decode_fact, encode_fact
+from tests.support.campaigns import drawn
+from tests.support.simulated_runs import Asked, Run
 
 K_MAX = k_max("dense-small")
 
@@ -69,11 +70,11 @@ def test_nothing_changes_while_a_pair_is_measured_or_the_run_is_being_stopped(cu
     first = next(found for found in curve.view.steps.values() if found.step.k == K_MAX)
     without_stage = replace(curve.view, replans=(), finished=None)
     assert strategy.next_change(without_stage) is not None
-    half = {**without_stage.steps, first.step.id: replace(first, status="running")}
+    half = {**without_stage.steps, first.step.id: replace(first, status=StepStatus.RUNNING)}
     of_others = strategy.next_change(replace(without_stage, steps=half))
     assert of_others is None or first.step.pair.label not in of_others.stage
     assert strategy.next_change(replace(without_stage, stopping=True)) is None
-    assert strategy.next_change(View()) is None
+    assert strategy.next_change(RunState()) is None
 
 
 def test_without_traces_a_curve_measures_two_ordinary_ks(curve: Run) -> None:
@@ -113,7 +114,7 @@ def test_a_second_pass_takes_the_loads_in_mirrored_order_with_as_many_samples_ag
 
 def test_stages_survive_the_journal(curve: Run) -> None:
     for change in curve.view.replans:
-        assert decode_fact(ev.PlanChanged.TYPE, ev.encode(change)) == change
+        assert decode_fact(ev.PlanChanged.TYPE, encode_fact(change)) == change
 
 
 def test_a_search_ends_though_a_prompt_never_gives_a_sample() -> None:
@@ -142,7 +143,7 @@ def test_one_sample_for_each_k_starts_no_search() -> None:
 def test_what_the_user_skipped_at_the_largest_k_is_not_measured_at_others(curve: Run) -> None:
     first = {step_id: found for step_id, found in curve.view.steps.items() if found.step.k in (None, K_MAX)}
     skipped = {
-        step_id: replace(found, status="skipped", by_user=True, samples=())
+        step_id: replace(found, status=StepStatus.SKIPPED, by_user=True, samples=())
         if found.step.k == K_MAX and found.step.category == "prose"
         else found
         for step_id, found in first.items()

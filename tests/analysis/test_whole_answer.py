@@ -6,12 +6,12 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import documents as doc
 import pytest
 
-from specdash.analysis.recommend import recommendations
 from specdash.analysis.stats import speedup
-from specdash.ui import recommended
+from specdash.report.text import brief, choice
+from tests.support import result_documents as doc
+from tests.support.rendering import recommendation
 
 BASE = [10.0, 10.1, 9.9, 10.05, 9.95, 10.0]
 NOISE = [0.01, -0.01, 0.005, -0.004, 0.008, -0.006]
@@ -40,7 +40,7 @@ def faster(factor: float) -> list[float]:
 
 def overall(*measurements: dict[str, Any]) -> dict[str, Any]:
     """The recommendation over all categories."""
-    return recommendations(doc.document(*measurements))[0]
+    return doc.recommended(doc.document(*measurements))[0]
 
 
 def test_a_gain_that_the_prefill_eats_is_recommended_with_a_warning() -> None:
@@ -56,16 +56,16 @@ def test_a_gain_that_the_prefill_eats_is_recommended_with_a_warning() -> None:
     )
     assert "but whole answers, as measured, take 11 % longer (" in found["reason"]
     assert ": the first token comes after 4.6 s instead of 3 s" in found["reason"]
-    assert "whole answers take 11." in recommended.choice(found)
-    assert ", answers +11." in recommended.brief(found)
+    assert "whole answers take 11." in choice(recommendation(found))
+    assert ", answers +11." in brief(recommendation(found))
 
 
 def test_a_gain_that_whole_answers_have_too_needs_no_warning() -> None:
     found = overall(timed(BASE, 0.2), timed(faster(1.5), 0.3, 8))
     assert found["whole_answer"]["ci95"][1] < 1
     assert "whole answer" not in found["reason"]
-    assert "% less time (-" in recommended.choice(found)
-    assert ", answers -2" in recommended.brief(found)
+    assert "% less time (-" in choice(recommendation(found))
+    assert ", answers -2" in brief(recommendation(found))
 
 
 def test_what_the_noise_hides_is_said_to_be_unknown() -> None:
@@ -74,16 +74,16 @@ def test_what_the_noise_hides_is_said_to_be_unknown() -> None:
     assert low < 1 < high
     assert "whether whole answers are faster too cannot be told: " in found["reason"]
     assert "longer (" not in found["reason"]
-    assert "as long within the noise (" in recommended.choice(found)
-    assert ", answers about" in recommended.brief(found)
+    assert "as long within the noise (" in choice(recommendation(found))
+    assert ", answers about" in brief(recommendation(found))
 
 
 def test_answers_that_were_not_timed_leave_the_question_open() -> None:
     found = overall(doc.measured(BASE), doc.measured(faster(1.5), 8))
     assert found["whole_answer"] is None
     assert "whole answers were not timed" in found["reason"]
-    assert "whole answers" not in recommended.choice(found)
-    assert "answers" not in recommended.brief(found)
+    assert "whole answers" not in choice(recommendation(found))
+    assert "answers" not in brief(recommendation(found))
 
 
 def test_means_alone_give_a_ratio_without_an_interval() -> None:

@@ -11,16 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_run import folded, measured, recorded, started, step
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import result_of
 from specdash.cli import guarded
 from specdash.core import events as ev
 from specdash.core.plan import Step
 from specdash.errors import Exit
 from specdash.store import runs as store
-from specdash.store.export import to_json
 from specdash.store.journal import Journal
+from specdash.store.result_json import document_of, from_document
+from tests.support.recorded_run import folded, measured, recorded, started, step
+from tests.support.rendering import to_json
 
 PUBLISHED = Path(__file__).parents[1] / "data" / "draftbench"
 LARGE = PUBLISHED / "m4max-128gb_llamacpp_qwen25-72b.json"
@@ -157,7 +158,7 @@ def test_a_limit_that_is_none_is_a_usage_error(word: str, two: Any, capsys: pyte
 
 def test_saved_results_stand_for_runs(two: Any, place: Path, capsys: pytest.CaptureFixture[str]) -> None:
     saved = place / "here" / "saved.json"
-    saved.write_text(to_json(build_result(folded(facts_of()))))
+    saved.write_text(to_json(result_of(folded(facts_of()))))
     (two[0] / "result.json").write_text("an old one that nobody reads")
     assert specdash("compare", "saved.json", two[0] / "result.json") is Exit.OK
     assert "A and B are the same run" in capsys.readouterr().out
@@ -195,11 +196,11 @@ def test_names_that_mean_nothing_are_one_clear_error(two: Any, place: Path, caps
 def test_a_file_broken_deeper_than_its_reader_looks_is_no_bug_of_ours(
     two: Any, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    result = build_result(folded(facts_of()))
+    result = document_of(folded(facts_of()))
     for each in result["measurements"]:
         for sample in each["samples"]:
             sample["prompt_id"] = ["a", "list"]
-    (place / "here" / "odd.json").write_text(to_json(result))
+    (place / "here" / "odd.json").write_text(json.dumps(result))
     assert specdash("compare", "odd.json", two[0]) is Exit.USAGE
     assert "changed by hand" in capsys.readouterr().err
 
@@ -247,12 +248,12 @@ def test_a_format_that_is_none_is_refused(two: Any, capsys: pytest.CaptureFixtur
 def test_what_fails_or_changes_its_output_is_a_regression(
     limit: str, write: Any, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    a, b = build_result(folded(facts_of())), build_result(folded(facts_of(run_id="other")))
+    a, b = document_of(folded(facts_of())), document_of(folded(facts_of(run_id="other")))
     drafted = [each for each in b["measurements"] if each["k"] == 4]
     drafted[0]["status"], drafted[0]["error"] = "failed", "out of memory"
     drafted[1]["verdicts"] = ["output_differs"]
     for name, result in (("a.json", a), ("b.json", b)):
-        (place / "here" / name).write_text(to_json(result))
+        (place / "here" / name).write_text(to_json(from_document(result)))
     assert specdash("compare", "a.json", "b.json", "--max-regression", limit) is Exit.REGRESSION
     out, err = capsys.readouterr()
     for text in (out, err):

@@ -7,9 +7,9 @@ import struct
 from pathlib import Path
 
 import pytest
-from mlx_folders import mlx_model
 
 from specdash.config.discover import FoundModel, default_folders, expand, families, find_models, read_any
+from tests.support.mlx_folders import mlx_model
 
 SPLIT = Path(__file__).parents[1] / "data" / "split"
 

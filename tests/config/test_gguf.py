@@ -17,8 +17,9 @@ import pytest
 
 from specdash.config import gguf_types
 from specdash.config.gguf import read_model
-from specdash.engines.demo import TINY, TINY_MOE, write_moe, write_pair
+from specdash.engines.demo import TINY, write_moe, write_pair
 from specdash.errors import EngineError
+from tests.support.demo_models import TINY_MOE
 
 U32, F32, BOOL, STRING, ARRAY, U64 = 4, 6, 7, 8, 9, 10
 

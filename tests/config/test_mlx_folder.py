@@ -6,15 +6,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlx_folders import TENSORS, WORDS, mlx_model, safetensors
 
 from specdash.config.gguf import read_model
 from specdash.config.mlx_folder import folder_name, is_mlx_folder
 from specdash.config.mlx_model import read_mlx_folder
 from specdash.core.model import MLX, vocabulary_conflict
 from specdash.engines.demo import TINY, write_pair
-from specdash.engines.demo_mlx import write_mlx_pair
 from specdash.errors import EngineError
+from tests.support.demo_models import write_mlx_pair
+from tests.support.mlx_folders import TENSORS, WORDS, mlx_model, safetensors
 
 QUANTISED = {"group_size": 64, "bits": 4, "model.layers.0.mlp.down_proj": {"group_size": 32, "bits": 8}}
 

@@ -15,7 +15,8 @@ from specdash.config.queue_profile import edited, measured_categories, text_of
 from specdash.core.commands import NewModel
 from specdash.core.plan import Step, iterations_of, steps_of
 from specdash.core.profile import EngineConfig, Limits, Measure, ModelRef, Profile, ServerConfig, Sweep
-from specdash.core.steps import SKIPPED, StepView
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 from specdash.errors import SpecdashError
 
 HEAD = """\
@@ -65,8 +66,8 @@ def steps(of: Profile) -> tuple[Step, ...]:
     return steps_of(of, {}, measured_categories(of))
 
 
-def views(of: Profile) -> list[StepView]:
-    return [StepView(step) for step in steps(of)]
+def views(of: Profile) -> list[StepState]:
+    return [StepState(step) for step in steps(of)]
 
 
 def told(result: CheckResult) -> list[str]:
@@ -163,7 +164,7 @@ def test_an_unedited_matrix_is_written_as_one(tmp_path: Path) -> None:
 def test_a_k_added_everywhere_is_still_a_matrix(tmp_path: Path) -> None:
     made = profile(tmp_path)
     wanted = steps(replace(made, sweep=Sweep(k=(2, 4, 16))))
-    text = text_of(edited(made, [StepView(step, iterations=7) for step in wanted]))
+    text = text_of(edited(made, [StepState(step, iterations=7) for step in wanted]))
     again = loaded(tmp_path, text)
     assert "\n[[queue]]" not in text
     assert (steps(again), again.sweep.k, again.measure.iterations) == (wanted, (2, 4, 16), 7)
@@ -189,7 +190,7 @@ def test_baselines_alone_are_a_matrix(tmp_path: Path) -> None:
 def test_what_is_no_matrix_is_listed(tmp_path: Path) -> None:
     made = profile(tmp_path)
     queue = views(made)
-    wanted = [queue[9], *queue[:4], StepView(replace(queue[3].step, copy=1), iterations=9)]
+    wanted = [queue[9], *queue[:4], StepState(replace(queue[3].step, copy=1), iterations=9)]
     again = loaded(tmp_path, text_of(edited(made, wanted)))
     assert steps(again) == tuple(view.step for view in wanted)
     assert iterations_of(again, measured_categories(again)) == {wanted[-1].step.id: 9}
@@ -215,22 +216,22 @@ def test_experts_are_listed_since_a_matrix_of_them_depends_on_the_model(tmp_path
 def test_what_was_switched_off_is_left_out_and_what_cannot_be_measured_is_not(tmp_path: Path) -> None:
     made = profile(tmp_path)
     queue = views(made)
-    queue[0] = replace(queue[0], status=SKIPPED, by_user=True)
-    queue[1] = replace(queue[1], status=SKIPPED)
+    queue[0] = replace(queue[0], status=StepStatus.SKIPPED, by_user=True)
+    queue[1] = replace(queue[1], status=StepStatus.SKIPPED)
     assert steps(edited(made, queue)) == tuple(view.step for view in queue[1:])
 
 
 def test_nothing_is_no_profile(tmp_path: Path) -> None:
     made = profile(tmp_path)
     with pytest.raises(SpecdashError, match="every step of this queue is switched off"):
-        edited(made, [StepView(steps(made)[0], SKIPPED, by_user=True)])
+        edited(made, [StepState(steps(made)[0], StepStatus.SKIPPED, by_user=True)])
 
 
 def test_new_models_come_along(tmp_path: Path) -> None:
     made = profile(tmp_path)
     added = replace(steps(made)[-1], draft="New", k=3)
     models = [NewModel("New", "draft", str(tmp_path / "new.gguf")), NewModel("D", "draft", "/elsewhere.gguf")]
-    again = loaded(tmp_path, text_of(edited(made, [StepView(added)], models)))
+    again = loaded(tmp_path, text_of(edited(made, [StepState(added)], models)))
     assert steps(again) == (added,)
     assert [(draft.label, draft.path) for draft in again.drafts] == [("New", tmp_path / "new.gguf")]
 
@@ -265,7 +266,7 @@ def test_what_is_saved_is_checked_and_gives_the_same_steps(
         for each, count in found
         for step in [each if each.draft else replace(each, method="baseline", k=None)]
     }
-    again = loaded(folder, text_of(edited(made, [StepView(step, iterations=n) for step, n in sound.items()])))
+    again = loaded(folder, text_of(edited(made, [StepState(step, iterations=n) for step, n in sound.items()])))
     assert steps(again) == tuple(sound)
     counts = iterations_of(again, measured_categories(again))
     assert [counts.get(step.id, again.measure.iterations) for step in sound] == [n or 5 for n in sound.values()]

@@ -10,17 +10,22 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conformance.cases import CASES, Case
-from conformance.served import MAX_TOKENS, Served, serving, spec_of
 
 from specdash.core import events as ev
-from specdash.core.engine import ACCEPTED, CACHED, DRAFTED, EXACT_LENGTH, UNTOLD, Engine, ServerSpec
+from specdash.core.engine import ACCEPTED, CACHED, DRAFTED, EXACT_LENGTH, UNTOLD, Engine, FindContext, ServerSpec
 from specdash.core.judge import verdict_of
+from specdash.core.kinds import KINDS
 from specdash.core.measure import Sample
 from specdash.core.methods import DRAFT
 from specdash.core.plan import KScope, Step
-from specdash.engines import llama_cli, llama_server, mlx, openai, script
-from specdash.engines.registry import KINDS, EngineModule, FindContext, find, module_of
+from specdash.engines import script
+from specdash.engines.llama_cpp import cli as llama_cli
+from specdash.engines.llama_cpp import server as llama_server
+from specdash.engines.mlx import engine as mlx
+from specdash.engines.openai import engine as openai
+from specdash.engines.registry import EngineModule, find, module_of
+from tests.conformance.cases import CASES, Case
+from tests.support.served_engine import MAX_TOKENS, Served, serving, spec_of
 
 PROMPTS = (
     "Once upon a time there was a small model that guessed what a large one would say next, and it guessed",
@@ -146,15 +151,15 @@ MODULES: tuple[EngineModule, ...] = (llama_server, llama_cli, mlx, script, opena
 
 
 def test_every_engine_has_a_case_and_says_what_it_is() -> None:
-    assert {module.KIND for module in MODULES} == set(KINDS)
     assert {case.kind for case in CASES} == set(KINDS)
     assert len({case.name for case in CASES}) == len(CASES)
-    for kind in KINDS:
+    assert [module_of(kind) for kind in KINDS] == list(MODULES)
+    for kind, row in KINDS.items():
         module = module_of(kind)
-        assert kind == module.KIND
-        assert module.TITLE
-        assert module.INSTALL
-        assert module.PROGRAMS or kind in ("script", "openai")
+        assert row.title
+        assert row.install
+        assert bool(row.programs) is not bool(row.starters)
+        assert row.by_name is not bool(row.programs)
         assert set(module.UNTOLD) <= set(UNTOLD)
         assert module.PARAMS
         for param in module.PARAMS:

@@ -6,12 +6,17 @@ from dataclasses import replace
 
 import pytest
 
-from specdash.core.draft_lengths import abilities, ks_to_try, remembering
+from specdash.core.draft_lengths import Abilities, ks_to_try
+from specdash.core.kinds import kind_named
 from specdash.core.plan import Step
 from specdash.core.possible_steps import possible
 
 STEP = Step("T", None, "ngram-simple", None, None, 4, "content", "coding", 0)
 SERVER = "llama-server"
+
+
+def abilities(kind: str, method: str, args: tuple[str, ...] = ()) -> Abilities:
+    return kind_named(kind).abilities_of(method, args)
 
 
 def taken(method: str, *ks: int, ngram_n: int | None = None, kind: str = SERVER) -> list[int | None]:
@@ -45,15 +50,15 @@ def test_other_methods_can_have_every_k(method: str) -> None:
 def test_nothing_is_left_out_of_servers_of_which_nothing_is_known_nor_where_args_set_the_size() -> None:
     for kind in ("mlx", "script", "openai", "?"):
         assert taken("ngram", 1, 4, kind=kind) == [1, 4]
-        assert remembering(kind) == frozenset()
+        assert kind_named(kind).remembering == frozenset()
     for args in (("--spec-ngram-simple-size-n", "3"), ("--spec-ngram-simple-size-n=3",), ("--spec-ngram-size-n", "3")):
         assert abilities(SERVER, "ngram-simple", args).k_taken(4) == 4
     assert abilities(SERVER, "ngram-simple", ("--spec-ngram-mod-n-match", "3")).k_taken(4) is None
 
 
 def test_only_a_server_that_lives_on_remembers() -> None:
-    assert remembering(SERVER) == {"ngram-mod"}
-    assert remembering("llama-cli") == frozenset()
+    assert kind_named(SERVER).remembering == {"ngram-mod"}
+    assert kind_named("llama-cli").remembering == frozenset()
     assert abilities(SERVER, "ngram-mod").most_samples(4) == 4
     assert abilities(SERVER, "ngram-simple").most_samples(4) is None
 

@@ -7,11 +7,11 @@ from dataclasses import replace
 from itertools import accumulate, takewhile
 
 import pytest
-from recorded_run import sample
 
 from specdash.core.drafting import Drafting, drafting_of, proven
 from specdash.core.engine import DRAFTED, K_SEEN
 from specdash.core.measure import INFERRED, Sample
+from tests.support.recorded_run import sample
 
 
 def counted(drafted: int | None, accepted: int | None, k_seen: int | None, source: str | None = INFERRED) -> Sample:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from itertools import pairwise
+from typing import Any
 
 import pytest
-from simulated import Asked as Ask
-from simulated import Run
-from worlds import Pair, World
 
 from specdash.core import events as ev
 from specdash.core.asked import MOST_TRACES, PROBE_TOKENS, PROBES, Asked, cost_answers
@@ -32,36 +30,42 @@ from specdash.core.priors import (
     prior_request,
     prior_tokens,
 )
+from specdash.core.reduce import fold
+from specdash.core.state import LoadState, RunState
+from specdash.core.status import SampleStatus, StepStatus
+from specdash.core.steps import StepState
 from specdash.core.ticks import Live, ServerTick, TokenTick
 from specdash.core.timings import FIRST_SPREAD, SPREADS
-from specdash.core.view import LoadView, StepView, View, fold
+from tests.support.simulated_runs import Asked as Ask
+from tests.support.simulated_runs import Run
+from tests.support.worlds import Pair, World
 
 GB = 1_000_000_000
 SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)
 WORLD = World({"D": Pair((0.8, 0.6), (1.0, 1.2, 1.4)), "E": Pair((0.6,), (1.0, 1.1, 1.3))}, ("coding", "prose"))
 STEPS = (SPEC.baseline(), replace(SPEC, k=2), SPEC)
 SETTLED = ev.EngineFound("llama-server", "", "", "", k_scope="request")  # nobody has to be asked who decides K
-GOOD = replace(Sample.broken(prompt_id="p", block=0, started_s=0.0, reasons=()), status="ok")
+GOOD = replace(Sample.broken(prompt_id="p", block=0, started_s=0.0, reasons=()), status=SampleStatus.OK)
 
 
 def run(warmup: int) -> ev.RunStarted:
-    settings = {"iterations": 4, "warmup": warmup, "max_tokens": 100}
+    settings = ev.RunSettings(iterations=4, warmup=warmup, max_tokens=100)
     return ev.RunStarted("r", "n", "0", {}, "h", settings, "", STEPS)
 
 
-def view(*steps: StepView, load_times: tuple[float | None, ...] = (), warmup: int = 0) -> View:
+def view(*steps: StepState, load_times: tuple[float | None, ...] = (), warmup: int = 0) -> RunState:
     loads = {
-        str(number): LoadView(str(number), SPEC.key(4), (), "", 0, "", 0.0, load_time_s=seconds, finished=True)
+        str(number): LoadState(str(number), SPEC.key(4), (), "", 0, "", 0.0, load_time_s=seconds, finished=True)
         for number, seconds in enumerate(load_times)
     }
-    return View(run=run(warmup), engine=SETTLED, steps={each.step.id: each for each in steps}, loads=loads)
+    return RunState(run=run(warmup), engine=SETTLED, steps={each.step.id: each for each in steps}, loads=loads)
 
 
-def taken(step: Step, n: int, each_s: float, status: str = "open") -> StepView:
-    return StepView(step, status, samples=(GOOD,) * n, wall_s=n * each_s)
+def taken(step: Step, n: int, each_s: float, status: str = "open") -> StepState:
+    return StepState(step, StepStatus(status), samples=(GOOD,) * n, wall_s=n * each_s)
 
 
-def left(*steps: StepView, load_times: tuple[float | None, ...] = (0.0,), warmup: int = 0) -> Range:
+def left(*steps: StepState, load_times: tuple[float | None, ...] = (0.0,), warmup: int = 0) -> Range:
     """The time left; loads and warm-ups cost nothing, and no server is up, unless told otherwise."""
     found = outlook(view(*steps, load_times=load_times, warmup=warmup)).left
     assert found is not None
@@ -99,7 +103,7 @@ def test_the_tokens_of_a_prompt_are_bounded_by_its_bytes() -> None:
 
 
 def test_nothing_is_forecast_before_the_first_sample_of_models_of_unknown_size() -> None:
-    assert outlook(view(*(StepView(step) for step in STEPS), load_times=(5.0,))).left is None
+    assert outlook(view(*(StepState(step) for step in STEPS), load_times=(5.0,))).left is None
 
 
 def test_before_the_first_sample_the_size_of_the_models_gives_a_wide_forecast() -> None:
@@ -107,7 +111,7 @@ def test_before_the_first_sample_the_size_of_the_models_gives_a_wide_forecast() 
         label: ev.ModelRead(label, role, "", size, None, None, "moe")
         for label, role, size in (("T", "target", 10 * GB), ("D", "draft", GB))
     }
-    found = outlook(replace(view(*(StepView(step) for step in STEPS)), models=read))
+    found = outlook(replace(view(*(StepState(step) for step in STEPS)), models=read))
     assert len(found.loads) == 2
     plain, spec = (prior_request(10 * GB, 100, prior_tokens(0, 0), draft, k).whole for draft, k in ((0, None), (GB, 4)))
     half = prior_request(10 * GB, 100, prior_tokens(0, 0), GB, 2).whole
@@ -123,7 +127,7 @@ def test_steps_left_are_timed_by_the_most_alike() -> None:
     seen = (taken(base, 4, 1.0, "ok"), taken(k2, 4, 2.0, "ok"), taken(k4, 2, 3.0))
 
     def time(step: Step) -> Range:
-        return outlook(view(*seen, StepView(step))).steps[step.id]
+        return outlook(view(*seen, StepState(step))).steps[step.id]
 
     assert outlook(view(*seen)).steps[k4.id] == Range(2 * 3.0 / SPREADS[0], 2 * 3.0 * SPREADS[0])
     # The same target, draft and K; then the same pair; then the same target; then everything: the less sure.
@@ -137,7 +141,7 @@ def test_steps_left_are_timed_by_the_most_alike() -> None:
 
 def test_loads_and_warm_ups_are_timed_apart_from_samples() -> None:
     base, _, k4 = STEPS
-    seen = (taken(base, 4, 1.0, "ok"), StepView(k4))
+    seen = (taken(base, 4, 1.0, "ok"), StepState(k4))
     times = (10.0, 30.0, None)
     found = left(*seen, load_times=times, warmup=1)
     # One step is done, of another draft: its samples are known less well than the loads.
@@ -148,16 +152,16 @@ def test_loads_and_warm_ups_are_timed_apart_from_samples() -> None:
 
 def test_before_a_pair_has_a_sample_its_warm_up_tells_how_long_one_takes() -> None:
     base, _, k4 = STEPS
-    loads = {"l001": LoadView("l001", k4.key(4), (), "", 0, "", 0.0, warm_up_s=7.0, load_time_s=0.0, finished=True)}
-    found = outlook(replace(view(taken(base, 4, 1.0, "ok"), StepView(k4)), loads=loads)).left
+    loads = {"l001": LoadState("l001", k4.key(4), (), "", 0, "", 0.0, warm_up_s=7.0, load_time_s=0.0, finished=True)}
+    found = outlook(replace(view(taken(base, 4, 1.0, "ok"), StepState(k4)), loads=loads)).left
     assert found is not None
     assert middle(found) == pytest.approx(4 * 7.0)
 
 
 def test_the_server_that_runs_needs_no_load_for_what_it_can_take() -> None:
     base, k2, k4 = STEPS
-    steps = (taken(base, 4, 1.0, "ok"), StepView(k2), StepView(k4), StepView(replace(k4, k=8)))
-    running = LoadView("l002", SPEC.key(4), (), "", 0, "", 0.0, k_scope="request")
+    steps = (taken(base, 4, 1.0, "ok"), StepState(k2), StepState(k4), StepState(replace(k4, k=8)))
+    running = LoadState("l002", SPEC.key(4), (), "", 0, "", 0.0, k_scope="request")
     found = replace(view(*steps), loads={"l002": running}, current_load="l002", engine=None)
     assert [[step.k for step in load.steps] for load in loads_left(found)] == [[8]]
     fixed = replace(found, loads={"l002": replace(running, k_scope="startup")})
@@ -181,8 +185,8 @@ def test_the_range_narrows_with_two_finished_steps() -> None:
 
 def test_an_invalid_sample_is_taken_again() -> None:
     base, k2, _ = STEPS
-    torn = replace(GOOD, status="invalid")
-    found = left(taken(base, 4, 1.0, "ok"), StepView(k2, samples=(GOOD, torn), wall_s=4.0))
+    torn = replace(GOOD, status=SampleStatus.INVALID)
+    found = left(taken(base, 4, 1.0, "ok"), StepState(k2, samples=(GOOD, torn), wall_s=4.0))
     assert middle(found) == pytest.approx(3 * 4.0)  # as many of those to come are torn
 
 
@@ -194,7 +198,7 @@ def read_sample(tokens: int, token_s: float, answer_s: float) -> Sample:
     return replace(GOOD, prompt_tokens=tokens, cached_tokens=0, prefill_time_s=tokens * token_s, decode_time_s=answer_s)
 
 
-def prompts(of: View, **sizes: list[int]) -> View:
+def prompts(of: RunState, **sizes: list[int]) -> RunState:
     """The view of a run whose prompts have so many bytes, by category."""
     assert of.run is not None
     return replace(of, run=replace(of.run, prompts={name: tuple(each) for name, each in sizes.items()}))
@@ -206,44 +210,46 @@ def test_a_longer_prompt_takes_longer_before_and_after_the_first_sample() -> Non
         label: ev.ModelRead(label, role, "", GB, None, None, "moe") for label, role in (("T", "target"), ("D", "draft"))
     }
     deep = replace(k4, depth=1000)
-    before = prompts(replace(view(StepView(k4), StepView(deep)), models=read), coding=[400])
+    before = prompts(replace(view(StepState(k4), StepState(deep)), models=read), coding=[400])
     found = outlook(before).steps
     least = 4 * 1000 * GB / PRIOR_PREFILL_BYTES_S[1]
     assert found[deep.id].low_s - found[k4.id].low_s == pytest.approx(least)
     # Once a server has read 100 tokens of 400 bytes at 10 ms each, a context of 1000 tokens costs 10 s a sample more.
-    measured = StepView(k2, "ok", samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
-    after = prompts(view(measured, replace_k(k2), StepView(k2_deep := replace(k2, depth=1000, k=4))), coding=[400])
+    measured = StepState(k2, StepStatus.OK, samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
+    after = prompts(view(measured, replace_k(k2), StepState(k2_deep := replace(k2, depth=1000, k=4))), coding=[400])
     assert middle(outlook(after).steps[k2_deep.id]) == pytest.approx(4 * (3.0 + 10.0), rel=0.01)
 
 
-def replace_k(each: Step) -> StepView:
+def replace_k(each: Step) -> StepState:
     """A finished step of another K, so that two are done."""
-    return StepView(replace(each, k=16), "ok", samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
+    return StepState(replace(each, k=16), StepStatus.OK, samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
 
 
 def test_the_tokens_of_other_prompts_follow_from_those_that_were_counted() -> None:
     _, k2, _ = STEPS
     done = [
-        StepView(each, "ok", samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
+        StepState(each, StepStatus.OK, samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
         for each in (k2, replace(k2, k=16))
     ]
     long = replace(k2, category="documents")
-    found = prompts(view(*done, StepView(long)), coding=[400], documents=[4000])
+    found = prompts(view(*done, StepState(long)), coding=[400], documents=[4000])
     assert middle(outlook(found).steps[long.id]) == pytest.approx(4 * (2.0 + 1000 * 0.01), rel=0.01)
 
 
 def test_a_server_that_tells_no_prompt_is_timed_by_whole_requests() -> None:
     _, k2, k4 = STEPS
     deep = replace(k4, depth=1000)
-    found = prompts(view(taken(k2, 4, 3.0, "ok"), taken(replace(k2, k=16), 4, 3.0, "ok"), StepView(deep)), coding=[400])
+    found = prompts(
+        view(taken(k2, 4, 3.0, "ok"), taken(replace(k2, k=16), 4, 3.0, "ok"), StepState(deep)), coding=[400]
+    )
     assert middle(outlook(found).steps[deep.id]) == pytest.approx(4 * 3.0)
 
 
 # -- what is asked beside the samples -------------------------------------------------------------------------------
 
 
-def asked(**settings: object) -> Asked:
-    return Asked.of({"max_tokens": 100, "warmup": 2, "k": "list", **settings}, {"coding": [1, 2, 3]})
+def asked(**settings: Any) -> Asked:
+    return Asked(replace(ev.RunSettings(max_tokens=100, warmup=2, k="list"), **settings), {"coding": [1, 2, 3]})
 
 
 ONE = RequestTime(Range(1.0, 2.0), Range(10.0, 20.0))
@@ -322,7 +328,7 @@ def test_a_prompt_that_is_known_to_take_long_raises_the_time_left_before_it_has(
 @pytest.mark.parametrize("mode", ["list", "curve", "search"])
 def test_a_forecast_that_is_kept_up_is_the_one_made_anew(mode: str) -> None:
     run = Run(WORLD, Ask(mode, (2, 4, 8), 4), 1)
-    kept, now = Forecaster(), View()
+    kept, now = Forecaster(), RunState()
     for number, recorded in enumerate(run.records):
         now = fold(now, recorded)
         if number % 7 == 0:
@@ -341,7 +347,7 @@ def assert_alike(found: Outlook, wanted: Outlook) -> None:
 def test_the_time_that_a_run_takes_lies_in_its_forecasts() -> None:
     run = Run(replace(WORLD, load_s=20.0), Ask("list", (2, 4, 8), 4), 1)
     end_s, held, looks = run.records[-1].time_s, 0, 0
-    now, kept = View(), Forecaster()
+    now, kept = RunState(), Forecaster()
     for recorded in run.records:
         now = fold(now, recorded)
         # Before the second load, answers to compare texts by are expected, which this world is not asked for.

@@ -23,6 +23,7 @@ from specdash.core.methods import (
     needs_draft_model,
 )
 from specdash.core.plan import Step
+from specdash.core.status import SampleStatus
 
 N = 20
 NGRAM = Step("T", None, "ngram-simple", None, None, 8, "content", "repetitive", 0, ngram_n=4)
@@ -38,7 +39,9 @@ def sample(k_seen: int | None = None, drafted: int | None = None, **changes: Any
     """A valid sample whose longest draft was `k_seen`, of `drafted` tokens in all."""
     good = Sample.broken(prompt_id="p", block=0, started_s=0.0, reasons=())
     drafted = k_seen if drafted is None else drafted
-    return replace(good, status="ok", k_seen=k_seen, draft_tokens=drafted, accepted_tokens=drafted and 1, **changes)
+    return replace(
+        good, status=SampleStatus.OK, k_seen=k_seen, draft_tokens=drafted, accepted_tokens=drafted and 1, **changes
+    )
 
 
 def verdicts(step: Step, *samples: Sample, untold: tuple[str, ...] = ()) -> list[Verdict]:
@@ -278,7 +281,7 @@ def test_an_answer_from_memory_is_no_sample_and_is_not_asked_for_again() -> None
     made = sample_of(replace(NGRAM, method="ngram-mod"), generation(), replace(ASKED, is_recalled=True))
     assert (made.status, made.reasons) == ("invalid", (Verdict.RECALLED,))
     assert not worth_another_try(made)
-    first = replace(made, status="ok", reasons=(), draft_tokens=8, k_seen=8)
+    first = replace(made, status=SampleStatus.OK, reasons=(), draft_tokens=8, k_seen=8)
     status, gaps, _ = verdict_of(replace(NGRAM, method="ngram-mod"), [first, replace(made, block=1)], N)
     assert (status, [(gap.verdict, gap.detail) for gap in gaps]) == (
         "ok",

@@ -8,11 +8,12 @@ from typing import Any
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recorded_run import sample, step
 
 from specdash.core.persistent import PersistentMap, backwards
-from specdash.core.steps import DONE, FAILED, OPEN, RUNNING, SKIPPED, StepView
+from specdash.core.status import DONE, WITHOUT_FIGURE, StepStatus
+from specdash.core.steps import StepState
 from specdash.core.steptable import StepTable, Tally, tally_of
+from tests.support.recorded_run import sample, step
 
 NAMES = st.integers(0, 1500).map(str)
 CHANGES = st.lists(st.tuples(NAMES, st.integers()), max_size=40)
@@ -73,23 +74,23 @@ def test_what_has_changed_is_found_without_the_rest(size: int, changes: Any, at:
 
 STEPS = tuple(replace(step(k), config=config, category=category)
               for config in (None, "x") for k in (None, 4, 8) for category in ("a", "b", "c"))  # fmt: skip
-STATUSES = st.sampled_from([OPEN, RUNNING, SKIPPED, *sorted(DONE), "of next year"])
+STATUSES = st.sampled_from([StepStatus.OPEN, StepStatus.RUNNING, StepStatus.SKIPPED, *sorted(DONE), "of next year"])
 
 
 @settings(deadline=None)
 @given(st.lists(st.tuples(st.sampled_from(STEPS), STATUSES), max_size=60))
 def test_a_table_of_steps_knows_what_looking_at_all_of_them_shows(changes: list[tuple[Any, str]]) -> None:
-    plain = {each.id: StepView(each) for each in STEPS[:12]}
+    plain = {each.id: StepState(each) for each in STEPS[:12]}
     table = StepTable(plain)
     assert table.pairs()  # what is known of pairs is kept up from here on
     for changed, status in changes:
-        plain[changed.id] = StepView(changed, status)
+        plain[changed.id] = StepState(changed, StepStatus(status))
         table = table.with_entry(changed.id, plain[changed.id])
     assert_alike(table, plain)
     steps = list(plain.values())
     assert list(table.opened()) == [each for each in steps if not each.is_done]
     assert table.first_open == next((each for each in steps if not each.is_done), None)
-    assert list(table.with_status(FAILED)) == [each for each in steps if each.status in FAILED]
+    assert list(table.with_status(WITHOUT_FIGURE)) == [each for each in steps if each.status in WITHOUT_FIGURE]
     assert list(table.pairs()) == list(dict.fromkeys(each.step.pair for each in steps))
     for pair in table.pairs():
         mine = [each for each in steps if each.step.pair == pair]
@@ -104,16 +105,16 @@ def test_a_table_of_steps_knows_what_looking_at_all_of_them_shows(changes: list[
 
 
 def test_what_is_skipped_is_neither_measured_nor_tried() -> None:
-    outcomes = ["ok", "ok", "invalid", "failed", "timeout", SKIPPED, SKIPPED, SKIPPED, OPEN, RUNNING]
-    table = StepTable({str(number): StepView(step(), status) for number, status in enumerate(outcomes)})
+    outcomes = ["ok", "ok", "invalid", "failed", "timeout", "skipped", "skipped", "skipped", "open", "running"]
+    table = StepTable({str(number): StepState(step(), StepStatus(status)) for number, status in enumerate(outcomes)})
     tally = table.tally
     assert tally == Tally(measured=2, failed=3, skipped=3, open=2)
     assert (tally.total, tally.tried, tally.done) == (10, 5, 8)
 
 
 def test_a_table_that_a_step_joins_forgets_what_it_knew_of_pairs() -> None:
-    table = StepTable({step(4).id: StepView(step(4))})
+    table = StepTable({step(4).id: StepState(step(4))})
     assert table.largest_k(step().pair) is None
     assert table.largest_k(step(4).pair) == 4
-    more = table.with_entry(step(8).id, StepView(step(8), samples=(sample(1.0),)))
+    more = table.with_entry(step(8).id, StepState(step(8), samples=(sample(1.0),)))
     assert (more.largest_k(step(4).pair), table.largest_k(step(4).pair)) == (8, 4)

@@ -9,14 +9,16 @@ from itertools import groupby
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded_run import sample, step
 
 from specdash.core import commands as cmd
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import IllegalEdit, _server, apply, describe, load_key, loads_of, next_load, open_on, serves
-from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
+from specdash.store.codec import decode_edit, encode_edit
+from tests.support.recorded_run import sample, step
 
-Steps = Mapping[str, StepView]
+Steps = Mapping[str, StepState]
 B_CODE, B_MATH = step(), step(category="math")
 K4_CODE, K4_MATH = step(4), step(4, "math")
 K8_CODE, K8_MATH = step(8), step(8, "math")
@@ -28,9 +30,9 @@ def queue(**status: str) -> Steps:
     names = ("b_code", "b_math", "k4_code", "k4_math", "k8_code", "k8_math")
     found = {}
     for name, each in zip(names, ALL, strict=True):
-        now = status.get(name, OPEN)
-        samples = (sample(10.0, k=each.k),) if now not in (OPEN, SKIPPED) else ()
-        found[each.id] = StepView(each, now, samples=samples)
+        now = status.get(name, StepStatus.OPEN)
+        samples = (sample(10.0, k=each.k),) if now not in (StepStatus.OPEN, StepStatus.SKIPPED) else ()
+        found[each.id] = StepState(each, StepStatus(now), samples=samples)
     return found
 
 
@@ -44,20 +46,20 @@ def order(steps: Steps) -> list[str]:
 
 def test_skip_and_its_way_back() -> None:
     skipped = apply(queue(), [cmd.Skip((K4_CODE.id,))], None)
-    assert (skipped[K4_CODE.id].status, skipped[K4_CODE.id].by_user) == (SKIPPED, True)
+    assert (skipped[K4_CODE.id].status, skipped[K4_CODE.id].by_user) == (StepStatus.SKIPPED, True)
     assert apply(skipped, [cmd.Reopen((K4_CODE.id,))], None) == queue()
 
 
 def test_a_running_step_that_is_skipped_keeps_its_samples() -> None:
-    steps = queue(k4_code=RUNNING)
+    steps = queue(k4_code=StepStatus.RUNNING)
     back = apply(apply(steps, [cmd.Skip((K4_CODE.id,))], None), [cmd.Reopen((K4_CODE.id,))], None)
     assert back[K4_CODE.id].samples == steps[K4_CODE.id].samples
-    assert back[K4_CODE.id].status == OPEN
+    assert back[K4_CODE.id].status == StepStatus.OPEN
 
 
 def test_a_failed_step_is_measured_from_the_start() -> None:
     found = apply(queue(k4_code="failed"), [cmd.Reopen((K4_CODE.id,))], None)[K4_CODE.id]
-    assert found == StepView(K4_CODE)
+    assert found == StepState(K4_CODE)
 
 
 def test_a_step_is_removed() -> None:
@@ -93,11 +95,11 @@ def test_an_added_step_joins_those_of_its_server() -> None:
 
 def test_more_samples_open_a_step_that_is_ok() -> None:
     found = apply(queue(k4_code="ok"), [cmd.SetIterations((K4_CODE.id,), 7)], None)[K4_CODE.id]
-    assert (found.status, found.iterations, len(found.samples)) == (OPEN, 7, 1)
+    assert (found.status, found.iterations, len(found.samples)) == (StepStatus.OPEN, 7, 1)
 
 
 def test_what_is_retried_before_the_running_step_joins_its_server_without_moving_it() -> None:
-    steps = queue(b_code="ok", b_math="ok", k4_code="failed", k4_math="ok", k8_code=RUNNING)
+    steps = queue(b_code="ok", b_math="ok", k4_code="failed", k4_math="ok", k8_code=StepStatus.RUNNING)
     retried = apply(steps, [cmd.Reopen((K4_CODE.id,))], KScope.REQUEST)
     assert order(retried) == ["b_code", "b_math", "k4_math", "k4_code", "k8_code", "k8_math"]
 
@@ -124,7 +126,7 @@ def test_what_is_retried_before_the_running_step_joins_its_server_without_moving
     ],
 )
 def test_an_illegal_edit_says_why_and_changes_nothing(edit: cmd.Edit, why: str) -> None:
-    steps = queue(b_code="ok", b_math="failed", k4_code=RUNNING, k4_math=SKIPPED)
+    steps = queue(b_code="ok", b_math="failed", k4_code=StepStatus.RUNNING, k4_math=StepStatus.SKIPPED)
     before = dict(steps)
     with pytest.raises(IllegalEdit) as raised:
         apply(steps, [cmd.Skip((K8_MATH.id,)), edit], KScope.REQUEST)
@@ -144,16 +146,16 @@ def test_edits_in_words() -> None:
 
 def test_what_a_running_server_can_take() -> None:
     key = LoadKey(K4_CODE.target, K4_CODE.draft, None, None, 4)
-    assert serves(key, StepView(K4_MATH), KScope.STARTUP)
-    assert not serves(key, StepView(step(2)), KScope.STARTUP)
-    assert serves(key, StepView(step(2)), KScope.REQUEST)
-    assert not serves(key, StepView(K8_CODE), KScope.REQUEST)
-    assert not serves(key, StepView(B_CODE), KScope.REQUEST)
+    assert serves(key, StepState(K4_MATH), KScope.STARTUP)
+    assert not serves(key, StepState(step(2)), KScope.STARTUP)
+    assert serves(key, StepState(step(2)), KScope.REQUEST)
+    assert not serves(key, StepState(K8_CODE), KScope.REQUEST)
+    assert not serves(key, StepState(B_CODE), KScope.REQUEST)
 
 
 def test_what_has_samples_is_finished_on_a_server_like_theirs() -> None:
-    half = StepView(step(2), OPEN, samples=(sample(10.0),), k_startup=4)
-    steps = {half.step.id: half, **{each.id: StepView(each) for each in (step(6), step(8))}}
+    half = StepState(step(2), StepStatus.OPEN, samples=(sample(10.0),), k_startup=4)
+    steps = {half.step.id: half, **{each.id: StepState(each) for each in (step(6), step(8))}}
     assert [(load.key.k, [each.k for each in load.steps]) for load in loads_of(steps, None)] == [(4, [2]), (8, [6, 8])]
     assert serves(step(4).key(4), half, KScope.REQUEST)
     assert not serves(step(8).key(8), half, KScope.REQUEST)
@@ -180,15 +182,15 @@ def queues(draw: st.DrawFn) -> tuple[Steps, KScope | None]:
     keys = list(dict.fromkeys(load_key(each, scope) for each in steps))
     steps.sort(key=lambda each: keys.index(load_key(each, scope)))
     done = draw(st.integers(0, len(steps)))
-    found: dict[str, StepView] = {}
+    found: dict[str, StepState] = {}
     for number, each in enumerate(steps):
-        status = draw(st.sampled_from(["ok", "failed", SKIPPED])) if number < done else OPEN
+        status = draw(st.sampled_from(["ok", "failed", StepStatus.SKIPPED])) if number < done else StepStatus.OPEN
         at_work = number >= done and load_key(each, scope) == load_key(steps[done], scope)
         if at_work and draw(st.booleans()):
-            status = RUNNING
-        count = draw(st.integers(0, 2)) if status != OPEN else 0
-        by_user = status == SKIPPED and draw(st.booleans())
-        found[each.id] = StepView(each, status, samples=(sample(10.0),) * count, by_user=by_user)
+            status = StepStatus.RUNNING
+        count = draw(st.integers(0, 2)) if status != StepStatus.OPEN else 0
+        by_user = status == StepStatus.SKIPPED and draw(st.booleans())
+        found[each.id] = StepState(each, StepStatus(status), samples=(sample(10.0),) * count, by_user=by_user)
     return found, scope
 
 
@@ -221,7 +223,9 @@ def contiguous(steps: Steps, scope: KScope | None) -> bool:
 def settled(steps: Steps, known: Steps) -> list[str]:
     """What has an outcome or is at work, in order, as far as it is so in `known` too."""
     return [
-        each for each, found in steps.items() if found.status != OPEN and each in known and known[each].status != OPEN
+        each
+        for each, found in steps.items()
+        if found.status != StepStatus.OPEN and each in known and known[each].status != StepStatus.OPEN
     ]
 
 
@@ -242,9 +246,9 @@ def test_no_edit_breaks_a_queue(data: st.DataObject) -> None:
         assert contiguous(after, scope)
         assert {each for each, found in steps.items() if found.samples} <= set(after)
         for each, found in steps.items():
-            if found.status == RUNNING:
+            if found.status == StepStatus.RUNNING:
                 skipped = isinstance(edit, cmd.Skip) and each in edit.steps
-                assert after[each].status == (SKIPPED if skipped else RUNNING)
+                assert after[each].status == (StepStatus.SKIPPED if skipped else StepStatus.RUNNING)
                 assert after[each].samples == found.samples
         assert settled(after, steps) == settled(steps, after)
         assert sum(len(load.steps) for load in loads_of(after, scope)) == sum(not f.is_done for f in after.values())
@@ -262,7 +266,7 @@ def test_edits_together_are_edits_one_after_the_other(data: st.DataObject) -> No
             now = apply(now, [edit], scope)
         except IllegalEdit:
             continue
-        made.append(cmd.decode_edit(cmd.encode_edit(edit)))
+        made.append(decode_edit(encode_edit(edit)))
     assert list(apply(steps, made, scope).items()) == list(now.items())
 
 
@@ -282,15 +286,15 @@ def test_a_method_is_served_by_a_server_of_its_own_k_and_size_alone() -> None:
     running = LoadKey(arm.target, None, None, None, 4, "ngram-simple", 2)
     for scope in (None, KScope.REQUEST, KScope.CAPPED, KScope.STARTUP):
         assert load_key(arm, scope) == running
-        assert serves(running, StepView(arm), scope)
+        assert serves(running, StepState(arm), scope)
         for other in (replace(arm, k=2), replace(arm, ngram_n=4), replace(arm, method="mtp", ngram_n=None), B_CODE):
-            assert not serves(running, StepView(other), scope)
-        assert not serves(LoadKey(arm.target, "0.5B", None, None, 8), StepView(arm), scope)
+            assert not serves(running, StepState(other), scope)
+        assert not serves(LoadKey(arm.target, "0.5B", None, None, 8), StepState(arm), scope)
 
 
 def test_loads_of_methods_do_not_grow_to_the_largest_k() -> None:
     arms = [step(k, draft=None, method="ngram-mod", ngram_n=4) for k in (2, 8)]
-    steps = {each.id: StepView(each) for each in (*arms, K4_CODE, K8_CODE)}
+    steps = {each.id: StepState(each) for each in (*arms, K4_CODE, K8_CODE)}
     assert [load.key.k for load in loads_of(steps, KScope.REQUEST)] == [2, 8, 8]
     assert [load.key.k for load in loads_of(steps, KScope.STARTUP)] == [2, 8, 4, 8]
 
@@ -303,7 +307,7 @@ def test_another_size_is_another_step() -> None:
     with pytest.raises(IllegalEdit, match="in the queue already"):
         apply(grown, [cmd.Add((arms[0],))], None)
     for edit in (cmd.Add(tuple(arms)), cmd.Move((arms[0].id,))):
-        assert cmd.decode_edit(cmd.encode_edit(edit)) == edit
+        assert decode_edit(encode_edit(edit)) == edit
 
 
 # -- what is asked at every step ------------------------------------------------------------------------------
@@ -312,17 +316,19 @@ def test_another_size_is_another_step() -> None:
 @st.composite
 def mixed_queues(draw: st.DrawFn) -> Steps:
     """A queue of a few pairs, with steps in every state, on servers of several Ks."""
-    found: dict[str, StepView] = {}
+    found: dict[str, StepState] = {}
     for _ in range(draw(st.integers(0, 12))):
         each = replace(
             step(draw(st.sampled_from([None, 4, 8]))),
             category=draw(st.sampled_from(["a", "b"])),
             config=draw(st.sampled_from([None, "x"])),
         )
-        status = draw(st.sampled_from([OPEN, OPEN, RUNNING, "ok", "failed", SKIPPED]))
+        status = draw(
+            st.sampled_from([StepStatus.OPEN, StepStatus.OPEN, StepStatus.RUNNING, "ok", "failed", StepStatus.SKIPPED])
+        )
         samples = (sample(10.0, k=each.k),) if draw(st.booleans()) else ()
         startup = draw(st.sampled_from([None, 4, 8])) if each.k is not None else None
-        found[each.id] = StepView(each, status, samples=samples, k_startup=startup)
+        found[each.id] = StepState(each, StepStatus(status), samples=samples, k_startup=startup)
     return found
 
 

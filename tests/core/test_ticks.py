@@ -14,10 +14,9 @@ from specdash.core.ticks import (
     ServerTick,
     TextRun,
     TokenTick,
-    encode_tick,
     fold_tick,
 )
-from specdash.store.codec import decode_tick
+from specdash.store.codec import decode_tick, encode_tick
 
 TOKEN = TokenTick(
     "l1", "s", "sample", 2, 1.0, 34, 96, 40, 30, 12.5, 0.75, 0.1, (TextRun("a\x1b", True), TextRun("b", False))

@@ -12,7 +12,7 @@ from specdash.config.gguf import read_model
 from specdash.config.prompts import load_builtin
 from specdash.core.model import VocabFacts, packed_texts
 from specdash.core.tokens import Pieces
-from specdash.engines.tokenize import count_tokens
+from specdash.engines.llama_cpp.context import count_tokens
 
 
 def vocab(tokenizer: str, *texts: str) -> VocabFacts:

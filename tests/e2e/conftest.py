@@ -7,10 +7,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import absent
-from e2e.place import Place
 
 from specdash.engines.demo import TINY, write_pair
+from tests.support.real_programs import absent
+from tests.support.terminal_machine import Place
 
 
 @pytest.fixture(scope="session", autouse=True)

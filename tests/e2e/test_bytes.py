@@ -6,8 +6,9 @@ import json
 import re
 
 import pytest
-from e2e.place import Place, ends
-from ptys import PtyProgram, colour_codes, left_behind
+
+from tests.support.pty_program import PtyProgram, colour_codes, left_behind
+from tests.support.terminal_machine import Place, ends
 
 # Clipboard, title, 8-bit CSI, a blink, markup that closes nothing and markup that would act.
 EVIL = "\x1b]52;c;aGFja2Vk\x07\x1b]0;hacked\x07\u009b5m\x1b[5;38;5;199m[/foo] [@click=app.quit]x[/] \u202e"

@@ -8,8 +8,9 @@ from pathlib import Path
 
 import psutil
 import pytest
-from e2e.place import Place, ends, engine_of, statuses, until, view_of
-from sshds import make_keys, running_sshd
+
+from tests.support.sshd import make_keys, running_sshd
+from tests.support.terminal_machine import Place, ends, engine_of, statuses, until, view_of
 
 
 @pytest.fixture(scope="module")

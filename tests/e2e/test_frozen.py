@@ -16,9 +16,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from e2e.place import Place
-from harness import Command, Run, descendants, newest, wait_for
-from real.bench import ONE_THREAD
 
 from specdash.core import events as ev
 from specdash.core.measure import Sample, Verdict
@@ -26,6 +23,9 @@ from specdash.runtime import process as process_module
 from specdash.runtime.request import TRIES
 from specdash.runtime.stopped import is_stopped
 from specdash.store.journal import read
+from tests.support.machine import Command, Run, descendants, newest, wait_for
+from tests.support.real_machine import ONE_THREAD
+from tests.support.terminal_machine import Place
 
 LONG_S = 0.8  # of what the engine's heartbeat has to see
 STALL_S = 1.2  # in which a server that works does something

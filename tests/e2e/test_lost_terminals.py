@@ -14,16 +14,16 @@ from typing import Any
 
 import psutil
 import pytest
-from e2e.place import Place, ends, engine_of, until, view_of
-from harness import assert_each_block_once, assert_gone, descendants, wait_for
-from ptys import PtyProgram
-from real.bench import ONE_THREAD
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.runtime.locks import run_owner
 from specdash.ui.sources import SocketSource
+from tests.support.machine import assert_each_block_once, assert_gone, descendants, wait_for
+from tests.support.pty_program import PtyProgram
+from tests.support.real_machine import ONE_THREAD
+from tests.support.terminal_machine import Place, ends, engine_of, until, view_of
 
 HELD = "speed=1"
 FIRST_SAMPLE_THEN_HELD = f";;{HELD}"  # after the warm-up's request
@@ -52,30 +52,30 @@ def asked(path: Path, name: str) -> None:
     asyncio.run(ask())
 
 
-def starting(view: View) -> bool:
+def starting(view: RunState) -> bool:
     return any(load.state == "starting" for load in view.loads.values() if not load.finished)
 
 
-def loading(view: View) -> bool:
+def loading(view: RunState) -> bool:
     return any(load.state == "loading" for load in view.loads.values() if not load.finished)
 
 
-def warming(view: View) -> bool:
+def warming(view: RunState) -> bool:
     """A server is ready, and no step of its has begun."""
     load = view.loads.get(view.current_load or "")
     return load is not None and load.load_time_s is not None and view.current_step is None
 
 
-def probing(view: View) -> bool:
+def probing(view: RunState) -> bool:
     """As before, with a draft: what is asked first is who decides K."""
     return warming(view) and view.loads[view.current_load or ""].key.draft is not None and view.scope is None
 
 
-def sampling(view: View) -> bool:
+def sampling(view: RunState) -> bool:
     return view.current_step is not None and len(view.steps[view.current_step].good) == 1
 
 
-def stopping(view: View) -> bool:
+def stopping(view: RunState) -> bool:
     return any(load.state == "stopping" for load in view.loads.values() if not load.finished)
 
 
@@ -94,7 +94,7 @@ class Held:
         return ("--headless", self.profile.name)
 
     @contextmanager
-    def in_phase(self, phase: Callable[[View], bool]) -> Iterator[tuple[PtyProgram, Path]]:
+    def in_phase(self, phase: Callable[[RunState], bool]) -> Iterator[tuple[PtyProgram, Path]]:
         """The command in a terminal of its own, once its run is in a phase."""
         loads = len(view_of(self._place.run_path()).loads) if self.command()[0] == "resume" else 0
         with self._place.pty(*self.command()) as program:
@@ -103,7 +103,7 @@ class Held:
             until(path, lambda view: len(view.loads) > loads and view.finished is None and phase(view))
             yield program, path
 
-    def ended(self, code: int) -> View:
+    def ended(self, code: int) -> RunState:
         """What the run looks like once a lost terminal has ended it."""
         path = self._place.run_path()
         assert run_owner(path) is None
@@ -316,7 +316,7 @@ exec "{place.fake}" "$@"
     engine = engine_of(path)
     assert engine is not None
 
-    def is_left_alone(phase: Callable[[View], bool]) -> None:
+    def is_left_alone(phase: Callable[[RunState], bool]) -> None:
         until(path, phase)
         with place.pty("attach", path.name) as dashboard:
             dashboard.read_until(ALTERNATE_SCREEN)

@@ -6,8 +6,8 @@ import json
 import shutil
 import zlib
 
-from e2e.place import Place, copy_of, ends, engine_of, facts, servers_of, view_of
-from harness import assert_gone, wait_for
+from tests.support.machine import assert_gone, wait_for
+from tests.support.terminal_machine import Place, copy_of, ends, engine_of, facts, servers_of, view_of
 
 SCREENS = (("2", "On/off"), ("3", "best K"), ("4", "Search"), ("5", "c Compare"), ("1", "Details"))
 

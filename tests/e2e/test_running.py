@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from e2e.place import Place, ends, engine_of, facts, servers_of, statuses, until, view_of
 
 from specdash.core import events as ev
+from tests.support.terminal_machine import Place, ends, engine_of, facts, servers_of, statuses, until, view_of
 
 
 @pytest.mark.real

@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-from e2e.place import Place, ends, engine_of, facts, statuses, until, view_of
-from tmux import Tmux
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
+from tests.support.terminal_machine import Place, ends, engine_of, facts, statuses, until, view_of
+from tests.support.tmux import Tmux
 
 WRITING_S = 200.0
 

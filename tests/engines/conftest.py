@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from mlx_servers import OwnServer
 
 from specdash.engines.demo import TINY
-from specdash.engines.demo_mlx import write_mlx_pair
+from tests.support.demo_models import write_mlx_pair
+from tests.support.mlx_servers import OwnServer
 
 
 @pytest.fixture(scope="session")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from specdash.engines.arguments import ARGPARSE, LLAMA, complaints, value_of
-from specdash.engines.help_text import Entry, read_entries
+from specdash.engines.argument_check import ARGPARSE, LLAMA, complaints, value_of
+from specdash.engines.program_help import Entry, read_entries
 
 HELP = Path(__file__).parents[1] / "data" / "help"
 CURRENT = read_entries((HELP / "llama-server.b11669.txt").read_text("utf-8"))

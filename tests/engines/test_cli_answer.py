@@ -13,8 +13,8 @@ from specdash.core.engine import K_SEEN
 from specdash.core.generation import Generation
 from specdash.core.measure import rate
 from specdash.core.transport import StreamedAnswer
-from specdash.engines.cli_answer import Asked, decode, lost_its_end, peek
-from specdash.engines.cli_programs import PROGRAMS
+from specdash.engines.llama_cpp.cli_programs import PROGRAMS
+from specdash.engines.llama_cpp.cli_result import Asked, decode, lost_its_end, peek
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 PROMPT = "ka lo mi ren"

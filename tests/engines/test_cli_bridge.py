@@ -17,9 +17,10 @@ from typing import Any
 
 import psutil
 import pytest
-from conftest import Running
 
-BRIDGE = (sys.executable, "-P", "-m", "specdash.engines.cli_bridge")
+from tests.support.real_programs import Running
+
+BRIDGE = (sys.executable, "-P", "-m", "specdash.programs.cli_bridge")
 ECHO = "import sys; sys.stdout.write(open(sys.argv[1], newline='').read())"
 ARGUMENTS = "import sys; print(*sys.argv[2:])"
 WAITING = "import os, signal, sys; print(os.getpid(), flush=True); signal.pause()"

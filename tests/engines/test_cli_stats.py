@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from specdash.engines.cli_stats import CliStats, parse, reason
+from specdash.engines.llama_cpp.cli_stderr import CliStats, parse, reason
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 

@@ -14,6 +14,7 @@ from specdash.config.gguf import read_model
 from specdash.core.model import vocabulary_conflict
 from specdash.engines import demo
 from specdash.errors import EngineError
+from tests.support.demo_models import TINY_MOE
 
 PROMPT = (
     "Write a short story about a lighthouse keeper who finds a letter in a bottle. The letter is from someone who "
@@ -32,7 +33,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 
 @pytest.fixture(scope="module")
 def moe(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return demo.write_moe(tmp_path_factory.mktemp("moe"), shape=demo.TINY_MOE)
+    return demo.write_moe(tmp_path_factory.mktemp("moe"), shape=TINY_MOE)
 
 
 def test_headers_say_what_the_models_are(pair: tuple[Path, Path], moe: tuple[Path, Path]) -> None:

@@ -8,8 +8,9 @@ import gguf
 import numpy as np
 import pytest
 
-from specdash.engines import demo, demo_mlx
+from specdash.engines import demo
 from specdash.errors import EngineError
+from tests.support import demo_models
 
 
 def header_of(path: Path) -> tuple[dict[str, Any], bytes]:
@@ -41,17 +42,17 @@ def test_the_same_arguments_leave_the_files_as_they_are(tmp_path: Path) -> None:
     def times() -> dict[Path, int]:
         return {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*") if path.is_file()}
 
-    demo_mlx.write_mlx_pair(tmp_path, shape=demo.TINY)
+    demo_models.write_mlx_pair(tmp_path, shape=demo.TINY)
     before = times()
-    demo_mlx.write_mlx_pair(tmp_path, shape=demo.TINY)
+    demo_models.write_mlx_pair(tmp_path, shape=demo.TINY)
     assert times() == before
-    target, _ = demo_mlx.write_mlx_pair(tmp_path, shape=demo.TINY, chat_template="{{ messages }}")
+    target, _ = demo_models.write_mlx_pair(tmp_path, shape=demo.TINY, chat_template="{{ messages }}")
     assert json.loads((target / "tokenizer_config.json").read_text())["chat_template"] == "{{ messages }}"
 
 
 def test_experts_and_places_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="have no experts"):
-        demo_mlx.write_mlx_pair(tmp_path, shape=demo.TINY_MOE)
+        demo_models.write_mlx_pair(tmp_path, shape=demo_models.TINY_MOE)
     (tmp_path / "file").touch()
     with pytest.raises(EngineError, match="cannot write demo models into"):
-        demo_mlx.write_mlx_pair(tmp_path / "file", shape=demo.TINY)
+        demo_models.write_mlx_pair(tmp_path / "file", shape=demo.TINY)

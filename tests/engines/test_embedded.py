@@ -14,7 +14,7 @@ from typing import Any
 import psutil
 import pytest
 
-EMBEDDED = Path(__file__).parents[2] / "specdash" / "engines" / "embedded.py"
+EMBEDDED = Path(__file__).parents[2] / "specdash" / "programs" / "embedded.py"
 DRAFT = {
     "current": "--spec-type draft-simple --spec-draft-n-max {k} --spec-draft-p-min 0",
     "old": "--draft-max {k} --draft-min 0 --draft-p-min 0",

@@ -9,20 +9,19 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conformance.served import Served, serving, spec_of
-from llama_programs import NAMES, OLD_NAMES, install
 
-from specdash.core.engine import K_SEEN, Request, ServerSpec
+from specdash.core.engine import K_SEEN, FindContext, Request, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import HttpError, RequestTimeout, TransportError
-from specdash.engines.llama_cli import LlamaCli, beside, find
-from specdash.engines.registry import FindContext
+from specdash.engines.llama_cpp.cli import LlamaCli, find, find_beside
 from specdash.errors import EngineError
 from specdash.runtime.server import ServerFailed
+from tests.fakes.llama_programs import NAMES, OLD_NAMES, install
+from tests.support.served_engine import Served, serving, spec_of
 
 BASELINE = LoadKey("T", None, None, None, None)
 DRAFT = LoadKey("T", "D", None, None, 4)
@@ -163,7 +162,7 @@ def test_a_server_has_its_programs_beside_it_or_on_path_or_none(programs: Progra
     here, elsewhere = {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}"}, {"PATH": "/nowhere"}
     cases = ((beside_it, here, True), (alone, here, True), ("embedded", here, True))
     for program, env, found in (*cases, (alone, elsewhere, False), ("embedded", elsewhere, False)):
-        engine = beside(EngineConfig(program=program), FindContext(env=dict(os.environ) | env))
+        engine = find_beside(EngineConfig(program=program), FindContext(env=dict(os.environ) | env))
         assert (engine is not None) is found, (program, env)
 
 

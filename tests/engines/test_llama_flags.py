@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specdash.engines.causes import first_cause
-from specdash.engines.llama_flags import CURRENT, HINTS, OLD, PARAMS, dialect_words, parse_help, read_flags
+from specdash.engines.llama_cpp.flags import CURRENT, HINTS, OLD, parse_help, read_flags
+from specdash.engines.llama_cpp.methods import DRAFT_MODEL, EXPERTS, SPECULATION, TARGET, dialect_words
+from specdash.engines.log_diagnosis import first_cause
 from specdash.errors import EngineError, Exit
 
 DATA = Path(__file__).parents[1] / "data"
@@ -88,7 +89,11 @@ def test_an_old_help() -> None:
 def test_every_flag_that_is_passed_is_in_the_help_of_its_dialect(dialect: str, says: Program) -> None:
     flags = read_flags(says(HELP[dialect]), "program")
     assert flags.dialect == dialect
-    unknown = {param.name for param in PARAMS if dialect in param.flags and param.flags[dialect] not in flags}
+    unknown = {
+        param.name
+        for param in (TARGET, DRAFT_MODEL, *SPECULATION, EXPERTS)
+        if dialect in param.flags and param.flags[dialect] not in flags
+    }
     assert unknown == ({"moe_experts"} if dialect == OLD else set())  # the wheel cannot override metadata
 
 

@@ -7,13 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from specdash.core.engine import Endpoint, EngineInfo, ServerSpec
+from specdash.core.engine import Endpoint, EngineInfo, Request, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.methods import METHODS, SIZED, needs_draft_model
 from specdash.core.plan import LoadKey
-from specdash.engines import llama_methods
-from specdash.engines.llama_flags import CURRENT, OLD, Flags, parse_help, read_spec_types
-from specdash.engines.llama_server import KIND, PARAMS, LlamaServer
+from specdash.engines.llama_cpp import methods as llama_methods
+from specdash.engines.llama_cpp.flags import CURRENT, OLD, Flags, parse_help, read_spec_types
+from specdash.engines.llama_cpp.server import KIND, PARAMS, LlamaServer, request_body
+from specdash.engines.params import Value, request_fields, start_words, values_in
 
 DATA = Path(__file__).parents[1] / "data" / "help"
 HELP = {
@@ -37,7 +38,7 @@ def key(method: str, ngram_n: int | None = None, k: int = 8, draft: str | None =
 
 
 def told(method: str, ngram_n: int | None = None, dialect: str = CURRENT) -> list[str]:
-    return list(llama_methods.arguments(key(method, ngram_n), "8", FLAGS[dialect]))
+    return llama_methods.stage_words(key(method, ngram_n), "8", FLAGS[dialect])
 
 
 def engine(dialect: str = CURRENT) -> LlamaServer:
@@ -124,7 +125,7 @@ def test_a_build_between_the_two_gets_the_names_that_its_help_lists() -> None:
         "--spec-ngram-size-m N   m\n"
     )
     flags = flags_of(between, CURRENT)
-    assert list(llama_methods.arguments(key("ngram-simple", 4), "8", flags)) == [
+    assert llama_methods.stage_words(key("ngram-simple", 4), "8", flags) == [
         "--spec-type", "ngram-simple", "--spec-ngram-size-n", "4", "--spec-ngram-size-m", "8",
     ]  # fmt: skip
     assert llama_methods.cannot(key("ngram-simple", 4), flags, "server") is None
@@ -137,7 +138,7 @@ def test_a_method_that_came_later_gets_flags_named_as_others_are() -> None:
     )
     flags = flags_of(text, CURRENT)
     found = {
-        method: list(llama_methods.arguments(key(method, size), "8", flags))[2:]
+        method: llama_methods.stage_words(key(method, size), "8", flags)[2:]
         for method, size in (("ngram-tree", 3), ("ngram-web", None), ("draft-next", None))
     }
     assert found == {
@@ -214,3 +215,24 @@ def test_every_parameter_says_what_it_is_for_and_where_a_profile_sets_it() -> No
     listed = {flag for param in PARAMS for flag in param.flags.values()}
     sizes = {flag for flag in FLAGS[CURRENT].known if flag.startswith("--spec-ngram-")}
     assert sizes <= listed
+
+
+@pytest.mark.parametrize("name", ["k", "n_min", "p_min"])
+@pytest.mark.parametrize("dialect", [CURRENT, OLD])
+def test_a_parameter_is_one_row_which_makes_the_flag_and_the_field(name: str, dialect: str) -> None:
+    """Whoever adds an axis gives a load and a request an attribute of the row's name."""
+    row = next(row for row in llama_methods.SPECULATION if row.name == name)
+    values: dict[str, Value] = {"k": 5, "n_min": 2, "p_min": 0.75}
+    words = start_words(llama_methods.SPECULATION, values, lambda param: llama_methods.flag_of(param, FLAGS[dialect]))
+    assert words[words.index(row.flags[dialect]) + 1] == f"{values[name]:g}"
+    assert request_fields(llama_methods.SPECULATION, values)[str(row.field)] == values[name]
+    by_default = request_fields(llama_methods.SPECULATION, {"k": 5})
+    assert by_default == {"speculative.n_max": 5, "speculative.n_min": 0, "speculative.p_min": 0.0}
+
+
+def test_values_are_the_attributes_of_the_rows_names() -> None:
+    assert values_in(llama_methods.METHODS["ngram-simple"], key("ngram-simple", 4)) == {"ngram_n": 4, "k": 8}
+    request = Request("Hello", 16, 0.0, 1, None)
+    assert values_in(llama_methods.SAMPLING, request) == {"max_tokens": 16, "temperature": 0.0, "seed": 1}
+    assert request_body(request).items() >= {"prompt": "Hello", "n_predict": 16, "temperature": 0.0, "seed": 1}.items()
+    assert not [field for field in request_body(request) if field.startswith("speculative.")]

@@ -17,8 +17,9 @@ from specdash.core.engine import Endpoint, EngineInfo, Health, Request, ServerSp
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import HttpError, Progress, RequestTimeout, StreamCut, TransportError
-from specdash.engines.llama_flags import CURRENT, OLD, Flags, read_flags, resolve, run_briefly
-from specdash.engines.llama_server import KIND, LlamaClient, LlamaServer, open_program
+from specdash.engines.llama_cpp.flags import CURRENT, OLD, Flags, read_flags, resolve
+from specdash.engines.llama_cpp.server import KIND, LlamaClient, LlamaServer, open_program
+from specdash.engines.program_help import run_briefly
 from specdash.errors import EngineError, Exit
 
 FILLER = " one two three four five six seven eight nine ten"

@@ -16,7 +16,7 @@ from specdash.core.generation import Generation, PromptRead
 from specdash.core.judge import Asked, sample_of
 from specdash.core.plan import Step
 from specdash.core.transport import StreamedAnswer
-from specdash.engines.llama_stream import decode, peek
+from specdash.engines.llama_cpp.stream import decode, peek
 from specdash.engines.sse import SseParser
 from specdash.store.journal import line_of, parse_line
 

@@ -12,10 +12,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlx_servers import ALIAS, LIMIT_S, OwnServer, StockServer
 
 from specdash.core.engine import ALIAS as NAME_TOLD
-from specdash.core.engine import UNTOLD, Endpoint, Engine, Health, KProbe, Request, ServerSpec
+from specdash.core.engine import UNTOLD, Endpoint, Engine, FindContext, Health, KProbe, Request, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation
 from specdash.core.judge import Asked, reasons_against
@@ -24,13 +23,14 @@ from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.profile import EngineConfig
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import BadAnswer, HttpError, StreamCut, TransportError, Unreachable
-from specdash.engines import mlx
 from specdash.engines.demo import Shape
-from specdash.engines.demo_mlx import write_mlx_pair
-from specdash.engines.llama_server import LlamaClient
-from specdash.engines.mlx_client import StockClient
-from specdash.engines.registry import FindContext, find
+from specdash.engines.llama_cpp.server import LlamaClient
+from specdash.engines.mlx import engine as mlx
+from specdash.engines.mlx.client import StockClient
+from specdash.engines.registry import find
 from specdash.errors import EngineError
+from tests.support.demo_models import write_mlx_pair
+from tests.support.mlx_servers import ALIAS, LIMIT_S, OwnServer, StockServer
 
 BASELINE_KEY = LoadKey("T", None, None, None, None)
 DRAFT_KEY = LoadKey("T", "D", None, None, 4)

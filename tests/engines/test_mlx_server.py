@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from mlx_servers import ALIAS, LIMIT_S, OWN, OwnServer
 
 from specdash.core.engine import Endpoint, Health, KProbe, Request
 from specdash.core.generation import Generation
@@ -22,8 +21,9 @@ from specdash.core.judge import MIN_TOKENS
 from specdash.core.measure import step_facts, verify_steps
 from specdash.core.plan import KScope
 from specdash.core.prompts import Prompt
-from specdash.engines.llama_flags import parse_help
-from specdash.engines.llama_server import LlamaClient
+from specdash.engines.llama_cpp.flags import parse_help
+from specdash.engines.llama_cpp.server import LlamaClient
+from tests.support.mlx_servers import ALIAS, LIMIT_S, OWN, OwnServer
 
 PROMPT = "the people could make a new house with water"
 TOKENS = 64

@@ -15,8 +15,8 @@ from specdash.core.generation import DECODE_RATE
 from specdash.core.measure import INFERRED
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.transport import HttpError, StreamedAnswer
-from specdash.engines.mlx_client import StockClient
-from specdash.engines.mlx_stream import decode, drafts_seen
+from specdash.engines.mlx.client import StockClient
+from specdash.engines.mlx.stream import decode, drafts_seen
 from specdash.engines.sse import SseParser
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"

@@ -9,19 +9,30 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Launch
 
-from specdash.core.engine import ALIAS, CACHED, TIMINGS, TOKEN_IDS, UNTOLD, Endpoint, Engine, Health, ServerSpec
+from specdash.core.engine import (
+    ALIAS,
+    CACHED,
+    TIMINGS,
+    TOKEN_IDS,
+    UNTOLD,
+    Endpoint,
+    Engine,
+    FindContext,
+    Health,
+    ServerSpec,
+)
 from specdash.core.events import K_PLACE
 from specdash.core.launch import PLACES
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EVERY_METHOD, EngineConfig
-from specdash.engines import openai
-from specdash.engines.openai_client import OpenAiClient
-from specdash.engines.openai_flavour import Flavour
+from specdash.engines.openai import engine as openai
+from specdash.engines.openai.client import OpenAiClient
+from specdash.engines.openai.detect import Flavour
 from specdash.engines.placeholders import filled, lacking
-from specdash.engines.registry import FindContext, find
+from specdash.engines.registry import find
 from specdash.errors import EngineError
+from tests.support.real_programs import Launch
 
 FAKE = Path(__file__).parents[1] / "fakes" / "openai_server.py"
 VLLM = ("vllm", "serve", "{model}", "--port", "{port}")

@@ -10,17 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Launch
 
 from specdash.core.engine import CACHED, DRAFTED, K_SEEN, UNKNOWN, Health, Request
 from specdash.core.measure import step_facts
 from specdash.core.plan import KScope
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import BadAnswer, HttpError, Progress, RequestTimeout, StreamCut, TransportError
-from specdash.engines.openai_client import COMPLETIONS, OpenAiClient, Server
-from specdash.engines.openai_flavour import Flavour, ServerFacts
-from specdash.engines.spec_metrics import SpecCounters
+from specdash.engines.openai.client import COMPLETIONS, OpenAiClient, Server
+from specdash.engines.openai.detect import Flavour, ServerFacts
+from specdash.engines.openai.metrics import SpecCounters
 from specdash.errors import EngineError
+from tests.support.real_programs import Launch
 
 FAKE = Path(__file__).parents[1] / "fakes" / "openai_server.py"
 FILE_SERVER = """

@@ -8,16 +8,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conformance.served import serving, spec_of
-from conftest import Launch
 
-from specdash.core.engine import CACHED, DRAFTED, K_SEEN, Engine, Request
+from specdash.core.engine import CACHED, DRAFTED, K_SEEN, Engine, FindContext, Request
 from specdash.core.judge import Asked, sample_of, verdict_of, worth_another_try
 from specdash.core.measure import Sample, Verdict
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import EVERY_METHOD, EngineConfig
-from specdash.engines.registry import FindContext, find
+from specdash.engines.registry import find
+from tests.support.real_programs import Launch
+from tests.support.served_engine import serving, spec_of
 
 FAKE = Path(__file__).parents[1] / "fakes" / "openai_server.py"
 TOKENS = 24  # as many as the recorded answers have

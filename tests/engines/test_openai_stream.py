@@ -17,8 +17,8 @@ from specdash.core.judge import Asked, reasons_against, sample_of
 from specdash.core.measure import Verdict, step_facts
 from specdash.core.plan import Step
 from specdash.core.transport import StreamedAnswer
-from specdash.engines import openai_stats as stats
-from specdash.engines.openai_stream import SILENT, decode, peek
+from specdash.engines.openai import stats as stats
+from specdash.engines.openai.stream import SILENT, decode, peek
 from specdash.engines.sse import SseParser
 
 DATA = Path(__file__).parents[1] / "data"

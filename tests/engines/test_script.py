@@ -7,12 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from specdash.core.engine import Endpoint, ServerSpec
+from specdash.core.engine import Endpoint, FindContext, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EVERY_METHOD, EngineConfig
-from specdash.engines.openai_flavour import Flavour, ServerFacts
-from specdash.engines.registry import FindContext
+from specdash.engines.openai.detect import Flavour, ServerFacts
 from specdash.engines.script import KIND, ScriptEngine, find
 from specdash.errors import EngineError
 

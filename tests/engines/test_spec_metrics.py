@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from specdash.engines.spec_metrics import SpecCounters, difference, read_metrics, unknown
+from specdash.engines.openai.metrics import SpecCounters, difference, read_metrics, unknown
 
 CLUSTER = {
     "spec_decode_enabled": True,

@@ -2,7 +2,8 @@
 
 `FAKE_DIALECT=current|old` chooses the flags (today's llama.cpp, or that of early 2026). `FAKE_SERVER` holds the
 behaviour, as a JSON object or as `key=value,key=value`; the keys are the fields of Behaviour. Lists are JSON, or
-`0.9/0.8`; pairs are JSON objects, or `0:1/8:1.6`. What the numbers of such a server have to be: truth.py.
+`0.9/0.8`; pairs are JSON objects, or `0:1/8:1.6`. What the numbers of such a server have to be:
+support/fake_truth.py.
 """
 
 from __future__ import annotations

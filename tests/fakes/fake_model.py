@@ -12,7 +12,7 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
-from fake_flags import Behaviour, Options
+from tests.fakes.fake_flags import Behaviour, Options
 
 RARE_PLACE = 30  # of the first cached answer: its margin moves further than all others
 SYLLABLES = [a + b for a in "bdfgklmnprst" for b in "aeiou"]

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from fake_flags import Behaviour, Options
-from fake_model import Burst, Counters, Vocabulary
+from tests.fakes.fake_flags import Behaviour, Options
+from tests.fakes.fake_model import Burst, Counters, Vocabulary
 
 SAMPLING = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "min_p": 0.05}
 

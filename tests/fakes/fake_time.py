@@ -8,7 +8,7 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from fake_flags import Behaviour, Options
+from tests.fakes.fake_flags import Behaviour, Options
 
 
 @dataclass(frozen=True, slots=True)

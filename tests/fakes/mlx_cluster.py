@@ -17,12 +17,15 @@ import threading
 import time
 from dataclasses import dataclass, field, fields, replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
-from fake_flags import Behaviour, read_behaviour
-from fake_model import Burst, Vocabulary, steps
-from fake_signals import wait_for_signals
-from fake_time import Pace
+sys.path.insert(0, str(Path(__file__).parents[2]))  # it is run as a program, from any folder
+
+from tests.fakes.fake_flags import Behaviour, read_behaviour
+from tests.fakes.fake_model import Burst, Vocabulary, steps
+from tests.fakes.fake_signals import wait_for_signals
+from tests.fakes.fake_time import Pace
 
 MODEL = "kimi-k2.5"
 UNWELL = frozenset({"overloaded", "shutting_down", "distributed_fatal", "inference_stalled"})  # answered with 503

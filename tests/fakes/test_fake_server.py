@@ -8,7 +8,6 @@ import signal
 import socket
 import statistics
 import subprocess
-import sys
 import urllib.error
 from collections.abc import Callable
 from pathlib import Path
@@ -17,10 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
-sys.path.insert(0, str(Path(__file__).parent))
-
-import truth
-from fake_flags import Behaviour, behaviour_of, read_behaviour
+from tests.fakes.fake_flags import Behaviour, behaviour_of, read_behaviour
+from tests.support import fake_truth
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 CURRENT = "-md {model} --spec-type draft-simple --spec-draft-n-max {k}"
@@ -199,16 +196,16 @@ def test_the_truth_is_what_the_server_shows(start: Callable[..., Any], k: int) -
     behaviour = f"speed=2000,{EXACT}"
     running = start(CURRENT if k else "", behaviour, k=k)
     for prompt in ("one two", "three four five"):
-        expected = truth.rate(read_behaviour(behaviour), prompt, 40, k)
+        expected = fake_truth.rate(read_behaviour(behaviour), prompt, 40, k)
         assert rate_of(stream(running, prompt=prompt)) == pytest.approx(expected, rel=1e-9)
-    speeds = truth.rates(read_behaviour(behaviour), ["one two"], 40, (0, 2, 8, 9))
+    speeds = fake_truth.rates(read_behaviour(behaviour), ["one two"], 40, (0, 2, 8, 9))
     assert speeds[0] < speeds[9] < speeds[8], "the jump of costs behind 8 must show"
-    best = truth.best_k(speeds)
-    assert (truth.regret(speeds, best), truth.regret(speeds, 0) > 0.1) == (0.0, True)
+    best = fake_truth.best_k(speeds)
+    assert (fake_truth.regret(speeds, best), fake_truth.regret(speeds, 0) > 0.1) == (0.0, True)
 
 
 def test_costs_between_and_beyond_the_table() -> None:
-    cost = truth.step_cost
+    cost = fake_truth.step_cost
     table = read_behaviour("step_costs=1:1.1/8:1.8/9:2.6")
     assert [cost(table, k) for k in (0, 1, 4, 8, 9, 10)] == pytest.approx([1.0, 1.1, 1.4, 1.8, 2.6, 3.4])
     assert [cost(read_behaviour("step_costs=0:2"), k) for k in (0, 5)] == [2.0, 2.0]
@@ -217,10 +214,10 @@ def test_costs_between_and_beyond_the_table() -> None:
 
 def test_acceptance_by_position_and_by_word() -> None:
     by_position = read_behaviour("acceptances=1/0,step_costs=0:1")
-    assert truth.rate(by_position, "x", 41, 8) == pytest.approx(2000.0)
+    assert fake_truth.rate(by_position, "x", 41, 8) == pytest.approx(2000.0)
     by_word = read_behaviour("acceptance_where=code:1.0/prose:0.0,speed=100,step_costs=0:1")
-    assert truth.rate(by_word, "some prose", 40, 8) == pytest.approx(100.0)
-    assert truth.rate(by_word, "some code", 46, 8) == pytest.approx(900.0)
+    assert fake_truth.rate(by_word, "some prose", 40, 8) == pytest.approx(100.0)
+    assert fake_truth.rate(by_word, "some code", 46, 8) == pytest.approx(900.0)
 
 
 def test_models_have_behaviours_of_their_own(start: Callable[..., Any]) -> None:

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from faults.harness import Bench
 
 from specdash.engines.demo import TINY, write_pair
+from tests.support.fake_machine import Bench
 
 
 @pytest.fixture(scope="session")

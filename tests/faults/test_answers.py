@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Machine, Run, assert_complete
+
+from tests.support.machine import Machine, Run, assert_complete
 
 FAKE = Path(__file__).parents[1] / "fakes" / "openai_server.py"
 TEMPLATE = (

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.harness import Bench, Run, assert_complete, assert_each_block_once, newest
 
 from specdash.core import events as ev
 from specdash.core.engine import Endpoint, ServerSpec
-from specdash.core.view import fold_all
-from specdash.engines import llama_server
+from specdash.core.reduce import fold_all
+from specdash.engines.llama_cpp import server as llama_server
 from specdash.errors import SpecdashError, StoreError
 from specdash.store.journal import Journal, read
+from tests.support.fake_machine import Bench, Run, assert_complete, assert_each_block_once, newest
 
 # The package has a function of this name too.
 commands = importlib.import_module("specdash.cli.run")
@@ -125,7 +125,7 @@ BUG_IN_CLOSE = """
 import sys
 
 if sys.orig_argv[1:3] == ["-m", "specdash"]:
-    from specdash.engines.llama_server import LlamaClient
+    from specdash.engines.llama_cpp.server import LlamaClient
 
     async def close(self):
         raise RuntimeError("a bug in close")

@@ -4,24 +4,18 @@ from __future__ import annotations
 
 import json
 import signal
-import sys
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import pytest
-from faults.harness import Bench
-from harness import Run
 
 from specdash.config.prompts import load_builtin
 from specdash.core import events as ev
 from specdash.runtime.beside import SPARE_PROMPTS
-
-# The fakes are programs; what is true of them is in modules beside them.
-sys.path.insert(0, str(Path(__file__).parents[1] / "fakes"))
-
-from fake_flags import read_behaviour
-from truth import rates, regret
+from tests.fakes.fake_flags import read_behaviour
+from tests.support.fake_machine import Bench
+from tests.support.fake_truth import rates, regret
+from tests.support.machine import Run
 
 # Drafting is cheap, verifying jumps behind 8 tokens: the best K is neither the smallest nor the largest.
 WORLD = "speed=400,acceptance=0.8,step_costs=0:1/1:1.05/8:1.4/9:2/24:3,first_step_extra=0.6,exact_clock=1"

@@ -5,15 +5,11 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
-from attached import Client, attached
-from faults.harness import Bench, assert_complete
-from harness import Command as Process
-from harness import newest, wait_for
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
@@ -21,6 +17,10 @@ from specdash.core.ticks import LogTick, MemoryTick, ServerTick, TokenTick
 from specdash.store.journal import Journal
 from specdash.ui.feed import Feed
 from specdash.ui.source import Refused
+from tests.support.attached_client import Client, attached
+from tests.support.fake_machine import Bench, assert_complete
+from tests.support.machine import Command as Process
+from tests.support.machine import newest, wait_for
 
 SLOW = "speed=40"  # a token every 25 ms or so: there is time to ask for something
 
@@ -264,12 +264,20 @@ async def test_a_refused_edit_leaves_no_model_behind(bench: Bench) -> None:
     assert bench.resume(stopped.path).code == 0
 
 
+@dataclass(frozen=True, slots=True)
+class Frob(cmd.Edit):
+    """An edit that only a later version knows."""
+
+    TYPE: ClassVar[str] = "frob"
+    steps: tuple[str, ...]
+
+
 async def test_an_edit_of_a_later_version_is_said_and_spoils_no_other_run(bench: Bench) -> None:
     first = bench.run(bench.profile())
     second = bench.run(bench.profile(name="other"))
     assert first.path is not None
     journal = Journal.open(first.path / "journal.jsonl")
-    journal.append(ev.CommandAccepted("edit", "frobbed", ({"edit": "frob", "steps": ["x"]},)))
+    journal.append(ev.CommandAccepted("edit", "frobbed", (Frob(("x",)),)))
     journal.close()
     listed = bench.start("runs")
     out, _ = listed.process.communicate()

@@ -5,11 +5,10 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from faults.harness import Bench, newest
-from harness import wait_for
-
 from specdash.runtime.locks import lock_owner
 from specdash.store.journal import read
+from tests.support.fake_machine import Bench, newest
+from tests.support.machine import wait_for
 
 
 def test_resuming_a_complete_run_changes_nothing(bench: Bench) -> None:

@@ -11,11 +11,11 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from faults.harness import SPEED, Bench, assert_complete, assert_each_block_once, assert_gone, descendants
 
 from specdash.core import events as ev
 from specdash.core.ticks import DiskTick
 from specdash.ui.sources import SocketSource
+from tests.support.fake_machine import SPEED, Bench, assert_complete, assert_each_block_once, assert_gone, descendants
 
 PAGE = 4096
 

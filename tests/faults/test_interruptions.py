@@ -15,7 +15,10 @@ from pathlib import Path
 
 import psutil
 import pytest
-from faults.harness import (
+
+from specdash.core import events as ev
+from specdash.store.journal import read
+from tests.support.fake_machine import (
     Bench,
     Run,
     assert_complete,
@@ -25,9 +28,6 @@ from faults.harness import (
     delete_under,
     descendants,
 )
-
-from specdash.core import events as ev
-from specdash.store.journal import read
 
 SLOW = "speed=60"
 # A request takes longer than whatever a test has to do before its end.

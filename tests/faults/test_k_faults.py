@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from faults.harness import Bench, assert_complete, assert_each_block_once, narrated
-
 from specdash.core import events as ev
+from tests.support.fake_machine import Bench, assert_complete, assert_each_block_once, narrated
 
 
 def test_every_kind_of_server_is_told_apart(bench: Bench, tiny_models: Path) -> None:

@@ -8,10 +8,10 @@ import signal
 from pathlib import Path
 
 import psutil
-from faults.harness import Bench, assert_complete, assert_gone, assert_well_behaved, descendants
-from harness import Command, Run, wait_for
 
 from specdash.core import events as ev
+from tests.support.fake_machine import Bench, assert_complete, assert_gone, assert_well_behaved, descendants
+from tests.support.machine import Command, Run, wait_for
 
 GOES_ON = "speed=8"
 LEFT = "left behind by an earlier run"

@@ -14,9 +14,16 @@ from typing import Any
 
 import psutil
 import pytest
-from faults.harness import Bench, assert_complete, assert_each_block_once, assert_gone, descendants, narrated
 
 from specdash.core import events as ev
+from tests.support.fake_machine import (
+    Bench,
+    assert_complete,
+    assert_each_block_once,
+    assert_gone,
+    descendants,
+    narrated,
+)
 
 ANSI = "\x1b]52;c;aGk=\x07\x1b[31mred\x1b[0m\x9b2J \u202eevil"
 

@@ -11,17 +11,17 @@ from pathlib import Path
 
 import psutil
 import pytest
-from recorded_run import loaded, measured, started, step
-from watched_run import STEPS, RawClient, WatchedRun, memory, short_folder, take, until
 
 from specdash.core import events as ev
+from specdash.core.reduce import fold_all
 from specdash.core.ticks import TextRun, TokenTick
-from specdash.core.view import fold_all
 from specdash.runtime.sockets import socket_path
 from specdash.ui.desk import LINGER_S, MOST_CLIENTS
 from specdash.ui.source import CaughtUp, Event, SourceError
 from specdash.ui.sources import SocketSource
 from specdash.ui.wire import read_pointer
+from tests.support.recorded_run import loaded, measured, started, step
+from tests.support.served_run import STEPS, RawClient, WatchedRun, memory, short_folder, take, until
 
 MB = 1024 * 1024
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
-from faults.harness import Bench
 
-PROGRAM = Path(__file__).parents[1] / "counted_run.py"
+from tests.support.fake_machine import Bench
+
+PROGRAM = "tests.support.call_counter"
 CATEGORIES = 9  # of the built-in prompts
 
 
@@ -29,7 +29,7 @@ def calls(bench: Bench, pairs: int, mode: str, loads: tuple[int, int]) -> int:
         },
     )
     done = subprocess.run(
-        [sys.executable, PROGRAM, profile, *map(str, loads)],
+        [sys.executable, "-m", PROGRAM, profile, *map(str, loads)],
         cwd=bench.folder,
         env=bench.environment(FAKE_SERVER="speed=1e6,prompt_speed=1e9"),
         capture_output=True,

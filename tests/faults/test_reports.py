@@ -7,10 +7,10 @@ import resource
 from pathlib import Path
 
 import pytest
-from faults.harness import Bench, Run, assert_complete
 
 from specdash.core import events as ev
 from specdash.session.reports import AT_THE_END, REPORTS
+from tests.support.fake_machine import Bench, Run, assert_complete
 
 NAMES = [REPORTS[each][0] for each in AT_THE_END]
 HELD_BACK = ";;speed=20"  # the samples: time to put something in the way

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 
 import pytest
-from faults.harness import Bench, assert_complete, assert_each_block_once
 
 from specdash.core import events as ev
+from tests.support.fake_machine import Bench, assert_complete, assert_each_block_once
 
 ANSI = "\x1b]52;c;aGk=\x07\x1b[31mred"
 

@@ -12,12 +12,20 @@ from pathlib import Path
 from unittest import mock
 
 import pytest
-from faults.harness import Bench, Run, assert_complete, assert_each_block_once, assert_gone, delete_under, descendants
-from harness import Command, wait_for
 
 from specdash.core import events as ev
 from specdash.runtime.serverlog import ServerLog
 from specdash.ui.sources import SocketSource
+from tests.support.fake_machine import (
+    Bench,
+    Run,
+    assert_complete,
+    assert_each_block_once,
+    assert_gone,
+    delete_under,
+    descendants,
+)
+from tests.support.machine import Command, wait_for
 
 T_IS_HELD = {"T": [";;speed=1", ""], "U": ""}  # after the warm-up's request, in the first run of it
 

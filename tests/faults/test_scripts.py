@@ -12,9 +12,10 @@ from typing import Any
 
 import psutil
 import pytest
-from harness import LIMIT_S, ROOT, Machine, Run, assert_complete, wait_for
 
 from specdash.core import events as ev
+from tests.support.machine import LIMIT_S, Machine, Run, assert_complete, wait_for
+from tests.support.paths import ROOT
 
 CLUSTER = Path(__file__).parents[1] / "fakes" / "cluster"
 STEADY = ("--no-adaptive-k", "--no-spec-decode-dynamic")
@@ -86,7 +87,7 @@ def test_the_example_of_an_mlx_cluster(scripts: Scripts) -> None:
     (programs / "mlx.launch").chmod(0o755)
     fakes = CLUSTER.parent
     (package / "__main__.py").write_text(
-        f"import runpy, sys\nsys.path.insert(0, {str(fakes)!r})\n"
+        f"import runpy, sys\nsys.path.insert(0, {str(ROOT)!r})\n"
         f"runpy.run_path({str(fakes / 'mlx_cluster.py')!r}, run_name='__main__')\n"
     )
     text = (ROOT / "profiles" / "mlx-cluster.toml").read_text()

@@ -12,13 +12,13 @@ from typing import Any
 import psutil
 import pytest
 
-from specdash.core.ticks import GpuUse, encode_tick
+from specdash.core.ticks import GpuUse
 from specdash.probes import sensors as module
 from specdash.probes.gpu import Nvidia, amd_gpus, throttle_words
 from specdash.probes.guard import RETRY_S, NotTold
 from specdash.probes.memory import linux_pressure, linux_ram, linux_tree, mac_wired_limit
 from specdash.probes.sensors import Sensors
-from specdash.store.codec import decode_tick
+from specdash.store.codec import decode_tick, encode_tick
 
 KIB = 1024
 MEMINFO = """MemTotal:       1000 kB

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from real.bench import Real
 
-from specdash.engines.demo import TINY, TINY_MOE, write_moe, write_pair
+from specdash.engines.demo import TINY, write_moe, write_pair
+from tests.support.demo_models import TINY_MOE
+from tests.support.real_machine import Real
 
 
 @pytest.fixture(scope="session")

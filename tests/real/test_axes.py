@@ -8,14 +8,14 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from conftest import absent
-from harness import Run, assert_complete, assert_each_block_once, descendants
-from real.bench import PROMPTS, TEMPLATE, Real, add_template, change_vocabulary, scopes, values_of
 
 from specdash.core import events as ev
 from specdash.core.measure import Sample
-from specdash.core.view import StepView
+from specdash.core.steps import StepState
 from specdash.engines.demo import Shape, write_moe
+from tests.support.machine import Run, assert_complete, assert_each_block_once, descendants
+from tests.support.real_machine import PROMPTS, TEMPLATE, Real, add_template, change_vocabulary, scopes, values_of
+from tests.support.real_programs import absent
 
 pytestmark = pytest.mark.real
 
@@ -51,7 +51,7 @@ def test_expert_counts_are_loads_with_speeds_of_their_own(
         assert (each["speedup"] is None) == (each["draft"] is None)
 
 
-def best_rate(found: StepView) -> float:
+def best_rate(found: StepState) -> float:
     """The best of a step's rates: whatever else runs on this machine only ever makes one smaller."""
     return max(sample.decode_tok_s or 0 for sample in found.good)
 

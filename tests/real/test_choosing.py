@@ -7,10 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from real.bench import PROMPTS, Real, of_draft
 
 from specdash.core import events as ev
 from specdash.engines.demo import TINY, Shape, write_pair
+from tests.support.real_machine import PROMPTS, Real, of_draft
 
 MEASURE = {"max_tokens": 64, "iterations": 3}
 

@@ -10,16 +10,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from conformance.served import Served, serving, spec_of
-from conftest import TESTS, Launch
 
-from specdash.core.engine import K_SEEN, Request
+from specdash.core.engine import K_SEEN, FindContext, Request
 from specdash.core.generation import Generation
 from specdash.core.plan import LoadKey
 from specdash.core.profile import EngineConfig
-from specdash.engines.cli_programs import grey_png
-from specdash.engines.llama_cli import find
-from specdash.engines.registry import FindContext
+from specdash.engines.llama_cpp.cli import find
+from specdash.engines.llama_cpp.cli_programs import grey_png
+from tests.support.paths import ROOT
+from tests.support.real_programs import Launch
+from tests.support.served_engine import Served, serving, spec_of
 
 pytestmark = pytest.mark.real
 
@@ -121,7 +121,7 @@ async def test_an_answer_that_the_model_ends_is_told(serve: Serve) -> None:
 @pytest.fixture
 def projector(tmp_path: Path) -> Path:
     """A projector for the tiny target."""
-    subprocess.run([sys.executable, TESTS / "tools" / "tiny_projector.py", tmp_path], check=True)
+    subprocess.run([sys.executable, "-m", "tests.tools.tiny_projector", tmp_path], cwd=ROOT, check=True)
     return tmp_path / "mmproj.gguf"
 
 

@@ -8,12 +8,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import Run, assert_complete, assert_each_block_once, assert_well_behaved
-from real.bench import Real
 
-from specdash.core.view import fold_all
+from specdash.core.reduce import fold_all
 from specdash.engines.demo import Shape, write_pair
 from specdash.store.journal import read
+from tests.support.machine import Run, assert_complete, assert_each_block_once, assert_well_behaved
+from tests.support.real_machine import Real
 
 pytestmark = pytest.mark.real
 # The command as it is, with smaller models, shorter answers and fewer threads: other tests need processors too.
@@ -23,7 +23,7 @@ from functools import partial
 from specdash.cli import demo as command, main
 from specdash.engines import demo
 demo.write_pair = partial(demo.write_pair, shape=demo.TINY)
-demo.write_moe = partial(demo.write_moe, shape=demo.TINY_MOE)
+demo.write_moe = partial(demo.write_moe, shape=demo.Shape(width=64, ffn=96, layers=3, head=32, experts=8))
 settings_of = command._settings
 def settings(*arguments, **options):
     found = settings_of(*arguments, **options)

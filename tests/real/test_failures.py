@@ -7,10 +7,10 @@ from pathlib import Path
 
 import gguf
 import pytest
-from harness import assert_complete
-from real.bench import ONE_THREAD, Real
 
 from specdash.core import events as ev
+from tests.support.machine import assert_complete
+from tests.support.real_machine import ONE_THREAD, Real
 
 pytestmark = pytest.mark.real
 

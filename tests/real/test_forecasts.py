@@ -8,19 +8,20 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from conftest import Launch
-from harness import LIMIT_S, Run
-from real.bench import ONE_THREAD, PROMPTS, Real
 
 from specdash.core import events as ev
 from specdash.core.engine import Endpoint, Request
 from specdash.core.forecast import Forecaster
 from specdash.core.generation import Generation, PromptRead
+from specdash.core.reduce import fold
+from specdash.core.state import RunState
 from specdash.core.transport import Progress
-from specdash.core.view import View, fold
-from specdash.engines.llama_flags import resolve
-from specdash.engines.llama_server import LlamaClient, _body
-from specdash.engines.llama_stream import decode, peek
+from specdash.engines.llama_cpp.flags import resolve
+from specdash.engines.llama_cpp.server import LlamaClient, request_body
+from specdash.engines.llama_cpp.stream import decode, peek
+from tests.support.machine import LIMIT_S, Run
+from tests.support.real_machine import ONE_THREAD, PROMPTS, Real
+from tests.support.real_programs import Launch
 
 # Long prompts and short answers: most of the time is reading.
 LONG = tuple({**prompt, "prompt": f"{prompt['prompt']} " * 12} for prompt in PROMPTS)
@@ -36,7 +37,7 @@ def forecast(machine: Real, profile: Path) -> list[Mapping[str, float]]:
 
 def assert_foretold(run: Run) -> None:
     """Most forecasts, from the first sample of a load with a draft to the last but one, are about what it then took."""
-    now, kept, end_s = View(), Forecaster(), run.records[-1].time_s
+    now, kept, end_s = RunState(), Forecaster(), run.records[-1].time_s
     near = []
     for recorded in run.records:
         now = fold(now, recorded)
@@ -101,7 +102,7 @@ async def test_a_real_server_tells_how_far_the_prompt_is_and_answers_the_same(
         assert told.first_token_t_s is not None
         assert len(told.chunks) <= 8
         silent = await client._http.stream(
-            "/completion", _body(request) | {"return_progress": False}, total_limit_s=LIMIT_S
+            "/completion", request_body(request) | {"return_progress": False}, total_limit_s=LIMIT_S
         )
         assert decode(silent).text == told.text
     finally:

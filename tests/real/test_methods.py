@@ -7,17 +7,17 @@ import sys
 from pathlib import Path
 
 import pytest
-from conformance.served import serving, spec_of
-from harness import Run, assert_complete
-from real.bench import Real, values_of
 
 from specdash.core.events import K_PLACE
 from specdash.core.plan import LoadKey
-from specdash.engines.llama_server import open_program
+from specdash.engines.llama_cpp.server import open_program
+from tests.support.machine import Run, assert_complete
+from tests.support.paths import ROOT
+from tests.support.real_machine import Real, values_of
+from tests.support.served_engine import serving, spec_of
 
 pytestmark = pytest.mark.real
 
-TOOLS = Path(__file__).parents[1] / "tools"
 ROUND = "name: baba, sum: dodo; "
 REPETITIVE = ("Say it again. " + ROUND * 4, "Go on as before: " + ROUND * 3)  # of few tokens: long ones cost seconds
 
@@ -26,7 +26,7 @@ REPETITIVE = ("Say it again. " + ROUND * 4, "Go on as before: " + ROUND * 3)  # 
 def heads(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with mtp.gguf, eagle-target.gguf and eagle3.gguf."""
     folder = tmp_path_factory.mktemp("heads")
-    subprocess.run([sys.executable, TOOLS / "head_models.py", folder], check=True)
+    subprocess.run([sys.executable, "-m", "tests.tools.head_models", folder], cwd=ROOT, check=True)
     return folder
 
 

@@ -10,10 +10,10 @@ import os
 import shutil
 from pathlib import Path
 
-from harness import ROOT, Run, assert_complete
-from real.bench import ONE_THREAD, Real
-
 from specdash.core.methods import BASELINE
+from tests.support.machine import Run, assert_complete
+from tests.support.paths import ROOT
+from tests.support.real_machine import ONE_THREAD, Real
 
 PROFILES = ROOT / "profiles"
 

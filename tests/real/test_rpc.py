@@ -7,10 +7,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import ROOT, assert_complete
-from real.bench import Real
 
 from specdash.runtime.listener import free_port
+from tests.support.machine import assert_complete
+from tests.support.paths import ROOT
+from tests.support.real_machine import Real
 
 
 @pytest.mark.real

@@ -6,8 +6,9 @@ import stat
 from pathlib import Path
 
 import pytest
-from harness import assert_complete
-from real.bench import ONE_THREAD, Real
+
+from tests.support.machine import assert_complete
+from tests.support.real_machine import ONE_THREAD, Real
 
 pytestmark = pytest.mark.real
 

@@ -8,10 +8,10 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import assert_complete
-from real.bench import ONE_THREAD, PROMPTS, Real, values_of
 
 from specdash.core import events as ev
+from tests.support.machine import assert_complete
+from tests.support.real_machine import ONE_THREAD, PROMPTS, Real, values_of
 
 pytestmark = pytest.mark.real
 

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import Run, assert_complete, assert_each_block_once, assert_gone, descendants
-from real.bench import Real, of_draft, scopes, values_of
 
 from specdash.core import events as ev
+from tests.support.machine import Run, assert_complete, assert_each_block_once, assert_gone, descendants
+from tests.support.real_machine import Real, of_draft, scopes, values_of
 
 pytestmark = pytest.mark.real
 KS = [2, 4, 8]

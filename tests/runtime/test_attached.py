@@ -11,19 +11,18 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from trees import LIMIT_S, until
 
 from specdash.core import events as ev
-from specdash.core.engine import Request, ServerSpec
+from specdash.core.engine import FindContext, Request, ServerSpec
 from specdash.core.plan import LoadKey
 from specdash.core.profile import EVERY_METHOD, EngineConfig
 from specdash.core.transport import Progress, TransportError
-from specdash.engines.openai import find
-from specdash.engines.registry import FindContext
+from specdash.engines.openai.engine import find
 from specdash.runtime import bringup
 from specdash.runtime.listener import free_port
 from specdash.runtime.server import Server, ServerFailed, ServerLimits
 from specdash.session.launch import tree_use
+from tests.support.process_trees import LIMIT_S, until
 
 FAKE = Path(__file__).parents[1] / "fakes" / "mlx_cluster.py"
 

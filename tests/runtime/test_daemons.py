@@ -15,7 +15,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from trees import LIMIT_S, STUBBORN, gone, logged, python, shell, until
 
 from specdash.core.launch import Ending, LaunchSpec
 from specdash.runtime import process as process_module
@@ -25,6 +24,7 @@ from specdash.runtime.orphans import end_orphans
 from specdash.runtime.process import GuardedProcess
 from specdash.runtime.serverprocess import ExitInfo
 from specdash.runtime.tree import identity
+from tests.support.process_trees import LIMIT_S, STUBBORN, gone, logged, python, shell, until
 
 FOLLOW_S = 20.0
 ROOT = Path(__file__).parents[2]
@@ -200,8 +200,8 @@ async def test_a_script_that_waits_for_a_dead_server_is_not_waited_for(
 ) -> None:
     script = write(
         tmp_path / "guard.py",
-        f"import runpy, sys\nsys.path.append({str(ROOT)!r})\nfrom specdash.runtime import following\n"
-        f"following.LOST_S = 0.2\nrunpy.run_path({str(process_module.GUARD)!r}, run_name='__main__')\n",
+        f"import runpy, sys\nsys.path.append({str(ROOT)!r})\nfrom specdash.programs import daemon_tracking\n"
+        f"daemon_tracking.LOST_S = 0.2\nrunpy.run_path({str(process_module.GUARD)!r}, run_name='__main__')\n",
     )
     monkeypatch.setattr(process_module, "GUARD", script)
     process = await start(f"{daemon()} echo $! > {pid_file}; sleep 600", pid_file=pid_file)

@@ -15,12 +15,12 @@ from pathlib import Path
 
 import psutil
 import pytest
-from trees import LIMIT_S, STUBBORN, logged, python, until
 
 from specdash.core.launch import Ending, LaunchSpec
 from specdash.runtime.notes import NONCE, ServerNote, servers_folder
 from specdash.runtime.orphans import end_orphans, find_orphans
 from specdash.runtime.tree import identity
+from tests.support.process_trees import LIMIT_S, STUBBORN, logged, python, until
 
 OURS = secrets.token_hex(8)  # tests that run beside these must not find each other
 DEAD = {"pid": os.getpid(), "identity": "another"}

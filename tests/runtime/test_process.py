@@ -12,7 +12,6 @@ from pathlib import Path
 
 import psutil
 import pytest
-from trees import LIMIT_S, STUBBORN, gone, logged, python, shell
 
 from specdash.core.launch import LaunchSpec
 from specdash.errors import EngineError, StoreError
@@ -22,6 +21,7 @@ from specdash.runtime.process import GuardedProcess
 from specdash.runtime.serverlog import log_tail
 from specdash.runtime.serverprocess import ExitInfo
 from specdash.runtime.tree import descendants, identity
+from tests.support.process_trees import LIMIT_S, STUBBORN, gone, logged, python, shell
 
 GRACE_S = 0.3
 

@@ -14,11 +14,11 @@ from pathlib import Path
 
 import psutil
 import pytest
-from harness import wait_for
 
 from specdash.core.launch import LaunchSpec
 from specdash.runtime.process import GuardedProcess
 from specdash.runtime.stopped import Freezer, Stops, cgroups_of, is_stopped
+from tests.support.machine import wait_for
 
 
 @pytest.fixture

@@ -6,11 +6,12 @@ import asyncio
 from collections.abc import Callable, Iterable
 
 import pytest
-from recorded_run import TARGET, folded, measured, started, step
 
 from specdash.core import events as ev
-from specdash.core.view import View, fold
+from specdash.core.reduce import fold
+from specdash.core.state import RunState
 from specdash.session.advice import Advice
+from tests.support.recorded_run import TARGET, folded, measured, started, step
 
 BASE = step()
 MODEL = ev.ModelRead(TARGET, "target", "/m", 10**10, "qwen2", "Q8_0", "dense-small", bytes_per_token=10**10)
@@ -20,14 +21,14 @@ BUSY = ev.BandwidthMeasured(None, 2**20, None, "this machine is too busy to meas
 class Recorder:
     """Facts that are folded at once and kept nowhere."""
 
-    def __init__(self, view: View) -> None:
+    def __init__(self, view: RunState) -> None:
         self.view = view
         self.facts: list[ev.Fact] = []
 
     async def publish(self, fact: ev.Fact) -> None:
         await self.publish_made(lambda view: fact)
 
-    async def publish_made(self, make: Callable[[View], ev.Fact]) -> None:
+    async def publish_made(self, make: Callable[[RunState], ev.Fact]) -> None:
         fact = make(self.view)
         self.facts.append(fact)
         self.view = fold(self.view, ev.Recorded(self.view.last_seq + 1, 0.0, fact))

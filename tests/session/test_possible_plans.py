@@ -11,7 +11,7 @@ from specdash.config.load import load
 from specdash.core import commands as cmd
 from specdash.core.plan import Step
 from specdash.core.queue import IllegalEdit
-from specdash.core.steps import StepView
+from specdash.core.steps import StepState
 from specdash.session.catalogue import Catalogue
 from specdash.session.fallback import Engines
 from specdash.session.opening import _samples_of
@@ -87,7 +87,7 @@ async def test_an_edit_that_asks_for_what_a_method_cannot_do_is_refused_with_the
     found = only_possible(prepared(tmp_path, PROFILE.format(k="[16]")))
     catalogue = Catalogue(found, cast(Engines, Everything()))
     by_method = {step.method: step for step in found.steps}
-    steps = {step.id: StepView(step) for step in found.steps}
+    steps = {step.id: StepState(step) for step in found.steps}
     simple, remembering = by_method["ngram-simple"], by_method["ngram-mod"]
     prompts = len(found.prompts["coding"])
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from recorded_run import folded, measured, started, step
 
 from specdash.core import events as ev
 from specdash.errors import Exit
 from specdash.session.ending import with_reports
 from specdash.session.handle import Reports
 from specdash.session.reports import AT_THE_END, REPORTS, write_reports
+from tests.support.recorded_run import folded, measured, started, step
 
 VIEW = folded([started([step()]), *measured(step(), [10.0, 11.0, 12.0]), ev.RunFinished("finished", 0)])
 
@@ -47,7 +47,7 @@ def test_one_that_cannot_be_made_keeps_none_of_the_others_from_being_there(
 
 
 def test_results_that_cannot_be_summed_up_are_told_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("specdash.session.reports.build_result", fails(MemoryError()))
+    monkeypatch.setattr("specdash.session.reports.result_of", fails(MemoryError()))
     assert write_reports(tmp_path, VIEW) == Reports((), ("the results cannot be summed up: not enough memory.",))
     assert len(AT_THE_END) == 4
 

@@ -11,16 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_run import loaded, measured, started, step
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import result_of
 from specdash.cli import guarded
 from specdash.core import events as ev
-from specdash.core.view import fold_all
+from specdash.core.reduce import fold_all
 from specdash.errors import Exit, StoreError
-from specdash.store.export import to_csv, to_json, to_markdown
-from specdash.store.html import to_html
 from specdash.store.journal import line_of, parse_line
+from specdash.store.result_json import to_document
+from tests.support.recorded_run import loaded, measured, started, step
+from tests.support.rendering import to_csv, to_html, to_json, to_markdown
 
 WRONG: tuple[object, ...] = ("banana", "", -1, 0, 1e308, 10**400, True, None, [], {}, ["x"], {"a": 1}, 3.7)
 CASES = 250
@@ -65,9 +65,11 @@ def test_a_value_of_another_type_is_told_or_does_no_harm() -> None:
             recorded = parse_line(with_checksum(line))
             assert recorded is not None
             view = fold_all([*good[:at], recorded, *good[at + 1 :]])
-            result = build_result(view)
-            for render in (to_json, to_csv, to_markdown, to_html):
-                render(result)
+            result = result_of(view)
+            for write in (to_json, to_csv):
+                write(result)
+            for render in (to_markdown, to_html):
+                render(to_document(result))
         except StoreError:
             refused += 1
         except Exception as error:

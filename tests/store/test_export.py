@@ -12,13 +12,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_run import folded, loaded, measured, started, step
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import result_of
 from specdash.core import events as ev
+from specdash.core.status import StepStatus
 from specdash.errors import Exit, StoreError
+from specdash.report.export import COLUMNS
 from specdash.store.disk import write_atomic, write_new
-from specdash.store.export import COLUMNS, to_csv, to_json
+from specdash.store.result_json import document_of, from_document, to_document
+from tests.support.recorded_run import folded, loaded, measured, started, step
+from tests.support.rendering import to_csv, to_json
 
 CATEGORIES = ("coding", "math")
 SLOW = [10.0, 12.0, 11.0, 10.0, 12.0]
@@ -31,7 +34,7 @@ def run_of(ks: tuple[int | None, ...] = (None, 4), **changes: Any) -> dict[str, 
     facts: list[ev.Fact] = [started(steps), *loaded(k=4)]
     for found in steps:
         facts += measured(found, SLOW if found.k is None else FAST)
-    return build_result(folded([*facts, ev.RunFinished("finished", 0)]))
+    return document_of(folded([*facts, ev.RunFinished("finished", 0)]))
 
 
 def rows_of(text: str) -> list[dict[str, str]]:
@@ -44,7 +47,7 @@ def rows_of(text: str) -> list[dict[str, str]]:
 def test_json_says_the_same_and_is_ascii() -> None:
     result = run_of((4,), draft="Qwén \u2028\ud800 \x1b[31m")
     text = to_json(result)
-    assert json.loads(text) == result
+    assert json.loads(text) == to_document(from_document(result))
     assert text.isascii()
     assert "\x1b" not in text
 
@@ -54,7 +57,7 @@ def test_json_says_the_same_and_is_ascii() -> None:
 
 def test_csv_has_a_row_for_each_sample_with_all_digits() -> None:
     result = run_of()
-    rows = rows_of(to_csv(result))
+    rows = rows_of(to_csv(from_document(result)))
     assert len(rows) == 4 * 5
     assert tuple(rows[0]) == COLUMNS
     first = result["measurements"][0]["samples"][1]
@@ -66,9 +69,12 @@ def test_csv_has_a_row_for_each_sample_with_all_digits() -> None:
 
 def test_csv_shows_steps_without_samples_and_unfinished_ones() -> None:
     steps = [step(), step(4), step(8)]
-    facts = [started(steps), ev.StepFinished(steps[0].id, None, "failed", ("hung",), 'no, "it" hung\nfor long')]
+    facts = [
+        started(steps),
+        ev.StepFinished(steps[0].id, None, StepStatus.FAILED, ("hung",), 'no, "it" hung\nfor long'),
+    ]
     facts += measured(steps[1], [20.0])[:-1]
-    rows = rows_of(to_csv(build_result(folded(facts))))
+    rows = rows_of(to_csv(result_of(folded(facts))))
     assert [(row["status"], row["block"]) for row in rows] == [("failed", ""), ("running", "0"), ("open", "")]
     assert (rows[0]["verdicts"], rows[0]["error"]) == ("hung", 'no, "it" hung for long')
 
@@ -76,7 +82,7 @@ def test_csv_shows_steps_without_samples_and_unfinished_ones() -> None:
 @pytest.mark.parametrize("label", ["=HYPERLINK(1)", "+1", "-1", "@x"])
 def test_no_text_cell_is_a_formula_and_numbers_stay_numbers(label: str) -> None:
     steps = [step(4, draft=label)]
-    rows = rows_of(to_csv(build_result(folded([started(steps), *measured(steps[0], [20.0])]))))
+    rows = rows_of(to_csv(result_of(folded([started(steps), *measured(steps[0], [20.0])]))))
     assert rows[0]["draft"] == "'" + label
     assert float(rows[0]["decode_tok_s"]) == 20.0
 

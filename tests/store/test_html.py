@@ -11,8 +11,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from browser import Browser, browser_program
-from report_documents import (
+
+from specdash.analysis.result import Arm
+from specdash.analysis.stats import Speedup
+from specdash.core.plan import Step
+from specdash.errors import StoreError
+from specdash.report.arms import Overview, rate_of
+from specdash.report.chart_sections import shade
+from specdash.store.disk import write_atomic
+from specdash.store.result_json import from_document
+from tests.support.browser import Browser, browser_program
+from tests.support.rendering import to_html
+from tests.support.report_documents import (
     draftbench_document,
     evil_document,
     failed_document,
@@ -21,12 +31,6 @@ from report_documents import (
     run_document,
     single_sample_document,
 )
-
-from specdash.errors import StoreError
-from specdash.store.arms import contenders, content_arms, rate_of
-from specdash.store.disk import write_atomic
-from specdash.store.html import to_html
-from specdash.store.html.heatmap import shade
 
 MOST_BYTES = 6_000_000
 DOCUMENTS = {
@@ -180,15 +184,16 @@ def test_a_result_of_an_older_version_is_read() -> None:
     ("speedup", "expected"),
     [
         (None, "na"),
-        ({"value": 0.99, "ci95": None}, "s1"),
-        ({"value": 0.99, "ci95": [0.97, 1.01]}, "eq"),
-        ({"value": 0.4, "ci95": [0.39, 0.41]}, "s4"),
-        ({"value": 1.02, "ci95": [1.01, 1.03]}, "f1"),
-        ({"value": 3.0, "ci95": None}, "f6"),
+        (Speedup(0.99), "s1"),
+        (Speedup(0.99, ci95=(0.97, 1.01)), "eq"),
+        (Speedup(0.4, ci95=(0.39, 0.41)), "s4"),
+        (Speedup(1.02, ci95=(1.01, 1.03)), "f1"),
+        (Speedup(3.0), "f6"),
     ],
 )
-def test_slower_is_another_colour_than_faster(speedup: dict[str, Any] | None, expected: str) -> None:
-    assert shade({"speedup": speedup}) == expected
+def test_slower_is_another_colour_than_faster(speedup: Speedup | None, expected: str) -> None:
+    arm = Arm(step=Step("T", "D", "draft", None, None, 4, "content", "", 0), speedup=speedup)
+    assert shade(arm, Overview.of(from_document(run_document()))) == expected
 
 
 def test_all_pairs_of_the_published_files_are_in_the_heatmap() -> None:
@@ -331,11 +336,13 @@ def test_a_refuted_pair_is_marked_and_not_counted(verdict: str, word: str) -> No
 
 def test_a_pair_stands_with_its_fastest_k_that_is_not_refuted() -> None:
     result = run_document()
-    fastest = max((arm for arm in result["overall"] if arm["k"]), key=lambda arm: rate_of(arm) or 0.0)["k"]
+    arms = [arm for arm in from_document(result).overall if arm.step.k]
+    fastest = max(arms, key=lambda arm: rate_of(arm) or 0.0).step.k
     for each in result["measurements"]:
         each["verdicts"] = ["output_differs"] if each["k"] == fastest else []
-    (best,) = [arm for arm in contenders(content_arms(result)) if arm["k"]]
-    assert best["k"] != fastest
+    found = Overview.of(from_document(result))
+    (best,) = [arm for arm in found.contenders(found.arms) if arm.step.k]
+    assert best.step.k != fastest
 
 
 def test_whole_texts_compared_are_no_other_target() -> None:

@@ -19,7 +19,11 @@ from specdash.core import events as ev
 from specdash.core.measure import Sample
 from specdash.errors import DiskFull, Exit, StoreError
 from specdash.store import journal as store
+from specdash.store.codec import encode_fact
 from specdash.store.journal import Journal, line_of, read
+
+# Written by the version before commands had models and settings a type.
+JOURNAL_LINES = Path(__file__).parent.parent / "data" / "journal-lines.jsonl"
 
 
 def note(text: str) -> ev.Noted:
@@ -195,13 +199,30 @@ def test_records_that_are_whole_but_out_of_order_are_refused(path: Path, change:
         read(path)
 
 
+@pytest.mark.parametrize("line", JOURNAL_LINES.read_bytes().splitlines(keepends=True))
+def test_a_line_of_an_earlier_version_is_read_and_would_be_written_again_as_it_is(line: bytes) -> None:
+    recorded = store.parse_line(line[:-1])
+    assert recorded is not None
+    assert line_of(recorded) == line
+
+
+def test_the_models_of_a_command_are_in_its_line(path: Path) -> None:
+    model = ev.ModelRead("T", "target", "/t.gguf", 7, None, None, "dense-small")
+    with_model = ev.CommandAccepted("edit", "added 1 step", (), (model,))
+    assert b'"models"' not in line_of(ev.Recorded(1, 0.0, ev.CommandAccepted("pause")))
+    journal = Journal.create(path)
+    journal.append(with_model)
+    journal.close()
+    assert read(path).records[0].fact == with_model
+
+
 # -- other versions ---------------------------------------------------------------------------------------------------
 
 
 def raw(monkeypatch: pytest.MonkeyPatch, change: Callable[[dict[str, Any]], dict[str, Any]], seq: int = 1) -> bytes:
     """A line with a valid checksum whose body another version might have written."""
     with monkeypatch.context() as patch:
-        patch.setattr(store, "encode", lambda fact: change(ev.encode(fact)))
+        patch.setattr(store, "encode_fact", lambda fact: change(encode_fact(fact)))
         return line_of(ev.Recorded(seq, 1795255200.0, note("x")))
 
 

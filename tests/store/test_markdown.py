@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from recorded_run import TARGET, folded, loaded, measured, started, step
-from report_documents import draftbench_document, evil_document, failed_document, run_document
-
-from specdash.analysis.result import build_result
 from specdash.core import events as ev
 from specdash.core.plan import Step
-from specdash.store.export import to_markdown
-from specdash.store.wording import DASH
+from specdash.core.status import StepStatus
+from specdash.report.text import DASH
+from specdash.store.result_json import document_of
+from tests.support.recorded_run import TARGET, folded, loaded, measured, started, step
+from tests.support.rendering import to_markdown
+from tests.support.report_documents import draftbench_document, evil_document, failed_document, run_document
 
 CATEGORIES = ("coding", "math")
 SLOW = [10.0, 12.0, 11.0, 10.0, 12.0]
@@ -25,7 +25,7 @@ def run_of(ks: tuple[int | None, ...] = (None, 4), **changes: Any) -> dict[str, 
     facts: list[ev.Fact] = [started(steps), *loaded(k=4)]
     for found in steps:
         facts += measured(found, SLOW if found.k is None else FAST)
-    return build_result(folded([*facts, ev.RunFinished("finished", 0)]))
+    return document_of(folded([*facts, ev.RunFinished("finished", 0)]))
 
 
 def tables(text: str) -> list[list[list[str]]]:
@@ -74,7 +74,7 @@ def test_markdown_has_an_overall_table_and_one_by_category() -> None:
 def test_one_category_needs_one_table() -> None:
     steps = [step(), step(4)]
     facts = [started(steps), *measured(steps[0], SLOW[:2]), *measured(steps[1], FAST[:2])]
-    text = to_markdown(build_result(folded(facts)))
+    text = to_markdown(document_of(folded(facts)))
     assert len(arm_tables(text)) == 1
     assert "drift" not in text.partition("## How it was measured")[0]
 
@@ -82,14 +82,14 @@ def test_one_category_needs_one_table() -> None:
 def test_a_difference_inside_the_noise_is_marked() -> None:
     steps = [step(), step(4)]
     facts = [started(steps), *measured(steps[0], [10.0, 12.0, 14.0]), *measured(steps[1], [12.0, 11.0, 14.0])]
-    table = arm_tables(to_markdown(build_result(folded(facts))))[0]
+    table = arm_tables(to_markdown(document_of(folded(facts))))[0]
     assert table[3][4].startswith("≈1.03 (0.")
 
 
 def test_one_sample_is_no_verdict() -> None:
     steps = [step(), step(4)]
     facts = [started(steps), *measured(steps[0], [10.0]), *measured(steps[1], [1200.0])]
-    table = arm_tables(to_markdown(build_result(folded(facts))))[0]
+    table = arm_tables(to_markdown(document_of(folded(facts))))[0]
     assert table[3][3:5] == ["1200", "120.00 (too few)"]
 
 
@@ -100,9 +100,9 @@ def test_what_does_not_count_is_in_no_table_but_listed_with_the_reason() -> None
         facts += measured(found, SLOW if found.k is None else FAST)
     facts += measured(steps[3], [99.0] * 5, "invalid", verdicts=("k_not_effective",))
     facts += measured(steps[4], [98.0] * 5, "invalid", verdicts=("k_not_effective",))
-    facts += [ev.StepFinished(steps[5].id, None, "failed", (), "the server died")]
+    facts += [ev.StepFinished(steps[5].id, None, StepStatus.FAILED, (), "the server died")]
     facts += [ev.LoadFinished("l001", "failed", error="exit 1", hint="Use less memory.")]
-    text = to_markdown(build_result(folded(facts)))
+    text = to_markdown(document_of(folded(facts)))
     overall, by_category = arm_tables(text)
     assert [row[:3] for row in overall[3:]] == [["0.5B", "4", "21.8 ± 1.0*"]]
     assert "lacks categories" in text
@@ -118,7 +118,7 @@ def test_what_does_not_count_is_in_no_table_but_listed_with_the_reason() -> None
 def test_a_baseline_that_does_not_count_leaves_no_speedup_and_says_why() -> None:
     steps = [step(), step(4)]
     facts = [started(steps), *measured(steps[0], SLOW, "invalid"), *measured(steps[1], FAST)]
-    text = to_markdown(build_result(folded(facts)))
+    text = to_markdown(document_of(folded(facts)))
     assert [row[4] for row in arm_tables(text)[0][2:]] == [DASH]
     assert "no speedup, its baseline is invalid" in text
 
@@ -142,9 +142,9 @@ def test_names_are_text_and_nothing_else() -> None:
         ev.EngineFound(evil, evil, evil, evil),
         ev.ModelRead(evil, "target", evil, 1, evil, evil, evil, synthetic=True),
         *measured(steps[0], SLOW),
-        ev.StepFinished(steps[1].id, None, "failed", (evil,), evil),
+        ev.StepFinished(steps[1].id, None, StepStatus.FAILED, (evil,), evil),
     ]
-    text = to_markdown(build_result(folded(facts)))
+    text = to_markdown(document_of(folded(facts)))
     assert not re.search(r"(?<!\\)[<>`\[\]]", re.sub("`specdash --headless profile.toml`", "", text))
     assert "\x1b" not in text
     assert "\u202e" not in text
@@ -160,7 +160,7 @@ def test_the_footer_says_what_the_numbers_need() -> None:
         ev.ModelRead(TARGET, "target", "/m", 77 * 2**30, "qwen2", "Q8_0", "dense-large"),
         *loaded(),
     ]
-    text = to_markdown(build_result(folded([*facts, *measured(step(), SLOW)])))
+    text = to_markdown(document_of(folded([*facts, *measured(step(), SLOW)])))
     for wanted in ("b11669", "EPYC 9654", "96 cores", "384 GiB RAM", "specdash 0.1.0", "--headless", "iterations 5"):
         assert wanted in text
     assert "    llama-server -m '/models/big model.gguf'" in text
@@ -208,7 +208,7 @@ def test_predicted_and_measured_stand_side_by_side() -> None:
 
 
 def test_an_optimum_at_the_edge_says_how_to_go_on() -> None:
-    assert "sweep.k = [16, 24, 32] goes on from here" in to_markdown(run_document())
+    assert r"sweep.k = \[16, 24, 32\] goes on from here" in to_markdown(run_document())
 
 
 def test_losslessness_rules_and_anchors_are_told() -> None:
@@ -236,7 +236,8 @@ def test_a_run_in_which_everything_failed_has_reasons_and_no_figure() -> None:
 
 def test_imported_results_say_what_they_lack() -> None:
     text = to_markdown(draftbench_document())
-    assert "**Results of draftbench: they hold no single samples, so there are no intervals.**" in text
+    said = "they hold no single samples, so there are no intervals, and a small difference may be none."
+    assert re.search(rf"\*\*These are results of draftbench, read from [^*]*: {said}\*\*", text)
     row = next(row for row in arm_tables(text)[0] if row[1] == "1.5B Q6_K")
     assert row[3:5] == ["19.3", "3.00 (no interval)"]
     assert row[-1] == DASH

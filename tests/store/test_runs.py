@@ -9,6 +9,7 @@ import pytest
 
 from specdash.core import events as ev
 from specdash.core.plan import Step
+from specdash.core.status import StepStatus
 from specdash.errors import Exit, SpecdashError, StoreError
 from specdash.store import runs
 from specdash.store.journal import Journal
@@ -27,7 +28,7 @@ def state(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def started(run_id: str) -> ev.RunStarted:
-    return ev.RunStarted(run_id, "qwen", "0.1.0", {"cpu": "x"}, "host", {}, "digest", STEPS)
+    return ev.RunStarted(run_id, "qwen", "0.1.0", {"cpu": "x"}, "host", ev.RunSettings(), "digest", STEPS)
 
 
 def make_run(results: Path, run_id: str, facts: list[ev.Fact]) -> Path:
@@ -41,7 +42,7 @@ def make_run(results: Path, run_id: str, facts: list[ev.Fact]) -> Path:
 
 
 def finished(number: int, status: str) -> ev.StepFinished:
-    return ev.StepFinished(STEPS[number].id, None, status)
+    return ev.StepFinished(STEPS[number].id, None, StepStatus(status))
 
 
 def test_a_run_folder_is_named_for_what_it_holds(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Write docs/engines.md from the engines' own tables: `engine_docs.py > docs/engines.md` (make docs).
+"""Write docs/engines.md from the engines' own tables: `python -m tests.tools.engine_docs`, or `make docs`.
 
 What was run for real is read off the conformance suite's table, and what is known from documents alone stands here.
 """
@@ -9,12 +9,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from conformance.cases import CASES
-
 from specdash.core.engine import Param
-from specdash.engines.registry import KINDS, EngineModule, module_of
+from specdash.core.kinds import KINDS, Kind
+from specdash.engines.registry import module_of
+from tests.conformance.cases import CASES
 
 TEMPLATE = Path(__file__).with_name("engines.md")
 
@@ -28,13 +26,14 @@ def document() -> str:
     """The whole document."""
     real = ", ".join(case.name for case in CASES if case.real)
     fakes = ", ".join(case.name for case in CASES if not case.real)
-    sections = [section(module_of(kind)) for kind in KINDS]
+    sections = [section(kind) for kind in KINDS.values()]
     return TEMPLATE.read_text("utf-8").format(real=real, fakes=fakes, sections="\n".join(sections))
 
 
-def section(module: EngineModule) -> str:
+def section(kind: Kind) -> str:
     """One engine: how to get it, its parameters, what it does not tell."""
-    lines = [f"## `{module.KIND}`: {module.TITLE}", f"**Install**: {module.INSTALL}", ""]
+    module = module_of(kind.name)
+    lines = [f"## `{kind.name}`: {kind.title}", f"**Install**: {kind.install}", ""]
     lines += ["| parameter | scope | at start-up | in a request | in a profile | |", "|---|---|---|---|---|---|"]
     lines += [row(param) for param in module.PARAMS]
     if module.UNTOLD:

@@ -1,4 +1,4 @@
-"""Write tiny models whose drafts come from a head: `head_models.py DIR` makes three files in DIR.
+"""Write tiny models whose drafts come from a head: `python -m tests.tools.head_models DIR` makes three files in DIR.
 
 `mtp.gguf` has a layer for multi-token prediction of its own (architecture hy_v3, the plainest one that llama.cpp gives
 such layers to). `eagle-target.gguf` is an ordinary llama model, and `eagle3.gguf` is a head for it that reads the
@@ -14,7 +14,8 @@ from pathlib import Path
 import gguf
 import numpy as np
 from numpy.typing import NDArray
-from tiny_models import TOKENS, WIDTH, begun, finish, vocabulary
+
+from tests.tools.tiny_models import TOKENS, WIDTH, begun, finish, vocabulary
 
 LAYERS, AGREEMENT, MEMORY = 4, 0.3, 0.05
 SHARPNESS = 4.0  # of the head's attention: so much more weight has a token itself than those before it

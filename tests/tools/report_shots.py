@@ -1,4 +1,4 @@
-"""`python tests/tools/report_shots.py OUT [NAMES…] [--result result.json]`: reports as pictures, by a real browser.
+"""`python -m tests.tools.report_shots OUT [NAMES…] [--result result.json]`: reports as pictures, by a real browser.
 
 For each report, from its top down: NAME-light-N.png, NAME-dark-N.png, NAME-phone-N.png (390 px wide), and
 NAME-print.pdf, with its pages as NAME-print-N.png where pdftoppm is installed. Console errors are printed.
@@ -16,13 +16,9 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-TESTS = Path(__file__).parents[1]
-sys.path[:0] = [str(TESTS), str(TESTS.parent)]
-
-from browser import Browser, Page, browser_program  # noqa: E402
-
-from specdash.store.disk import write_atomic  # noqa: E402
-from specdash.store.html import to_html  # noqa: E402
+from specdash.store.disk import write_atomic
+from tests.support.browser import Browser, Page, browser_program
+from tests.support.rendering import to_html
 
 TALL_PX = 16_000  # of a page that is taken
 SLICE_PX = 1600
@@ -30,7 +26,7 @@ SLICE_PX = 1600
 
 def documents() -> dict[str, Callable[[], dict[str, Any]]]:
     """The reports to look at by name."""
-    import report_documents as made
+    from tests.support import report_documents as made
 
     return {
         "pair": made.run_document,

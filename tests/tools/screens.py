@@ -1,4 +1,4 @@
-"""Renders the dashboard's screens to SVG, from a run: `python tests/tools/screens.py RUN OUT [WIDTHxHEIGHT]`.
+"""Renders the dashboard's screens to SVG, from a run: `python -m tests.tools.screens RUN OUT [WIDTHxHEIGHT]`.
 
 On a run that goes on, the main screen is taken while drafted tokens are accepted. Used for the pictures in docs/.
 """

@@ -1,8 +1,8 @@
-"""Write a tiny target and draft pair of random weights: `tiny_models.py DIR` makes DIR/target.gguf and DIR/draft.gguf.
+"""Write a tiny target and draft pair of random weights: `-m tests.tools.tiny_models DIR`.
 
-A llama-architecture target of four layers whose last three add little, and a draft that is its first layer: they
-agree on a part of the tokens, and a request takes milliseconds. Control and byte tokens have no output weights, so
-text never ends early.
+It makes DIR/target.gguf and DIR/draft.gguf. A llama-architecture target of four layers whose last three add little, and
+a draft that is its first layer: they agree on a part of the tokens, and a request takes milliseconds. Control and byte
+tokens have no output weights, so text never ends early.
 """
 
 from __future__ import annotations

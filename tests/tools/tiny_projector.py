@@ -1,4 +1,4 @@
-"""Write a tiny projector for the tiny target, so that it sees: `tiny_projector.py DIR` makes DIR/mmproj.gguf.
+"""Write a tiny projector for the tiny target, so that it sees: `-m tests.tools.tiny_projector DIR`.
 
 A CLIP of two layers with random weights that makes four tokens of a picture of 28 by 28 pixels, and a LLaVA projector
 to the width of the tiny models. What the target says of a picture means nothing, as all that it says.

@@ -7,15 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from recorded_run import START_S, folded, loaded, measured, sample, started, step
 
 from specdash.core import events as ev
 from specdash.core.commands import Command
 from specdash.core.forecast import Outlook, Range
+from specdash.core.status import StepStatus
 from specdash.core.ticks import Live, TokenTick
 from specdash.errors import Exit, StoreError
 from specdash.session.handle import Handle, Outcome, Reports, Watcher
 from specdash.ui.headless import narrate, shortened, status_line, time_left_words
+from tests.support.recorded_run import START_S, folded, loaded, measured, sample, started, step
 
 LEFT = Range(62.0, 130.0)
 STEPS = [step(), step(4), step(8)]
@@ -91,7 +92,7 @@ def test_the_live_line_between_samples() -> None:
 
 
 def test_the_live_line_counts_what_was_skipped_apart() -> None:
-    skipped = ev.StepFinished(step(4).id, None, "skipped", (), "not wanted")
+    skipped = ev.StepFinished(step(4).id, None, StepStatus.SKIPPED, (), "not wanted")
     assert line([*ON_LOAD, skipped]).startswith("1/3 steps, 1 skipped | ")
 
 

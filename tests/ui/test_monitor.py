@@ -13,17 +13,18 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from harness import LIMIT_S
-from recorded_run import loaded, measured, started, step
-from watched_run import STEPS, RawClient, WatchedRun, memory, short_folder, until
 
 from specdash import __version__
 from specdash.core import events as ev
-from specdash.core.ticks import LogTick, ServerTick, Tick, encode_tick
+from specdash.core.ticks import LogTick, ServerTick, Tick
 from specdash.errors import StoreError
 from specdash.runtime.sockets import MOST_PATH_BYTES, bind, peer_uid, runtime_folder, socket_path
+from specdash.store.codec import encode_tick
 from specdash.store.journal import read
 from specdash.ui.wire import BadLine, Lines, load, read_pointer
+from tests.support.machine import LIMIT_S
+from tests.support.recorded_run import loaded, measured, started, step
+from tests.support.served_run import STEPS, RawClient, WatchedRun, memory, short_folder, until
 
 
 @pytest.fixture(autouse=True)

@@ -12,21 +12,24 @@ from specdash.core import events as ev
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey, Step
-from specdash.core.view import StepView, View
-from specdash.ui.narration import counted, percent, rate, sentences
+from specdash.core.state import RunState
+from specdash.core.status import SampleStatus, StepStatus
+from specdash.core.steps import StepState
+from specdash.report.text import TERMINAL, rate, share
+from specdash.ui.narration import counted, level_of, sentences
 
 SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)
 KEY = LoadKey("T", "D", None, None, 4)
 BROKEN = Sample.broken(prompt_id="p", block=1, started_s=0.0, reasons=("too_short", "torn"))
-GOOD = replace(BROKEN, status="ok", reasons=(), decode_tok_s=12.34, draft_tokens=40, accepted_tokens=30)
+GOOD = replace(BROKEN, status=SampleStatus.OK, reasons=(), decode_tok_s=12.34, draft_tokens=40, accepted_tokens=30)
 PLAIN = replace(GOOD, draft_tokens=None, accepted_tokens=None)
-VIEW = View(
+VIEW = RunState(
     steps={
-        SPEC.id: StepView(SPEC, "ok", samples=(GOOD, replace(GOOD, decode_tok_s=14.34), BROKEN)),
-        SPEC.baseline().id: StepView(SPEC.baseline()),
+        SPEC.id: StepState(SPEC, StepStatus.OK, samples=(GOOD, replace(GOOD, decode_tok_s=14.34), BROKEN)),
+        SPEC.baseline().id: StepState(SPEC.baseline()),
     }
 )
-RUN = ev.RunStarted("run-1", "n", "1.0", {}, "host", {"iterations": 5}, "digest", (SPEC, SPEC.baseline()))
+RUN = ev.RunStarted("run-1", "n", "1.0", {}, "host", ev.RunSettings(iterations=5), "digest", (SPEC, SPEC.baseline()))
 LOAD_DONE = ev.LoadFinished("load-2", "stopped")
 
 SENTENCES: list[tuple[ev.Fact, list[str]]] = [
@@ -93,19 +96,19 @@ SENTENCES: list[tuple[ev.Fact, list[str]]] = [
         [f"sample {SPEC.id} #2: 12.3 tok/s, 75 % of 40 drafted accepted"],
     ),
     (ev.SampleTaken(SPEC.id, "load-2", PLAIN, 1.0), [f"sample {SPEC.id} #2: 12.3 tok/s"]),
-    (ev.SampleTaken(SPEC.id, "load-2", replace(PLAIN, decode_tok_s=None), 1.0), [f"sample {SPEC.id} #2: ? tok/s"]),
+    (ev.SampleTaken(SPEC.id, "load-2", replace(PLAIN, decode_tok_s=None), 1.0), [f"sample {SPEC.id} #2: - tok/s"]),
     (
         ev.SampleTaken(SPEC.id, "load-2", replace(PLAIN, unknown={"total_time_s": "stopped for 3 s"}), 1.0),
         [f"sample {SPEC.id} #2: 12.3 tok/s (stopped for 3 s: only the server's times count)"],
     ),
     (ev.SampleTaken(SPEC.id, "load-2", BROKEN, 1.0), [f"sample {SPEC.id} #2: invalid, too_short, torn"]),
-    (ev.StepFinished(SPEC.id, "load-2", "ok"), [f"step 1/2 {SPEC.id}: 13.3 tok/s (n = 2)"]),
+    (ev.StepFinished(SPEC.id, "load-2", StepStatus.OK), [f"step 1/2 {SPEC.id}: 13.3 tok/s (n = 2)"]),
     (
-        ev.StepFinished(SPEC.id, "load-2", "invalid", ("k_not_effective",), "K = 4 was asked for"),
+        ev.StepFinished(SPEC.id, "load-2", StepStatus.INVALID, ("k_not_effective",), "K = 4 was asked for"),
         [f"step 1/2 {SPEC.id}: invalid: k_not_effective: K = 4 was asked for"],
     ),
-    (ev.StepFinished(SPEC.id, None, "skipped"), [f"step 1/2 {SPEC.id}: skipped"]),
-    (ev.StepFinished(SPEC.id, None, "failed", (), "gone"), [f"step 1/2 {SPEC.id}: failed: gone"]),
+    (ev.StepFinished(SPEC.id, None, StepStatus.SKIPPED), [f"step 1/2 {SPEC.id}: skipped"]),
+    (ev.StepFinished(SPEC.id, None, StepStatus.FAILED, (), "gone"), [f"step 1/2 {SPEC.id}: failed: gone"]),
     (LOAD_DONE, ["load load-2: server stopped"]),
     (replace(LOAD_DONE, peak_rss_bytes=2**30), ["load load-2: server stopped, peak memory 1.00 GiB"]),
     (replace(LOAD_DONE, state="failed", error="it died"), ["load load-2 failed: it died"]),
@@ -127,9 +130,16 @@ def test_sentences(fact: ev.Fact, lines: list[str]) -> None:
     assert sentences(fact, VIEW) == lines
 
 
+def test_how_serious_a_fact_is_does_not_hang_on_its_words() -> None:
+    assert level_of(replace(LOAD_DONE, error="it died")) == level_of(ev.Noted("error", "x")) == "error"
+    assert level_of(ev.Noted("warning", "few cores")) == "warning"
+    assert level_of(ev.Noted("info", "a load failed: error: warning:")) == "info"
+    assert level_of(LOAD_DONE) == level_of(ev.StepFinished(SPEC.id, None, StepStatus.FAILED, (), "load failed")) == ""
+
+
 def test_how_many_samples_were_taken_again_is_told_with_their_step() -> None:
-    view = View(steps={SPEC.id: StepView(SPEC, "ok", samples=(BROKEN, BROKEN, GOOD))})
-    (line,) = sentences(ev.StepFinished(SPEC.id, "load-2", "ok"), view)
+    view = RunState(steps={SPEC.id: StepState(SPEC, StepStatus.OK, samples=(BROKEN, BROKEN, GOOD))})
+    (line,) = sentences(ev.StepFinished(SPEC.id, "load-2", StepStatus.OK), view)
     assert line.endswith("(n = 1, 2 taken again)")
 
 
@@ -163,7 +173,7 @@ KEPT = {"k_scope", "status"}  # words that only specdash writes
 def test_text_from_outside_is_made_harmless(fact: ev.Fact) -> None:
     changes = {item.name: infect(getattr(fact, item.name)) for item in fields(fact) if item.name not in KEPT}
     hostile = replace(fact, **changes)
-    view = View(steps={HOSTILE: StepView(infect(SPEC), "ok", samples=(GOOD,))})
+    view = RunState(steps={HOSTILE: StepState(infect(SPEC), StepStatus.OK, samples=(GOOD,))})
     for line in sentences(hostile, view):
         assert len(line) <= 400
         assert line.isprintable()
@@ -171,17 +181,17 @@ def test_text_from_outside_is_made_harmless(fact: ev.Fact) -> None:
 
 
 def test_numbers() -> None:
-    assert [rate(value) for value in (None, 0.5, 1.234, 12.34, 999.4, 1234.5)] == [
-        "?", "0.50", "1.23", "12.3", "999.4", "1234",
+    assert [rate(value, TERMINAL) for value in (None, 0.5, 1.234, 12.34, 999.4, 1234.5)] == [
+        "-", "0.50", "1.23", "12.3", "999.4", "1234",
     ]  # fmt: skip
-    assert [percent(value) for value in (None, 0.0, 0.755, 1.0)] == ["-", "0 %", "76 %", "100 %"]
+    assert [share(value, style=TERMINAL) for value in (None, 0.0, 0.755, 1.0)] == ["-", "0 %", "76 %", "100 %"]
 
 
 def test_what_was_skipped_is_not_said_to_be_measured() -> None:
-    states = ("ok",) * 4 + ("skipped",) * 3 + ("open",) * 4 + ("running",)
-    view = View(steps={str(number): StepView(SPEC, state) for number, state in enumerate(states)})
+    states = (StepStatus.OK,) * 4 + ("skipped",) * 3 + ("open",) * 4 + ("running",)
+    view = RunState(steps={str(number): StepState(SPEC, StepStatus(state)) for number, state in enumerate(states)})
     assert counted(view.table.tally) == "4 of 12 steps measured, 3 skipped"
-    each = ("open", "running", "ok", "invalid", "failed", "timeout", "skipped")
-    view = View(steps={state: StepView(SPEC, state) for state in each})
+    each = ("open", "running", StepStatus.OK, "invalid", "failed", "timeout", "skipped")
+    view = RunState(steps={state: StepState(SPEC, StepStatus(state)) for state in each})
     assert counted(view.table.tally) == "1 of 7 steps measured, 3 failed, 1 skipped"
-    assert counted(View().table.tally) == "0 of 0 steps measured"
+    assert counted(RunState().table.tally) == "0 of 0 steps measured"

@@ -15,14 +15,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from recorded_run import loaded, measured, started, step
-from watched_run import STEPS, WatchedRun, finish, memory, short_folder, take, until
 
 from specdash import __version__
 from specdash.core import events as ev
 from specdash.core.commands import EDIT, PAUSE, STOP, Command, Skip
+from specdash.core.reduce import fold_all
 from specdash.core.ticks import MemoryTick
-from specdash.core.view import fold_all
 from specdash.errors import Exit, SpecdashError
 from specdash.runtime.locks import run_lock
 from specdash.runtime.sockets import bind, socket_path
@@ -31,6 +29,8 @@ from specdash.ui.source import CaughtUp, Event, Gone, Origin, Refused, Source, S
 from specdash.ui.sources import FolderSource, PipeSource, SocketSource, open_run
 from specdash.ui.ssh import SshLine, Way
 from specdash.ui.wire import Pointer, write_pointer
+from tests.support.recorded_run import loaded, measured, started, step
+from tests.support.served_run import STEPS, WatchedRun, finish, memory, short_folder, take, until
 
 ROOT = Path(__file__).parents[2]
 SPECDASH = (sys.executable, "-m", "specdash")

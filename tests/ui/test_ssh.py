@@ -9,15 +9,15 @@ from pathlib import Path
 
 import psutil
 import pytest
-from recorded_run import loaded, measured, started, step
-from sshds import Sshd, make_keys, running_sshd
-from watched_run import STEPS, WatchedRun, finish, short_folder, take, until
 
 from specdash.core import events as ev
 from specdash.core.commands import PAUSE, Command
-from specdash.core.view import fold_all
+from specdash.core.reduce import fold_all
 from specdash.ui.source import CaughtUp, Event, Gone, SourceError
 from specdash.ui.sources import PipeSource
+from tests.support.recorded_run import loaded, measured, started, step
+from tests.support.served_run import STEPS, WatchedRun, finish, short_folder, take, until
+from tests.support.sshd import Sshd, make_keys, running_sshd
 
 ROOT = Path(__file__).parents[2]
 REMOTE = ("env", f"PYTHONPATH={ROOT}", sys.executable, "-m", "specdash")

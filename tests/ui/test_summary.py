@@ -8,20 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from recorded_run import folded, measured, started, step
 from rich.console import Console
 
-from specdash.analysis.result import build_result
+from specdash.analysis.result import Result
 from specdash.core import events as ev
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.report.text import brief
+from specdash.store.result_json import document_of, from_document
 from specdash.ui import summary
-from specdash.ui.recommended import brief
 from specdash.ui.summary import near, print_summary
+from tests.support.recorded_run import folded, measured, started, step
+from tests.support.rendering import recommendation
 
 LONG = "qwen2.5-coder-0.5b-instruct-fp16-and-then-some-q8_0"
 
 
-def run_of(**changes: Any) -> View:
+def run_of(**changes: Any) -> RunState:
     """A run with a slower, an equal and a faster arm."""
     steps = [step(), step(2, **changes), step(4, **changes), step(8, **changes)]
     facts: list[ev.Fact] = [started(steps)]
@@ -31,7 +33,7 @@ def run_of(**changes: Any) -> View:
     return folded(facts)
 
 
-def shown(view: View, width: int = 80, encoding: str = "utf-8", path: Path = Path("/r")) -> str:
+def shown(view: RunState, width: int = 80, encoding: str = "utf-8", path: Path = Path("/r")) -> str:
     raw = io.BytesIO()
     file = io.TextIOWrapper(raw, encoding=encoding, errors="strict")
     console = Console(file=file, force_terminal=True, width=width, color_system=None, highlight=False)
@@ -113,13 +115,13 @@ OFF = {
 }  # fmt: skip
 
 
-def document(view: View, **changes: Any) -> dict[str, Any]:
+def document(view: RunState, **changes: Any) -> Result:
     """The result of a run with these parts in place of its own."""
-    return {**build_result(view), **changes}
+    return from_document({**document_of(view), **changes})
 
 
 def test_what_to_use_comes_first_with_a_command_that_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(summary, "build_result", lambda view: document(view, recommendations=[CHOICE, OFF]))
+    monkeypatch.setattr(summary, "result_of", lambda view: document(view, recommendations=[CHOICE, OFF]))
     lines = shown(run_of()).splitlines()
     text = " ".join(" ".join(lines).split())
     use = "use 0.5B with K = 8: 12.50 times as fast (12.29 to 12.72), 1250 tok/s instead of 100.0"
@@ -153,7 +155,7 @@ def test_every_kind_of_recommendation_has_its_words(
     changes: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     found = [{**CHOICE, **changes}]
-    monkeypatch.setattr(summary, "build_result", lambda view: document(view, recommendations=found))
+    monkeypatch.setattr(summary, "result_of", lambda view: document(view, recommendations=found))
     assert said in " ".join(shown(run_of(), 160).split())
 
 
@@ -164,7 +166,7 @@ def test_predicted_points_are_hollow_and_measured_ones_filled(monkeypatch: pytes
         for k in range(1, 13)
     ]
     broken = {**base, "k": 13, "predicted_tok_s": None, "predicted_ci95": None}
-    monkeypatch.setattr(summary, "build_result", lambda view: document(view, curves=[*curve, broken]))
+    monkeypatch.setattr(summary, "result_of", lambda view: document(view, curves=[*curve, broken]))
     text = shown(run_of())
     chart = text[text.index("tok/s by K") : text.index("K: tokens drafted a step")]
     assert chart.count("○") >= 8
@@ -219,6 +221,6 @@ def test_what_is_left_to_measure_is_said_with_the_command() -> None:
 def test_half_a_line_is_in_signs_that_every_terminal_has(ci95: list[float], said: str) -> None:
     whole = {"ratio": 1.02, "ci95": ci95}
     each = {"target": "T", "draft": "D", "method": "draft", "k": 4, "speedup": 1.5, "ci95": [1.4, 1.6], "tok_s": 9.0}
-    line = brief({**each, "off": False, "whole_answer": whole})
+    line = brief(recommendation({**each, "off": False, "whole_answer": whole}))
     assert said in line
     assert line.isascii()

@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from ptys import TESTS, PtyProgram, colour_codes, left_behind, modes, python_child
+
+from tests.support.paths import ROOT
+from tests.support.pty_program import PtyProgram, colour_codes, left_behind, modes, python_child
 
 KILLED_WITHIN_S = 2.0  # the contract's own figure: a viewer can be killed in two seconds, whatever its terminal does
 PAINTED = b"1/5"
@@ -26,7 +28,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("LC_", "SPECDASH", "TEXTUAL"))}
     for name in ("NO_COLOR", "COLORTERM", "TMUX"):
         kept.pop(name, None)
-    path = os.pathsep.join([str(TESTS.parent), str(TESTS), *filter(None, [os.environ.get("PYTHONPATH")])])
+    path = os.pathsep.join([str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {
         **kept,
         "TERM": "xterm-256color",
@@ -40,7 +42,7 @@ def environment(tmp_path: Path) -> dict[str, str]:
 
 
 def child(case: str, environment: dict[str, str], size: tuple[int, int] = (80, 24)) -> PtyProgram:
-    return PtyProgram(python_child("pty_child.py", case), environment, size)
+    return PtyProgram(python_child("pty_dashboard", case), environment, size)
 
 
 def folded(environment: dict[str, str]) -> int:
@@ -199,7 +201,11 @@ def test_a_dumb_terminal_is_told_what_to_do(environment: dict[str, str]) -> None
 
 def test_no_terminal_is_told_what_to_do(environment: dict[str, str]) -> None:
     done = subprocess.run(
-        python_child("pty_child.py", "live"), env=environment, capture_output=True, stdin=subprocess.DEVNULL, timeout=60
+        python_child("pty_dashboard", "live"),
+        env=environment,
+        capture_output=True,
+        stdin=subprocess.DEVNULL,
+        timeout=60,
     )
     assert done.returncode == 2
     assert b"needs a terminal" in done.stderr

@@ -14,9 +14,9 @@ from specdash.analysis.stats import speedup
 from specdash.core.events import StepTimes
 from specdash.core.measure import Sample
 from specdash.core.plan import KScope, LoadKey
-from specdash.core.steps import StepView
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 from specdash.core.steptable import StepTable
-from specdash.core.view import View
 
 ALL = "all"
 
@@ -44,13 +44,13 @@ class Curve:
         return next((point for point in self.points if point.k == k), None)
 
 
-def curves(view: View) -> tuple[Curve, ...]:
+def curves(view: RunState) -> tuple[Curve, ...]:
     """Every curve that the traces of a run allow; pairs without any trace are left out."""
     by_step = traces_by_step(view)
     return tuple(curve for group, steps in groups(view).items() for curve in _curves(view, group, steps, by_step))
 
 
-def curve_of(view: View, pair: LoadKey, depth: int = 0, category: str | None = None) -> Curve | None:
+def curve_of(view: RunState, pair: LoadKey, depth: int = 0, category: str | None = None) -> Curve | None:
     """The curve of one pair (its `k` is passed over) over all categories, or of one; None without any trace."""
     group = (pair.pair, depth)
     view = replace(view, steps=StepTable({found.step.id: found for found in view.table.of_pair(pair.pair)}))
@@ -91,7 +91,7 @@ def off_the_line(point: Point, samples: Iterable[Sample]) -> bool:
 
 
 def _curves(
-    view: View, group: Group, steps: Sequence[StepView], by_step: Mapping[str, Sequence[StepTimes]]
+    view: RunState, group: Group, steps: Sequence[StepState], by_step: Mapping[str, Sequence[StepTimes]]
 ) -> Iterator[Curve]:
     """The curves of one pair at one depth."""
     found = evidence(view, group, steps, by_step)

@@ -11,7 +11,9 @@ from specdash.core.events import StepTimes
 from specdash.core.measure import Sample
 from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey
-from specdash.core.view import DONE, StepView, View
+from specdash.core.state import RunState
+from specdash.core.status import DONE, StepStatus
+from specdash.core.steps import StepState
 
 CONTENT = "content"
 SAMPLE, COST = "sample", "cost"
@@ -51,9 +53,9 @@ class Evidence:
     traces: tuple[StepTimes, ...]  # of requests to servers that drafted up to k_max, of both purposes
 
 
-def groups(view: View) -> dict[Group, list[StepView]]:
+def groups(view: RunState) -> dict[Group, list[StepState]]:
     """The steps with a draft by pair and depth, in the order of the queue."""
-    found: dict[Group, list[StepView]] = {}
+    found: dict[Group, list[StepState]] = {}
     for each in view.steps.values():
         step = each.step
         if step.method == DRAFT and step.draft is not None and step.k is not None and step.workload == CONTENT:
@@ -61,7 +63,7 @@ def groups(view: View) -> dict[Group, list[StepView]]:
     return found
 
 
-def traces_by_step(view: View) -> dict[str, list[StepTimes]]:
+def traces_by_step(view: RunState) -> dict[str, list[StepTimes]]:
     """The traces of a run by the step that they were taken for, in the order in which they came.
 
     Those of servers with other files, flags or builds than the step's samples are left out.
@@ -77,11 +79,11 @@ def traces_by_step(view: View) -> dict[str, list[StepTimes]]:
 
 
 def evidence(
-    view: View, group: Group, steps: Iterable[StepView], by_step: Mapping[str, Sequence[StepTimes]]
+    view: RunState, group: Group, steps: Iterable[StepState], by_step: Mapping[str, Sequence[StepTimes]]
 ) -> Evidence:
     """What the run knows of one pair. Its K_max is the largest K that a trace was taken at."""
     pair, depth = group
-    counted = [each for each in steps if each.status not in DONE or each.status == "ok"]
+    counted = [each for each in steps if each.status not in DONE or each.status == StepStatus.OK]
     traced = [each.step.k for each in counted if each.step.k is not None and by_step.get(each.step.id)]
     k_max = max(traced, default=None)
     at_k_max = [each for each in counted if each.step.k == k_max]
@@ -95,15 +97,17 @@ def evidence(
     return Evidence(pair.pair, depth, k_max, samples, traces)
 
 
-def _measured(step: StepView, sample: Sample, traces: Sequence[StepTimes], k_max: int, view: View) -> Measured | None:
+def _measured(
+    step: StepState, sample: Sample, traces: Sequence[StepTimes], k_max: int, view: RunState
+) -> Measured | None:
     """A sample with its text; None where it has no rate."""
     generated, time_s = sample.generated_tokens, sample.decode_time_s
     if generated is None or generated < 2 or time_s is None or not 0 < time_s < math.inf:
         return None
     budget = None
     if sample.finish_reason != "limit":
-        limit = view.run.settings.get("max_tokens") if view.run is not None else None
-        budget = limit - 1 if isinstance(limit, int) and limit > generated else generated + k_max
+        limit = view.settings.max_tokens
+        budget = limit - 1 if limit is not None and limit > generated else generated + k_max
     text = None
     # A sample that was taken again left more than one trace: the last one that fits is its own.
     for trace in reversed(traces):

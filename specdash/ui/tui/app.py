@@ -20,8 +20,8 @@ from specdash.config.settings import DEFAULT_RATE_HZ, RATES_HZ, Settings, save_s
 from specdash.core import commands as cmd
 from specdash.core.events import Recorded
 from specdash.core.forecast import Outlook, Range
+from specdash.core.state import RunState
 from specdash.core.text import one_line
-from specdash.core.view import View
 from specdash.errors import Exit, SpecdashError, StoreError
 from specdash.store.disk import write_atomic
 from specdash.ui.feed import Feed, fold_event, fold_events
@@ -240,7 +240,7 @@ class Dashboard(TerminalApp):
                 self._dirty = True  # so that it is asked for again, even if nothing else happens
         return self._adviser.of(view)
 
-    async def _advise(self, view: View) -> None:
+    async def _advise(self, view: RunState) -> None:
         begun_s = time.monotonic()
         try:
             found = await asyncio.to_thread(work_out, view)

@@ -17,6 +17,7 @@ from typing import Any
 
 from specdash.config.discover import default_folders
 from specdash.core.events import ModelRead
+from specdash.core.kinds import kind_named
 from specdash.core.text import one_line
 from specdash.ui.source import MODELS, Source, own_argv
 
@@ -24,6 +25,9 @@ MODELS_LIMIT_S = 120.0
 EXAMINE_LIMIT_S = 30.0
 DEMO_LIMIT_S = 300.0  # models of some hundred MiB are written
 MOST_BYTES = 32 * 2**20
+
+
+_FINDING = ("state", "what", "found", "todo", "kind", "program")
 
 
 class FindError(Exception):
@@ -73,12 +77,17 @@ class Model:
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One line of the doctor's: a state ("ok", "warn", "FAIL"), what was looked at, what was found, what to do."""
+    """One line of the doctor's: a state ("ok", "warn", "FAIL"), what was looked at, what was found, what to do.
+
+    `kind` and `program` where it is about a program of a kind of engine.
+    """
 
     state: str
     what: str
     found: str
     todo: str = ""
+    kind: str = ""
+    program: str = ""
 
 
 async def find_models(places: Sequence[str] = ()) -> list[Model]:
@@ -107,14 +116,11 @@ def places_with(folders: Sequence[Path]) -> list[str]:
     return [str(folder) for folder in (*usual, *folders)] if folders else []
 
 
-MLX = "mlx, "  # before the program's name, in what the doctor says
-
-
 async def examine() -> list[Finding]:
     """Return what the doctor finds without starting a server: a sweep may be going on. Raises FindError."""
     command = "`specdash doctor`"
     rows = _rows(await _output(own_argv("doctor", "--json", "--no-probe"), EXAMINE_LIMIT_S, command), command)
-    return [Finding(*(str(row.get(name, "")) for name in ("state", "what", "found", "todo"))) for row in rows]
+    return [Finding(*(str(row.get(name, "")) for name in _FINDING)) for row in rows]
 
 
 async def demo_profile() -> Path:
@@ -124,22 +130,12 @@ async def demo_profile() -> Path:
 
 
 def engines(findings: Sequence[Finding]) -> list[Finding]:
-    """Return the programs among the findings that a new profile may have, those that can be used and those that cannot.
+    """Return the programs that a new profile may have: those that can be used, and those that are broken.
 
-    MLX is named only where it can be used: most machines have no use for it.
+    A program that is not installed is a warning of the doctor's, and not named: most machines have no use for MLX.
     """
-    named = [found for found in findings if found.what in ("llama-server", "embedded") or is_mlx(found)]
-    return [found for found in named if found.state == "ok" or (found.state == "FAIL" and not is_mlx(found))]
-
-
-def is_mlx(found: Finding) -> bool:
-    """Return whether a finding is a program that serves MLX models."""
-    return found.what.startswith(MLX)
-
-
-def program_of(found: Finding) -> str:
-    """Return the program of a finding as a profile names it."""
-    return found.what.removeprefix(MLX)
+    named = [found for found in findings if kind_named(found.kind).new_profile]
+    return [found for found in named if found.state in ("ok", "FAIL")]
 
 
 async def _models(argv: Sequence[str], places: Sequence[str], where: str) -> list[Model]:

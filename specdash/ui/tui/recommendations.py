@@ -10,13 +10,17 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from specdash.core.steps import StepView
+from specdash.core.plan import ALL
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 from specdash.core.steptable import Tally, tally_of
 from specdash.core.text import one_line
-from specdash.core.view import View
-from specdash.ui.recommended import ALL, subject
+from specdash.report.text import setting_words
+
+if TYPE_CHECKING:  # analysis is loaded once something is worked out, not for the first frame
+    from specdash.analysis.result import Recommendation, Result
 
 Json = Mapping[str, Any]
 # Target, draft, configuration, experts, depth and category of a K curve.
@@ -37,18 +41,18 @@ class Group:
     moe_experts: int | None
     depth: int
     tally: Tally
-    choices: tuple[Json, ...] = ()
+    choices: tuple[Recommendation, ...] = ()
 
     @property
     def name(self) -> str:
         """Return the target, and what sets it apart from the other variants."""
-        return subject({"target": self.target, "config": self.config, "moe_experts": self.moe_experts,
-                        "depth": self.depth})  # fmt: skip
+        words = (self.target, setting_words(self.config, self.moe_experts, self.depth))
+        return one_line(", ".join(filter(None, words)), 120)
 
     @property
-    def overall(self) -> Json | None:
+    def overall(self) -> Recommendation | None:
         """Return the recommendation over all categories; None where there is none."""
-        return next((each for each in self.choices if each.get("category", ALL) == ALL), None)
+        return next((each for each in self.choices if each.category == ALL), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,26 +77,30 @@ class Recommendations:
         return next(exact, next(iter(mine), None))
 
 
-def work_out(view: View) -> Recommendations:
+def work_out(view: RunState) -> Recommendations:
     """Make the result document of a view, and keep what screens show of it. May take seconds."""
-    from specdash.analysis.result import build_result
+    from specdash.analysis.build_result import result_of
 
     try:
-        document: Json = build_result(view)
+        result = result_of(view)
     except Exception as error:  # noqa: BLE001 - a mistake in a report must not take the screen away from its reader
         return Recommendations(True, problem=one_line(f"{type(error).__name__}: {error}", 300))
-    return from_document(document, view)
+    return recommendations_of(result, view)
 
 
-def from_document(document: Json, view: View) -> Recommendations:
-    """Return the advice in a document of a view."""
-    steps: dict[_GroupKey, list[StepView]] = {}
+def recommendations_of(result: Result, view: RunState) -> Recommendations:
+    """Return the recommendations in the result of a state."""
+    from specdash.store.result_json import to_document
+
+    document = to_document(result)
+    steps: dict[_GroupKey, list[StepState]] = {}
     for found in view.steps.values():
         key = (found.step.target, found.step.config, found.step.moe_experts, found.step.depth)
         steps.setdefault(key, []).append(found)
-    choices: dict[_GroupKey, list[Json]] = {}
-    for each in document.get("recommendations") or ():
-        choices.setdefault((each["target"], each["config"], each["moe_experts"], each["depth"]), []).append(each)
+    choices: dict[_GroupKey, list[Recommendation]] = {}
+    for choice in result.recommendations:
+        base = choice.baseline
+        choices.setdefault((base.target, base.config, base.moe_experts, base.depth), []).append(choice)
     curves: dict[CurveKey, list[Json]] = {}
     for each in document.get("curves") or ():
         of = (each["target"], each["draft"], each["config"], each["moe_experts"], each["depth"], each["category"])
@@ -116,40 +124,40 @@ class RecommendationUpdater:
 
     def __init__(self) -> None:
         self._found = Recommendations()
-        self._view: View | None = None
+        self._view: RunState | None = None
         self._begun: tuple[object, ...] = ()
         self._until_s = 0.0
 
-    def of(self, view: View) -> Recommendations:
+    def of(self, view: RunState) -> Recommendations:
         """Return the newest advice for the run of `view`."""
         return self._found if self._is_of(view) else Recommendations()
 
-    def is_behind(self, view: View) -> bool:
+    def is_behind(self, view: RunState) -> bool:
         """Return whether something was measured since the newest advice was begun."""
         return view.run is not None and (not self._is_of(view) or _mark(view) != self._begun)
 
-    def is_due(self, view: View) -> bool:
+    def is_due(self, view: RunState) -> bool:
         """Return whether it is time to work out new advice; at the end of a run it always is."""
         at_end = view.finished is not None and (self._view is None or self._view.finished is None)
         return not self._is_of(view) or at_end or time.monotonic() >= self._until_s
 
-    def begin(self, view: View) -> None:
+    def begin(self, view: RunState) -> None:
         """Note that new recommendations are being worked out."""
         if not self._is_of(view):
             self._found = Recommendations()
         self._view, self._begun = view, _mark(view)
 
-    def take(self, view: View, found: Recommendations, cost_s: float) -> None:
+    def take(self, view: RunState, found: Recommendations, cost_s: float) -> None:
         """Keep new recommendations for `view`, and how long they took."""
         if self._is_of(view):
             self._found = found
             self._until_s = time.monotonic() + max(LEAST_AGE_S, SHARE_OF_TIME * cost_s)
 
-    def _is_of(self, view: View) -> bool:
+    def _is_of(self, view: RunState) -> bool:
         return self._view is not None and self._view.run is view.run
 
 
-def _mark(view: View) -> tuple[object, ...]:
+def _mark(view: RunState) -> tuple[object, ...]:
     """Return what changes when advice may: steps and loads that are over, verdicts, the end of the run."""
     table = view.table
     return len(table), table.tally.done, table.n_verdicts, len(view.loads), view.current_load, view.finished is not None

@@ -7,23 +7,26 @@ import threading
 from dataclasses import replace
 from typing import Any
 
-import advised_run as run
 import pytest
-import scenes
-from dashboards import SIZES, ScriptedSource, dashboard, screen_text
-from recorded_run import DRAFT, TARGET, folded, measured, recorded, step
 from syrupy.assertion import SnapshotAssertion
 
 from specdash.core import events as ev
+from specdash.core.reduce import fold
+from specdash.core.state import RunState
 from specdash.core.steptable import Tally
 from specdash.core.ticks import ServerTick
-from specdash.core.view import View, fold
+from specdash.store.result_json import from_document
 from specdash.ui.source import Gone
 from specdash.ui.tui import app as application
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.panes.advice import advice, everything, remarks, strip, told
-from specdash.ui.tui.recommendations import Recommendations, RecommendationUpdater, from_document, work_out
+from specdash.ui.tui.recommendations import (
+    Recommendations,
+    RecommendationUpdater,
+    recommendations_of,
+    work_out,
+)
 from specdash.ui.tui.results.curve import predicted_of
 from specdash.ui.tui.results.detail import choice_finding, curve_finding
 from specdash.ui.tui.results.figures import Book
@@ -31,6 +34,11 @@ from specdash.ui.tui.results.heatmap import arms_of, best_of
 from specdash.ui.tui.results.state import PLAIN
 from specdash.ui.tui.screens.advice import AdviceWindow
 from specdash.ui.tui.terminal import ASCII, UNICODE, Glyphs, Terminal
+from tests.support import advised_run as run
+from tests.support import live_runs
+from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
+from tests.support.recorded_run import DRAFT, TARGET, folded, measured, recorded, step
+from tests.support.rendering import recommendation
 
 OVER = Gone("the run is over")
 
@@ -41,8 +49,8 @@ def _known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(application, "work_out", known)
 
 
-def known(view: View) -> Recommendations:
-    return from_document(run.document(view), view)
+def known(view: RunState) -> Recommendations:
+    return recommendations_of(from_document(run.document(view)), view)
 
 
 def words(lines: Any) -> str:
@@ -60,7 +68,7 @@ def body(app: Dashboard) -> str:
 def test_it_is_asked_for_again_when_a_step_is_over_and_not_for_samples() -> None:
     adviser, facts = RecommendationUpdater(), recorded(run.facts(until=3))
     at = next(number for number, each in enumerate(facts) if isinstance(each.fact, ev.StepFinished))
-    view = View()
+    view = RunState()
     for each in facts[: at + 1]:
         view = fold(view, each)
     assert adviser.is_behind(view)
@@ -95,7 +103,7 @@ def test_costly_advice_is_rare_and_the_end_of_a_run_waits_for_nothing(monkeypatc
 
 
 def test_another_run_begins_with_nothing_and_late_advice_of_the_one_before_is_dropped() -> None:
-    adviser, first, second = RecommendationUpdater(), folded(run.facts()), folded(scenes.facts())
+    adviser, first, second = RecommendationUpdater(), folded(run.facts()), folded(live_runs.facts())
     adviser.begin(first)
     adviser.take(first, Recommendations(True), 0.0)
     assert not adviser.of(second).is_known
@@ -105,10 +113,10 @@ def test_another_run_begins_with_nothing_and_late_advice_of_the_one_before_is_dr
 
 
 def test_a_document_that_cannot_be_made_is_said_and_ends_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(view: View) -> None:
+    def broken(view: RunState) -> None:
         raise ZeroDivisionError("no samples")
 
-    monkeypatch.setattr("specdash.analysis.result.build_result", broken)
+    monkeypatch.setattr("specdash.analysis.build_result.result_of", broken)
     found = work_out(folded(run.facts()))
     assert "could not be worked out: ZeroDivisionError: no samples" in words(strip(found, TARGET, 1, 80, UNICODE))
 
@@ -190,7 +198,7 @@ def test_the_target_under_the_cursor_comes_first_where_there_is_room_for_one() -
         ),
         (
             {"roofline": {"bound_tok_s": 20.0, "share": 1.25, "reason": ""}},
-            [("bound", "20.00 tok/s by memory bandwidth; the rate is 125% of that", "bad")],
+            [("bound", "20.0 tok/s by memory bandwidth; the rate is 125% of that", "bad")],
         ),
         (
             {"roofline": {"bound_tok_s": None, "share": None, "reason": "the model fits the cache"}},
@@ -227,7 +235,7 @@ def test_the_recommended_k_is_told_beside_the_best_mean() -> None:
     assert best is not None
     k = best.step.k
     for chosen, said in ((1, f"use best mean K = {k}, recommended K = 1: tied"), (k, "")):
-        choice = {"target": TARGET, "draft": DRAFT, "k": chosen, "tied": [{"draft": DRAFT, "k": k}]}
+        choice = recommendation({"target": TARGET, "draft": DRAFT, "k": chosen, "tied": [{"draft": DRAFT, "k": k}]})
         groups = tuple(replace(each, choices=(choice,)) for each in found.groups if each.target == TARGET)
         lines = choice_finding(book, replace(found, groups=groups), (TARGET, DRAFT), PLAIN, 100)
         assert words(lines) == said
@@ -306,21 +314,21 @@ async def test_the_main_screen_tells_it_where_no_text_can_come_any_more() -> Non
     async with dashboard(ScriptedSource(run.facts(), gone=OVER)) as (app, _):
         assert "use 0.5B with K = 8" in screen_text(app) or "0.5B with K = 8: 1.85x" in screen_text(app)
         assert "off: no draft" in screen_text(app)
-    async with dashboard(ScriptedSource(run.facts(until=8), scenes.ticks()), size=(160, 48)) as (app, _):
+    async with dashboard(ScriptedSource(run.facts(until=8), live_runs.ticks()), size=(160, 48)) as (app, _):
         assert "Recommendation" in screen_text(app)
         assert "7B Q4_K_M: not yet: 2 of 4 steps measured" in screen_text(app)
         assert "def area(" in screen_text(app)
 
 
 async def test_nothing_is_worked_out_for_a_screen_that_does_not_show_it(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[View] = []
+    asked: list[RunState] = []
 
-    def counted(view: View) -> Recommendations:
+    def counted(view: RunState) -> Recommendations:
         asked.append(view)
         return Recommendations(True)
 
     monkeypatch.setattr(application, "work_out", counted)
-    async with dashboard(ScriptedSource(run.facts(until=8), scenes.ticks())) as (app, pilot):
+    async with dashboard(ScriptedSource(run.facts(until=8), live_runs.ticks())) as (app, pilot):
         app.paint_now()
         await pilot.pause()
         assert asked == []
@@ -335,7 +343,7 @@ async def test_nothing_is_worked_out_for_a_screen_that_does_not_show_it(monkeypa
 async def test_keys_are_answered_while_it_is_worked_out(monkeypatch: pytest.MonkeyPatch) -> None:
     go_on = threading.Event()
 
-    def slow(view: View) -> Recommendations:
+    def slow(view: RunState) -> Recommendations:
         assert go_on.wait(30.0)
         return known(view)
 
@@ -395,8 +403,8 @@ async def test_the_plan_is_shown_as_it_changes() -> None:
 
 @pytest.mark.parametrize(("purpose", "said"), [("check", "comparing texts"), ("cost", "measuring step costs")])
 async def test_requests_that_are_no_samples_are_named(purpose: str, said: str) -> None:
-    now = [ServerTick("l001", "busy", scenes.NOW_S), scenes.token(purpose=purpose, block=None)]
-    async with dashboard(ScriptedSource(scenes.facts(), now)) as (app, _):
+    now = [ServerTick("l001", "busy", live_runs.NOW_S), live_runs.token(purpose=purpose, block=None)]
+    async with dashboard(ScriptedSource(live_runs.facts(), now)) as (app, _):
         assert said in screen_text(app)
 
 
@@ -407,7 +415,7 @@ async def test_a_step_tells_whether_its_text_is_the_targets_own() -> None:
         await pilot.pause()
         text = screen_text(app)
     assert "text: identical: the same tokens as the baseline's for 3 prompts" in text
-    assert "bound: 32.10 tok/s by memory bandwidth; the rate is 58% of that" in text
+    assert "bound: 32.1 tok/s by memory bandwidth; the rate is 58% of that" in text
 
 
 def test_a_retried_step_makes_advice_stale() -> None:

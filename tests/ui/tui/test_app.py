@@ -6,16 +6,14 @@ import re
 from pathlib import Path
 
 import pytest
-from dashboards import ScriptedSource, dashboard, screen_text
-from recorded_run import loaded, measured, started, step
 from textual.widgets import Input
 
 from specdash.config.settings import load_settings
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.forecast import Range
+from specdash.core.state import RunState
 from specdash.core.ticks import DiskTick, Live
-from specdash.core.view import View
 from specdash.ui.feed import Feed, fold_event
 from specdash.ui.source import Gone, Moved, Origin
 from specdash.ui.tui import screen_registry
@@ -26,6 +24,8 @@ from specdash.ui.tui.palette import Actions
 from specdash.ui.tui.panes.header import banner, connection, header, state_word, status_line
 from specdash.ui.tui.terminal import ASCII, UNICODE, Glyphs, Terminal
 from specdash.ui.tui.widgets.dialog import LeaveMenu, TinyScreen
+from tests.support.dashboards import ScriptedSource, dashboard, screen_text
+from tests.support.recorded_run import loaded, measured, started, step
 
 STEPS = [step(None), step(4), step(8)]
 FACTS: list[ev.Fact] = [started(STEPS), *loaded(k=8), *measured(STEPS[0], [10.0, 11.0, 12.0])]
@@ -306,7 +306,7 @@ async def test_bad_settings_are_said_and_stop_nothing(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("text", HOSTILE)
 def test_text_from_outside_reaches_no_line(text: str) -> None:
-    view = View(run=started([], name=text, host=text, run_id=text))
+    view = RunState(run=started([], name=text, host=text, run_id=text))
     origin = Origin(f"/results/{text}", text, 4711, False, text)
     for gone in (None, Gone(text), Gone(text, lost=True)):
         feed = Feed(view, origin=origin, caught_up=True, gone=gone)
@@ -335,7 +335,7 @@ async def test_hostile_text_is_told_as_it_is_written(text: str) -> None:
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII])
 def test_lines_fit_every_width(width: int, glyphs: Glyphs) -> None:
     feed = Feed(
-        View(run=started(STEPS, name="名前" * 40)), origin=Origin("/r/x", "host" * 20, 1, False, ""), caught_up=True
+        RunState(run=started(STEPS, name="名前" * 40)), origin=Origin("/r/x", "host" * 20, 1, False, ""), caught_up=True
     )
     for line in (
         header(feed, width, 0.0, UNICODE),
@@ -346,8 +346,12 @@ def test_lines_fit_every_width(width: int, glyphs: Glyphs) -> None:
 
 
 def test_a_replay_is_no_engine_that_has_gone() -> None:
-    replay = Feed(View(run=started(STEPS)), origin=Origin("/r", "h", None, True, ""), caught_up=True, gone=Gone("over"))
-    died = Feed(View(run=started(STEPS)), origin=Origin("/r", "h", 7, True, ""), caught_up=True, gone=Gone("it died"))
+    replay = Feed(
+        RunState(run=started(STEPS)), origin=Origin("/r", "h", None, True, ""), caught_up=True, gone=Gone("over")
+    )
+    died = Feed(
+        RunState(run=started(STEPS)), origin=Origin("/r", "h", 7, True, ""), caught_up=True, gone=Gone("it died")
+    )
     assert state_word(replay)[0] == "REPLAY"
     assert banner(replay, 80, UNICODE) is None
     assert state_word(died)[0] == "ENGINE GONE"
@@ -356,7 +360,7 @@ def test_a_replay_is_no_engine_that_has_gone() -> None:
 
 def test_a_run_that_waits_for_room_on_disk_says_so() -> None:
     live = Live(disk=DiskTick("/r/journal.jsonl: no record can be added"))
-    full = Feed(View(run=started(STEPS)), live, Origin("/r", "h", 7, True, ""), caught_up=True)
+    full = Feed(RunState(run=started(STEPS)), live, Origin("/r", "h", 7, True, ""), caught_up=True)
     assert state_word(full)[0] == "DISK FULL"
     assert "/r/journal.jsonl: no record can be added" in text_of(banner(full, 120, UNICODE) or ())
     assert "ETA" not in text_of(header(full, 120, 0.0, UNICODE, Range(1.0, 2.0)))
@@ -366,14 +370,14 @@ def test_a_run_that_waits_for_room_on_disk_says_so() -> None:
 
 
 def test_a_run_folder_that_was_moved_is_known_by_its_new_place() -> None:
-    feed = Feed(View(run=started(STEPS)), origin=Origin("/r", "h", 7, True, ""), caught_up=True)
+    feed = Feed(RunState(run=started(STEPS)), origin=Origin("/r", "h", 7, True, ""), caught_up=True)
     moved = fold_event(feed, Moved("/elsewhere/r")).origin
     assert moved == Origin("/elsewhere/r", "h", 7, True, "")
 
 
 def test_only_the_end_of_a_run_that_was_watched_is_announced() -> None:
-    live = Feed(View(run=started(STEPS)), caught_up=True)
-    over = Feed(View(run=started(STEPS), finished=ev.RunFinished("finished", 0)), caught_up=True)
+    live = Feed(RunState(run=started(STEPS)), caught_up=True)
+    over = Feed(RunState(run=started(STEPS), finished=ev.RunFinished("finished", 0)), caught_up=True)
     assert ending(live, over) is not None
     assert ending(Feed(live.view), over) is None, "told while the journal was read: a replay"
     assert ending(over, over) is None

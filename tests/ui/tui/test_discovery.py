@@ -7,13 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dashboards import ScriptedSource
-from recorded_run import started, step
 
 from specdash.ui.source import MODELS, Gone, own_argv
 from specdash.ui.tui import discovery
 from specdash.ui.tui.discovery import FindError, Finding, Model, models_of
 from specdash.ui.tui.wizard.answers import Answers, choices
+from tests.support.dashboards import ScriptedSource
+from tests.support.recorded_run import started, step
 
 
 def told(program: str) -> list[str]:
@@ -97,15 +97,15 @@ async def test_a_program_that_is_not_there_is_a_sentence() -> None:
 
 async def test_a_new_profile_names_a_program_that_takes_such_models(tmp_path: Path) -> None:
     findings = [
-        Finding("ok", "llama-server", "b1"),
+        Finding("ok", "llama-server", "b1", kind="llama-server", program="llama-server"),
         Finding("ok", "embedded, draft models", "used"),
-        Finding("ok", "mlx, specdash-mlx", "0.32"),
-        Finding("warn", "mlx, mlx_lm.server", "not usable here"),
+        Finding("ok", "mlx, specdash-mlx", "0.32", kind="mlx", program="specdash-mlx"),
+        Finding("warn", "mlx, mlx_lm.server", "not usable here", kind="mlx", program="mlx_lm.server"),
         Finding("ok", "script", "launch scripts"),
-        Finding("FAIL", "embedded", "broken"),
+        Finding("FAIL", "embedded", "broken", kind="llama-server", program="embedded"),
     ]
     found = discovery.engines(findings)
-    assert [discovery.program_of(each) for each in found] == ["llama-server", "specdash-mlx", "embedded"]
+    assert [each.program for each in found] == ["llama-server", "specdash-mlx", "embedded"]
     for path, programs in ((tmp_path / "t.gguf", ["llama-server", "embedded"]), (tmp_path, ["specdash-mlx"])):
         answers = Answers(target=Model(str(path), "T"))
         assert [choice.value for choice in choices("program", answers, [], found)] == programs

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from recorded_run import folded, loaded, measured, started, step
-
 from specdash.core import events as ev
 from specdash.ui.feed import Feed
 from specdash.ui.source import Gone, Origin
 from specdash.ui.tui.exit_message import farewell
+from tests.support.recorded_run import folded, loaded, measured, started, step
 
 STEPS = [step(None), step(4)]
 FACTS: list[ev.Fact] = [started(STEPS), *loaded(k=4), *measured(STEPS[0], [10.0])]

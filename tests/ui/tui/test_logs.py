@@ -7,21 +7,21 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from dashboards import SIZES, ScriptedSource, dashboard, screen_text
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded_run import START_S, loaded, measured, recorded, started, step
 from textual import events
 
 from specdash.core import events as ev
+from specdash.core.reduce import fold_all
 from specdash.core.ticks import LogTick
-from specdash.core.view import fold_all
 from specdash.ui.source import Gone, LogPiece, SourceError
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.logview import log_file
 from specdash.ui.tui.logview.log_file import Scanner, Window, appended, level_of, prepended, stamp_of, window_at
 from specdash.ui.tui.logview.log_view import BEGINNING, END, LogView, Mark, entries_of, marks_of, text_of_line
 from specdash.ui.tui.terminal import ASCII, Terminal
+from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
+from tests.support.recorded_run import START_S, loaded, measured, recorded, started, step
 
 LOG = b"""\
 0.00.003.639 I srv  llama_server: initializing ...

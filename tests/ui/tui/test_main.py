@@ -7,16 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-import scenes
-from dashboards import SIZES, ScriptedSource, dashboard, screen_text
-from harness import LIMIT_S
-from painting import paint_bytes
 from rich.style import Style
 from syrupy.assertion import SnapshotAssertion
 from textual.pilot import Pilot
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
+from specdash.core.status import StepStatus
 from specdash.ui.feed import fold_event
 from specdash.ui.source import Gone
 from specdash.ui.tui.app import Dashboard
@@ -24,6 +21,10 @@ from specdash.ui.tui.screens.main import MainScreen
 from specdash.ui.tui.terminal import ASCII, Terminal
 from specdash.ui.tui.terminal.theme import styles_for
 from specdash.ui.tui.widgets.dialog import Question, StepWindow
+from tests.support import live_runs
+from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
+from tests.support.machine import LIMIT_S
+from tests.support.painted_bytes import paint_bytes
 
 BUDGETS = (((80, 24), 2048), ((160, 48), 5120))
 
@@ -42,8 +43,8 @@ async def shown(
     source: ScriptedSource | None = None, size: tuple[int, int] = (80, 24), terminal: Terminal | None = None
 ) -> AsyncIterator[tuple[Dashboard, Pilot[int]]]:
     """The main screen of the scene, at the time of the scene."""
-    source = source or ScriptedSource(scenes.facts(), scenes.ticks())
-    async with dashboard(source, size=size, terminal=terminal, now_s=scenes.NOW_S) as (app, pilot):
+    source = source or ScriptedSource(live_runs.facts(), live_runs.ticks())
+    async with dashboard(source, size=size, terminal=terminal, now_s=live_runs.NOW_S) as (app, pilot):
         app.paint_now()
         await pilot.pause()
         yield app, pilot
@@ -75,8 +76,8 @@ async def test_a_run_at_work(size: tuple[int, int], snapshot: SnapshotAssertion)
 
 async def test_a_finished_run(snapshot: SnapshotAssertion) -> None:
     over = [
-        *scenes.facts(),
-        ev.LoadFinished("l001", "stopped", 410 * scenes.GIB),
+        *live_runs.facts(),
+        ev.LoadFinished("l001", "stopped", 410 * live_runs.GIB),
         ev.RunFinished("stopped", 1, "asked"),
     ]
     async with shown(ScriptedSource(over, gone=Gone("the run is over"))) as (app, _):
@@ -96,7 +97,7 @@ async def test_pause_and_resume_are_one_key_that_says_which() -> None:
         assert screen.active_bindings["space"].binding.description == "Pause"
         await press(app, pilot, "space")
         assert sent(app) == [cmd.Command(cmd.PAUSE)]
-        paused = ev.Recorded(99, scenes.NOW_S, ev.CommandAccepted(cmd.PAUSE))
+        paused = ev.Recorded(99, live_runs.NOW_S, ev.CommandAccepted(cmd.PAUSE))
         app.feed = fold_event(app.feed, paused)
         app.paint_now()
         await pilot.pause()
@@ -117,13 +118,13 @@ async def test_skip_asks_first_and_says_what_it_costs() -> None:
         await press(app, pilot, "n")
         assert sent(app) == []
         await press(app, pilot, "s", "y")
-        assert sent(app) == [cmd.Command(cmd.EDIT, (cmd.Skip((scenes.RUNNING.id,)),))]
+        assert sent(app) == [cmd.Command(cmd.EDIT, (cmd.Skip((live_runs.RUNNING.id,)),))]
 
 
 async def test_the_step_under_the_cursor_is_the_one_that_is_skipped() -> None:
     async with shown() as (app, pilot):
         await press(app, pilot, "j", "down", "s", "y")
-        assert sent(app) == [cmd.Command(cmd.EDIT, (cmd.Skip((scenes.STEPS[7].id,)),))]
+        assert sent(app) == [cmd.Command(cmd.EDIT, (cmd.Skip((live_runs.STEPS[7].id,)),))]
 
 
 async def test_what_is_done_cannot_be_skipped() -> None:
@@ -135,7 +136,7 @@ async def test_what_is_done_cannot_be_skipped() -> None:
 
 
 async def test_while_no_step_runs_there_is_none_to_skip() -> None:
-    between = [*scenes.facts(), ev.StepFinished(scenes.RUNNING.id, "l001", "ok", fingerprint="fp")]
+    between = [*live_runs.facts(), ev.StepFinished(live_runs.RUNNING.id, "l001", StepStatus.OK, fingerprint="fp")]
     async with shown(ScriptedSource([*between, ev.LoadFinished("l001", "stopped")])) as (app, pilot):
         await press(app, pilot, "s")
         assert "no step is running; move to a step of the queue to skip it" in told(app)
@@ -146,7 +147,7 @@ async def test_while_no_step_runs_there_is_none_to_skip() -> None:
 async def test_a_failed_step_is_tried_again() -> None:
     async with shown() as (app, pilot):
         await press(app, pilot, "k", "k", "r")
-        assert sent(app) == [cmd.Command(cmd.EDIT, (cmd.Reopen((scenes.FAILED.id,)),))]
+        assert sent(app) == [cmd.Command(cmd.EDIT, (cmd.Reopen((live_runs.FAILED.id,)),))]
 
 
 async def test_a_good_step_is_not_thrown_away_by_a_retry() -> None:
@@ -167,7 +168,7 @@ async def test_stop_after_load_asks_first() -> None:
 
 
 async def test_a_refusal_of_the_run_is_shown() -> None:
-    async with shown(ScriptedSource(scenes.facts(), scenes.ticks(), refusal="the disk is full")) as (app, pilot):
+    async with shown(ScriptedSource(live_runs.facts(), live_runs.ticks(), refusal="the disk is full")) as (app, pilot):
         await press(app, pilot, "space")
         assert "refused: the disk is full" in told(app)
 

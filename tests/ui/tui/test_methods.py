@@ -5,15 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from dashboards import ScriptedSource, dashboard, screen_text
-from recorded_run import TARGET, folded, loaded, measured, recorded, sample, started, step
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
-from specdash.core.commands import encode_edit
-from specdash.core.draft_lengths import abilities
+from specdash.core.kinds import KINDS
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import IllegalEdit, apply
+from specdash.store.codec import decode_edit, encode_edit
 from specdash.ui.feed import Feed, fold_event
 from specdash.ui.source import CaughtUp, Event, Origin
 from specdash.ui.tui.discovery import Model
@@ -28,6 +26,8 @@ from specdash.ui.tui.results.figures import Book
 from specdash.ui.tui.results.heatmap import axes_of, length_grid, lengths_of, pair_grid
 from specdash.ui.tui.results.state import PLAIN, State
 from specdash.ui.tui.terminal import UNICODE
+from tests.support.dashboards import ScriptedSource, dashboard, screen_text
+from tests.support.recorded_run import TARGET, folded, loaded, measured, recorded, sample, started, step
 
 
 def ngram(k: int, size: int, category: str = "coding", method: str = "ngram-simple") -> Step:
@@ -206,7 +206,7 @@ def test_steps_are_skipped_moved_and_added_like_any_other() -> None:
         making.shifted(steps, [NGRAMS[2].id], True, KScope.STARTUP),
     ):
         assert apply(steps, edits, KScope.STARTUP).keys() == steps.keys()
-        assert all(cmd.decode_edit(encode_edit(edit)) == edit for edit in edits)
+        assert all(decode_edit(encode_edit(edit)) == edit for edit in edits)
 
 
 def test_what_can_be_added_are_the_ways_that_the_run_has() -> None:
@@ -240,7 +240,7 @@ def test_what_can_be_added_are_the_ways_that_the_run_has() -> None:
 def test_what_is_added_has_the_ks_that_its_method_can_have() -> None:
     ways = (making.Way(None, "ngram-simple"), making.Way(None, "ngram-cache"), making.Way("d", "draft"))
     matrix = making.Matrix(
-        (TARGET,), ways, (4, 16), categories=("coding",), can=lambda method: abilities("llama-server", method)
+        (TARGET,), ways, (4, 16), categories=("coding",), can=lambda method: KINDS["llama-server"].abilities_of(method)
     )
     new, _ = making.steps_of(matrix, {})
     assert [(each.method, each.k) for each in new] == [

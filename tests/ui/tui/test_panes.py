@@ -6,14 +6,13 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
-import scenes
 from hypothesis import given
 from hypothesis import strategies as st
-from recorded_run import loaded, measured, recorded, started, step
 
 from specdash.core import events as ev
 from specdash.core.forecast import outlook
 from specdash.core.lifecycle import TABLE, State
+from specdash.core.status import StepStatus
 from specdash.core.ticks import GpuUse, ServerTick, TextRun, Tick
 from specdash.ui.feed import Feed, fold_event
 from specdash.ui.source import CaughtUp, Event, Gone, Origin
@@ -30,13 +29,15 @@ from specdash.ui.tui.panes.spark import columns as spark_columns
 from specdash.ui.tui.panes.speed import acceptance, speed
 from specdash.ui.tui.panes.text import Written, grown, text, wrapped
 from specdash.ui.tui.terminal import ASCII, UNICODE
+from tests.support import live_runs
+from tests.support.recorded_run import loaded, measured, recorded, started, step
 
 
 def feed(facts: list[ev.Fact] | None = None, ticks: list[Tick] | None = None, *, gone: Gone | None = None) -> Feed:
     """The scene, or other facts and ticks, as a feed."""
     found = Feed(origin=Origin("/results/run-1", "tower", 4711, True, "0.0"))
-    events: list[Event] = [*recorded(scenes.facts() if facts is None else facts), CaughtUp()]
-    for event in [*events, *(scenes.ticks() if ticks is None else ticks), *([gone] if gone else [])]:
+    events: list[Event] = [*recorded(live_runs.facts() if facts is None else facts), CaughtUp()]
+    for event in [*events, *(live_runs.ticks() if ticks is None else ticks), *([gone] if gone else [])]:
         found = fold_event(found, event)
     return found
 
@@ -45,7 +46,7 @@ def look(of: Feed | None = None, *, ascii_only: bool = False) -> Look:
     """What panes are drawn from, with an outlook."""
     of = feed() if of is None else of
     ahead = outlook(of.view) if of.view.run is not None else None
-    return Look(of, scenes.NOW_S, ASCII if ascii_only else UNICODE, Figures(), ahead)
+    return Look(of, live_runs.NOW_S, ASCII if ascii_only else UNICODE, Figures(), ahead)
 
 
 def said(pane: Pane) -> str:
@@ -71,35 +72,35 @@ class TestServer:
             assert "[BUSY 0:42]" in text_of(server(look(), width, 3).lines[0])
 
     def test_a_server_that_is_dying_says_so_first(self) -> None:
-        moves = [*scenes.moves(), ev.StateChanged("l001", "ready", "over_budget", "aborting", "RAM is full")]
-        dying = feed([*scenes.facts()[:5], *moves], [])
+        moves = [*live_runs.moves(), ev.StateChanged("l001", "ready", "over_budget", "aborting", "RAM is full")]
+        dying = feed([*live_runs.facts()[:5], *moves], [])
         assert "[ABORTING" in text_of(server(look(dying), 60, 4).lines[0])
         assert "RAM is full" in said(server(look(dying), 80, 6))
 
     def test_progress_of_a_load_is_called_about(self) -> None:
-        facts = [*scenes.facts()[:2], *loaded("l001", 16)[:1], *scenes.moves(upto=State.LOADING)]
-        tick = ServerTick("l001", "loading", scenes.NOW_S - 50, 200 * scenes.GIB, 404 * scenes.GIB)
+        facts = [*live_runs.facts()[:2], *loaded("l001", 16)[:1], *live_runs.moves(upto=State.LOADING)]
+        tick = ServerTick("l001", "loading", live_runs.NOW_S - 50, 200 * live_runs.GIB, 404 * live_runs.GIB)
         shown = said(server(look(feed(facts, [tick])), 100, 3))
         assert "about  50%" in shown
         assert "200 GiB of 404 GiB read" in shown
         assert "of 3:00" in shown
 
     def test_unknown_progress_is_no_zero(self) -> None:
-        facts = [*scenes.facts()[:2], *loaded("l001", 16)[:1], *scenes.moves(upto=State.LOADING)]
-        shown = said(server(look(feed(facts, [ServerTick("l001", "loading", scenes.NOW_S)])), 100, 3))
+        facts = [*live_runs.facts()[:2], *loaded("l001", 16)[:1], *live_runs.moves(upto=State.LOADING)]
+        shown = said(server(look(feed(facts, [ServerTick("l001", "loading", live_runs.NOW_S)])), 100, 3))
         assert "progress unknown" in shown
         assert "0%" not in shown
 
     def test_a_server_started_again_for_the_same_work_is_a_restart(self) -> None:
-        again = [*scenes.facts(), ev.LoadFinished("l001", "failed", error="it died"), *loaded("l002", 16)[:1]]
+        again = [*live_runs.facts(), ev.LoadFinished("l001", "failed", error="it died"), *loaded("l002", 16)[:1]]
         assert "1 restart" in said(server(look(feed(again, [])), 120, 3))
         assert "restart" not in said(server(look(), 120, 3))
 
     def test_a_load_that_the_queue_came_back_to_is_no_restart(self) -> None:
-        back = [*scenes.facts(), ev.LoadFinished("l001", "stopped"), *loaded("l002", 16)[:1]]
+        back = [*live_runs.facts(), ev.LoadFinished("l001", "stopped"), *loaded("l002", 16)[:1]]
         assert "restart" not in said(server(look(feed(back, [])), 120, 3))
         never = [
-            started(scenes.STEPS),
+            started(live_runs.STEPS),
             *loaded("l001", 16)[:1],
             ev.LoadFinished("l001", "failed", error="no such flag"),
         ]
@@ -109,7 +110,7 @@ class TestServer:
         failed = ev.LoadFinished(
             "l001", "failed", error="error: invalid argument: --nope", hint="Look at [engine] args."
         )
-        of = feed([started(scenes.STEPS), *loaded("l001", 16)[:1], failed], [])
+        of = feed([started(live_runs.STEPS), *loaded("l001", 16)[:1], failed], [])
         for width, rows in ((80, 2), (80, 4), (120, 3), (200, 9)):
             shown = said(server(look(of), width, rows))
             assert "load l001 failed: error: invalid argument: --nope" in shown
@@ -117,31 +118,34 @@ class TestServer:
             assert "no step is running" not in shown
         assert "invalid argument" in said(server(look(of), 80, 1))
         short = ev.LoadFinished("l001", "failed", error="it exited")
-        lost = ev.StepFinished(scenes.BASELINE.id, "l001", "failed", error="it exited: bad flag")
-        told = [started(scenes.STEPS), *loaded("l001", 16)[:1], lost, short]
+        lost = ev.StepFinished(live_runs.BASELINE.id, "l001", StepStatus.FAILED, error="it exited: bad flag")
+        told = [started(live_runs.STEPS), *loaded("l001", 16)[:1], lost, short]
         assert "load l001 failed: it exited: bad flag" in said(server(look(feed(told, [])), 80, 2))
-        going_on = feed([started(scenes.STEPS), *loaded("l001", 16)[:1], failed, *loaded("l002", 8)[:1]], [])
+        going_on = feed([started(live_runs.STEPS), *loaded("l001", 16)[:1], failed, *loaded("l002", 8)[:1]], [])
         assert "invalid argument" not in said(server(look(going_on), 80, 4))
 
     def test_a_long_reason_leaves_room_for_what_to_do(self) -> None:
         failed = ev.LoadFinished("l001", "failed", error="word " * 90, hint="Do this. " * 40)
-        pane = server(look(feed([started(scenes.STEPS), *loaded("l001", 16)[:1], failed], [])), 80, 2)
+        pane = server(look(feed([started(live_runs.STEPS), *loaded("l001", 16)[:1], failed], [])), 80, 2)
         assert [text_of(line).split()[0] for line in pane.lines] == ["load", "Do"]
         assert text_of(pane.lines[0]).rstrip().endswith("…")
 
     def test_a_run_in_which_no_server_was_started_says_why(self) -> None:
-        told = [started(scenes.STEPS), ev.StepFinished(scenes.BASELINE.id, "", "failed", error="the file is gone")]
+        told = [
+            started(live_runs.STEPS),
+            ev.StepFinished(live_runs.BASELINE.id, "", StepStatus.FAILED, error="the file is gone"),
+        ]
         over = feed([*told, ev.RunFinished("finished", 3)], [])
         assert "no server was started: the file is gone" in said(server(look(over), 80, 2))
 
     def test_a_request_has_an_age_only_while_it_is_in_flight(self) -> None:
         assert "request 0:42" in said(server(look(), 120, 3))
-        ready = [*scenes.ticks(), ServerTick("l001", "ready", scenes.NOW_S)]
+        ready = [*live_runs.ticks(), ServerTick("l001", "ready", live_runs.NOW_S)]
         idle = said(server(look(feed(ticks=ready)), 120, 3))
         assert "  request " not in idle
         assert "tokens" not in idle
         assert "paused" not in idle
-        paused = [*scenes.facts(), ev.CommandAccepted("pause")]
+        paused = [*live_runs.facts(), ev.CommandAccepted("pause")]
         assert "  paused" in said(server(look(feed(paused, ready)), 120, 3))
         assert "request 0:42" in said(server(look(feed(paused)), 120, 3))
 
@@ -156,16 +160,16 @@ class TestServer:
 class TestSpeed:
     def test_now_step_and_baseline_stand_on_the_rule(self) -> None:
         shown = text_of(speed(look(), 120, 2).note)
-        assert "now  14.82" in shown
-        assert "step 14.60" in shown
+        assert "now   14.8" in shown
+        assert "step 14.6" in shown
         assert "x1.83 vs base 8.00" in shown
-        assert "best 14.60 (step 6)" in shown
+        assert "best 14.6 (step 6)" in shown
 
     def test_a_stalled_answer_is_told_where_the_eye_is(self) -> None:
-        stalled = look(feed(ticks=[*scenes.ticks(), scenes.token(silent_s=12.0)]))
+        stalled = look(feed(ticks=[*live_runs.ticks(), live_runs.token(silent_s=12.0)]))
         assert text_of(speed(stalled, 80, 2).note) == "no token for 0:12 (server is busy)"
         assert speed(stalled, 80, 2).note[0][1] == "warn"
-        fine = look(feed(ticks=[*scenes.ticks(), scenes.token(silent_s=9.0)]))
+        fine = look(feed(ticks=[*live_runs.ticks(), live_runs.token(silent_s=9.0)]))
         assert "no token" not in said(speed(fine, 80, 2))
 
     def test_a_replay_draws_samples_in_order_of_time(self) -> None:
@@ -195,9 +199,9 @@ class TestSpeed:
         assert "K seen 8" in text_of(acceptance(look(), 80, 1).note)
 
     def test_a_draft_that_is_loaded_and_not_used_is_a_warning(self) -> None:
-        running = scenes.RUNNING
-        facts = [started(scenes.STEPS), *loaded("l001", 16), ev.StepStarted(running.id, "l001", "fp")]
-        quiet = replace(scenes.facts()[-1].sample, k_seen=None, draft_tokens=0, accepted_tokens=0)  # type: ignore[attr-defined]
+        running = live_runs.RUNNING
+        facts = [started(live_runs.STEPS), *loaded("l001", 16), ev.StepStarted(running.id, "l001", "fp")]
+        quiet = replace(live_runs.facts()[-1].sample, k_seen=None, draft_tokens=0, accepted_tokens=0)  # type: ignore[attr-defined]
         facts.append(ev.SampleTaken(running.id, "l001", quiet, 1.0))
         pane = acceptance(look(feed(facts, [])), 80, 3)
         assert ("nothing drafted yet", "warn") in [span for line in pane.lines for span in line]
@@ -222,25 +226,25 @@ class TestMemory:
             assert part in shown
 
     def test_danger_is_a_word_and_names_what_it_is(self) -> None:
-        tick = replace(scenes.MEMORY, available_bytes=10 * scenes.GIB)
+        tick = replace(live_runs.MEMORY, available_bytes=10 * live_runs.GIB)
         pane = memory(look(feed(ticks=[tick])), 100, 8)
         assert text_of(pane.note).startswith("danger: RAM")
         assert any(style == "bad" for line in pane.lines for _, style in line)
         assert "danger" in text_of(pane.lines[0])
 
     def test_a_throttled_gpu_says_why(self) -> None:
-        gpu = GpuUse("H200", 10 * scenes.GIB, 139 * scenes.GIB, throttled="too hot")
-        assert "throttled: too hot" in said(memory(look(feed(ticks=[replace(scenes.MEMORY, gpus=(gpu,))])), 100, 8))
+        gpu = GpuUse("H200", 10 * live_runs.GIB, 139 * live_runs.GIB, throttled="too hot")
+        assert "throttled: too hot" in said(memory(look(feed(ticks=[replace(live_runs.MEMORY, gpus=(gpu,))])), 100, 8))
 
     def test_what_is_missing_says_why(self) -> None:
         why = "no NVIDIA driver answers (not found)"
-        tick = replace(scenes.MEMORY, gpus=(), missing=(why,), wired_bytes=None, server_locked_bytes=None)
+        tick = replace(live_runs.MEMORY, gpus=(), missing=(why,), wired_bytes=None, server_locked_bytes=None)
         assert why in said(memory(look(feed(ticks=[tick])), 100, 8))
         assert why in said(memory(look(feed(ticks=[tick])), 100, 2))
         assert "wired -" in said(memory(look(feed(ticks=[tick])), 100, 2))
 
     def test_a_finished_run_tells_of_its_peaks(self) -> None:
-        facts = [*scenes.facts(), ev.LoadFinished("l001", "stopped", 410 * scenes.GIB)]
+        facts = [*live_runs.facts(), ev.LoadFinished("l001", "stopped", 410 * live_runs.GIB)]
         shown = said(memory(look(feed(facts, [], gone=Gone("over"))), 80, 3))
         assert "peak of l001: 410 GiB" in shown
 
@@ -256,17 +260,17 @@ class TestQueue:
             assert word in shown
 
     def test_the_window_follows_the_run(self) -> None:
-        assert settled(look(), Place(), 3) == Place(scenes.RUNNING.id, 4, follows=True)
+        assert settled(look(), Place(), 3) == Place(live_runs.RUNNING.id, 4, follows=True)
 
     def test_a_cursor_that_was_moved_stays_and_is_seen(self) -> None:
         here = settled(look(), moved(look(), settled(look(), Place(), 3), -100), 3)
-        assert here == Place(scenes.BASELINE.id, 0, follows=False)
+        assert here == Place(live_runs.BASELINE.id, 0, follows=False)
         last = settled(look(), moved(look(), here, 100), 3)
-        assert last.cursor == scenes.STEPS[-1].id
-        assert last.top == len(scenes.STEPS) - 3
+        assert last.cursor == live_runs.STEPS[-1].id
+        assert last.top == len(live_runs.STEPS) - 3
 
     def test_a_cursor_on_a_step_that_was_removed_goes_back_to_the_run(self) -> None:
-        assert settled(look(), Place("gone", 0, follows=False), 3).cursor == scenes.RUNNING.id
+        assert settled(look(), Place("gone", 0, follows=False), 3).cursor == live_runs.RUNNING.id
 
     def test_columns_that_all_have_in_common_are_left_out(self) -> None:
         assert "config" not in [column.name for column in columns(look(), 160)]
@@ -289,37 +293,37 @@ class TestQueue:
     def test_skipped_by_you_is_told_from_skipped(self) -> None:
         from specdash.core import commands as cmd
 
-        edit = ev.CommandAccepted(cmd.EDIT, "", (cmd.encode_edit(cmd.Skip((scenes.STEPS[8].id,))),))
-        shown = said(queue(look(feed([*scenes.facts(), edit])), Place(), 80, 10))
+        edit = ev.CommandAccepted(cmd.EDIT, "", (cmd.Skip((live_runs.STEPS[8].id,)),))
+        shown = said(queue(look(feed([*live_runs.facts(), edit])), Place(), 80, 10))
         assert "skip (you)" in shown
 
 
 class TestText:
     def test_drafted_text_has_its_own_style(self) -> None:
-        written = grown(None, scenes.token())
+        written = grown(None, live_runs.token())
         spans = [span for line in text(look(), written, 80, 8).lines for span in line]
         assert ("radius: float) -> float:", "draft") in spans
         assert ("def area(", "") in spans
 
     def test_the_legend_says_it_in_words(self) -> None:
-        pane = text(look(), grown(None, scenes.token()), 80, 8)
+        pane = text(look(), grown(None, live_runs.token()), 80, 8)
         assert pane.note == (("drafted, accepted", "draft"), ("  ", ""), ("target's own", ""))
 
     def test_server_output_is_only_text(self) -> None:
-        evil = scenes.token(text=(TextRun("a\x1b[2Jb\x07\x9b31m\u202ec\r\n[bold]x[/]", True),))
+        evil = live_runs.token(text=(TextRun("a\x1b[2Jb\x07\x9b31m\u202ec\r\n[bold]x[/]", True),))
         shown = "".join(text_of(line) for line in wrapped(grown(None, evil), 40))
         assert shown == "a<1b>[2Jb<07><9b>31m<202e>c<0d>[bold]x[/]"
 
     def test_a_beginning_that_was_cut_off_is_joined_to_what_was_there(self) -> None:
         long = "".join(f"word{number} " for number in range(900))
-        before = grown(None, scenes.token(text=(TextRun(long[:4000], True),)))
-        after = grown(before, scenes.token(text=(TextRun(long[300:4300], False),)))
+        before = grown(None, live_runs.token(text=(TextRun(long[:4000], True),)))
+        after = grown(before, live_runs.token(text=(TextRun(long[300:4300], False),)))
         assert after.text == long[:4300]
         assert after.drafted[:300] == "1" * 300
 
     def test_another_request_begins_anew(self) -> None:
-        before = grown(None, scenes.token())
-        after = grown(before, scenes.token(started_s=scenes.NOW_S, text=(TextRun("new", False),)))
+        before = grown(None, live_runs.token())
+        after = grown(before, live_runs.token(started_s=live_runs.NOW_S, text=(TextRun("new", False),)))
         assert after.text == "new"
 
     def test_one_more_word_leaves_the_lines_above_as_they_are(self) -> None:
@@ -377,14 +381,14 @@ class TestLayout:
 class TestDetails:
     def test_a_failed_step_says_why_and_on_which_server(self) -> None:
         of = look()
-        shown = "\n".join(map(text_of, details(of, of.feed.view.steps[scenes.FAILED.id], 72)))
+        shown = "\n".join(map(text_of, details(of, of.feed.view.steps[live_runs.FAILED.id], 72)))
         assert "FAILED" in shown
         assert "it is failed" in shown
         assert "llama-server -m '/models/big model.gguf'" in shown
 
     def test_a_verdict_comes_with_what_to_do(self) -> None:
         of = look()
-        lines = details(of, of.feed.view.steps[scenes.STEPS[4].id], 72)
+        lines = details(of, of.feed.view.steps[live_runs.STEPS[4].id], 72)
         shown = " ".join(text_of(line).strip() for line in lines)
         assert "close other programs, or raise iterations" in shown
         assert all(width_of(line) <= 80 for line in lines)

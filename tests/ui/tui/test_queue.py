@@ -11,8 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dashboards import SIZES, ScriptedSource, dashboard, screen_text
-from recorded_run import DRAFT, TARGET, folded, loaded, measured, recorded, sample, started, step
 from syrupy.assertion import SnapshotAssertion
 
 from specdash.config.load import load
@@ -23,7 +21,7 @@ from specdash.core import events as ev
 from specdash.core.plan import Step, steps_of
 from specdash.core.profile import EngineConfig, Limits, Measure, ModelRef, Profile, Sweep
 from specdash.core.queue import IllegalEdit
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.errors import StoreError
 from specdash.ui.feed import fold_event
 from specdash.ui.source import Gone, Origin
@@ -35,6 +33,8 @@ from specdash.ui.tui.queue_editor.body import in_words
 from specdash.ui.tui.queue_editor.offers import offers, unfit
 from specdash.ui.tui.queue_editor.staging import Effect, change_of, rebased, redo, rows_of, stage, staged_on, undo
 from specdash.ui.tui.terminal import ASCII, Terminal
+from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
+from tests.support.recorded_run import DRAFT, TARGET, folded, loaded, measured, recorded, sample, started, step
 
 STEPS = [step(k, category) for k in (None, 4, 8, 16) for category in ("coding", "math", "creative")]
 (B_CODE, B_MATH, B_ART, K4_CODE, K4_MATH, K4_ART, K8_CODE, K8_MATH, K8_ART, *K16) = STEPS
@@ -67,7 +67,7 @@ def facts(scope: str = "startup") -> list[ev.Fact]:
     ]
 
 
-def view(scope: str = "startup") -> View:
+def view(scope: str = "startup") -> RunState:
     return folded(facts(scope))
 
 

@@ -11,17 +11,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dashboards import SIZES, ScriptedSource, dashboard, screen_text
-from recorded_run import DRAFT, TARGET, folded, loaded, measured, sample, started, step
 from syrupy.assertion import SnapshotAssertion
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import result_of
 from specdash.core import events as ev
 from specdash.core.plan import Step
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.status import StepStatus
+from specdash.store.result_json import document_of
 from specdash.ui.source import Gone, Origin
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import LinesWidget, text_of, width_of
@@ -32,11 +32,13 @@ from specdash.ui.tui.results.figures import Book, sign_of
 from specdash.ui.tui.results.grid import Cell, Grid, cell_at, frame_of, grid_lines, markdown_of
 from specdash.ui.tui.results.heatmap import axes_of, k_grid, pair_grid
 from specdash.ui.tui.results.measures import MEASURES, number
-from specdash.ui.tui.results.samples import document_of, sample_lines
+from specdash.ui.tui.results.samples import measurement_of, sample_lines
 from specdash.ui.tui.results.state import PLAIN, State
 from specdash.ui.tui.results.table import Sorting, filtered, markdown_table, sorted_rows
 from specdash.ui.tui.screens.results import ResultsScreen
 from specdash.ui.tui.terminal import ASCII, UNICODE, Terminal
+from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
+from tests.support.recorded_run import DRAFT, TARGET, folded, loaded, measured, sample, started, step
 
 CATEGORIES = ("coding", "prose", "chat")
 OTHER = "3B Q4"
@@ -74,7 +76,7 @@ def a_run(*, until: int | None = None) -> list[ev.Fact]:
             case ("0.5B", 16, "chat"):
                 facts += measured(each, rates(each), "invalid", verdicts=("k_not_effective",))
             case ("0.5B", 2, "chat"):
-                facts.append(ev.StepFinished(each.id, None, "skipped", (), "skipped by you"))
+                facts.append(ev.StepFinished(each.id, None, StepStatus.SKIPPED, (), "skipped by you"))
             case ("0.5B", 8, "chat"):
                 facts += measured(each, [12.0, 30.0, 15.0, 26.0, 9.0], verdicts=("noisy",))
             case _:
@@ -86,7 +88,7 @@ def a_run(*, until: int | None = None) -> list[ev.Fact]:
     return facts + [ev.SampleTaken(running.id, "l001", sample(9.0, block, running.k), 1.0) for block in range(2)]
 
 
-def a_book(view: View) -> Book:
+def a_book(view: RunState) -> Book:
     book = Book()
     assert book.update(view, 60.0)
     return book
@@ -118,7 +120,7 @@ def uneven_run() -> list[ev.Fact]:
 @pytest.mark.parametrize("facts", [pytest.param(a_run, id="even"), pytest.param(uneven_run, id="uneven")])
 def test_the_figures_are_those_of_the_report(facts: Callable[[], list[ev.Fact]]) -> None:
     view = folded(facts())
-    book, result = a_book(view), build_result(view)
+    book, result = a_book(view), document_of(view)
     assert len(result["measurements"]) == len(book.rows)
     for entry in result["measurements"]:
         figures = book.rows[entry["step"]].figures
@@ -309,11 +311,11 @@ def odd_runs() -> Iterator[tuple[str, list[ev.Fact], str]]:
     for block, value in enumerate((math.nan, math.inf)):
         broken = replace(sample(9.0, block, 8), decode_tok_s=value, ttft_s=value)
         no_number.append(ev.SampleTaken(spec[0].id, "l001", broken, 1.0))
-    no_number.append(ev.StepFinished(spec[0].id, "l001", "ok", (), None, "fp"))
+    no_number.append(ev.StepFinished(spec[0].id, "l001", StepStatus.OK, (), None, "fp"))
     yield "no numbers", no_number, "no rate"
     zero = [*head, *measured(base[0], [5.0, 5.1]), ev.StepStarted(spec[0].id, "l001", "fp")]
     zero += [ev.SampleTaken(spec[0].id, "l001", replace(sample(9.0, 0, 8), decode_tok_s=0.0), 1.0)]
-    zero += [ev.StepFinished(spec[0].id, "l001", "ok", (), None, "fp")]
+    zero += [ev.StepFinished(spec[0].id, "l001", StepStatus.OK, (), None, "fp")]
     yield "rate of zero", zero, "no rate"
     nasty = "\x1b[31m[bold]日本\n語" * 4
     named = [step(None, nasty, target=nasty), step(8, nasty, target=nasty, draft=nasty)]
@@ -444,20 +446,20 @@ def test_samples_are_shown_with_reasons_verdicts_and_the_command() -> None:
     assert text.count("limit  p") == 5
     good = a_book(view).rows[step(8).id]
     text = "\n".join(text_of(line) for line in sample_lines(good, view, 100, UNICODE))
-    entry = document_of(good.found, view)
+    entry = measurement_of(good.found, view)
     assert entry is not None
-    assert f"{entry['drift'] * 100:+.1f} %" in text
+    assert f"{(entry.drift or 0) * 100:+.1f} %" in text
     assert "1:75%  2:67%" in text or "1:75%  2:50%" in text
     assert "8 seen in force" in text
 
 
 def test_a_measurement_alone_gives_the_entry_of_the_whole_result() -> None:
     view = folded(a_run())
-    whole = {entry["step"]: entry for entry in build_result(view)["measurements"]}
+    whole = {entry.name: entry for entry in result_of(view).measurements}
     for step_id, found in view.steps.items():
-        entry = document_of(found, view)
+        entry = measurement_of(found, view)
         assert entry is not None
-        assert {**entry, "id": ""} == {**whole[step_id], "id": ""}
+        assert replace(entry, id="") == replace(whole[step_id], id="")
 
 
 def test_a_sample_whose_rate_is_no_number_breaks_nothing() -> None:

@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dashboards import SIZES, ScriptedSource, dashboard, screen_text
-from recorded_run import folded, measured, recorded, started, step
 from textual import events
 
 from specdash.core import events as ev
@@ -21,6 +19,8 @@ from specdash.ui.tui.runlist.compare import compare
 from specdash.ui.tui.runlist.compare import lines as compare_lines
 from specdash.ui.tui.runlist.rows import newest_first
 from specdash.ui.tui.terminal import UNICODE
+from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
+from tests.support.recorded_run import folded, measured, recorded, started, step
 
 STEPS = [step(), step(k=4), step(k=8)]
 
@@ -205,7 +205,7 @@ def test_unlike_runs_are_refused_with_the_reason() -> None:
     a = folded(run_of("a", [10.0, 20.0]))
     assert compare(a, a).reasons == ()
     assert a.run is not None
-    settings = {**a.run.settings, "max_tokens": 7}
+    settings = replace(a.run.settings, max_tokens=7)
     others: dict[str, dict[str, Any]] = {
         "different prompts": {"prompts_digest": "other"},
         "max_tokens is 101 in A and 7 in B": {"settings": settings},
@@ -219,7 +219,7 @@ def test_unlike_runs_are_refused_with_the_reason() -> None:
     page = compare_lines(compare(a, other), ("a", "b"), 120, UNICODE)
     assert [style for line in page for text, style in line if "cpu is EPYC 9654 in A and M4 in B" in text] == ["title"]
     # Where the prompts lie does not matter, what they say does.
-    moved = replace(a, run=replace(a.run, settings={**a.run.settings, "prompts": "/elsewhere.jsonl"}))
+    moved = replace(a, run=replace(a.run, settings=replace(a.run.settings, prompts="/elsewhere.jsonl")))
     assert compare(a, moved).reasons == ()
 
 

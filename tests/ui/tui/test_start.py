@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dashboards import SIZES, screen_text
-from found_machine import machine as machine
-from found_machine import settled, started
 from textual import events
 
 from specdash.ui.tui import discovery, run_launcher
 from specdash.ui.tui.discovery import FindError, Finding, Model
+from tests.support.dashboards import SIZES, screen_text
+from tests.support.start_screen import machine as machine
+from tests.support.start_screen import settled, started
 
 pytestmark = pytest.mark.usefixtures("machine")
 
@@ -32,7 +32,9 @@ async def test_what_is_missing_is_said_with_what_to_do(monkeypatch: pytest.Monke
         raise FindError("`specdash models` took longer than 120 s and was ended")
 
     async def no_engine() -> list[Finding]:
-        return [Finding("FAIL", "llama-server", "none on PATH", "pip install 'specdash[embedded]'")]
+        return [
+            Finding("FAIL", "llama-server", "none on PATH", "pip install 'specdash[embedded]'", kind="llama-server")
+        ]
 
     monkeypatch.setattr(discovery, "find_models", nothing)
     monkeypatch.setattr(discovery, "examine", no_engine)

@@ -8,8 +8,6 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import scenes
-from dashboards import ScriptedSource, dashboard, screen_text
 
 from specdash.core import events as ev
 from specdash.ui.source import Event, Gone
@@ -17,13 +15,15 @@ from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import Line, LinesWidget, text_of
 from specdash.ui.tui.run import _after
 from specdash.ui.tui.terminal import UNICODE, Terminal
+from tests.support import live_runs
+from tests.support.dashboards import ScriptedSource, dashboard, screen_text
 
 
 class Slow(ScriptedSource):
     """Tells nothing before it may."""
 
     def __init__(self) -> None:
-        super().__init__(scenes.facts())
+        super().__init__(live_runs.facts())
         self.may = asyncio.Event()
 
     async def events(self) -> AsyncIterator[Event]:
@@ -86,7 +86,7 @@ async def test_what_has_happened_is_painted_once_it_is_known_and_not_with_the_ne
 async def test_a_folder_that_is_removed_is_said_once(tmp_path: Path) -> None:
     folder = tmp_path / "run-1"
     folder.mkdir()
-    source = ScriptedSource(scenes.facts())
+    source = ScriptedSource(live_runs.facts())
     source.origin = replace(source.origin, path=str(folder))
     async with dashboard(source) as (app, pilot):
         assert "RUN FOLDER REMOVED" not in screen_text(app)
@@ -103,7 +103,7 @@ async def test_a_folder_that_is_removed_is_said_once(tmp_path: Path) -> None:
 
 
 async def test_a_run_that_was_started_from_here_is_watched_even_if_it_was_over_at_once() -> None:
-    over: list[ev.Fact] = [*scenes.facts(), ev.RunFinished("finished", 3)]
+    over: list[ev.Fact] = [*live_runs.facts(), ev.RunFinished("finished", 3)]
     for own in (True, False):
         source = ScriptedSource(over, gone=Gone("this run is finished"))
         source.origin = replace(source.origin, pid=None)
@@ -125,7 +125,7 @@ async def test_a_run_that_was_started_from_here_is_watched_even_if_it_was_over_a
 
 
 async def test_a_dashboard_that_is_taken_down_paints_nothing_more() -> None:
-    async with dashboard(ScriptedSource(scenes.facts())) as (app, _):
+    async with dashboard(ScriptedSource(live_runs.facts())) as (app, _):
         pass
     assert app.screen_stack == []
     app._dirty = True

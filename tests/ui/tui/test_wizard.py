@@ -7,15 +7,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dashboards import SIZES, screen_text
-from found_machine import machine as machine
-from found_machine import settled, started
 from textual import events
 
 from specdash.config.load import check
 from specdash.ui.tui import run_launcher
 from specdash.ui.tui.widgets.form import Field
 from specdash.ui.tui.wizard.answers import ks_of, next_mode, path_of, samples_of
+from tests.support.dashboards import SIZES, screen_text
+from tests.support.start_screen import machine as machine
+from tests.support.start_screen import settled, started
 
 pytestmark = pytest.mark.usefixtures("machine")
 

@@ -16,8 +16,8 @@ from typing import Literal
 
 from rich.cells import cell_len, chop_cells
 
+from specdash.core.state import RunState
 from specdash.core.text import human_bytes, one_line, plain
-from specdash.core.view import View
 from specdash.ui.feed import Feed
 from specdash.ui.source import LogPiece
 from specdash.ui.tui.lines import Line, Span, around, fitted, rule
@@ -91,7 +91,7 @@ class Wanted:
 HEAD, TAIL = Wanted("anew", 0), Wanted("anew", -PAGE_BYTES)
 
 
-def marks_of(view: View, load: str) -> tuple[Mark, ...]:
+def marks_of(view: RunState, load: str) -> tuple[Mark, ...]:
     """Return what is remembered of a load's transitions, and how it ended."""
     found = view.loads.get(load)
     if found is None:
@@ -468,7 +468,7 @@ def _panned(text: str, pan: int) -> str:
 # -- the lines around a log ---------------------------------------------------------------------------------------
 
 
-def title(log: LogView, view: View, width: int, glyphs: Glyphs) -> list[Line]:
+def title(log: LogView, view: RunState, width: int, glyphs: Glyphs) -> list[Line]:
     """Return which log this is, and where in it the screen is."""
     load = view.loads.get(log.shown or "")
     if load is None:
@@ -516,7 +516,7 @@ def search_line(log: LogView, width: int, ellipsis: str) -> list[Line]:
     return [fitted(text, width, ellipsis)]
 
 
-def beside(log: LogView, view: View, width: int, glyphs: Glyphs) -> list[Line]:
+def beside(log: LogView, view: RunState, width: int, glyphs: Glyphs) -> list[Line]:
     """Return the loads of the run and the transitions of this one, for the right side of a wide screen."""
     height, marks, loads = log.height, log.marks, list(view.loads.values())
     room = max(3, height - min(len(marks) + 2, height // 2) - 1)

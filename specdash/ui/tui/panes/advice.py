@@ -6,18 +6,21 @@ Pure functions of the advice.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, chop_cells
 
 from specdash.core.text import one_line
-from specdash.ui import recommended
+from specdash.report import text as words
 from specdash.ui.narration import counted
 from specdash.ui.tui.lines import Line, fitted, width_of
 from specdash.ui.tui.panes.pane import Pane, paragraph, rate
 from specdash.ui.tui.recommendations import Group, Recommendations
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.terminal.theme import StyleName
+
+if TYPE_CHECKING:
+    from specdash.analysis.result import Recommendation
 
 MORE = "a: more"
 _NAME = 24  # columns of a target's name in a strip
@@ -76,13 +79,13 @@ def told(group: Group, *, is_over: bool, brief: bool = False) -> tuple[str, Styl
     overall = group.overall
     count = counted(group.tally)
     if group.tally.open and not is_over:
-        leads = overall is not None and recommended.is_choice(overall)
-        return f"not yet: {count}{f'; so far {recommended.brief(overall)}' if leads and overall else ''}", "dim"
+        leads = overall is not None and overall.speculates
+        return f"not yet: {count}{f'; so far {words.brief(overall)}' if leads and overall else ''}", "dim"
     if overall is None:
         return f"nothing can be recommended ({count})", "dim"
-    said = recommended.brief(overall) if brief else recommended.choice(overall)
+    said = words.brief(overall) if brief else words.choice(overall)
     part = f" ({count})" if group.tally.open else ""
-    return said + part, "faster" if recommended.is_choice(overall) else ""
+    return said + part, "faster" if overall.speculates else ""
 
 
 def _why_none(found: Recommendations, glyphs: Glyphs) -> str:
@@ -100,24 +103,24 @@ def everything(group: Group, width: int, *, is_over: bool) -> list[Line]:
     overall = group.overall
     if overall is None:
         return lines
-    for said in (recommended.why(overall), recommended.ties(overall), recommended.regret(overall)):
+    for said in (words.why(overall), words.ties(overall), words.regret(overall)):
         lines += paragraph(said, room, "") if said else []
     single = [each for each in group.choices if each is not overall]
     if single:
         lines += [(), ((" by kind of text", "title"),)]
-        name = max(len(one_line(str(each["category"]), 20)) for each in single)
+        name = max(len(one_line(each.category, 20)) for each in single)
         lines += [_category(each, name) for each in single]
     lines += [(), ((" command line", "title"), ("   y copies it", "dim"))]
-    command = recommended.command(overall)
+    command = words.command(overall)
     if not command:
         return [*lines, ((" none: its server was not started by this run, or nothing is recommended", "dim"),)]
     return [*lines, *(((f" {piece}", "accent"),) for piece in chop_cells(command, room - 1))]
 
 
-def _category(each: recommended.Json, name: int) -> Line:
+def _category(each: Recommendation, name: int) -> Line:
     """One kind of text on a line."""
-    style: StyleName = "faster" if recommended.is_choice(each) else ""
-    return ((f" {one_line(str(each['category']), 20):<{name}}  ", "dim"), (recommended.brief(each), style))
+    style: StyleName = "faster" if each.speculates else ""
+    return ((f" {one_line(each.category, 20):<{name}}  ", "dim"), (words.brief(each), style))
 
 
 _AGREEMENT: dict[str, tuple[str, StyleName]] = {

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from specdash.core.drafting import proven, share_of
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.secrets import shell_line
-from specdash.core.steps import StepView
+from specdash.core.status import SampleStatus
+from specdash.core.steps import StepState
 from specdash.core.text import human_seconds, one_line
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.advice import remarks
@@ -20,12 +21,12 @@ _HEADING = (
 _VERDICTS = frozenset(verdict.value for verdict in Verdict)
 
 
-def details(look: Look, found: StepView, width: int) -> list[Line]:
+def details(look: Look, found: StepState, width: int) -> list[Line]:
     """The step, its samples, what was found against it with what to do, its error, and its server's command line."""
     return list(_details(look, found, max(20, width)))
 
 
-def _details(look: Look, found: StepView, width: int) -> Iterator[Line]:
+def _details(look: Look, found: StepState, width: int) -> Iterator[Line]:
     view, mine = look.feed.view, look.figures.measured(found)
     state, style = state_of(look, found)
     yield from paragraph(one_line(found.step.id, 600), width, "title")
@@ -78,4 +79,4 @@ def _sample(sample: Sample) -> Line:
     first = f" {f'#{sample.block + 1}':<7}{rate(sample.decode_tok_s):>9}{rate(sample.prefill_tok_s):>9}"
     times = f"{time(sample.ttft_s):>7}{time(sample.total_time_s):>7}"
     text = f"{first}{times}{ratio(share_of(sample)):>6}{tokens:>8}{seen:>8}"
-    return (text, "" if sample.status == "ok" else "warn"), (f"  {one_line(sample.prompt_id, 40)}", "dim")
+    return (text, "" if sample.status == SampleStatus.OK else "warn"), (f"  {one_line(sample.prompt_id, 40)}", "dim")

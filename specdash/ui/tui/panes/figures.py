@@ -13,11 +13,11 @@ from statistics import fmean, stdev
 from specdash.core.drafting import drafting_of, proven, share_of
 from specdash.core.measure import Sample, StepFacts, combine
 from specdash.core.methods import BASELINE
-from specdash.core.steps import StepView
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 from specdash.core.steptable import StepTable
 from specdash.core.text import one_line
 from specdash.core.ticks import HISTORY
-from specdash.core.view import View
 
 KEPT = 1_000
 
@@ -62,13 +62,13 @@ class Figures:
 
     def __init__(self) -> None:
         # By identity, since a step's name takes as long to make as all else; the step is kept, so that it stays its.
-        self._steps: dict[int, tuple[StepView, Measured]] = {}
-        self._of: Mapping[str, StepView] | None = None
+        self._steps: dict[int, tuple[StepState, Measured]] = {}
+        self._of: Mapping[str, StepState] | None = None
         self._overview: Overview | None = None
-        self._history_of: Mapping[str, StepView] | None = None
+        self._history_of: Mapping[str, StepState] | None = None
         self._history: tuple[tuple[float | None, float | None], ...] = ()
 
-    def measured(self, found: StepView) -> Measured:
+    def measured(self, found: StepState) -> Measured:
         """The numbers of one step."""
         known = self._steps.get(id(found))
         if known is None:
@@ -77,7 +77,7 @@ class Figures:
             known = self._steps[id(found)] = found, _measured(found)
         return known[1]
 
-    def factor(self, view: View, found: StepView) -> float | None:
+    def factor(self, view: RunState, found: StepState) -> float | None:
         """How many times as fast as its baseline a step is; None for a baseline and where none is measured."""
         baseline = view.steps.get(found.step.baseline().id)
         mine = self.measured(found).rate_tok_s
@@ -88,7 +88,7 @@ class Figures:
             return None  # no mean of a clock that timed both is kept here; the results have it
         return mine / theirs if theirs else None
 
-    def overview(self, view: View) -> Overview:
+    def overview(self, view: RunState) -> Overview:
         """The queue of a view as a whole."""
         if self._overview is None or self._of is not view.steps:
             before, earlier = self._overview, self._of
@@ -100,7 +100,7 @@ class Figures:
             self._overview = self._survey(view.table, before, earlier)
         return self._overview
 
-    def _survey(self, table: StepTable, before: Overview, earlier: Mapping[str, StepView]) -> Overview:
+    def _survey(self, table: StepTable, before: Overview, earlier: Mapping[str, StepState]) -> Overview:
         """The queue as it is now, from what has changed in it since."""
         best = before.best
         for step_id, found in table.changed_since(earlier):
@@ -117,14 +117,14 @@ class Figures:
                     best = _better(best, known, before.place[known[0].step.id] + 1)
         return replace(before, counts=table.statuses, best=best)
 
-    def history(self, view: View) -> tuple[tuple[float | None, float | None], ...]:
+    def history(self, view: RunState) -> tuple[tuple[float | None, float | None], ...]:
         """Rate and acceptance of the last samples in order of time: the history of a run that gives no ticks."""
         if self._history_of is not view.steps:
             self._history_of, self._history = view.steps, _history(view)
         return self._history
 
 
-def _better(best: tuple[float, int] | None, known: tuple[StepView, Measured], number: int) -> tuple[float, int] | None:
+def _better(best: tuple[float, int] | None, known: tuple[StepState, Measured], number: int) -> tuple[float, int] | None:
     """The highest mean rate and the number of its step: the best so far, or this one's; the first of equals."""
     mean = known[1].rate_tok_s if known[0].status in ("ok", "running") else None
     if mean is None:
@@ -132,14 +132,14 @@ def _better(best: tuple[float, int] | None, known: tuple[StepView, Measured], nu
     return (mean, number) if best is None or (mean, -number) > (best[0], -best[1]) else best
 
 
-def _unmeasured(view: View) -> Overview:
+def _unmeasured(view: RunState) -> Overview:
     """A queue of which nothing was looked at yet."""
     order = tuple(view.steps)
     widths, varying = _columns(view)
     return Overview(order, {step_id: number for number, step_id in enumerate(order)}, widths, varying, {}, None)
 
 
-def _measured(found: StepView) -> Measured:
+def _measured(found: StepState) -> Measured:
     good = found.good
     rates = [s.decode_tok_s for s in good if s.decode_tok_s is not None and isfinite(s.decode_tok_s)]
     drafting = drafting_of(good)
@@ -163,7 +163,7 @@ def _mean(samples: Sequence[Sample], metric: str) -> float | None:
     return fmean(known) if known else None
 
 
-def _columns(view: View) -> tuple[Mapping[str, int], frozenset[str]]:
+def _columns(view: RunState) -> tuple[Mapping[str, int], frozenset[str]]:
     """The widest label of each column, and which of them differ between steps."""
     labels: dict[str, set[object]] = {}
     for found in view.steps.values():
@@ -178,7 +178,7 @@ def _columns(view: View) -> tuple[Mapping[str, int], frozenset[str]]:
     return widths, frozenset(name for name, found in labels.items() if len(found) > 1)
 
 
-def _history(view: View) -> tuple[tuple[float | None, float | None], ...]:
+def _history(view: RunState) -> tuple[tuple[float | None, float | None], ...]:
     taken = [sample for found in view.steps.values() if found.samples for sample in proven(found.samples)]
     taken.sort(key=lambda sample: sample.started_s)
     return tuple((sample.decode_tok_s, share_of(sample)) for sample in taken[-HISTORY:])

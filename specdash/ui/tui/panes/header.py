@@ -9,8 +9,8 @@ import time
 from dataclasses import dataclass, field
 
 from specdash.core.forecast import Forecaster, Outlook, Range, in_flight
+from specdash.core.state import RunState
 from specdash.core.text import one_line
-from specdash.core.view import View
 from specdash.ui.feed import Feed
 from specdash.ui.tui.lines import Line, Span, fitted, width_of
 from specdash.ui.tui.terminal import Glyphs
@@ -54,7 +54,7 @@ def is_replay(feed: Feed) -> bool:
     return feed.origin is not None and feed.origin.pid is None
 
 
-def run_name(view: View) -> str:
+def run_name(view: RunState) -> str:
     """The name of the run, as it is shown."""
     return one_line(view.run.name, 60) if view.run is not None else "no run"
 
@@ -88,7 +88,7 @@ def clock(now_s: float, *, seconds: bool) -> str:
     return time.strftime("%H:%M:%S" if seconds else "%H:%M", time.localtime(now_s))
 
 
-def _counts(view: View) -> list[Span]:
+def _counts(view: RunState) -> list[Span]:
     """How many steps did not end well, each kind with its word."""
     count = view.table.statuses
     kinds: tuple[tuple[str, StyleName], ...] = (
@@ -219,7 +219,7 @@ class Forecast:
     """The outlook of the newest view, worked out at most once a second."""
 
     _forecaster: Forecaster = field(default_factory=Forecaster)
-    _view: View | None = None
+    _view: RunState | None = None
     _until_s: float = 0.0
     _found: Outlook | None = None
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 
 from specdash.core.memory import Level, Levels, levels
 from specdash.core.persistent import backwards
+from specdash.core.state import RunState
 from specdash.core.text import human_bytes, one_line
 from specdash.core.ticks import GpuUse, MemoryTick
-from specdash.core.view import View
 from specdash.ui.tui.lines import Line, Span, fitted, width_of
 from specdash.ui.tui.panes.pane import Look, Pane, note
 from specdash.ui.tui.panes.spark import bar
@@ -43,7 +43,7 @@ def _first(lines: list[Line], rows: int, look: Look) -> list[Line]:
 
 def _without(look: Look, width: int) -> Iterator[Line]:
     """What facts tell of memory where no sensor is read: the peaks of the servers."""
-    view: View = look.feed.view
+    view: RunState = look.feed.view
     why = "no reading yet" if look.feed.gone is None else "not read: no engine is at work"
     yield ((f" {why}", "dim"),)
     for load in backwards(view.loads):

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from rich.cells import cell_len, chop_cells
 
 from specdash.core.forecast import Outlook, Range
+from specdash.report import text as words
+from specdash.report.text import TERMINAL
 from specdash.ui.feed import Feed
 from specdash.ui.tui.lines import Line, Span, cut, squeezed, width_of
 from specdash.ui.tui.panes.figures import Figures, Measured
@@ -96,10 +98,8 @@ def about(expected: Range | None) -> str:
 
 
 def rate(value: float | None) -> str:
-    """Tokens per second or a like number with two or one digits; "-" for unknown."""
-    if value is None or not math.isfinite(value):
-        return "-"
-    return f"{value:.2f}" if abs(value) < 100 else f"{value:.1f}" if abs(value) < 10_000 else f"{value:.0f}"
+    """Tokens per second."""
+    return words.rate(value, TERMINAL)
 
 
 def time(seconds: float | None) -> str:
@@ -110,8 +110,8 @@ def time(seconds: float | None) -> str:
 
 
 def ratio(value: float | None) -> str:
-    """A share or a factor with two digits; "-" for unknown."""
-    return "-" if value is None or not math.isfinite(value) else f"{value:.2f}"
+    """A share or a factor with two digits."""
+    return words.ratio(value, TERMINAL)
 
 
 def accepted(found: Measured) -> str:

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, Span, fitted, text_of
 from specdash.ui.tui.panes.pane import Look, Pane, about, accepted, cell, note, rate, ratio, speed_style, time
@@ -76,7 +77,7 @@ def queue(look: Look, place: Place, width: int, rows: int) -> Pane:
     view = look.feed.view
     overview = look.figures.overview(view)
     counts = overview.counts
-    left = counts.get(OPEN, 0) + counts.get(RUNNING, 0)
+    left = counts.get(StepStatus.OPEN, 0) + counts.get(StepStatus.RUNNING, 0)
     parts: list[Span] = []
     if view.paused:
         parts.append(("PAUSED", "warn"))
@@ -167,7 +168,7 @@ def heading(table: Sequence[Column], look: Look) -> Line:
     return ((" " * MARK + " ".join(texts), "dim"),)
 
 
-def row(look: Look, found: StepView, number: int, table: Sequence[Column], place: Place, width: int) -> Line:
+def row(look: Look, found: StepState, number: int, table: Sequence[Column], place: Place, width: int) -> Line:
     """One step. The row of the cursor has one style throughout, and a sign of its own."""
     here = found.step.id == place.cursor
     active = found.step.id == running(look)
@@ -197,26 +198,26 @@ def _joined(spans: Sequence[Span]) -> Line:
     return tuple(line)
 
 
-def state_of(look: Look, found: StepView) -> Span:
+def state_of(look: Look, found: StepState) -> Span:
     """A step's state in words."""
-    if found.status == OPEN:
+    if found.status == StepStatus.OPEN:
         return "queued", "dim"
-    if found.status == RUNNING:
+    if found.status == StepStatus.RUNNING:
         wanted = look.feed.view.iterations(found.step.id)
         word = "RUN" if look.feed.is_live else "was at"
         return f"{word} {len(found.good)}/{wanted if wanted is not None else '?'}", "accent"
-    if found.status == SKIPPED:
+    if found.status == StepStatus.SKIPPED:
         return ("skip (you)" if found.by_user else "skip"), "dim"
-    if found.status == "ok":
+    if found.status == StepStatus.OK:
         return ("ok noisy", "warn") if "noisy" in found.verdicts else ("ok", "good")
     return one_line(found.status, 11).upper(), _STATE_STYLE.get(found.status, "warn")
 
 
-def _values(look: Look, found: StepView, number: int) -> dict[str, Span]:
+def _values(look: Look, found: StepState, number: int) -> dict[str, Span]:
     step = found.step
     mine = look.figures.measured(found)
     factor = look.figures.factor(look.feed.view, found) if mine.rate_tok_s is not None else None
-    quiet: StyleName = "dim" if found.status == SKIPPED else ""
+    quiet: StyleName = "dim" if found.status == StepStatus.SKIPPED else ""
     ahead = look.outlook.steps.get(step.id) if look.outlook is not None and not found.is_done else None
     copy = f" ({step.copy + 1})" if step.copy else ""
     return {

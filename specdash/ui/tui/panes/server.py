@@ -10,8 +10,9 @@ from specdash.core.lifecycle import TABLE, State, Trigger
 from specdash.core.newest import of_newest
 from specdash.core.persistent import backwards
 from specdash.core.plan import LoadKey
-from specdash.core.text import human_bytes, one_line
-from specdash.core.view import LoadView
+from specdash.core.state import LoadState
+from specdash.core.text import human_bytes, one_line, plural
+from specdash.report.text import K_SCOPES
 from specdash.ui.narration import reading
 from specdash.ui.tui.lines import Line, Span, fitted, width_of
 from specdash.ui.tui.panes.pane import Look, Pane, age, note, paragraph
@@ -27,8 +28,6 @@ ROOMY = 8  # rows from which on each move of the state machine has a line of its
 MOST_REASON = 4  # rows that the reason of a failure takes
 
 PURPOSES = {"check": "comparing texts", "cost": "measuring step costs"}  # of a request; the others are words already
-
-SCOPES = {"request": "K per request", "capped": "K per request, capped", "startup": "K fixed at start-up"}
 
 
 def way_up() -> tuple[State, ...]:
@@ -59,7 +58,7 @@ def server(look: Look, width: int, rows: int) -> Pane:
     return Pane("Server", note(_engine(look, load), width - 15), fit)
 
 
-def shown_load(look: Look) -> LoadView | None:
+def shown_load(look: Look) -> LoadState | None:
     """The load that runs now, or the last one."""
     view, tick = look.feed.view, look.feed.live.server
     for name in (tick.load if tick is not None else None, view.current_load):
@@ -68,7 +67,7 @@ def shown_load(look: Look) -> LoadView | None:
     return next(backwards(view.loads), None)
 
 
-def state_now(look: Look, load: LoadView | None) -> tuple[str | None, float | None]:
+def state_now(look: Look, load: LoadState | None) -> tuple[str | None, float | None]:
     """The server's state and since when; by the tick, which alone knows of ready and busy, else by the facts."""
     tick = look.feed.live.server
     if tick is not None and (load is None or (tick.load == load.id and not load.finished)):
@@ -82,8 +81,8 @@ def restarts(look: Look) -> int:
 
 
 @of_newest
-def _restarts(loads: Mapping[str, LoadView]) -> int:
-    last: dict[LoadKey, LoadView] = {}
+def _restarts(loads: Mapping[str, LoadState]) -> int:
+    last: dict[LoadKey, LoadState] = {}
     count = 0
     for load in loads.values():
         before = last.get(load.key)
@@ -92,7 +91,7 @@ def _restarts(loads: Mapping[str, LoadView]) -> int:
     return count
 
 
-def spent(look: Look, load: LoadView) -> Mapping[str, float]:
+def spent(look: Look, load: LoadState) -> Mapping[str, float]:
     """Seconds that a load has spent in each state that it has left."""
     moves = [move for move in look.feed.view.transitions if move.load == load.id]
     times: dict[str, float] = {}
@@ -101,7 +100,7 @@ def spent(look: Look, load: LoadView) -> Mapping[str, float]:
     return times
 
 
-def _states(look: Look, load: LoadView | None, state: str | None, since_s: float | None, width: int) -> Line:
+def _states(look: Look, load: LoadState | None, state: str | None, since_s: float | None, width: int) -> Line:
     """All states of the table, those on the way to work first; the one of now in brackets with its age."""
     times = spent(look, load) if load is not None else {}
     up = way_up()
@@ -133,7 +132,7 @@ def _states(look: Look, load: LoadView | None, state: str | None, since_s: float
     return tuple(line)
 
 
-def _engine(look: Look, load: LoadView | None) -> list[Span]:
+def _engine(look: Look, load: LoadState | None) -> list[Span]:
     engine = look.feed.view.engine
     parts: list[Span] = []
     if engine is not None:
@@ -143,7 +142,7 @@ def _engine(look: Look, load: LoadView | None) -> list[Span]:
         parts.append((f"load {one_line(load.id, 12)}", "dim"))
     count = restarts(look)
     if count:
-        parts.append((f"{count} {'restart' if count == 1 else 'restarts'}", "warn"))
+        parts.append((plural(count, "restart"), "warn"))
     return parts
 
 
@@ -204,7 +203,7 @@ def _step_line(look: Look) -> Line:
     return tuple(line)
 
 
-def _progress(look: Look, load: LoadView | None, state: str | None) -> Line | None:
+def _progress(look: Look, load: LoadState | None, state: str | None) -> Line | None:
     """How far a load has come: about, since what was read from disk is all that can be seen."""
     if load is None or state not in (State.STARTING, State.LOADING):
         return None
@@ -226,14 +225,15 @@ def _progress(look: Look, load: LoadView | None, state: str | None) -> Line | No
     )
 
 
-def _models(look: Look, load: LoadView | None) -> Line:
+def _models(look: Look, load: LoadState | None) -> Line:
     """What is loaded, and from where."""
     if load is None:
         return ()
     engine = look.feed.view.engine
     program = f"  {one_line(engine.program, 100)}" if engine is not None else ""
     took = f"  loaded in {load.load_time_s:.1f} s" if load.load_time_s is not None else ""
-    scope = f"  {SCOPES.get(load.k_scope, load.k_scope)}" if load.k_scope is not None else ""
+    known = K_SCOPES.get(load.k_scope or "")
+    scope = f"  {known.short if known is not None else load.k_scope}" if load.k_scope is not None else ""
     size = f"  {human_bytes(load.size_bytes)}" if load.size_bytes is not None else ""
     return ((f" {one_line(load.key.label, 100)}{size}", ""), (f"{took}{scope}{program}", "dim"))
 

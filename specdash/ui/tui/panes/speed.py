@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from specdash.core.measure import INFERRED
 from specdash.core.methods import BASELINE, is_ceiling, may_draft_nothing
-from specdash.core.steps import StepView
+from specdash.core.steps import StepState
 from specdash.core.ticks import TokenTick
 from specdash.ui.tui.lines import Line, Span, width_of
 from specdash.ui.tui.panes.figures import Measured
@@ -49,7 +49,7 @@ def silence(look: Look) -> str | None:
     return f"no token for {age(token.silent_s)} (server is {state})"
 
 
-def shown_step(look: Look) -> StepView | None:
+def shown_step(look: Look) -> StepState | None:
     """The step that is measured now, or was last."""
     view, token = look.feed.view, look.feed.live.token
     found = view.steps.get(token.step or "") if token is not None else None
@@ -64,7 +64,7 @@ def _values(look: Look, which: int) -> Sequence[float | None]:
     return [pair[which] for pair in look.figures.history(look.feed.view)]
 
 
-def _measured(look: Look) -> tuple[StepView, Measured] | None:
+def _measured(look: Look) -> tuple[StepState, Measured] | None:
     found = shown_step(look)
     return (found, look.figures.measured(found)) if found is not None else None
 
@@ -115,7 +115,7 @@ def _acceptance_parts(look: Look, *, with_k: bool) -> list[Span]:
     return parts
 
 
-def _k_seen(found: StepView, mine: Measured) -> Span:
+def _k_seen(found: StepState, mine: Measured) -> Span:
     """A draft that is loaded is not yet a draft that is used: the longest one that was seen."""
     if mine.facts.k_seen is None:
         if not mine.n or (mine.drafted is None and not may_draft_nothing(found.step.method)):

@@ -13,8 +13,8 @@ from specdash.core.events import ModelRead
 from specdash.core.methods import BASELINE, is_draftless
 from specdash.core.plan import Step
 from specdash.core.queue import IllegalEdit
+from specdash.core.state import RunState
 from specdash.core.text import human_bytes, one_line
-from specdash.core.view import View
 from specdash.ui.tui.discovery import FindError, Model
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.queue_editor.making import Matrix, Way, added, parsed_ks, parsed_samples, steps_of
@@ -54,7 +54,7 @@ class Asked:
     IllegalEdit.
     """
 
-    view: View
+    view: RunState
     categories: tuple[str, ...]
     find: Callable[[], Awaitable[list[Model]]]
     told: Callable[[Adding], str]
@@ -104,7 +104,7 @@ class AddDialog(FormDialog[Adding]):
             yield from TextField("depth", str(like.depth) if like is not None else "0", "0", FIELD_LIMIT).compose(
                 "add-depth"
             )
-        known = self._asked.view.run.settings.get("iterations") if self._asked.view.run is not None else None
+        known = self._asked.view.settings.iterations
         samples = str(self._asked.iterations or "") if like is not None else ""
         yield from TextField(
             "samples", samples, f"{known if known is not None else '?'}, as the run", FIELD_LIMIT

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from specdash.core.forecast import Range
-from specdash.core.steps import SKIPPED
+from specdash.core.state import RunState
+from specdash.core.status import StepStatus
 from specdash.core.text import one_line
-from specdash.core.view import View
 from specdash.ui.tui.lines import Line, Span, fitted
 from specdash.ui.tui.panes.pane import Pane, about, note, ruled
 from specdash.ui.tui.queue_editor.staging import Effect, Staged
@@ -50,7 +50,7 @@ def body(found: Rows, place: Place, width: int, height: int, glyphs: Glyphs, ref
     return Body(tuple(fit[:height]), place, table, 2 + len(plan), len(shown))
 
 
-def plan_lines(view: View, width: int, height: int, glyphs: Glyphs) -> list[Line]:
+def plan_lines(view: RunState, width: int, height: int, glyphs: Glyphs) -> list[Line]:
     """The last stages of a plan that changes by itself, the newest last; none where there are none, or no room."""
     most = 0 if height < PLAN_FROM else 1 if height < PLAN_TALL else 3
     stages = view.replans[len(view.replans) - min(most, len(view.replans)) :]
@@ -64,7 +64,7 @@ def plan_lines(view: View, width: int, height: int, glyphs: Glyphs) -> list[Line
 
 def _notes(found: Rows, place: Place) -> list[Span]:
     """What stands on the rule above the table."""
-    off = sum(1 for each in found.staged.steps.values() if each.status == SKIPPED)
+    off = sum(1 for each in found.staged.steps.values() if each.status == StepStatus.SKIPPED)
     parts: list[Span] = []
     if found.words.strip():
         parts.append((f"filter: {one_line(found.words, 20)} ({len(found.shown)})", "accent"))

@@ -12,9 +12,10 @@ from specdash.core.methods import BASELINE, drafter_label
 from specdash.core.plan import KScope, Step
 from specdash.core.possible_steps import LeftOut, possible
 from specdash.core.queue import IllegalEdit, load_key
-from specdash.core.steps import OPEN, RUNNING, StepView
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 
-Steps = Mapping[str, StepView]
+Steps = Mapping[str, StepState]
 
 RETRIED = ("failed", "timeout", "invalid")
 LOCKED = "the running step is locked here: skip it on the main screen (1)"
@@ -25,7 +26,7 @@ MOST_NEW = 5000  # steps that are added at once; more is a slip
 def toggled(steps: Steps, ids: Sequence[str]) -> tuple[cmd.Edit, ...]:
     """Off where any of these is still to be measured, else on."""
     _require_free(steps, ids)
-    opened = tuple(each for each in ids if each in steps and steps[each].status == OPEN)
+    opened = tuple(each for each in ids if each in steps and steps[each].status == StepStatus.OPEN)
     if opened:
         return (cmd.Skip(opened),)
     off = tuple(each for each in ids if each in steps and steps[each].by_user)
@@ -43,15 +44,17 @@ def retried(steps: Steps, ids: Sequence[str]) -> tuple[cmd.Edit, ...]:
 def run_next(steps: Steps, ids: Sequence[str]) -> tuple[cmd.Edit, ...]:
     """These before everything that is queued."""
     _require_free(steps, ids)
-    wanted = tuple(each for each in ids if each in steps and steps[each].status == OPEN)
-    first = next((each for each, found in steps.items() if found.status == OPEN and each not in wanted), None)
+    wanted = tuple(each for each in ids if each in steps and steps[each].status == StepStatus.OPEN)
+    first = next(
+        (each for each, found in steps.items() if found.status == StepStatus.OPEN and each not in wanted), None
+    )
     return (cmd.Move(wanted or tuple(ids), first),)
 
 
 def shifted(steps: Steps, ids: Sequence[str], down: bool, scope: KScope | None) -> tuple[cmd.Edit, ...]:
     """These one further down or up: within the steps of their server by one, else past all steps of the next server."""
     _require_free(steps, ids)
-    queued = [each for each, found in steps.items() if found.status == OPEN]
+    queued = [each for each, found in steps.items() if found.status == StepStatus.OPEN]
     wanted = [each for each in queued if each in set(ids)]
     if len(wanted) < len(ids):
         return (cmd.Move(tuple(ids)),)  # which says what is wrong with them
@@ -95,15 +98,15 @@ def changed(steps: Steps, ids: Sequence[str], ks: Sequence[int], iterations: int
     return tuple(edits)
 
 
-def _replaced(steps: Steps, gone: Sequence[StepView], ks: Sequence[int], iterations: int | None) -> list[cmd.Edit]:
+def _replaced(steps: Steps, gone: Sequence[StepState], ks: Sequence[int], iterations: int | None) -> list[cmd.Edit]:
     out = {found.step.id for found in gone}
     left = {each: found for each, found in steps.items() if each not in out or steps[each].step.k in ks}
-    places: list[tuple[str | None, int | None, StepView]] = []
+    places: list[tuple[str | None, int | None, StepState]] = []
     before: str | None = None
     for each in reversed(list(steps)):
         if each in out:
             places.append((before, iterations or steps[each].iterations, steps[each]))
-        elif steps[each].status == OPEN:
+        elif steps[each].status == StepStatus.OPEN:
             before = each
     places.reverse()
     kept = {each for each in out if each in left}
@@ -125,13 +128,13 @@ def behind(steps: Steps, step_id: str) -> str | None:
     """The first queued step behind a step, which what is to follow it goes before; None at the end."""
     order = list(steps)
     later = order[order.index(step_id) + 1 :] if step_id in steps else []
-    return next((each for each in later if steps[each].status == OPEN), None)
+    return next((each for each in later if steps[each].status == StepStatus.OPEN), None)
 
 
 def _require_free(steps: Steps, ids: Sequence[str]) -> None:
     if not ids:
         raise IllegalEdit("there is no step to edit")
-    if any(each in steps and steps[each].status == RUNNING for each in ids):
+    if any(each in steps and steps[each].status == StepStatus.RUNNING for each in ids):
         raise IllegalEdit(LOCKED)
 
 

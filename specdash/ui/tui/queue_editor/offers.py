@@ -7,11 +7,12 @@ from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from specdash.core.commands import NewModel
-from specdash.core.draft_lengths import Abilities, abilities
+from specdash.core.draft_lengths import Abilities
 from specdash.core.events import ModelRead
+from specdash.core.kinds import kind_named
 from specdash.core.methods import BASELINE, is_draftless, method_of
 from specdash.core.plan import Step
-from specdash.core.view import View
+from specdash.core.state import RunState
 from specdash.ui.tui.discovery import Model
 from specdash.ui.tui.queue_editor.making import Way
 
@@ -34,7 +35,7 @@ class Offer:
     problem: str | None = None
 
 
-def offers(view: View, found: Sequence[Model], role: str) -> tuple[Offer, ...]:
+def offers(view: RunState, found: Sequence[Model], role: str) -> tuple[Offer, ...]:
     """The models for a role, "target" or "draft": those that the run has in it first, then all others by label."""
     by_path = {model.path: model for model in found}
     steps = [each.step for each in view.steps.values()]
@@ -54,7 +55,7 @@ def offers(view: View, found: Sequence[Model], role: str) -> tuple[Offer, ...]:
     return (*rows, *sorted(others, key=lambda each: (each.problem is not None, each.label.casefold())))
 
 
-def ways_of(view: View, drafts: Sequence[Offer]) -> dict[str | None, Way]:
+def ways_of(view: RunState, drafts: Sequence[Offer]) -> dict[str | None, Way]:
     """The ways to draft that can be chosen, by what a list has for them.
 
     None for the baseline, then the methods without a draft model that the run has, with the sizes of their n-grams
@@ -73,11 +74,11 @@ def ways_of(view: View, drafts: Sequence[Offer]) -> dict[str | None, Way]:
     return found
 
 
-def abilities_in(view: View) -> Callable[[str], Abilities]:
+def abilities_in(view: RunState) -> Callable[[str], Abilities]:
     """What tells what a method can draft on the engine of a run; a baseline's command has the user's own arguments."""
-    kind = view.engine.kind if view.engine is not None else ""
+    kind = kind_named(view.engine.kind if view.engine is not None else "")
     args = next((load.argv for load in view.loads.values() if not load.key.speculates), ())
-    return lambda method: abilities(kind, method, args)
+    return lambda method: kind.abilities_of(method, args)
 
 
 def chosen_as(step: Step) -> str | None:
@@ -99,7 +100,7 @@ def _free(model: Model, labels: set[str]) -> str:
     return next((name for name in names if name not in labels), model.path)
 
 
-def unfit(view: View, targets: Sequence[Offer], drafts: Sequence[Offer]) -> dict[tuple[str, str], str]:
+def unfit(view: RunState, targets: Sequence[Offer], drafts: Sequence[Offer]) -> dict[tuple[str, str], str]:
     """The pairs of labels that cannot work, with the reason; a pair of which nothing is known is not among them."""
     reasons = {
         (each.step.target, each.step.draft): each.error or OTHER_VOCABULARY

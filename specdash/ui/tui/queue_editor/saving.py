@@ -9,16 +9,16 @@ from pathlib import Path
 from specdash.config.load import load
 from specdash.config.queue_profile import edited, text_of
 from specdash.core.commands import NewModel
-from specdash.core.steps import StepView
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 from specdash.core.text import slug
-from specdash.core.view import View
 from specdash.store.disk import PRIVATE_FILE, write_atomic
 from specdash.ui.source import Origin
 
 PROFILE = "profile.toml"
 
 
-def default_name(view: View) -> str:
+def default_name(view: RunState) -> str:
     """The name of the file that a queue is saved to where no other is given."""
     return f"{slug(view.run.name if view.run is not None else '', 'queue')}-edited.toml"
 
@@ -46,7 +46,7 @@ def wanted_path(text: str) -> Path:
     return path
 
 
-def save(path: Path, origin: Origin, queue: Sequence[StepView], models: Sequence[NewModel]) -> None:
+def save(path: Path, origin: Origin, queue: Sequence[StepState], models: Sequence[NewModel]) -> None:
     """Writes the profile; raises SpecdashError with what went wrong. Costs time: the run's profile is read."""
     profile = load(Path(origin.path) / PROFILE)
     text = text_of(edited(profile, queue, models))
@@ -54,7 +54,7 @@ def save(path: Path, origin: Origin, queue: Sequence[StepView], models: Sequence
     write_atomic(path.resolve() if path.is_symlink() else path, text, PRIVATE_FILE)
 
 
-def models_of(view: View) -> list[NewModel]:
+def models_of(view: RunState) -> list[NewModel]:
     """The models that a run knows, its own and those that were added to it."""
     steps = view.steps.values()
     roles = {("target", found.step.target) for found in steps} | {("draft", found.step.draft) for found in steps}

@@ -14,8 +14,8 @@ from specdash.core import commands as cmd
 from specdash.core.events import ModelRead
 from specdash.core.forecast import Outlook, outlook
 from specdash.core.queue import IllegalEdit, apply, describe
-from specdash.core.steps import StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.steps import StepState
 
 COSTLY = 20_000  # steps times edits from which the effect of each edit is not worked out anew
 
@@ -49,15 +49,15 @@ class Staged:
     `steps` is the queue as it would be; `before` and `after` are the outlooks without and with the edits.
     """
 
-    base: View
+    base: RunState
     entries: tuple[Entry, ...]
     undone: tuple[Entry, ...]
-    steps: Mapping[str, StepView]
+    steps: Mapping[str, StepState]
     before: Outlook
     after: Outlook
 
     @property
-    def preview(self) -> View:
+    def preview(self) -> RunState:
         """The run as it would be."""
         return _preview(self.base, self.entries, self.steps)
 
@@ -82,7 +82,7 @@ class Staged:
         return tuple(model for edit in self.edits if isinstance(edit, cmd.Add) for model in edit.models)
 
 
-def staged_on(base: View, before: Outlook | None = None) -> Staged:
+def staged_on(base: RunState, before: Outlook | None = None) -> Staged:
     """Nothing staged."""
     now = before if before is not None else outlook(base)
     return Staged(base, (), (), base.steps, now, now)
@@ -118,7 +118,7 @@ def redo(staged: Staged) -> Staged:
     return replace(again, undone=staged.undone[:-1])
 
 
-def rebased(staged: Staged, base: View) -> Staged:
+def rebased(staged: Staged, base: RunState) -> Staged:
     """The same edits on top of a run that has gone on; what cannot be made any more is left out, with its reason."""
     before = staged.before if base is staged.base else outlook(base)
     if not staged.entries:
@@ -142,7 +142,7 @@ def rebased(staged: Staged, base: View) -> Staged:
     return Staged(base, tuple(entries), staged.undone, steps, before, after)
 
 
-def _preview(base: View, entries: Sequence[Entry], steps: Mapping[str, StepView]) -> View:
+def _preview(base: RunState, entries: Sequence[Entry], steps: Mapping[str, StepState]) -> RunState:
     models = {model.label: model for entry in entries for model in entry.models}
     return replace(base, steps=steps, models={**models, **base.models})
 

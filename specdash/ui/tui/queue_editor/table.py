@@ -7,7 +7,8 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from specdash.core.plan import LoadKey
-from specdash.core.steps import OPEN, RUNNING, SKIPPED, StepView
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, Span
 from specdash.ui.tui.panes.pane import about, cell
@@ -18,7 +19,7 @@ from specdash.ui.tui.terminal.theme import StyleName
 SIGNS = 2  # cells for the mark and the cursor
 LABEL_LEAST = 7
 NOTE_FROM = 110  # columns of the terminal from which state and note stand apart
-DONE_WORDS = {"ok": "done", SKIPPED: "skipped"}
+DONE_WORDS = {"ok": "done", StepStatus.SKIPPED: "skipped"}
 
 
 class Column(NamedTuple):
@@ -56,7 +57,7 @@ class Rows:
     widths: Mapping[str, int]
     varying: frozenset[str]
 
-    def find(self, step_id: str) -> StepView | None:
+    def find(self, step_id: str) -> StepState | None:
         """A step as it would be, or as it is where it would be removed."""
         return self.staged.steps.get(step_id) or self.staged.base.steps.get(step_id)
 
@@ -106,7 +107,9 @@ def settled(found: Rows, place: Place, height: int) -> Place:
 def _first(found: Rows) -> str:
     """Where the cursor begins: at what can be edited first, else at the beginning."""
     steps = found.staged.steps
-    return next((each for each in found.shown if each in steps and steps[each].status == OPEN), found.shown[0])
+    return next(
+        (each for each in found.shown if each in steps and steps[each].status == StepStatus.OPEN), found.shown[0]
+    )
 
 
 def moved(found: Rows, place: Place, by: int) -> Place:
@@ -214,7 +217,7 @@ def _values(found: Rows, step_id: str) -> dict[str, Span]:
     copy = f" ({step.copy + 1})" if step.copy else ""
     return {
         "number": (str(found.number[step_id]), "dim"),
-        "on": ("" if is_gone or each.status == SKIPPED else "x", style),
+        "on": ("" if is_gone or each.status == StepStatus.SKIPPED else "x", style),
         "target": (one_line(step.target, 60), style),
         "draft": (one_line(step.drafter, 60) if step.drafter is not None else "(none)", style),
         "k": (str(step.k) if step.k is not None else "-", style),
@@ -231,7 +234,7 @@ def _values(found: Rows, step_id: str) -> dict[str, Span]:
     }
 
 
-def state_of(staged: Staged, each: StepView, is_gone: bool) -> Span:
+def state_of(staged: Staged, each: StepState, is_gone: bool) -> Span:
     """A step's state as it would be, in a word."""
     if is_gone:
         return "removed", "dim"
@@ -250,9 +253,9 @@ def state_of(staged: Staged, each: StepView, is_gone: bool) -> Span:
     return DONE_WORDS.get(each.status, one_line(each.status, 9)), "dim"
 
 
-def _note(each: StepView) -> Span:
+def _note(each: StepState) -> Span:
     """What else is to be known of a step that no edit touches."""
-    if each.status == RUNNING:
+    if each.status == StepStatus.RUNNING:
         return "locked", "dim"
     if each.error is not None:
         return one_line(each.error, 120), "dim"

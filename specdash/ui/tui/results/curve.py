@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Literal
 
+from specdash.core.status import StepStatus
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.recommendations import Recommendations
@@ -49,7 +50,7 @@ def curves_of(
     if category is not None and category != ALL:
         rows = rows_of(book, pair, variant)
         found[category] = {
-            k: row.figures for (name, k), row in rows.items() if name == category and row.found.status == "ok"
+            k: row.figures for (name, k), row in rows.items() if name == category and row.found.status == StepStatus.OK
         }
         rate = found[category][None].rate if None in found[category] else None
     curves = {name: _values(figures, quantity) for name, figures in found.items()}

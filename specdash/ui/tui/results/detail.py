@@ -10,10 +10,11 @@ from typing import Any
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.secrets import shell_line
+from specdash.core.state import RunState
+from specdash.core.status import DONE, SampleStatus, StepStatus
 from specdash.core.text import human_bytes, one_line
-from specdash.core.view import DONE, View
-from specdash.store.arms import other_k
-from specdash.store.wording import drafter_of, seconds
+from specdash.report.arms import other_k
+from specdash.report.text import seconds
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.advice import remarks
 from specdash.ui.tui.recommendations import Recommendations
@@ -43,14 +44,14 @@ def wrapped(name: str, text: str, width: int, style: StyleName = "") -> list[Lin
     return [labelled(name if number == 0 else "", piece, style) for number, piece in enumerate(pieces)]
 
 
-def figure_lines(figures: Figures, view: View, glyphs: Glyphs) -> list[Line]:
+def figure_lines(figures: Figures, view: RunState, glyphs: Glyphs) -> list[Line]:
     """Rate, speedup, acceptance and times of what was measured: `answer` is the time of a whole one."""
     ends, rate, faster = rate_interval(figures), figures.rate, figures.speedup
     if rate is None:
         lines = [labelled("tok/s", "no rate: no sample that counts has a number", "warn")]
     else:
         scatter = f" {ends}" if ends else " (one sample, no interval)"
-        values = f"   {number(rate.min)} .. {number(rate.max)}" if rate.n > 1 else ""
+        values = f"   {number(rate.min)} .. {number(rate.max)}" if figures.n > 1 else ""
         lines = [labelled("tok/s", f"{number(rate.mean)}{scatter}{values}   n {figures.n}")]
     if faster is not None:
         sign = sign_of(faster)
@@ -82,7 +83,7 @@ def _why(without: str) -> str:
     )
 
 
-def pair_lines(book: Book, view: View, pair: Pair, variant: Variant, glyphs: Glyphs) -> list[Line]:
+def pair_lines(book: Book, view: RunState, pair: Pair, variant: Variant, glyphs: Glyphs) -> list[Line]:
     """A cell of targets by drafts: the best arm, every K, and what is missing."""
     arms = arms_of(book, variant).get(pair, {})
     if not arms:
@@ -114,7 +115,9 @@ def _short(arm: Arm) -> str:
     return f"{arm.step.k}:{number(rate.mean)}/s" if rate is not None else f"{arm.step.k}:{arm.found[0].status}"
 
 
-def row_lines(row: Row, view: View, width: int, glyphs: Glyphs, entry: Mapping[str, Any] | None = None) -> list[Line]:
+def row_lines(
+    row: Row, view: RunState, width: int, glyphs: Glyphs, entry: Mapping[str, Any] | None = None
+) -> list[Line]:
     """One measurement in short: its figures, its samples' rates, and what was said against it.
 
     `entry` is what a result document says of it beside its figures; None while that is not known.
@@ -125,7 +128,7 @@ def row_lines(row: Row, view: View, width: int, glyphs: Glyphs, entry: Mapping[s
     lines = [labelled("state", f"{found.status}   {count} samples")]
     if row.figures.n:
         lines += figure_lines(row.figures, view, glyphs)
-    rates = "  ".join(number(s.decode_tok_s) + ("" if s.status == "ok" else "!") for s in found.samples)
+    rates = "  ".join(number(s.decode_tok_s) + ("" if s.status == SampleStatus.OK else "!") for s in found.samples)
     if rates:
         lines.append(labelled("samples", rates))
     if row.step.k is not None:
@@ -144,13 +147,13 @@ def describe(verdict: str) -> str:
     return DESCRIPTION[Verdict(verdict)] if verdict in _VERDICTS else one_line(verdict)
 
 
-def command_of(row: Row, view: View) -> str | None:
+def command_of(row: Row, view: RunState) -> str | None:
     """The command that started the server of a measurement, as it is typed in a shell; None where there was none."""
     load = view.loads.get(row.found.load or "")
     return one_line(shell_line(load.argv), 4000) if load is not None and load.argv else None
 
 
-def arm_lines(arm: Arm, view: View, glyphs: Glyphs) -> list[Line]:
+def arm_lines(arm: Arm, view: RunState, glyphs: Glyphs) -> list[Line]:
     """All categories of one K together."""
     lines = figure_lines(arm.figures, view, glyphs) if arm.figures.n else [labelled("state", "no category is ok yet")]
     if arm.missing:
@@ -158,7 +161,7 @@ def arm_lines(arm: Arm, view: View, glyphs: Glyphs) -> list[Line]:
     return lines
 
 
-def finding_lines(book: Book, view: View, pair: Pair, variant: Variant, width: int) -> list[Line]:
+def finding_lines(book: Book, view: RunState, pair: Pair, variant: Variant, width: int) -> list[Line]:
     """What follows for a pair: the best K of each category and what it cannot be told from, one K for all, failures."""
     rows = rows_of(book, pair, variant)
     lines: list[Line] = []
@@ -201,15 +204,15 @@ def choice_finding(book: Book, advice: Recommendations, pair: Pair, variant: Var
         choice = group.overall
         if (group.target, group.config, group.moe_experts, group.depth) != (pair[0], config, experts, depth):
             continue
-        if best is None or choice is None or choice.get("off") or choice.get("k") is None:
+        if best is None or choice is None or choice.choice is None or choice.off or choice.k is None:
             return []
-        other = other_k(best.step.k, choice) if drafter_of(choice) == pair[1] else ""
+        other = other_k(best.step.k, choice) if choice.choice.drafter == pair[1] else ""
         return wrapped("use", f"best mean K = {best.step.k}, {other}", width, "title") if other else []
     return []
 
 
 def _is_known(row: Row) -> bool:
-    return row.found.status == "ok" and row.figures.rate is not None
+    return row.found.status == StepStatus.OK and row.figures.rate is not None
 
 
 def _finding(category: str, best: int, of_k: dict[int, Row]) -> Line:
@@ -236,12 +239,12 @@ def _failures(rows: Sequence[Row], width: int) -> list[Line]:
     lines: list[Line] = []
     for row in rows:
         found = row.found
-        if found.status == "ok" and not found.verdicts:
+        if found.status == StepStatus.OK and not found.verdicts:
             continue
         k = "baseline" if row.step.method == BASELINE else f"K={row.step.k}"
         why = ", ".join(one_line(each, 40) for each in found.verdicts) or one_line(found.error or "", 200)
-        style: StyleName = "dim" if found.status == "skipped" else "warn"
+        style: StyleName = "dim" if found.status == StepStatus.SKIPPED else "warn"
         text = f"{one_line(row.step.category, 20)} {k}: {why}"
-        state = "noted" if found.status == "ok" else found.status
+        state = "noted" if found.status == StepStatus.OK else found.status
         lines += wrapped(state, text, width, style)
     return lines

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
@@ -13,12 +13,11 @@ from textual.app import ComposeResult
 from textual.widgets import OptionList
 from textual.widgets.option_list import Option
 
-from specdash.analysis.result import build_result
-from specdash.core.view import View
+from specdash.analysis.build_result import result_of
+from specdash.core.state import RunState
 from specdash.errors import StoreError
+from specdash.session.reports import REPORTS
 from specdash.store.disk import write_atomic
-from specdash.store.export import to_csv, to_json, to_markdown
-from specdash.store.html import to_html
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.widgets.form import Field, FormDialog
 
@@ -34,25 +33,20 @@ NAME = "specdash-results"
 HINT = "Enter chooses, then writes; Esc closes"
 
 
-def text_of_export(kind: Format, view: View, picture: str) -> str:
+def text_of_export(kind: Format, view: RunState, picture: str) -> str:
     """Return the file's content. Raises StoreError where nothing was measured, or a number is not finite."""
     if kind == "svg":
         return picture
-    write: Mapping[Format, Callable[[dict[str, object]], str]] = {
-        "md": to_markdown,
-        "html": to_html,
-        "csv": to_csv,
-        "json": to_json,
-    }
+    _, write = REPORTS[kind]
     try:
-        return write[kind](build_result(view))
+        return write(result_of(view))
     except ValueError as error:
         raise StoreError(
             f"the results cannot be summed up: {error}", "Look at the samples for NaN or infinity."
         ) from error
 
 
-def save(kind: Format, view: View, picture: str, written: str, *, replace: bool) -> Path:
+def save(kind: Format, view: RunState, picture: str, written: str, *, replace: bool) -> Path:
     """Write an export to the path that a person wrote; return the absolute path.
 
     Raises FileExistsError rather than replacing a file unasked, StoreError, and what a path may raise.
@@ -82,7 +76,7 @@ class ExportDialog(FormDialog[Path]):
     ExportDialog Field, ExportDialog Field:focus { padding: 0; background: $boost; }
     """
 
-    def __init__(self, view: View, folder: Path, picture: str) -> None:
+    def __init__(self, view: RunState, folder: Path, picture: str) -> None:
         super().__init__("Export results")
         self._view = view
         self._folder = folder

@@ -12,14 +12,17 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from specdash.analysis.rates import faster_than, keyed_rates, rate_estimate
+from specdash.analysis.speedups import faster_than, keyed_rates, rate_estimate
 from specdash.analysis.stats import Speedup, Summary, summarise
 from specdash.core.drafting import drafting_over
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
+from specdash.core.state import LoadState, RunState
+from specdash.core.status import DONE, StepStatus
+from specdash.core.steps import StepState
 from specdash.core.steptable import table_of
-from specdash.core.view import DONE, OPEN, RUNNING, LoadView, StepView, View
+from specdash.report.text import setting_words
 
 Pair = tuple[str, str | None]
 """A target and what drafts for it, by name; None for a baseline."""
@@ -55,7 +58,7 @@ class Row:
     """One step with its figures; those of a running step are of the samples so far."""
 
     id: str
-    found: StepView
+    found: StepState
     figures: Figures
 
     @property
@@ -69,7 +72,7 @@ class Arm:
     """Steps that differ in their category alone, as one. `step` has no category; `missing`: those without figures."""
 
     step: Step
-    found: tuple[StepView, ...]
+    found: tuple[StepState, ...]
     figures: Figures
     missing: tuple[str, ...]
 
@@ -90,11 +93,7 @@ def variant_of(step: Step) -> Variant:
 def variant_label(variant: Variant) -> str:
     """A variant in words; "" for the plain one."""
     config, experts, workload, depth = variant
-    parts = [config] if config is not None else []
-    parts += [f"{experts} experts"] if experts is not None else []
-    parts += [workload] if workload != "content" else []
-    parts += [f"depth {depth}"] if depth else []
-    return ", ".join(parts)
+    return setting_words(config, experts, depth, workload)
 
 
 def sign_of(found: Speedup | None) -> str:
@@ -107,7 +106,7 @@ def sign_of(found: Speedup | None) -> str:
     return "+" if low > 1 else "-" if high < 1 else "="
 
 
-def figures_of(steps: Sequence[StepView], base: Sequence[StepView], without: str = "") -> Figures:
+def figures_of(steps: Sequence[StepState], base: Sequence[StepState], without: str = "") -> Figures:
     """The figures of steps, whose baselines are `base`; `without` says why there is no speedup, if that is known."""
     samples = [sample for found in steps for sample in found.good]
     faster = None if without else faster_than(steps, base)
@@ -133,25 +132,25 @@ def _mean(samples: Sequence[Sample], metric: str) -> float | None:
     return sum(known) / len(known) if known else None
 
 
-def _rate(steps: Sequence[StepView], samples: Sequence[Sample]) -> Summary | None:
+def _rate(steps: Sequence[StepState], samples: Sequence[Sample]) -> Summary | None:
     """The summary of decode rates, as a report has it: how prompts differ in speed is no part of the interval."""
     found = summarise([value for _, value in keyed_rates(steps)])
     known = rate_estimate(samples) if found is not None else None
     return replace(found, ci95=known.ci95) if found is not None and known is not None and known.ci95 else found
 
 
-def _row(step_id: str, found: StepView, base: StepView | None) -> Row:
+def _row(step_id: str, found: StepState, base: StepState | None) -> Row:
     """The row of one step."""
-    if found.status not in ("ok", RUNNING):
+    if found.status not in ("ok", StepStatus.RUNNING):
         return Row(step_id, found, NOTHING)
-    if found.step.method == BASELINE or found.status == RUNNING:
+    if found.step.method == BASELINE or found.status == StepStatus.RUNNING:
         return Row(step_id, found, replace(figures_of([found], [], "-"), without=""))
-    if base is None or base.status != "ok":
+    if base is None or base.status != StepStatus.OK:
         return Row(step_id, found, figures_of([found], [], _without([] if base is None else [base])))
     return Row(step_id, found, figures_of([found], [base]))
 
 
-def _without(bases: Sequence[StepView]) -> str:
+def _without(bases: Sequence[StepState]) -> str:
     """Why baselines of which none is ok give no speedup, in two short words."""
     if not bases:
         return NO_BASELINE
@@ -163,15 +162,15 @@ def _without(bases: Sequence[StepView]) -> str:
 _SHORT = {"failed": "FAIL", "timeout": "late", "invalid": "bad", "skipped": "skip"}
 
 
-def _arm(step: Step, steps: Sequence[StepView], bases: Sequence[StepView]) -> Arm:
+def _arm(step: Step, steps: Sequence[StepState], bases: Sequence[StepState]) -> Arm:
     """An arm from its steps; its speedup is over the categories that its baseline has too."""
-    counted = [found for found in steps if found.status == "ok"]
-    missing = tuple(found.step.category for found in steps if found.status != "ok")
+    counted = [found for found in steps if found.status == StepStatus.OK]
+    missing = tuple(found.step.category for found in steps if found.status != StepStatus.OK)
     if not counted:
         return Arm(step, tuple(steps), NOTHING, missing)
     if step.method == BASELINE:
         return Arm(step, tuple(steps), replace(figures_of(counted, [], "-"), without=""), missing)
-    good = {found.step.category: found for found in bases if found.status == "ok"}
+    good = {found.step.category: found for found in bases if found.status == StepStatus.OK}
     both = [found for found in counted if found.step.category in good]
     why = (
         ""
@@ -200,7 +199,7 @@ class Book:
         self.shape = 0
         self.rows: dict[str, Row] = {}
         self.arms: dict[Step, Arm] = {}
-        self._steps: Mapping[str, StepView] = {}
+        self._steps: Mapping[str, StepState] = {}
         self._places: dict[str, _Place] = {}
         self._unplaced: list[str] = []
         self._members: dict[Step, list[str]] = {}
@@ -213,7 +212,7 @@ class Book:
         """How many figures are still to be computed."""
         return len(self._unplaced) + len(self._dirty_rows) + len(self._dirty_arms)
 
-    def update(self, view: View, budget_s: float) -> bool:
+    def update(self, view: RunState, budget_s: float) -> bool:
         """Computes what changed, for `budget_s` at most; True when all is up to date, else call again."""
         until_s = time.monotonic() + budget_s
         if view.steps is not self._steps:
@@ -237,7 +236,7 @@ class Book:
             self.version += 1
         return not self.pending
 
-    def _look(self, steps: Mapping[str, StepView]) -> None:
+    def _look(self, steps: Mapping[str, StepState]) -> None:
         """Finds what is not up to date with `steps`."""
         before, self._steps = self._steps, steps
         table = table_of(steps)
@@ -265,7 +264,7 @@ class Book:
         self._dirty_rows, self._dirty_arms = {}, dict.fromkeys(self._members)
         self._mark([each for each, found in self._steps.items() if self._is_stale(each, found)])
 
-    def _is_stale(self, step_id: str, found: StepView) -> bool:
+    def _is_stale(self, step_id: str, found: StepState) -> bool:
         """Whether a row was never computed, or from another view of its step."""
         row = self.rows[step_id]
         return row.found is not found or row.figures is NOTHING
@@ -290,7 +289,7 @@ def _place(step: Step) -> _Place:
     return _Place(step.baseline().id, replace(step, category=""))
 
 
-def memory_bytes(figures: Figures, loads: Mapping[str, LoadView]) -> int | None:
+def memory_bytes(figures: Figures, loads: Mapping[str, LoadState]) -> int | None:
     """The most memory that a server of these figures held at its peak; None until one of them has ended."""
     peaks = [
         load.peak_rss_bytes for each in figures.loads if (load := loads.get(each)) is not None and load.peak_rss_bytes
@@ -298,7 +297,7 @@ def memory_bytes(figures: Figures, loads: Mapping[str, LoadView]) -> int | None:
     return max(peaks, default=None)
 
 
-def word_of(steps: Sequence[StepView], planned: int | None = None) -> str:
+def word_of(steps: Sequence[StepState], planned: int | None = None) -> str:
     """What stands where a figure would: the state of these steps, the most telling one first; never blank.
 
     `planned`: how many samples a running step takes.
@@ -306,11 +305,11 @@ def word_of(steps: Sequence[StepView], planned: int | None = None) -> str:
     states = {found.status for found in steps}
     if not states:
         return "n/a"
-    if RUNNING in states:
+    if StepStatus.RUNNING in states:
         if len(steps) == 1 and planned is not None:
             return f"RUN {len(steps[0].samples)}/{planned}"
         return "RUN"
-    for status, word in (("failed", "FAIL"), ("timeout", "TIMEOUT"), ("invalid", "INVALID"), (OPEN, "....")):
+    for status, word in (("failed", "FAIL"), ("timeout", "TIMEOUT"), ("invalid", "INVALID"), (StepStatus.OPEN, "....")):
         if status in states:
             return word
     return "skip" if "skipped" in states else "no rate"

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from specdash.core.methods import BASELINE, is_draftless
 from specdash.core.plan import Step
-from specdash.core.steps import StepView
-from specdash.core.view import View
+from specdash.core.state import RunState
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.results.figures import (
     Arm,
@@ -88,7 +89,7 @@ def strength(figures: Figures) -> tuple[bool, float]:
     return False, figures.rate.mean if figures.rate is not None else 0.0
 
 
-def pair_grid(book: Book, view: View, variant: Variant, axes: Axes, measure: Measure) -> Grid:
+def pair_grid(book: Book, view: RunState, variant: Variant, axes: Axes, measure: Measure) -> Grid:
     """Targets by drafts: the best K of each pair and what it brings."""
     arms = arms_of(book, variant)
     cells: dict[tuple[int, int], Cell] = {}
@@ -113,7 +114,7 @@ def pair_grid(book: Book, view: View, variant: Variant, axes: Axes, measure: Mea
     return Grid("target by draft, best K", "target", axes.targets, names, cells)
 
 
-def _pair_cell(arm: Arm, view: View, measure: Measure) -> Cell:
+def _pair_cell(arm: Arm, view: RunState, measure: Measure) -> Cell:
     """The cell of a pair's best arm; the rate itself for a target without a draft."""
     if arm.step.method == BASELINE:
         measure = "tok/s" if measure == "speedup" else measure
@@ -124,7 +125,7 @@ def _pair_cell(arm: Arm, view: View, measure: Measure) -> Cell:
     return replace(figure, text=f"{figure.text} K={arm.step.k}")
 
 
-def figure_cell(figures: Figures, view: View, measure: Measure) -> Cell:
+def figure_cell(figures: Figures, view: RunState, measure: Measure) -> Cell:
     """One measure of figures that there are, with the sign against the baseline."""
     value = value_of(measure, figures, view.loads)
     sign = sign_of(figures.speedup)
@@ -134,7 +135,7 @@ def figure_cell(figures: Figures, view: View, measure: Measure) -> Cell:
     return Cell(shown(measure, value), sign, style=STYLES[sign])
 
 
-def word_cell(steps: Sequence[StepView], planned: int | None = None) -> Cell:
+def word_cell(steps: Sequence[StepState], planned: int | None = None) -> Cell:
     """A cell without a figure: the state that its steps are in."""
     word = word_of(steps, planned)
     return Cell(word, style=WORD_STYLES.get(word.split()[0], "dim"))
@@ -152,7 +153,7 @@ def categories_of(book: Book, pair: Pair, variant: Variant) -> tuple[str, ...]:
     return tuple(dict.fromkeys(category for category, _ in rows_of(book, pair, variant)))
 
 
-def k_grid(book: Book, view: View, pair: Pair, variant: Variant, measure: Measure) -> Grid:
+def k_grid(book: Book, view: RunState, pair: Pair, variant: Variant, measure: Measure) -> Grid:
     """Categories by K of one pair; the last row is all categories together."""
     rows = rows_of(book, pair, variant)
     arms = arms_of(book, variant)
@@ -192,7 +193,7 @@ def lengths_of(book: Book, target: str, variant: Variant) -> tuple[tuple[str, ..
     return tuple(name for name in names if name is not None), tuple(sorted({step.k for step in steps if step.k}))
 
 
-def length_grid(book: Book, view: View, target: str, variant: Variant, measure: Measure) -> Grid:
+def length_grid(book: Book, view: RunState, target: str, variant: Variant, measure: Measure) -> Grid:
     """Methods without a draft model, each with the size of its n-gram, by K: over all categories."""
     arms = arms_of(book, variant)
     names, ks = lengths_of(book, target, variant)
@@ -216,17 +217,17 @@ def _fastest(figures: Mapping[int | None, Figures]) -> int | None:
     return max(known, key=lambda k: strength(known[k])) if len(known) > 1 else None
 
 
-def _k_cell(row: Row | None, view: View, measure: Measure, *, is_best: bool) -> Cell:
+def _k_cell(row: Row | None, view: RunState, measure: Measure, *, is_best: bool) -> Cell:
     """The cell of one measurement."""
     if row is None:
         return word_cell(())
-    if row.found.status != "ok" or not row.figures.n:
+    if row.found.status != StepStatus.OK or not row.figures.n:
         return word_cell([row.found], view.iterations(row.id))
     cell = _baseline_or(row.step, row.figures, view, measure)
     return replace(cell, marks=("*" if is_best else "") + ("!" if row.found.verdicts else ""))
 
 
-def _baseline_or(step: Step, figures: Figures, view: View, measure: Measure) -> Cell:
+def _baseline_or(step: Step, figures: Figures, view: RunState, measure: Measure) -> Cell:
     """A baseline has no speedup, so its rate stands there."""
     if step.method == BASELINE and measure == "speedup":
         cell = figure_cell(figures, view, "tok/s")

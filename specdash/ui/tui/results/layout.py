@@ -10,7 +10,7 @@ from specdash.ui.tui.lines import BLANK, Line, fitted, width_of
 from specdash.ui.tui.terminal import Glyphs
 
 Pane = Literal["advice", "heat", "detail", "curve", "findings", "table", "samples"]
-View = Literal["heat", "curve", "table", "samples"]
+RunState = Literal["heat", "curve", "table", "samples"]
 
 WIDE = 120  # columns from which panes stand side by side
 LOWEST = 18  # lines from which a recommendation has one of them
@@ -36,7 +36,7 @@ def advice_rows(height: int) -> int:
     return 0 if height < LOWEST else 1 if height < TALL else 3
 
 
-def areas(view: View, width: int, height: int, heat_rows: int, advice: int = 0) -> dict[Pane, Area]:
+def areas(view: RunState, width: int, height: int, heat_rows: int, advice: int = 0) -> dict[Pane, Area]:
     """The panes of a view; `heat_rows` is how many lines the heat map would like, `advice` those above everything."""
     if advice and view != "samples":
         rest = areas(view, width, height - advice, heat_rows)
@@ -71,7 +71,7 @@ def _beside(panes: tuple[Pane, Pane], y: int, left: int, right: int, height: int
     return {panes[0]: Area(0, y, left, height), panes[1]: Area(left + 1, y, right, height)}
 
 
-def _narrow(view: View, width: int, room: int, heat_rows: int) -> dict[Pane, Area]:
+def _narrow(view: RunState, width: int, room: int, heat_rows: int) -> dict[Pane, Area]:
     """One pane and, where there is room, what belongs to its cursor below it."""
     if view == "curve":
         return {"curve": Area(0, 0, width, room)}

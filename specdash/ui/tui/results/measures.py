@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Literal, get_args
 
 from specdash.analysis.stats import Speedup
+from specdash.core.state import LoadState
 from specdash.core.text import human_bytes
-from specdash.core.view import LoadView
 from specdash.ui.tui.results.figures import Figures, memory_bytes
 
 Measure = Literal["speedup", "tok/s", "acceptance", "prefill", "ttft", "total", "tokens/step", "memory"]
@@ -48,7 +48,7 @@ def rate_interval(figures: Figures) -> str:
     return f"[{number(figures.rate.ci95[0])},{number(figures.rate.ci95[1])}]"
 
 
-def value_of(measure: Measure, figures: Figures, loads: Mapping[str, LoadView]) -> float | None:
+def value_of(measure: Measure, figures: Figures, loads: Mapping[str, LoadState]) -> float | None:
     """The measure as a number; None where it is unknown."""
     match measure:
         case "speedup":

@@ -6,8 +6,9 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from specdash.core.state import RunState
+from specdash.core.status import DONE, StepStatus
 from specdash.core.text import one_line
-from specdash.core.view import DONE, View
 from specdash.ui.tui.lines import Line, fitted, rule
 from specdash.ui.tui.panes.advice import strip
 from specdash.ui.tui.recommendations import Recommendations
@@ -54,7 +55,7 @@ class Drawn:
 
 def draw(
     book: Book,
-    view: View,
+    view: RunState,
     state: State,
     width: int,
     height: int,
@@ -93,7 +94,7 @@ def draw(
     )
 
 
-def _grid_of(book: Book, view: View, state: State) -> Grid:
+def _grid_of(book: Book, view: RunState, state: State) -> Grid:
     """The heat map that a state shows."""
     if state.by_length:
         return length_grid(book, view, state.target, state.variant, state.measure)
@@ -105,12 +106,12 @@ def _grid_of(book: Book, view: View, state: State) -> Grid:
 def top_line(book: Book) -> Line:
     """How many results there are, on one line."""
     states = Counter(row.found.status for row in book.rows.values())
-    noisy = sum(1 for row in book.rows.values() if row.found.status == "ok" and row.found.verdicts)
-    failed = states["failed"] + states["timeout"] + states["invalid"]
+    noisy = sum(1 for row in book.rows.values() if row.found.status == StepStatus.OK and row.found.verdicts)
+    failed = states[StepStatus.FAILED] + states[StepStatus.TIMEOUT] + states[StepStatus.INVALID]
     left = sum(count for status, count in states.items() if status not in DONE)
-    counts = f"{states['ok']} ok" + (f" ({noisy} with verdicts)" if noisy else "")
+    counts = f"{states[StepStatus.OK]} ok" + (f" ({noisy} with verdicts)" if noisy else "")
     counts += f"  {failed} failed" if failed else ""
-    counts += f"  {states['skipped']} skipped" if states["skipped"] else ""
+    counts += f"  {states[StepStatus.SKIPPED]} skipped" if states[StepStatus.SKIPPED] else ""
     counts += f"  {left} open" if left else ""
     return (("Results  ", "title"), (counts, ""))
 
@@ -121,7 +122,7 @@ class _Drawing:
     def __init__(
         self,
         book: Book,
-        view: View,
+        view: RunState,
         state: State,
         glyphs: Glyphs,
         rows: tuple[Row, ...],

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
 
-from specdash.analysis.result import build_result
+from specdash.analysis.build_result import result_of
+from specdash.analysis.result import Measurement
 from specdash.core.drafting import proven, share_of
 from specdash.core.measure import Sample
+from specdash.core.state import RunState
+from specdash.core.status import SampleStatus
+from specdash.core.steps import StepState
 from specdash.core.text import human_bytes, human_seconds, one_line
-from specdash.core.view import StepView, View
 from specdash.errors import StoreError
 from specdash.ui.narration import OWN_TIMES
 from specdash.ui.tui.lines import BLANK, Line, rule
@@ -19,7 +21,7 @@ from specdash.ui.tui.results.measures import number, share
 from specdash.ui.tui.terminal import Glyphs
 
 
-def sample_lines(row: Row, view: View, width: int, glyphs: Glyphs) -> list[Line]:
+def sample_lines(row: Row, view: RunState, width: int, glyphs: Glyphs) -> list[Line]:
     """A measurement in full, as long as it takes; the caller shows a window of it."""
     found = row.found
     lines = [rule(one_line(row.id, 160), found.status, width, glyphs.rule)]
@@ -40,51 +42,45 @@ def sample_lines(row: Row, view: View, width: int, glyphs: Glyphs) -> list[Line]
     return lines
 
 
-def _asked(row: Row, view: View) -> str:
+def _asked(row: Row, view: RunState) -> str:
     """What was to be measured, in words."""
     planned = view.iterations(row.id)
     k = "no draft" if row.step.k is None else f"K {row.step.k}"
     return f"{k}, {'an unknown number of' if planned is None else planned} samples, {one_line(row.step.category, 60)}"
 
 
-def _document_lines(found: StepView, view: View, width: int) -> list[Line]:
-    """What only the document of this one measurement tells, from the code that writes reports."""
-    entry = document_of(found, view)
+def _document_lines(found: StepState, view: RunState, width: int) -> list[Line]:
+    """What only the result of this one measurement tells, from the code that writes reports."""
+    entry = measurement_of(found, view)
     if entry is None:
         return [labelled("figures", "not to be had: a sample holds a number that is none", "warn")]
     lines: list[Line] = []
-    summary = entry["summary"].get("decode_tok_s")
+    summary = entry.summary.get("decode_tok_s")
     if summary is not None:
-        deviation = f"   deviation {number(summary['stddev'])}" if summary["stddev"] is not None else ""
-        lines.append(
-            labelled("spread", f"median {number(summary['median'])}   p95 {number(summary['p95'])}{deviation}")
-        )
-    seen = "none seen" if entry["k_seen"] is None else f"{entry['k_seen']} seen in force"
-    drift = (
-        "unknown, no prompt came twice"
-        if entry["drift"] is None
-        else f"{entry['drift'] * 100:+.1f} % from first to last block"
-    )
+        deviation = f"   deviation {number(summary.stddev)}" if summary.stddev is not None else ""
+        lines.append(labelled("spread", f"median {number(summary.median)}   p95 {number(summary.p95)}{deviation}"))
+    seen = "none seen" if entry.k_seen is None else f"{entry.k_seen} seen in force"
+    again = "unknown, no prompt came twice"
+    drift = again if entry.drift is None else f"{entry.drift * 100:+.1f} % from first to last block"
     lines += [labelled("drafts", seen), labelled("drift", drift)]
-    if entry["speedup_reason"]:
-        lines += wrapped("speedup", f"none: {one_line(entry['speedup_reason'])}", width)
-    if entry["accepted_per_position"]:
-        shares = "  ".join(f"{i}:{share(each)}" for i, each in enumerate(entry["accepted_per_position"], start=1))
+    if entry.speedup_reason:
+        lines += wrapped("speedup", f"none: {one_line(entry.speedup_reason)}", width)
+    if entry.accepted_per_position:
+        shares = "  ".join(f"{i}:{share(each)}" for i, each in enumerate(entry.accepted_per_position, start=1))
         lines += wrapped("by place", shares, width)
     return lines
 
 
-def document_of(found: StepView, view: View) -> dict[str, Any] | None:
+def measurement_of(found: StepState, view: RunState) -> Measurement | None:
     """The entry of one step in the result of the run; None where its samples cannot be summarised."""
     base = view.steps.get(found.step.baseline().id)
     steps = {found.step.id: found} | ({base.step.id: base} if base is not None else {})
     loads = {each.id: each for each in view.loads.values() if each.id == found.load}
     try:
-        result = build_result(replace(view, steps=steps, loads=loads, notes=()))
+        result = result_of(replace(view, steps=steps, loads=loads, notes=()))
     except (StoreError, ValueError):
         return None
-    entries = [*result["measurements"], *result["unfinished"]]
-    return next((entry for entry in entries if entry["step"] == found.step.id), None)
+    return next((entry for entry in result.rows if entry.name == found.step.id), None)
 
 
 _HEAD = (
@@ -93,13 +89,13 @@ _HEAD = (
 )
 
 
-def _table(found: StepView, width: int) -> list[Line]:
+def _table(found: StepState, width: int) -> list[Line]:
     """One line for each sample; its reasons stand below one that does not count."""
     if not found.samples:
         return [((" no sample was taken", "dim"),)]
     lines: list[Line] = [((_HEAD + "finish prompt", "dim"),)]
     for number_, sample in enumerate(proven(found.samples), start=1):
-        lines.append(((_sample(number_, sample), "" if sample.status == "ok" else "warn"),))
+        lines.append(((_sample(number_, sample), "" if sample.status == SampleStatus.OK else "warn"),))
         for why in dict.fromkeys(sample.unknown[name] for name in OWN_TIMES if name in sample.unknown):
             lines += wrapped("", f"times by specdash's own clock are unknown: {one_line(why, 600)}", width, "dim")
         for reason in sample.reasons:
@@ -122,7 +118,7 @@ def _whole(value: int | None) -> str:
     return "-" if value is None else str(value)
 
 
-def _load_lines(row: Row, view: View, width: int) -> list[Line]:
+def _load_lines(row: Row, view: RunState, width: int) -> list[Line]:
     """The server of a measurement: what it cost and how it was started."""
     load = view.loads.get(row.found.load or "")
     if load is None:

@@ -18,7 +18,7 @@ from specdash.ui.tui.results.heatmap import (
     lengths_of,
     rows_of,
 )
-from specdash.ui.tui.results.layout import View as Shown
+from specdash.ui.tui.results.layout import RunState as Shown
 from specdash.ui.tui.results.measures import Measure
 from specdash.ui.tui.results.table import Sorting
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from rich.cells import cell_len
 
+from specdash.core.state import RunState
+from specdash.core.status import StepStatus
 from specdash.core.text import markdown_cell, one_line
-from specdash.core.view import View
 from specdash.ui.tui.lines import BLANK, Line, Span, cut, fitted, squeezed
 from specdash.ui.tui.results.figures import Row, sign_of, variant_label, variant_of, word_of
 from specdash.ui.tui.results.heatmap import STYLES, WORD_STYLES
@@ -69,9 +70,9 @@ class Sorting:
         return Sorting(column, not self.is_reversed) if column == self.column else Sorting(column)
 
 
-def status_of(row: Row, view: View) -> str:
+def status_of(row: Row, view: RunState) -> str:
     """The state of a measurement in a word."""
-    if row.found.status == "ok":
+    if row.found.status == StepStatus.OK:
         return "noisy" if "noisy" in row.found.verdicts else "ok"
     return word_of([row.found], view.iterations(row.id))
 
@@ -124,7 +125,7 @@ _KEYS: Mapping[str, Callable[[Row], float | str | None]] = {
 }
 
 
-def cell_text(row: Row, column: str, view: View, glyphs: Glyphs) -> str:
+def cell_text(row: Row, column: str, view: RunState, glyphs: Glyphs) -> str:
     """One cell of the table, on one line and safe to show; "-" for what is unknown."""
     label = _LABELS.get(column)
     if label is not None:
@@ -223,7 +224,7 @@ def _least(column: Column, widths: Mapping[str, int]) -> int:
 
 
 def table_lines(
-    rows: Sequence[Row], cursor: int, sorting: Sorting, layout: Layout, view: View, width: int, glyphs: Glyphs
+    rows: Sequence[Row], cursor: int, sorting: Sorting, layout: Layout, view: RunState, width: int, glyphs: Glyphs
 ) -> list[Line]:
     """The names of the columns and the rows of the layout."""
     head: list[Span] = [(" ", "")]
@@ -260,7 +261,7 @@ def _fit(text: str, width: int, is_right: bool, glyphs: Glyphs) -> str:
     return blanks + text if is_right else text + blanks
 
 
-def markdown_table(rows: Sequence[Row], view: View, glyphs: Glyphs) -> tuple[str, int]:
+def markdown_table(rows: Sequence[Row], view: RunState, glyphs: Glyphs) -> tuple[str, int]:
     """As many of the rows as a clipboard takes, as a Markdown table, and how many those are."""
     variants = any(variant_label(variant_of(row.step)) for row in rows)
     names = [name for name in NAMES if name != "variant" or variants]

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from specdash.analysis.build_result import result_of
 from specdash.analysis.compare import Comparison, Pair, Quotient
 from specdash.analysis.compare import compare as compared
-from specdash.analysis.result import build_result
+from specdash.core.state import RunState
 from specdash.core.text import one_line
-from specdash.core.view import View
 from specdash.ui.tui.lines import Line, fitted, rule
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.terminal.theme import StyleName
@@ -16,11 +16,11 @@ _HEAD = (
 )
 
 
-def compare(a: View, b: View) -> Comparison:
+def compare(a: RunState, b: RunState) -> Comparison:
     """Two runs, step by step; where nothing can be set side by side, with the reason."""
     if a.run is None or b.run is None:
         return Comparison(("one of the two has no first record: nothing was measured",))
-    found = compared(build_result(a), build_result(b))
+    found = compared(result_of(a), result_of(b))
     return found if found.reasons or found.pairs else Comparison(("no step was measured by both",))
 
 

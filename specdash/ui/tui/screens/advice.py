@@ -7,7 +7,7 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
-from specdash.ui import recommended
+from specdash.report import text
 from specdash.ui.tui.lines import Line, fitted
 from specdash.ui.tui.panes.advice import everything
 from specdash.ui.tui.recommendations import Group, Recommendations
@@ -71,7 +71,7 @@ class AdviceWindow(StepWindow):
         """The command line, whole, to the clipboard of the terminal."""
         group = self._group()
         overall = group.overall if group is not None else None
-        command = recommended.command(overall) if overall is not None else ""
+        command = text.command(overall) if overall is not None else ""
         if not command:
             self.dashboard.tell("there is no command line to copy")
             return

@@ -12,7 +12,8 @@ from textual.binding import Binding, BindingType
 
 from specdash.core import commands as cmd
 from specdash.core import queue as edits
-from specdash.core.steps import RUNNING, StepView
+from specdash.core.status import StepStatus
+from specdash.core.steps import StepState
 from specdash.core.text import one_line
 from specdash.ui.tui.header_footer import Bottom, Top
 from specdash.ui.tui.keys import movement
@@ -186,7 +187,7 @@ class MainScreen(RunScreen):
     def action_skip(self) -> None:
         """The step under the cursor is not measured, after a question."""
         found = self._chosen()
-        if found is not None and found.status != RUNNING and self._choice.place.follows:
+        if found is not None and found.status != StepStatus.RUNNING and self._choice.place.follows:
             self._refuse("no step is running; move to a step of the queue to skip it")
             return
         if found is None or not self._is_legal(cmd.Skip((found.step.id,))):
@@ -203,7 +204,7 @@ class MainScreen(RunScreen):
         found = self._chosen()
         if found is None:
             return
-        if found.status == "ok":
+        if found.status == StepStatus.OK:
             self._refuse("this step is ok: duplicate it in the queue (2) to measure it once more")
         elif self._is_legal(cmd.Reopen((found.step.id,))):
             self._ask(_edit(cmd.Reopen((found.step.id,))), f"queued again: {found.step.id}")
@@ -243,16 +244,16 @@ class MainScreen(RunScreen):
         found = self.feed.view.steps.get(self._choice.place.cursor or "")
         self.app.push_screen(AdviceWindow(lambda: self.dashboard.advice, found.step.target if found else ""))
 
-    def _chosen(self) -> StepView | None:
+    def _chosen(self) -> StepState | None:
         """The step under the cursor."""
         found = self.feed.view.steps.get(self._choice.place.cursor or "")
         if found is None:
             self._refuse("there is no step yet")
         return found
 
-    def _cost_of_skip(self, found: StepView) -> list[str]:
+    def _cost_of_skip(self, found: StepState) -> list[str]:
         costs = []
-        if found.status == RUNNING:
+        if found.status == StepStatus.RUNNING:
             costs.append("The request in flight is dropped.")
         if found.samples:
             costs.append(f"Samples that the journal keeps and no result counts: {len(found.samples)}.")

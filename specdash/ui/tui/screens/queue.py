@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from specdash.core import commands as cmd
 from specdash.core.events import ModelRead
 from specdash.core.queue import IllegalEdit
-from specdash.core.text import one_line
+from specdash.core.text import one_line, plural
 from specdash.errors import SpecdashError
 from specdash.ui.tui.panes.header import why_nobody
 from specdash.ui.tui.queue_editor import making, saving
@@ -169,8 +169,8 @@ class QueueScreen(TableScreen):
             would = stage(self.staged, (adding.edit,), models=adding.models)
             count = len(adding.edit.steps)
             left = len(would.after.loads)
-            total = f"{left} {'load' if left == 1 else 'loads'} left"
-            return f"{count} {'step' if count == 1 else 'steps'}: {in_words(would.entries[-1].effect)}; {total}"
+            total = f"{plural(left, 'load')} left"
+            return f"{plural(count, 'step')}: {in_words(would.entries[-1].effect)}; {total}"
 
         def answered(adding: Adding | None) -> None:
             if adding is not None:
@@ -211,7 +211,7 @@ class QueueScreen(TableScreen):
             self.refuse(f"refused, and still staged: {refused}")
             return
         count = len(staged.entries)
-        self.dashboard.tell(f"{count} {'edit' if count == 1 else 'edits'} applied: {in_words(staged.effect)}")
+        self.dashboard.tell(f"{plural(count, 'edit')} applied: {in_words(staged.effect)}")
         self._staged, self._refused = staged_on(self.feed.view), None
         self._mark(())
 

@@ -13,8 +13,8 @@ from textual import events, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 
+from specdash.core.state import RunState
 from specdash.core.text import one_line
-from specdash.core.view import View
 from specdash.ui.tui.header_footer import Bottom, Top
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.results import panes
@@ -23,7 +23,7 @@ from specdash.ui.tui.results.detail import command_of
 from specdash.ui.tui.results.export import ExportDialog
 from specdash.ui.tui.results.figures import Book
 from specdash.ui.tui.results.grid import markdown_of
-from specdash.ui.tui.results.layout import View as Shown
+from specdash.ui.tui.results.layout import RunState as Shown
 from specdash.ui.tui.results.measures import MEASURES
 from specdash.ui.tui.results.state import State
 from specdash.ui.tui.results.table import markdown_table
@@ -105,7 +105,7 @@ class ResultsScreen(RunScreen):
     # -- painting ----------------------------------------------------------------------------------------------
 
     @property
-    def _view(self) -> View:
+    def _view(self) -> RunState:
         return self.feed.view
 
     def paint(self) -> None:

@@ -9,8 +9,9 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
+from specdash.core.reduce import fold_all
+from specdash.core.state import RunState
 from specdash.core.text import one_line
-from specdash.core.view import View, fold_all
 from specdash.errors import SpecdashError
 from specdash.store.runs import RUNNING, RunInfo, known_results_dirs, run_folders, run_info
 from specdash.ui.tui import run_launcher
@@ -242,7 +243,7 @@ class RunsScreen(PageScreen):
         self.paint()
 
 
-def _view(path: Path) -> View:
+def _view(path: Path) -> RunState:
     """What the journal of a run tells."""
     from specdash.store.journal import read
 

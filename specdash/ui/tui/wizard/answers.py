@@ -11,12 +11,13 @@ from typing import Literal
 
 from specdash.config.prompts import CATEGORIES
 from specdash.config.write import new_profile
-from specdash.core.model import k_max, k_range
+from specdash.core.kinds import kind_named, kind_of_format
+from specdash.core.model import GGUF, MLX, k_max, k_range
 from specdash.core.profile import KMode
 from specdash.core.text import human_bytes, one_line, slug
 from specdash.errors import StoreError
 from specdash.store.disk import write_new
-from specdash.ui.tui.discovery import Finding, Model, is_mlx, program_of
+from specdash.ui.tui.discovery import Finding, Model
 
 Page = Literal["target", "drafts", "program", "k", "categories", "samples", "path"]
 
@@ -205,12 +206,12 @@ def choices(page: Page, answers: Answers, models: Sequence[Model], engines: Sequ
         takes_folder = answers.target is not None and answers.target.is_folder
         return [
             Choice(
-                program_of(each),
-                one_line(f"{program_of(each)}: {each.found}"),
+                each.program,
+                one_line(f"{each.program}: {each.found}"),
                 each.todo or each.found if each.state != "ok" else "",
             )
             for each in engines
-            if is_mlx(each) == takes_folder
+            if (kind_named(each.kind).model_format == MLX) == takes_folder
         ]
     return [Choice(each, each) for each in CATEGORIES] if page == "categories" else []
 
@@ -230,7 +231,7 @@ def write(answers: Answers) -> Path:
     text = new_profile(
         Path(answers.target.path),
         [Path(each) for each in answers.drafts],
-        kind="mlx" if answers.target.is_folder else "llama-server",
+        kind=kind_of_format(MLX if answers.target.is_folder else GGUF),
         program=answers.program,
         file_name=path.name,
         sweep_k=ks_of(answers.k),

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from specdash.config.load import check
 from specdash.core.plan import KScope, PlannedLoad
-from specdash.core.text import human_bytes, human_seconds, one_line
+from specdash.core.text import human_bytes, human_seconds, one_line, plural
 from specdash.errors import Problem, SpecdashError
 from specdash.session.planned import plan_time
 from specdash.session.prepare import Prepared, only_possible, prepare
@@ -77,7 +77,7 @@ def _summary(prepared: Prepared) -> list[Line]:
             KScope.CAPPED: "K per request, up to the start-up value",
             KScope.STARTUP: "where the server fixes K at start-up",
         }[scope]
-        count = f"{len(loads)} {'load' if len(loads) == 1 else 'loads'}"
+        count = plural(len(loads), "load")
         lines.append(
             ((count, "title"), (f"  {where}: " if has_drafts else "  ", ""), (_time(prepared, scope, loads), ""))
         )
@@ -92,7 +92,7 @@ def _load(load: PlannedLoad) -> str:
     ks = sorted({step.k for step in load.steps if step.k is not None})
     models = load.key.target if load.key.drafter is None else f"{load.key.target} + {load.key.drafter}"
     of_k = f", K = {', '.join(map(str, ks))}" if ks else ", no draft"
-    return f"{one_line(models, 120)}{of_k}  ({len(load.steps)} {'step' if len(load.steps) == 1 else 'steps'})"
+    return f"{one_line(models, 120)}{of_k}  ({plural(len(load.steps), 'step')})"
 
 
 def _time(prepared: Prepared, scope: KScope, loads: Sequence[PlannedLoad]) -> str:

@@ -1,0 +1,1 @@
+"""Timings and sizes of specdash, printed as tables; nothing is asserted here."""

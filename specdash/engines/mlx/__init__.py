@@ -1,0 +1,1 @@
+"""MLX: the stock mlx_lm.server, and specdash-mlx."""

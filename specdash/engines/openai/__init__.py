@@ -1,0 +1,1 @@
+"""Servers with an OpenAI-style API, whoever made them."""

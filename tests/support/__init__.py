@@ -1,0 +1,1 @@
+"""Helpers that tests, benchmarks and tools share: recorded runs, worlds with known truth, machines, terminals."""
