@@ -101,14 +101,12 @@ class AddDialog(FormDialog[Adding]):
             value = str(like.moe_experts or "") if like is not None else ""
             yield from TextField("experts", value, "the model's own", FIELD_LIMIT).compose("add-experts")
         if any(step.depth for step in steps):
-            yield from TextField("depth", str(like.depth) if like is not None else "0", "0", FIELD_LIMIT).compose(
-                "add-depth"
-            )
+            value = str(like.depth) if like is not None else "0"
+            yield from TextField("depth", value, "0", FIELD_LIMIT).compose("add-depth")
         known = self._asked.view.settings.iterations
         samples = str(self._asked.iterations or "") if like is not None else ""
-        yield from TextField(
-            "samples", samples, f"{known if known is not None else '?'}, as the run", FIELD_LIMIT
-        ).compose("add-samples")
+        placeholder = f"{known if known is not None else '?'}, as the run"
+        yield from TextField("samples", samples, placeholder, FIELD_LIMIT).compose("add-samples")
 
     def on_mount(self) -> None:
         """Offer what the run knows at once, and what is found when it is."""
