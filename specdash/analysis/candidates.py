@@ -13,14 +13,14 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from specdash.analysis.grouping import arm_of, drafter_of, first_of, group_of
-from specdash.analysis.result import ALL, RATE, Load, Measurement, Model, Result
+from specdash.analysis.result import RATE, Load, Measurement, Model, Result
 from specdash.analysis.speedups import PARTS, Question, clock_for, keyed_rates
 from specdash.analysis.stats import CONFIDENCE, Speedup, speedup
 from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE, drafter_label
 from specdash.core.numbers import positive
 from specdash.core.plan import Step
-from specdash.core.profile import CONTENT, LOSSLESS
+from specdash.core.profile import ALL, CONTENT, LOSSLESS
 
 _SEVERAL = frozenset({ALL, "mixed"})  # "mixed": results of other tools that tell no categories
 REFUSED = frozenset(

@@ -9,7 +9,7 @@ from dataclasses import replace
 from statistics import fmean
 
 from specdash.analysis.kcurve import Curve, Point, off_the_line
-from specdash.analysis.result import ALL, CurvePoint
+from specdash.analysis.result import CurvePoint
 from specdash.analysis.sequential import Estimate, estimate
 from specdash.analysis.speedups import rate_estimate
 from specdash.analysis.stats import about
@@ -17,7 +17,7 @@ from specdash.core.measure import Sample, combine
 from specdash.core.methods import DRAFT
 from specdash.core.numbers import positive
 from specdash.core.plan import LoadKey, Step
-from specdash.core.profile import CONTENT
+from specdash.core.profile import ALL, CONTENT
 from specdash.core.status import DONE, StepStatus
 from specdash.core.steps import StepState
 

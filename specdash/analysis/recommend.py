@@ -48,12 +48,13 @@ from specdash.analysis.reasons import (
     sentence,
     unproven_reason,
 )
-from specdash.analysis.result import ALL, Recommendation, Result, Tied, WholeAnswer
+from specdash.analysis.result import Recommendation, Result, Tied, WholeAnswer
 from specdash.analysis.speedups import PARTS, Question
 from specdash.analysis.stats import CONFIDENCE, Interval, Speedup, speedup
 from specdash.core.events import K_PLACE
 from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE
+from specdash.core.profile import ALL
 from specdash.core.secrets import shell_line
 
 TIE_SHARE = 0.01

@@ -23,8 +23,6 @@ from specdash.core.plan import LoadKey, Step
 
 SCHEMA = "specdash.result/1"
 UNFINISHED = "unfinished"
-ALL = "all"
-"""The category of curves and recommendations that are over all categories."""
 RATE = "decode_tok_s"
 """The metric that arms are compared by."""
 

@@ -19,10 +19,11 @@ from specdash.analysis.candidates import (
     overall_mean,
 )
 from specdash.analysis.grouping import first_of, group_of
-from specdash.analysis.result import ALL, Model, Result
+from specdash.analysis.result import Model, Result
 from specdash.analysis.stats import Interval, Speedup
 from specdash.core.measure import Verdict
 from specdash.core.plan import Step
+from specdash.core.profile import ALL
 
 TOLD = 8
 

@@ -18,7 +18,8 @@ from specdash.core.draft_lengths import Abilities
 from specdash.core.methods import BASELINE
 
 BUILTIN: Final = "builtin"
-CONTENT: Final = "content"
+CONTENT: Final = "content"  # the workload of ordinary prompts
+ALL: Final = "all"  # the category of what holds over all categories
 LOSSLESS: Final = "lossless"
 
 KMode = Literal["auto", "curve", "search"]

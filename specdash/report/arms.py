@@ -9,11 +9,11 @@ from typing import Protocol, TypeVar
 
 from specdash.analysis.pair_summary import REFUTED
 from specdash.analysis.reasons import edge_reason
-from specdash.analysis.result import ALL, Arm, CurvePoint, Measurement, Recommendation, Result
+from specdash.analysis.result import Arm, CurvePoint, Measurement, Recommendation, Result
 from specdash.core.methods import BASELINE
 from specdash.core.numbers import finite
 from specdash.core.plan import Step
-from specdash.core.profile import CONTENT
+from specdash.core.profile import ALL, CONTENT
 from specdash.report.text import is_noise, sentence, slower_of
 
 

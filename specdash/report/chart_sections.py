@@ -6,10 +6,11 @@ import math
 from collections.abc import Iterable, Sequence
 
 from specdash.analysis.pair_summary import REFUTED
-from specdash.analysis.result import ALL, Arm, CurvePoint, Recommendation
+from specdash.analysis.result import Arm, CurvePoint, Recommendation
 from specdash.core.methods import is_draftless
 from specdash.core.numbers import finite
 from specdash.core.plan import Step
+from specdash.core.profile import ALL
 from specdash.report import text
 from specdash.report.arms import (
     Overview,

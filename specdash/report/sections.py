@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from specdash.analysis.pass_drift import Anchor
-from specdash.analysis.result import ALL, Load, Recommendation, Result
+from specdash.analysis.result import Load, Recommendation, Result
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.numbers import finite
+from specdash.core.profile import ALL
 from specdash.core.secrets import shell_line
 from specdash.core.text import human_bytes, human_seconds, plural
 from specdash.report import text

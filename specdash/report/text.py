@@ -9,28 +9,29 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from specdash.analysis.result import (
-    ALL,
-    Arm,
-    Bandwidth,
-    CurvePoint,
-    EngineUsed,
-    Hardware,
-    Imported,
-    Measurement,
-    Recommendation,
-    Result,
-    RunInfo,
-    Settings,
-)
-from specdash.analysis.stats import Interval, Speedup, Summary
 from specdash.core.measure import INFERRED, Verdict
 from specdash.core.numbers import finite
 from specdash.core.plan import LoadKey, Step
-from specdash.core.profile import CONTENT
+from specdash.core.profile import ALL, CONTENT
 from specdash.core.text import human_bytes, one_line, plural
+
+if TYPE_CHECKING:  # a dashboard's first frame has words and no result yet
+    from specdash.analysis.result import (
+        Arm,
+        Bandwidth,
+        CurvePoint,
+        EngineUsed,
+        Hardware,
+        Imported,
+        Measurement,
+        Recommendation,
+        Result,
+        RunInfo,
+        Settings,
+    )
+    from specdash.analysis.stats import Interval, Speedup, Summary
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,6 @@ from specdash.analysis.figures import FiguresCache
 from specdash.analysis.lossless import Agreement
 from specdash.analysis.pass_drift import Anchor
 from specdash.analysis.result import (
-    ALL,
     RATE,
     Arm,
     CurvePoint,
@@ -35,7 +34,7 @@ from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.numbers import finite
 from specdash.core.plan import Step
-from specdash.core.profile import CONTENT
+from specdash.core.profile import ALL, CONTENT
 from specdash.core.state import RunState
 
 Json = dict[str, Any]

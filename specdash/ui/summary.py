@@ -15,10 +15,11 @@ from rich.text import Text
 
 from specdash.analysis.build_result import result_of
 from specdash.analysis.pair_summary import REFUTED
-from specdash.analysis.result import ALL, RATE, Arm, CurvePoint, Measurement, Recommendation
+from specdash.analysis.result import RATE, Arm, CurvePoint, Measurement, Recommendation
 from specdash.analysis.stats import Interval, Speedup
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.numbers import finite
+from specdash.core.profile import ALL
 from specdash.core.state import RunState
 from specdash.core.text import one_line, plural
 from specdash.report import text

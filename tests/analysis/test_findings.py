@@ -8,9 +8,9 @@ import pytest
 
 from specdash.analysis.findings import examine, findings
 from specdash.analysis.kcurve import Curve, Point
-from specdash.analysis.result import ALL
 from specdash.core import events as ev
 from specdash.core.measure import Verdict
+from specdash.core.profile import ALL
 from specdash.core.state import RunState
 from tests.support.recorded_run import TARGET, folded, measured, started, step
 

@@ -32,13 +32,13 @@ from specdash.analysis.kcurve.replay import (
     guess_rate,
     traces_by_step,
 )
-from specdash.analysis.result import ALL
 from specdash.analysis.sequential import estimate
 from specdash.analysis.stats import CONFIDENCE, Interval, about, speedup
 from specdash.core.events import StepTimes
 from specdash.core.measure import Sample
 from specdash.core.numbers import positive
 from specdash.core.plan import KScope, LoadKey
+from specdash.core.profile import ALL
 from specdash.core.state import RunState
 from specdash.core.steps import StepState
 from specdash.core.steptable import StepTable

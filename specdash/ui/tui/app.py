@@ -36,7 +36,7 @@ from specdash.ui.tui.panes.header import Forecast
 from specdash.ui.tui.recommendations import Recommendations, RecommendationUpdater, work_out
 from specdash.ui.tui.terminal import Terminal
 from specdash.ui.tui.terminal.app import TerminalApp
-from specdash.ui.tui.terminal.theme import StyleName, styles_for
+from specdash.ui.tui.terminal.theme import ASCII_CSS, PLAIN_THEME, StyleName, styles_for
 from specdash.ui.tui.widgets.dialog import HelpScreen, LeaveChoice, LeaveMenu, TinyScreen, is_tiny
 
 BATCH_S = 0.05  # how long events are folded before the screen and the keys get their turn
@@ -44,20 +44,6 @@ CLOSE_S = 0.5
 FOLDER_S = 3.0  # how often the run's folder is looked for
 SHOWN_S = 0.5  # a first frame is there by then
 HOLD_S = 0.5  # how long the first frame waits for the run; nearly always it is there at once
-
-
-PLAIN_THEME = "ansi-dark"
-# Signs that a terminal without line-drawing characters has.
-ASCII_CSS = """
-Dashboard.-ascii Input, Dashboard.-ascii Input:focus, Dashboard.-ascii Button, Dashboard.-ascii Button:hover,
-Dashboard.-ascii TextArea, Dashboard.-ascii TextArea:focus, Dashboard.-ascii OptionList,
-Dashboard.-ascii OptionList:focus, Dashboard.-ascii SelectCurrent { border: ascii $foreground; }
-Dashboard.-ascii CommandPalette #--input, Dashboard.-ascii CommandPalette CommandList { border: ascii $foreground; }
-Dashboard.-ascii CommandPalette #--input Input { border: none; }
-Dashboard.-ascii CommandPalette SearchIcon { display: none; }
-Dashboard.-ascii Toast { border-left: ascii $foreground; }
-Dashboard.-ascii * { scrollbar-size: 0 0; }
-"""
 
 
 class Dashboard(TerminalApp):
@@ -124,7 +110,7 @@ class Dashboard(TerminalApp):
     # -- beginning ---------------------------------------------------------------------------------------------
 
     def on_mount(self) -> None:
-        """Opens the run and starts to paint."""
+        """Open the run and start to paint."""
         self._choose_first_theme()
         self._rename_keys()
         if self._opening is not None:
@@ -143,11 +129,13 @@ class Dashboard(TerminalApp):
             self.tell(str(warning), level="warning")
 
     def _show_first_frame(self) -> None:
-        """Paints from now on: the run is known, or too slow to be waited for."""
+        """Paint from now on: the run is known, or too slow to be waited for."""
         if self.is_holding:
             self.is_holding = False
             self._dirty = True
             self._paint()
+            if self.frozen:
+                self.paint_now()
             self._prepare_rest()
 
     def _prepare_rest(self) -> None:
@@ -177,29 +165,29 @@ class Dashboard(TerminalApp):
 
     @property
     def line_styles(self) -> Mapping[StyleName, Style]:
-        """What the style names of lines look like in this theme, on this terminal."""
+        """Return the style for each style name, in this theme and on this terminal."""
         if self._styles is None:
             self._styles = styles_for(self.theme_variables, colours=self.terminal.colours != "none")
         return self._styles
 
     @property
     def now_s(self) -> float:
-        """The time, in seconds since 1970."""
+        """Return the time, in seconds since 1970."""
         return self.clock()
 
     @property
     def outlook(self) -> Outlook | None:
-        """What the run has still before it; at most a second old."""
+        """Return what the run has still before it; at most a second old."""
         return self._forecast.of(self.feed, self.now_s)
 
     @property
     def time_left(self) -> Range | None:
-        """The time until the end of the run; None where it cannot be known."""
+        """Return the time until the end of the run; None where it cannot be known."""
         return found.left if (found := self.outlook) is not None else None
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is unusual about this viewer, for the connection line."""
+        """Return what is unusual about this viewer, for the connection line."""
         driver = self.terminal_driver
         dropped = driver.dropped if driver is not None else 0
         found = (
@@ -212,36 +200,36 @@ class Dashboard(TerminalApp):
 
     @property
     def is_at_work(self) -> bool:
-        """Whether leaving leaves something behind that goes on."""
+        """Return whether the run goes on after this viewer has left."""
         at_end = self.feed.gone is not None or self.feed.view.finished is not None
         return self.source is not None and self.source.origin.pid is not None and not at_end
 
     @property
     def has_run(self) -> bool:
-        """Whether a run is shown, or on its way."""
+        """Return whether a run is shown, or on its way."""
         return self.source is not None or self._opening is not None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """The keys to a run's screens apply where there is a run, and where no answers would be lost."""
+        """Return whether a key applies: keys to a run's screens need a run, and no answers may be lost."""
         if action == "show":
             return self.place_of(self.screen) not in screen_registry.STEPS and (self.has_run or parameters == ("runs",))
         return self.has_run if action == "detach" else True
 
     def reaches(self, where: str) -> bool:
-        """Whether the actions of a place can be done now."""
+        """Return whether the actions of a place can be done now."""
         return where in (APP, self.place_of(self.screen), "runs", "start") or (
             self.has_run and where not in screen_registry.STEPS
         )
 
     def action_show(self, name: str) -> None:
-        """Brings a screen to the front."""
+        """Bring a screen to the front."""
         while self.place_of(self.screen) in screen_registry.STEPS:
             self.pop_screen()
         self.switch_screen(name)
 
     @property
     def advice(self) -> Recommendations:
-        """What follows from what is measured, as of about now; it is worked out beside the screen that asks."""
+        """Return what follows from what is measured, as of about now; it is worked out beside the screen that asks."""
         view = self.feed.view
         if not self._is_advising and self.feed.caught_up and self._adviser.is_behind(view):
             if self._adviser.is_due(view):
@@ -262,16 +250,16 @@ class Dashboard(TerminalApp):
         self._dirty = True
 
     async def find_models(self) -> list[Model]:
-        """The models on the machine of the run, or of this one where none is open. Raises finding.FindError."""
+        """Return the models on the machine of the run, else of this machine. Raises discovery.FindError."""
         return await models_of(self.source, self.model_dirs)
 
     @property
     def model_dirs(self) -> tuple[Path, ...]:
-        """The user's own model folders."""
+        """Return the user's own model folders."""
         return self.settings.model_dirs if self.settings is not None else ()
 
     def all_acts(self) -> list[ActionInfo]:
-        """Every action with the keys that it has by itself."""
+        """Return every action with its default keys."""
         found = acts_of(APP, self.BINDINGS)
         for name, screen in screen_registry.kinds():
             for kind in reversed(screen.__mro__):
@@ -280,15 +268,15 @@ class Dashboard(TerminalApp):
         return found
 
     def acts(self) -> list[ActionInfo]:
-        """Every action with the keys that it has now."""
+        """Return every action with the keys that it has now."""
         return with_keymap(self.all_acts(), self.keys_by_id)
 
     def place_of(self, screen: Screen[Any]) -> str:
-        """The name of a screen; "everywhere" for one that has none."""
+        """Return the name of a screen; "everywhere" for one that has none."""
         return screen_registry.name_of(screen) or APP
 
     def perform(self, act: ActionInfo) -> None:
-        """Does what a key would do, on the screen that the action belongs to."""
+        """Do what a key would do, on the screen that the action belongs to."""
         if act.where not in (APP, self.place_of(self.screen)):
             self.action_show(act.where)
         self.call_after_refresh(self._perform, act)
@@ -299,7 +287,7 @@ class Dashboard(TerminalApp):
     # -- the run ----------------------------------------------------------------------------------------------
 
     async def on_unmount(self) -> None:
-        """Lets go of the run."""
+        """Close the source."""
         await self._close(self.source)
 
     async def _close(self, source: Source | None) -> None:
@@ -308,12 +296,12 @@ class Dashboard(TerminalApp):
                 await asyncio.wait_for(source.close(), CLOSE_S)
 
     def open_run(self, opening: SourceFactory, *, own: bool = False) -> None:
-        """Shows another run instead of this one; `own`: it was started from here."""
+        """Show another run instead of this one; `own`: it was started from here."""
         self.is_own, self.saw_end = own, False
         self.run_worker(self._follow(opening), exclusive=True, group="source")
 
     async def _follow(self, opening: SourceFactory) -> None:
-        """Folds everything that the source tells, a batch at a time."""
+        """Fold everything that the source tells, a batch at a time."""
         before, self.source = self.source, None
         await self._close(before)
         self.feed, self._dirty = RunFeed(), True
@@ -348,7 +336,7 @@ class Dashboard(TerminalApp):
             self._show_first_frame()
 
     def _watch_end(self, before: RunFeed) -> None:
-        """Tells the user when the run that is watched has ended, and leaves if that was waited for."""
+        """Tell the user when the run that is watched has ended, and leave if that was waited for."""
         if self.is_own and self.feed.caught_up and self.feed.view.finished is not None:
             self.saw_end = True
         if (said := ending(before, self.feed)) is not None:
@@ -360,7 +348,7 @@ class Dashboard(TerminalApp):
             self.exit(int(Exit.OK))
 
     def look_for_folder(self) -> None:
-        """Looks whether the run's folder is still there, where it is on this machine."""
+        """Look whether the run's folder is still there, where it is on this machine."""
         origin = self.feed.origin
         if origin is not None and origin.is_local and not any(each.group == "folder" for each in self.workers):
             self.run_worker(self._look_for(Path(origin.path)), group="folder")
@@ -392,7 +380,7 @@ class Dashboard(TerminalApp):
         self.paint_now()
 
     def paint_now(self) -> None:
-        """Paints what is in front, and the screen that shows behind a dialog."""
+        """Paint what is in front, and the screen that shows behind a dialog."""
         for screen in self._visible():
             if isinstance(screen, Repaintable):
                 screen.repaint()
@@ -403,19 +391,19 @@ class Dashboard(TerminalApp):
         return stack[-1:] if stack and isinstance(stack[-1], TinyScreen) else stack[behind:]
 
     def paint_at(self, rate_hz: float) -> None:
-        """Repaints so often from now on."""
+        """Repaint at this rate from now on."""
         self.rate_hz = rate_hz
         if self._painting is not None:
             self._painting.stop()
         self._painting = self.set_interval(1 / rate_hz, self._paint)
 
     def repaint_all(self) -> None:
-        """Draws every cell again: frames were dropped, or another program wrote on the terminal."""
+        """Draw every cell again: frames were dropped, or another program wrote on the terminal."""
         self._dirty = True
         super().repaint_all()
 
     def resized(self) -> None:
-        """One line instead of a screen where there is no room for one."""
+        """Show one line instead of a screen where there is no room for a screen."""
         if not self.screen_stack or self.is_leaving:
             return
         front = self.screen
@@ -426,7 +414,7 @@ class Dashboard(TerminalApp):
             self.pop_screen()
 
     async def send(self, command: cmd.Command) -> str | None:
-        """Asks the run for something; None when it is in the journal, else why not, as a sentence to show."""
+        """Send a command to the run; None when it is in the journal, else why not, as a sentence to show."""
         if self.source is None:
             return "no run is open"
         try:
@@ -436,44 +424,44 @@ class Dashboard(TerminalApp):
         return None
 
     def tell(self, text: str, *, level: str = "info") -> None:
-        """Shows a sentence for a few seconds: "info", "warning" or "error"."""
+        """Show a sentence for a few seconds: "info", "warning" or "error"."""
         severity = {"warning": "warning", "error": "error"}.get(level, "information")
         self.notify(one_line(text, 600), severity=severity, markup=False)  # type: ignore[arg-type]
 
     # -- actions of every screen -------------------------------------------------------------------------------
 
     def action_help(self) -> None:
-        """Lists the keys."""
+        """List the keys."""
         behind = [screen for screen in self.screen_stack if self.place_of(screen) != APP]
         here = self.place_of(behind[-1]) if behind else APP
         self.push_screen(HelpScreen(here, self.acts()))
 
     def action_freeze(self) -> None:
-        """Keeps the picture as it is, or goes on; the run does not notice."""
+        """Freeze what is shown, or go on; the run is not affected."""
         self.frozen = not self.frozen
         self.paint_now()
 
     def action_rate(self, steps: int) -> None:
-        """Repaints more or less often."""
+        """Repaint more or less often."""
         at = RATES_HZ.index(self.rate_hz) if self.rate_hz in RATES_HZ else 1
         self.paint_at(RATES_HZ[max(0, min(len(RATES_HZ) - 1, at + steps))])
         self.paint_now()
 
     def action_mouse(self) -> None:
-        """Captures the mouse, or leaves it to the terminal for selecting text."""
+        """Capture the mouse, or leave it to the terminal for selecting text."""
         self.mouse_on = not self.mouse_on
         if self.terminal_driver is not None:
             self.terminal_driver.set_mouse(on=self.mouse_on)
         self.paint_now()
 
     def action_redraw(self) -> None:
-        """Sets the terminal's modes again and draws everything."""
+        """Set the terminal's modes again and draw everything."""
         if self.terminal_driver is not None:
             self.terminal_driver.reenter(mouse=self.mouse_on)
         self.repaint_all()
 
     def choose_theme(self, name: str) -> None:
-        """Another theme, now and from now on."""
+        """Change the theme and keep it in the settings."""
         self.theme = name
         if self.settings is not None:
             try:
@@ -482,7 +470,7 @@ class Dashboard(TerminalApp):
                 self.tell(str(error), level="warning")
 
     def save_picture(self) -> None:
-        """Writes what is on the screen to an SVG file."""
+        """Write what is on the screen to an SVG file."""
         try:
             moment = f"{time.strftime('%Y-%m-%d_%H-%M-%S')}-{time.time_ns() // 1_000_000 % 1000:03d}"
             path = Path.cwd() / f"specdash-{moment}.svg"
@@ -495,21 +483,21 @@ class Dashboard(TerminalApp):
     # -- leaving -----------------------------------------------------------------------------------------------
 
     def action_leave(self) -> None:
-        """Asks whether to detach or to stop, or leaves at once where nothing runs."""
+        """Ask whether to detach or to stop, or leave at once where nothing runs."""
         if self.is_at_work and not self.leaves_at_end:
             self.push_screen(LeaveMenu(), self._leave)
         else:
             self.exit(int(Exit.OK))
 
     def action_interrupt(self) -> None:
-        """The leave menu; a second time, detaches."""
+        """Open the leave menu; the second time, detach."""
         if isinstance(self.screen, LeaveMenu):
             self.action_detach()
         else:
             self.action_leave()
 
     def action_detach(self) -> None:
-        """Leaves at once; the run goes on."""
+        """Leave at once; the run goes on."""
         self.exit(int(Exit.OK))
 
     def _leave(self, choice: LeaveChoice | None) -> None:
@@ -519,7 +507,7 @@ class Dashboard(TerminalApp):
             self.run_worker(self._stop(choice), group="leave")
 
     async def _stop(self, choice: LeaveChoice) -> None:
-        """Asks the run to stop; leaves once it has, or at once where that may take hours."""
+        """Ask the run to stop; leave once it has, or at once where that may take hours."""
         refused = await self.send(cmd.Command(cmd.STOP if choice == "stop" else cmd.STOP_AFTER_LOAD))
         if refused is not None:
             self.tell(f"not stopped: {refused}", level="error")

@@ -26,7 +26,7 @@ class Repaintable(Protocol):
     """A screen that is painted at the repaint rate."""
 
     def repaint(self) -> None:
-        """Brings what is shown up to date with the feed."""
+        """Bring what is shown up to date with the feed."""
 
 
 class DashboardContext(Protocol):
@@ -42,83 +42,83 @@ class DashboardContext(Protocol):
 
     @property
     def feed(self) -> RunFeed:
-        """The run as it is known now."""
+        """Return the run as it is known now."""
 
     @property
     def is_holding(self) -> bool:
-        """Whether nothing is painted yet, since the run is about to be known."""
+        """Return whether nothing is painted yet, since the run is about to be known."""
 
     @property
     def now_s(self) -> float:
-        """The time, in seconds since 1970."""
+        """Return the time, in seconds since 1970."""
 
     @property
     def outlook(self) -> Outlook | None:
-        """What the run has still before it."""
+        """Return what the run has still before it."""
 
     @property
     def time_left(self) -> Range | None:
-        """The time until the end of the run; None where it cannot be known."""
+        """Return the time until the end of the run; None where it cannot be known."""
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """What is unusual about this viewer, for the connection line."""
+        """Return what is unusual about this viewer, for the connection line."""
 
     @property
     def advice(self) -> Recommendations:
-        """What follows from what is measured."""
+        """Return what follows from what is measured."""
 
     @property
     def has_run(self) -> bool:
-        """Whether a run is shown, or on its way."""
+        """Return whether a run is shown, or on its way."""
 
     @property
     def model_dirs(self) -> tuple[Path, ...]:
-        """The user's own model folders."""
+        """Return the user's own model folders."""
 
     @property
     def available_themes(self) -> Iterable[str]:
-        """The names of all themes."""
+        """Return the names of all themes."""
 
     @property
     def screen_stack(self) -> Sequence[Screen[Any]]:
-        """The screens, the one in front last."""
+        """Return the screens, the one in front last."""
 
     def open_run(self, opening: SourceFactory, *, own: bool = False) -> None:
-        """Shows another run instead of this one; `own`: it was started from here."""
+        """Show another run instead of this one; `own`: it was started from here."""
 
     async def send(self, command: Command) -> str | None:
-        """Asks the run for something; None when it is in the journal, else why not, as a sentence."""
+        """Send a command to the run; None when it is in the journal, else why not, as a sentence."""
 
     def tell(self, text: str, *, level: str = "info") -> None:
-        """Shows a sentence for a few seconds: "info", "warning" or "error"."""
+        """Show a sentence for a few seconds: "info", "warning" or "error"."""
 
     async def find_models(self) -> list[Model]:
-        """The models on the machine of the run. Raises finding.FindError."""
+        """Return the models on the machine of the run. Raises discovery.FindError."""
 
     def acts(self) -> list[ActionInfo]:
-        """Every action with the keys that it has now."""
+        """Return every action with the keys that it has now."""
 
     def perform(self, act: ActionInfo) -> None:
-        """Does what a key would do, on the screen that the action belongs to."""
+        """Do what a key would do, on the screen that the action belongs to."""
 
     def reaches(self, where: str) -> bool:
-        """Whether the actions of a place can be done now."""
+        """Return whether the actions of a place can be done now."""
 
     def place_of(self, screen: Screen[Any]) -> str:
-        """The name of a screen; "everywhere" for one that has none."""
+        """Return the name of a screen; "everywhere" for one that has none."""
 
     def action_show(self, name: str) -> None:
-        """Brings a screen to the front."""
+        """Bring a screen to the front."""
 
     def pop_screen(self) -> Any:
-        """Takes the screen in front away."""
+        """Remove the screen in front."""
 
     def choose_theme(self, name: str) -> None:
-        """Another theme, now and from now on."""
+        """Change the theme and keep it in the settings."""
 
     def save_picture(self) -> None:
-        """Writes what is on the screen to an SVG file."""
+        """Write what is on the screen to an SVG file."""
 
 
 class DashboardPart:
@@ -126,5 +126,5 @@ class DashboardPart:
 
     @property
     def dashboard(self) -> DashboardContext:
-        """The application, which holds the feed and sends commands."""
+        """Return the application, which holds the feed and sends commands."""
         return cast("DashboardContext", cast("MessagePump", self).app)

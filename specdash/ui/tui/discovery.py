@@ -56,11 +56,11 @@ class Model:
 
     @property
     def is_folder(self) -> bool:
-        """Whether it is a folder as MLX loads it, and no GGUF file."""
+        """Return whether it is a folder as MLX loads it, and no GGUF file."""
         return os.path.isdir(self.path)
 
     def refusal(self, draft: Model) -> str | None:
-        """Why `draft` cannot draft for this model; None when it can."""
+        """Return why `draft` cannot draft for this model; None when it can."""
         if draft.problem is not None:
             return draft.problem
         if draft.path in self.drafts:
@@ -68,7 +68,7 @@ class Model:
         return self.unfit.get(draft.path, "it is no smaller than the target")
 
     def read_as(self, role: str) -> ModelRead | None:
-        """What a run would know of it; None where its size is not known."""
+        """Return what a run would know of it; None where its size is not known."""
         if self.size_bytes is None:
             return None
         kind = self.model_class or "dense-small"
@@ -91,12 +91,12 @@ class Finding:
 
 
 async def find_models(places: Sequence[str] = ()) -> list[Model]:
-    """The models of this machine in these places (default: the usual caches). Raises FindError."""
+    """Return the models of this machine in these places (default: the usual caches). Raises FindError."""
     return await _models(own_argv(*MODELS), places, "")
 
 
 async def models_of(source: Source | None, folders: Sequence[Path] = ()) -> list[Model]:
-    """The models on the machine of a run, of this one where no run is open. Raises FindError.
+    """Return the models on the machine of a run, of this one where no run is open. Raises FindError.
 
     `folders` of the user's are looked into beside the usual places, on this machine only.
     """
@@ -111,26 +111,26 @@ async def models_of(source: Source | None, folders: Sequence[Path] = ()) -> list
 
 
 def places_with(folders: Sequence[Path]) -> list[str]:
-    """Folders of the user's and the usual caches; none, which stands for the usual caches, where there are no such."""
+    """Return the usual caches and the user's folders; none, which stands for the usual caches, without such folders."""
     usual = [folder for folder, _ in default_folders() if os.path.isdir(folder)]
     return [str(folder) for folder in (*usual, *folders)] if folders else []
 
 
 async def examine() -> list[Finding]:
-    """What the doctor finds without starting a server: a sweep may be going on. Raises FindError."""
+    """Return what the doctor finds without starting a server: a sweep may be going on. Raises FindError."""
     command = "`specdash doctor`"
     rows = _rows(await _output(own_argv("doctor", "--json", "--no-probe"), EXAMINE_LIMIT_S, command), command)
     return [Finding(*(str(row.get(name, "")) for name in _FINDING)) for row in rows]
 
 
 async def demo_profile() -> Path:
-    """Writes the demo's models and profile; where the profile is. Raises FindError."""
+    """Write the demo's models and profile; where the profile is. Raises FindError."""
     said = await _output(own_argv("demo", "--write-only"), DEMO_LIMIT_S, "`specdash demo`")
     return Path(said.decode(errors="surrogateescape").strip().splitlines()[-1])
 
 
 def engines(findings: Sequence[Finding]) -> list[Finding]:
-    """The programs among the findings that a new profile may have: those that can be used, and those that are broken.
+    """Return the programs that a new profile may have: those that can be used, and those that are broken.
 
     A program that is not installed is a warning of the doctor's, and not named: most machines have no use for MLX.
     """
@@ -171,7 +171,7 @@ def _model(row: dict[str, Any], command: str) -> Model:
 
 
 def _rows(said: bytes, command: str) -> list[dict[str, Any]]:
-    """The JSON list of objects that a command printed. Raises FindError."""
+    """Return the JSON list of objects that a command printed. Raises FindError."""
     try:
         rows = json.loads(said) if len(said) <= MOST_BYTES else None
     except (ValueError, RecursionError) as error:
@@ -182,7 +182,7 @@ def _rows(said: bytes, command: str) -> list[dict[str, Any]]:
 
 
 async def _output(argv: Sequence[str], limit_s: float, command: str) -> bytes:
-    """What a command prints. Raises FindError with its own words."""
+    """Return what a command prints. Raises FindError with its own words."""
     pipe = asyncio.subprocess.PIPE
     try:
         process = await asyncio.create_subprocess_exec(

@@ -22,7 +22,7 @@ TEXT_LIMIT = 120
 
 
 def farewell(feed: RunFeed, *, asked: str | None, ssh: str | None) -> list[str]:
-    """The lines to print; `asked`: what the leave menu asked of the run, `ssh`: the host as the user named it."""
+    """Return the lines to print. `asked`: the answer of the leave menu; `ssh`: the host as the user named it."""
     origin, view = feed.origin, feed.view
     if origin is None or view.run is None:
         return []
@@ -45,7 +45,7 @@ def farewell(feed: RunFeed, *, asked: str | None, ssh: str | None) -> list[str]:
 
 
 def is_for_summary(feed: RunFeed) -> bool:
-    """Whether the run's folder is here, so that its results can be printed."""
+    """Return whether the run's folder is here, so that its results can be printed."""
     return feed.origin is not None and feed.origin.is_local and os.path.isdir(Path(feed.origin.path))
 
 
@@ -63,7 +63,7 @@ def _state(feed: RunFeed, asked: str | None) -> str:
 
 
 def announcement(text: str, kind: str, environment: Mapping[str, str]) -> str:
-    """What to send to the terminal: `kind` is "bell", "osc9" or "off"; `text` may hold anything."""
+    """Return what to send to the terminal: `kind` is "bell", "osc9" or "off"; `text` may hold anything."""
     if kind == "off":
         return ""
     if kind != "osc9":
@@ -75,7 +75,7 @@ def announcement(text: str, kind: str, environment: Mapping[str, str]) -> str:
 
 
 def ending(before: RunFeed, after: RunFeed) -> str | None:
-    """What to say when a run that was watched has just ended, well or not; None otherwise, and for a replay."""
+    """Return what to say when a run that was watched has just ended, well or not; None otherwise, and for a replay."""
     if not before.is_live:
         return None
     count = counted(after.view.table.tally)

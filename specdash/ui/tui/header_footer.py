@@ -25,11 +25,11 @@ class Bar(DashboardPart, LinesWidget):
     ALLOW_SELECT = False
 
     def on_mount(self) -> None:
-        """It came on a screen."""
+        """Paint once it is laid out."""
         self.call_after_refresh(self.repaint)
 
     def on_resize(self, event: events.Resize) -> None:
-        """It has another width."""
+        """Paint for another width."""
         self.repaint()
 
     def repaint(self) -> None:
@@ -38,7 +38,7 @@ class Bar(DashboardPart, LinesWidget):
             self.paint()
 
     def paint(self) -> None:
-        """Shows the lines of the moment."""
+        """Show the current lines."""
 
 
 class Top(Bar):
@@ -47,7 +47,7 @@ class Top(Bar):
     DEFAULT_CSS = "Top { dock: top; height: auto; min-height: 1; width: 1fr; }"
 
     def paint(self) -> None:
-        """Shows the feed's header."""
+        """Show the feed's header."""
         app = self.dashboard
         glyphs = app.terminal.glyphs
         lines = [header(app.feed, self.size.width, app.now_s, glyphs, app.time_left, own=app.is_own)]
@@ -65,19 +65,19 @@ class Bottom(Bar):
         self._places: list[tuple[int, int, str]] = []
 
     def on_mount(self) -> None:
-        """The keys change with what has the focus."""
+        """Repaint when the keys change, as they do with the focus."""
         self.screen.bindings_updated_signal.subscribe(self, lambda _: self.repaint())
         super().on_mount()
 
     def paint(self) -> None:
-        """Shows the connection and the keys."""
+        """Show the connection and the keys."""
         app, width = self.dashboard, self.size.width
         glyphs = app.terminal.glyphs
         line, self._places = key_line(*self._keys(), width, glyphs)
         self.show([connection(app.feed, width, glyphs, app.rate_hz, app.notes), line])
 
     def _keys(self) -> tuple[list[Keys], list[Keys]]:
-        """The keys that are worth a place: the screen's own and the other screens'; leaving, palette and help."""
+        """Return the keys to show: the screen's own and the other screens'; then leaving, palette and help."""
         found: dict[str, Keys] = {}
         for active in self.screen.active_bindings.values():
             binding = active.binding
@@ -89,7 +89,7 @@ class Bottom(Bar):
         return list(found.values()), last
 
     def _display(self, binding: Binding) -> str | None:
-        """The name of a binding's key, in letters where the terminal may lack the sign for it; None: it is text now."""
+        """Return the name of a binding's key, in letters where the sign may be missing; None: it is text now."""
         display = self.app.get_key_display(binding)
         focused = self.screen.focused
         is_character = len(display) == 1 and display.isascii()
@@ -99,7 +99,7 @@ class Bottom(Bar):
         return display if display.isascii() or not self.dashboard.terminal.glyphs.is_ascii else binding.key.title()
 
     async def on_click(self, event: events.Click) -> None:
-        """Presses the key that was clicked."""
+        """Press the key that was clicked."""
         if event.y == 1:
             for first, last, key in self._places:
                 if first <= event.x < last:
@@ -107,7 +107,7 @@ class Bottom(Bar):
 
 
 def key_line(keys: list[Keys], last: list[Keys], width: int, glyphs: Glyphs) -> tuple[Line, list[tuple[int, int, str]]]:
-    """The keys in one line, never cut within a word, and the cells of each.
+    """Return the keys in one line, never cut within a word, and the cells of each.
 
     Those that are `last` have a place before any other, the very last one before all.
     """

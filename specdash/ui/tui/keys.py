@@ -31,7 +31,7 @@ class ActionInfo:
 
 
 def acts_of(where: str, bindings: Iterable[BindingType]) -> list[ActionInfo]:
-    """The actions of a class's BINDINGS, in their order; those without an id cannot be renamed and are left out."""
+    """Return the actions of a class's BINDINGS, in order, without those that have no id and cannot be renamed."""
     found: list[ActionInfo] = []
     for binding in bindings:
         if isinstance(binding, Binding):
@@ -45,14 +45,14 @@ def acts_of(where: str, bindings: Iterable[BindingType]) -> list[ActionInfo]:
 
 
 def with_keymap(acts: Iterable[ActionInfo], keymap: Mapping[str, str]) -> list[ActionInfo]:
-    """The actions with the keys that the user gave them."""
+    """Return the actions with the keys that the user gave them."""
     return [
         ActionInfo(each.where, each.id, keymap.get(each.id, each.keys), each.action, each.description) for each in acts
     ]
 
 
 def movement(place: str) -> list[BindingType]:
-    """The keys that move a cursor or a window of rows, by the actions `move` and `page`; `?` lists them."""
+    """Return the keys that move a cursor or a window of rows, by the actions `move` and `page`; `?` lists them."""
     return [
         Binding("j,down", "move(1)", "Down", id=f"{place}.down", show=False),
         Binding("k,up", "move(-1)", "Up", id=f"{place}.up", show=False),
@@ -64,12 +64,12 @@ def movement(place: str) -> list[BindingType]:
 
 
 def long_name(key: str) -> str:
-    """A key as Textual names it: "?" is "question_mark", "ctrl+?" stays what it is."""
+    """Return a key as Textual names it: "?" is "question_mark", "ctrl+?" stays what it is."""
     return key_of_character(key) if len(key) == 1 else key.lower() if "+" in key else key
 
 
 def shown(key: str, *, is_ascii: bool = False) -> str:
-    """A key as a person reads it: "?", "^p", "space"; in letters where the terminal may lack the sign for it."""
+    """Return a key as a person reads it: "?", "^p", "space"; in letters where the terminal may lack the sign for it."""
     *modifiers, last = key.split("+") if len(key) > 1 else [key]
     name = format_key(last)
     if is_ascii and not name.isascii():
@@ -79,7 +79,7 @@ def shown(key: str, *, is_ascii: bool = False) -> str:
 
 
 def usable(acts: Iterable[ActionInfo], wanted: Mapping[str, str]) -> tuple[Keymap, list[str]]:
-    """Which of the user's keys can be had, and what is wrong with the others, as sentences.
+    """Return which of the user's keys can be had, and what is wrong with the others, as sentences.
 
     A key that is none is left out, and so is one that another action of the same screen has already.
     """
@@ -103,7 +103,7 @@ def usable(acts: Iterable[ActionInfo], wanted: Mapping[str, str]) -> tuple[Keyma
 
 
 def _clash(acts: list[ActionInfo], changed: Mapping[str, str]) -> tuple[ActionInfo, ActionInfo, str] | None:
-    """An action with a new key that another one in the same place has too, the other one, and the key."""
+    """Return an action with a new key that another one in the same place has too, the other one, and the key."""
     for mine in acts:
         if mine.id not in changed:
             continue
@@ -119,7 +119,7 @@ def _clash(acts: list[ActionInfo], changed: Mapping[str, str]) -> tuple[ActionIn
 
 
 def _complaint(key: str) -> str | None:
-    """What is wrong with a key's name; None when nothing is."""
+    """Return what is wrong with a key's name; None when nothing is."""
     *modifiers, last = key.split("+") if len(key) > 1 else [key]
     names = {each.value for each in Keys} | set(KEY_ALIASES) | set(EXTRA_NAMES)
     plain = {each.rpartition("+")[2] for each in names}
@@ -135,7 +135,7 @@ def _complaint(key: str) -> str | None:
 
 
 def _is_character_name(name: str) -> bool:
-    """Whether it is the name of a character as Textual writes them, as "question_mark"."""
+    """Return whether it is the name of a character as Textual writes them, as "question_mark"."""
     import unicodedata
 
     for known in (name, name.replace("_", " "), name.replace("_", "-")):

@@ -18,12 +18,12 @@ class Actions(Provider):
     """What the palette finds: actions by their words, with their keys, wherever they are."""
 
     async def discover(self) -> Hits:
-        """Everything, while nothing is typed."""
+        """Yield everything, while nothing is typed."""
         for name, words, call in self._entries():
             yield DiscoveryHit(name, call, help=words)
 
     async def search(self, query: str) -> Hits:
-        """What fits the words that are typed."""
+        """Yield what fits the words that are typed."""
         matcher = self.matcher(query)
         for name, words, call in self._entries():
             score = matcher.match(name)
@@ -31,7 +31,7 @@ class Actions(Provider):
                 yield Hit(score, matcher.highlight(name), call, help=words)
 
     def _entries(self) -> Iterator[Entry]:
-        """Name, explanation and what to call; the actions of the screen in front come first."""
+        """Yield name, explanation and callback, the actions of the screen in front first."""
         app = cast("DashboardContext", self.app)
         here, is_ascii = app.place_of(self.screen), app.terminal.glyphs.is_ascii
         acts = sorted(app.acts(), key=lambda act: act.where != here)

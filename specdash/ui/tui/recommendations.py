@@ -10,16 +10,18 @@ import time
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from specdash.analysis.figures import FiguresCache
-from specdash.analysis.result import ALL, Recommendation, Result
+from specdash.core.profile import ALL
 from specdash.core.state import RunState
 from specdash.core.steps import StepState
 from specdash.core.steptable import Tally, tally_of
 from specdash.core.text import one_line
 from specdash.report.text import setting_words
-from specdash.store.result_json import to_document
+
+if TYPE_CHECKING:  # analysis is loaded once something is worked out, not for the first frame
+    from specdash.analysis.figures import FiguresCache
+    from specdash.analysis.result import Recommendation, Result
 
 Json = Mapping[str, Any]
 # Target, draft, configuration, experts, depth and category of a K curve.
@@ -44,13 +46,13 @@ class Group:
 
     @property
     def name(self) -> str:
-        """The target, and what sets it apart from the other variants."""
+        """Return the target, and what sets it apart from the other variants."""
         words = (self.target, setting_words(self.config, self.moe_experts, self.depth))
         return one_line(", ".join(filter(None, words)), 120)
 
     @property
     def overall(self) -> Recommendation | None:
-        """The recommendation over all categories; None where there is none."""
+        """Return the recommendation over all categories; None where there is none."""
         return next((each for each in self.choices if each.category == ALL), None)
 
 
@@ -69,7 +71,7 @@ class Recommendations:
     problem: str = ""
 
     def of(self, target: str, config: str | None = None, experts: int | None = None, depth: int = 0) -> Group | None:
-        """The group of a target in a variant, else the first of that target."""
+        """Return the group of a target in a variant, else the first of that target."""
         mine = [group for group in self.groups if group.target == target]
         wanted = (config, experts, depth)
         exact = (each for each in mine if (each.config, each.moe_experts, each.depth) == wanted)
@@ -91,7 +93,9 @@ def work_out(view: RunState, figures: FiguresCache | None = None) -> Recommendat
 
 
 def recommendations_of(result: Result, view: RunState) -> Recommendations:
-    """The recommendations in the result of a state."""
+    """Return the recommendations in the result of a state."""
+    from specdash.store.result_json import to_document
+
     document = to_document(result)
     steps: dict[_GroupKey, list[StepState]] = {}
     for found in view.steps.values():
@@ -124,32 +128,41 @@ class RecommendationUpdater:
 
     def __init__(self) -> None:
         self._found = Recommendations()
-        self.figures = FiguresCache()
+        self._figures: FiguresCache | None = None
         self._view: RunState | None = None
         self._begun: tuple[object, ...] = ()
         self._until_s = 0.0
 
+    @property
+    def figures(self) -> FiguresCache:
+        """What was computed for the newest recommendations, for the next ones to go on from."""
+        if self._figures is None:
+            from specdash.analysis.figures import FiguresCache
+
+            self._figures = FiguresCache()
+        return self._figures
+
     def of(self, view: RunState) -> Recommendations:
-        """The newest advice for the run of `view`."""
+        """Return the newest advice for the run of `view`."""
         return self._found if self._is_of(view) else Recommendations()
 
     def is_behind(self, view: RunState) -> bool:
-        """Whether something was measured since the newest advice was begun."""
+        """Return whether something was measured since the newest advice was begun."""
         return view.run is not None and (not self._is_of(view) or _mark(view) != self._begun)
 
     def is_due(self, view: RunState) -> bool:
-        """Whether it is time to work out new advice; at the end of a run it always is."""
+        """Return whether it is time to work out new advice; at the end of a run it always is."""
         at_end = view.finished is not None and (self._view is None or self._view.finished is None)
         return not self._is_of(view) or at_end or time.monotonic() >= self._until_s
 
     def begin(self, view: RunState) -> None:
-        """New advice is being worked out."""
+        """Note that new recommendations are being worked out."""
         if not self._is_of(view):
-            self._found, self.figures = Recommendations(), FiguresCache()
+            self._found, self._figures = Recommendations(), None
         self._view, self._begun = view, _mark(view)
 
     def take(self, view: RunState, found: Recommendations, cost_s: float) -> None:
-        """New advice for `view`, which took so long."""
+        """Keep new recommendations for `view`, and how long they took."""
         if self._is_of(view):
             self._found = found
             self._until_s = time.monotonic() + max(LEAST_AGE_S, SHARE_OF_TIME * cost_s)
@@ -159,6 +172,6 @@ class RecommendationUpdater:
 
 
 def _mark(view: RunState) -> tuple[object, ...]:
-    """What changes when advice may: steps and loads that are over, verdicts, the end of the run."""
+    """Return what changes when advice may: steps and loads that are over, verdicts, the end of the run."""
     table = view.table
     return len(table), table.tally.done, table.n_verdicts, len(view.loads), view.current_load, view.finished is not None

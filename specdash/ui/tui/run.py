@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def show(
     opening: SourceFactory | None, *, ssh: str | None = None, settings: Settings | None = None, own: bool = False
 ) -> Exit:
-    """Shows a run, or the start screen (None), until the user leaves; the exit code.
+    """Show a run, or the start screen (None), until the user leaves; the exit code.
 
     `ssh` is the host that the run is watched on, as the user named it. `settings` are read from the user's file where
     none are given. `own`: this command has started the run, which counts as watched even if it is over before it is
@@ -49,7 +49,7 @@ def show(
 
 
 async def _settle() -> None:
-    """Does what the first frame did not wait for.
+    """Do what the first frame did not wait for.
 
     The other screens are loaded now, not when they are wanted: by then, in two days, another version may be installed.
     """
@@ -62,7 +62,7 @@ async def _settle() -> None:
 
 
 def require_screen(unattended: str = UNATTENDED) -> None:
-    """Raises SpecdashError where there is no terminal that a dashboard could be drawn on.
+    """Raise SpecdashError where there is no terminal that a dashboard could be drawn on.
 
     `unattended` is the command that does without one.
     """
@@ -71,7 +71,7 @@ def require_screen(unattended: str = UNATTENDED) -> None:
 
 
 def _after(app: Dashboard, code: int | None, ssh: str | None) -> Exit:
-    """Says what is to be said once the terminal is its user's again."""
+    """Print the exit message, once the terminal is given back."""
     if app.crash is not None or code is None:
         from specdash.crash import bug_report
 

@@ -19,7 +19,7 @@ Way = Callable[[DashboardContext, Path], Awaitable[str | None]]
 
 
 async def open_path(dashboard: DashboardContext, path: Path, *, own: bool = False) -> str | None:
-    """Shows the run of a folder: the one that is going on there, or what its journal tells.
+    """Show the run of a folder: the one that is going on there, or what its journal tells.
 
     `own`: the dashboard has just started it.
     """
@@ -28,7 +28,7 @@ async def open_path(dashboard: DashboardContext, path: Path, *, own: bool = Fals
     try:
         source = await open_run(path)
     except (SourceError, SpecdashError, OSError) as error:
-        return _sentence(error)
+        return one_line(str(error), SENTENCE)
 
     async def opening() -> Source:
         return source
@@ -42,37 +42,34 @@ async def open_path(dashboard: DashboardContext, path: Path, *, own: bool = Fals
 
 
 async def resume_path(dashboard: DashboardContext, path: Path) -> str | None:
-    """Goes on with an interrupted run, and shows it."""
+    """Resume an interrupted run, and show it."""
     from specdash.remote.detached import resume_run
 
-    try:
-        await resume_run(path)
-    except (SpecdashError, OSError) as error:
-        return _sentence(error)
-    return await open_path(dashboard, path, own=True)
+    return await _begun(dashboard, resume_run(path))
 
 
 async def start_path(dashboard: DashboardContext, profile: Path) -> str | None:
-    """Starts a profile, and shows its run."""
+    """Start a profile, and show its run."""
     from specdash.remote.detached import start_profile
 
-    try:
-        run = await start_profile(profile)
-    except (SpecdashError, OSError) as error:
-        return _sentence(error)
-    return await open_path(dashboard, run, own=True)
+    return await _begun(dashboard, start_profile(profile))
 
 
 async def start_demo(dashboard: DashboardContext) -> str | None:
-    """Writes the demo's models and profile, starts it, and shows its run."""
+    """Write the demo's models and profile, start it, and show its run."""
     from specdash.ui.tui.discovery import FindError, demo_profile
 
     try:
         profile = await demo_profile()
     except FindError as error:
-        return _sentence(error)
+        return one_line(str(error), SENTENCE)
     return await start_path(dashboard, profile)
 
 
-def _sentence(error: Exception) -> str:
-    return one_line(str(error), SENTENCE)
+async def _begun(dashboard: DashboardContext, beginning: Awaitable[Path]) -> str | None:
+    """Show the run that has begun once `beginning` gives its folder."""
+    try:
+        path = await beginning
+    except (SpecdashError, OSError) as error:
+        return one_line(str(error), SENTENCE)
+    return await open_path(dashboard, path, own=True)

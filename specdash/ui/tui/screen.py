@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 from textual import events
 from textual.screen import Screen
 
@@ -12,8 +10,8 @@ from specdash.ui.tui.context import DashboardPart
 from specdash.ui.tui.header_footer import Bar
 
 
-class PaintedScreen(DashboardPart):
-    """Mixed into a screen that shows the feed.
+class RunScreen(DashboardPart, Screen[None]):
+    """A screen of the dashboard.
 
     `paint` is called at the repaint rate while the feed changes, after a resize and when the screen comes to the front;
     it must be cheap and idempotent. Key handlers change the screen's own state and call `paint` themselves.
@@ -21,28 +19,23 @@ class PaintedScreen(DashboardPart):
 
     @property
     def feed(self) -> RunFeed:
-        """The run as it is known now."""
+        """Return the run as it is known now."""
         return self.dashboard.feed
 
     def paint(self) -> None:
-        """Brings what is on the screen up to date with the feed."""
+        """Bring what is on the screen up to date with the feed."""
 
     def repaint(self) -> None:
         """Paints, unless the screen is not there yet or not any more: timers and answers may come that late."""
-        screen = cast("Screen[None]", self)
-        if screen.is_mounted and screen.is_running and screen.children and not self.dashboard.is_holding:
+        if self.is_mounted and self.is_running and self.children and not self.dashboard.is_holding:
             self.paint()
-            for bar in screen.query(Bar):
+            for bar in self.query(Bar):
                 bar.repaint()
 
     def on_screen_resume(self) -> None:
-        """It came to the front."""
-        cast("Screen[None]", self).call_after_refresh(self.repaint)
+        """Paint when it comes to the front."""
+        self.call_after_refresh(self.repaint)
 
     def on_resize(self, event: events.Resize) -> None:
-        """The terminal has another size."""
-        cast("Screen[None]", self).call_after_refresh(self.repaint)
-
-
-class RunScreen(PaintedScreen, Screen[None]):
-    """A screen of the dashboard."""
+        """Paint for another size."""
+        self.call_after_refresh(self.repaint)

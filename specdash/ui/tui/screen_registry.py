@@ -27,20 +27,20 @@ _NAMES = {where: name for name, where in (SCREENS | STEPS).items()}
 
 
 def kind_of(name: str) -> Kind:
-    """The class of a screen."""
+    """Return the class of a screen."""
     module, kind_name = (SCREENS | STEPS)[name]
     kind: Kind = getattr(import_module(module), kind_name)
     return kind
 
 
 def kinds() -> Iterator[tuple[str, Kind]]:
-    """All screens and their names, loaded one by one."""
+    """Yield all screens and their names, loading one after the other."""
     for name in SCREENS | STEPS:
         yield name, kind_of(name)
 
 
 def makers() -> dict[str, Callable[[], Screen[Any]]]:
-    """What makes a screen of each name, as Textual wants it."""
+    """Return what makes a screen of each name, as Textual wants it."""
     return {name: partial(_make, name) for name in SCREENS}
 
 
@@ -49,6 +49,6 @@ def _make(name: str) -> Screen[Any]:
 
 
 def name_of(screen: Screen[Any]) -> str | None:
-    """The name of a screen; None for a dialog. Loads nothing."""
+    """Return the name of a screen; None for a dialog. Loads nothing."""
     kinds = ((kind.__module__, kind.__name__) for kind in type(screen).__mro__)
     return next((_NAMES[kind] for kind in kinds if kind in _NAMES), None)

@@ -18,7 +18,7 @@ from specdash.remote.source import Gone, LogPiece, SourceError
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.logview import log_file
 from specdash.ui.tui.logview.log_file import Scanner, Window, appended, level_of, prepended, stamp_of, window_at
-from specdash.ui.tui.logview.log_view import Mark, entries_of, marks_of, text_of_line
+from specdash.ui.tui.logview.log_view import BEGINNING, END, LogView, Mark, entries_of, marks_of, text_of_line
 from specdash.ui.tui.terminal import ASCII, Terminal
 from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
 from tests.support.recorded_run import START_S, loaded, measured, recorded, started, step
@@ -229,6 +229,20 @@ def test_without_stamps_transitions_stand_at_the_ends() -> None:
 def test_a_failed_load_says_why_and_what_to_do() -> None:
     facts = [*running_facts(), ev.LoadFinished("l001", "failed", error="exit -6", hint="out of memory")]
     assert marks_of(fold_all(recorded(facts)), "l001")[-1].text == "load failed: exit -6  hint: out of memory"
+
+
+@given(st.lists(st.integers(0, 60), min_size=1, max_size=20), st.booleans(), st.integers(0, 40), st.integers(0, 40))
+def test_rows_down_and_as_many_up_is_the_same_place(lengths: list[int], wrap: bool, first: int, by: int) -> None:
+    log = LogView()
+    data = b"".join(b"x" * length + b"\n" for length in lengths)
+    log.window, log.width, log.height, log.wrap, log.follow = window_at(0, data, len(data)), 20, 5, wrap, False
+    here = log.moved(BEGINNING, first)
+    there = log.moved(here, by)
+    assert here <= there
+    assert there == log.moved(BEGINNING, first + by)
+    if there != END:
+        assert log.moved(there, -by) == here
+    assert log.moved(here, -first - by) == log.moved(BEGINNING, 0)
 
 
 # -- the screen --------------------------------------------------------------------------------------------------

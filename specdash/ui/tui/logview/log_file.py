@@ -59,22 +59,22 @@ class Window:
 
     @property
     def at_start(self) -> bool:
-        """Whether nothing of the file lies before it."""
+        """Return whether nothing of the file lies before it."""
         return self.start == 0
 
     @property
     def at_end(self) -> bool:
-        """Whether nothing of the file lies after it."""
+        """Return whether nothing of the file lies after it."""
         return self.end >= self.size
 
     @property
     def is_full(self) -> bool:
-        """Whether it holds about as much as it may."""
+        """Return whether it holds about as much as it may."""
         return len(self.lines) >= KEPT_LINES or sum(len(line.head) for line in self.lines) >= 0.8 * KEPT_BYTES
 
 
 def level_of(head: bytes) -> Level:
-    """The level of a line: by llama.cpp's marker, else by the words "error" and "warning"."""
+    """Return the level of a line: by llama.cpp's marker, else by the words "error" and "warning"."""
     marker = _MARKER.match(head)
     if marker is not None:
         return "E" if marker[1] == b"E" else "W"
@@ -84,7 +84,7 @@ def level_of(head: bytes) -> Level:
 
 
 def stamp_of(head: bytes) -> float | None:
-    """Seconds since the server's start by the line's own stamp; None where it has none."""
+    """Return seconds since the server's start by the line's own stamp; None where it has none."""
     found = _STAMP.match(head)
     if found is None:
         return None
@@ -92,19 +92,19 @@ def stamp_of(head: bytes) -> float | None:
 
 
 def window_at(offset: int, data: bytes, size: int, *, at_line_start: bool = False) -> Window:
-    """A window of one page. A line that begins before it is left out, unless the page holds nothing else."""
+    """Return a window of one page. A line that begins before it is left out, unless the page holds nothing else."""
     page = _page(offset, data, is_cut=offset > 0 and not at_line_start)
     return _without_first(replace(page, size=max(size, page.end)))
 
 
 def appended(window: Window, data: bytes, size: int) -> Window:
-    """The window with the bytes that follow it in the file, which has `size` bytes now."""
+    """Return the window with the bytes that follow it in the file, which has `size` bytes now."""
     joined = _joined(window, _page(window.end, data))
     return _without_first(replace(joined, size=max(size, joined.end)))
 
 
 def prepended(window: Window, data: bytes) -> Window:
-    """The window with the bytes that come before it in the file."""
+    """Return the window with the bytes that come before it in the file."""
     if not data:
         return window
     start = window.start - len(data)
@@ -112,7 +112,7 @@ def prepended(window: Window, data: bytes) -> Window:
 
 
 def _page(offset: int, data: bytes, *, is_cut: bool = False) -> Window:
-    """The lines of some bytes. `is_cut`: the first one began earlier; the page before will bring it whole."""
+    """Return the lines of some bytes. `is_cut`: the first one began earlier; the page before will bring it whole."""
     parts = data.split(b"\n")
     is_open = bool(parts[-1])
     lines: list[LogLine] = []
@@ -126,7 +126,7 @@ def _page(offset: int, data: bytes, *, is_cut: bool = False) -> Window:
 
 
 def _joined(left: Window, right: Window) -> Window:
-    """Two windows that meet in the file, which may be within a line."""
+    """Join two windows that meet in the file, which may be within a line."""
     lines, rest = left.lines, right.lines
     if not rest:
         return replace(left, size=max(left.size, right.size))
@@ -145,7 +145,7 @@ def _line(offset: int, size: int, head: bytes, *, continues: bool) -> LogLine:
 
 
 def _surplus(lines: Sequence[LogLine]) -> int:
-    """How many of the first lines are to go, to keep within both limits."""
+    """Return how many of the first lines are to go, to keep within both limits."""
     surplus = max(0, len(lines) - KEPT_LINES)
     kept_bytes = sum(len(line.head) for line in lines[surplus:])
     while kept_bytes > KEPT_BYTES and surplus < len(lines) - 1:
@@ -187,7 +187,7 @@ class Scanner:
         self._last = -1
 
     def feed(self, data: bytes) -> None:
-        """The next bytes of the file."""
+        """Take the next bytes of the file."""
         text = self._tail + (data.lower() if self.ignore_case else data)
         base = self.end - len(self._tail)
         self.end += len(data)
@@ -212,16 +212,16 @@ class Scanner:
             self.matches.append(line)
 
     def after(self, offset: int) -> int | None:
-        """The first line with the text that begins after `offset`."""
+        """Return the first line with the text that begins after `offset`."""
         index = bisect_right(self.matches, offset)
         return self.matches[index] if index < len(self.matches) else None
 
     def before(self, offset: int) -> int | None:
-        """The last line with the text that begins before `offset`."""
+        """Return the last line with the text that begins before `offset`."""
         index = bisect_left(self.matches, offset)
         return self.matches[index - 1] if index > 0 else None
 
     def number(self, offset: int) -> int | None:
-        """Which match the line at `offset` is, counted from 1; None when it is none."""
+        """Return which match the line at `offset` is, counted from 1; None when it is none."""
         index = bisect_left(self.matches, offset)
         return index + 1 if index < len(self.matches) and self.matches[index] == offset else None

@@ -16,7 +16,7 @@ from typing import Literal
 
 from rich.cells import cell_len, chop_cells
 
-from specdash.core.state import LoadState, RunState
+from specdash.core.state import RunState
 from specdash.core.text import human_bytes, one_line, plain
 from specdash.remote.feed import RunFeed
 from specdash.remote.source import LogPiece
@@ -53,7 +53,7 @@ class Mark:
 
     @property
     def clock(self) -> str:
-        """The moment as a local time of day."""
+        """Return the moment as a local time of day."""
         return time.strftime("%H:%M:%S", time.localtime(self.time_s))
 
 
@@ -92,7 +92,7 @@ HEAD, TAIL = Wanted("anew", 0), Wanted("anew", -PAGE_BYTES)
 
 
 def marks_of(view: RunState, load: str) -> tuple[Mark, ...]:
-    """What is remembered of a load's transitions, and how it ended."""
+    """Return what is remembered of a load's transitions, and how it ended."""
     found = view.loads.get(load)
     if found is None:
         return ()
@@ -115,7 +115,7 @@ def marks_of(view: RunState, load: str) -> tuple[Mark, ...]:
 
 
 def entries_of(window: Window, level: Level, marks: Sequence[Mark]) -> tuple[Entry, ...]:
-    """The entries of a window, filtered by level. Marks are never filtered.
+    """Return the entries of a window, filtered by level. Marks are never filtered.
 
     A mark stands before the first line with a later stamp; one that belongs outside of the window is left out. Where
     a server writes no stamps, its start stands before the log and the rest after it.
@@ -135,7 +135,7 @@ def entries_of(window: Window, level: Level, marks: Sequence[Mark]) -> tuple[Ent
 
 
 def _placed(window: Window, marks: Sequence[Mark]) -> list[tuple[int, Mark]]:
-    """For each mark that belongs here the index of the line that it stands before."""
+    """Return, for each mark that belongs here, the index of the line that it stands before."""
     stamped = [(index, line.stamp_s) for index, line in enumerate(window.lines) if line.stamp_s is not None]
     count = len(window.lines)
     if not stamped:
@@ -186,17 +186,11 @@ class LogView:
         self._entries: tuple[Entry, ...] = ()
         self._entries_of: tuple[Window, Level, tuple[Mark, ...]] = self.window, "", ()
 
-    def load(self, feed: RunFeed) -> LoadState | None:
-        """The load whose log is to be shown; None while there is none."""
-        loads = feed.view.loads
-        if self.chosen in loads:
-            return loads[self.chosen or ""]
-        return loads[next(reversed(list(loads)))] if loads else None
-
     def settle(self, feed: RunFeed) -> None:
-        """Turns to another log when the load has changed; notes how large the file is by now."""
-        load = self.load(feed)
-        name = load.id if load is not None else None
+        """Turn to another log when the load has changed; note how large the file is by now."""
+        loads = feed.view.loads
+        name = self.chosen if self.chosen in loads else next(reversed(list(loads)), None)
+        load = loads.get(name or "")
         if name != self.shown:
             self.shown, self.window, self.known_bytes = name, Window(), 0
             self.problem, self._problem_bytes, self.found = None, -1, None
@@ -212,11 +206,11 @@ class LogView:
 
     @property
     def file_bytes(self) -> int:
-        """The size of the file as far as it is known."""
+        """Return the size of the file as far as it is known."""
         return max(self.known_bytes, self.window.size)
 
     def entries(self) -> tuple[Entry, ...]:
-        """What there is to show of the window."""
+        """Return the entries of the window."""
         if self.problem is not None or (self._next is not None and not self.window.size):
             return ()
         window, *rest = self._entries_of
@@ -228,7 +222,7 @@ class LogView:
     # -- reading -----------------------------------------------------------------------------------------------
 
     def wanted(self) -> Wanted | None:
-        """What to read next; None when the screen lacks nothing, or when it cannot be read."""
+        """Return what to read next; None when the screen lacks nothing, or when it cannot be read."""
         if self.shown is None or (self.problem is not None and self.known_bytes <= self._problem_bytes):
             return None
         window = self.window
@@ -254,7 +248,7 @@ class LogView:
         return None
 
     def take(self, wanted: Wanted, piece: LogPiece) -> None:
-        """Joins what was read to the window."""
+        """Join what was read to the window."""
         window = self.window
         self.problem = None
         self.known_bytes = piece.size
@@ -276,7 +270,7 @@ class LogView:
             self._pages_left = 0
 
     def fail(self, why: str) -> None:
-        """The log cannot be read; it is tried again when it has grown, or at a key."""
+        """Note that the log cannot be read; it is tried again when it has grown, or at a key."""
         self.problem, self._problem_bytes = why, self.known_bytes
         if self._next is None or self._next.at_line_start:
             self._next = TAIL if self.follow else HEAD
@@ -284,17 +278,17 @@ class LogView:
     # -- search ------------------------------------------------------------------------------------------------
 
     def begin_scan(self, text: str) -> None:
-        """Searches for `text` from the start of the file."""
+        """Search for `text` from the start of the file."""
         self.scan = Scanner(text, ignore_case=self.ignore_case)
         self.scan_stopped, self.found = False, None
 
     @property
     def is_scanning(self) -> bool:
-        """Whether a search has not read the whole file yet."""
+        """Return whether a search has not read the whole file yet."""
         return self.scan is not None and not self.scan_stopped and self.scan.end < self.file_bytes
 
     def settle_match(self, *, ended: bool = False) -> None:
-        """Jumps to the awaited match once it is certain which that is; `ended`: there will be no others."""
+        """Jump to the awaited match once it is certain which that is; `ended`: there will be no others."""
         scan = self.scan
         if scan is None or not self.awaited:
             return
@@ -310,14 +304,14 @@ class LogView:
         self._place = Place((found, 0))
         if self.window.start <= found < self.window.end:
             index, _ = self._located(self._place)
-            self._stay_at_index(max(0, index - self.height // 3))
+            self.stay_at(self._place_at(max(0, index - self.height // 3), 0))
         else:
             self._next = Wanted("anew", found, at_line_start=True)
 
     # -- moving ------------------------------------------------------------------------------------------------
 
     def place(self) -> Place:
-        """The first row on the screen, never further down than leaves a full screen."""
+        """Return the first row on the screen, never further down than leaves a full screen."""
         bottom = self.moved(END, -self.height)
         if self.follow:
             return bottom
@@ -325,17 +319,13 @@ class LogView:
         return min(bottom, self._place_at(index, row))
 
     def stay_at(self, place: Place) -> None:
-        """Remembers a place by its entry, which stays when the window moves."""
+        """Remember a place by its entry, which stays when the window moves."""
         # What is to be read next decides the place, not what is still on the screen.
         if self.entries() and self._next is None:
             self._place = place
 
-    def _stay_at_index(self, index: int) -> None:
-        if self.entries():
-            self.stay_at(self._place_at(index, 0))
-
     def moved(self, place: Place, rows: int) -> Place:
-        """The place `rows` further down, or up when negative; no further than the first row."""
+        """Return the place `rows` further down, or up when negative; no further than the first row."""
         entries = self.entries()
         index, row = self._located(place)
         row += rows
@@ -352,7 +342,7 @@ class LogView:
         return self._place_at(index, row)
 
     def _located(self, place: Place) -> tuple[int, int]:
-        """Where a place is now: the index of the first entry that does not come before it, and the row in it."""
+        """Return where a place is now: the index of the first entry that does not come before it, and the row in it."""
         entries = self.entries()
         index = bisect_left(entries, place.key, key=lambda entry: entry.key)
         return index, place.row if index < len(entries) and entries[index].key == place.key else 0
@@ -362,40 +352,40 @@ class LogView:
         return Place(entries[index].key, row) if index < len(entries) else END
 
     def choose(self, by: int, feed: RunFeed) -> None:
-        """Turns to an earlier or later load; past the newest one it stays with whatever is newest."""
+        """Turn to an earlier or later load; past the newest one it stays with whatever is newest."""
         loads = list(feed.view.loads)
         if self.shown in loads:
             at = max(0, loads.index(self.shown) + by)
             self.chosen = loads[at] if at < len(loads) - 1 else None
 
     def next_level(self) -> None:
-        """All lines, then warnings and errors, then errors."""
+        """Show all lines, then warnings and errors, then errors."""
         levels = list(LEVELS)
         self.level = levels[(levels.index(self.level) + 1) % len(levels)]
         self._pages_left = MOST_PAGES
 
     def toggle_wrap(self) -> None:
-        """Wraps long lines, or cuts them at the edge."""
+        """Wrap long lines, or cut them at the edge."""
         self.wrap, self.pan, self._place = not self.wrap, 0, Place(self._place.key)
 
     def shift(self, columns: int) -> None:
-        """Shifts long lines to the side."""
+        """Shift long lines to the side."""
         self.pan = 0 if self.wrap else max(0, self.pan + columns)
 
     def to_start(self) -> None:
-        """To the first line of the file."""
+        """Go to the first line of the file."""
         self._problem_bytes, self._pages_left = -1, MOST_PAGES
         self.follow, self._place = False, BEGINNING
         self._next = HEAD if self._next is not None or not self.window.at_start else None
 
     def to_end(self) -> None:
-        """To the last line of the file, and on with it."""
+        """Go to the last line of the file and follow it."""
         self._problem_bytes, self._pages_left = -1, MOST_PAGES
         self.follow = True
         self._next = TAIL if self._next is not None or self.window.end < self.file_bytes else None
 
     def move(self, by: int) -> None:
-        """Some rows up or down; up ends following."""
+        """Move some rows up or down; up ends following."""
         place = self.place()
         self.follow = self.follow and by >= 0
         self._pages_left = MOST_PAGES
@@ -404,7 +394,7 @@ class LogView:
     # -- rows --------------------------------------------------------------------------------------------------
 
     def rows(self) -> list[Line]:
-        """The rows on the screen."""
+        """Return the rows on the screen."""
         index, skip = self._located(self.place())
         found: list[Line] = []
         for entry in self.entries()[index:]:
@@ -416,7 +406,7 @@ class LogView:
 
     @property
     def shown_end(self) -> int | None:
-        """Where the last line on the screen ends in the file; None where there is none."""
+        """Return where the last line on the screen ends in the file; None where there is none."""
         if not self.entries():
             return None
         after = self.moved(self.place(), self.height)
@@ -426,7 +416,7 @@ class LogView:
         return len(self._rows_of(entry)) if self.wrap else 1
 
     def _rows_of(self, entry: Entry) -> list[Line]:
-        """The rows of one entry, each no wider than the screen."""
+        """Return the rows of one entry, each no wider than the screen."""
         style: StyleName = "accent"
         if entry.mark is not None:
             text, sign = f"{entry.mark.clock} specdash: {entry.mark.text}", "="
@@ -444,7 +434,7 @@ class LogView:
         return lines
 
     def _highlighted(self, text: str, style: StyleName) -> list[Span]:
-        """The text with what is searched for set off."""
+        """Return the text with what is searched for set off."""
         if self.scan is None or not self.scan.text:
             return [(text, style)]
         spans: list[Span] = []
@@ -456,7 +446,7 @@ class LogView:
 
 
 def text_of_line(line: LogLine) -> str:
-    """A line as it can be shown: control characters by their codes, cut where it is too long."""
+    """Return a line as it can be shown: control characters by their codes, cut where it is too long."""
     before = "(begins earlier) " if line.continues else ""
     shown = plain(line.head).replace("\n", "<0a>").replace("\t", TAB)
     cut = line.size - len(line.head)
@@ -464,7 +454,7 @@ def text_of_line(line: LogLine) -> str:
 
 
 def _panned(text: str, pan: int) -> str:
-    """The text from a column on."""
+    """Return the text from a column on."""
     if text.isascii():
         return text[pan:]
     cells = 0
@@ -479,7 +469,7 @@ def _panned(text: str, pan: int) -> str:
 
 
 def title(log: LogView, view: RunState, width: int, glyphs: Glyphs) -> list[Line]:
-    """Which log this is, and where in it the screen is."""
+    """Return which log this is, and where in it the screen is."""
     load = view.loads.get(log.shown or "")
     if load is None:
         return [rule("log", "", width, glyphs.rule)]
@@ -493,7 +483,7 @@ def title(log: LogView, view: RunState, width: int, glyphs: Glyphs) -> list[Line
 
 
 def _left_out(log: LogView) -> str:
-    """What the view leaves out of the file."""
+    """Return what the view leaves out of the file."""
     parts = []
     below = log.file_bytes - log.shown_end if log.shown_end is not None else 0
     if below > 0 and not log.follow:
@@ -506,7 +496,7 @@ def _left_out(log: LogView) -> str:
 
 
 def search_line(log: LogView, width: int, ellipsis: str) -> list[Line]:
-    """What is below the log: the search, while there is one."""
+    """Return what is below the log: the search, while there is one."""
     scan, size = log.scan, log.file_bytes
     if scan is None:
         return []
@@ -527,7 +517,7 @@ def search_line(log: LogView, width: int, ellipsis: str) -> list[Line]:
 
 
 def beside(log: LogView, view: RunState, width: int, glyphs: Glyphs) -> list[Line]:
-    """The loads of the run and the transitions of this one, for the right side of a wide screen."""
+    """Return the loads of the run and the transitions of this one, for the right side of a wide screen."""
     height, marks, loads = log.height, log.marks, list(view.loads.values())
     room = max(3, height - min(len(marks) + 2, height // 2) - 1)
     lines: list[Line] = [rule("loads", "[ and ] switch", width, glyphs.rule)]

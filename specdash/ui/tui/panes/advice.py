@@ -6,11 +6,10 @@ Pure functions of the advice.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, chop_cells
 
-from specdash.analysis.result import Recommendation
 from specdash.core.text import one_line
 from specdash.report import text as words
 from specdash.ui.narration import counted
@@ -19,6 +18,9 @@ from specdash.ui.tui.panes.pane import Pane, paragraph, rate
 from specdash.ui.tui.recommendations import Group, Recommendations
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.terminal.theme import StyleName
+
+if TYPE_CHECKING:
+    from specdash.analysis.result import Recommendation
 
 MORE = "a: more"
 _NAME = 24  # columns of a target's name in a strip

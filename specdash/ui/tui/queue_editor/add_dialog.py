@@ -86,7 +86,7 @@ class AddDialog(FormDialog[Adding]):
         self._taken = ""
 
     def compose_fields(self) -> ComposeResult:
-        """Lists to choose from, and fields."""
+        """Yield the lists and the fields."""
         glyphs = self.dashboard.terminal.glyphs
         like, steps = self._asked.like, [found.step for found in self._asked.view.steps.values()]
         with Horizontal(id="add-lists"):
@@ -101,17 +101,15 @@ class AddDialog(FormDialog[Adding]):
             value = str(like.moe_experts or "") if like is not None else ""
             yield from TextField("experts", value, "the model's own", FIELD_LIMIT).compose("add-experts")
         if any(step.depth for step in steps):
-            yield from TextField("depth", str(like.depth) if like is not None else "0", "0", FIELD_LIMIT).compose(
-                "add-depth"
-            )
+            value = str(like.depth) if like is not None else "0"
+            yield from TextField("depth", value, "0", FIELD_LIMIT).compose("add-depth")
         known = self._asked.view.settings.iterations
         samples = str(self._asked.iterations or "") if like is not None else ""
-        yield from TextField(
-            "samples", samples, f"{known if known is not None else '?'}, as the run", FIELD_LIMIT
-        ).compose("add-samples")
+        placeholder = f"{known if known is not None else '?'}, as the run"
+        yield from TextField("samples", samples, placeholder, FIELD_LIMIT).compose("add-samples")
 
     def on_mount(self) -> None:
-        """Offers what the run knows at once, and what is found when it is."""
+        """Offer what the run knows at once, and what is found when it is."""
         view, like = self._asked.view, self._asked.like
         speculative = (found.step for found in view.steps.values() if found.step.method != BASELINE)
         first = like or next(speculative, None)
@@ -146,7 +144,7 @@ class AddDialog(FormDialog[Adding]):
         return self.query_one(f"#add-{name}", Picker)
 
     def _offer(self) -> None:
-        """Shows what can be chosen; which drafts fit depends on the targets that are chosen."""
+        """Show what can be chosen; which drafts fit depends on the targets that are chosen."""
         view = self._asked.view
         self._targets, self._drafts = offers(view, self._found, "target"), offers(view, self._found, "draft")
         reasons = unfit(view, self._targets, self._drafts)
@@ -160,16 +158,16 @@ class AddDialog(FormDialog[Adding]):
         self.later()
 
     def evaluate(self) -> tuple[Adding, str]:
-        """The edit of what is chosen, and what it would cost."""
+        """Return the edit of what is chosen, and what it would cost."""
         adding = self._adding()
         return adding, self._asked.told(adding) + self._taken
 
     def refusal(self, why: str) -> str:
-        """The sentence for what is wrong."""
+        """Return the sentence for what is wrong."""
         return f"cannot be added: {why}"
 
     def notes(self) -> list[Line]:
-        """What came of the search for models."""
+        """Return what came of the search for models."""
         return [((f" {self._searched}", "dim"),)]
 
     def _adding(self) -> Adding:
@@ -203,7 +201,7 @@ class AddDialog(FormDialog[Adding]):
         return Adding(edit, tuple(reads(self._targets, self._drafts, edit.models)))
 
     def on_picker_changed(self, event: Picker.Changed) -> None:
-        """Another choice."""
+        """Update after another choice."""
         if event.picker.id == "add-targets":
             self._offer()
         self.later()

@@ -34,7 +34,7 @@ HINT = "Enter chooses, then writes; Esc closes"
 
 
 def text_of_export(kind: Format, view: RunState, picture: str) -> str:
-    """The file's content. Raises StoreError for a run in which nothing was measured, or whose numbers are none."""
+    """Return the file's content. Raises StoreError where nothing was measured, or a number is not finite."""
     if kind == "svg":
         return picture
     _, write = REPORTS[kind]
@@ -47,7 +47,7 @@ def text_of_export(kind: Format, view: RunState, picture: str) -> str:
 
 
 def save(kind: Format, view: RunState, picture: str, written: str, *, replace: bool) -> Path:
-    """Writes an export to the path that a person wrote, and says which that is.
+    """Write an export to the path that a person wrote; return the absolute path.
 
     Raises FileExistsError rather than replacing a file unasked, StoreError, and what a path may raise.
     """
@@ -87,18 +87,18 @@ class ExportDialog(FormDialog[Path]):
         self._said = ""
 
     def compose_fields(self) -> ComposeResult:
-        """Formats, and the path."""
+        """Yield the formats and the path."""
         yield OptionList(*(Option(text, id=kind) for kind, text in FORMATS.items()), id="export-format", markup=False)
         yield LinesWidget(id="export-where")
         yield Field("export-path", value=self._default("md"), limit=4096)
 
     def on_mount(self) -> None:
-        """The formats first."""
+        """Focus the formats."""
         self.query_one("#export-where", LinesWidget).show([((" to the file", ""),)])
         self.query_one(OptionList).focus()
 
     def evaluate(self) -> tuple[Path, str]:
-        """What came of it last, or how to go on."""
+        """Return the folder, and what came of the last attempt."""
         return self._folder, self._said or HINT
 
     def _default(self, kind: Format) -> str:
@@ -116,7 +116,7 @@ class ExportDialog(FormDialog[Path]):
 
     @on(OptionList.OptionSelected)
     def action_accept(self) -> None:
-        """From the formats to the path; there it writes. An existing file takes a second time."""
+        """Go from the formats to the path; there, write. An existing file takes a second Enter."""
         path = self.query_one(Field)
         if not path.has_focus:
             path.focus()
@@ -128,7 +128,7 @@ class ExportDialog(FormDialog[Path]):
             self.run_worker(self._write(path.value), exclusive=True, group="export")
 
     async def _write(self, written: str) -> None:
-        """Builds and writes beside the screen: a long run takes seconds."""
+        """Build and write beside the screen: a long run takes seconds."""
         try:
             agreed = self._agreed == written
             path = await asyncio.to_thread(save, self._kind, self._view, self._picture, written, replace=agreed)
@@ -145,7 +145,7 @@ class ExportDialog(FormDialog[Path]):
             self._is_writing = False
 
     def on_field_cut(self, event: Field.Cut) -> None:
-        """More was pasted than a path has."""
+        """Say that more was pasted than fits."""
         self._say(event.sentence)
 
     def _say(self, text: str) -> None:

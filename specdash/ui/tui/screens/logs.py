@@ -66,7 +66,7 @@ class LogsScreen(PageScreen):
         self._log_searching = False
 
     def compose_body(self) -> ComposeResult:
-        """The log, and what is beside it."""
+        """Yield the log and the column beside it."""
         with Horizontal(id="logs-middle"):
             yield LinesWidget(id="logs-body", classes="page-body")
             yield LinesWidget(id="logs-beside")
@@ -74,7 +74,7 @@ class LogsScreen(PageScreen):
     # -- painting ----------------------------------------------------------------------------------------------
 
     def paint(self) -> None:
-        """Shows the window as it is, then reads what is lacking."""
+        """Show the window as it is, then read what is missing."""
         if not self.is_ready:
             return
         model, view, glyphs = self.log_model, self.feed.view, self.dashboard.terminal.glyphs
@@ -98,7 +98,7 @@ class LogsScreen(PageScreen):
             self._search()
 
     def _instead(self) -> list[Line]:
-        """What stands in the place of a log that cannot be shown."""
+        """Return what stands in the place of a log that cannot be shown."""
         model = self.log_model
         if model.shown is None:
             return [((" no server was started yet; its log will be here", "dim"),)]
@@ -112,7 +112,7 @@ class LogsScreen(PageScreen):
     # -- reading -----------------------------------------------------------------------------------------------
 
     async def _read(self) -> None:
-        """Reads pieces until the screen lacks nothing."""
+        """Read pieces until the screen lacks nothing."""
         model, source = self.log_model, self.dashboard.source
         try:
             while source is not None and (wanted := model.wanted()) is not None:
@@ -131,14 +131,14 @@ class LogsScreen(PageScreen):
         self.paint()
 
     def _search(self) -> None:
-        """Goes on with the search, unless it is at work already."""
+        """Go on with the search, unless it is at work already."""
         scan = self.log_model.scan
         if scan is not None:
             self._log_searching = True
             self.run_worker(self._scan_file(scan), group="search", name="search", exclusive=True)
 
     async def _scan_file(self, scan: Scanner) -> None:
-        """Reads the whole file for `scan`, a piece at a time, and what a live log has grown by."""
+        """Read the whole file for `scan`, a piece at a time, and what a live log has grown by."""
         model, source, load = self.log_model, self.dashboard.source, self.log_model.shown
         try:
             while source is not None and load is not None and scan is model.scan and not model.scan_stopped:
@@ -161,17 +161,17 @@ class LogsScreen(PageScreen):
             self.paint()
 
     def say(self, text: str) -> None:
-        """Says a sentence in a corner: the rows are the log's."""
+        """Say a sentence in a corner: the rows are the log's."""
         self.dashboard.tell(text, level="warning")
 
     # -- keys --------------------------------------------------------------------------------------------------
 
     def action_search(self) -> None:
-        """Opens the search field."""
+        """Open the search field."""
         self.open_field()
 
     def on_input_submitted(self, event: Field.Submitted) -> None:
-        """Searches the whole file, from what is on the screen on."""
+        """Search the whole file, from what is on the screen on."""
         event.stop()
         self.close_field()
         if event.value:
@@ -181,14 +181,14 @@ class LogsScreen(PageScreen):
         self.paint()
 
     def action_match(self, direction: int) -> None:
-        """Jumps to the next or the last line with the text, around the ends of the file."""
+        """Jump to the next or the last line with the text, around the ends of the file."""
         model = self.log_model
         model.awaited = direction
         model.settle_match(ended=not model.is_scanning)
         self.paint()
 
     def action_case(self) -> None:
-        """Lets the case of letters matter in searches, or not."""
+        """Let the case of letters matter in searches, or not."""
         model = self.log_model
         model.ignore_case = not model.ignore_case
         if model.scan is None:
@@ -200,7 +200,7 @@ class LogsScreen(PageScreen):
         self.paint()
 
     def action_follow(self) -> None:
-        """Follows the end of the log, or stays where it is."""
+        """Follow the end of the log, or stay where it is."""
         if self.log_model.follow:
             self.log_model.follow = False
         else:
@@ -208,7 +208,7 @@ class LogsScreen(PageScreen):
         self.paint()
 
     def why_not(self, action: str) -> str | None:
-        """What there must be to go to: matches, or other loads."""
+        """Return what there must be to go to: matches, or other loads."""
         loads = list(self.feed.view.loads)
         if action == "match":
             return None if self.log_model.scan is not None else ""
@@ -216,11 +216,11 @@ class LogsScreen(PageScreen):
         return None if len(loads) > 1 and end != [self.log_model.shown] else ""
 
     def action_earlier(self) -> None:
-        """Shows the log of the load before this one."""
+        """Show the log of the load before this one."""
         self._choose(-1)
 
     def action_later(self) -> None:
-        """Shows the log of the load after this one."""
+        """Show the log of the load after this one."""
         self._choose(1)
 
     def _choose(self, by: int) -> None:
@@ -229,37 +229,37 @@ class LogsScreen(PageScreen):
         self.paint()
 
     def action_level(self) -> None:
-        """Shows all lines, warnings and errors, or errors."""
+        """Show all lines, warnings and errors, or errors."""
         self.log_model.next_level()
         self.paint()
 
     def action_wrap(self) -> None:
-        """Wraps long lines, or cuts them at the edge."""
+        """Wrap long lines, or cut them at the edge."""
         self.log_model.toggle_wrap()
         self.paint()
 
     def action_pan(self, direction: int) -> None:
-        """Shifts long lines to the side."""
+        """Shift long lines to the side."""
         self.log_model.shift(direction * PAN)
         self.paint()
 
     def action_start(self) -> None:
-        """To the first line of the file."""
+        """Go to the first line of the file."""
         self.log_model.to_start()
         self.paint()
 
     def action_end(self) -> None:
-        """To the last line of the file, and on with it."""
+        """Go to the last line of the file and follow it."""
         self.log_model.to_end()
         self.paint()
 
     def action_move(self, by: int) -> None:
-        """Some rows up or down; up ends following."""
+        """Move some rows up or down; up ends following."""
         self.log_model.move(by)
         self.paint()
 
     def action_back(self) -> None:
-        """Closes the search field, stops the search, clears it, or goes back to the main screen."""
+        """Close the search field, stop the search, clear it, or go back to the main screen."""
         model = self.log_model
         if self.is_typing:
             self.close_field()

@@ -56,11 +56,11 @@ class StartScreen(PageScreen):
         self._switching = False
 
     def on_mount(self) -> None:
-        """Looks around."""
+        """Look for models, engines and runs."""
         self.action_look()
 
     def on_screen_resume(self) -> None:
-        """Other runs may have been added."""
+        """Read the runs again: some may have been added."""
         self._read_runs()
         super().on_screen_resume()
 
@@ -69,7 +69,7 @@ class StartScreen(PageScreen):
             self.run_worker(self.known.read(self.paint, READ), group="runs", exclusive=True)
 
     def action_look(self) -> None:
-        """Looks for models, engines and runs again."""
+        """Look for models, engines and runs again."""
         self.models = self.findings = None
         self._models_problem = self._engines_problem = ""
         self.run_worker(self._find_models(), group="models", exclusive=True)
@@ -93,7 +93,7 @@ class StartScreen(PageScreen):
     # -- painting ----------------------------------------------------------------------------------------------
 
     def paint(self) -> None:
-        """Shows what is known by now."""
+        """Show what is known by now."""
         if not self.is_ready:
             return
         width, glyphs = self.size.width, self.dashboard.terminal.glyphs
@@ -106,7 +106,7 @@ class StartScreen(PageScreen):
         self.show_page([title], [*models, *engines, *recent])
 
     def why_not(self, action: str) -> str | None:
-        """What has to be found before something can be begun with it."""
+        """Return what has to be found before something can be begun with it."""
         if action == "new":
             is_found = self.models is not None and self.findings is not None
             return None if is_found else "models and engines are still being looked for; a moment"
@@ -128,35 +128,35 @@ class StartScreen(PageScreen):
     # -- keys --------------------------------------------------------------------------------------------------
 
     def action_move(self, by: int) -> None:
-        """Another run."""
+        """Move to another run."""
         recent = self._recent()
         if recent:
             self._selected = recent[max(0, min(self._cursor() + by, len(recent) - 1))].path
         self.say("")
 
     def action_new(self) -> None:
-        """The wizard."""
+        """Open the wizard."""
         if self.models is not None and self.findings is not None:
             self.say("")
             self.app.push_screen(WizardScreen(self.models, discovery.engines(self.findings)))
 
     def action_profile(self) -> None:
-        """Opens the field for the path of a profile."""
+        """Open the field for the path of a profile."""
         self.open_field()
 
     def on_input_submitted(self, event: Field.Submitted) -> None:
-        """Shows the plan of a profile."""
+        """Show the plan of a profile."""
         event.stop()
         if event.value.strip():
             self.action_back()
             self.app.push_screen(PlanScreen(Path(event.value.strip()).expanduser()))
 
     def action_demo(self) -> None:
-        """Makes a small pair of models and sweeps it."""
+        """Make a small pair of models and sweep it."""
         self._switch(lambda: run_launcher.start_demo(self.dashboard), "writing the demo's models, and starting it")
 
     def action_open(self) -> None:
-        """Opens the selected run."""
+        """Open the selected run."""
         recent = self._recent()
         if not recent:
             return
@@ -167,7 +167,7 @@ class StartScreen(PageScreen):
         self._switch(lambda: run_launcher.open_path(self.dashboard, run.path), f"opening {run.id}")
 
     def action_attach(self) -> None:
-        """Attaches to the run that is going on; where there are several, they are chosen from on the runs screen."""
+        """Attach to the run that is going on; where there are several, they are chosen from on the runs screen."""
         running = self._going_on()
         if len(running) > 1:
             self.dashboard.action_show("runs")
@@ -191,13 +191,13 @@ class StartScreen(PageScreen):
         self.paint()
 
     def action_back(self) -> None:
-        """Closes the field."""
+        """Close the field."""
         self.close_field()
         self.say("")
 
 
 def models_lines(found: Sequence[Model] | None, problem: str, width: int, height: int, glyphs: Glyphs) -> list[Line]:
-    """The models, the largest first, as many as there is room for; None while they are searched for."""
+    """Return the models, the largest first, as many as there is room for; None while they are searched for."""
     usable = sorted((each for each in found or () if each.problem is None), key=lambda each: -(each.size_bytes or 0))
     broken = len(found or ()) - len(usable)
     count = "" if found is None else f"{len(usable)} found" + (f", {broken} cannot be read" if broken else "")
@@ -219,7 +219,7 @@ def models_lines(found: Sequence[Model] | None, problem: str, width: int, height
 
 
 def engine_lines(found: Sequence[Finding] | None, problem: str, width: int, glyphs: Glyphs) -> list[Line]:
-    """The engines, and how to install one; None while they are examined."""
+    """Return the engines, and how to install one; None while they are examined."""
     lines: list[Line] = [rule("engines", "", width, glyphs.rule)]
     if problem:
         lines.append(((f" {one_line(problem, 400)}", "warn"),))
@@ -235,7 +235,7 @@ def engine_lines(found: Sequence[Finding] | None, problem: str, width: int, glyp
 
 
 def recent_lines(runs: Sequence[RunInfo], reading: bool, selected: int, width: int, glyphs: Glyphs) -> list[Line]:
-    """The last few runs."""
+    """Return the last few runs."""
     lines: list[Line] = [rule("recent runs", f"reading{glyphs.ellipsis}" if reading else "", width, glyphs.rule)]
     if not runs:
         lines.append(((" reading the results folders" if reading else " none yet", "dim"),))

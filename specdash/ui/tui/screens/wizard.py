@@ -58,23 +58,23 @@ class WizardScreen(PageScreen):
 
     @property
     def question(self) -> Question:
-        """The question of the moment."""
+        """Return the question of the moment."""
         return QUESTIONS[self._page_at]
 
     @property
     def page(self) -> Page:
-        """Its name."""
+        """Return the name of the question of the moment."""
         return self.question.page
 
     def on_mount(self) -> None:
-        """The first question."""
+        """Show the first question."""
         self._turn(0)
 
     def _choices(self) -> list[Choice]:
         return choices(self.page, self.answers, self.models, self.engines)
 
     def _turn(self, at: int) -> None:
-        """Goes to a page."""
+        """Go to a page."""
         self._page_at, self._note = at, ""
         found = self._choices()
         marked = (n for n, each in enumerate(found) if self.answers.is_marked(self.page, each.value))
@@ -87,7 +87,7 @@ class WizardScreen(PageScreen):
         self.paint()
 
     def paint(self) -> None:
-        """Shows the page."""
+        """Show the page."""
         if not self.is_ready:
             return
         width, glyphs = self.size.width, self.dashboard.terminal.glyphs
@@ -103,7 +103,7 @@ class WizardScreen(PageScreen):
         self.show_page(*([fitted(line, width, glyphs.ellipsis) for line in lines] for lines in (title, rows)))
 
     def why_not(self, action: str) -> str | None:
-        """Several are marked on two pages, and paths typed on two."""
+        """Return "" where the page has nothing to mark, or no path to type."""
         applies = self.question.may_type if action == "type" else self.question.kind == "many"
         return None if applies else ""
 
@@ -119,7 +119,7 @@ class WizardScreen(PageScreen):
     # -- keys --------------------------------------------------------------------------------------------------
 
     def action_move(self, by: int) -> None:
-        """Another choice; on the page of K another way to find it."""
+        """Move to another choice; on the page of K, to another way to find it."""
         if self.page == "k":
             self.field.value = next_mode(self.field.value, by)
             self.field.cursor_position = len(self.field.value)
@@ -132,7 +132,7 @@ class WizardScreen(PageScreen):
         return found[self._cursor] if self._cursor < len(found) else None
 
     def action_mark(self) -> None:
-        """Takes a choice, or leaves it."""
+        """Mark a choice, or unmark it."""
         choice = self._current()
         if choice is None or self.question.kind != "many":
             return
@@ -148,7 +148,7 @@ class WizardScreen(PageScreen):
         self.action_move(1)
 
     def action_all(self) -> None:
-        """Takes all that can be used, or none."""
+        """Take all that can be used, or none."""
         if self.question.kind == "many":
             usable = [each.value for each in self._choices() if not each.refusal]
             taken = self.answers.marked(self.page)
@@ -156,13 +156,13 @@ class WizardScreen(PageScreen):
             self.paint()
 
     def action_type(self) -> None:
-        """Opens a field for a path that is not in the list."""
+        """Open a field for a path that is not in the list."""
         if self.question.may_type:
             self.open_field()
             self.paint()
 
     def action_next(self) -> None:
-        """Takes the choice at the cursor, and goes on."""
+        """Take the choice at the cursor, and go on."""
         choice = self._current()
         if self.question.kind == "one":
             if choice is None or choice.refusal:
@@ -178,7 +178,7 @@ class WizardScreen(PageScreen):
         self._turn(self._page_at + 1)
 
     def on_input_submitted(self, event: Field.Submitted) -> None:
-        """Takes what was typed, or says what is wrong with it."""
+        """Take what was typed, or say what is wrong with it."""
         event.stop()
         if self.page == "target":
             self.say("reading it")
@@ -196,7 +196,7 @@ class WizardScreen(PageScreen):
             self._turn(self._page_at + 1)
 
     async def _typed_target(self, text: str) -> None:
-        """Reads a model that was not found before, and which of the others fit it."""
+        """Read a model that was not found before, and which of the others fit it."""
         path = await asyncio.to_thread(_file, text)
         if path is None:
             self.say(f"{text.strip() or 'nothing'} is not a file; type the path of a GGUF file")
@@ -215,7 +215,7 @@ class WizardScreen(PageScreen):
         self._turn(self._page_at + 1)
 
     def action_back(self) -> None:
-        """To the question before; from the first one to the start screen."""
+        """Go back to the question before, from the first one to the start screen."""
         if self.is_typing and self.question.may_type:
             self.close_field()
             self.paint()
@@ -226,12 +226,12 @@ class WizardScreen(PageScreen):
 
 
 def _explained(name: str, text: str, width: int) -> list[Line]:
-    """An answer and what it means, on as many lines as that takes."""
+    """Return an answer and what it means, on as many lines as that takes."""
     pieces = textwrap.wrap(text, max(8, width - 12)) or [""]
     return [((f" {name if at == 0 else '':<10}", "key"), (piece, "")) for at, piece in enumerate(pieces)]
 
 
 def _file(text: str) -> Path | None:
-    """The file that was typed; None where there is none."""
+    """Return the file that was typed; None where there is none."""
     path = Path(text.strip()).expanduser().absolute()
     return path if os.path.isfile(path) else None

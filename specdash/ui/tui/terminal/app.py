@@ -33,41 +33,41 @@ class TerminalApp(App[int]):
 
     @property
     def terminal_driver(self) -> TerminalDriver | None:
-        """The terminal, where there is one: tests have none."""
+        """Return the terminal, where there is one: tests have none."""
         return self._driver if isinstance(self._driver, TerminalDriver) else None
 
     @property
     def gave_back(self) -> bool:
-        """Whether the terminal took all that was sent to it, so that it can be written to now."""
+        """Return whether the terminal took all that was sent to it, so that it can be written to now."""
         return self.terminal_driver is None or self.terminal_driver.gave_back
 
     @property
     def has_screens(self) -> bool:
-        """Whether there are screens to paint: while an application ends they go one by one, and timers go on."""
+        """Return whether there are screens to paint: while an application ends they go one by one, and timers go on."""
         return self._running
 
     @property
     def is_leaving(self) -> bool:
-        """Whether it was told to end."""
+        """Return whether it was told to end."""
         return self._exit
 
     @property
     def keys_by_id(self) -> dict[str, str]:
-        """The user's keys, by the ids of their bindings."""
+        """Return the user's keys, by the ids of their bindings."""
         return dict(self._keymap)
 
     def write_to_terminal(self, sequence: str) -> None:
-        """Sends a control sequence, such as the bell."""
+        """Send a control sequence, such as the bell."""
         if self._driver is not None:
             self._driver.write(sequence)
 
     def repaint_all(self) -> None:
-        """Draws every cell again: frames were dropped, or another program wrote on the terminal."""
+        """Draw every cell again: frames were dropped, or another program wrote on the terminal."""
         if self.has_screens and not self.is_leaving:
             self.screen.refresh(layout=True)
 
     def _display(self, screen: Screen[Any], renderable: RenderableType | None) -> None:
-        """Sends a frame, unless the terminal is behind: then none is sent until it can have a whole one."""
+        """Send a frame, unless the terminal is behind: then none is sent until it can have a whole one."""
         driver = self.terminal_driver
         if renderable is not None and driver is not None and driver.is_backed_up:
             driver.dropped += 1
@@ -77,7 +77,7 @@ class TerminalApp(App[int]):
     # -- sizes -------------------------------------------------------------------------------------------------
 
     def resized(self) -> None:
-        """Is called once a new size has settled."""
+        """Act on a new size, once it has settled."""
 
     async def _on_resize(self, event: events.Resize) -> None:
         event.prevent_default()
@@ -101,7 +101,7 @@ class TerminalApp(App[int]):
     # -- the end -----------------------------------------------------------------------------------------------
 
     def leave_with(self, code: int) -> None:
-        """Leaves because of a signal, or because the terminal is gone."""
+        """Leave because of a signal, or because the terminal is gone."""
         self.exit(code, return_code=code)
 
     def _handle_exception(self, error: Exception) -> None:
@@ -110,7 +110,7 @@ class TerminalApp(App[int]):
         super()._handle_exception(error)
 
     def panic(self, *renderables: RenderableType) -> None:
-        """Ends without a word; whoever started the application says one line, and the log has the rest."""
+        """End silently; whoever started the application prints one line, and the log has the rest."""
         self._return_code = 1
         self._close_messages_no_wait()
 
@@ -122,5 +122,5 @@ class TerminalApp(App[int]):
 
 
 def key_of_character(character: str) -> str:
-    """A character as Textual names its key: "?" is "question_mark"."""
+    """Return a character as Textual names its key: "?" is "question_mark"."""
     return _character_to_key(character)

@@ -45,7 +45,7 @@ class TightUpdate(CompositorUpdate):
         yield from self._update.__rich_console__(console, options)
 
     def render_segments(self, console: Console) -> str:
-        """What is sent to the terminal; it is left without attributes and colours."""
+        """Return what is sent to the terminal; it is left without attributes and colours."""
         written: list[str] = []
         now = PLAIN
         system = console._color_system
@@ -99,7 +99,7 @@ def _look_of(style: Style, system: ColorSystem | None) -> _Look:
 
 
 def _change(before: _Look, after: _Look) -> str:
-    """The shortest sequence that turns one look into another."""
+    """Return the shortest sequence that turns one look into another."""
     codes: list[str] = []
     gone = before.attributes - after.attributes
     kept = before

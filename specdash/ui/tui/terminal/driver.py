@@ -46,10 +46,10 @@ class Host(Protocol):
     """What a driver asks of its application, from the event loop's thread."""
 
     def leave_with(self, code: int) -> None:
-        """Ends the application with this exit code."""
+        """End the application with this exit code."""
 
     def repaint_all(self) -> None:
-        """Draws everything again."""
+        """Draw everything again."""
 
 
 class TerminalDriver(LinuxDriver):
@@ -73,11 +73,11 @@ class TerminalDriver(LinuxDriver):
 
     @property
     def is_backed_up(self) -> bool:
-        """Whether a frame would wait behind others; a full repaint follows by itself once it would not."""
+        """Return whether a frame would wait behind others; a full repaint follows by itself once it would not."""
         return self._output is not None and self._output.is_backed_up
 
     def write(self, data: str) -> None:
-        """Takes `data` for the terminal; never waits."""
+        """Take `data` for the terminal; never waits."""
         if self._output is not None:
             self._output.write(data.encode(self._encoding, "replace"))
 
@@ -85,7 +85,7 @@ class TerminalDriver(LinuxDriver):
         """Nothing to do: the writer does not hold anything back."""
 
     def set_mouse(self, *, on: bool) -> None:
-        """Captures the mouse or leaves it to the terminal, so that text can be selected."""
+        """Capture the mouse or leave it to the terminal, so that text can be selected."""
         self._mouse = on
         if on:
             self._enable_mouse_support()
@@ -93,14 +93,14 @@ class TerminalDriver(LinuxDriver):
             self.write(MOUSE_OFF)
 
     def reenter(self, *, mouse: bool) -> None:
-        """Sets the modes of the terminal again, in case another program has changed them."""
+        """Set the modes of the terminal again, in case another program has changed them."""
         self.write(REENTER)
         self.set_mouse(on=mouse)
 
     # -- beginning and end -------------------------------------------------------------------------------------
 
     def start_application_mode(self) -> None:
-        """Takes the terminal over, and the signals that may end us."""
+        """Take the terminal over, and the signals that may end us."""
         assert sys.__stdout__ is not None
         self._output = LossyWriter(
             sys.__stdout__.fileno(),
@@ -114,13 +114,13 @@ class TerminalDriver(LinuxDriver):
         super().start_application_mode()  # type: ignore[no-untyped-call]
 
     def stop_application_mode(self) -> None:
-        """Gives the terminal back, as it was."""
+        """Give the terminal back, as it was."""
         self.disable_input()
         self._restore_attributes()
         self.write(RESTORE)
 
     def close(self) -> None:
-        """Waits a moment for the terminal to read the rest; what it does not read is lost."""
+        """Wait a moment for the terminal to read the rest; what it does not read is lost."""
         super().close()
         output, self._output = self._output, None
         if output is not None:
@@ -138,7 +138,7 @@ class TerminalDriver(LinuxDriver):
     # -- the end that was not asked for ------------------------------------------------------------------------
 
     def _ask(self, what: object) -> None:
-        """Has the event loop call something, from any thread; nothing happens once it has ended."""
+        """Have the event loop call something, from any thread; nothing happens once it has ended."""
         with suppress(RuntimeError):
             self._loop.call_soon_threadsafe(what)  # type: ignore[arg-type]
 
@@ -152,7 +152,7 @@ class TerminalDriver(LinuxDriver):
         self._end(Exit.HANGUP)
 
     def _end(self, code: int) -> None:
-        """Ends the application; the process with it when the application does not manage in time."""
+        """End the application; the process with it when the application does not manage in time."""
         if self._is_ending:
             return
         self._is_ending = True
@@ -162,7 +162,7 @@ class TerminalDriver(LinuxDriver):
         self._ask(lambda: self._host.leave_with(code))
 
     def _die(self, code: int) -> None:
-        """Restores what can be restored at once and ends the process."""
+        """Restore what can be restored at once and end the process."""
         self._restore_attributes()
         if self._is_active and self._output is not None:
             self._output.force(RESTORE.encode("ascii"))
@@ -171,7 +171,7 @@ class TerminalDriver(LinuxDriver):
     # -- input -------------------------------------------------------------------------------------------------
 
     def _get_terminal_size(self) -> tuple[int, int]:
-        """The terminal's own size; COLUMNS and LINES, where a shell exports them, are those of some earlier moment."""
+        """Return the terminal's own size: COLUMNS and LINES, where a shell exports them, may be out of date."""
         try:
             width, height = os.get_terminal_size(self.fileno)
         except OSError:
@@ -189,7 +189,7 @@ class TerminalDriver(LinuxDriver):
             self._ask(lambda: self._app._handle_exception(found))
 
     def run_input_thread(self) -> None:
-        """Reads keys until it is told to stop; the end of the input is the end of the terminal."""
+        """Read keys until it is told to stop; the end of the input is the end of the terminal."""
         decode = getincrementaldecoder("utf-8")("replace").decode
         parser, pastes = XTermParser(self._debug), Pastes()
         with selectors.SelectSelector() as selector:

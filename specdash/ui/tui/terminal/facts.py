@@ -51,7 +51,7 @@ class Terminal:
 
 
 def terminal_of(environment: Mapping[str, str], encoding: str, glyphs: str = "auto") -> Terminal:
-    """What to draw with, from TERM, the locale and its `encoding`, COLORTERM and NO_COLOR.
+    """Return what to draw with, from TERM, the locale and its `encoding`, COLORTERM and NO_COLOR.
 
     Text consoles lack the glyphs whatever their encoding says; TERM=screen and -16color promise 16 colours. `glyphs`
     is the user's word: "unicode", "ascii", or "auto".
@@ -74,14 +74,14 @@ def _is_truecolor(environment: Mapping[str, str]) -> bool:
 
 
 def _is_coerced(environment: Mapping[str, str]) -> bool:
-    """Whether UTF-8 is only what Python made of the C locale (PEP 538), of which the terminal knows nothing."""
+    """Return whether UTF-8 is only what Python made of the C locale (PEP 538), of which the terminal knows nothing."""
     if environment.get("LC_ALL"):
         return False
     return environment.get("LC_CTYPE") == "C.UTF-8" and environment.get("LANG", "") in ("", "C", "POSIX")
 
 
 def require_terminal(environment: Mapping[str, str], *, is_tty: bool, unattended: str = UNATTENDED) -> None:
-    """Raises SpecdashError, with what to do instead (`unattended`, a command), where no dashboard can be drawn."""
+    """Raise SpecdashError, with what to do instead (`unattended`, a command), where no dashboard can be drawn."""
     if not is_tty:
         raise SpecdashError(
             "the dashboard needs a terminal, and standard input or output is none",
@@ -95,7 +95,7 @@ def require_terminal(environment: Mapping[str, str], *, is_tty: bool, unattended
 
 
 def screen_environment() -> dict[str, str]:
-    """What the screen library must find in the environment when it is first imported: a calm screen, few frames."""
+    """Return the environment that Textual reads when it is first imported: no animations, few frames."""
     return {
         "TEXTUAL_ANIMATIONS": "none",
         "TEXTUAL_SMOOTH_SCROLL": "0",

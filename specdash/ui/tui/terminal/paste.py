@@ -20,14 +20,14 @@ class Pastes:
         self._held = ""  # inside: what may be the beginning of END
 
     def cleaned(self, text: str) -> str:
-        """The next piece, with a picture in place of every escape character that is pasted."""
+        """Return the next piece, with a picture in place of every escape character that is pasted."""
         found: list[str] = []
         while text:
             text = self._pasted(text, found) if self._inside else self._typed(text, found)
         return "".join(found)
 
     def _typed(self, text: str, found: list[str]) -> str:
-        """Hands on what is typed at once, since a lone escape is a key; what is left after a paste has begun."""
+        """Hand on what is typed at once, since a lone escape is a key; what is left after a paste has begun."""
         seen = self._last + text
         at = seen.find(BEGIN)
         if at < 0:
@@ -40,7 +40,7 @@ class Pastes:
         return text[cut:]
 
     def _pasted(self, text: str, found: list[str]) -> str:
-        """Hands on what is pasted but for a possible end mark; what is left after the paste has ended."""
+        """Hand on what is pasted but for a possible end mark; what is left after the paste has ended."""
         text, self._held = self._held + text, ""
         at = text.find(END)
         if at >= 0:

@@ -17,6 +17,19 @@ StyleName = Literal[
     "", "dim", "title", "rule", "key", "good", "warn", "bad", "accent", "draft", "faster", "slower", "cursor", "marked"
 ]
 
+PLAIN_THEME = "ansi-dark"
+# Signs that a terminal without line-drawing characters has.
+ASCII_CSS = """
+Dashboard.-ascii Input, Dashboard.-ascii Input:focus, Dashboard.-ascii Button, Dashboard.-ascii Button:hover,
+Dashboard.-ascii TextArea, Dashboard.-ascii TextArea:focus, Dashboard.-ascii OptionList,
+Dashboard.-ascii OptionList:focus, Dashboard.-ascii SelectCurrent { border: ascii $foreground; }
+Dashboard.-ascii CommandPalette #--input, Dashboard.-ascii CommandPalette CommandList { border: ascii $foreground; }
+Dashboard.-ascii CommandPalette #--input Input { border: none; }
+Dashboard.-ascii CommandPalette SearchIcon { display: none; }
+Dashboard.-ascii Toast { border-left: ascii $foreground; }
+Dashboard.-ascii * { scrollbar-size: 0 0; }
+"""
+
 # Style name -> (theme variable or None, attributes). Faster and slower are blue and orange, never green against red.
 _LOOK: Mapping[StyleName, tuple[str | None, str]] = {
     "": (None, ""),
@@ -39,7 +52,7 @@ _PLAIN: Mapping[StyleName, str] = {"dim": "", "rule": "", "draft": "underline", 
 
 
 def styles_for(variables: Mapping[str, str], *, colours: bool) -> dict[StyleName, Style]:
-    """The styles in a theme with these variables; attributes alone where there are no colours."""
+    """Return the styles in a theme with these variables; attributes alone where there are no colours."""
     if not colours:
         return {name: Style.parse(_PLAIN.get(name, attributes) or "none") for name, (_, attributes) in _LOOK.items()}
     found: dict[StyleName, Style] = {}
@@ -51,7 +64,7 @@ def styles_for(variables: Mapping[str, str], *, colours: bool) -> dict[StyleName
 
 
 def _colour(value: str) -> Color | None:
-    """A theme's colour; None where the theme has none of that name."""
+    """Return a theme's colour; None where the theme has none of that name."""
     try:
         return Color.parse(value) if value else None
     except ColorParseError:
@@ -59,7 +72,7 @@ def _colour(value: str) -> Color | None:
 
 
 def line_styles(app: App[object]) -> Mapping[StyleName, Style]:
-    """The styles of the app's theme; `Dashboard` keeps them until the theme changes."""
+    """Return the styles of the app's theme; `Dashboard` keeps them until the theme changes."""
     styles: Mapping[StyleName, Style] | None = getattr(app, "line_styles", None)
     return styles if styles is not None else styles_for(app.theme_variables, colours=True)
 
@@ -72,7 +85,7 @@ class Colourless(LineFilter):
     """
 
     def apply(self, segments: list[Segment], background: Color) -> list[Segment]:
-        """The segments without colours."""
+        """Return the segments without colours."""
         return [
             Segment(text, None if style is None else style.without_color, control) for text, style, control in segments
         ]

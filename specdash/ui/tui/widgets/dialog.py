@@ -15,7 +15,7 @@ from specdash.ui.tui.keys import APP, ActionInfo, shown
 from specdash.ui.tui.lines import Line, LinesWidget, Span, fitted, width_of
 from specdash.ui.tui.panes.header import run_name, status_line
 from specdash.ui.tui.panes.pane import paragraph
-from specdash.ui.tui.screen import PaintedScreen
+from specdash.ui.tui.screen import RunScreen
 
 Result = TypeVar("Result")
 LeaveChoice = Literal["detach", "stop_after_load", "stop", "stay"]
@@ -29,7 +29,7 @@ LEAST_HEIGHT = 10
 
 
 def key_hints(*hints: tuple[str, str], gap: str = "  ") -> Line:
-    """The keys of a dialog in one line, each with what it does."""
+    """Return the keys of a dialog in one line, each with what it does."""
     spans: list[Span] = []
     for key, words in hints:
         spans += [(gap if spans else "", ""), (key, "key"), (f" {words}", "")]
@@ -48,15 +48,15 @@ class LinesDialog(DashboardPart, ModalScreen[Result], Generic[Result]):
     FITS_ANYWHERE = True
 
     def compose(self) -> ComposeResult:
-        """One widget."""
+        """Yield the one widget."""
         yield LinesWidget(id="box")
 
     def content(self, width: int, height: int) -> list[Line]:
-        """The lines for so much room."""
+        """Return the lines for so much room."""
         raise NotImplementedError
 
     def paint(self) -> None:
-        """Shows the lines that fit the terminal."""
+        """Show the lines that fit the terminal."""
         box = next(iter(self.query("#box").results(LinesWidget)), None)
         if not self.is_mounted or box is None:  # it may have been answered before it was drawn
             return
@@ -72,19 +72,19 @@ class LinesDialog(DashboardPart, ModalScreen[Result], Generic[Result]):
         box.show(lines)
 
     def fit(self, lines: Sequence[Line], width: int) -> list[Line]:
-        """The lines in at most so many cells."""
+        """Return the lines in at most so many cells."""
         return [fitted(line, width, self.dashboard.terminal.glyphs.ellipsis) for line in lines]
 
     def action_answer(self, answer: Result) -> None:
-        """Closes the dialog with an answer."""
+        """Close the dialog with an answer."""
         self.dismiss(answer)
 
     def on_mount(self) -> None:
-        """It is shown."""
+        """Paint once the dialog is laid out."""
         self.call_after_refresh(self.paint)
 
     def on_resize(self, event: events.Resize) -> None:
-        """The terminal has another size."""
+        """Paint for another size."""
         self.call_after_refresh(self.paint)
 
 
@@ -102,7 +102,7 @@ class Question(LinesDialog[bool]):
         self._costs = tuple(costs)
 
     def content(self, width: int, height: int) -> list[Line]:
-        """The question, what it costs, and the keys, which stand first where there is hardly any room."""
+        """Return the question, what it costs, and the keys, which stand first where there is hardly any room."""
         keys = key_hints(("y", "yes"), ("n", "no"), gap="   ")
         room = max(1, min(width, READABLE))
         lines = list(paragraph(self._question, room, "title", 0))
@@ -124,7 +124,7 @@ class LeaveMenu(LinesDialog[LeaveChoice]):
     ]
 
     def content(self, width: int, height: int) -> list[Line]:
-        """The choices, in words where there is room for them."""
+        """Return the choices, in words where there is room for them."""
         if height < 4 or width < 12:
             first = (("d", "detach"), ("s k", "stop")) if width >= 34 else (("d s k", "stop"),)
             return self.fit([key_hints(*first, ("esc", "stay"), gap=" ")], width)
@@ -150,26 +150,26 @@ class ScrolledDialog(LinesDialog[None]):
         self._top = 0
 
     def window(self, lines: Sequence[Line], rows: int) -> tuple[list[Line], int]:
-        """The lines from where one has scrolled to, and how many are below."""
+        """Return the lines from where one has scrolled to, and how many are below."""
         self._top = max(0, min(self._top, len(lines) - rows))
         shown_lines = list(lines[self._top : self._top + rows])
         return shown_lines, len(lines) - self._top - len(shown_lines)
 
     def action_close(self) -> None:
-        """Back to the screen."""
+        """Close the dialog."""
         self.dismiss(None)
 
     def action_scroll(self, by: int) -> None:
-        """Shows what is further down, or up."""
+        """Show what is further down, or up."""
         self._top += by
         self.paint()
 
     def on_mouse_scroll_down(self) -> None:
-        """The wheel."""
+        """Scroll by the wheel."""
         self.action_scroll(3)
 
     def on_mouse_scroll_up(self) -> None:
-        """The wheel."""
+        """Scroll by the wheel."""
         self.action_scroll(-3)
 
 
@@ -197,7 +197,7 @@ class StepWindow(ScrolledDialog):
         self._lines_of = lines_of
 
     def content(self, width: int, height: int) -> list[Line]:
-        """The lines from where one has scrolled to, and how to go on."""
+        """Return the lines from where one has scrolled to, and how to go on."""
         glyphs = self.dashboard.terminal.glyphs
         lines, more = self.window(self._lines_of(width), height - 1 if height > 2 else height)
         lines = self.fit(lines, width)
@@ -223,7 +223,7 @@ class HelpScreen(ScrolledDialog):
         self._is_all = False
 
     def content(self, width: int, height: int) -> list[Line]:
-        """A window on the list, with a line that tells how to go on."""
+        """Return a window on the list, with a line that tells how to go on."""
         lines, below = self.window(self._list(), max(1, height - 2))
         more = f"{below} more below (j)" if below else "end" if self._top else ""
         keys = key_hints(("tab", "this screen" if self._is_all else "all screens"), ("esc", "close"))
@@ -248,18 +248,18 @@ class HelpScreen(ScrolledDialog):
         return lines
 
     def action_all(self) -> None:
-        """All keys, or only those of this screen."""
+        """Show all keys, or only those of this screen."""
         self._is_all = not self._is_all
         self._top = 0
         self.paint()
 
 
 def is_tiny(width: int, height: int) -> bool:
-    """Whether there is no room for a screen."""
+    """Return whether there is no room for a screen."""
     return width < LEAST_WIDTH or height < LEAST_HEIGHT
 
 
-class TinyScreen(PaintedScreen, ModalScreen[None]):
+class TinyScreen(RunScreen, ModalScreen[None]):
     """One line; only leaving, detaching and help work, so that no key acts on what cannot be seen."""
 
     DEFAULT_CSS = "TinyScreen { background: $background; } TinyScreen #line { height: 1fr; }"
@@ -270,11 +270,11 @@ class TinyScreen(PaintedScreen, ModalScreen[None]):
     ]
 
     def compose(self) -> ComposeResult:
-        """One widget."""
+        """Yield the one widget."""
         yield LinesWidget(id="line")
 
     def paint(self) -> None:
-        """Shows the line, and below it what there is room for."""
+        """Show the line, and below it what there is room for."""
         app = self.dashboard
         width, height = self.size
         glyphs = app.terminal.glyphs

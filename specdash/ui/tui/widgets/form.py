@@ -48,7 +48,7 @@ class Field(Input):
 
         @property
         def sentence(self) -> str:
-            """What happened, for the person who pasted."""
+            """Return what happened, for the person who pasted."""
             return f"{self.pasted:,} characters were pasted; the first {self.kept:,} that fit were kept"
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("enter", "submit", "Accept")]
@@ -59,7 +59,7 @@ class Field(Input):
         self.limit = limit
 
     def on_paste(self, event: events.Paste) -> None:
-        """Takes the first line that is pasted, without control characters, as far as there is room."""
+        """Take the first line that is pasted, without control characters, as far as there is room."""
         # The base class would refuse the whole of a text that is too long, and take control characters as they are.
         event.stop()
         event.prevent_default()
@@ -82,7 +82,7 @@ class TextField:
     limit: int = LIMIT
 
     def compose(self, name_id: str) -> ComposeResult:
-        """The label and the field beside it."""
+        """Yield the label and the field beside it."""
         label = LinesWidget(classes="form-label")
         label.show([((f" {self.label}", "dim"),)])
         with Horizontal(classes="form-field"):
@@ -91,7 +91,7 @@ class TextField:
 
 
 def whole_numbers(text: str, what: str, least: int) -> tuple[int, ...]:
-    """The numbers of a field that takes several. Raises ValueError with a sentence."""
+    """Return the numbers of a field that takes several. Raises ValueError with a sentence."""
     words = text.replace(",", " ").split()
     for word in words:
         if not (word.isascii() and word.isdigit()) or len(word) > 9 or int(word) < least:
@@ -128,7 +128,7 @@ class FormDialog(DashboardPart, ModalScreen[Result | None], Generic[Result]):
         self.set_class(self.WIDTH is not None, "-boxed")
 
     def compose(self) -> ComposeResult:
-        """Title, fields, what they would do, keys."""
+        """Yield title, fields, message and keys."""
         box = Vertical(id="form")
         if self.WIDTH is not None:
             box.styles.width = self.WIDTH
@@ -140,26 +140,26 @@ class FormDialog(DashboardPart, ModalScreen[Result | None], Generic[Result]):
                 yield LinesWidget(id="form-keys")
 
     def compose_fields(self) -> ComposeResult:
-        """The fields, from above."""
+        """Yield the fields, from top to bottom."""
         raise NotImplementedError
 
     def evaluate(self) -> tuple[Result, str]:
-        """What the fields mean, and what accepting it would do; often called.
+        """Return what the fields mean, and what accepting it would do; often called.
 
         Raises ValueError or IllegalEdit with what is wrong.
         """
         raise NotImplementedError
 
     def notes(self) -> list[Line]:
-        """Lines below the message."""
+        """Return lines below the message."""
         return []
 
     def text(self, name_id: str) -> str:
-        """What stands in a field; "" where this form has none of that name."""
+        """Return what stands in a field; "" where this form has none of that name."""
         return next((field.value for field in self.query(f"#{name_id}").results(Field)), "")
 
     def update(self) -> Result | None:
-        """Shows what the fields would do, or what is wrong; what they mean, None where that cannot be."""
+        """Show what the fields would do, or what is wrong; what they mean, None where that cannot be."""
         self._pending = False
         found: Result | None = None
         try:
@@ -177,7 +177,7 @@ class FormDialog(DashboardPart, ModalScreen[Result | None], Generic[Result]):
         return found
 
     def refusal(self, why: str) -> str:
-        """The sentence for what is wrong."""
+        """Return the sentence for what is wrong."""
         return why
 
     @property
@@ -185,40 +185,40 @@ class FormDialog(DashboardPart, ModalScreen[Result | None], Generic[Result]):
         return max(1, self.query_one("#form").size.width)
 
     def show(self, part: str, lines: Sequence[Line]) -> None:
-        """Shows lines in the title, the message or the keys."""
+        """Show lines in the title, the message or the keys."""
         ellipsis = self.dashboard.terminal.glyphs.ellipsis
         self.query_one(f"#form-{part}", LinesWidget).show([fitted(line, self._room, ellipsis) for line in lines])
 
     def later(self) -> None:
-        """Updates once, after all that happens now."""
+        """Update once, after all that happens now."""
         if not self._pending:
             self._pending = True
             self.call_later(self.update)
 
     def on_mount(self) -> None:
-        """It is shown."""
+        """Paint once the dialog is laid out."""
         self.call_after_refresh(self.update)
 
     def on_input_changed(self) -> None:
-        """Another text."""
+        """Update after an edit."""
         self.later()
 
     def on_field_cut(self, event: Field.Cut) -> None:
-        """More was pasted than fits."""
+        """Say that more was pasted than fits."""
         self.dashboard.tell(event.sentence, level="warning")
 
     def on_resize(self, event: events.Resize) -> None:
-        """Another size."""
+        """Update for another size."""
         self.call_after_refresh(self.update)
 
     def action_accept(self) -> None:
-        """Takes what the fields mean, if that can be."""
+        """Take what the fields mean, if that can be."""
         found = self.update()
         if found is not None:
             self.dismiss(found)
 
     def action_leave(self) -> None:
-        """Nothing is changed."""
+        """Close without an answer."""
         self.dismiss(None)
 
 
@@ -236,15 +236,15 @@ class Form(FormDialog[Values]):
         self._check = check
 
     def compose_fields(self) -> ComposeResult:
-        """One below the other."""
+        """Yield the fields, one below the other."""
         for number, field in enumerate(self._fields):
             yield from field.compose(f"form-{number}")
 
     def on_mount(self) -> None:
-        """The first field has the focus."""
+        """Focus the first field."""
         self.query_one("#form-0", Field).focus()
 
     def evaluate(self) -> tuple[Values, str]:
-        """The texts."""
+        """Return the texts of the fields."""
         values = tuple(self.text(f"form-{number}") for number in range(len(self._fields)))
         return values, self._check(values)

@@ -91,13 +91,13 @@ class Answers:
     path: str = ""
 
     def text_of(self, page: Page) -> str:
-        """What stands in the field of a page."""
+        """Return what stands in the field of a page."""
         if page == "path":
             return self.path or f"{slug(Path(self.target.path).stem if self.target else '', 'profile')}.toml"
         return self.k if page == "k" else self.samples if page == "samples" else ""
 
     def take_text(self, page: Page, text: str) -> None:
-        """Takes what was written on a page. Raises ValueError with a sentence."""
+        """Take what was written on a page. Raises ValueError with a sentence."""
         match page:
             case "k":
                 ks_of(text)
@@ -114,16 +114,16 @@ class Answers:
                 self.program = text.strip()
 
     def take_target(self, model: Model) -> None:
-        """Takes a target; drafts that do not fit it are left out."""
+        """Take a target; drafts that do not fit it are left out."""
         self.target = model
         self.drafts = [each for each in self.drafts if each in model.drafts]
 
     def marked(self, page: Page) -> list[str]:
-        """What is marked on a page where several are chosen."""
+        """Return what is marked on a page where several are chosen."""
         return self.drafts if page == "drafts" else self.categories
 
     def is_marked(self, page: Page, value: str) -> bool:
-        """Whether a choice is taken."""
+        """Return whether a choice is taken."""
         if page == "target":
             return self.target is not None and self.target.path == value
         if page == "program":
@@ -132,7 +132,7 @@ class Answers:
 
 
 def ks_of(text: str) -> list[int] | KMode:
-    """The Ks of an answer, or how they are found. Raises ValueError with a sentence."""
+    """Return the Ks of an answer, or how they are found. Raises ValueError with a sentence."""
     word = text.strip().strip("'\"").lower()
     for mode in K_MODES:
         if word == mode:
@@ -144,7 +144,7 @@ def ks_of(text: str) -> list[int] | KMode:
 
 
 def next_mode(text: str, by: int) -> KMode:
-    """The way to find K so many places below what was answered; the first or last one where that is none of them."""
+    """Return the way to find K that is `by` places below the answer; the first or last where the answer is a list."""
     found = ks_of(text) if text.strip().lower() in K_MODES else None
     if not isinstance(found, str):
         return K_MODES[0 if by > 0 else -1]
@@ -152,7 +152,7 @@ def next_mode(text: str, by: int) -> KMode:
 
 
 def mode_words(answers: Answers) -> list[tuple[str, str]]:
-    """The ways to find K, each with what it does to this target."""
+    """Return the ways to find K, each with what it does to this target."""
     target = answers.target
     kind = target.model_class if target is not None else None
     usual = ", ".join(str(k) for k in k_range(kind)) if kind is not None else "by the class of the target"
@@ -171,14 +171,14 @@ def mode_words(answers: Answers) -> list[tuple[str, str]]:
 
 
 def samples_of(text: str) -> int:
-    """The number of samples of an answer. Raises ValueError with a sentence."""
+    """Return the number of samples of an answer. Raises ValueError with a sentence."""
     if not re.fullmatch(r"[0-9]{1,4}", text.strip()) or not 1 <= int(text) <= MOST_SAMPLES:
         raise ValueError(f"samples are a whole number from 1 to {MOST_SAMPLES}")
     return int(text)
 
 
 def path_of(text: str) -> Path:
-    """The new file of an answer. Raises ValueError with a sentence."""
+    """Return the new file of an answer. Raises ValueError with a sentence."""
     if not text.strip():
         raise ValueError("the profile needs a name, such as profile.toml")
     path = Path(text.strip()).expanduser()
@@ -191,7 +191,7 @@ def path_of(text: str) -> Path:
 
 
 def choices(page: Page, answers: Answers, models: Sequence[Model], engines: Sequence[Finding]) -> list[Choice]:
-    """What can be chosen on a page of choices."""
+    """Return what can be chosen on a page of choices."""
     if page == "target":
         return [Choice(each.path, model_words(each), each.problem or "") for each in models]
     if page == "drafts" and answers.target is not None:
@@ -217,14 +217,14 @@ def choices(page: Page, answers: Answers, models: Sequence[Model], engines: Sequ
 
 
 def model_words(model: Model) -> str:
-    """A model in a few words of constant widths."""
+    """Return a model in a few words of constant widths."""
     size = human_bytes(model.size_bytes) if model.size_bytes is not None else "?"
     kind = f"{model.model_class or '?':<11} {one_line(model.quantisation or '?', 8):<8}"
     return f"{one_line(model.label, NAME):<{NAME}} {size:>9}  {kind}"
 
 
 def write(answers: Answers) -> Path:
-    """Writes the profile to a new file. Raises ValueError with a sentence where that cannot be."""
+    """Write the profile to a new file. Raises ValueError with a sentence where that cannot be."""
     assert answers.target is not None
     path = path_of(answers.path)
     every = set(answers.categories) == set(CATEGORIES)

@@ -30,7 +30,7 @@ class Planned:
 
 
 def digest_of(path: Path) -> str:
-    """What tells whether a file has changed; "" for one that cannot be read."""
+    """Return what tells whether a file has changed; "" for one that cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
@@ -38,7 +38,7 @@ def digest_of(path: Path) -> str:
 
 
 def plan_of(path: Path) -> Planned:
-    """Reads a profile and the headers of its models; takes a while, so it belongs into a thread."""
+    """Read a profile and the headers of its models; takes a while, so it belongs into a thread."""
     digest = digest_of(path)
     found = check(path)
     if found.profile is None or found.problems:
