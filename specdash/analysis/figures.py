@@ -17,8 +17,14 @@ from statistics import fmean
 from typing import Protocol, TypeVar
 
 from specdash.analysis.grouping import arm_of
-from specdash.analysis.result import RATE
-from specdash.analysis.speedups import NOT_COMPARED, Compared, arm_over_baseline, over_baseline, rate_estimate
+from specdash.analysis.speedups import (
+    NOT_COMPARED,
+    OWN_CLOCK,
+    Compared,
+    arm_over_baseline,
+    over_baseline,
+    rate_estimate,
+)
 from specdash.analysis.stats import Speedup, Summary, summarise
 from specdash.core.acceptance import Drafting, drafting_over, proven
 from specdash.core.measure import Sample, StepFacts, combine
@@ -96,12 +102,12 @@ class Figures:
     @cached_property
     def rate(self) -> Summary | None:
         """The summary of decode rates (tok/s), with the interval of `analysis.sequential.estimate`."""
-        return self._summary(RATE)
+        return self._summary(OWN_CLOCK)
 
     @property
     def rate_tok_s(self) -> float | None:
         """The mean decode rate."""
-        return self.mean(RATE)
+        return self.mean(OWN_CLOCK)
 
     @property
     def spread_tok_s(self) -> float | None:
@@ -173,7 +179,7 @@ class Figures:
         Prompts differ in speed and are no noise, so the interval of the decode rate is another one.
         """
         found = summarise(self._values(metric))
-        known = rate_estimate(self.samples) if metric == RATE and found is not None else None
+        known = rate_estimate(self.samples) if metric == OWN_CLOCK and found is not None else None
         return replace(found, ci95=known.ci95) if found is not None and known is not None and known.ci95 else found
 
 
