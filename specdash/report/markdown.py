@@ -92,7 +92,8 @@ def _words(words: Words) -> str:
             return _words(text)
         case _:
             # A blank at either end stays, since texts are joined.
-            return f"{' ' * words[:1].isspace()}{_safe(words)}{' ' * (len(words) > 1 and words[-1:].isspace())}"
+            before, behind = " " * words[:1].isspace(), " " * (len(words) > 1 and words[-1:].isspace())
+            return f"{before}{_safe(words, 2 * SENTENCE_CHARS)}{behind}"
 
 
 def _safe(text: object, limit: int = SENTENCE_CHARS) -> str:

@@ -259,20 +259,23 @@ def _rules(result: Result) -> Section:
         why = "None could be tested: they need several drafts, Ks or categories that count."
         return Section("rules", "Rules of thumb", [Only(HTML, [Paragraph(why, "none")])], contents="Rules")
     judged = [(rule, rule.held) for rule in result.rules if rule.held is not None]
-    untested = "; ".join(f"{rule.rule}{f' ({rule.source})' if rule.source else ''}"
-                         for rule in result.rules if rule.held is None)  # fmt: skip
+    untested = [
+        f"{rule.rule}{f' ({rule.source})' if rule.source else ''}" for rule in result.rules if rule.held is None
+    ]
     rows = [
         Row([str(rule.rule), rule.source or DASH, Badge(HELD[held], str(held).lower()), rule.evidence or ""])
         for rule, held in judged
     ]
     html: list[Block] = [Table("Rules of thumb and whether they held", _RULE_COLUMNS, rows)] if rows else []
-    html += [Paragraph(f"Not tested here: {untested}.", "note")] if untested else []
+    html += [Paragraph(f"Not tested here: {'; '.join(untested)}.", "note")] if untested else []
     lines: list[Words] = [
         f"{HELD[held]}: {rule.rule}{f' ({rule.source})' if rule.source else ''}"
         f"{f': {rule.evidence}' if rule.evidence else ''}"
         for rule, held in judged
     ]
-    lines += [f"not tested: {untested}"] if untested else []
+    # Part by part: a renderer may cut a long text.
+    parts = [part for each in untested for part in ("; ", each)]
+    lines += [("not tested: ", *parts[1:])] if untested else []
     return Section("rules", "Rules of thumb", [Only(HTML, html), Only(MARKDOWN, [Bullets(lines)])], contents="Rules")
 
 

@@ -155,14 +155,20 @@ def faster(speedup: Speedup | None, n: int | None = 0, style: Style = DOCUMENT) 
 
 def share(value: object, digits: int = 0, style: Style = DOCUMENT) -> str:
     """A share as a percentage."""
-    number = finite(value)
-    return style.unknown if number is None else f"{number * 100:.{digits}f} %"
+    number = _percent(value)
+    return style.unknown if number is None else f"{number:.{digits}f} %"
 
 
 def change(value: object, style: Style = DOCUMENT) -> str:
     """A relative change with its sign; never "-0.0"."""
+    number = _percent(value)
+    return style.unknown if number is None else f"{round(number, 1) + 0.0:+.1f} %"
+
+
+def _percent(value: object) -> float | None:
+    """A share in per cent; None where that is no number."""
     number = finite(value)
-    return style.unknown if number is None else f"{round(number * 100, 1) + 0.0:+.1f} %"
+    return finite(number * 100) if number is not None else None
 
 
 def seconds(value: object, style: Style = DOCUMENT) -> str:

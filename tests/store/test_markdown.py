@@ -278,8 +278,10 @@ def test_rules_that_were_not_tested_share_a_line() -> None:
     result["rules"] += [
         {**each, "rule": f"Another: {each['rule']}"} for each in result["rules"] if each["held"] is None
     ]
+    result["rules"] += [{**result["rules"][-1], "rule": f"Rule {number} {'x' * 60}"} for number in range(20)]
     lines = [line for line in to_markdown(result).splitlines() if line.startswith("- not tested")]
     assert len(lines) == 1
+    assert all(f"Rule {number} " in lines[0] for number in range(20)), "a long line is not cut"
     assert lines[0].count("K = 4 is best") == 2
 
 
