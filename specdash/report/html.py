@@ -30,6 +30,7 @@ from specdash.report.model import (
     Bullets,
     Cards,
     Chart,
+    Code,
     ColourScale,
     Column,
     Commands,
@@ -101,6 +102,8 @@ def _words(words: Words) -> str:
             return f"<small>{_words(text)}</small>"
         case Strong(text):
             return f"<b>{_words(text)}</b>"
+        case Code(text):
+            return f"<code>{_escaped(text)}</code>"
         case Badge(text, kind):
             return f'<span class="state {kind}">{_escaped(text)}</span>'
         case _:

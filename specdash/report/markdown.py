@@ -17,6 +17,7 @@ from specdash.report.model import (
     Below,
     Block,
     Bullets,
+    Code,
     Commands,
     Heading,
     Name,
@@ -90,6 +91,8 @@ def _words(words: Words) -> str:
             return "".join(map(_words, words))
         case Name(text, _) | Below(text) | Badge(text, _) | Strong(text):
             return _words(text)
+        case Code(text):
+            return f"`{text}`"
         case _:
             # A blank at either end stays, since texts are joined.
             before, behind = " " * words[:1].isspace(), " " * (len(words) > 1 and words[-1:].isspace())
@@ -148,5 +151,7 @@ def _plain(words: Words) -> str:
             return "".join(map(_plain, words))
         case Name(text, _) | Below(text) | Badge(text, _) | Strong(text):
             return _plain(text)
+        case Code(text):
+            return text
         case _:
             return words

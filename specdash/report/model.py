@@ -49,7 +49,14 @@ class Badge:
     kind: str
 
 
-Inline = str | Name | Below | Strong | Badge
+@dataclass(frozen=True, slots=True)
+class Code:
+    """Words to type, such as a command of ours."""
+
+    text: str
+
+
+Inline = str | Name | Below | Strong | Badge | Code
 Words = Inline | tuple[Inline, ...]
 
 

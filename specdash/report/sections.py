@@ -32,6 +32,7 @@ from specdash.report.model import (
     Below,
     Block,
     Bullets,
+    Code,
     Column,
     Commands,
     Facts,
@@ -396,7 +397,7 @@ def _environment(result: Result) -> Section:
         ("run", run.id),
     ]
     html: list[Block] = [Facts([(name, said) for name, said in pairs if said])]
-    lines = [
+    lines: list[Words] = [
         f"build: {build}",
         f"hardware: {text.machine(run.hardware)}",
         f"settings: {text.settings_text(result.settings)}{f', prompts_digest {digest}' if digest else ''}",
@@ -405,15 +406,19 @@ def _environment(result: Result) -> Section:
     if imported is not None:
         lines.append(f"imported from {imported.tool}: {imported.file}")
     else:
-        lines.append(f"specdash {run.specdash_version}: specdash --headless profile.toml, with the profile in the run"
-                     " folder")  # fmt: skip
+        how = ", with the profile in the run folder"
+        lines.append((f"specdash {run.specdash_version}: ", Code("specdash --headless profile.toml"), how))
     markdown: list[Block] = [Bullets(lines)]
     commands = list(dict.fromkeys(shell_line(each.argv) for each in result.loads if each.argv))
     if commands:
         html.append(Folded(f"Servers were started as ({len(commands)})", [Commands(commands)]))
         markdown += [Paragraph("Servers were started as:"), Commands(commands)]
     if run.id and imported is None:
-        html.append(Paragraph("Run again: specdash --headless profile.toml, with the profile in the run's folder."))
+        html.append(
+            Paragraph(
+                ("Run again: ", Code("specdash --headless profile.toml"), ", with the profile in the run's folder.")
+            )
+        )
     blocks = [Only(HTML, html), Only(MARKDOWN, markdown)]
     return Section("environment", "Environment", blocks, markdown_title="How it was measured")
 

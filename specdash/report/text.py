@@ -8,7 +8,7 @@ but for those that terminals show (`choice` and what follows it), which are made
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 from specdash.core.measure import INFERRED, Verdict
@@ -481,7 +481,7 @@ def build(engine: EngineUsed) -> str:
 
 def settings_text(settings: Settings) -> str:
     """Every setting that has a value, lists in brackets, but for the digest of the prompts."""
-    named = {name: getattr(settings, name) for name in Settings.__dataclass_fields__ if name != "others"}
+    named = {name: getattr(settings, name) for name in (item.name for item in fields(settings)) if name != "others"}
     told = {**named, **settings.others}
     told.pop("prompts_digest")
     return ", ".join(f"{name} {_listed(value)}" for name, value in told.items() if value is not None)

@@ -16,8 +16,6 @@ LOADED = """
 import sys
 import specdash.cli.attach, specdash.store.runs, specdash.remote.sources, specdash.ui.tui.run, specdash.ui.tui.app
 from specdash.ui.tui import screen_registry
-import specdash.cli.attach, specdash.store.runs, specdash.remote.sources, specdash.ui.tui.run, specdash.ui.tui.app
-from specdash.ui.tui import places
 if sys.argv[1] == "first":
     screen_registry.kind_of("main")
 else:
