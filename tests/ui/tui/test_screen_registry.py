@@ -50,7 +50,11 @@ def test_a_first_frame_waits_for_no_other_screen() -> None:
     }
     assert "specdash.ui.tui.screens.main" in modules
     assert not modules & others
-    assert not modules & {"specdash.analysis", "specdash.config.load", "plotext", "tomli_w"}
+    assert not modules & {"specdash.config.load", "plotext", "tomli_w"}
+    # Of analysis no more than the figures in the panes come from.
+    needed = {"figures", "grouping", "sequential", "speedups", "stats"}
+    analysis = {name.removeprefix("specdash.analysis.") for name in modules if name.startswith("specdash.analysis.")}
+    assert analysis <= needed
 
 
 @pytest.mark.parametrize("what", ["first", "all"])
