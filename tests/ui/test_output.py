@@ -106,7 +106,9 @@ def test_text_for_a_reader_that_stands_still_is_taken_at_once_and_arrives() -> N
                 while len(seen) < sum(len(line.encode()) for line in lines):
                     seen.extend(os.read(reader, 65_536))
 
-            threading.Thread(target=read).start()
+            reading = threading.Thread(target=read)
+            reading.start()
+        reading.join(WAIT_S)  # what the pipe still held
         assert bytes(seen).decode() == "".join(lines), "the end of the block did not wait for the reader"
     os.close(reader)
 

@@ -118,7 +118,7 @@ class TestServer:
         pane = server(look(feed(facts, ticks)), 80, 3)
         first, second, third = map(text_of, pane.lines)
         assert all(width_of(line) <= 80 for line in pane.lines)
-        assert "l001 [BUSY 0:42]  2 requests, 70 tokens  14.50 tok/s  72B Q8_0" in first
+        assert "l001 [BUSY 0:42]  2 requests, 70 tokens  14.5 tok/s  72B Q8_0" in first
         assert "l002 [READY 0:07]  72B Q8_0" in second
         assert "l003 [LOADING 0:03]  about  25%  72B Q8_0" in third
         assert "3 at work" in text_of(pane.note)
