@@ -17,8 +17,8 @@ from specdash.core.steps import StepView
 from specdash.core.view import View
 from specdash.ui.narration import sentences
 from specdash.ui.tui.lines import text_of
+from specdash.ui.tui.results.detail import _table
 from specdash.ui.tui.results.figures import figures_of
-from specdash.ui.tui.results.samples import _table
 
 CATEGORIES = ("coding", "math")
 Counts = Sequence[tuple[int, int | None]]

@@ -16,8 +16,8 @@ from specdash.ui.feed import Feed, fold_event
 from specdash.ui.source import CaughtUp, Event
 from specdash.ui.tui.panes.figures import Figures
 from specdash.ui.tui.panes.layout import Choice, compose
-from specdash.ui.tui.panes.pane import Look
-from specdash.ui.tui.panes.queue import moved
+from specdash.ui.tui.panes.pane import PaintContext
+from specdash.ui.tui.panes.queue import table_of
 from specdash.ui.tui.terminal import UNICODE
 
 BUDGETS = (((80, 24), 2048), ((120, 36), 5120), ((160, 48), 5120))
@@ -59,7 +59,7 @@ def _long_queue() -> list[Row]:
     begun_s = time.perf_counter()
     ahead = outlook(feed.view)
     outlook_ms = (time.perf_counter() - begun_s) * 1000
-    look = Look(feed, scenes.NOW_S, UNICODE, Figures(), ahead)
+    look = PaintContext(feed, scenes.NOW_S, UNICODE, Figures(), ahead)
     begun_s = time.perf_counter()
     body = compose(look, Choice(), 160, 45)
     first_ms = (time.perf_counter() - begun_s) * 1000
@@ -68,7 +68,7 @@ def _long_queue() -> list[Row]:
         same.append(_timed(look, Choice(place=body.place)))
     place = body.place
     for _ in range(REPEATS):
-        place = moved(look, place, 97)
+        place = table_of(look).moved(place, 97)
         scrolled.append(_timed(look, Choice(place=place)))
     for _ in range(REPEATS):
         # A fact makes a new mapping of steps, and all that is known of the queue has to be looked at again.
@@ -85,7 +85,7 @@ def _long_queue() -> list[Row]:
     ]
 
 
-def _timed(look: Look, choice: Choice) -> float:
+def _timed(look: PaintContext, choice: Choice) -> float:
     begun_s = time.perf_counter()
     compose(look, choice, 160, 45)
     return (time.perf_counter() - begun_s) * 1000

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 import scenes
-from dashboards import SIZES, ScriptedSource, dashboard, screen_text
+from dashboards import SIZES, ScriptedSource, dashboard, finished, screen_text
 from harness import LIMIT_S
 from painting import paint_bytes
 from rich.style import Style
@@ -58,7 +58,7 @@ def sent(app: Dashboard) -> list[cmd.Command]:
 async def press(app: Dashboard, pilot: Pilot[int], *keys: str) -> None:
     """Presses keys and waits for what they ask of the run."""
     await pilot.press(*keys)
-    await app.workers.wait_for_complete()
+    await finished(pilot)
     await pilot.pause()
 
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from dashboards import SIZES, ScriptedSource, dashboard, screen_text
+from dashboards import SIZES, ScriptedSource, dashboard, finished, screen_text
 from recorded_run import DRAFT, TARGET, folded, loaded, measured, sample, started, step
 from syrupy.assertion import SnapshotAssertion
 from textual import events
@@ -27,16 +27,27 @@ from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.results import panes
 from specdash.ui.tui.results.curve import curves_of
+from specdash.ui.tui.results.detail import document_of, sample_lines
 from specdash.ui.tui.results.export import NAME, ExportDialog, save
 from specdash.ui.tui.results.figures import Book, sign_of
-from specdash.ui.tui.results.grid import Cell, Grid, cell_at, frame_of, grid_lines, markdown_of
-from specdash.ui.tui.results.heatmap import axes_of, k_grid, pair_grid
-from specdash.ui.tui.results.measures import MEASURES, number
-from specdash.ui.tui.results.samples import document_of, sample_lines
+from specdash.ui.tui.results.heatmap import (
+    MEASURES,
+    Cell,
+    Grid,
+    axes_of,
+    cell_at,
+    frame_of,
+    grid_lines,
+    k_grid,
+    markdown_of,
+    number,
+    pair_grid,
+)
 from specdash.ui.tui.results.state import PLAIN, State
-from specdash.ui.tui.results.table import Sorting, filtered, markdown_table, sorted_rows
+from specdash.ui.tui.results.table import filtered, markdown_table, sorted_rows
 from specdash.ui.tui.screens.results import ResultsScreen
 from specdash.ui.tui.terminal import ASCII, UNICODE, Terminal
+from specdash.ui.tui.widgets.table import Sorting
 
 CATEGORIES = ("coding", "prose", "chat")
 OTHER = "3B Q4"
@@ -96,7 +107,7 @@ def shown(facts: Iterable[ev.Fact], width: int = 80, height: int = 24, **changes
     view = folded(facts)
     book = a_book(view)
     state = replace(State(), **changes).settled(book)  # type: ignore[arg-type]
-    drawn = panes.draw(book, view, state, width, height, UNICODE)
+    drawn = panes.draw(panes.ResultsContext(book, view, UNICODE), state, width, height)
     return "\n".join(text_of(line) for line in drawn.lines)
 
 
@@ -346,7 +357,7 @@ def test_every_view_fits_every_size(name: str, glyphs: object) -> None:
             State(view="samples", step_id=first),
             State(view="table", words="nowhere to be found"),
         ):
-            drawn = panes.draw(book, view, state.settled(book), width, height, glyphs)  # type: ignore[arg-type]
+            drawn = panes.draw(panes.ResultsContext(book, view, glyphs), state.settled(book), width, height)  # type: ignore[arg-type]
             assert len(drawn.lines) <= height
             for line in drawn.lines:
                 assert width_of(line) <= width
@@ -411,7 +422,7 @@ def test_a_copied_table_stays_below_what_a_terminal_takes() -> None:
     steps = [step(k, f"category {k}") for k in range(1, 1500)]
     view = folded([started(steps)])
     rows = list(a_book(view).rows.values())
-    text, count = markdown_table(rows, view, UNICODE)
+    text, count = markdown_table(rows, view)
     assert 0 < count < len(rows)
     assert len(text.encode()) < 70_000
     assert len(text.splitlines()) == count + 2
@@ -478,7 +489,7 @@ def a_source(**changes: object) -> ScriptedSource:
 
 async def settled(app: Dashboard, pilot: Pilot[int]) -> None:
     """Waits until charts are loaded and every figure is computed."""
-    await app.workers.wait_for_complete()
+    await finished(pilot)
     await pilot.pause()
 
 
@@ -545,13 +556,13 @@ async def test_the_filter_narrows_the_table_and_escape_clears_it() -> None:
         assert "2 of 21 measurements" in body(app)
         await pilot.press("escape")
         assert "21 measurements" in body(app)
-        assert app.screen.query_one("#results-filter", Input).value == ""
+        assert app.screen.query_one("#results-field", Input).value == ""
 
 
 async def test_a_paste_of_a_megabyte_into_the_filter_is_cut() -> None:
     async with dashboard(a_source(), show="results") as (app, pilot):
         await pilot.press("slash")
-        box = app.screen.query_one("#results-filter", Input)
+        box = app.screen.query_one("#results-field", Input)
         box.post_message(events.Paste("x" * 1_000_000))
         await pilot.pause()
         assert len(box.value) <= 200

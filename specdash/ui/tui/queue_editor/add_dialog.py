@@ -22,8 +22,7 @@ from specdash.core.view import View
 from specdash.ui.tui.fields import Field
 from specdash.ui.tui.finding import FindError, Model
 from specdash.ui.tui.lines import Line, LinesWidget, fitted
-from specdash.ui.tui.queue_editor.making import Matrix, Way, added, parsed_ks, parsed_samples, steps_of
-from specdash.ui.tui.queue_editor.offers import (
+from specdash.ui.tui.queue_editor.addable_models import (
     Offer,
     abilities_in,
     chosen_as,
@@ -34,7 +33,8 @@ from specdash.ui.tui.queue_editor.offers import (
     ways_of,
     why_not,
 )
-from specdash.ui.tui.queue_editor.picker import Item, Picker
+from specdash.ui.tui.queue_editor.edit_actions import Matrix, Way, added, parsed_ks, parsed_samples, steps_of
+from specdash.ui.tui.widgets.picker import Item, Picker
 
 if TYPE_CHECKING:
     from specdash.ui.tui.app import Dashboard

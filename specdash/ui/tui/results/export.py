@@ -50,7 +50,7 @@ def text_of_export(kind: Format, view: View, picture: str) -> str:
         return write[kind](build_result(view))
     except ValueError as error:
         raise StoreError(
-            f"the results cannot be summed up: {error}", "Look at the samples for NaN or infinity."
+            f"the results cannot be summed up: {error}", "PaintContext at the samples for NaN or infinity."
         ) from error
 
 

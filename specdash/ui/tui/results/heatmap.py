@@ -1,15 +1,21 @@
-"""The heat maps: targets by drafts with the best K of each pair, categories by K of one pair, and methods by K."""
+"""The heat maps: which measures cells show, what stands in each cell, and the window that follows a cursor."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
 
+from rich.cells import cell_len
+
+from specdash.analysis.stats import Speedup
 from specdash.core.methods import BASELINE, is_draftless
 from specdash.core.plan import Step
 from specdash.core.steps import StepView
-from specdash.core.view import View
-from specdash.ui.tui.lines import Line
+from specdash.core.text import human_bytes, markdown_cell, one_line
+from specdash.core.view import LoadView, View
+from specdash.ui.tui.lines import Line, Span, around, fitted
 from specdash.ui.tui.results.figures import (
     Arm,
     Book,
@@ -17,19 +23,201 @@ from specdash.ui.tui.results.figures import (
     Pair,
     Row,
     Variant,
+    memory_bytes,
     pair_of,
     sign_of,
     variant_of,
     word_of,
 )
-from specdash.ui.tui.results.grid import Cell, Grid
-from specdash.ui.tui.results.measures import Measure, shown, value_of
 from specdash.ui.tui.styles import StyleName
+from specdash.ui.tui.terminal import Glyphs
+from specdash.ui.tui.widgets.table import padded
 
 ALL = "all"
 NO_DRAFT = "no draft"
 STYLES: Mapping[str, StyleName] = {"+": "faster", "-": "slower", "=": "", "?": "", " ": ""}
 WORD_STYLES: Mapping[str, StyleName] = {"FAIL": "bad", "TIMEOUT": "bad", "INVALID": "bad", "RUN": "accent"}
+MARKS = 2  # cells for "*" and "!"
+ROW_LABEL = (6, 18)  # least and most cells
+CELL_LEAST = 8
+
+Measure = Literal["speedup", "tok/s", "acceptance", "prefill", "ttft", "total", "tokens/step", "memory"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+
+
+def number(value: float | None) -> str:
+    """A rate or ratio in at most seven characters; "-" for unknown, a word for what is no number."""
+    if value is None:
+        return "-"
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "inf"
+    size = abs(value)
+    if size >= 99_999.5 or 0 < size < 0.005:
+        return f"{value:.1e}"
+    return f"{value:.0f}" if size >= 999.5 else f"{value:.1f}" if size >= 99.95 else f"{value:.2f}"
+
+
+def share(value: float | None) -> str:
+    """A share as a percentage; "-" for unknown."""
+    return "-" if value is None else f"{value * 100:.0f}%"
+
+
+def interval(found: Speedup | None) -> str:
+    """The 95 % interval of a speedup in brackets, or in words why there is none."""
+    if found is None:
+        return ""
+    if found.ci95 is None:
+        return "[1 sample]"
+    return f"[{number(found.ci95[0])},{number(found.ci95[1])}]"
+
+
+def rate_interval(figures: Figures) -> str:
+    """The 95 % interval of the mean rate in brackets; "" with fewer than two samples."""
+    if figures.rate is None or figures.rate.ci95 is None:
+        return ""
+    return f"[{number(figures.rate.ci95[0])},{number(figures.rate.ci95[1])}]"
+
+
+def value_of(measure: Measure, figures: Figures, loads: Mapping[str, LoadView]) -> float | None:
+    """The measure as a number; None where it is unknown."""
+    match measure:
+        case "speedup":
+            return figures.speedup.value if figures.speedup is not None else None
+        case "tok/s":
+            return figures.rate.mean if figures.rate is not None else None
+        case "acceptance":
+            return figures.acceptance
+        case "prefill":
+            return figures.prefill_tok_s
+        case "ttft":
+            return figures.ttft_s
+        case "total":
+            return figures.total_time_s
+        case "tokens/step":
+            return figures.tokens_per_step
+        case "memory":
+            return memory_bytes(figures, loads)
+
+
+def shown(measure: Measure, value: float) -> str:
+    """A measure's value with its unit, in at most eight characters."""
+    match measure:
+        case "speedup":
+            return f"{number(value)}x"
+        case "acceptance":
+            return share(value)
+        case "ttft" | "total":
+            return f"{value:.2f}s" if value < 99.995 else f"{value:.0f}s"
+        case "memory":
+            return human_bytes(value).replace("iB", "").replace(" ", "")
+        case _:
+            return number(value)
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What one cell says: a value or a word, the sign that it has against its baseline, and marks."""
+
+    text: str
+    sign: str = " "
+    marks: str = ""
+    style: StyleName = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A heat map; `cells` by row and column, both counted from 0. `corner` says what rows and columns are."""
+
+    title: str
+    corner: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: Mapping[tuple[int, int], Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Which part of a grid is on the screen, and where: for drawing and for clicks."""
+
+    first_row: int
+    rows: int
+    first_column: int
+    columns: int
+    label_width: int
+    cell_width: int
+
+
+def frame_of(grid: Grid, cursor: tuple[int, int], width: int, height: int) -> Frame:
+    """The part of `grid` around `cursor` that fits; the first of `height` lines has the columns' names."""
+    least, most = ROW_LABEL
+    longest = max((cell_len(one_line(row)) for row in (*grid.rows, grid.corner)), default=0)
+    label = min(most, max(least, longest), max(0, width // 3)) + 1
+    text = max((len(cell.text) for cell in grid.cells.values()), default=0)
+    names = max((cell_len(one_line(column)) for column in grid.columns), default=0)
+    cell = max(CELL_LEAST, text + 2 + MARKS + 2, min(names, 14) + 2)
+    columns = max(1, min(len(grid.columns), (width - label) // cell))
+    rows = max(0, min(len(grid.rows), height - 1))
+    return Frame(
+        around(cursor[0], rows, len(grid.rows)),
+        rows,
+        around(cursor[1], columns, len(grid.columns)),
+        columns,
+        label,
+        cell,
+    )
+
+
+def grid_lines(grid: Grid, cursor: tuple[int, int], frame: Frame, width: int, glyphs: Glyphs) -> list[Line]:
+    """The names of the columns, then the rows in the frame; the cell under the cursor is marked by a glyph too."""
+    columns = range(frame.first_column, min(len(grid.columns), frame.first_column + frame.columns))
+    before = "<" if frame.first_column > 0 else " "
+    after = ">" if frame.first_column + frame.columns < len(grid.columns) else ""
+    head: list[Span] = [
+        (padded(one_line(grid.corner), frame.label_width - 1, glyphs) + before, "dim"),
+        *(
+            (
+                padded(one_line(grid.columns[column]), frame.cell_width - 2 - MARKS, glyphs, right=True)
+                + " " * (MARKS + 2),
+                "title",
+            )
+            for column in columns
+        ),
+    ]
+    lines: list[Line] = [fitted((*head, (after, "dim")), width, glyphs.ellipsis)]
+    for row in range(frame.first_row, min(len(grid.rows), frame.first_row + frame.rows)):
+        here = row == cursor[0]
+        spans: list[Span] = [(padded(one_line(grid.rows[row]), frame.label_width, glyphs), "title" if here else "")]
+        for column in columns:
+            cell = grid.cells.get((row, column), Cell("n/a", style="dim"))
+            at = (row, column) == cursor
+            text = padded(cell.text, frame.cell_width - 3 - MARKS, glyphs, right=True)
+            spans.append((glyphs.cursor if at else " ", "cursor" if at else ""))
+            spans.append((f"{text} {cell.sign}", "cursor" if at else cell.style))
+            spans.append((f"{cell.marks:<{MARKS}}", "cursor" if at else "marked"))
+        lines.append(fitted(tuple(spans), width, glyphs.ellipsis))
+    return lines
+
+
+def cell_at(grid: Grid, frame: Frame, x: int, y: int) -> tuple[int, int] | None:
+    """The cell at column `x` and row `y` of what `grid_lines` drew; None beside all cells."""
+    row = frame.first_row + y - 1
+    column = frame.first_column + (x - frame.label_width) // frame.cell_width
+    inside = y > 0 and x >= frame.label_width and row < len(grid.rows) and column < len(grid.columns)
+    return (row, column) if inside else None
+
+
+def markdown_of(grid: Grid) -> str:
+    """The grid as a Markdown table."""
+    lines = [" | ".join(["", markdown_cell(grid.corner), *map(markdown_cell, grid.columns), ""]).strip()]
+    lines.append("|---|" + "---:|" * len(grid.columns))
+    for row, name in enumerate(grid.rows):
+        cells = [_words(grid.cells.get((row, column), Cell("n/a"))) for column in range(len(grid.columns))]
+        lines.append(" | ".join(["", markdown_cell(name), *cells, ""]).strip())
+    return "\n".join(lines) + "\n"
+
+
+def _words(cell: Cell) -> str:
+    return markdown_cell(" ".join(part for part in (cell.text, cell.sign.strip(), cell.marks) if part))
 
 
 @dataclass(frozen=True, slots=True)

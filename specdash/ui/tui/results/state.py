@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from specdash.ui.tui.results.figures import Book, Pair, Row, Variant, variant_of
 from specdash.ui.tui.results.heatmap import (
     ALL,
     Axes,
+    Measure,
     arms_of,
     axes_of,
     best_of,
@@ -18,12 +19,11 @@ from specdash.ui.tui.results.heatmap import (
     lengths_of,
     rows_of,
 )
-from specdash.ui.tui.results.layout import View as Shown
-from specdash.ui.tui.results.measures import Measure
-from specdash.ui.tui.results.table import Sorting
+from specdash.ui.tui.widgets.table import Sorting
 
 PLAIN: Variant = (None, None, "content", 0)
 
+ViewName = Literal["heat", "curve", "table", "samples"]
 Entry = TypeVar("Entry")
 
 
@@ -36,7 +36,7 @@ class State:
     the table, or the measurement whose samples are shown, from line `offset`. `opened_from`: the view to go back to.
     """
 
-    view: Shown = "heat"
+    view: ViewName = "heat"
     by_k: bool = False
     by_length: bool = False
     measure: Measure = "speedup"
@@ -50,7 +50,7 @@ class State:
     words: str = ""
     step_id: str | None = None
     offset: int = 0
-    opened_from: Shown = "heat"
+    opened_from: ViewName = "heat"
     is_placed: bool = False  # the cursors were put somewhere
 
     @property

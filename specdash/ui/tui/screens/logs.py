@@ -23,8 +23,8 @@ from specdash.ui.tui.logview import paint as painting
 from specdash.ui.tui.logview import rows
 from specdash.ui.tui.logview.model import LogModel
 from specdash.ui.tui.logview.search import Scanner
-from specdash.ui.tui.page import PageScreen
 from specdash.ui.tui.panes.pane import paragraph
+from specdash.ui.tui.widgets.list_screen import PageScreen
 
 SCAN_BYTES = 512 * 2**10
 BESIDE_FROM = 120  # columns of the terminal from which there is room beside the log

@@ -6,34 +6,36 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from textual import events
-from textual.app import ComposeResult
+from textual import work
 from textual.binding import Binding, BindingType
 
 from specdash.core import commands as cmd
 from specdash.core import queue as edits
 from specdash.core.steps import RUNNING, StepView
 from specdash.core.text import one_line
-from specdash.ui.tui.frame import Bottom, Top
 from specdash.ui.tui.keys import movement
-from specdash.ui.tui.lines import Line, LinesWidget
-from specdash.ui.tui.panes.details import details
+from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.figures import Figures
 from specdash.ui.tui.panes.layout import PANES, Body, Choice, compose, is_over, wants_advice
-from specdash.ui.tui.panes.pane import Look, about
-from specdash.ui.tui.panes.queue import Place, moved, settled
+from specdash.ui.tui.panes.pane import PaintContext, about
+from specdash.ui.tui.panes.queue import details, running, table_of
 from specdash.ui.tui.panes.text import grown
-from specdash.ui.tui.screen import RunScreen
 from specdash.ui.tui.screens.advice import AdviceWindow
 from specdash.ui.tui.screens.step_dialogs import Question, StepWindow
+from specdash.ui.tui.widgets.list_screen import PageScreen
+from specdash.ui.tui.widgets.table import Position
 
-WHEEL = 3  # rows that one notch of the wheel moves
-COMMANDS = frozenset({"pause", "resume", "skip", "retry", "stop"})
+# Keys that ask something of the run, and what they are called.
+COMMANDS = {"pause": "pause", "resume": "resume", "skip": "skip", "retry": "retry", "stop": "stop after load"}
 
 
-class MainScreen(RunScreen):
+class MainScreen(PageScreen):
     """The dashboard itself. Its body is one widget, drawn by `panes.layout.compose`."""
 
+    PAGE = "main"
+    PARTS = ("body",)
+    HAS_FIELD = False
+    WHEEL = 3
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "pause", "Pause", id="main.pause"),
         Binding("space", "resume", "Resume", id="main.resume"),
@@ -48,7 +50,6 @@ class MainScreen(RunScreen):
         *movement("main"),
         Binding("escape", "follow", "Follow the run", id="main.follow", show=False),
     ]
-    DEFAULT_CSS = "MainScreen #body { height: 1fr; }"
 
     def __init__(self) -> None:
         super().__init__()
@@ -57,30 +58,24 @@ class MainScreen(RunScreen):
         self._body: Body | None = None
         self._offered: tuple[bool, bool, str, bool] | None = None
 
-    def compose(self) -> ComposeResult:
-        """Header, body, keys."""
-        yield Top()
-        yield LinesWidget(id="body")
-        yield Bottom()
-
     # -- painting ----------------------------------------------------------------------------------------------
 
-    def look(self) -> Look:
+    def paint_context(self) -> PaintContext:
         """What the panes are drawn from at this moment."""
         app = self.dashboard
-        look = Look(app.feed, app.now_s, app.terminal.glyphs, self._figures, app.outlook)
-        width, height = self.query_one("#body", LinesWidget).size
-        return replace(look, advice=app.advice) if wants_advice(width, height, over=is_over(look)) else look
+        context = PaintContext(app.feed, app.now_s, app.terminal.glyphs, self._figures, app.outlook)
+        width, height = self.part("body").size
+        return replace(context, advice=app.advice) if wants_advice(width, height, over=is_over(context)) else context
 
     def paint(self) -> None:
         """Draws the body anew; the widget sends only what has changed of it."""
-        if not self.is_mounted:
+        if not self.is_ready:
             return
-        widget = self.query_one("#body", LinesWidget)
+        widget = self.part("body")
         token = self.feed.live.token
         if token is not None:
             self._choice = replace(self._choice, written=grown(self._choice.written, token))
-        body = compose(self.look(), self._choice, widget.size.width, widget.size.height)
+        body = compose(self.paint_context(), self._choice, widget.size.width, widget.size.height)
         self._body = body
         self._choice = replace(self._choice, place=body.place)
         widget.show(body.lines)
@@ -102,11 +97,15 @@ class MainScreen(RunScreen):
             return self._body is None or (self._body.layout == "stacked" and not self._body.has_both)
         return True
 
-    def on_key(self, event: events.Key) -> None:
+    def why_not(self, action: str) -> str | None:
         """A key that is for a run at work says so where none is."""
-        known = self.active_bindings.get(event.key)
-        if known is not None and not known.enabled and known.binding.action in COMMANDS:
-            self._refuse(f"{known.binding.description.lower()}: no engine is at work on this run")
+        if action not in COMMANDS or self.feed.is_live:
+            return None
+        return f"{COMMANDS[action]}: no engine is at work on this run"
+
+    def say(self, text: str) -> None:
+        """Say it as a warning."""
+        self._refuse(text)
 
     def _refuse(self, why: str) -> None:
         self.dashboard.tell(why, level="warning")
@@ -117,19 +116,21 @@ class MainScreen(RunScreen):
         return self._body.rows_at[3] if self._body is not None and self._body.rows_at is not None else 1
 
     def action_move(self, by: int) -> None:
-        """The cursor goes up or down the queue, and follows the run no more."""
-        look = self.look()
-        place = settled(look, self._choice.place, self._rows())
-        self._choice = replace(self._choice, place=moved(look, place, by))
+        """Move the cursor up or down the queue; it follows the run no more."""
+        context = self.paint_context()
+        table = table_of(context)
+        place = table.settled(self._choice.place, self._rows(), running(context))
+        self._choice = replace(self._choice, place=table.moved(place, by))
         self.paint()
 
-    def action_page(self, by: int) -> None:
-        """A window's worth further up or down."""
-        self.action_move(by * max(1, self._rows() - 1))
+    @property
+    def page_rows(self) -> int:
+        """A window's worth, but for one row."""
+        return self._rows() - 1
 
     def action_follow(self) -> None:
         """The cursor goes with the run again."""
-        self._choice = replace(self._choice, place=Place(None, 0, follows=True))
+        self._choice = replace(self._choice, place=Position(follows=True))
         self.paint()
 
     def action_pane(self, by: int) -> None:
@@ -143,35 +144,19 @@ class MainScreen(RunScreen):
         self._choice = replace(self._choice, lower="log" if self._choice.lower == "text" else "text")
         self.paint()
 
-    def on_click(self, event: events.Click) -> None:
+    def clicked(self, x: int, y: int, *, twice: bool) -> None:
         """A click in the queue moves the cursor; a second one opens the step."""
-        number = self._row_at(event.screen_x, event.screen_y)
-        if number is None:
+        if self._body is None or self._body.rows_at is None:
             return
-        self._choice = replace(self._choice, place=replace(self._choice.place, cursor=number, follows=False))
+        left, top, width, rows = self._body.rows_at
+        table = table_of(self.paint_context())
+        step_id = table.key_at(self._body.place, y - top, rows) if left <= x < left + width else None
+        if step_id is None:
+            return
+        self._choice = replace(self._choice, place=replace(self._choice.place, cursor=step_id, follows=False))
         self.paint()
-        if event.chain == 2:
+        if twice:
             self.action_details()
-
-    def _row_at(self, screen_x: int, screen_y: int) -> str | None:
-        """The step whose row is there; None where there is none."""
-        body = self._body
-        if body is None or body.rows_at is None:
-            return None
-        origin = self.query_one("#body", LinesWidget).region
-        x, y, width, rows = body.rows_at
-        column, line = screen_x - origin.x - x, screen_y - origin.y - y
-        order = self._figures.overview(self.feed.view).order
-        inside = 0 <= column < width and 0 <= line < rows and body.place.top + line < len(order)
-        return order[body.place.top + line] if inside else None
-
-    def on_mouse_scroll_down(self) -> None:
-        """The wheel moves the cursor."""
-        self.action_move(WHEEL)
-
-    def on_mouse_scroll_up(self) -> None:
-        """The wheel moves the cursor."""
-        self.action_move(-WHEEL)
 
     # -- what the run is asked ---------------------------------------------------------------------------------
 
@@ -234,7 +219,7 @@ class MainScreen(RunScreen):
             known = self.feed.view.steps.get(step_id)
             if known is None:
                 return ((("this step is gone", "warn"),),)
-            return details(replace(self.look(), advice=self.dashboard.advice), known, width)
+            return details(replace(self.paint_context(), advice=self.dashboard.advice), known, width)
 
         self.app.push_screen(StepWindow(lines_of))
 
@@ -282,12 +267,10 @@ class MainScreen(RunScreen):
             return False
         return True
 
-    def _question(self, question: str, costs: Sequence[str], command: cmd.Command, done: str) -> None:
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._ask(command, done)
-
-        self.app.push_screen(Question(question, costs), answered)
+    @work(group="dialog")
+    async def _question(self, question: str, costs: Sequence[str], command: cmd.Command, done: str) -> None:
+        if await self.app.push_screen_wait(Question(question, costs)):
+            await self._send(command, done)
 
     def _ask(self, command: cmd.Command, done: str) -> None:
         self.run_worker(self._send(command, done), group="commands")

@@ -16,11 +16,11 @@ from specdash.ui.tui.fields import Field
 from specdash.ui.tui.finding import FindError, Finding, Model
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line
-from specdash.ui.tui.page import SENTENCE, PageScreen
 from specdash.ui.tui.screens.plan import PlanScreen
 from specdash.ui.tui.screens.runs import Runs
 from specdash.ui.tui.screens.wizard import WizardScreen
 from specdash.ui.tui.starting.lines import RECENT, engine_lines, models_lines, recent_lines
+from specdash.ui.tui.widgets.list_screen import SENTENCE, PageScreen
 
 READ = 20  # journals of the newest runs: the last few, and one that is still going on
 
@@ -37,7 +37,7 @@ class StartScreen(PageScreen):
         Binding("d", "demo", "Demo", id="start.demo"),
         Binding("enter", "open", "Open run", id="start.open"),
         Binding("a", "attach", "Attach", id="start.attach"),
-        Binding("r", "look", "Look again", id="start.look", show=False),
+        Binding("r", "look", "PaintContext again", id="start.look", show=False),
         Binding("escape", "back", "Back", id="start.back"),
         *movement("start"),
     ]

@@ -17,7 +17,6 @@ from specdash.ui.tui.fields import Field
 from specdash.ui.tui.finding import FindError, Finding, Model
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, around, fitted, rule
-from specdash.ui.tui.page import PageScreen
 from specdash.ui.tui.screens.plan import PlanScreen
 from specdash.ui.tui.starting.answers import (
     MARKED_PAGES,
@@ -37,6 +36,7 @@ from specdash.ui.tui.starting.answers import (
     samples_of,
     write,
 )
+from specdash.ui.tui.widgets.list_screen import PageScreen
 
 
 class WizardScreen(PageScreen):

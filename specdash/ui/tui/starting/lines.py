@@ -8,7 +8,7 @@ from specdash.core.text import one_line
 from specdash.store.runs import RunInfo
 from specdash.ui.tui.finding import Finding, Model, engines
 from specdash.ui.tui.lines import Line, fitted, rule
-from specdash.ui.tui.runlist import rows
+from specdash.ui.tui.runs import run_lines
 from specdash.ui.tui.starting.answers import model_words
 from specdash.ui.tui.terminal import Glyphs
 
@@ -59,4 +59,4 @@ def recent_lines(runs: Sequence[RunInfo], reading: bool, selected: int, width: i
     lines: list[Line] = [rule("recent runs", f"reading{glyphs.ellipsis}" if reading else "", width, glyphs.rule)]
     if not runs:
         lines.append(((" reading the results folders" if reading else " none yet", "dim"),))
-    return lines + [rows.row(run, width, glyphs, at_cursor=at == selected) for at, run in enumerate(runs[:RECENT])]
+    return lines + run_lines(runs[:RECENT], selected, width, glyphs)

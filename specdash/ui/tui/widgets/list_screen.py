@@ -1,4 +1,4 @@
-"""What a screen of a list or a text is made of: a title, a body, a note, and a field that can be opened."""
+"""What screens are made of: a title, a body, a note and a field; and for lists a cursor, a filter and the mouse."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ NOTE_ROWS = 2
 class PageScreen(RunScreen):
     """A page. Its widgets are called after it: `#runs-title`, `#runs-body`, `#runs-note`, `#runs-field`.
 
-    The header is there while a run is open. What a key's action needs is said by `why_not`: a key that does not apply
-    is not in the footer, and says why when it is pressed nevertheless.
+    `PARTS` says which of the first three there are. The header is there while a run is open. What a key's action needs
+    is said by `why_not`: a key that does not apply is not in the footer, and says why when it is pressed nevertheless.
     """
 
     AUTO_FOCUS = ""  # keys are the screen's until the field is opened
@@ -31,6 +31,8 @@ class PageScreen(RunScreen):
     PLACEHOLDER: ClassVar[str] = ""
     FIELD_LIMIT: ClassVar[int] = LIMIT
     FIELD_ABOVE: ClassVar[bool] = False
+    HAS_FIELD: ClassVar[bool] = True
+    WHEEL: ClassVar[int] = 0  # rows that one notch of the wheel moves
     PARTS: ClassVar[tuple[str, ...]] = ("title", "body", "note")
     SOMETIMES: ClassVar[tuple[str, ...]] = ()  # the actions that `why_not` knows
     DEFAULT_CSS = """
@@ -48,12 +50,14 @@ class PageScreen(RunScreen):
         """Header, title, body, note, field, keys."""
         field = Field(f"{self.PAGE}-field", placeholder=self.PLACEHOLDER, limit=self.FIELD_LIMIT)
         yield Top()
-        yield LinesWidget(id=f"{self.PAGE}-title")
-        if self.FIELD_ABOVE:
+        if "title" in self.PARTS:
+            yield LinesWidget(id=f"{self.PAGE}-title")
+        if self.HAS_FIELD and self.FIELD_ABOVE:
             yield field
         yield from self.compose_body()
-        yield LinesWidget(id=f"{self.PAGE}-note")
-        if not self.FIELD_ABOVE:
+        if "note" in self.PARTS:
+            yield LinesWidget(id=f"{self.PAGE}-note")
+        if self.HAS_FIELD and not self.FIELD_ABOVE:
             yield field
         yield Bottom()
 
@@ -120,9 +124,14 @@ class PageScreen(RunScreen):
         if known is not None and not known.enabled and (why := self.why_not(known.binding.action)):
             self.say(why)
 
+    @property
+    def page_rows(self) -> int:
+        """How far a page goes."""
+        return self.rows - 2
+
     def action_page(self, direction: int) -> None:
-        """A page up or down."""
-        self.action_move(direction * max(1, self.rows - 2))
+        """Move a page up or down."""
+        self.action_move(direction * max(1, self.page_rows))
 
     def action_move(self, by: int) -> None:
         """The cursor, or the window, goes up or down."""
@@ -148,4 +157,69 @@ class PageScreen(RunScreen):
 
     def on_field_cut(self, event: Field.Cut) -> None:
         """More was pasted than the field takes."""
-        self.say(event.sentence)
+        if "note" in self.PARTS:
+            self.say(event.sentence)
+        else:
+            self.dashboard.tell(event.sentence, level="warning")
+
+    # -- mouse -------------------------------------------------------------------------------------------------
+
+    def clicked(self, x: int, y: int, *, twice: bool) -> None:
+        """Do what a click at a cell of the body means."""
+
+    def on_click(self, event: events.Click) -> None:
+        """Find the cell of the body that was clicked."""
+        body = self.part("body").region
+        if body.contains(event.screen_x, event.screen_y):
+            self.clicked(event.screen_x - body.x, event.screen_y - body.y, twice=event.chain == 2)
+
+    def on_mouse_scroll_down(self) -> None:
+        """Move the cursor down."""
+        if self.WHEEL:
+            self.action_move(self.WHEEL)
+
+    def on_mouse_scroll_up(self) -> None:
+        """Move the cursor up."""
+        if self.WHEEL:
+            self.action_move(-self.WHEEL)
+
+
+class ListScreen(PageScreen):
+    """A page with a list: the wheel moves its cursor, a click is told in cells of the body, the field is its filter."""
+
+    FIELD_LIMIT = 200
+    WHEEL = 3
+
+    @property
+    def words(self) -> str:
+        """The filter."""
+        raise NotImplementedError
+
+    def filter_by(self, words: str) -> None:
+        """Show what has these words."""
+        raise NotImplementedError
+
+    def action_filter(self) -> None:
+        """Open the field for the filter."""
+        self.open_field(self.words)
+
+    def clear_filter(self) -> bool:
+        """Close the field and take the filter away; False where there is neither."""
+        if not self.is_typing and not self.words:
+            return False
+        self.field.value = ""
+        if self.words:
+            self.filter_by("")
+        if self.is_typing:
+            self.close_field()
+        return True
+
+    def on_input_changed(self, event: Field.Changed) -> None:
+        """Filter while it is typed."""
+        if event.value != self.words:
+            self.filter_by(event.value)
+
+    def on_input_submitted(self, event: Field.Submitted) -> None:
+        """Keep the filter."""
+        event.stop()
+        self.close_field()
