@@ -357,13 +357,8 @@ def k_grid(book: Book, view: View, pair: Pair, variant: Variant, measure: Measur
             cells[number, column] = _k_cell(found, view, measure, is_best=k is not None and k == fastest)
     fastest = _fastest({k: arm.figures for k, arm in own.items() if k is not None and not arm.missing})
     for column, k in enumerate(ks):
-        arm = own.get(k)
-        if arm is None or not arm.figures.n:
-            cells[len(categories), column] = word_cell(arm.found if arm is not None else ())
-            continue
-        cell = _baseline_or(arm.step, arm.figures, view, measure)
-        marks = ("*" if k is not None and k == fastest else "") + ("~" if arm.missing else "")
-        cells[len(categories), column] = replace(cell, marks=marks)
+        is_best = k is not None and k == fastest
+        cells[len(categories), column] = _arm_cell(own.get(k), view, measure, is_best=is_best)
     names = tuple(NO_DRAFT if k is None else f"K={k}" for k in ks)
     title = pair[0] if pair[1] is None else f"{pair[0]} + {pair[1]}"
     return Grid(title, "category", (*categories, ALL), names, cells)
@@ -386,15 +381,13 @@ def length_grid(book: Book, view: View, target: str, variant: Variant, measure: 
     names, ks = lengths_of(book, target, variant)
     known = {(name, k): arm for name in names for k, arm in arms.get((target, name), {}).items() if arm.figures.n}
     fastest = max(known, key=lambda place: strength(known[place].figures), default=None)
-    cells: dict[tuple[int, int], Cell] = {}
-    for row, name in enumerate(names):
-        for column, k in enumerate(ks):
-            arm = arms.get((target, name), {}).get(k)
-            if arm is None or not arm.figures.n:
-                cells[row, column] = word_cell(arm.found if arm is not None else ())
-                continue
-            marks = ("*" if (name, k) == fastest and len(known) > 1 else "") + ("~" if arm.missing else "")
-            cells[row, column] = replace(figure_cell(arm.figures, view, measure), marks=marks)
+    cells = {
+        (row, column): _arm_cell(
+            arms.get((target, name), {}).get(k), view, measure, is_best=(name, k) == fastest and len(known) > 1
+        )
+        for row, name in enumerate(names)
+        for column, k in enumerate(ks)
+    }
     return Grid(f"{target}: method by K", "method", names, tuple(f"K={k}" for k in ks), cells)
 
 
@@ -402,6 +395,14 @@ def _fastest(figures: Mapping[int | None, Figures]) -> int | None:
     """The fastest K of several; None where there is no choice."""
     known = {k: each for k, each in figures.items() if each.rate is not None}
     return max(known, key=lambda k: strength(known[k])) if len(known) > 1 else None
+
+
+def _arm_cell(arm: Arm | None, view: View, measure: Measure, *, is_best: bool) -> Cell:
+    """The cell of all categories of one K."""
+    if arm is None or not arm.figures.n:
+        return word_cell(arm.found if arm is not None else ())
+    marks = ("*" if is_best else "") + ("~" if arm.missing else "")
+    return replace(_baseline_or(arm.step, arm.figures, view, measure), marks=marks)
 
 
 def _k_cell(row: Row | None, view: View, measure: Measure, *, is_best: bool) -> Cell:
