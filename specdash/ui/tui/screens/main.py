@@ -61,14 +61,14 @@ class MainScreen(PageScreen):
     # -- painting ----------------------------------------------------------------------------------------------
 
     def paint_context(self) -> PaintContext:
-        """What the panes are drawn from at this moment."""
+        """Gather what the panes are drawn from at this moment."""
         app = self.dashboard
         context = PaintContext(app.feed, app.now_s, app.terminal.glyphs, self._figures, app.outlook)
         width, height = self.part("body").size
         return replace(context, advice=app.advice) if wants_advice(width, height, over=is_over(context)) else context
 
     def paint(self) -> None:
-        """Draws the body anew; the widget sends only what has changed of it."""
+        """Draw the body anew; the widget sends only what has changed of it."""
         if not self.is_ready:
             return
         widget = self.part("body")
@@ -85,7 +85,7 @@ class MainScreen(PageScreen):
             self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Which keys apply: None shows that one is known and not for now."""
+        """Tell which keys apply; None: the key is known, and does nothing now."""
         paused = self.feed.view.paused
         if (action == "resume" and not paused) or (action == "pause" and paused):
             return False
@@ -98,7 +98,7 @@ class MainScreen(PageScreen):
         return True
 
     def why_not(self, action: str) -> str | None:
-        """A key that is for a run at work says so where none is."""
+        """Say that a key is for a run at work, where none is."""
         if action not in COMMANDS or self.feed.is_live:
             return None
         return f"{COMMANDS[action]}: no engine is at work on this run"
@@ -125,27 +125,27 @@ class MainScreen(PageScreen):
 
     @property
     def page_rows(self) -> int:
-        """A window's worth, but for one row."""
+        """The rows that a page goes: a window but for one row."""
         return self._rows() - 1
 
     def action_follow(self) -> None:
-        """The cursor goes with the run again."""
+        """Let the cursor follow the run again."""
         self._choice = replace(self._choice, place=Position(follows=True))
         self.paint()
 
     def action_pane(self, by: int) -> None:
-        """Another pane, where there is room for one."""
+        """Show another pane, where there is room for one."""
         at = PANES.index(self._choice.pane)
         self._choice = replace(self._choice, pane=PANES[(at + by) % len(PANES)])
         self.paint()
 
     def action_swap(self) -> None:
-        """The log in place of the text, or the text in place of the log."""
+        """Show the log in place of the text, or the text in place of the log."""
         self._choice = replace(self._choice, lower="log" if self._choice.lower == "text" else "text")
         self.paint()
 
     def clicked(self, x: int, y: int, *, twice: bool) -> None:
-        """A click in the queue moves the cursor; a second one opens the step."""
+        """Move the cursor to the step that was clicked; a second click opens it."""
         if self._body is None or self._body.rows_at is None:
             return
         left, top, width, rows = self._body.rows_at
@@ -161,15 +161,15 @@ class MainScreen(PageScreen):
     # -- what the run is asked ---------------------------------------------------------------------------------
 
     def action_pause(self) -> None:
-        """What is in flight is finished, nothing new begins."""
+        """Pause the run: what is in flight is finished, nothing new begins."""
         self._ask(cmd.Command(cmd.PAUSE), "paused: what is in flight is finished first")
 
     def action_resume(self) -> None:
-        """The run goes on."""
+        """Resume the run."""
         self._ask(cmd.Command(cmd.RESUME), "resumed")
 
     def action_skip(self) -> None:
-        """The step under the cursor is not measured, after a question."""
+        """Skip the step under the cursor, after a question."""
         found = self._chosen()
         if found is not None and found.status != RUNNING and self._choice.place.follows:
             self._refuse("no step is running; move to a step of the queue to skip it")
@@ -184,7 +184,7 @@ class MainScreen(PageScreen):
         )
 
     def action_retry(self) -> None:
-        """The step under the cursor is measured again; what came out of it goes."""
+        """Measure the step under the cursor again; what came out of it goes."""
         found = self._chosen()
         if found is None:
             return
@@ -194,7 +194,7 @@ class MainScreen(PageScreen):
             self._ask(_edit(cmd.Reopen((found.step.id,))), f"queued again: {found.step.id}")
 
     def action_stop(self) -> None:
-        """The run ends once the server that runs now is done with, after a question."""
+        """End the run once the server that runs now has no more steps, after a question."""
         view, outlook = self.feed.view, self.dashboard.outlook
         if view.stopping:
             self._refuse("the run is stopping already")
@@ -209,7 +209,7 @@ class MainScreen(PageScreen):
         self._question("Stop after this load?", costs, cmd.Command(cmd.STOP_AFTER_LOAD), "stopping after this load")
 
     def action_details(self) -> None:
-        """Everything about the step under the cursor."""
+        """Show everything about the step under the cursor."""
         found = self._chosen()
         if found is None:
             return
@@ -224,7 +224,7 @@ class MainScreen(PageScreen):
         self.app.push_screen(StepWindow(lines_of))
 
     def action_advice(self) -> None:
-        """What to use, by what is measured so far."""
+        """Show what to use, by what is measured so far."""
         found = self.feed.view.steps.get(self._choice.place.cursor or "")
         self.app.push_screen(AdviceWindow(lambda: self.dashboard.advice, found.step.target if found else ""))
 
@@ -247,7 +247,7 @@ class MainScreen(PageScreen):
         return [*costs, "r takes it back."]
 
     def _time(self, steps: Sequence[str]) -> str:
-        """The time of some open steps, in words; "" where it is not known."""
+        """Put the time of some open steps in words; "" where it is not known."""
         outlook = self.dashboard.outlook
         known = [outlook.steps[each] for each in steps if each in outlook.steps] if outlook is not None else []
         if not known:
@@ -258,7 +258,7 @@ class MainScreen(PageScreen):
         return f", about {about(total)} without loading"
 
     def _is_legal(self, edit: cmd.Edit) -> bool:
-        """Whether the queue as it is known here takes an edit; says why not."""
+        """Tell whether the queue as it is known here takes an edit; say why not."""
         view = self.feed.view
         try:
             edits.apply(view.steps, [edit], view.scope)
@@ -276,7 +276,7 @@ class MainScreen(PageScreen):
         self.run_worker(self._send(command, done), group="commands")
 
     async def _send(self, command: cmd.Command, done: str) -> None:
-        """The answer may take a while on a slow line; the screen goes on meanwhile."""
+        """Send a command and tell its answer, which may take a while on a slow line."""
         refused = await self.dashboard.send(command)
         if refused is None:
             self.dashboard.tell(done)

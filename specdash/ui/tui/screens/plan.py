@@ -44,11 +44,11 @@ class PlanScreen(PageScreen):
         self._starting = False
 
     def on_mount(self) -> None:
-        """Reads the profile."""
+        """Read the profile."""
         self.action_read()
 
     def action_read(self) -> None:
-        """Reads the profile and the headers of its models again."""
+        """Read the profile and the headers of its models again."""
         self.planned = None
         self.run_worker(self._read(""), group="plan", exclusive=True)
 
@@ -58,7 +58,7 @@ class PlanScreen(PageScreen):
         self.paint()
 
     def paint(self) -> None:
-        """Shows the plan as far as it is known."""
+        """Show the plan as far as it is known."""
         if not self.is_ready:
             return
         width, glyphs = self.size.width, self.dashboard.terminal.glyphs
@@ -70,18 +70,18 @@ class PlanScreen(PageScreen):
         self.show_page([fitted(title, width, glyphs.ellipsis)], rows[self._top : self._top + self.rows])
 
     def why_not(self, action: str) -> str | None:
-        """Only a profile without problems can be started."""
+        """Say why the profile cannot be started."""
         if self.planned is None or self._starting:
             return "a moment"
         return None if self.planned.can_start else "it cannot be started as it is"
 
     def action_move(self, by: int) -> None:
-        """Further up or down the plan."""
+        """Scroll the plan."""
         self._top += by
         self.paint()
 
     def action_start(self) -> None:
-        """Starts the profile, unless it is another one by now."""
+        """Start the profile, unless it is another one by now."""
         if self.planned is not None and self.planned.can_start and not self._starting:
             self._starting = True
             # The app's worker: this screen is gone once the run is shown.
@@ -101,12 +101,12 @@ class PlanScreen(PageScreen):
         self.say(said)
 
     def action_back(self) -> None:
-        """Back to where it came from; nothing was started."""
+        """Go back; nothing was started."""
         self.app.pop_screen()
 
 
 def _wrapped(line: Line, width: int) -> list[Line]:
-    """A line on as many rows as it takes; the first span's style for all of a long one."""
+    """Break a line into as many rows as it takes; a long one has the style of its first span."""
     text = "".join(part for part, _ in line)
     if len(text) < width:
         return [((" ", ""), *line)]
@@ -128,7 +128,7 @@ class Planned:
 
 
 def digest_of(path: Path) -> str:
-    """What tells whether a file has changed; "" for one that cannot be read."""
+    """Return what tells whether a file has changed; "" for one that cannot be read."""
     try:
         return hashlib.sha256(path.read_bytes()).hexdigest()
     except OSError:
@@ -136,7 +136,7 @@ def digest_of(path: Path) -> str:
 
 
 def plan_of(path: Path) -> Planned:
-    """Reads a profile and the headers of its models; takes a while, so it belongs into a thread."""
+    """Read a profile and the headers of its models; takes a while, so it belongs into a thread."""
     digest = digest_of(path)
     found = check(path)
     if found.profile is None or found.problems:

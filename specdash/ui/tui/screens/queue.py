@@ -127,7 +127,7 @@ class QueueScreen(ListScreen):
 
     @property
     def page_rows(self) -> int:
-        """How far a page goes: a row of the one before stays."""
+        """Count the rows that a page goes: a row of the one before stays."""
         return (self._body.n_rows if self._body is not None else 1) - 1
 
     def action_mark(self) -> None:
@@ -164,7 +164,7 @@ class QueueScreen(ListScreen):
         self._draw()
 
     def clicked(self, x: int, y: int, *, twice: bool) -> None:
-        """A click moves the cursor, marks (on the signs) or switches (on the column); a second one edits."""
+        """Move the cursor to a click, mark (on the signs) or switch (on the column); a second click edits."""
         shown = self._body
         step_id = shown.table.key_at(shown.place, y - shown.first_row, shown.n_rows) if shown is not None else None
         if shown is None or step_id is None:
@@ -187,7 +187,7 @@ class QueueScreen(ListScreen):
     # -- staging -----------------------------------------------------------------------------------------------
 
     def _stage(self, make: Callable[[], Sequence[cmd.Edit]], words: str = "", models: Sequence[ModelRead] = ()) -> bool:
-        """Stages what `make` gives, or says why it cannot be done; nothing has changed then."""
+        """Stage what `make` gives, or say why it cannot be done; nothing has changed then."""
         return self._change(lambda staged: stage(staged, make(), words, models))
 
     def _change(self, change: Callable[[Staged], Staged]) -> bool:
@@ -208,28 +208,28 @@ class QueueScreen(ListScreen):
         self._stage(lambda: edit_actions.toggled(self.staged.steps, self.chosen()))
 
     def action_shift(self, down: bool) -> None:
-        """Moves the chosen steps down or up."""
+        """Move the chosen steps down or up."""
         scope = self.staged.base.scope
         self._stage(lambda: edit_actions.shifted(self.staged.steps, self.chosen(), down, scope))
 
     def action_next(self) -> None:
-        """The chosen steps run next."""
+        """Run the chosen steps next."""
         self._stage(lambda: edit_actions.run_next(self.staged.steps, self.chosen()))
 
     def action_retry(self) -> None:
-        """What failed is measured again."""
+        """Measure again what failed."""
         marked = self.chosen() if self._position.marked else ()
         self._stage(lambda: edit_actions.retried(self.staged.steps, marked))
 
     def action_undo(self) -> None:
-        """Takes the last edit back, or the one that cannot be done any more."""
+        """Take the last edit back, or the one that cannot be done any more."""
         if not self.staged.entries:
             self.refuse("there is nothing to undo")
             return
         self._change(undo)
 
     def action_redo(self) -> None:
-        """Makes the edit again that was taken back last."""
+        """Make the edit again that was taken back last."""
         if not self.staged.undone:
             self.refuse("there is nothing to redo")
             return
@@ -250,7 +250,7 @@ class QueueScreen(ListScreen):
 
     @work(group="dialog")
     async def action_edit(self) -> None:
-        """Other Ks or samples for the chosen steps."""
+        """Ask for other Ks or samples of the chosen steps."""
         ids, steps = self.chosen(), self.staged.steps
         found = [steps[each] for each in ids if each in steps]
         if not found:
@@ -283,11 +283,11 @@ class QueueScreen(ListScreen):
             self._mark(())
 
     def action_add(self) -> None:
-        """Adds steps at the end of the queue."""
+        """Add steps at the end of the queue."""
         self._open_add(clone=False)
 
     def action_clone(self) -> None:
-        """Measures the step under the cursor once more, as it is or with changes."""
+        """Measure the step under the cursor once more, as it is or with changes."""
         self._open_add(clone=True)
 
     @work(group="dialog")
@@ -322,7 +322,7 @@ class QueueScreen(ListScreen):
     # -- applying, discarding, saving --------------------------------------------------------------------------
 
     def action_apply(self) -> None:
-        """Sends all staged edits as one command."""
+        """Send all staged edits as one command."""
         if not self.staged.entries:
             self.refuse("nothing is staged")
         elif self.staged.problem is not None:
@@ -334,7 +334,7 @@ class QueueScreen(ListScreen):
             self.run_worker(self._apply(self.staged), group="commands")
 
     async def _apply(self, staged: Staged) -> None:
-        """The answer may take a while on a slow line; the screen goes on meanwhile."""
+        """Send the staged edits and tell the answer, which may take a while on a slow line."""
         try:
             refused = await self.dashboard.send(cmd.Command(cmd.EDIT, staged.edits))
         finally:

@@ -78,7 +78,7 @@ class ResultsScreen(ListScreen):
         self._is_waiting = False
 
     def on_mount(self) -> None:
-        """Loads the charts beside the screen."""
+        """Load the charts beside the screen."""
         if not is_ready():
             self.run_worker(self._load_charts(), group="charts")
 
@@ -93,7 +93,7 @@ class ResultsScreen(ListScreen):
         return self.feed.view
 
     def paint(self) -> None:
-        """Brings figures up to date for a while, draws, and comes back for the rest."""
+        """Bring figures up to date for a while, draw, and come back for the rest."""
         if not self.is_ready:
             return
         run = self._view.run.run_id if self._view.run is not None else None
@@ -119,61 +119,61 @@ class ResultsScreen(ListScreen):
         body.show(self._drawn.lines)
 
     def _become(self, state: State) -> None:
-        """Another state of the screen's own, shown at once."""
+        """Show another state at once."""
         self._state = state
         self._draw()
 
     # -- keys --------------------------------------------------------------------------------------------------
 
     def action_move(self, by: int, across: int = 0) -> None:
-        """The cursor of the pane in front."""
+        """Move the cursor of the pane in front."""
         self._become(self._state.moved(self._book, self._drawn.rows, across, by))
 
     @property
     def page_rows(self) -> int:
-        """As far as the pane in front shows."""
+        """The rows that the pane in front shows."""
         return self._drawn.page
 
     def action_measure(self) -> None:
-        """The next measure in the cells."""
+        """Show the next measure in the cells."""
         at = MEASURES.index(self._state.measure)
         self._become(replace(self._state, measure=MEASURES[(at + 1) % len(MEASURES)]))
 
     def action_transpose(self) -> None:
-        """Targets by drafts, categories by K, or methods without a draft model by K."""
+        """Show the next heat map: targets by drafts, categories by K, methods without a draft model by K."""
         self._become(self._state.turned(self._book))
 
     def action_variant(self) -> None:
-        """The next of the configs, expert counts and depths that the run compares."""
+        """Show the next of the configs, expert counts and depths that the run compares."""
         if len(self._state.axes.variants) < 2:
             self.dashboard.tell("this run has one variant only")
             return
         self._become(self._state.next_variant())
 
     def action_see(self, view: ViewName) -> None:
-        """A view, or back to the heat map from it."""
+        """Show a view, or the heat map where it is shown already."""
         self._become(replace(self._state, view="heat" if self._state.view == view else view))
 
     def action_next(self, step: int) -> None:
-        """The next or previous view."""
+        """Show the next or previous view."""
         at = VIEWS.index(self._state.view) if self._state.view in VIEWS else -1
         self._become(replace(self._state, view=VIEWS[(at + step) % len(VIEWS)]))
 
     def action_sort(self) -> None:
-        """By the next column."""
+        """Sort by the next column."""
         self._become(replace(self._state, view="table", step_id=None, sorting=self._state.sorting.next(NAMES)))
 
     def action_reverse(self) -> None:
-        """The other way round."""
+        """Sort the other way round."""
         sorting = self._state.sorting
         self._become(replace(self._state, view="table", step_id=None, sorting=sorting.by(sorting.column)))
 
     def action_open(self) -> None:
-        """From a pair to its Ks, from there to samples; all categories open as a filtered table."""
+        """Open a pair as its Ks, a measurement as its samples, all categories as a filtered table."""
         self._become(self._state.opened(self._book))
 
     def action_back(self) -> None:
-        """From samples to where they were opened, then the filter, then the heat map of pairs."""
+        """Go back from samples to where they were opened, then clear the filter, then show the pairs."""
         if (self._state.view == "samples" and not self.is_typing) or not self.clear_filter():
             self._become(self._state.back())
 
@@ -189,18 +189,18 @@ class ResultsScreen(ListScreen):
         self._become(replace(self._state, words=words))
 
     def action_filter(self) -> None:
-        """Words that rows of the table must have."""
+        """Ask for words that rows of the table must have."""
         super().action_filter()
         self._become(replace(self._state, view="table"))
 
     def clicked(self, x: int, y: int, *, twice: bool) -> None:
-        """A cell or a row is chosen, a name of a column sorts."""
+        """Choose the cell or row that was clicked, or sort by the column."""
         self._become(panes.clicked(self._drawn, self._state, x, y))
 
     # -- out of the screen -------------------------------------------------------------------------------------
 
     def action_copy(self) -> None:
-        """The heat map or the table as Markdown, to the clipboard of the terminal."""
+        """Copy the heat map or the table as Markdown to the clipboard of the terminal."""
         if self._state.view == "table":
             text, count = markdown_table(self._drawn.rows, self._view)
             what = f"{count} of {len(self._drawn.rows)} rows" if count < len(self._drawn.rows) else f"{count} rows"
@@ -213,7 +213,7 @@ class ResultsScreen(ListScreen):
         self.dashboard.tell(f"copied: Markdown table, {what}, {len(text.encode())} bytes (if the terminal allows it)")
 
     def action_copy_command(self) -> None:
-        """The command of the server that the chosen measurement ran on."""
+        """Copy the command of the server that the chosen measurement ran on."""
         row = self._state.row(self._book)
         command = command_of(row, self._view) if row is not None else None
         if command is None:
@@ -223,11 +223,11 @@ class ResultsScreen(ListScreen):
         self.dashboard.tell(f"copied: {command}")
 
     def action_advice(self) -> None:
-        """What to use for the target under the cursor, with the whole command line."""
+        """Show what to use for the target under the cursor, with the whole command line."""
         self.app.push_screen(AdviceWindow(lambda: self.dashboard.advice, self._state.target))
 
     def action_path(self) -> None:
-        """Where the run lies."""
+        """Tell the folder of the run."""
         origin = self.feed.origin
         if origin is None:
             self.dashboard.tell("this run has no folder")
@@ -248,6 +248,6 @@ class ResultsScreen(ListScreen):
 
 
 def _folder_for(origin: Origin | None) -> Path:
-    """Where an export goes when nothing else is said: the folder of the run, if it is here."""
+    """Return the folder that an export goes to by default: that of the run, if it is here."""
     is_here = origin is not None and origin.is_local and os.path.isdir(origin.path)
     return Path(origin.path) if origin is not None and is_here else Path.cwd()

@@ -55,7 +55,7 @@ class Runs:
         self.read_once = False
 
     async def read(self, told: Callable[[], None], limit: int | None = None) -> None:
-        """Reads all of them, or the newest `limit`; calls `told` after each."""
+        """Read all of them, or the newest `limit`; call `told` after each."""
         self.reading = True
         try:
             folders = newest_first(await asyncio.to_thread(_folders))
@@ -96,12 +96,12 @@ class RunsScreen(ListScreen):
         self._page_top = 0
 
     def on_screen_resume(self) -> None:
-        """Every time that it comes to the front the runs are read again."""
+        """Read the runs again every time that the screen comes to the front."""
         self.action_refresh_runs()
         super().on_screen_resume()
 
     def action_refresh_runs(self) -> None:
-        """Reads the results folders again."""
+        """Read the results folders again."""
         if not self.known.reading:
             self.run_worker(self.known.read(self.paint), group="runs", exclusive=True)
 
@@ -111,7 +111,7 @@ class RunsScreen(ListScreen):
         return table_of(with_words(self.known.found, self.words), self.size.width)
 
     def paint(self) -> None:
-        """Shows what has been read so far."""
+        """Show what has been read so far."""
         if not self.is_ready:
             return
         glyphs, width = self.dashboard.terminal.glyphs, self.size.width
@@ -131,7 +131,7 @@ class RunsScreen(ListScreen):
         self.show_page([heading], body, note)
 
     def why_not(self, action: str) -> str | None:
-        """What a run must be to be opened, gone on with or compared."""
+        """Say why a run cannot be opened, resumed or compared."""
         run = self._current()
         if action == "filter":
             return None if self._page is None and self.known.found else ""
@@ -153,7 +153,7 @@ class RunsScreen(ListScreen):
     # -- keys --------------------------------------------------------------------------------------------------
 
     def action_move(self, by: int) -> None:
-        """Another run, or further down a comparison."""
+        """Move to another run, or further down a comparison."""
         self._note = ""
         if self._page is not None:
             self._page_top += by
@@ -166,26 +166,26 @@ class RunsScreen(ListScreen):
         return table.row(table.keys[table.at(self._position)]) if table.keys and self._page is None else None
 
     def action_open(self) -> None:
-        """Opens the selected run: the one that is going on, or what its journal tells."""
+        """Open the selected run: the one that is going on, or what its journal tells."""
         run = self._current()
         if run is not None and run.problem is None:
             self.say(f"opening {run.id}")
             self.app.run_worker(self._switch(switching.open_path, run.path), group="switch", exclusive=True)
 
     def action_resume(self) -> None:
-        """Goes on with an interrupted run."""
+        """Resume an interrupted run."""
         run = self._current()
         if run is not None and run.state != RUNNING and run.resumable:
             self.say(f"starting to go on with {run.id}")
             self.app.run_worker(self._switch(switching.resume_path, run.path), group="switch", exclusive=True)
 
     async def _switch(self, how: switching.Way, path: Path) -> None:
-        """Turns the dashboard to another run, or says in place why not."""
+        """Turn the dashboard to another run, or say in place why not."""
         wrong = await how(self.dashboard, path)
         self.say(wrong or "")
 
     def action_compare(self) -> None:
-        """Marks a run; with two marked they are set side by side."""
+        """Mark a run; with two marked they are set side by side."""
         run = self._current()
         if run is None:
             return
@@ -236,7 +236,7 @@ class RunsScreen(ListScreen):
 
 
 def _view(path: Path) -> View:
-    """What the journal of a run tells."""
+    """Read the journal of a run."""
     from specdash.store.journal import read
 
     return fold_all(read(path / "journal.jsonl").records)

@@ -47,7 +47,7 @@ class PageScreen(RunScreen):
         self._applies: tuple[bool, ...] | None = None
 
     def compose(self) -> ComposeResult:
-        """Header, title, body, note, field, keys."""
+        """Yield header, title, body, note, field, keys."""
         field = Field(f"{self.PAGE}-field", placeholder=self.PLACEHOLDER, limit=self.FIELD_LIMIT)
         yield Top()
         if "title" in self.PARTS:
@@ -62,33 +62,33 @@ class PageScreen(RunScreen):
         yield Bottom()
 
     def compose_body(self) -> ComposeResult:
-        """What takes the room that the rest leaves."""
+        """Yield what takes the room that the rest leaves."""
         yield LinesWidget(id=f"{self.PAGE}-body", classes="page-body")
 
     # -- painting ----------------------------------------------------------------------------------------------
 
     @property
     def is_ready(self) -> bool:
-        """Whether there is something to paint on: there is not before the first frame, nor while the page goes."""
+        """Tell whether there is something to paint on: there is not before the first frame, nor while the page goes."""
         return (
             self.is_mounted and bool(self.query(Top)) and all(self.query(f"#{self.PAGE}-{each}") for each in self.PARTS)
         )
 
     def part(self, name: str) -> LinesWidget:
-        """The title, the body or the note."""
+        """Find the title, the body or the note."""
         return self.query_one(f"#{self.PAGE}-{name}", LinesWidget)
 
     @property
     def rows(self) -> int:
-        """The rows of the body."""
+        """Count the rows of the body."""
         return max(1, self.part("body").size.height)
 
     def note_lines(self, text: str) -> list[Line]:
-        """A sentence below the body, on no more rows than there are for it."""
+        """Break a sentence below the body, on no more rows than there are for it."""
         return list(paragraph(text, self.size.width - 1, "warn"))[:NOTE_ROWS]
 
     def show_page(self, title: Sequence[Line], body: Sequence[Line], note: Sequence[Line] | None = None) -> None:
-        """Shows the lines of a page; without a `note`, what was said last. The footer follows what applies."""
+        """Show the lines of a page; without a `note`, what was said last. The footer follows what applies."""
         said = note if note is not None else self.note_lines(self._note)
         top = self.query_one(Top)
         before = (top.display, len(self.part("title").lines), len(self.part("note").lines))
@@ -104,29 +104,29 @@ class PageScreen(RunScreen):
             self.refresh_bindings()
 
     def say(self, text: str) -> None:
-        """Says a sentence in place of the note; "" takes it away."""
+        """Say a sentence in place of the note; "" takes it away."""
         self._note = one_line(text, SENTENCE)
         self.paint()
 
     # -- keys --------------------------------------------------------------------------------------------------
 
     def why_not(self, action: str) -> str | None:
-        """Why an action cannot be done now, "" for a reason that goes without saying; None where it can."""
+        """Say why an action cannot be done now, "" for a reason that goes without saying; None where it can."""
         return None
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Whether a key applies; None: it is known, and not for now."""
+        """Tell whether a key applies; None: it is known, and not for now."""
         return None if action in self.SOMETIMES and self.why_not(action) is not None else True
 
     def on_key(self, event: events.Key) -> None:
-        """A key that does not apply says why."""
+        """Say why a key does not apply."""
         known = self.active_bindings.get(event.key)
         if known is not None and not known.enabled and (why := self.why_not(known.binding.action)):
             self.say(why)
 
     @property
     def page_rows(self) -> int:
-        """How far a page goes."""
+        """Count the rows that a page goes."""
         return self.rows - 2
 
     def action_page(self, direction: int) -> None:
@@ -134,15 +134,15 @@ class PageScreen(RunScreen):
         self.action_move(direction * max(1, self.page_rows))
 
     def action_move(self, by: int) -> None:
-        """The cursor, or the window, goes up or down."""
+        """Move the cursor, or the window, up or down."""
 
     @property
     def field(self) -> Field:
-        """The field for text."""
+        """Find the field for text."""
         return self.query_one(f"#{self.PAGE}-field", Field)
 
     def open_field(self, value: str = "") -> None:
-        """Opens the field: printable keys are text now."""
+        """Open the field: printable keys are text now."""
         self.is_typing = self.field.display = True
         self.field.value = value
         self.field.cursor_position = len(value)
@@ -150,13 +150,13 @@ class PageScreen(RunScreen):
         self.call_after_refresh(self.paint)
 
     def close_field(self) -> None:
-        """Closes the field; keys are the screen's again."""
+        """Close the field; keys are the screen's again."""
         self.is_typing = self.field.display = False
         self.set_focus(None)
         self.call_after_refresh(self.paint)
 
     def on_field_cut(self, event: Field.Cut) -> None:
-        """More was pasted than the field takes."""
+        """Say that more was pasted than the field takes."""
         if "note" in self.PARTS:
             self.say(event.sentence)
         else:
@@ -192,7 +192,7 @@ class ListScreen(PageScreen):
 
     @property
     def words(self) -> str:
-        """The filter."""
+        """Return the filter."""
         raise NotImplementedError
 
     def filter_by(self, words: str) -> None:

@@ -29,7 +29,7 @@ class Item:
 
 
 class Picker(LinesWidget, can_focus=True):
-    """Chooses among items with space or the mouse; tells about every change."""
+    """Choose among items with space or the mouse; every change is told."""
 
     class Changed(Message):
         """Something was chosen, or chosen no more."""
@@ -98,15 +98,15 @@ class Picker(LinesWidget, can_focus=True):
         return text, "dim" if item.why_not is not None else "accent" if is_chosen else ""
 
     def on_resize(self, event: events.Resize) -> None:
-        """It has another size."""
+        """Draw the list for another size."""
         self.repaint()
 
     def on_focus(self) -> None:
-        """It takes the keys."""
+        """Show the cursor."""
         self.call_next(self.repaint)  # Textual notes the focus after this handler
 
     def on_blur(self) -> None:
-        """It takes the keys no more."""
+        """Show no cursor."""
         self.call_next(self.repaint)
 
     def action_move(self, by: int) -> None:
@@ -122,7 +122,7 @@ class Picker(LinesWidget, can_focus=True):
             self._tell()
 
     def action_choose_all(self) -> None:
-        """Chooses everything that can be chosen, or nothing."""
+        """Choose everything that can be chosen, or nothing."""
         every = {item.value for item in self.items if item.why_not is None}
         self.chosen = set() if every <= self.chosen else self.chosen | every
         self._tell()
@@ -132,7 +132,7 @@ class Picker(LinesWidget, can_focus=True):
         self.post_message(self.Changed(self))
 
     def on_click(self, event: events.Click) -> None:
-        """Chooses what was clicked."""
+        """Choose what was clicked."""
         key = self._table.key_at(self._position, event.y - 1, self.size.height - 1)
         if key is not None:
             self._position = replace(self._position, cursor=key)

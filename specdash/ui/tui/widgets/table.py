@@ -54,12 +54,12 @@ class Sorting:
     is_reversed: bool = False
 
     def next(self, names: Sequence[str]) -> Sorting:
-        """By the column after this one, by `ORDER` after the last."""
+        """Sort by the column after this one, by `ORDER` after the last."""
         every = (ORDER, *names)
         return Sorting(every[(every.index(self.column) + 1) % len(every)] if self.column in every else ORDER)
 
     def by(self, column: str) -> Sorting:
-        """By this column; the other way round if it is so already."""
+        """Sort by this column; the other way round if it is so already."""
         return Sorting(column, not self.is_reversed) if column == self.column else Sorting(column)
 
 
@@ -86,11 +86,11 @@ class Layout(Generic[Row]):
 
     @property
     def width(self) -> int:
-        """The cells of a whole row."""
+        """Count the cells of a whole row."""
         return self.signs + sum(width + 1 for _, width in self.columns) - 1
 
     def column_at(self, x: int) -> str | None:
-        """The name of the column at cell `x` of a row, with the blank behind it; None beside all columns."""
+        """Find the name of the column at cell `x` of a row, with the blank behind it; None beside all columns."""
         edge = self.signs
         if x < edge:
             return None
@@ -102,11 +102,11 @@ class Layout(Generic[Row]):
 
 
 def layout(columns: Sequence[Column[Row]], width: int, signs: int) -> Layout[Row]:
-    """The columns that fit into `width` cells, one blank between two, with their widths."""
+    """Find the columns that fit into `width` cells, one blank between two, with their widths."""
     kept = list(columns)
 
     def left() -> int:
-        """The cells that are left when each column has the least that it takes."""
+        """Count the cells that are left when each column has the least that it takes."""
         return width - signs - sum(each.least + 1 for each in kept) + 1
 
     while left() < 0 and (highest := max((each.rank for each in kept), default=0)) > 0:
@@ -126,11 +126,11 @@ def layout(columns: Sequence[Column[Row]], width: int, signs: int) -> Layout[Row
 
 
 Sign = Callable[[str, str], str]
-"""What stands in front of the row of a key: it is given the cursor's glyph, or a blank, and adds marks to it."""
+"""Makes the signs in front of the row of a key: the cursor's glyph, or a blank, is given to it, and it adds marks."""
 
 
 def lone_cursor(_key: str, cursor: str) -> str:
-    """The cursor alone in front of a row."""
+    """Put the cursor alone in front of a row."""
     return cursor
 
 
@@ -157,11 +157,11 @@ class WindowTable(Generic[Row]):
     # -- where one is ------------------------------------------------------------------------------------------
 
     def at(self, position: Position) -> int:
-        """The number of the row under the cursor; 0 where the cursor is on none."""
+        """Return the number of the row under the cursor; 0 where the cursor is on none."""
         return self.places.get(position.cursor, 0) if position.cursor is not None else 0
 
     def settled(self, position: Position, rows: int, current: str | None = None) -> Position:
-        """The position with a cursor on a row that there is, in a window of `rows` rows that shows it.
+        """Put the cursor on a row that there is, in a window of `rows` rows that shows it.
 
         `current` is the row that is followed, and where a cursor begins.
         """
@@ -178,31 +178,31 @@ class WindowTable(Generic[Row]):
         return replace(position, cursor=cursor, top=scrolled(top, rows, count))
 
     def moved(self, position: Position, by: int) -> Position:
-        """The position `by` rows further down, or as far as it goes; it follows nothing any more."""
+        """Move the cursor `by` rows down, or as far as it goes; it follows nothing any more."""
         if not self.keys:
             return position
         at = max(0, min(len(self.keys) - 1, self.at(position) + by))
         return replace(position, cursor=self.keys[at], follows=False)
 
     def window(self, position: Position, rows: int) -> Sequence[str]:
-        """The keys of the rows that `rows` lines show."""
+        """Return the keys of the rows that `rows` lines show."""
         return self.keys[position.top : position.top + max(0, rows)]
 
     def key_at(self, position: Position, line: int, rows: int) -> str | None:
-        """The key of the row on a line of the window, counted from 0; None where there is none."""
+        """Find the key of the row on a line of the window, counted from 0; None where there is none."""
         shown = self.window(position, rows)
         return shown[line] if 0 <= line < len(shown) else None
 
     # -- drawing -----------------------------------------------------------------------------------------------
 
     def layout(self, width: int) -> Layout[Row]:
-        """The columns that fit into `width` cells."""
+        """Find the columns that fit into `width` cells."""
         return layout(self.columns, width, self.signs)
 
     def lines(
         self, position: Position, shape: Layout[Row], rows: int, width: int, glyphs: Glyphs, sign: Sign = lone_cursor
     ) -> list[Line]:
-        """The rows of the window. The one under the cursor has one style over `width` cells, and a sign of its own."""
+        """Draw the rows of the window. The one under the cursor has one style over `width` cells, and its own sign."""
         lines: list[Line] = []
         for key in self.window(position, rows):
             here = key == position.cursor
@@ -212,7 +212,7 @@ class WindowTable(Generic[Row]):
 
 
 def heading(shape: Layout[Row], glyphs: Glyphs, sorting: Sorting | None = None) -> Line:
-    """The names of the columns; an arrow behind the one that rows are sorted by."""
+    """Draw the names of the columns; an arrow stands behind the one that rows are sorted by."""
     spans: list[Span] = [(" " * shape.signs, "dim")]
     for number, (column, width) in enumerate(shape.columns):
         is_sorted = sorting is not None and sorting.column == column.name
@@ -225,7 +225,7 @@ def heading(shape: Layout[Row], glyphs: Glyphs, sorting: Sorting | None = None) 
 
 
 def row_line(shape: Layout[Row], row: Row, signs: str, bar: int | None, glyphs: Glyphs) -> Line:
-    """One row: its signs, then its cells with a blank between two. Under the cursor it is a bar of so many cells."""
+    """Draw one row: its signs, then its cells with a blank between two. Under the cursor it is a bar of `bar` cells."""
     spans: list[Span] = [(signs, "marked")]
     for number, (column, size) in enumerate(shape.columns):
         text, style = column.cell(row)
@@ -239,7 +239,7 @@ def row_line(shape: Layout[Row], row: Row, signs: str, bar: int | None, glyphs: 
 
 
 def joined(spans: Iterable[Span]) -> Line:
-    """Neighbours of one style as one span: each change of style costs bytes; blanks take the style before them."""
+    """Join neighbours of one style: each change of style costs bytes; blanks take the style before them."""
     line: list[Span] = []
     for text, style in spans:
         if line and (line[-1][1] == style or not text.strip()):
@@ -250,7 +250,7 @@ def joined(spans: Iterable[Span]) -> Line:
 
 
 def padded(text: str, width: int, glyphs: Glyphs, *, right: bool = False) -> str:
-    """`text` in exactly `width` cells; what is cut off leaves an ellipsis."""
+    """Fit `text` into exactly `width` cells; what is cut off leaves an ellipsis."""
     text = cut(squeezed(text, width, glyphs.ellipsis), width, glyphs.ellipsis)
     blanks = " " * (width - cell_len(text))
     return blanks + text if right else text + blanks
@@ -260,13 +260,13 @@ def padded(text: str, width: int, glyphs: Glyphs, *, right: bool = False) -> str
 
 
 def matching(rows: Iterable[Row], words: str, text_of: Callable[[Row], str]) -> list[Row]:
-    """The rows whose text has all of these words, in whatever case."""
+    """Keep the rows whose text has all of these words, in whatever case."""
     wanted = words.casefold().split()
     return [row for row in rows if all(word in have for have in (text_of(row).casefold(),) for word in wanted)]
 
 
 def ordered(rows: Sequence[Row], columns: Iterable[Column[Row]], sorting: Sorting) -> list[Row]:
-    """The rows in another order; what is unknown comes last either way."""
+    """Sort the rows; what is unknown comes last either way."""
     column = next((each for each in columns if each.name == sorting.column), None)
     if column is None or column.sort_key is None:
         return list(reversed(rows)) if sorting.is_reversed else list(rows)
