@@ -25,7 +25,7 @@ DONE_WORDS = {"ok": "done", SKIPPED: "skipped"}
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows of a table: those that the filter leaves, and the number of each step, which counts from 1.
+    """The rows of a table: those that the filter leaves with their places, and the number of each step, from 1.
 
     `starts` maps the first step of each load that is still to be started to its load. `widths` is how long the longest
     text of a column is; `varying` names the columns in which not all steps have the same.
@@ -33,7 +33,9 @@ class Rows:
 
     staged: Staged
     words: str
+    preview: View
     shown: tuple[str, ...]
+    places: Mapping[str, int]
     number: Mapping[str, int]
     starts: Mapping[str, LoadKey]
     widths: Mapping[str, int]
@@ -56,12 +58,14 @@ def rows(staged: Staged, words: str) -> Rows:
         name: max((len(one_line(str(each), 60)) if each is not None else 6 for each in values), default=1)
         for name, values in labels.items()
     }
-    preview = staged.preview
+    preview, shown = staged.preview, tuple(matching(every, words, str))
     most = max((preview.iterations(each) or 0 for each in staged.steps), default=0)
     return Rows(
         staged,
         words,
-        tuple(matching(every, words, str)),
+        preview,
+        shown,
+        {step_id: at for at, step_id in enumerate(shown)},
         {step_id: at for at, step_id in enumerate(every, start=1)},
         {load.steps[0].id: load.key for load in staged.after.loads},
         widths | {"reps": 2 * len(str(most)) + 1, "number": len(str(len(every)))},
@@ -125,7 +129,7 @@ def _experts(count: int | None) -> str:
 
 
 def _samples(row: EditedRow) -> Span:
-    wanted, have = row.rows.staged.preview.iterations(row.found.step.id), len(row.found.good)
+    wanted, have = row.rows.preview.iterations(row.found.step.id), len(row.found.good)
     return row.plain(f"{have}/{wanted}" if have else str(wanted) if wanted is not None else "?")
 
 
@@ -174,7 +178,9 @@ def table_of(found: Rows, width: int) -> WindowTable[EditedRow]:
         return replace(column, most=most) if column.shares else replace(column, least=most, most=most)
 
     columns = tuple(sized(each) for each in COLUMNS if each.name not in WHERE_VARYING - found.varying)
-    return WindowTable((*columns, *(APART if width >= NOTE_FROM else TOGETHER)), found.shown, row, SIGNS)
+    return WindowTable(
+        (*columns, *(APART if width >= NOTE_FROM else TOGETHER)), found.shown, row, SIGNS, places=found.places
+    )
 
 
 def state_of(staged: Staged, each: StepView, is_gone: bool) -> Span:
@@ -270,7 +276,7 @@ def _notes(found: Rows, place: Position) -> list[Span]:
         parts.append((f"{off} off", "dim"))
     return [
         *parts,
-        (f"{_count(len(found.staged.after.loads), 'load')} left", "dim"),
+        (f"{_count(len(found.starts), 'load')} left", "dim"),
         (f"about {time(found.staged)}", "dim"),
     ]
 
