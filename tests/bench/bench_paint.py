@@ -65,15 +65,15 @@ def _long_queue() -> list[Row]:
     first_ms = (time.perf_counter() - begun_s) * 1000
     same, scrolled, changed = [], [], []
     for _ in range(REPEATS):
-        same.append(_timed(look, Choice(place=body.place)))
-    place = body.place
+        same.append(_timed(look, Choice(position=body.position)))
+    position = body.position
     for _ in range(REPEATS):
-        place = table_of(look).moved(place, 97)
-        scrolled.append(_timed(look, Choice(place=place)))
+        position = table_of(look).moved(position, 97)
+        scrolled.append(_timed(look, Choice(position=position)))
     for _ in range(REPEATS):
         # A fact makes a new mapping of steps, and all that is known of the queue has to be looked at again.
         view = replace(feed.view, steps=dict(feed.view.steps))
-        changed.append(_timed(replace(look, feed=replace(feed, view=view)), Choice(place=place)))
+        changed.append(_timed(replace(look, feed=replace(feed, view=view)), Choice(position=position)))
     goal = f"< {PAINT_MS:.0f} ms"
     what = f"{STEPS} steps at 160x45"
     return [

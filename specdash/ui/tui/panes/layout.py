@@ -44,11 +44,11 @@ _MORE: tuple[tuple[Name, int], ...] = (
 class Choice:
     """What the person at the keyboard has chosen to see.
 
-    `place`: in the queue; `pane`: the one that is shown where there is room for one; `lower`: what stands at the bottom
-    where there is room for one of the two; `written`: the answer that is being given.
+    `position`: in the queue; `pane`: the one that is shown where there is room for one; `lower`: what stands at the
+    bottom where there is room for one of the two; `written`: the answer that is being given.
     """
 
-    place: Position = field(default_factory=lambda: Position(follows=True))
+    position: Position = field(default_factory=lambda: Position(follows=True))
     pane: Name = "server"
     lower: Literal["text", "log"] = "text"
     written: Written | None = None
@@ -56,13 +56,13 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The lines of the screen, the queue's place after it was brought into view, and where its first row stands.
+    """The lines of the screen, the queue's position after it was brought into view, and where its first row stands.
 
     `rows_at` is (x, y, width, rows), None where the queue is not shown. `has_both`: text and log are both shown.
     """
 
     lines: tuple[Line, ...]
-    place: Position
+    position: Position
     layout: Layout
     rows_at: tuple[int, int, int, int] | None = None
     has_both: bool = True
@@ -91,7 +91,7 @@ class _Painter:
     def __init__(self, context: PaintContext, choice: Choice) -> None:
         self._context = context
         self._choice = choice
-        self.place = choice.place
+        self.position = choice.position
         self.rows_at: tuple[int, int, int, int] | None = None
 
     def block(self, name: Name, width: int, rows: int, at: tuple[int, int] = (0, 0)) -> list[Line]:
@@ -107,8 +107,8 @@ class _Painter:
     def _pane(self, name: Name, width: int, rows: int) -> Pane:
         if name == "queue":
             visible = rows - 1 if rows > 1 else rows
-            self.place = table_of(self._context).settled(self._choice.place, visible, running(self._context))
-            return queue(self._context, self.place, width, rows)
+            self.position = table_of(self._context).settled(self._choice.position, visible, running(self._context))
+            return queue(self._context, self.position, width, rows)
         if name == "advice" or (name == "text" and is_over(self._context)):
             return advice(self._context.advice, width, rows, self._context.glyphs)
         if name == "text":
@@ -143,7 +143,7 @@ def _single(context: PaintContext, choice: Choice, width: int, height: int) -> B
     title = f"{choice.pane}  {number} of {len(PANES)}, tab: next"
     heading = ruled(Pane(title, lines[0][4:-1] if width >= 60 else ()), width, context.glyphs)
     lines[0] = fitted(heading, width, context.glyphs.ellipsis)
-    return Body(tuple(lines[: max(0, height)]), painter.place, "single", painter.rows_at, has_both=False)
+    return Body(tuple(lines[: max(0, height)]), painter.position, "single", painter.rows_at, has_both=False)
 
 
 def stacked_rows(height: int, lower: Literal["text", "log"]) -> dict[Name, int]:
@@ -178,7 +178,7 @@ def _stacked(context: PaintContext, choice: Choice, width: int, height: int) -> 
     for name, count in rows.items():
         lines += painter.block(name, width, count, (0, len(lines)))
     both = "text" in rows and "log" in rows
-    return Body(tuple(lines[:height]), painter.place, "stacked", painter.rows_at, both)
+    return Body(tuple(lines[:height]), painter.position, "stacked", painter.rows_at, both)
 
 
 def _columns(context: PaintContext, choice: Choice, width: int, height: int) -> Body:
@@ -208,7 +208,7 @@ def _columns(context: PaintContext, choice: Choice, width: int, height: int) -> 
     lines = painter.block("server", width, server_rows)
     lines += beside(left, right, left_width, context.glyphs)
     lines += painter.block("log", width, log_rows)
-    return Body(tuple(lines[:height]), painter.place, "columns", painter.rows_at)
+    return Body(tuple(lines[:height]), painter.position, "columns", painter.rows_at)
 
 
 def beside(left: Sequence[Line], right: Sequence[Line], left_width: int, glyphs: Glyphs) -> list[Line]:

@@ -132,8 +132,8 @@ def running(context: PaintContext) -> str | None:
     return None
 
 
-def queue(context: PaintContext, place: Position, width: int, rows: int) -> Pane:
-    """The heading and the rows of the window; `place` is settled for `rows - 1` rows."""
+def queue(context: PaintContext, position: Position, width: int, rows: int) -> Pane:
+    """The heading and the rows of the window; `position` is settled for `rows - 1` rows."""
     view, feed, glyphs = context.feed.view, context.feed, context.glyphs
     overview = context.figures.overview(view)
     counts = overview.counts
@@ -143,10 +143,10 @@ def queue(context: PaintContext, place: Position, width: int, rows: int) -> Pane
         parts.append(("PAUSED", "warn"))
     if view.stopping:
         parts.append(("STOPPING", "warn"))
-    here = overview.place.get(place.cursor or "", -1) + 1
+    here = overview.place.get(position.cursor or "", -1) + 1
     where = (
         "follows the run"
-        if place.follows and feed.is_live
+        if position.follows and feed.is_live
         else f"row {here} of {len(overview.order)}" + (", esc follows" if feed.is_live else "")
     )
     parts.append((where, "dim"))
@@ -159,7 +159,7 @@ def queue(context: PaintContext, place: Position, width: int, rows: int) -> Pane
     shape = table.layout(width)
     lines = [heading(shape, glyphs)] if rows > 1 else []
     active = running(context) if feed.is_live else None
-    lines += table.lines(place, shape, rows - len(lines), width, glyphs,
+    lines += table.lines(position, shape, rows - len(lines), width, glyphs,
                          lambda key, cursor: cursor + (glyphs.marked if key == active else " "))  # fmt: skip
     if not overview.order and rows > 1:
         lines.append(((" no step is known yet", "dim"),))

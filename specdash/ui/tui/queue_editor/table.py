@@ -220,36 +220,36 @@ SHARE = 3  # the staged edits take at most one part in so many of the height
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """What is drawn: its lines, the place that was settled, the table, and the lines of the body that are rows."""
+    """What is drawn: its lines, the position that was settled, the table, and the lines of the body that are rows."""
 
     lines: tuple[Line, ...]
-    place: Position
+    position: Position
     table: WindowTable[EditedRow]
     shape: Layout[EditedRow]
     first_row: int
     n_rows: int
 
 
-def body(found: Rows, place: Position, width: int, height: int, glyphs: Glyphs, refused: str | None = None) -> Body:
+def body(found: Rows, position: Position, width: int, height: int, glyphs: Glyphs, refused: str | None = None) -> Body:
     """The whole body in so much room; `refused` is why the last thing that was asked for was not done."""
     below = _below(found.staged, refused, width, height, glyphs)
     plan = plan_lines(found.staged.base, width, height, glyphs)
     n_rows = max(0, height - len(below) - len(plan) - 2)
     table = table_of(found, width)
-    place = replace(place, marked=frozenset(each for each in place.marked if each in found.number))
-    current = first_open(found) if place.cursor not in table.places else None
-    place = table.settled(place, max(1, n_rows), current)
+    position = replace(position, marked=frozenset(each for each in position.marked if each in found.number))
+    current = first_open(found) if position.cursor not in table.places else None
+    position = table.settled(position, max(1, n_rows), current)
     shape = table.layout(width)
-    title = Pane(f"Queue  {len(found.number)} steps", note(_notes(found, place), max(0, width - 30)))
+    title = Pane(f"Queue  {len(found.number)} steps", note(_notes(found, position), max(0, width - 30)))
     lines = [ruled(title, width, glyphs), *plan, heading(shape, glyphs)]
-    lines += table.lines(place, shape, n_rows, width, glyphs,
-                         lambda key, cursor: (glyphs.marked if key in place.marked else " ") + cursor)  # fmt: skip
+    lines += table.lines(position, shape, n_rows, width, glyphs,
+                         lambda key, cursor: (glyphs.marked if key in position.marked else " ") + cursor)  # fmt: skip
     if not found.shown and n_rows:
         empty = "nothing fits the filter; esc clears it" if found.words.strip() else "no step is known yet"
         lines.append(((f"  {empty}", "dim"),))
     lines += [()] * max(0, height - len(below) - len(lines))
     fit = [fitted(line, width, glyphs.ellipsis) for line in (*lines, *below)]
-    return Body(tuple(fit[:height]), place, table, shape, 2 + len(plan), len(table.window(place, n_rows)))
+    return Body(tuple(fit[:height]), position, table, shape, 2 + len(plan), len(table.window(position, n_rows)))
 
 
 def plan_lines(view: View, width: int, height: int, glyphs: Glyphs) -> list[Line]:
@@ -264,14 +264,14 @@ def plan_lines(view: View, width: int, height: int, glyphs: Glyphs) -> list[Line
     return found
 
 
-def _notes(found: Rows, place: Position) -> list[Span]:
+def _notes(found: Rows, position: Position) -> list[Span]:
     """What stands on the rule above the table."""
     off = sum(1 for each in found.staged.steps.values() if each.status == SKIPPED)
     parts: list[Span] = []
     if found.words.strip():
         parts.append((f"filter: {one_line(found.words, 20)} ({len(found.shown)})", "accent"))
-    if place.marked:
-        parts.append((f"{len(place.marked)} marked", "marked"))
+    if position.marked:
+        parts.append((f"{len(position.marked)} marked", "marked"))
     if off:
         parts.append((f"{off} off", "dim"))
     return [

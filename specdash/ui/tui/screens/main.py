@@ -77,7 +77,7 @@ class MainScreen(PageScreen):
             self._choice = replace(self._choice, written=grown(self._choice.written, token))
         body = compose(self.paint_context(), self._choice, widget.size.width, widget.size.height)
         self._body = body
-        self._choice = replace(self._choice, place=body.place)
+        self._choice = replace(self._choice, position=body.position)
         widget.show(body.lines)
         offered = (self.feed.is_live, self.feed.view.paused, body.layout, body.has_both)
         if offered != self._offered:
@@ -119,8 +119,8 @@ class MainScreen(PageScreen):
         """Move the cursor up or down the queue; it follows the run no more."""
         context = self.paint_context()
         table = table_of(context)
-        place = table.settled(self._choice.place, self._rows(), running(context))
-        self._choice = replace(self._choice, place=table.moved(place, by))
+        position = table.settled(self._choice.position, self._rows(), running(context))
+        self._choice = replace(self._choice, position=table.moved(position, by))
         self.paint()
 
     @property
@@ -130,7 +130,7 @@ class MainScreen(PageScreen):
 
     def action_follow(self) -> None:
         """Let the cursor follow the run again."""
-        self._choice = replace(self._choice, place=Position(follows=True))
+        self._choice = replace(self._choice, position=Position(follows=True))
         self.paint()
 
     def action_pane(self, by: int) -> None:
@@ -150,10 +150,10 @@ class MainScreen(PageScreen):
             return
         left, top, width, rows = self._body.rows_at
         table = table_of(self.paint_context())
-        step_id = table.key_at(self._body.place, y - top, rows) if left <= x < left + width else None
+        step_id = table.key_at(self._body.position, y - top, rows) if left <= x < left + width else None
         if step_id is None:
             return
-        self._choice = replace(self._choice, place=replace(self._choice.place, cursor=step_id, follows=False))
+        self._choice = replace(self._choice, position=replace(self._choice.position, cursor=step_id, follows=False))
         self.paint()
         if twice:
             self.action_details()
@@ -171,7 +171,7 @@ class MainScreen(PageScreen):
     def action_skip(self) -> None:
         """Skip the step under the cursor, after a question."""
         found = self._chosen()
-        if found is not None and found.status != RUNNING and self._choice.place.follows:
+        if found is not None and found.status != RUNNING and self._choice.position.follows:
             self._refuse("no step is running; move to a step of the queue to skip it")
             return
         if found is None or not self._is_legal(cmd.Skip((found.step.id,))):
@@ -225,12 +225,12 @@ class MainScreen(PageScreen):
 
     def action_advice(self) -> None:
         """Show what to use, by what is measured so far."""
-        found = self.feed.view.steps.get(self._choice.place.cursor or "")
+        found = self.feed.view.steps.get(self._choice.position.cursor or "")
         self.app.push_screen(AdviceWindow(lambda: self.dashboard.advice, found.step.target if found else ""))
 
     def _chosen(self) -> StepView | None:
         """The step under the cursor."""
-        found = self.feed.view.steps.get(self._choice.place.cursor or "")
+        found = self.feed.view.steps.get(self._choice.position.cursor or "")
         if found is None:
             self._refuse("there is no step yet")
         return found

@@ -94,7 +94,7 @@ class QueueScreen(ListScreen):
             return
         size, glyphs = widget.size, self.dashboard.terminal.glyphs
         self._body = body(self._shown(), self._position, size.width, size.height, glyphs, self._refused)
-        self._position = self._body.place
+        self._position = self._body.position
         widget.show(self._body.lines)
 
     def _shown(self) -> Rows:
@@ -166,7 +166,7 @@ class QueueScreen(ListScreen):
     def clicked(self, x: int, y: int, *, twice: bool) -> None:
         """Move the cursor to a click, mark (on the signs) or switch (on the column); a second click edits."""
         shown = self._body
-        step_id = shown.table.key_at(shown.place, y - shown.first_row, shown.n_rows) if shown is not None else None
+        step_id = shown.table.key_at(shown.position, y - shown.first_row, shown.n_rows) if shown is not None else None
         if shown is None or step_id is None:
             return
         self._position = replace(self._position, cursor=step_id)
