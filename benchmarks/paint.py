@@ -12,8 +12,8 @@ from specdash.remote.feed import RunFeed, fold_event
 from specdash.remote.source import CaughtUp, Event
 from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.panes.layout import Choice, compose
-from specdash.ui.tui.panes.pane import Look
-from specdash.ui.tui.panes.queue import moved
+from specdash.ui.tui.panes.pane import PaintContext
+from specdash.ui.tui.panes.queue import table_of
 from specdash.ui.tui.terminal import UNICODE
 from tests.support import live_runs
 from tests.support.painted_bytes import paint_bytes
@@ -59,21 +59,21 @@ def _long_queue() -> list[Row]:
     begun_s = time.perf_counter()
     ahead = outlook(feed.view)
     outlook_ms = (time.perf_counter() - begun_s) * 1000
-    look = Look(feed, live_runs.NOW_S, UNICODE, PaneFigures(), ahead)
+    look = PaintContext(feed, live_runs.NOW_S, UNICODE, PaneFigures(), ahead)
     begun_s = time.perf_counter()
     body = compose(look, Choice(), 160, 45)
     first_ms = (time.perf_counter() - begun_s) * 1000
     same, scrolled, changed = [], [], []
     for _ in range(REPEATS):
-        same.append(_timed(look, Choice(place=body.place)))
-    place = body.place
+        same.append(_timed(look, Choice(position=body.position)))
+    position = body.position
     for _ in range(REPEATS):
-        place = moved(look, place, 97)
-        scrolled.append(_timed(look, Choice(place=place)))
+        position = table_of(look).moved(position, 97)
+        scrolled.append(_timed(look, Choice(position=position)))
     for _ in range(REPEATS):
         # A fact makes a new mapping of steps, and all that is known of the queue has to be looked at again.
         view = replace(feed.view, steps=dict(feed.view.steps))
-        changed.append(_timed(replace(look, feed=replace(feed, view=view)), Choice(place=place)))
+        changed.append(_timed(replace(look, feed=replace(feed, view=view)), Choice(position=position)))
     goal = f"< {PAINT_MS:.0f} ms"
     what = f"{STEPS} steps at 160x45"
     return [
@@ -85,7 +85,7 @@ def _long_queue() -> list[Row]:
     ]
 
 
-def _timed(look: Look, choice: Choice) -> float:
+def _timed(look: PaintContext, choice: Choice) -> float:
     begun_s = time.perf_counter()
     compose(look, choice, 160, 45)
     return (time.perf_counter() - begun_s) * 1000

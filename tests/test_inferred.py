@@ -17,7 +17,7 @@ from specdash.core.steps import StepState
 from specdash.store.result_json import document_of
 from specdash.ui.narration import sentences
 from specdash.ui.tui.lines import text_of
-from specdash.ui.tui.results.samples import _table
+from specdash.ui.tui.results.detail import _table
 from tests.support.recorded_run import folded, loaded, measured, sample, started, step
 
 CATEGORIES = ("coding", "math")

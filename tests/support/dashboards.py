@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 
@@ -87,6 +88,18 @@ async def dashboard(
         app.screen.paint()  # type: ignore[attr-defined]
         await pilot.pause()
         yield app, pilot
+
+
+async def finished(pilot: Pilot[int]) -> None:
+    """Waits for everything that is worked out beside the screen, unless it waits for an answer itself."""
+
+    def is_busy() -> bool:
+        asks = pilot.app.screen.is_modal
+        return any(not (each.is_finished or (each.group == "dialog" and asks)) for each in pilot.app.workers)
+
+    async with asyncio.timeout(60):
+        while is_busy():
+            await pilot.pause(0.005)
 
 
 def screen_text(app: Dashboard) -> str:

@@ -22,7 +22,7 @@ from specdash.ui.tui.terminal import ASCII, Terminal
 from specdash.ui.tui.terminal.theme import styles_for
 from specdash.ui.tui.widgets.dialog import Question, StepWindow
 from tests.support import live_runs
-from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
+from tests.support.dashboards import SIZES, ScriptedSource, dashboard, finished, screen_text
 from tests.support.machine import LIMIT_S
 from tests.support.painted_bytes import paint_bytes
 
@@ -59,7 +59,7 @@ def sent(app: Dashboard) -> list[cmd.Command]:
 async def press(app: Dashboard, pilot: Pilot[int], *keys: str) -> None:
     """Presses keys and waits for what they ask of the run."""
     await pilot.press(*keys)
-    await app.workers.wait_for_complete()
+    await finished(pilot)
     await pilot.pause()
 
 

@@ -18,15 +18,16 @@ from specdash.store.codec import decode_edit, encode_edit
 from specdash.ui.tui.discovery import Model
 from specdash.ui.tui.lines import squeezed, text_of
 from specdash.ui.tui.panes.figures import PaneFigures
-from specdash.ui.tui.panes.pane import Look, Pane
-from specdash.ui.tui.panes.queue import Place, queue
+from specdash.ui.tui.panes.pane import PaintContext, Pane
+from specdash.ui.tui.panes.queue import queue
 from specdash.ui.tui.panes.speed import acceptance, speed
-from specdash.ui.tui.queue_editor import making
-from specdash.ui.tui.queue_editor.offers import METHOD, chosen_as, offers, ways_of
+from specdash.ui.tui.queue_editor import edit_actions
+from specdash.ui.tui.queue_editor.addable_models import METHOD, chosen_as, offers, ways_of
 from specdash.ui.tui.results.heatmap import axes_of, length_grid, lengths_of, pair_grid
 from specdash.ui.tui.results.state import PLAIN, State
+from specdash.ui.tui.table import Position
 from specdash.ui.tui.terminal import UNICODE
-from tests.support.dashboards import ScriptedSource, dashboard, screen_text
+from tests.support.dashboards import ScriptedSource, dashboard, finished, screen_text
 from tests.support.recorded_run import TARGET, folded, loaded, measured, recorded, sample, started, step
 
 
@@ -56,12 +57,12 @@ def facts(until: int | None = None, steps: list[Step] | None = None) -> list[ev.
     return found
 
 
-def look(of: list[ev.Fact]) -> Look:
+def look(of: list[ev.Fact]) -> PaintContext:
     feed = RunFeed(origin=Origin("/results/run-1", "tower", 4711, True, "0.0"))
     events: list[Event] = [*recorded(of), CaughtUp()]
     for event in events:
         feed = fold_event(feed, event)
-    return Look(feed, 1795255260.0, UNICODE, PaneFigures(), None)
+    return PaintContext(feed, 1795255260.0, UNICODE, PaneFigures(), None)
 
 
 def said(pane: Pane) -> str:
@@ -78,7 +79,7 @@ def book_of(found: list[ev.Fact]) -> FiguresCache:
 
 
 def test_rows_of_the_queue_name_the_method() -> None:
-    shown = said(queue(look(facts()), Place(), 120, 12))
+    shown = said(queue(look(facts()), Position(follows=True), 120, 12))
     for name in ("ngram-simple n=2", "ngram-simple n=4", "mtp", "head (eagle3)", "none"):
         assert name in shown
 
@@ -129,7 +130,7 @@ def test_a_size_is_never_what_is_cut_off(name: str, width: int, shown: str) -> N
 
 
 def test_sizes_are_told_apart_in_narrow_columns() -> None:
-    shown = said(queue(look(facts()), Place(), 62, 12))
+    shown = said(queue(look(facts()), Position(follows=True), 62, 12))
     assert shown.count("n=2") == 2
     assert shown.count("n=4") == 2
 
@@ -190,20 +191,20 @@ async def test_the_map_of_sizes_is_drawn() -> None:
 
 def test_other_ks_are_other_steps_of_the_same_size() -> None:
     view = folded(facts(1))
-    (remove, add) = making.changed(view.steps, [NGRAMS[1].id], (16,), None)
+    (remove, add) = edit_actions.changed(view.steps, [NGRAMS[1].id], (16,), None)
     assert remove == cmd.Remove((NGRAMS[1].id,))
     assert isinstance(add, cmd.Add)
     assert [(each.method, each.ngram_n, each.k, each.draft) for each in add.steps] == [("ngram-simple", 2, 16, None)]
     with pytest.raises(IllegalEdit, match="a baseline has no K"):
-        making.changed(folded([started(STEPS)]).steps, [BASE.id], (16,), None)
+        edit_actions.changed(folded([started(STEPS)]).steps, [BASE.id], (16,), None)
 
 
 def test_steps_are_skipped_moved_and_added_like_any_other() -> None:
     steps = folded(facts(1)).steps
     for edits in (
-        making.toggled(steps, [MTP.id]),
-        making.run_next(steps, [MTP.id]),
-        making.shifted(steps, [NGRAMS[2].id], True, KScope.STARTUP),
+        edit_actions.toggled(steps, [MTP.id]),
+        edit_actions.run_next(steps, [MTP.id]),
+        edit_actions.shifted(steps, [NGRAMS[2].id], True, KScope.STARTUP),
     ):
         assert apply(steps, edits, KScope.STARTUP).keys() == steps.keys()
         assert all(decode_edit(encode_edit(edit)) == edit for edit in edits)
@@ -228,21 +229,25 @@ def test_what_can_be_added_are_the_ways_that_the_run_has() -> None:
     assert [ways[chosen_as(each)].label for each in (BASE, NGRAMS[0], MTP, HEAD)] == [
         "baseline", "ngram-simple n=2", "mtp", "head (eagle3)",
     ]  # fmt: skip
-    matrix = making.Matrix((TARGET,), tuple(ways.values())[:4], (16,), categories=("coding",))
-    new, taken = making.steps_of(matrix, view.steps)
+    matrix = edit_actions.Matrix((TARGET,), tuple(ways.values())[:4], (16,), categories=("coding",))
+    new, taken = edit_actions.steps_of(matrix, view.steps)
     assert ([each.id.split(" | ")[1] for each in new], taken) == (
         ["ngram-simple n=2 K=16", "ngram-simple n=4 K=16", "mtp K=16"], 1,
     )  # fmt: skip
     with pytest.raises(IllegalEdit, match="needs a K"):
-        making.added(replace(matrix, ks=()), view.steps, (), None)
+        edit_actions.added(replace(matrix, ks=()), view.steps, (), None)
 
 
 def test_what_is_added_has_the_ks_that_its_method_can_have() -> None:
-    ways = (making.Way(None, "ngram-simple"), making.Way(None, "ngram-cache"), making.Way("d", "draft"))
-    matrix = making.Matrix(
+    ways = (
+        edit_actions.Way(None, "ngram-simple"),
+        edit_actions.Way(None, "ngram-cache"),
+        edit_actions.Way("d", "draft"),
+    )
+    matrix = edit_actions.Matrix(
         (TARGET,), ways, (4, 16), categories=("coding",), can=lambda method: KINDS["llama-server"].abilities_of(method)
     )
-    new, _ = making.steps_of(matrix, {})
+    new, _ = edit_actions.steps_of(matrix, {})
     assert [(each.method, each.k) for each in new] == [
         ("ngram-simple", 16), ("ngram-cache", 8), ("draft", 4), ("draft", 16),
     ]  # fmt: skip
@@ -250,14 +255,14 @@ def test_what_is_added_has_the_ks_that_its_method_can_have() -> None:
         ("ngram-simple", (4,), None), ("ngram-cache", (4,), None), ("ngram-cache", (16,), 8),
     ]  # fmt: skip
     with pytest.raises(IllegalEdit, match="ngram-simple: K = 4 is left out, since it drops drafts shorter"):
-        making.added(replace(matrix, ways=ways[:1], ks=(4,)), {}, (), None)
+        edit_actions.added(replace(matrix, ways=ways[:1], ks=(4,)), {}, (), None)
 
 
 async def test_a_method_is_added_in_the_dialog() -> None:
     async with dashboard(ScriptedSource(facts(1)), size=(120, 36), show="queue") as (app, pilot):
         await pilot.press("a")
         await pilot.pause()
-        await app.workers.wait_for_complete()
+        await finished(pilot)
         await pilot.pause()
         shown = screen_text(app)
         for name in ("(none: the baseline)", "ngram-simple n=2", "ngram-simple n=4", "mtp", "head"):

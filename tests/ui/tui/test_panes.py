@@ -17,17 +17,16 @@ from specdash.core.ticks import GpuUse, ServerTick, TextRun, Tick
 from specdash.remote.feed import RunFeed, fold_event
 from specdash.remote.source import CaughtUp, Event, Gone, Origin
 from specdash.ui.tui.lines import text_of, width_of
-from specdash.ui.tui.panes.details import details
 from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.panes.layout import PANES, Choice, compose, layout_of, stacked_rows
 from specdash.ui.tui.panes.memory import memory
-from specdash.ui.tui.panes.pane import Look, Pane, about, age, ruled
-from specdash.ui.tui.panes.queue import Place, columns, moved, queue, settled
+from specdash.ui.tui.panes.pane import PaintContext, Pane, about, age, bar, ceiling, ruled
+from specdash.ui.tui.panes.pane import columns as spark_columns
+from specdash.ui.tui.panes.queue import details, queue, running, table_of
 from specdash.ui.tui.panes.server import server, way_up
-from specdash.ui.tui.panes.spark import bar, ceiling
-from specdash.ui.tui.panes.spark import columns as spark_columns
 from specdash.ui.tui.panes.speed import acceptance, speed
 from specdash.ui.tui.panes.text import Written, grown, text, wrapped
+from specdash.ui.tui.table import Position
 from specdash.ui.tui.terminal import ASCII, UNICODE
 from tests.support import live_runs
 from tests.support.recorded_run import loaded, measured, recorded, started, step
@@ -42,11 +41,24 @@ def feed(facts: list[ev.Fact] | None = None, ticks: list[Tick] | None = None, *,
     return found
 
 
-def look(of: RunFeed | None = None, *, ascii_only: bool = False) -> Look:
+def look(of: RunFeed | None = None, *, ascii_only: bool = False) -> PaintContext:
     """What panes are drawn from, with an outlook."""
     of = feed() if of is None else of
     ahead = outlook(of.view) if of.view.run is not None else None
-    return Look(of, live_runs.NOW_S, ASCII if ascii_only else UNICODE, PaneFigures(), ahead)
+    return PaintContext(of, live_runs.NOW_S, ASCII if ascii_only else UNICODE, PaneFigures(), ahead)
+
+
+FOLLOWING = Position(follows=True)
+
+
+def settled(of: PaintContext, place: Position, rows: int) -> Position:
+    """The place in the queue as the main screen settles it."""
+    return table_of(of).settled(place, rows, running(of))
+
+
+def moved(of: PaintContext, place: Position, by: int) -> Position:
+    """The place in the queue so many steps further down."""
+    return table_of(of).moved(place, by)
 
 
 def said(pane: Pane) -> str:
@@ -136,13 +148,13 @@ class TestServer:
 
     def test_a_load_that_failed_says_why_and_what_to_do(self) -> None:
         failed = ev.LoadFinished(
-            "l001", "failed", error="error: invalid argument: --nope", hint="Look at [engine] args."
+            "l001", "failed", error="error: invalid argument: --nope", hint="PaintContext at [engine] args."
         )
         of = feed([started(live_runs.STEPS), *loaded("l001", 16)[:1], failed], [])
         for width, rows in ((80, 2), (80, 4), (120, 3), (200, 9)):
             shown = said(server(look(of), width, rows))
             assert "load l001 failed: error: invalid argument: --nope" in shown
-            assert "Look at [engine] args." in shown
+            assert "PaintContext at [engine] args." in shown
             assert "no step is running" not in shown
         assert "invalid argument" in said(server(look(of), 80, 1))
         short = ev.LoadFinished("l001", "failed", error="it exited")
@@ -283,38 +295,38 @@ class TestMemory:
 
 class TestQueue:
     def test_states_are_words(self) -> None:
-        shown = said(queue(look(), settled(look(), Place(), 9), 100, 10))
+        shown = said(queue(look(), settled(look(), FOLLOWING, 9), 100, 10))
         for word in ("ok", "FAILED", "ok noisy", "RUN 2/5", "queued"):
             assert word in shown
 
     def test_the_window_follows_the_run(self) -> None:
-        assert settled(look(), Place(), 3) == Place(live_runs.RUNNING.id, 4, follows=True)
+        assert settled(look(), FOLLOWING, 3) == Position(live_runs.RUNNING.id, 4, follows=True)
 
     def test_a_cursor_that_was_moved_stays_and_is_seen(self) -> None:
-        here = settled(look(), moved(look(), settled(look(), Place(), 3), -100), 3)
-        assert here == Place(live_runs.BASELINE.id, 0, follows=False)
+        here = settled(look(), moved(look(), settled(look(), FOLLOWING, 3), -100), 3)
+        assert here == Position(live_runs.BASELINE.id, 0, follows=False)
         last = settled(look(), moved(look(), here, 100), 3)
         assert last.cursor == live_runs.STEPS[-1].id
         assert last.top == len(live_runs.STEPS) - 3
 
     def test_a_cursor_on_a_step_that_was_removed_goes_back_to_the_run(self) -> None:
-        assert settled(look(), Place("gone", 0, follows=False), 3).cursor == live_runs.RUNNING.id
+        assert settled(look(), Position("gone", 0, follows=False), 3).cursor == live_runs.RUNNING.id
 
     def test_columns_that_all_have_in_common_are_left_out(self) -> None:
-        assert "config" not in [column.name for column in columns(look(), 160)]
+        assert "config" not in [column.name for column, _ in table_of(look()).layout(160).columns]
         varied = [step(), step(2, config="f16"), step(2, config="q8", depth=4096)]
-        names = [column.name for column in columns(look(feed([started(varied)], [])), 160)]
+        names = [column.name for column, _ in table_of(look(feed([started(varied)], []))).layout(160).columns]
         assert "config" in names
         assert "depth" in names
         assert "moe_experts" not in names
 
     def test_rows_keep_their_columns(self) -> None:
-        pane = queue(look(), settled(look(), Place(), 9), 80, 10)
+        pane = queue(look(), settled(look(), FOLLOWING, 9), 80, 10)
         assert len({width_of(line) for line in pane.lines} - {80}) == 1  # the row of the cursor goes to the edge
 
     def test_labels_of_any_width_and_content_keep_the_table_together(self) -> None:
         evil = [step(), step(2, category="漢字\x1b[31m" * 9), step(4, category="a" * 300)]
-        pane = queue(look(feed([started(evil)], [])), Place(evil[0].id), 80, 4)
+        pane = queue(look(feed([started(evil)], [])), Position(evil[0].id), 80, 4)
         assert {width_of(line) for line in pane.lines} == {80}
         assert "\x1b" not in said(pane)
 
@@ -322,7 +334,7 @@ class TestQueue:
         from specdash.core import commands as cmd
 
         edit = ev.CommandAccepted(cmd.EDIT, "", (cmd.Skip((live_runs.STEPS[8].id,)),))
-        shown = said(queue(look(feed([*live_runs.facts(), edit])), Place(), 80, 10))
+        shown = said(queue(look(feed([*live_runs.facts(), edit])), FOLLOWING, 80, 10))
         assert "skip (you)" in shown
 
 

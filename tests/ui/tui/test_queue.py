@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 from syrupy.assertion import SnapshotAssertion
@@ -27,13 +26,22 @@ from specdash.remote.feed import fold_event
 from specdash.remote.source import Gone, Origin
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.discovery import Model
-from specdash.ui.tui.lines import Line
-from specdash.ui.tui.queue_editor import body, making, saving, table
-from specdash.ui.tui.queue_editor.body import in_words
-from specdash.ui.tui.queue_editor.offers import offers, unfit
-from specdash.ui.tui.queue_editor.staging import Effect, change_of, rebased, redo, rows_of, stage, staged_on, undo
+from specdash.ui.tui.queue_editor import edit_actions, table
+from specdash.ui.tui.queue_editor.addable_models import offers, unfit
+from specdash.ui.tui.queue_editor.staging import (
+    Effect,
+    Staged,
+    change_of,
+    rebased,
+    redo,
+    rows_of,
+    stage,
+    staged_on,
+    undo,
+)
+from specdash.ui.tui.queue_editor.table import in_words
 from specdash.ui.tui.terminal import ASCII, Terminal
-from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
+from tests.support.dashboards import SIZES, ScriptedSource, dashboard, finished, screen_text
 from tests.support.recorded_run import DRAFT, TARGET, folded, loaded, measured, recorded, sample, started, step
 
 STEPS = [step(k, category) for k in (None, 4, 8, 16) for category in ("coding", "math", "creative")]
@@ -177,22 +185,22 @@ def test_a_step_goes_past_its_neighbour_or_past_a_whole_server() -> None:
     from specdash.core.plan import KScope
 
     steps = view().steps
-    down = making.shifted(steps, (K8_CODE.id,), True, KScope.STARTUP)
+    down = edit_actions.shifted(steps, (K8_CODE.id,), True, KScope.STARTUP)
     assert order(down)[2:5] == ["k8 math", "k8 coding", "k8 creative"]
-    past = making.shifted(steps, (K8_ART.id,), True, KScope.STARTUP)
+    past = edit_actions.shifted(steps, (K8_ART.id,), True, KScope.STARTUP)
     assert order(past)[2:5] == ["k16 coding", "k16 math", "k16 creative"]
-    up = making.shifted(steps, (K16[0].id,), False, KScope.STARTUP)
+    up = edit_actions.shifted(steps, (K16[0].id,), False, KScope.STARTUP)
     assert order(up)[2:5] == ["k16 coding", "k16 math", "k16 creative"]
     with pytest.raises(IllegalEdit, match="the first one"):
-        making.shifted(steps, (K4_MATH.id,), False, KScope.STARTUP)
+        edit_actions.shifted(steps, (K4_MATH.id,), False, KScope.STARTUP)
     with pytest.raises(IllegalEdit, match="the last one"):
-        making.shifted(steps, (K16[2].id,), True, KScope.STARTUP)
+        edit_actions.shifted(steps, (K16[2].id,), True, KScope.STARTUP)
 
 
 def test_another_k_takes_the_place_of_a_step() -> None:
-    edits = making.changed(view().steps, (K8_CODE.id, K8_MATH.id), (6, 8), None)
+    edits = edit_actions.changed(view().steps, (K8_CODE.id, K8_MATH.id), (6, 8), None)
     assert order(edits)[2:7] == ["k8 coding", "k8 math", "k8 creative", "k6 coding", "k6 math"]
-    edits = making.changed(view().steps, (K8_CODE.id, K8_MATH.id, K8_ART.id), (6,), 9)
+    edits = edit_actions.changed(view().steps, (K8_CODE.id, K8_MATH.id, K8_ART.id), (6,), 9)
     assert order(edits)[2:5] == ["k6 coding", "k6 math", "k6 creative"]
     staged = stage(staged_on(view()), edits)
     assert staged.steps[replace(K8_CODE, k=6).id].iterations == 9
@@ -212,30 +220,30 @@ def test_a_change_that_makes_no_sense(
     ids: tuple[str, ...], ks: tuple[int, ...], iterations: int | None, why: str
 ) -> None:
     with pytest.raises(IllegalEdit, match=why):
-        making.changed(view().steps, ids, ks, iterations)
+        edit_actions.changed(view().steps, ids, ks, iterations)
 
 
 def test_ks_as_text() -> None:
-    assert making.parsed_ks(" 8, 2 8,4,") == (8, 2, 4)
-    assert making.parsed_ks("") == ()
+    assert edit_actions.parsed_ks(" 8, 2 8,4,") == (8, 2, 4)
+    assert edit_actions.parsed_ks("") == ()
     for text in ("0", "x", "2,-1", "1.5", "9" * 5000, "٣"):
         with pytest.raises(ValueError, match="is no K"):
-            making.parsed_ks(text)
+            edit_actions.parsed_ks(text)
     with pytest.raises(ValueError, match="is no number of samples"):
-        making.parsed_samples("many")
+        edit_actions.parsed_samples("many")
 
 
 def test_a_matrix_leaves_out_what_is_there_and_what_cannot_work() -> None:
-    matrix = making.Matrix(
+    matrix = edit_actions.Matrix(
         (TARGET,),
-        (making.Way(), making.Way(DRAFT, "draft"), making.Way("L", "draft")),
+        (edit_actions.Way(), edit_actions.Way(DRAFT, "draft"), edit_actions.Way("L", "draft")),
         (8, 32),
         categories=("coding",),
         unfit=frozenset({(TARGET, "L")}),
     )
-    new, taken = making.steps_of(matrix, view().steps)
+    new, taken = edit_actions.steps_of(matrix, view().steps)
     assert ([each.k for each in new], taken) == ([32], 2)
-    copies, _ = making.steps_of(replace(matrix, as_copies=True, ks=(8,)), view().steps)
+    copies, _ = edit_actions.steps_of(replace(matrix, as_copies=True, ks=(8,)), view().steps)
     assert [(each.k, each.copy) for each in copies] == [(None, 1), (8, 1)]
 
 
@@ -270,7 +278,7 @@ async def test_the_dialog_to_add_steps_looks_like_this(snapshot: SnapshotAsserti
     async with dashboard(ScriptedSource(facts()), show="queue") as (app, pilot):
         app.find_models = find  # type: ignore[method-assign]
         await pilot.press("a")
-        await app.workers.wait_for_complete()
+        await finished(pilot)
         await pilot.press("tab", "end", "up")
         await pilot.pause()
         assert screen_text(app) == snapshot
@@ -294,7 +302,7 @@ async def test_edits_are_applied_as_one_command() -> None:
     source = ScriptedSource(facts())
     async with dashboard(source, show="queue") as (app, pilot):
         await pilot.press("x", "G", "p", "W")
-        await app.workers.wait_for_complete()
+        await finished(pilot)
         await pilot.pause()
         assert source.commands == [cmd.Command(cmd.EDIT, (cmd.Skip((K4_MATH.id,)), cmd.Move((K16[2].id,), K4_ART.id)))]
         assert edits_of(app) == ()
@@ -305,7 +313,7 @@ async def test_a_refused_command_stays_staged() -> None:
     source = ScriptedSource(facts(), refusal="the run is being stopped")
     async with dashboard(source, show="queue") as (app, pilot):
         await pilot.press("x", "W")
-        await app.workers.wait_for_complete()
+        await finished(pilot)
         await pilot.pause()
         assert "refused, and still staged: the run is being stopped" in screen_text(app)
         assert edits_of(app) == (cmd.Skip((K4_MATH.id,)),)
@@ -389,7 +397,7 @@ async def test_a_found_model_comes_along_with_its_steps() -> None:
     async with dashboard(ScriptedSource(facts()), show="queue") as (app, pilot):
         app.find_models = find  # type: ignore[method-assign]
         await pilot.press("a")
-        await app.workers.wait_for_complete()
+        await finished(pilot)
         await pilot.press("tab", "down", "space", "end", "up", "space", "tab", "asterisk", "space")
         await pilot.press("tab", *("backspace",) * 5, "5")
         await pilot.pause()
@@ -429,13 +437,12 @@ async def test_only_the_rows_in_view_are_made(monkeypatch: pytest.MonkeyPatch) -
         step(k, target=f"T{t}", category=f"c{c}") for t in range(25) for k in (None, 2, 4, 8, 16) for c in range(40)
     ]
     made: list[str] = []
-    real = table.row
 
-    def counted(found: table.Rows, each: str, *rest: Any) -> Line:
-        made.append(each)
-        return real(found, each, *rest)
+    def counted(staged: Staged, step_id: str) -> str | None:
+        made.append(step_id)
+        return change_of(staged, step_id)
 
-    monkeypatch.setattr(body, "row", counted)
+    monkeypatch.setattr(table, "change_of", counted)  # it is asked once for each row that is made
     async with dashboard(ScriptedSource([started(many)]), show="queue") as (_, pilot):
         made.clear()
         await pilot.press("end")
@@ -474,7 +481,7 @@ async def test_the_queue_is_saved_as_it_would_be(tmp_path: Path) -> None:
     with inside(tmp_path):
         async with dashboard(source, show="queue") as (app, pilot):
             await pilot.press("x", "w", "enter")
-            await app.workers.wait_for_complete()
+            await finished(pilot)
             (tmp_path / "qwen-edited.toml").write_text("mine", encoding="utf-8")
             await pilot.press("w", "enter")
             await pilot.pause()
@@ -483,7 +490,7 @@ async def test_the_queue_is_saved_as_it_would_be(tmp_path: Path) -> None:
             await pilot.pause()
             assert (tmp_path / "qwen-edited.toml").read_text(encoding="utf-8") == "mine"
             await pilot.press("w", "enter", "y")
-            await app.workers.wait_for_complete()
+            await finished(pilot)
     saved = load(tmp_path / "qwen-edited.toml")
     assert [each.id for each in steps_of(saved, {}, measured_categories(saved))] == [
         each.id for each in sorted(STEPS, key=lambda each: STEPS.index(each)) if each != K4_MATH
@@ -504,9 +511,9 @@ def test_a_profile_that_cannot_be_saved_leaves_the_one_that_was_there(
         with monkeypatch.context() as patch:
             patch.setattr("specdash.store.disk.write_all", full)
             with pytest.raises(StoreError, match="No space left on device"):
-                saving.save(tmp_path / name, origin, queue, [])
+                edit_actions.save(tmp_path / name, origin, queue, [])
         assert (tmp_path / "mine.toml").read_text(encoding="utf-8") == "mine"
-    saving.save(tmp_path / "link.toml", origin, queue, [])
+    edit_actions.save(tmp_path / "link.toml", origin, queue, [])
     assert (tmp_path / "link.toml").is_symlink()
     assert load(tmp_path / "mine.toml").name == "qwen"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.toml", "mine.toml", "run"]
@@ -514,14 +521,17 @@ def test_a_profile_that_cannot_be_saved_leaves_the_one_that_was_there(
 
 def test_a_run_elsewhere_cannot_be_saved_from_here(tmp_path: Path) -> None:
     remote = Origin("/r", "tower", 1, False, "0.0")
-    assert saving.why_not(remote) == "the profile of this run is on tower: save the queue from a dashboard there"
-    assert "is gone" in str(saving.why_not(Origin(str(tmp_path), "here", 1, True, "0.0")))
+    assert (
+        edit_actions.why_not_saved(remote)
+        == "the profile of this run is on tower: save the queue from a dashboard there"
+    )
+    assert "is gone" in str(edit_actions.why_not_saved(Origin(str(tmp_path), "here", 1, True, "0.0")))
 
 
 @pytest.mark.parametrize("text", ["", "  ", "/no/such/folder/x.toml", "/tmp", "a\0b"])
 def test_a_file_that_cannot_be(text: str) -> None:
     with pytest.raises(ValueError, match=r"\w"):
-        saving.wanted_path(text)
+        edit_actions.wanted_path(text)
 
 
 def test_the_rows_of_a_table_are_found_by_words() -> None:

@@ -28,16 +28,28 @@ from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import LinesWidget, text_of, width_of
 from specdash.ui.tui.results import panes
 from specdash.ui.tui.results.curve import curves_of
+from specdash.ui.tui.results.detail import measurement_of, sample_lines
 from specdash.ui.tui.results.export import NAME, ExportDialog, save
-from specdash.ui.tui.results.grid import Cell, Grid, cell_at, frame_of, grid_lines, markdown_of
-from specdash.ui.tui.results.heatmap import axes_of, k_grid, pair_grid
-from specdash.ui.tui.results.measures import MEASURES, number, sign_of
-from specdash.ui.tui.results.samples import measurement_of, sample_lines
+from specdash.ui.tui.results.heatmap import (
+    MEASURES,
+    Cell,
+    Grid,
+    axes_of,
+    cell_at,
+    frame_of,
+    grid_lines,
+    k_grid,
+    markdown_of,
+    number,
+    pair_grid,
+    sign_of,
+)
 from specdash.ui.tui.results.state import PLAIN, State
-from specdash.ui.tui.results.table import Sorting, filtered, markdown_table, sorted_rows
+from specdash.ui.tui.results.table import filtered, markdown_table, sorted_rows
 from specdash.ui.tui.screens.results import ResultsScreen
+from specdash.ui.tui.table import Sorting
 from specdash.ui.tui.terminal import ASCII, UNICODE, Terminal
-from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
+from tests.support.dashboards import SIZES, ScriptedSource, dashboard, finished, screen_text
 from tests.support.recorded_run import DRAFT, TARGET, folded, loaded, measured, sample, started, step
 
 CATEGORIES = ("coding", "prose", "chat")
@@ -98,7 +110,7 @@ def shown(facts: Iterable[ev.Fact], width: int = 80, height: int = 24, **changes
     view = folded(facts)
     book = a_book(view)
     state = replace(State(), **changes).settled(book)  # type: ignore[arg-type]
-    drawn = panes.draw(book, view, state, width, height, UNICODE)
+    drawn = panes.draw(panes.ResultsContext(book, view, UNICODE), state, width, height)
     return "\n".join(text_of(line) for line in drawn.lines)
 
 
@@ -348,7 +360,7 @@ def test_every_view_fits_every_size(name: str, glyphs: object) -> None:
             State(view="samples", step_id=first),
             State(view="table", words="nowhere to be found"),
         ):
-            drawn = panes.draw(book, view, state.settled(book), width, height, glyphs)  # type: ignore[arg-type]
+            drawn = panes.draw(panes.ResultsContext(book, view, glyphs), state.settled(book), width, height)  # type: ignore[arg-type]
             assert len(drawn.lines) <= height
             for line in drawn.lines:
                 assert width_of(line) <= width
@@ -413,7 +425,7 @@ def test_a_copied_table_stays_below_what_a_terminal_takes() -> None:
     steps = [step(k, f"category {k}") for k in range(1, 1500)]
     view = folded([started(steps)])
     rows = list(a_book(view).rows.values())
-    text, count = markdown_table(rows, view, UNICODE)
+    text, count = markdown_table(rows, view)
     assert 0 < count < len(rows)
     assert len(text.encode()) < 70_000
     assert len(text.splitlines()) == count + 2
@@ -480,7 +492,7 @@ def a_source(**changes: object) -> ScriptedSource:
 
 async def settled(app: Dashboard, pilot: Pilot[int]) -> None:
     """Waits until charts are loaded and every figure is computed."""
-    await app.workers.wait_for_complete()
+    await finished(pilot)
     await pilot.pause()
 
 
@@ -547,13 +559,13 @@ async def test_the_filter_narrows_the_table_and_escape_clears_it() -> None:
         assert "2 of 21 measurements" in body(app)
         await pilot.press("escape")
         assert "21 measurements" in body(app)
-        assert app.screen.query_one("#results-filter", Input).value == ""
+        assert app.screen.query_one("#results-field", Input).value == ""
 
 
 async def test_a_paste_of_a_megabyte_into_the_filter_is_cut() -> None:
     async with dashboard(a_source(), show="results") as (app, pilot):
         await pilot.press("slash")
-        box = app.screen.query_one("#results-filter", Input)
+        box = app.screen.query_one("#results-field", Input)
         box.post_message(events.Paste("x" * 1_000_000))
         await pilot.pause()
         assert len(box.value) <= 200

@@ -15,9 +15,7 @@ from specdash.core import events as ev
 from specdash.store import runs as store
 from specdash.store.journal import Journal
 from specdash.ui.tui import run_launcher
-from specdash.ui.tui.runlist.compare import compare
-from specdash.ui.tui.runlist.compare import lines as compare_lines
-from specdash.ui.tui.runlist.rows import newest_first
+from specdash.ui.tui.runs import compare, compare_lines, newest_first
 from specdash.ui.tui.terminal import UNICODE
 from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
 from tests.support.recorded_run import folded, measured, recorded, started, step

@@ -8,13 +8,13 @@ from typing import Literal
 
 from specdash.ui.tui.lines import Line, fitted, width_of
 from specdash.ui.tui.panes.advice import advice
-from specdash.ui.tui.panes.log import log
 from specdash.ui.tui.panes.memory import memory
-from specdash.ui.tui.panes.pane import Look, Pane, ruled
-from specdash.ui.tui.panes.queue import Place, queue, settled
+from specdash.ui.tui.panes.pane import PaintContext, Pane, ruled
+from specdash.ui.tui.panes.queue import queue, running, table_of
 from specdash.ui.tui.panes.server import server
 from specdash.ui.tui.panes.speed import acceptance, speed
-from specdash.ui.tui.panes.text import Written, text
+from specdash.ui.tui.panes.text import Written, log, text
+from specdash.ui.tui.table import Position
 from specdash.ui.tui.terminal import Glyphs
 
 Name = Literal["server", "speed", "acceptance", "memory", "queue", "text", "log", "advice"]
@@ -44,11 +44,11 @@ _MORE: tuple[tuple[Name, int], ...] = (
 class Choice:
     """What the person at the keyboard has chosen to see.
 
-    `place`: in the queue; `pane`: the one that is shown where there is room for one; `lower`: what stands at the bottom
-    where there is room for one of the two; `written`: the answer that is being given.
+    `position`: in the queue; `pane`: the one that is shown where there is room for one; `lower`: what stands at the
+    bottom where there is room for one of the two; `written`: the answer that is being given.
     """
 
-    place: Place = field(default_factory=Place)
+    position: Position = field(default_factory=lambda: Position(follows=True))
     pane: Name = "server"
     lower: Literal["text", "log"] = "text"
     written: Written | None = None
@@ -56,13 +56,13 @@ class Choice:
 
 @dataclass(frozen=True, slots=True)
 class Body:
-    """The lines of the screen, the queue's place after it was brought into view, and where its first row stands.
+    """The lines of the screen, the queue's position after it was brought into view, and where its first row stands.
 
     `rows_at` is (x, y, width, rows), None where the queue is not shown. `has_both`: text and log are both shown.
     """
 
     lines: tuple[Line, ...]
-    place: Place
+    position: Position
     layout: Layout
     rows_at: tuple[int, int, int, int] | None = None
     has_both: bool = True
@@ -75,23 +75,23 @@ def layout_of(width: int, height: int) -> Layout:
     return "stacked" if width >= STACKED_COLUMNS and height >= STACKED_ROWS else "single"
 
 
-def compose(look: Look, choice: Choice, width: int, height: int) -> Body:
+def compose(context: PaintContext, choice: Choice, width: int, height: int) -> Body:
     """The whole body in exactly `height` lines of at most `width` cells."""
     layout = layout_of(width, height)
     if layout == "single":
-        return _single(look, choice, width, height)
+        return _single(context, choice, width, height)
     if layout == "stacked":
-        return _stacked(look, choice, width, height)
-    return _columns(look, choice, width, height)
+        return _stacked(context, choice, width, height)
+    return _columns(context, choice, width, height)
 
 
 class _Painter:
     """Draws panes for one paint, and remembers where the queue came to stand."""
 
-    def __init__(self, look: Look, choice: Choice) -> None:
-        self._look = look
+    def __init__(self, context: PaintContext, choice: Choice) -> None:
+        self._context = context
         self._choice = choice
-        self.place = choice.place
+        self.position = choice.position
         self.rows_at: tuple[int, int, int, int] | None = None
 
     def block(self, name: Name, width: int, rows: int, at: tuple[int, int] = (0, 0)) -> list[Line]:
@@ -100,22 +100,23 @@ class _Painter:
         if name == "queue":
             top = 1 if rows > 1 else 0
             self.rows_at = at[0], at[1] + 1 + top, width, rows - top
-        found = (ruled(pane, width, self._look.glyphs), *pane.lines[:rows])
-        lines = [fitted(line, width, self._look.glyphs.ellipsis) for line in found]
+        found = (ruled(pane, width, self._context.glyphs), *pane.lines[:rows])
+        lines = [fitted(line, width, self._context.glyphs.ellipsis) for line in found]
         return lines + [()] * (rows + 1 - len(lines))
 
     def _pane(self, name: Name, width: int, rows: int) -> Pane:
         if name == "queue":
-            self.place = settled(self._look, self._choice.place, rows - 1 if rows > 1 else rows)
-            return queue(self._look, self.place, width, rows)
-        if name == "advice" or (name == "text" and is_over(self._look)):
-            return advice(self._look.advice, width, rows, self._look.glyphs)
+            visible = rows - 1 if rows > 1 else rows
+            self.position = table_of(self._context).settled(self._choice.position, visible, running(self._context))
+            return queue(self._context, self.position, width, rows)
+        if name == "advice" or (name == "text" and is_over(self._context)):
+            return advice(self._context.advice, width, rows, self._context.glyphs)
         if name == "text":
-            return text(self._look, self._choice.written, width, rows)
-        return _DRAW[name](self._look, width, rows)
+            return text(self._context, self._choice.written, width, rows)
+        return _DRAW[name](self._context, width, rows)
 
 
-_DRAW: dict[Name, Callable[[Look, int, int], Pane]] = {
+_DRAW: dict[Name, Callable[[PaintContext, int, int], Pane]] = {
     "server": server,
     "speed": speed,
     "acceptance": acceptance,
@@ -124,9 +125,9 @@ _DRAW: dict[Name, Callable[[Look, int, int], Pane]] = {
 }
 
 
-def is_over(look: Look) -> bool:
+def is_over(context: PaintContext) -> bool:
     """Whether no text can come any more, so that what follows from the run stands in its place."""
-    return look.feed.gone is not None and look.feed.view.run is not None
+    return context.feed.gone is not None and context.feed.view.run is not None
 
 
 def wants_advice(width: int, height: int, *, over: bool) -> bool:
@@ -134,15 +135,15 @@ def wants_advice(width: int, height: int, *, over: bool) -> bool:
     return over or layout_of(width, height) == "columns"
 
 
-def _single(look: Look, choice: Choice, width: int, height: int) -> Body:
-    painter = _Painter(look, choice)
+def _single(context: PaintContext, choice: Choice, width: int, height: int) -> Body:
+    painter = _Painter(context, choice)
     lines = painter.block(choice.pane, width, max(0, height - 1))
     # The rule says where one is, since nothing else of the screen does.
     number = PANES.index(choice.pane) + 1
     title = f"{choice.pane}  {number} of {len(PANES)}, tab: next"
-    heading = ruled(Pane(title, lines[0][4:-1] if width >= 60 else ()), width, look.glyphs)
-    lines[0] = fitted(heading, width, look.glyphs.ellipsis)
-    return Body(tuple(lines[: max(0, height)]), painter.place, "single", painter.rows_at, has_both=False)
+    heading = ruled(Pane(title, lines[0][4:-1] if width >= 60 else ()), width, context.glyphs)
+    lines[0] = fitted(heading, width, context.glyphs.ellipsis)
+    return Body(tuple(lines[: max(0, height)]), painter.position, "single", painter.rows_at, has_both=False)
 
 
 def stacked_rows(height: int, lower: Literal["text", "log"]) -> dict[Name, int]:
@@ -170,29 +171,29 @@ def stacked_rows(height: int, lower: Literal["text", "log"]) -> dict[Name, int]:
     return {name: each for name in PANES if (each := rows.get(name)) is not None}
 
 
-def _stacked(look: Look, choice: Choice, width: int, height: int) -> Body:
-    painter = _Painter(look, choice)
+def _stacked(context: PaintContext, choice: Choice, width: int, height: int) -> Body:
+    painter = _Painter(context, choice)
     lines: list[Line] = []
     rows = stacked_rows(height, choice.lower)
     for name, count in rows.items():
         lines += painter.block(name, width, count, (0, len(lines)))
     both = "text" in rows and "log" in rows
-    return Body(tuple(lines[:height]), painter.place, "stacked", painter.rows_at, both)
+    return Body(tuple(lines[:height]), painter.position, "stacked", painter.rows_at, both)
 
 
-def _columns(look: Look, choice: Choice, width: int, height: int) -> Body:
+def _columns(context: PaintContext, choice: Choice, width: int, height: int) -> Body:
     """The server on top and the log at the bottom, both over the whole width; numbers, queue and text between."""
-    painter = _Painter(look, choice)
+    painter = _Painter(context, choice)
     server_rows = 3 if height < 30 else 4 if height < 44 else 5
     log_rows = max(2, min(10, height // 7))
     middle = height - server_rows - log_rows - 2
     left_width = (width - GAP) * 62 // 100
     right_width = width - GAP - left_width
     speed_rows, accept_rows = max(2, min(8, middle // 5)), max(1, min(7, middle // 6))
-    steps = len(look.figures.overview(look.feed.view).order)
+    steps = len(context.figures.overview(context.feed.view).order)
     spare = max(0, middle - speed_rows - accept_rows - 3 - steps - 1)
     speed_rows, accept_rows = min(12, speed_rows + spare // 2), min(9, accept_rows + spare // 3)
-    tick = look.feed.live.memory
+    tick = context.feed.live.memory
     wanted = 5 + len(tick.gpus) + len(tick.missing) if tick is not None else 5
     memory_rows = max(3, min(12, middle // 3, wanted))
     top = server_rows + 1
@@ -200,14 +201,14 @@ def _columns(look: Look, choice: Choice, width: int, height: int) -> Body:
     left += painter.block("acceptance", left_width, accept_rows)
     left += painter.block("queue", left_width, middle - len(left) - 1, (0, top + len(left)))
     right = painter.block("memory", right_width, memory_rows)
-    if middle >= ADVICE_FROM and not is_over(look):
-        said = advice(look.advice, right_width, middle // 4, look.glyphs)
+    if middle >= ADVICE_FROM and not is_over(context):
+        said = advice(context.advice, right_width, middle // 4, context.glyphs)
         right += painter.block("advice", right_width, max(1, len(said.lines)))
     right += painter.block("text", right_width, middle - len(right) - 1)
     lines = painter.block("server", width, server_rows)
-    lines += beside(left, right, left_width, look.glyphs)
+    lines += beside(left, right, left_width, context.glyphs)
     lines += painter.block("log", width, log_rows)
-    return Body(tuple(lines[:height]), painter.place, "columns", painter.rows_at)
+    return Body(tuple(lines[:height]), painter.position, "columns", painter.rows_at)
 
 
 def beside(left: Sequence[Line], right: Sequence[Line], left_width: int, glyphs: Glyphs) -> list[Line]:

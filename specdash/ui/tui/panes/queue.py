@@ -1,81 +1,142 @@
-"""The queue as a table of the rows that can be seen. What is drawn depends on the window alone, never on its length."""
+"""The queue as a table of the steps that can be seen, and everything that is known of one step."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import NamedTuple
 
-from specdash.core.status import StepStatus
+from specdash.analysis.figures import Figures
+from specdash.core.acceptance import proven, share_of
+from specdash.core.measure import DESCRIPTION, Sample, Verdict
+from specdash.core.secrets import shell_line
+from specdash.core.status import SampleStatus, StepStatus
 from specdash.core.steps import StepState
-from specdash.core.text import one_line
+from specdash.core.text import human_seconds, one_line
 from specdash.ui.tui.lines import Line, Span, fitted, text_of
-from specdash.ui.tui.panes.pane import Look, Pane, about, accepted, cell, note, rate, ratio, speed_style, time
+from specdash.ui.tui.panes.advice import remarks
+from specdash.ui.tui.panes.pane import (
+    PaintContext,
+    Pane,
+    about,
+    accepted,
+    note,
+    paragraph,
+    rate,
+    ratio,
+    speed_style,
+    time,
+)
+from specdash.ui.tui.table import Column, Position, WindowTable, heading
 from specdash.ui.tui.terminal.theme import StyleName
 
-MARK = 2  # cells for the signs of the running step and of the cursor
-LABELS = (("target", 10), ("draft", 8), ("category", 7))  # with the width that each has at least
 LEAST_STAGE = 12  # cells that say something of a stage of the plan
-VARIABLES = (("config", "config", 8), ("moe_experts", "experts", 7), ("depth", "depth", 6))
+LEAST_NAME = 7  # cells of the name of a model or a category
 _STATE_STYLE: dict[str, StyleName] = {"ok": "good", "invalid": "warn", "failed": "bad", "timeout": "bad"}
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where one is in the queue: the step under the cursor and the first row. `follows`: both go with the run."""
+class QueueRow:
+    """What the cells of a step are made from; `number` counts from 1."""
 
-    cursor: str | None = None
-    top: int = 0
-    follows: bool = True
+    context: PaintContext
+    found: StepState
+    number: int
 
+    @property
+    def measured(self) -> Figures:
+        """The figures of the step's samples."""
+        return self.context.figures.measured(self.found)
 
-class Column(NamedTuple):
-    """A column of the table: its name, heading, cells, and whether it stands on the right."""
+    def quiet(self, text: str) -> Span:
+        """A cell without a style of its own."""
+        return text, "dim" if self.found.status == StepStatus.SKIPPED else ""
 
-    name: str
-    heading: str
-    width: int
-    right: bool
-
-
-def settled(look: Look, place: Place, rows: int) -> Place:
-    """The place with a cursor on a step that exists, and a window of `rows` rows in which it can be seen."""
-    overview = look.figures.overview(look.feed.view)
-    if not overview.order:
-        return replace(place, cursor=None, top=0)
-    cursor = place.cursor if place.cursor in overview.place else None
-    if place.follows or cursor is None:
-        cursor = running(look) or cursor or overview.order[0]
-    at = overview.place[cursor]
-    last = max(0, len(overview.order) - rows)
-    # Where the run is followed, what comes next is worth more room than what is done.
-    top = at - max(0, rows // 3) if place.follows else min(max(place.top, at - rows + 1), at)
-    return Place(cursor, max(0, min(top, last)), place.follows)
+    def label(self, text: str | None, none: str = "-") -> Span:
+        """A cell with a name from outside."""
+        return self.quiet(one_line(text, 60) if text is not None else none)
 
 
-def moved(look: Look, place: Place, by: int) -> Place:
-    """The place `by` steps further down, or as far as it goes."""
-    overview = look.figures.overview(look.feed.view)
-    if not overview.order:
-        return place
-    at = overview.place.get(place.cursor or "", 0)
-    target = max(0, min(len(overview.order) - 1, at + by))
-    return replace(place, cursor=overview.order[target], follows=False)
+def _draft(row: QueueRow) -> Span:
+    drafter = row.found.step.drafter
+    return row.label(drafter) if drafter is not None else ("none", "dim")
 
 
-def running(look: Look) -> str | None:
+def _category(row: QueueRow) -> Span:
+    step = row.found.step
+    return row.quiet(one_line(step.category, 60) + (f" ({step.copy + 1})" if step.copy else ""))
+
+
+def _factor(row: QueueRow) -> Span:
+    known = row.measured.rate_tok_s is not None
+    factor = row.context.figures.factor(row.context.feed.view, row.found) if known else None
+    return ratio(factor), speed_style(factor)
+
+
+def _left(row: QueueRow) -> Span:
+    ahead = row.context.outlook
+    return about(ahead.steps.get(row.found.step.id) if ahead is not None and not row.found.is_done else None), "dim"
+
+
+def _whole(value: int | None) -> str:
+    return str(value) if value is not None else "-"
+
+
+COLUMNS: tuple[Column[QueueRow], ...] = (
+    Column("number", "#", lambda row: row.quiet(str(row.number)), 3, right=True),
+    Column("target", "target", lambda row: row.label(row.found.step.target), 10, rank=6, shares=True),
+    Column("draft", "draft", _draft, 8, rank=3, shares=True),
+    Column("k", "K", lambda row: row.quiet(_whole(row.found.step.k)), 4, right=True),
+    Column("category", "content", _category, LEAST_NAME, shares=True),
+    Column("config", "config", lambda row: row.label(row.found.step.config), 8, rank=8),
+    Column("moe_experts", "experts", lambda row: row.quiet(_whole(row.found.step.moe_experts)), 7),
+    Column("depth", "depth", lambda row: row.quiet(str(row.found.step.depth)), 6, rank=9),
+    Column("state", "state", lambda row: state_of(row.context, row.found), 11),
+    Column("rate", "tok/s", lambda row: row.quiet(rate(row.measured.rate_tok_s)), 8, right=True, rank=2),
+    Column("factor", "x", _factor, 6, right=True, rank=4),
+    Column("prefill", "prefill", lambda row: row.quiet(rate(row.measured.prefill_tok_s)), 8, right=True, rank=12),
+    Column("ttft", "ttft", lambda row: row.quiet(time(row.measured.ttft_s)), 6, right=True, rank=11),
+    Column("total", "total", lambda row: row.quiet(time(row.measured.total_time_s)), 6, right=True, rank=5),
+    Column("accepted", "acc", lambda row: row.quiet(accepted(row.measured)), 5, right=True, rank=10),
+    Column("left", "est", _left, 6, right=True, rank=7),
+)
+WHERE_VARYING = frozenset({"config", "moe_experts", "depth"})  # columns that say nothing where all steps have the same
+
+
+def table_of(context: PaintContext) -> WindowTable[QueueRow]:
+    """The table of the queue; what all steps have in common has no column."""
+    view = context.feed.view
+    overview = context.figures.overview(view)
+
+    def sized(column: Column[QueueRow]) -> Column[QueueRow]:
+        longest = overview.widths.get(column.name, 1)
+        if column.name == "number":
+            return replace(column, least=max(column.least, len(str(len(overview.order)))))
+        if column.name in WHERE_VARYING:
+            return replace(column, least=min(column.least, max(len(column.heading), longest)))
+        return replace(column, most=max(LEAST_NAME, longest)) if column.shares else column
+
+    return WindowTable(
+        tuple(sized(each) for each in COLUMNS if each.name not in WHERE_VARYING - overview.varying),
+        overview.order,
+        lambda key: QueueRow(context, view.steps[key], overview.place[key] + 1),
+        signs=2,
+        places=overview.place,
+    )
+
+
+def running(context: PaintContext) -> str | None:
     """The step that is at work, else the one that was last."""
-    view, token = look.feed.view, look.feed.live.token
+    view, token = context.feed.view, context.feed.live.token
     for step_id in (token.step if token is not None else None, view.current_step):
         if step_id is not None and step_id in view.steps:
             return step_id
     return None
 
 
-def queue(look: Look, place: Place, width: int, rows: int) -> Pane:
-    """The heading and the rows of the window; `place` is settled for `rows - 1` rows."""
-    view = look.feed.view
-    overview = look.figures.overview(view)
+def queue(context: PaintContext, position: Position, width: int, rows: int) -> Pane:
+    """The heading and the rows of the window; `position` is settled for `rows - 1` rows."""
+    view, feed, glyphs = context.feed.view, context.feed, context.glyphs
+    overview = context.figures.overview(view)
     counts = overview.counts
     left = counts.get(StepStatus.OPEN, 0) + counts.get(StepStatus.RUNNING, 0)
     parts: list[Span] = []
@@ -83,128 +144,36 @@ def queue(look: Look, place: Place, width: int, rows: int) -> Pane:
         parts.append(("PAUSED", "warn"))
     if view.stopping:
         parts.append(("STOPPING", "warn"))
-    here = overview.place.get(place.cursor or "", -1) + 1
+    here = overview.place.get(position.cursor or "", -1) + 1
     where = (
         "follows the run"
-        if place.follows and look.feed.is_live
-        else f"row {here} of {len(overview.order)}" + (", esc follows" if look.feed.is_live else "")
+        if position.follows and feed.is_live
+        else f"row {here} of {len(overview.order)}" + (", esc follows" if feed.is_live else "")
     )
     parts.append((where, "dim"))
     title = f"Queue  {left} left"
     room = width - len(title) - 9 - sum(len(text) + 2 for text, _ in parts)
     if view.replans and view.finished is None and room >= LEAST_STAGE:
         stage = one_line(view.replans[-1].stage or view.replans[-1].reason, 60)
-        parts.append((text_of(fitted(((stage, "accent"),), room, look.glyphs.ellipsis)), "accent"))
-    table = columns(look, width)
-    lines = [heading(table, look)] if rows > 1 else []
-    shown = range(place.top, min(place.top + rows - len(lines), len(overview.order)))
-    lines += [row(look, view.steps[overview.order[at]], at + 1, table, place, width) for at in shown]
+        parts.append((text_of(fitted(((stage, "accent"),), room, glyphs.ellipsis)), "accent"))
+    table = table_of(context)
+    shape = table.layout(width)
+    lines = [heading(shape, glyphs)] if rows > 1 else []
+    active = running(context) if feed.is_live else None
+    lines += table.lines(position, shape, rows - len(lines), width, glyphs,
+                         lambda key, cursor: cursor + (glyphs.marked if key == active else " "))  # fmt: skip
     if not overview.order and rows > 1:
         lines.append(((" no step is known yet", "dim"),))
     return Pane(title, note(parts, width - len(title) - 9), tuple(lines))
 
 
-def columns(look: Look, width: int) -> tuple[Column, ...]:
-    """The columns that there is room for; what all steps have in common is left out, then what matters least."""
-    overview = look.figures.overview(look.feed.view)
-    numbers = [
-        Column("k", "K", 4, True),
-        Column("state", "state", 11, False),
-        Column("rate", "tok/s", 8, True),
-        Column("factor", "x", 6, True),
-        Column("prefill", "prefill", 8, True),
-        Column("ttft", "ttft", 6, True),
-        Column("total", "total", 6, True),
-        Column("accepted", "acc", 5, True),
-        Column("left", "est", 6, True),
-    ]
-    digits = max(3, len(str(len(overview.order))))
-    extra = [Column(name, head, min(each, max(len(head), overview.widths.get(name, 1))), False)
-             for name, head, each in VARIABLES if name in overview.varying]  # fmt: skip
-    labels = [name for name, _ in LABELS]
-    drop = [
-        "prefill",
-        "ttft",
-        "accepted",
-        "depth",
-        "experts",
-        "config",
-        "left",
-        "target",
-        "total",
-        "factor",
-        "draft",
-        "rate",
-    ]
-    while True:
-        fixed = MARK + digits + sum(column.width + 1 for column in (*extra, *numbers))
-        least = sum(width_ + 1 for name, width_ in LABELS if name in labels)
-        if fixed + least <= width or not drop:
-            break
-        name = drop.pop(0)
-        extra = [column for column in extra if column.name != name]
-        numbers = [column for column in numbers if column.name != name]
-        labels = [label for label in labels if label != name]
-    shared = _shared({name: overview.widths.get(name, 1) for name in labels}, width - fixed - len(labels))
-    found = [Column(name, name if name != "category" else "content", shared[name], False) for name in labels]
-    k, rest = numbers[:1], numbers[1:]
-    category = [column for column in found if column.name == "category"]
-    models = [column for column in found if column.name != "category"]
-    return (Column("number", "#", digits, True), *models, *k, *category, *extra, *rest)
-
-
-def _shared(wanted: dict[str, int], room: int) -> dict[str, int]:
-    """Widths of labels in `room` cells: as wide as they want to be, the widest cut first."""
-    widths = {name: max(7, size) for name, size in wanted.items()}
-    while widths and sum(widths.values()) > room and max(widths.values()) > 3:
-        widest = max(widths, key=lambda name: widths[name])
-        widths[widest] -= 1
-    return widths
-
-
-def heading(table: Sequence[Column], look: Look) -> Line:
-    """The names of the columns."""
-    texts = [cell(column.heading, column.width, look.glyphs, right=column.right) for column in table]
-    return ((" " * MARK + " ".join(texts), "dim"),)
-
-
-def row(look: Look, found: StepState, number: int, table: Sequence[Column], place: Place, width: int) -> Line:
-    """One step. The row of the cursor has one style throughout, and a sign of its own."""
-    here = found.step.id == place.cursor
-    active = found.step.id == running(look)
-    sign = look.glyphs.cursor if here else " "
-    mark = look.glyphs.marked if active and look.feed.is_live else " "
-    values = _values(look, found, number)
-    spans: list[Span] = [(sign + mark, "marked")]
-    for index, column in enumerate(table):
-        text, style = values[column.name]
-        spans.append((cell(text, column.width, look.glyphs, right=column.right), style))
-        if index < len(table) - 1:
-            spans.append((" ", ""))
-    if here:
-        text = "".join(text for text, _ in spans)
-        return ((cell(text, width, look.glyphs), "cursor"),)
-    return _joined(spans)
-
-
-def _joined(spans: Sequence[Span]) -> Line:
-    """Neighbours of one style as one span: each change of style costs bytes; blanks take the style before them."""
-    line: list[Span] = []
-    for text, style in spans:
-        if line and (line[-1][1] == style or not text.strip()):
-            line[-1] = (line[-1][0] + text, line[-1][1])
-        else:
-            line.append((text, style))
-    return tuple(line)
-
-
-def state_of(look: Look, found: StepState) -> Span:
+def state_of(context: PaintContext, found: StepState) -> Span:
     """A step's state in words."""
     if found.status == StepStatus.OPEN:
         return "queued", "dim"
     if found.status == StepStatus.RUNNING:
-        wanted = look.feed.view.iterations(found.step.id)
-        word = "RUN" if look.feed.is_live else "was at"
+        wanted = context.feed.view.iterations(found.step.id)
+        word = "RUN" if context.feed.is_live else "was at"
         return f"{word} {len(found.good)}/{wanted if wanted is not None else '?'}", "accent"
     if found.status == StepStatus.SKIPPED:
         return ("skip (you)" if found.by_user else "skip"), "dim"
@@ -213,28 +182,68 @@ def state_of(look: Look, found: StepState) -> Span:
     return one_line(found.status, 11).upper(), _STATE_STYLE.get(found.status, "warn")
 
 
-def _values(look: Look, found: StepState, number: int) -> dict[str, Span]:
-    step = found.step
-    mine = look.figures.measured(found)
-    factor = look.figures.factor(look.feed.view, found) if mine.rate_tok_s is not None else None
-    quiet: StyleName = "dim" if found.status == StepStatus.SKIPPED else ""
-    ahead = look.outlook.steps.get(step.id) if look.outlook is not None and not found.is_done else None
-    copy = f" ({step.copy + 1})" if step.copy else ""
-    return {
-        "number": (str(number), quiet),
-        "target": (one_line(step.target, 60), quiet),
-        "draft": (one_line(step.drafter, 60) if step.drafter is not None else "none", quiet if step.drafter else "dim"),
-        "k": (str(step.k) if step.k is not None else "-", quiet),
-        "category": (one_line(step.category, 60) + copy, quiet),
-        "config": (one_line(step.config, 60) if step.config is not None else "-", quiet),
-        "moe_experts": (str(step.moe_experts) if step.moe_experts is not None else "-", quiet),
-        "depth": (str(step.depth), quiet),
-        "state": state_of(look, found),
-        "rate": (rate(mine.rate_tok_s), quiet),
-        "factor": (ratio(factor), speed_style(factor)),
-        "prefill": (rate(mine.prefill_tok_s), quiet),
-        "ttft": (time(mine.ttft_s), quiet),
-        "total": (time(mine.total_time_s), quiet),
-        "accepted": (accepted(mine), quiet),
-        "left": (about(ahead), "dim"),
-    }
+_HEADING = (
+    f" {'sample':<7}{'tok/s':>9}{'prefill':>9}{'ttft':>7}{'total':>7}{'acc':>6}{'tokens':>8}{'K seen':>8}  prompt"
+)
+_VERDICTS = frozenset(verdict.value for verdict in Verdict)
+
+
+def details(context: PaintContext, found: StepState, width: int) -> list[Line]:
+    """The step, its samples, what was found against it with what to do, its error, and its server's command line."""
+    return list(_details(context, found, max(20, width)))
+
+
+def _details(context: PaintContext, found: StepState, width: int) -> Iterator[Line]:
+    view, mine = context.feed.view, context.figures.measured(found)
+    state, style = state_of(context, found)
+    yield from paragraph(one_line(found.step.id, 600), width, "title")
+    again = f", {found.taken_again} taken again" if found.taken_again else ""
+    yield ((f" {state}", style), (f"   {mine.n} valid of {len(found.samples)} samples{again}", ""))
+    sign = "+-" if context.glyphs.is_ascii else "±"
+    spread = f" {sign} {mine.spread_tok_s:.2f}" if mine.spread_tok_s is not None else ""
+    factor = ratio(context.figures.factor(view, found))
+    speed = f" {rate(mine.rate_tok_s)}{spread} tok/s   {factor} times its baseline"
+    draft = f"   acceptance {accepted(mine)}   tokens/pass {ratio(mine.facts.tokens_per_step)}"
+    yield ((speed + draft, ""),)
+    prefill, first, total = rate(mine.prefill_tok_s), time(mine.ttft_s), time(mine.total_time_s)
+    yield ((f" whole answer {total}   first token {first}   prefill {prefill} tok/s", ""),)
+    if found.error is not None:
+        yield ()
+        yield from paragraph(one_line(found.error, 2000), width, "bad")
+    entry = context.advice.measurements.get(found.step.id)
+    for name, text, style in remarks(entry):
+        yield from paragraph(f"{name}: {text}", width, style)
+    for verdict in found.verdicts:
+        yield ()
+        yield ((f" {one_line(verdict, 60)}", "warn"),)
+        if verdict in _VERDICTS:
+            yield from paragraph(DESCRIPTION[Verdict(verdict)], width, "")
+    for detail in found.details:
+        yield from paragraph(one_line(detail, 1000), width, "dim")
+    if found.samples:
+        yield ()
+        yield ((_HEADING, "dim"),)
+        for sample in proven(found.samples):
+            yield _sample(sample)
+            if sample.reasons:
+                yield from paragraph(", ".join(one_line(each, 300) for each in sample.reasons), width, "warn", 8)
+    load = view.loads.get(found.load or "")
+    if load is not None:
+        yield ()
+        took = f", loaded in {human_seconds(load.load_time_s)}" if load.load_time_s is not None else ""
+        yield (
+            (f" load {one_line(load.id, 20)}: {one_line(load.state, 20)}{took}, {one_line(load.log, 100)}", "title"),
+        )
+        for said in (load.error, load.hint):
+            if said is not None:
+                yield from paragraph(one_line(said, 1000), width, "bad")
+        yield from paragraph(one_line(shell_line(load.argv), 8000), width, "dim")
+
+
+def _sample(sample: Sample) -> Line:
+    tokens = str(sample.generated_tokens) if sample.generated_tokens is not None else "-"
+    seen = str(sample.k_seen) if sample.k_seen is not None else "-"
+    first = f" {f'#{sample.block + 1}':<7}{rate(sample.decode_tok_s):>9}{rate(sample.prefill_tok_s):>9}"
+    times = f"{time(sample.ttft_s):>7}{time(sample.total_time_s):>7}"
+    text = f"{first}{times}{ratio(share_of(sample)):>6}{tokens:>8}{seen:>8}"
+    return (text, "" if sample.status == SampleStatus.OK else "warn"), (f"  {one_line(sample.prompt_id, 40)}", "dim")

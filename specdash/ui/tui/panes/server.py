@@ -15,8 +15,7 @@ from specdash.core.text import human_bytes, one_line, plural
 from specdash.report.text import K_SCOPES
 from specdash.ui.narration import reading
 from specdash.ui.tui.lines import Line, Span, fitted, width_of
-from specdash.ui.tui.panes.pane import Look, Pane, age, note, paragraph, rate
-from specdash.ui.tui.panes.spark import bar
+from specdash.ui.tui.panes.pane import PaintContext, Pane, age, bar, note, paragraph, rate
 from specdash.ui.tui.panes.speed import shown_step
 from specdash.ui.tui.terminal.theme import StyleName
 
@@ -41,45 +40,45 @@ def way_up() -> tuple[State, ...]:
         found.append(fresh)
 
 
-def server(look: Look, width: int, rows: int) -> Pane:
+def server(context: PaintContext, width: int, rows: int) -> Pane:
     """State line, running step or why the last load failed, load progress, then what else there is room for.
 
     Where several servers are at work, each has a row of its own instead.
     """
-    if len(look.feed.view.live_loads) > 1:
-        return _several(look, width, rows)
-    load = shown_load(look)
-    failed = _failure(look, width, max(1, min(rows, MOST_REASON)))
-    lines: list[Line] = failed or [_step_line(look)]
-    state, since_s = state_now(look, load)
+    if len(context.feed.view.live_loads) > 1:
+        return _several(context, width, rows)
+    load = shown_load(context)
+    failed = _failure(context, width, max(1, min(rows, MOST_REASON)))
+    lines: list[Line] = failed or [_step_line(context)]
+    state, since_s = state_now(context, load)
     if rows > len(lines):
-        lines.insert(0, _states(look, load, state, since_s, width))
-    progress = _progress(look, load, state)
+        lines.insert(0, _states(context, load, state, since_s, width))
+    progress = _progress(context, load, state)
     if progress is not None:
         lines.insert(len(lines) - 1, progress)
-    lines += [_models(look, load), *(_moves(look) if rows > ROOMY else [_history(look, width)]), _next(state)]
+    lines += [_models(context, load), *(_moves(context) if rows > ROOMY else [_history(context, width)]), _next(state)]
     shown = [line for line in lines if line][: max(0, rows)]
-    fit = tuple(fitted(line, width, look.glyphs.ellipsis) for line in shown)
-    return Pane("Server", note(_engine(look, load), width - 15), fit)
+    fit = tuple(fitted(line, width, context.glyphs.ellipsis) for line in shown)
+    return Pane("Server", note(_engine(context, load), width - 15), fit)
 
 
-def _several(look: Look, width: int, rows: int) -> Pane:
+def _several(context: PaintContext, width: int, rows: int) -> Pane:
     """Draw one row for each server that is at work, in the order of their starts; what has no room is counted."""
-    loads = [look.feed.view.loads[name] for name in look.feed.view.live_loads]
+    loads = [context.feed.view.loads[name] for name in context.feed.view.live_loads]
     shown = loads if len(loads) <= rows else loads[: max(0, rows - 1)]
-    lines = [_server_row(look, load) for load in shown]
+    lines = [_server_row(context, load) for load in shown]
     if len(shown) < len(loads) and rows > 0:
         lines.append(((f" and {len(loads) - len(shown)} more", "dim"),))
-    fit = tuple(fitted(line, width, look.glyphs.ellipsis) for line in lines)
+    fit = tuple(fitted(line, width, context.glyphs.ellipsis) for line in lines)
     return Pane("Servers", note([(f"{len(loads)} at work", "dim")], width - 16), fit)
 
 
-def _server_row(look: Look, load: LoadState) -> Line:
+def _server_row(context: PaintContext, load: LoadState) -> Line:
     """Draw a server in one row: its state, what it is answering and how fast, and what it was started for."""
-    live = look.feed.live
+    live = context.feed.live
     tick = live.servers.get(load.id)
     state, since_s = (tick.state, tick.since_s) if tick is not None else (load.state, load.state_since_s)
-    elapsed = f" {age(look.now_s - since_s)}" if since_s is not None and look.feed.is_live else ""
+    elapsed = f" {age(context.now_s - since_s)}" if since_s is not None and context.feed.is_live else ""
     row: list[Span] = [(f" {one_line(load.id, 8)} ", "title"), (f"[{one_line(state, 10).upper()}{elapsed}]", "marked")]
     requests = live.requests_of(load.id)
     if (
@@ -100,26 +99,26 @@ def _server_row(look: Look, load: LoadState) -> Line:
     return tuple(row)
 
 
-def shown_load(look: Look) -> LoadState | None:
+def shown_load(context: PaintContext) -> LoadState | None:
     """The load that runs now, or the last one."""
-    view, tick = look.feed.view, look.feed.live.server
+    view, tick = context.feed.view, context.feed.live.server
     for name in (tick.load if tick is not None else None, view.current_load):
         if name is not None and name in view.loads:
             return view.loads[name]
     return next(backwards(view.loads), None)
 
 
-def state_now(look: Look, load: LoadState | None) -> tuple[str | None, float | None]:
+def state_now(context: PaintContext, load: LoadState | None) -> tuple[str | None, float | None]:
     """The server's state and since when; by the tick, which alone knows of ready and busy, else by the facts."""
-    tick = look.feed.live.server
+    tick = context.feed.live.server
     if tick is not None and (load is None or (tick.load == load.id and not load.finished)):
         return tick.state, tick.since_s
     return (load.state, load.state_since_s) if load is not None else (None, None)
 
 
-def restarts(look: Look) -> int:
+def restarts(context: PaintContext) -> int:
     """How many loads replace one that failed at its work; one that the queue came back to is none."""
-    return _restarts(look.feed.view.loads)
+    return _restarts(context.feed.view.loads)
 
 
 @of_newest
@@ -133,21 +132,23 @@ def _restarts(loads: Mapping[str, LoadState]) -> int:
     return count
 
 
-def spent(look: Look, load: LoadState) -> Mapping[str, float]:
+def spent(context: PaintContext, load: LoadState) -> Mapping[str, float]:
     """Seconds that a load has spent in each state that it has left."""
-    moves = [move for move in look.feed.view.transitions if move.load == load.id]
+    moves = [move for move in context.feed.view.transitions if move.load == load.id]
     times: dict[str, float] = {}
     for move, following in pairwise(moves):
         times[move.after] = times.get(move.after, 0.0) + max(0.0, following.time_s - move.time_s)
     return times
 
 
-def _states(look: Look, load: LoadState | None, state: str | None, since_s: float | None, width: int) -> Line:
+def _states(
+    context: PaintContext, load: LoadState | None, state: str | None, since_s: float | None, width: int
+) -> Line:
     """All states of the table, those on the way to work first; the one of now in brackets with its age."""
-    times = spent(look, load) if load is not None else {}
+    times = spent(context, load) if load is not None else {}
     up = way_up()
     down = [each for each in TABLE if each not in up]
-    elapsed = f" {age(look.now_s - since_s)}" if since_s is not None and look.feed.is_live else ""
+    elapsed = f" {age(context.now_s - since_s)}" if since_s is not None and context.feed.is_live else ""
 
     def span(each: State) -> Span:
         if each == state:
@@ -162,7 +163,7 @@ def _states(look: Look, load: LoadState | None, state: str | None, since_s: floa
     for each in down:
         rest += [("  ", ""), span(each)]
     if width_of((*line, *rest)) + 2 <= width:
-        return (*line, (f" {look.glyphs.vertical}", "dim"), *rest)
+        return (*line, (f" {context.glyphs.vertical}", "dim"), *rest)
     leaving = [span(each) for each in down if each == state]
     if leaving:  # the way up is known by heart; what is going on now must not be cut off
         return ((" ", ""), *leaving, ("  was: ", "dim"), *line[1:])
@@ -170,30 +171,30 @@ def _states(look: Look, load: LoadState | None, state: str | None, since_s: floa
     skipped = 0
     while skipped < at and width_of(tuple(line)) > width:  # where it has been matters less than where it is
         skipped += 1
-        line = [(f" {look.glyphs.ellipsis}", "dim"), *line[3:]]
+        line = [(f" {context.glyphs.ellipsis}", "dim"), *line[3:]]
     return tuple(line)
 
 
-def _engine(look: Look, load: LoadState | None) -> list[Span]:
-    engine = look.feed.view.engine
+def _engine(context: PaintContext, load: LoadState | None) -> list[Span]:
+    engine = context.feed.view.engine
     parts: list[Span] = []
     if engine is not None:
         parts.append((f"{one_line(engine.kind, 30)} {one_line(engine.version, 24)}", "dim"))
     if load is not None:
         parts.append((f"pid {load.pid}" if load.pid is not None else "pid -", "dim"))
         parts.append((f"load {one_line(load.id, 12)}", "dim"))
-    count = restarts(look)
+    count = restarts(context)
     if count:
         parts.append((plural(count, "restart"), "warn"))
     return parts
 
 
-def _failure(look: Look, width: int, rows: int) -> list[Line]:
+def _failure(context: PaintContext, width: int, rows: int) -> list[Line]:
     """Why the last load failed and what to do, while nothing has followed it; [] where it did not fail."""
-    view = look.feed.view
+    view = context.feed.view
     load = next(backwards(view.loads), None)
     if load is None:  # no server was so much as started
-        ended = view.finished is not None or look.feed.gone is not None
+        ended = view.finished is not None or context.feed.gone is not None
         found = next((step.error for step in view.steps.values() if step.error), None) if ended else None
         what, error, hint = "no server was started", found, None
     else:
@@ -210,20 +211,20 @@ def _failure(look: Look, width: int, rows: int) -> list[Line]:
         advice = advice[:1]
         kept = reason[: rows - 1]
     if len(kept) < len(reason):
-        kept[-1] = ((f"{kept[-1][0][0][: max(0, width - 4)]} {look.glyphs.ellipsis}", "bad"),)
+        kept[-1] = ((f"{kept[-1][0][0][: max(0, width - 4)]} {context.glyphs.ellipsis}", "bad"),)
     return [*kept, *advice]
 
 
-def _step_line(look: Look) -> Line:
+def _step_line(context: PaintContext) -> Line:
     """What is measured now: never left out, however low the screen is."""
-    view, token = look.feed.view, look.feed.live.token
-    found = shown_step(look)
+    view, token = context.feed.view, context.feed.live.token
+    found = shown_step(context)
     total = len(view.steps)
     if found is None:
-        left = look.figures.overview(view).counts.get("open", 0)
+        left = context.figures.overview(view).counts.get("open", 0)
         return ((f" no step is running  {left} of {total} still queued", "dim"),)
     step = found.step
-    number = look.figures.overview(view).place[step.id] + 1
+    number = context.figures.overview(view).place[step.id] + 1
     models = one_line(step.target if step.drafter is None else f"{step.target} + {step.drafter}", 60)
     k = f"  K={step.k}" if step.k is not None else "  baseline"
     line: list[Span] = [(f" step {number}/{total} ", "title"), (f"{models}{k}  {one_line(step.category, 24)}", "")]
@@ -234,44 +235,44 @@ def _step_line(look: Look) -> Line:
         line.append((f"  repeat {block}/{wanted if wanted is not None else '?'}", ""))
     else:
         line.append((f"  {PURPOSES.get(purpose) or one_line(purpose, 12)}", "warn"))
-    tick = look.feed.live.server
+    tick = context.feed.live.server
     in_flight = token is not None and (tick is None or tick.state == State.BUSY)
     if view.paused and not in_flight:
         line.append(("  paused", "warn"))
     if token is not None and in_flight:
-        line.append((f"  request {age(look.now_s - token.started_s)}", ""))
+        line.append((f"  request {age(context.now_s - token.started_s)}", ""))
         made = f"{token.tokens:>{len(str(token.max_tokens))}}/{token.max_tokens} tokens"
         line.append((f"  {reading(token) or made}", "dim"))
     return tuple(line)
 
 
-def _progress(look: Look, load: LoadState | None, state: str | None) -> Line | None:
+def _progress(context: PaintContext, load: LoadState | None, state: str | None) -> Line | None:
     """How far a load has come: about, since what was read from disk is all that can be seen."""
     if load is None or state not in (State.STARTING, State.LOADING):
         return None
-    tick = look.feed.live.server
+    tick = context.feed.live.server
     size = (tick.size_bytes if tick is not None else None) or load.size_bytes
     read = tick.read_bytes if tick is not None else None
     share = min(1.0, read / size) if read is not None and size else None
     limit = load.timeout_s
-    elapsed = age(look.now_s - load.started_s)
+    elapsed = age(context.now_s - load.started_s)
     told = f"about {share:4.0%}" if share is not None else "progress unknown"
     whole = human_bytes(size) if size is not None else "?"
     amount = f"  {human_bytes(read)} of {whole} read" if read is not None else f"  {whole}"
     return (
         (" load ", "title"),
-        (bar(share, 24, look.glyphs), "accent"),
+        (bar(share, 24, context.glyphs), "accent"),
         (f" {told}", ""),
         (amount, "dim"),
         (f"  {elapsed}{f' of {age(limit)}' if limit is not None else ''}", ""),
     )
 
 
-def _models(look: Look, load: LoadState | None) -> Line:
+def _models(context: PaintContext, load: LoadState | None) -> Line:
     """What is loaded, and from where."""
     if load is None:
         return ()
-    engine = look.feed.view.engine
+    engine = context.feed.view.engine
     program = f"  {one_line(engine.program, 100)}" if engine is not None else ""
     took = f"  loaded in {load.load_time_s:.1f} s" if load.load_time_s is not None else ""
     known = K_SCOPES.get(load.k_scope or "")
@@ -280,10 +281,10 @@ def _models(look: Look, load: LoadState | None) -> Line:
     return ((f" {one_line(load.key.label, 100)}{size}", ""), (f"{took}{scope}{program}", "dim"))
 
 
-def _history(look: Look, width: int) -> Line:
+def _history(context: PaintContext, width: int) -> Line:
     """The last moves of the state machine, the newest first, with the time of day of each."""
     line: list[Span] = [(" last ", "dim")]
-    for move in reversed(look.feed.view.transitions):
+    for move in reversed(context.feed.view.transitions):
         clock = time.strftime("%H:%M:%S", time.localtime(move.time_s))
         text = f"{clock} {move.before} -{move.trigger}> {move.after}"
         text += f" ({one_line(move.detail, 60)})" if move.detail else ""
@@ -293,10 +294,10 @@ def _history(look: Look, width: int) -> Line:
     return tuple(line) if len(line) > 1 else ()
 
 
-def _moves(look: Look) -> list[Line]:
+def _moves(context: PaintContext) -> list[Line]:
     """The last moves, one a line."""
     found: list[Line] = []
-    for move in reversed(look.feed.view.transitions[-6:]):
+    for move in reversed(context.feed.view.transitions[-6:]):
         clock = time.strftime("%H:%M:%S", time.localtime(move.time_s))
         text = f" {clock}  {move.load}  {move.before} -{move.trigger}> {move.after}"
         style: StyleName = "bad" if move.after in (State.FAILED, State.ABORTING) else "dim"

@@ -10,100 +10,99 @@ from specdash.core.methods import BASELINE, is_ceiling, may_draft_nothing
 from specdash.core.steps import StepState
 from specdash.core.ticks import TokenTick
 from specdash.ui.tui.lines import Line, Span, width_of
-from specdash.ui.tui.panes.pane import Look, Pane, accepted, age, note, rate, ratio, speed_style
-from specdash.ui.tui.panes.spark import ceiling, graph
+from specdash.ui.tui.panes.pane import PaintContext, Pane, accepted, age, ceiling, graph, note, rate, ratio, speed_style
 
 SILENT_S = 10.0  # longer than any healthy server takes between two tokens
 
 
-def speed(look: Look, width: int, rows: int) -> Pane:
+def speed(context: PaintContext, width: int, rows: int) -> Pane:
     """Tokens per second in `rows` lines: now, the step's mean, the best so far, and against the baseline."""
-    values = _values(look, 0)
-    lines = graph(values, width, rows, ceiling(values), look.glyphs) if rows > 0 else []
-    title = "Speed  tok/s" if look.feed.live.rates_tok_s else "Speed  tok/s of each sample"
-    silent = silence(look)
+    values = _values(context, 0)
+    lines = graph(values, width, rows, ceiling(values), context.glyphs) if rows > 0 else []
+    title = "Speed  tok/s" if context.feed.live.rates_tok_s else "Speed  tok/s of each sample"
+    silent = silence(context)
     room = width - len(title) - 9
     if silent is not None:
         return Pane(title, ((silent, "warn"),), tuple(lines))
-    return Pane(title, note(_speed_parts(look), room), tuple(lines))
+    return Pane(title, note(_speed_parts(context), room), tuple(lines))
 
 
-def acceptance(look: Look, width: int, rows: int) -> Pane:
+def acceptance(context: PaintContext, width: int, rows: int) -> Pane:
     """The share of drafted tokens that the target accepts, in `rows` lines, with the proof that the draft is used."""
-    values = _values(look, 1)
-    words = _proof(look)
+    values = _values(context, 1)
+    words = _proof(context)
     kept = list(words[: max(0, rows - 1)])
-    lines = [*graph(values, width, rows - len(kept), 1.0, look.glyphs), *kept]
+    lines = [*graph(values, width, rows - len(kept), 1.0, context.glyphs), *kept]
     title = "Acceptance"
-    parts = _acceptance_parts(look, with_k=not kept)
+    parts = _acceptance_parts(context, with_k=not kept)
     return Pane(title, note(parts, width - len(title) - 9), tuple(lines[: max(0, rows)]))
 
 
-def silence(look: Look) -> str | None:
+def silence(context: PaintContext) -> str | None:
     """The warning that an answer has stalled; None while tokens come, or none are expected."""
-    token = look.feed.live.token
-    server = look.feed.live.server
+    token = context.feed.live.token
+    server = context.feed.live.server
     if token is None or token.silent_s <= SILENT_S or (server is not None and server.state != "busy"):
         return None
     state = server.state if server is not None else "unknown"
     return f"no token for {age(token.silent_s)} (server is {state})"
 
 
-def shown_step(look: Look) -> StepState | None:
+def shown_step(context: PaintContext) -> StepState | None:
     """The step that is measured now, or was last."""
-    view, token = look.feed.view, look.feed.live.token
+    view, token = context.feed.view, context.feed.live.token
     found = view.steps.get(token.step or "") if token is not None else None
     return found if found is not None else view.steps.get(view.current_step or "")
 
 
-def _values(look: Look, which: int) -> Sequence[float | None]:
+def _values(context: PaintContext, which: int) -> Sequence[float | None]:
     """The history of rates (0) or acceptances (1): of ticks, or of samples where there are none."""
-    live = look.feed.live
+    live = context.feed.live
     if live.rates_tok_s:
         return live.acceptances if which else live.rates_tok_s
-    return [pair[which] for pair in look.figures.history(look.feed.view)]
+    return [pair[which] for pair in context.figures.history(context.feed.view)]
 
 
-def _measured(look: Look) -> tuple[StepState, Figures] | None:
-    found = shown_step(look)
-    return (found, look.figures.measured(found)) if found is not None else None
+def _measured(context: PaintContext) -> tuple[StepState, Figures] | None:
+    found = shown_step(context)
+    return (found, context.figures.measured(found)) if found is not None else None
 
 
-def _now(look: Look) -> TokenTick | None:
+def _now(context: PaintContext) -> TokenTick | None:
     """The request in flight; None when there is none, so that an old rate is not called the one of now."""
-    live = look.feed.live
+    live = context.feed.live
     return live.token if live.server is None or live.server.state == "busy" else None
 
 
-def _speed_parts(look: Look) -> list[Span]:
-    found, token = _measured(look), _now(look)
+def _speed_parts(context: PaintContext) -> list[Span]:
+    found, token = _measured(context), _now(context)
     parts: list[Span] = []
-    if look.feed.gone is None:
+    if context.feed.gone is None:
         parts.append((f"now {rate(token.rate_tok_s if token is not None else None):>6}", "accent"))
     if found is not None:
         step, mine = found
-        sign = "+-" if look.glyphs.is_ascii else "±"
+        sign = "+-" if context.glyphs.is_ascii else "±"
         spread = f" {sign}{mine.spread_tok_s:.2f}" if mine.spread_tok_s is not None else ""
         parts.append((f"step {rate(mine.rate_tok_s)}{spread}", ""))
-        factor = look.figures.factor(look.feed.view, step)
+        factor = context.figures.factor(context.feed.view, step)
         if factor is not None:
-            baseline = look.feed.view.steps[step.step.baseline().id]
-            base = rate(look.figures.measured(baseline).rate_tok_s)
+            baseline = context.feed.view.steps[step.step.baseline().id]
+            base = rate(context.figures.measured(baseline).rate_tok_s)
             parts.append((f"x{ratio(factor)} vs base {base}", speed_style(factor)))
         elif step.step.method == BASELINE:
             parts.append(("baseline", "dim"))
-    best = look.figures.overview(look.feed.view).best
+    best = context.figures.overview(context.feed.view).best
     if best is not None:
         parts.append((f"best {rate(best[0])} (step {best[1]})", "dim"))
     return parts
 
 
-def _acceptance_parts(look: Look, *, with_k: bool) -> list[Span]:
-    found, token = _measured(look), _now(look)
+def _acceptance_parts(context: PaintContext, *, with_k: bool) -> list[Span]:
+    found, token = _measured(context), _now(context)
     if found is not None and found[0].step.method == BASELINE:
         return [("no draft in this step", "dim")]
     parts: list[Span] = []
-    if look.feed.gone is None:
+    if context.feed.gone is None:
         parts.append((f"now {ratio(token.acceptance_rate if token is not None else None):>4}", "accent"))
     if found is not None:
         mine = found[1]
@@ -124,9 +123,9 @@ def _k_seen(found: StepState, mine: Figures) -> Span:
     return f"K seen {mine.facts.k_seen}", ""
 
 
-def _proof(look: Look) -> tuple[Line, ...]:
+def _proof(context: PaintContext) -> tuple[Line, ...]:
     """In words: what shows that the draft works with the K that was asked for, and how far drafts hold."""
-    found = _measured(look)
+    found = _measured(context)
     if found is None or found[0].step.method == BASELINE:
         return ()
     step, mine = found

@@ -1,8 +1,4 @@
-"""The text that is being generated, with the tokens that the draft proposed told from the target's own.
-
-The end of the text is shown a page at a time: when the pane is full the upper half goes, so that one new word does not
-move every line of it. The engine sends only the last part of a long text; `grown` joins it to what was there before.
-"""
+"""The text that is being generated, wrapped at words, and the newest lines of the server's log."""
 
 from __future__ import annotations
 
@@ -14,8 +10,8 @@ from rich.cells import cell_len
 from specdash.core.text import plain
 from specdash.core.ticks import TokenTick
 from specdash.remote.feed import RunFeed
-from specdash.ui.tui.lines import Line, Span
-from specdash.ui.tui.panes.pane import Look, Pane, note
+from specdash.ui.tui.lines import Line, Span, fitted
+from specdash.ui.tui.panes.pane import PaintContext, Pane, note
 
 JOINT = 200  # characters by which a text that lost its beginning is found in what was there before
 MOST = 12_000  # characters that are kept of one answer
@@ -49,14 +45,14 @@ def grown(before: Written | None, token: TokenTick) -> Written:
     return Written(request, text, drafted)
 
 
-def text(look: Look, written: Written | None, width: int, rows: int) -> Pane:
+def text(context: PaintContext, written: Written | None, width: int, rows: int) -> Pane:
     """The answer that is being given, wrapped at words; its legend stands on the rule."""
-    token = look.feed.live.token
+    token = context.feed.live.token
     drafts = token is not None and token.drafted is not None
     legend: list[Span] = [("drafted, accepted", "draft"), ("target's own", "")] if drafts else []
     parts = note(legend, width - 13)
     if written is None or not written.text:
-        why = _why_nothing(look.feed)
+        why = _why_nothing(context.feed)
         said: Line = ((" " + why, "dim"),)
         return Pane("Text", parts, (said,)[: max(0, rows)])
     harmless, marks = _harmless(written)
@@ -132,3 +128,24 @@ def _why_nothing(feed: RunFeed) -> str:
     if server is not None and server.state == "busy":
         return "the server reads the prompt"
     return "nothing is being generated"
+
+
+def log(context: PaintContext, width: int, rows: int) -> Pane:
+    """The last lines of the log of the load that runs now, as text and nothing else."""
+    tick = context.feed.live.log
+    if tick is None:
+        load = context.feed.view.loads.get(context.feed.view.current_load or "")
+        why = "a finished run: 4 shows the logs that are kept" if context.feed.gone is not None else "no line yet"
+        said: Line = ((" " + why, "dim"),)
+        return Pane("Log", ((shown(load.log, 60), "dim"),) if load is not None else (), (said,)[: max(0, rows)])
+    lines = tuple(
+        fitted(((" " + shown(text, 500), ""),), width, context.glyphs.ellipsis)
+        for text in tick.lines[-rows:]
+        if rows > 0
+    )
+    return Pane("Log", ((shown(tick.log, 60), "dim"),), lines)
+
+
+def shown(text: str, limit: int) -> str:
+    """A line from outside, harmless, its blanks as they are."""
+    return plain(text.expandtabs(4), limit).replace("\n", " ")

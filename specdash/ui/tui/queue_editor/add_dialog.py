@@ -17,8 +17,7 @@ from specdash.core.state import RunState
 from specdash.core.text import human_bytes, one_line
 from specdash.ui.tui.discovery import FindError, Model
 from specdash.ui.tui.lines import Line
-from specdash.ui.tui.queue_editor.making import Matrix, Way, added, parsed_ks, parsed_samples, steps_of
-from specdash.ui.tui.queue_editor.offers import (
+from specdash.ui.tui.queue_editor.addable_models import (
     Offer,
     abilities_in,
     chosen_as,
@@ -29,8 +28,9 @@ from specdash.ui.tui.queue_editor.offers import (
     ways_of,
     why_not,
 )
-from specdash.ui.tui.queue_editor.picker import Item, Picker
+from specdash.ui.tui.queue_editor.edit_actions import Matrix, Way, added, parsed_ks, parsed_samples, steps_of
 from specdash.ui.tui.widgets.form import FormDialog, TextField, whole_numbers
+from specdash.ui.tui.widgets.picker import Item, Picker
 
 BASELINE_LABEL = "(none: the baseline)"
 DEFAULT_KS = "2,4,8"

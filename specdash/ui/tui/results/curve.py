@@ -20,7 +20,7 @@ from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.recommendations import Recommendations
 from specdash.ui.tui.results.heatmap import ALL, arms_of, rows_of
-from specdash.ui.tui.results.measures import Pair, Variant
+from specdash.ui.tui.results.heatmap import Pair, Variant
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.terminal.theme import StyleName
 

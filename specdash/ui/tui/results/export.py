@@ -42,7 +42,7 @@ def text_of_export(kind: Format, view: RunState, picture: str) -> str:
         return write(result_of(view))
     except ValueError as error:
         raise StoreError(
-            f"the results cannot be summed up: {error}", "Look at the samples for NaN or infinity."
+            f"the results cannot be summed up: {error}", "PaintContext at the samples for NaN or infinity."
         ) from error
 
 

@@ -1,35 +1,270 @@
-"""The heat maps: targets by drafts with the best K of each pair, categories by K of one pair, and methods by K."""
+"""The heat maps: which measures cells show, what stands in each cell, and the window that follows a cursor."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Literal, get_args
+
+from rich.cells import cell_len
 
 from specdash.analysis.figures import ArmFigures, Figures, FiguresCache, StepFigures
+from specdash.analysis.stats import Speedup
 from specdash.core.methods import BASELINE, is_draftless
 from specdash.core.plan import Step
-from specdash.core.state import RunState
+from specdash.core.state import LoadState, RunState
 from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
-from specdash.ui.tui.lines import Line
-from specdash.ui.tui.results.grid import Cell, Grid
-from specdash.ui.tui.results.measures import (
-    Measure,
-    Pair,
-    Variant,
-    pair_of,
-    shown,
-    sign_of,
-    value_of,
-    variant_of,
-    word_of,
-)
+from specdash.core.text import human_bytes, markdown_cell, one_line
+from specdash.ui.tui.lines import Line, Span, around, fitted
+from specdash.report.text import setting_words
+from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.terminal.theme import StyleName
+from specdash.ui.tui.table import padded
 
 ALL = "all"
 NO_DRAFT = "no draft"
 STYLES: Mapping[str, StyleName] = {"+": "faster", "-": "slower", "=": "", "?": "", " ": ""}
 WORD_STYLES: Mapping[str, StyleName] = {"FAIL": "bad", "TIMEOUT": "bad", "INVALID": "bad", "RUN": "accent"}
+MARKS = 2  # cells for "*" and "!"
+ROW_LABEL = (6, 18)  # least and most cells
+CELL_LEAST = 8
+
+Pair = tuple[str, str | None]
+"""A target and what drafts for it, by name; None for a baseline."""
+
+Variant = tuple[str | None, int | None, str, int]
+
+Measure = Literal["speedup", "tok/s", "acceptance", "prefill", "ttft", "total", "tokens/step", "memory"]
+MEASURES: tuple[Measure, ...] = get_args(Measure)
+
+
+def number(value: float | None) -> str:
+    """A rate or ratio in at most seven characters; "-" for unknown, a word for what is no number."""
+    if value is None:
+        return "-"
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "inf"
+    size = abs(value)
+    if size >= 99_999.5 or 0 < size < 0.005:
+        return f"{value:.1e}"
+    return f"{value:.0f}" if size >= 999.5 else f"{value:.1f}" if size >= 99.95 else f"{value:.2f}"
+
+
+def share(value: float | None) -> str:
+    """A share as a percentage; "-" for unknown."""
+    return "-" if value is None else f"{value * 100:.0f}%"
+
+
+def interval(found: Speedup | None) -> str:
+    """The 95 % interval of a speedup in brackets, or in words why there is none."""
+    if found is None:
+        return ""
+    if found.ci95 is None:
+        return "[1 sample]"
+    return f"[{number(found.ci95[0])},{number(found.ci95[1])}]"
+
+
+def rate_interval(figures: Figures) -> str:
+    """The 95 % interval of the mean rate in brackets; "" with fewer than two samples."""
+    if figures.rate is None or figures.rate.ci95 is None:
+        return ""
+    return f"[{number(figures.rate.ci95[0])},{number(figures.rate.ci95[1])}]"
+
+
+def value_of(measure: Measure, figures: Figures, loads: Mapping[str, LoadState]) -> float | None:
+    """The measure as a number; None where it is unknown."""
+    match measure:
+        case "speedup":
+            return figures.speedup.value if figures.speedup is not None else None
+        case "tok/s":
+            return figures.rate.mean if figures.rate is not None else None
+        case "acceptance":
+            return figures.acceptance
+        case "prefill":
+            return figures.prefill_tok_s
+        case "ttft":
+            return figures.ttft_s
+        case "total":
+            return figures.total_time_s
+        case "tokens/step":
+            return figures.tokens_per_step
+        case "memory":
+            return memory_bytes(figures, loads)
+
+
+def shown(measure: Measure, value: float) -> str:
+    """A measure's value with its unit, in at most eight characters."""
+    match measure:
+        case "speedup":
+            return f"{number(value)}x"
+        case "acceptance":
+            return share(value)
+        case "ttft" | "total":
+            return f"{value:.2f}s" if value < 99.995 else f"{value:.0f}s"
+        case "memory":
+            return human_bytes(value).replace("iB", "").replace(" ", "")
+        case _:
+            return number(value)
+
+
+def pair_of(step: Step) -> Pair:
+    """The target of a step and what drafts for it; None for a baseline."""
+    return step.target, step.drafter
+
+
+def variant_of(step: Step) -> Variant:
+    """What else sets steps of one pair and K apart."""
+    return step.config, step.moe_experts, step.workload, step.depth
+
+
+def variant_label(variant: Variant) -> str:
+    """A variant in words; "" for the plain one."""
+    config, experts, workload, depth = variant
+    return setting_words(config, experts, depth, workload)
+
+
+def sign_of(found: Speedup | None) -> str:
+    """The sign of a speedup: "+" faster, "-" slower, "=" not to be told from 1, "?" no interval; " " for none."""
+    if found is None:
+        return " "
+    low, high = found.ci95 or (math.nan, math.nan)
+    if math.isnan(low) or math.isnan(high):
+        return "?"
+    return "+" if low > 1 else "-" if high < 1 else "="
+
+
+def memory_bytes(figures: Figures, loads: Mapping[str, LoadState]) -> int | None:
+    """The most memory that a server of these figures held at its peak; None until one of them has ended."""
+    peaks = [
+        load.peak_rss_bytes for each in figures.loads if (load := loads.get(each)) is not None and load.peak_rss_bytes
+    ]
+    return max(peaks, default=None)
+
+
+def word_of(steps: Sequence[StepState], planned: int | None = None) -> str:
+    """What stands where a figure would: the state of these steps, the most telling one first; never blank.
+
+    `planned`: how many samples a running step takes.
+    """
+    states = {found.status for found in steps}
+    if not states:
+        return "n/a"
+    if StepStatus.RUNNING in states:
+        if len(steps) == 1 and planned is not None:
+            return f"RUN {len(steps[0].samples)}/{planned}"
+        return "RUN"
+    for status, word in (("failed", "FAIL"), ("timeout", "TIMEOUT"), ("invalid", "INVALID"), (StepStatus.OPEN, "....")):
+        if status in states:
+            return word
+    return "skip" if "skipped" in states else "no rate"
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """What one cell says: a value or a word, the sign that it has against its baseline, and marks."""
+
+    text: str
+    sign: str = " "
+    marks: str = ""
+    style: StyleName = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Grid:
+    """A heat map; `cells` by row and column, both counted from 0. `corner` says what rows and columns are."""
+
+    title: str
+    corner: str
+    rows: tuple[str, ...]
+    columns: tuple[str, ...]
+    cells: Mapping[tuple[int, int], Cell]
+
+
+@dataclass(frozen=True, slots=True)
+class Frame:
+    """Which part of a grid is on the screen, and where: for drawing and for clicks."""
+
+    first_row: int
+    rows: int
+    first_column: int
+    columns: int
+    label_width: int
+    cell_width: int
+
+
+def frame_of(grid: Grid, cursor: tuple[int, int], width: int, height: int) -> Frame:
+    """The part of `grid` around `cursor` that fits; the first of `height` lines has the columns' names."""
+    least, most = ROW_LABEL
+    longest = max((cell_len(one_line(row)) for row in (*grid.rows, grid.corner)), default=0)
+    label = min(most, max(least, longest), max(0, width // 3)) + 1
+    text = max((len(cell.text) for cell in grid.cells.values()), default=0)
+    names = max((cell_len(one_line(column)) for column in grid.columns), default=0)
+    cell = max(CELL_LEAST, text + 2 + MARKS + 2, min(names, 14) + 2)
+    columns = max(1, min(len(grid.columns), (width - label) // cell))
+    rows = max(0, min(len(grid.rows), height - 1))
+    return Frame(
+        around(cursor[0], rows, len(grid.rows)),
+        rows,
+        around(cursor[1], columns, len(grid.columns)),
+        columns,
+        label,
+        cell,
+    )
+
+
+def grid_lines(grid: Grid, cursor: tuple[int, int], frame: Frame, width: int, glyphs: Glyphs) -> list[Line]:
+    """The names of the columns, then the rows in the frame; the cell under the cursor is marked by a glyph too."""
+    columns = range(frame.first_column, min(len(grid.columns), frame.first_column + frame.columns))
+    before = "<" if frame.first_column > 0 else " "
+    after = ">" if frame.first_column + frame.columns < len(grid.columns) else ""
+    head: list[Span] = [
+        (padded(one_line(grid.corner), frame.label_width - 1, glyphs) + before, "dim"),
+        *(
+            (
+                padded(one_line(grid.columns[column]), frame.cell_width - 2 - MARKS, glyphs, right=True)
+                + " " * (MARKS + 2),
+                "title",
+            )
+            for column in columns
+        ),
+    ]
+    lines: list[Line] = [fitted((*head, (after, "dim")), width, glyphs.ellipsis)]
+    for row in range(frame.first_row, min(len(grid.rows), frame.first_row + frame.rows)):
+        here = row == cursor[0]
+        spans: list[Span] = [(padded(one_line(grid.rows[row]), frame.label_width, glyphs), "title" if here else "")]
+        for column in columns:
+            cell = grid.cells.get((row, column), Cell("n/a", style="dim"))
+            at = (row, column) == cursor
+            text = padded(cell.text, frame.cell_width - 3 - MARKS, glyphs, right=True)
+            spans.append((glyphs.cursor if at else " ", "cursor" if at else ""))
+            spans.append((f"{text} {cell.sign}", "cursor" if at else cell.style))
+            spans.append((f"{cell.marks:<{MARKS}}", "cursor" if at else "marked"))
+        lines.append(fitted(tuple(spans), width, glyphs.ellipsis))
+    return lines
+
+
+def cell_at(grid: Grid, frame: Frame, x: int, y: int) -> tuple[int, int] | None:
+    """The cell at column `x` and row `y` of what `grid_lines` drew; None beside all cells."""
+    row = frame.first_row + y - 1
+    column = frame.first_column + (x - frame.label_width) // frame.cell_width
+    inside = y > 0 and x >= frame.label_width and row < len(grid.rows) and column < len(grid.columns)
+    return (row, column) if inside else None
+
+
+def markdown_of(grid: Grid) -> str:
+    """The grid as a Markdown table."""
+    lines = [" | ".join(["", markdown_cell(grid.corner), *map(markdown_cell, grid.columns), ""]).strip()]
+    lines.append("|---|" + "---:|" * len(grid.columns))
+    for row, name in enumerate(grid.rows):
+        cells = [_words(grid.cells.get((row, column), Cell("n/a"))) for column in range(len(grid.columns))]
+        lines.append(" | ".join(["", markdown_cell(name), *cells, ""]).strip())
+    return "\n".join(lines) + "\n"
+
+
+def _words(cell: Cell) -> str:
+    return markdown_cell(" ".join(part for part in (cell.text, cell.sign.strip(), cell.marks) if part))
 
 
 @dataclass(frozen=True, slots=True)
@@ -169,13 +404,8 @@ def k_grid(book: FiguresCache, view: RunState, pair: Pair, variant: Variant, mea
             cells[number, column] = _k_cell(found, view, measure, is_best=k is not None and k == fastest)
     fastest = _fastest({k: arm.figures for k, arm in own.items() if k is not None and not arm.missing})
     for column, k in enumerate(ks):
-        arm = own.get(k)
-        if arm is None or not arm.figures.n:
-            cells[len(categories), column] = word_cell(arm.found if arm is not None else ())
-            continue
-        cell = _baseline_or(arm.step, arm.figures, view, measure)
-        marks = ("*" if k is not None and k == fastest else "") + ("~" if arm.missing else "")
-        cells[len(categories), column] = replace(cell, marks=marks)
+        is_best = k is not None and k == fastest
+        cells[len(categories), column] = _arm_cell(own.get(k), view, measure, is_best=is_best)
     names = tuple(NO_DRAFT if k is None else f"K={k}" for k in ks)
     title = pair[0] if pair[1] is None else f"{pair[0]} + {pair[1]}"
     return Grid(title, "category", (*categories, ALL), names, cells)
@@ -198,15 +428,13 @@ def length_grid(book: FiguresCache, view: RunState, target: str, variant: Varian
     names, ks = lengths_of(book, target, variant)
     known = {(name, k): arm for name in names for k, arm in arms.get((target, name), {}).items() if arm.figures.n}
     fastest = max(known, key=lambda place: strength(known[place].figures), default=None)
-    cells: dict[tuple[int, int], Cell] = {}
-    for row, name in enumerate(names):
-        for column, k in enumerate(ks):
-            arm = arms.get((target, name), {}).get(k)
-            if arm is None or not arm.figures.n:
-                cells[row, column] = word_cell(arm.found if arm is not None else ())
-                continue
-            marks = ("*" if (name, k) == fastest and len(known) > 1 else "") + ("~" if arm.missing else "")
-            cells[row, column] = replace(figure_cell(arm.figures, view, measure), marks=marks)
+    cells = {
+        (row, column): _arm_cell(
+            arms.get((target, name), {}).get(k), view, measure, is_best=(name, k) == fastest and len(known) > 1
+        )
+        for row, name in enumerate(names)
+        for column, k in enumerate(ks)
+    }
     return Grid(f"{target}: method by K", "method", names, tuple(f"K={k}" for k in ks), cells)
 
 
@@ -214,6 +442,14 @@ def _fastest(figures: Mapping[int | None, Figures]) -> int | None:
     """The fastest K of several; None where there is no choice."""
     known = {k: each for k, each in figures.items() if each.rate is not None}
     return max(known, key=lambda k: strength(known[k])) if len(known) > 1 else None
+
+
+def _arm_cell(arm: ArmFigures | None, view: RunState, measure: Measure, *, is_best: bool) -> Cell:
+    """The cell of all categories of one K."""
+    if arm is None or not arm.figures.n:
+        return word_cell(arm.found if arm is not None else ())
+    marks = ("*" if is_best else "") + ("~" if arm.missing else "")
+    return replace(_baseline_or(arm.step, arm.figures, view, measure), marks=marks)
 
 
 def _k_cell(row: StepFigures | None, view: RunState, measure: Measure, *, is_best: bool) -> Cell:

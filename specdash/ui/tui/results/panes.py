@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
 from specdash.analysis.figures import FiguresCache, StepFigures
 from specdash.core.state import RunState
 from specdash.core.status import DONE, StepStatus
 from specdash.core.text import one_line
-from specdash.ui.tui.lines import Line, fitted, rule
+from specdash.ui.tui.lines import BLANK, Line, fitted, rule, width_of
 from specdash.ui.tui.panes.advice import strip
 from specdash.ui.tui.recommendations import Recommendations
-from specdash.ui.tui.results import layout as places
 from specdash.ui.tui.results.curve import Quantity, curve_lines, curves_of, predicted_of
 from specdash.ui.tui.results.detail import (
     arm_lines,
@@ -22,17 +22,128 @@ from specdash.ui.tui.results.detail import (
     finding_lines,
     pair_lines,
     row_lines,
+    sample_lines,
 )
-from specdash.ui.tui.results.grid import Frame, Grid, cell_at, frame_of, grid_lines
-from specdash.ui.tui.results.heatmap import ALL, arms_of, k_grid, legend, length_grid, pair_grid
-from specdash.ui.tui.results.layout import Area, Pane
-from specdash.ui.tui.results.measures import number, rate_interval, variant_label
-from specdash.ui.tui.results.samples import sample_lines
-from specdash.ui.tui.results.state import State
-from specdash.ui.tui.results.table import Layout, filtered, layout_of, sorted_rows, table_lines, widths_of
+from specdash.ui.tui.results.heatmap import (
+    ALL,
+    Frame,
+    Grid,
+    arms_of,
+    cell_at,
+    frame_of,
+    grid_lines,
+    k_grid,
+    legend,
+    length_grid,
+    number,
+    pair_grid,
+    rate_interval,
+)
+from specdash.ui.tui.results.heatmap import variant_label
+from specdash.ui.tui.results.state import State, ViewName
+from specdash.ui.tui.results.table import filtered, sorted_rows, table_of, widths_of
 from specdash.ui.tui.terminal import Glyphs
+from specdash.ui.tui.table import Layout, Position, WindowTable, heading
+
+Pane = Literal["advice", "heat", "detail", "curve", "findings", "table", "samples"]
+
+WIDE = 120  # columns from which panes stand side by side
+LOWEST = 18  # lines from which a recommendation has one of them
+TALL = 40  # lines from which the table is there as well
+
+
+@dataclass(frozen=True, slots=True)
+class Area:
+    """A rectangle of the screen, in cells."""
+
+    x: int
+    y: int
+    width: int
+    height: int
+
+    def holds(self, x: int, y: int) -> bool:
+        """Whether a cell lies in it."""
+        return self.x <= x < self.x + self.width and self.y <= y < self.y + self.height
+
+
+def advice_rows(height: int) -> int:
+    """How many lines there are for recommendations at most, in a body so high."""
+    return 0 if height < LOWEST else 1 if height < TALL else 3
+
+
+def areas(view: ViewName, width: int, height: int, heat_rows: int, advice: int = 0) -> dict[Pane, Area]:
+    """The panes of a view; `heat_rows` is how many lines the heat map would like, `advice` those above everything."""
+    if advice and view != "samples":
+        rest = areas(view, width, height - advice, heat_rows)
+        shifted = {pane: replace(area, y=area.y + advice) for pane, area in rest.items()}
+        return {"advice": Area(0, 0, width, advice), **shifted}
+    room = height
+    if view == "samples":
+        return {"samples": Area(0, 0, width, room)}
+    if width < WIDE:
+        return _narrow(view, width, room, heat_rows)
+    left = width * 55 // 100
+    right = width - left - 1
+    if room >= TALL:
+        heat = max(10, min(heat_rows, room // 3))
+        table = max(8, room // 3)
+        curve = room - heat - table
+        return {
+            **_beside(("heat", "detail"), 0, left, right, heat),
+            **_beside(("curve", "findings"), heat, left, right, curve),
+            "table": Area(0, heat + curve, width, table),
+        }
+    heat = max(9, min(heat_rows, room // 2))
+    below = {"table": Area(0, heat, width, max(0, room - heat))} if view == "table" else None
+    found: dict[Pane, Area] = _beside(("heat", "detail"), 0, left, right, heat)
+    if below is not None:
+        return {**found, "table": below["table"]}
+    return {**found, **_beside(("curve", "findings"), heat, left, right, max(0, room - heat))}
+
+
+def _beside(panes: tuple[Pane, Pane], y: int, left: int, right: int, height: int) -> dict[Pane, Area]:
+    """Two panes with a line between them."""
+    return {panes[0]: Area(0, y, left, height), panes[1]: Area(left + 1, y, right, height)}
+
+
+def _narrow(view: ViewName, width: int, room: int, heat_rows: int) -> dict[Pane, Area]:
+    """One pane and, where there is room, what belongs to its cursor below it."""
+    if view == "curve":
+        return {"curve": Area(0, 0, width, room)}
+    main = max(min(heat_rows, room - 9), 5) if view == "heat" else room - 7
+    if main < 5 or main >= room:
+        return {view: Area(0, 0, width, room)}
+    return {view: Area(0, 0, width, main), "detail": Area(0, main, width, room - main)}
+
+
+def compose(placed: Mapping[Pane, tuple[Area, Sequence[Line]]], height: int, glyphs: Glyphs) -> list[Line]:
+    """The lines of the screen: panes side by side where they stand side by side."""
+    rows: list[Line] = [BLANK] * height
+    for area, lines in sorted(placed.values(), key=lambda each: each[0].x):
+        for row in range(area.height):
+            y = area.y + row
+            if y >= height:
+                break
+            line = fitted(lines[row] if row < len(lines) else BLANK, area.width, glyphs.ellipsis)
+            if area.x:
+                before = rows[y]
+                pad = " " * max(0, area.x - 1 - width_of(before))
+                line = (*before, (pad, ""), (glyphs.vertical, "rule"), *line)
+            rows[y] = line
+    return rows[:height]
+
 
 LEAST = (40, 10)  # below this there is one line
+
+
+@dataclass(frozen=True, slots=True)
+class ResultsContext:
+    """What the screen is drawn from: figures, run, signs, and advice: recommendations and predicted points."""
+
+    book: FiguresCache
+    view: RunState
+    glyphs: Glyphs
+    advice: Recommendations | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,29 +155,28 @@ class Drawn:
     rows: tuple[StepFigures, ...] = ()
     key: tuple[object, ...] = ()
     widths: Mapping[str, int] = field(default_factory=dict)
-    shape: tuple[object, ...] = ()
+    labels_of: tuple[object, ...] = ()
     grid: Grid | None = None
     frame: Frame | None = None
-    layout: Layout | None = None
+    table: WindowTable[StepFigures] | None = None
+    window: Window | None = None
     areas: Mapping[Pane, Area] = field(default_factory=dict)
     page: int = 1
     book: FiguresCache | None = None
 
 
-def draw(
-    book: FiguresCache,
-    view: RunState,
-    state: State,
-    width: int,
-    height: int,
-    glyphs: Glyphs,
-    before: Drawn | None = None,
-    advice: Recommendations | None = None,
-) -> Drawn:
-    """The screen in `state`. `before`: what was drawn last, whose sorted rows are taken if they still hold.
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Which part of the table is on the screen."""
 
-    Without `advice` there are no recommendations and no predicted points.
-    """
+    position: Position
+    shape: Layout[StepFigures]
+    rows: int
+
+
+def draw(context: ResultsContext, state: State, width: int, height: int, before: Drawn | None = None) -> Drawn:
+    """The screen in `state`. `before`: what was drawn last, whose sorted rows are taken if they still hold."""
+    book, view, glyphs, advice = context.book, context.view, context.glyphs, context.advice
     top = top_line(book)
     if not book.rows:
         said = "no steps yet" if view.run is None else "this run has no steps"
@@ -74,24 +184,25 @@ def draw(
         return Drawn(tuple(lines[:height]), state, book=book)
     if width < LEAST[0] or height < LEAST[1]:
         return Drawn((fitted(top, width, glyphs.ellipsis),) * min(1, height), state, book=book)
-    key = (book, book.version, state.sorting, state.words)
-    if before is not None and before.key == key:
-        rows = before.rows
-    else:
-        rows = tuple(sorted_rows(filtered(list(book.rows.values()), state.words), state.sorting))
+    key, labels_of = (book, book.version, state.sorting, state.words), (book, book.shape)
+    known = before if before is not None and before.key == key else None
+    rows = known.rows if known is not None else tuple(
+        sorted_rows(filtered(list(book.rows.values()), state.words), state.sorting)
+    )  # fmt: skip
+    same_labels = before is not None and before.labels_of == labels_of
+    widths = before.widths if before is not None and same_labels else widths_of(book.rows.values())
+    table = table_of(rows, widths, view, known.table if known is not None else None)
     grid = _grid_of(book, view, state)
-    above = min(places.advice_rows(height), max(1, len(advice.groups))) if advice is not None else 0
-    areas = places.areas(state.view, width, height, len(grid.rows) + 4, above)
-    shape = (book, book.shape)
-    widths = before.widths if before is not None and before.shape == shape else widths_of(book.rows.values())
-    drawing = _Drawing(book, view, state, glyphs, rows, grid, widths, advice or Recommendations())
-    placed = {pane: (area, drawing.pane(pane, area)) for pane, area in areas.items()}
-    lines = places.compose(placed, height, glyphs)
-    front = areas.get(drawing.state.view)
+    above = min(advice_rows(height), max(1, len(advice.groups))) if advice is not None else 0
+    placed = areas(state.view, width, height, len(grid.rows) + 4, above)
+    drawing = _Drawing(context, state, rows, grid, table)
+    lines = compose({pane: (area, drawing.pane(pane, area)) for pane, area in placed.items()}, height, glyphs)
+    front = placed.get(drawing.state.view)
     page = front.height - 2 if front is not None else 1
     return Drawn(
-        tuple(lines), drawing.state, rows, key, widths, shape, grid, drawing.frame, drawing.layout, areas, page, book
-    )
+        tuple(lines), drawing.state, rows, key, widths, labels_of, grid, drawing.frame, table, drawing.window, placed,
+        page, book,
+    )  # fmt: skip
 
 
 def _grid_of(book: FiguresCache, view: RunState, state: State) -> Grid:
@@ -121,19 +232,17 @@ class _Drawing:
 
     def __init__(
         self,
-        book: FiguresCache,
-        view: RunState,
+        context: ResultsContext,
         state: State,
-        glyphs: Glyphs,
         rows: tuple[StepFigures, ...],
         grid: Grid,
-        widths: Mapping[str, int],
-        advice: Recommendations,
+        table: WindowTable[StepFigures],
     ) -> None:
-        self.book, self.view, self.state, self.glyphs, self.rows, self.grid = book, view, state, glyphs, rows, grid
-        self.widths, self.advice = widths, advice
+        self.book, self.view, self.glyphs = context.book, context.view, context.glyphs
+        self.advice = context.advice or Recommendations()
+        self.state, self.rows, self.grid, self.table = state, rows, grid, table
         self.frame: Frame | None = None
-        self.layout: Layout | None = None
+        self.window: Window | None = None
 
     def pane(self, pane: Pane, area: Area) -> list[Line]:
         """The lines of one pane, its rule first; never more than fit."""
@@ -223,20 +332,20 @@ class _Drawing:
 
     def _table(self, area: Area) -> list[Line]:
         state = self.state
-        cursor = next((at for at, row in enumerate(self.rows) if row.id == state.step_id), 0)
-        if self.rows and state.view == "table" and self.rows[cursor].id != state.step_id:
-            self.state = state = state.on(self.rows[cursor])
-        self.layout = layout_of(self.widths, len(self.rows), cursor, area.width, area.height - 1)
+        position = self.table.settled(Position(state.step_id), max(0, area.height - 2))
+        if state.view == "table" and position.cursor not in (state.step_id, None):
+            self.state = state = state.on(self.table.row(position.cursor or ""))
+        shape = self.table.layout(area.width - 1)
+        self.window = Window(position, shape, max(0, area.height - 2))
         words = f"filter: {one_line(state.words, 40)}" if state.words else "filter: -"
         order = f"sort: {state.sorting.column}{' reversed' if state.sorting.is_reversed else ''}"
         of = f"{len(self.rows)} of {len(self.book.rows)}" if state.words else str(len(self.rows))
         lines = [self._rule(f"{of} measurements", f"{order}   {words}", area)]
         if not self.rows:
             return [*lines, ((" no measurement has these words", "dim"),)]
-        shown = cursor if state.view == "table" else -1
-        return [
-            *lines, *table_lines(self.rows, shown, state.sorting, self.layout, self.view, area.width, self.glyphs)
-        ]  # fmt: skip
+        shown = position if state.view == "table" else replace(position, cursor=None)
+        rows = self.table.lines(shown, shape, self.window.rows, shape.width + 1, self.glyphs)
+        return [*lines, heading(shape, self.glyphs, state.sorting), *rows]
 
     def _samples(self, area: Area) -> list[Line]:
         row = self.state.row(self.book)
@@ -270,14 +379,10 @@ def clicked(drawn: Drawn, state: State, x: int, y: int) -> State:
     if pane == "heat" and drawn.grid is not None and drawn.frame is not None:
         found = cell_at(drawn.grid, drawn.frame, x - area.x, y - area.y - 1)
         return state.at(drawn.book, *found) if found is not None else state
-    if pane == "table" and drawn.layout is not None:
+    if pane == "table" and drawn.table is not None and drawn.window is not None:
         if y == area.y + 1:
-            column = drawn.layout.column_at(x - area.x)
+            column = drawn.window.shape.column_at(x - area.x)
             return replace(state, sorting=state.sorting.by(column)) if column is not None else state
-        number_ = drawn.layout.first + y - area.y - 2
-        if 0 <= number_ < len(drawn.rows) and y > area.y + 1:
-            return replace(state.on(drawn.rows[number_]), view="table")
+        key = drawn.table.key_at(drawn.window.position, y - area.y - 2, drawn.window.rows)
+        return replace(state.on(drawn.table.row(key)), view="table") if key is not None else state
     return state
-
-
-__all__ = ["Drawn", "clicked", "draw", "top_line"]

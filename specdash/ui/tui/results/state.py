@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeVar
+from typing import Any, Literal, TypeVar
 
 from specdash.analysis.figures import FiguresCache, StepFigures
 from specdash.ui.tui.results.heatmap import (
@@ -18,13 +18,12 @@ from specdash.ui.tui.results.heatmap import (
     lengths_of,
     rows_of,
 )
-from specdash.ui.tui.results.layout import RunState as Shown
-from specdash.ui.tui.results.measures import Measure
-from specdash.ui.tui.results.measures import Measure, Pair, Variant, variant_of
-from specdash.ui.tui.results.table import Sorting
+from specdash.ui.tui.results.heatmap import Measure, Pair, Variant, variant_of
+from specdash.ui.tui.table import Sorting
 
 PLAIN: Variant = (None, None, "content", 0)
 
+ViewName = Literal["heat", "curve", "table", "samples"]
 Entry = TypeVar("Entry")
 
 
@@ -37,7 +36,7 @@ class State:
     the table, or the measurement whose samples are shown, from line `offset`. `opened_from`: the view to go back to.
     """
 
-    view: Shown = "heat"
+    view: ViewName = "heat"
     by_k: bool = False
     by_length: bool = False
     measure: Measure = "speedup"
@@ -51,7 +50,7 @@ class State:
     words: str = ""
     step_id: str | None = None
     offset: int = 0
-    opened_from: Shown = "heat"
+    opened_from: ViewName = "heat"
     is_placed: bool = False  # the cursors were put somewhere
 
     @property
@@ -85,28 +84,40 @@ class State:
 
     def next_variant(self) -> State:
         """The next of the run's variants."""
-        return replace(self, variant=_after(self.axes.variants, self.variant, 1, around=True))
+        variants = self.axes.variants
+        return replace(self, variant=variants[(_place(variants, self.variant) + 1) % len(variants)])
+
+    def _entries(self, book: FiguresCache) -> tuple[Sequence[str | None], Sequence[str | int | None]]:
+        """What the rows and the columns of the heat map stand for."""
+        if self.by_length:
+            return lengths_of(book, self.target, self.variant)
+        if self.by_k:
+            categories = (*categories_of(book, self.pair, self.variant), ALL)
+            return categories, ks_of(book, self.pair, self.variant)
+        return self.axes.targets, self.axes.drafts
+
+    @property
+    def _chosen_by(self) -> tuple[str, str]:
+        """The fields of the state that the row and the column of the heat map's cursor give."""
+        return ("draft", "k") if self.by_length else ("category", "k") if self.by_k else ("target", "draft")
 
     def cursor(self, book: FiguresCache) -> tuple[int, int]:
         """StepFigures and column of the heat map's cursor."""
-        if self.by_length:
-            names, ks = lengths_of(book, self.target, self.variant)
-            return _place(names, self.draft), _place(ks, self.k)
-        if not self.by_k:
-            return _place(self.axes.targets, self.target), _place(self.axes.drafts, self.draft)
-        categories = (*categories_of(book, self.pair, self.variant), ALL)
-        return _place(categories, self.category), _place(ks_of(book, self.pair, self.variant), self.k)
+        rows, columns = self._entries(book)
+        row, column = self._chosen_by
+        return _place(rows, getattr(self, row)), _place(columns, getattr(self, column))
 
     def at(self, book: FiguresCache, row: int, column: int) -> State:
         """The heat map's cursor put on a cell."""
+        rows, columns = self._entries(book)
+        of_row, of_column = self._chosen_by
+        chosen: dict[str, Any] = {
+            of_row: _nth(rows, row, getattr(self, of_row)),
+            of_column: _nth(columns, column, getattr(self, of_column)),
+        }
         if self.by_length:
-            names, lengths = lengths_of(book, self.target, self.variant)
-            return replace(self, draft=_nth(names, row, None), k=_nth(lengths, column, None), category=ALL)
-        if not self.by_k:
-            return replace(self, target=_nth(self.axes.targets, row, ""), draft=_nth(self.axes.drafts, column, None))
-        categories = (*categories_of(book, self.pair, self.variant), ALL)
-        ks = ks_of(book, self.pair, self.variant)
-        return replace(self, category=_nth(categories, row, ALL), k=_nth(ks, column, None))
+            chosen["category"] = ALL
+        return replace(self, **chosen)
 
     def moved(self, book: FiguresCache, rows: Sequence[StepFigures], across: int, down: int) -> State:
         """After an arrow key; `rows` are those of the table as it is shown."""
@@ -180,9 +191,3 @@ def _place(entries: Sequence[Entry], entry: Entry) -> int:
 def _nth(entries: Sequence[Entry], number: int, default: Entry) -> Entry:
     """The entry at a place, or the nearest one."""
     return entries[max(0, min(len(entries) - 1, number))] if entries else default
-
-
-def _after(entries: Sequence[Entry], entry: Entry, step: int, *, around: bool) -> Entry:
-    """The entry so many places further on."""
-    at = _place(entries, entry) + step
-    return entries[at % len(entries)] if around else _nth(entries, at, entry)

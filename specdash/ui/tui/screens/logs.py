@@ -19,9 +19,9 @@ from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, LinesWidget
 from specdash.ui.tui.logview.log_file import Scanner
 from specdash.ui.tui.logview.log_view import LogView, beside, search_line, title
-from specdash.ui.tui.page import PageScreen
 from specdash.ui.tui.panes.pane import paragraph
 from specdash.ui.tui.widgets.form import Field
+from specdash.ui.tui.widgets.list_screen import PageScreen
 
 SCAN_BYTES = 512 * 2**10
 BESIDE_FROM = 120  # columns of the terminal from which there is room beside the log

@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from textual import events
-from textual.app import ComposeResult
+from textual import work
 from textual.binding import Binding, BindingType
 
 from specdash.core import commands as cmd
@@ -15,26 +14,29 @@ from specdash.core import queue as edits
 from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
 from specdash.core.text import one_line
-from specdash.ui.tui.header_footer import Bottom, Top
 from specdash.ui.tui.keys import movement
-from specdash.ui.tui.lines import Line, LinesWidget
-from specdash.ui.tui.panes.details import details
+from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.panes.layout import PANES, Body, Choice, compose, is_over, wants_advice
-from specdash.ui.tui.panes.pane import Look, about
-from specdash.ui.tui.panes.queue import Place, moved, settled
+from specdash.ui.tui.panes.pane import PaintContext, about
+from specdash.ui.tui.panes.queue import details, running, table_of
 from specdash.ui.tui.panes.text import grown
-from specdash.ui.tui.screen import RunScreen
 from specdash.ui.tui.screens.advice import AdviceWindow
+from specdash.ui.tui.table import Position
 from specdash.ui.tui.widgets.dialog import Question, StepWindow
+from specdash.ui.tui.widgets.list_screen import PageScreen
 
-WHEEL = 3  # rows that one notch of the wheel moves
-COMMANDS = frozenset({"pause", "resume", "skip", "retry", "stop"})
+# Keys that ask something of the run, and what they are called.
+COMMANDS = {"pause": "pause", "resume": "resume", "skip": "skip", "retry": "retry", "stop": "stop after load"}
 
 
-class MainScreen(RunScreen):
+class MainScreen(PageScreen):
     """The dashboard itself. Its body is one widget, drawn by `panes.layout.compose`."""
 
+    PAGE = "main"
+    PARTS = ("body",)
+    HAS_FIELD = False
+    WHEEL = 3
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("space", "pause", "Pause", id="main.pause"),
         Binding("space", "resume", "Resume", id="main.resume"),
@@ -49,7 +51,6 @@ class MainScreen(RunScreen):
         *movement("main"),
         Binding("escape", "follow", "Follow the run", id="main.follow", show=False),
     ]
-    DEFAULT_CSS = "MainScreen #body { height: 1fr; }"
 
     def __init__(self) -> None:
         super().__init__()
@@ -58,32 +59,26 @@ class MainScreen(RunScreen):
         self._body: Body | None = None
         self._offered: tuple[bool, bool, str, bool] | None = None
 
-    def compose(self) -> ComposeResult:
-        """Header, body, keys."""
-        yield Top()
-        yield LinesWidget(id="body")
-        yield Bottom()
-
     # -- painting ----------------------------------------------------------------------------------------------
 
-    def look(self) -> Look:
-        """What the panes are drawn from at this moment."""
+    def paint_context(self) -> PaintContext:
+        """Gather what the panes are drawn from at this moment."""
         app = self.dashboard
-        look = Look(app.feed, app.now_s, app.terminal.glyphs, self._figures, app.outlook)
-        width, height = self.query_one("#body", LinesWidget).size
-        return replace(look, advice=app.advice) if wants_advice(width, height, over=is_over(look)) else look
+        context = PaintContext(app.feed, app.now_s, app.terminal.glyphs, self._figures, app.outlook)
+        width, height = self.part("body").size
+        return replace(context, advice=app.advice) if wants_advice(width, height, over=is_over(context)) else context
 
     def paint(self) -> None:
-        """Draws the body anew; the widget sends only what has changed of it."""
-        if not self.is_mounted:
+        """Draw the body anew; the widget sends only what has changed of it."""
+        if not self.is_ready:
             return
-        widget = self.query_one("#body", LinesWidget)
+        widget = self.part("body")
         token = self.feed.live.token
         if token is not None:
             self._choice = replace(self._choice, written=grown(self._choice.written, token))
-        body = compose(self.look(), self._choice, widget.size.width, widget.size.height)
+        body = compose(self.paint_context(), self._choice, widget.size.width, widget.size.height)
         self._body = body
-        self._choice = replace(self._choice, place=body.place)
+        self._choice = replace(self._choice, position=body.position)
         widget.show(body.lines)
         offered = (self.feed.is_live, self.feed.view.paused, body.layout, body.has_both)
         if offered != self._offered:
@@ -91,7 +86,7 @@ class MainScreen(RunScreen):
             self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Which keys apply: None shows that one is known and not for now."""
+        """Tell which keys apply; None: the key is known, and does nothing now."""
         paused = self.feed.view.paused
         if (action == "resume" and not paused) or (action == "pause" and paused):
             return False
@@ -103,11 +98,15 @@ class MainScreen(RunScreen):
             return self._body is None or (self._body.layout == "stacked" and not self._body.has_both)
         return True
 
-    def on_key(self, event: events.Key) -> None:
-        """A key that is for a run at work says so where none is."""
-        known = self.active_bindings.get(event.key)
-        if known is not None and not known.enabled and known.binding.action in COMMANDS:
-            self._refuse(f"{known.binding.description.lower()}: no engine is at work on this run")
+    def why_not(self, action: str) -> str | None:
+        """Say that a key is for a run at work, where none is."""
+        if action not in COMMANDS or self.feed.is_live:
+            return None
+        return f"{COMMANDS[action]}: no engine is at work on this run"
+
+    def say(self, text: str) -> None:
+        """Say it as a warning."""
+        self._refuse(text)
 
     def _refuse(self, why: str) -> None:
         self.dashboard.tell(why, level="warning")
@@ -118,76 +117,62 @@ class MainScreen(RunScreen):
         return self._body.rows_at[3] if self._body is not None and self._body.rows_at is not None else 1
 
     def action_move(self, by: int) -> None:
-        """The cursor goes up or down the queue, and follows the run no more."""
-        look = self.look()
-        place = settled(look, self._choice.place, self._rows())
-        self._choice = replace(self._choice, place=moved(look, place, by))
+        """Move the cursor up or down the queue; it follows the run no more."""
+        context = self.paint_context()
+        table = table_of(context)
+        position = table.settled(self._choice.position, self._rows(), running(context))
+        self._choice = replace(self._choice, position=table.moved(position, by))
         self.paint()
 
-    def action_page(self, by: int) -> None:
-        """A window's worth further up or down."""
-        self.action_move(by * max(1, self._rows() - 1))
+    @property
+    def page_rows(self) -> int:
+        """The rows that a page goes: a window but for one row."""
+        return self._rows() - 1
 
     def action_follow(self) -> None:
-        """The cursor goes with the run again."""
-        self._choice = replace(self._choice, place=Place(None, 0, follows=True))
+        """Let the cursor follow the run again."""
+        self._choice = replace(self._choice, position=Position(follows=True))
         self.paint()
 
     def action_pane(self, by: int) -> None:
-        """Another pane, where there is room for one."""
+        """Show another pane, where there is room for one."""
         at = PANES.index(self._choice.pane)
         self._choice = replace(self._choice, pane=PANES[(at + by) % len(PANES)])
         self.paint()
 
     def action_swap(self) -> None:
-        """The log in place of the text, or the text in place of the log."""
+        """Show the log in place of the text, or the text in place of the log."""
         self._choice = replace(self._choice, lower="log" if self._choice.lower == "text" else "text")
         self.paint()
 
-    def on_click(self, event: events.Click) -> None:
-        """A click in the queue moves the cursor; a second one opens the step."""
-        number = self._row_at(event.screen_x, event.screen_y)
-        if number is None:
+    def clicked(self, x: int, y: int, *, twice: bool) -> None:
+        """Move the cursor to the step that was clicked; a second click opens it."""
+        if self._body is None or self._body.rows_at is None:
             return
-        self._choice = replace(self._choice, place=replace(self._choice.place, cursor=number, follows=False))
+        left, top, width, rows = self._body.rows_at
+        table = table_of(self.paint_context())
+        step_id = table.key_at(self._body.position, y - top, rows) if left <= x < left + width else None
+        if step_id is None:
+            return
+        self._choice = replace(self._choice, position=replace(self._choice.position, cursor=step_id, follows=False))
         self.paint()
-        if event.chain == 2:
+        if twice:
             self.action_details()
-
-    def _row_at(self, screen_x: int, screen_y: int) -> str | None:
-        """The step whose row is there; None where there is none."""
-        body = self._body
-        if body is None or body.rows_at is None:
-            return None
-        origin = self.query_one("#body", LinesWidget).region
-        x, y, width, rows = body.rows_at
-        column, line = screen_x - origin.x - x, screen_y - origin.y - y
-        order = self._figures.overview(self.feed.view).order
-        inside = 0 <= column < width and 0 <= line < rows and body.place.top + line < len(order)
-        return order[body.place.top + line] if inside else None
-
-    def on_mouse_scroll_down(self) -> None:
-        """The wheel moves the cursor."""
-        self.action_move(WHEEL)
-
-    def on_mouse_scroll_up(self) -> None:
-        """The wheel moves the cursor."""
-        self.action_move(-WHEEL)
 
     # -- what the run is asked ---------------------------------------------------------------------------------
 
     def action_pause(self) -> None:
-        """What is in flight is finished, nothing new begins."""
+        """Pause the run: what is in flight is finished, nothing new begins."""
         self._ask(cmd.Command(cmd.PAUSE), "paused: what is in flight is finished first")
 
     def action_resume(self) -> None:
-        """The run goes on."""
+        """Resume the run."""
         self._ask(cmd.Command(cmd.RESUME), "resumed")
 
     def action_skip(self) -> None:
-        """The step under the cursor is not measured, after a question."""
+        """Skip the step under the cursor, after a question."""
         found = self._chosen()
-        if found is not None and found.status != StepStatus.RUNNING and self._choice.place.follows:
+        if found is not None and found.status != StepStatus.RUNNING and self._choice.position.follows:
             self._refuse("no step is running; move to a step of the queue to skip it")
             return
         if found is None or not self._is_legal(cmd.Skip((found.step.id,))):
@@ -200,7 +185,7 @@ class MainScreen(RunScreen):
         )
 
     def action_retry(self) -> None:
-        """The step under the cursor is measured again; what came out of it goes."""
+        """Measure the step under the cursor again; what came out of it goes."""
         found = self._chosen()
         if found is None:
             return
@@ -210,7 +195,7 @@ class MainScreen(RunScreen):
             self._ask(_edit(cmd.Reopen((found.step.id,))), f"queued again: {found.step.id}")
 
     def action_stop(self) -> None:
-        """The run ends once the server that runs now is done with, after a question."""
+        """End the run once the server that runs now has no more steps, after a question."""
         view, outlook = self.feed.view, self.dashboard.outlook
         if view.stopping:
             self._refuse("the run is stopping already")
@@ -225,7 +210,7 @@ class MainScreen(RunScreen):
         self._question("Stop after this load?", costs, cmd.Command(cmd.STOP_AFTER_LOAD), "stopping after this load")
 
     def action_details(self) -> None:
-        """Everything about the step under the cursor."""
+        """Show everything about the step under the cursor."""
         found = self._chosen()
         if found is None:
             return
@@ -235,18 +220,18 @@ class MainScreen(RunScreen):
             known = self.feed.view.steps.get(step_id)
             if known is None:
                 return ((("this step is gone", "warn"),),)
-            return details(replace(self.look(), advice=self.dashboard.advice), known, width)
+            return details(replace(self.paint_context(), advice=self.dashboard.advice), known, width)
 
         self.app.push_screen(StepWindow(lines_of))
 
     def action_advice(self) -> None:
-        """What to use, by what is measured so far."""
-        found = self.feed.view.steps.get(self._choice.place.cursor or "")
+        """Show what to use, by what is measured so far."""
+        found = self.feed.view.steps.get(self._choice.position.cursor or "")
         self.app.push_screen(AdviceWindow(lambda: self.dashboard.advice, found.step.target if found else ""))
 
     def _chosen(self) -> StepState | None:
         """The step under the cursor."""
-        found = self.feed.view.steps.get(self._choice.place.cursor or "")
+        found = self.feed.view.steps.get(self._choice.position.cursor or "")
         if found is None:
             self._refuse("there is no step yet")
         return found
@@ -263,7 +248,7 @@ class MainScreen(RunScreen):
         return [*costs, "r takes it back."]
 
     def _time(self, steps: Sequence[str]) -> str:
-        """The time of some open steps, in words; "" where it is not known."""
+        """Put the time of some open steps in words; "" where it is not known."""
         outlook = self.dashboard.outlook
         known = [outlook.steps[each] for each in steps if each in outlook.steps] if outlook is not None else []
         if not known:
@@ -274,7 +259,7 @@ class MainScreen(RunScreen):
         return f", about {about(total)} without loading"
 
     def _is_legal(self, edit: cmd.Edit) -> bool:
-        """Whether the queue as it is known here takes an edit; says why not."""
+        """Tell whether the queue as it is known here takes an edit; say why not."""
         view = self.feed.view
         try:
             edits.apply(view.steps, [edit], view.scope)
@@ -283,18 +268,16 @@ class MainScreen(RunScreen):
             return False
         return True
 
-    def _question(self, question: str, costs: Sequence[str], command: cmd.Command, done: str) -> None:
-        def answered(yes: bool | None) -> None:
-            if yes:
-                self._ask(command, done)
-
-        self.app.push_screen(Question(question, costs), answered)
+    @work(group="dialog")
+    async def _question(self, question: str, costs: Sequence[str], command: cmd.Command, done: str) -> None:
+        if await self.app.push_screen_wait(Question(question, costs)):
+            await self._send(command, done)
 
     def _ask(self, command: cmd.Command, done: str) -> None:
         self.run_worker(self._send(command, done), group="commands")
 
     async def _send(self, command: cmd.Command, done: str) -> None:
-        """The answer may take a while on a slow line; the screen goes on meanwhile."""
+        """Send a command and tell its answer, which may take a while on a slow line."""
         refused = await self.dashboard.send(command)
         if refused is None:
             self.dashboard.tell(done)

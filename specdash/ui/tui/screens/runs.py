@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
@@ -17,10 +18,18 @@ from specdash.store.runs import RUNNING, RunInfo, known_results_dirs, run_folder
 from specdash.ui.tui import run_launcher
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, fitted, scrolled
-from specdash.ui.tui.page import PageScreen
-from specdash.ui.tui.runlist import compare as comparing
-from specdash.ui.tui.runlist import rows
-from specdash.ui.tui.widgets.form import Field
+from specdash.ui.tui.runs import (
+    compare,
+    compare_lines,
+    newest_first,
+    sorted_runs,
+    table_lines,
+    table_of,
+    title,
+    with_words,
+)
+from specdash.ui.tui.table import Position, WindowTable
+from specdash.ui.tui.widgets.list_screen import ListScreen
 
 
 def is_running(path: Path) -> bool:
@@ -47,15 +56,15 @@ class Runs:
         self.read_once = False
 
     async def read(self, told: Callable[[], None], limit: int | None = None) -> None:
-        """Reads all of them, or the newest `limit`; calls `told` after each."""
+        """Read all of them, or the newest `limit`; call `told` after each."""
         self.reading = True
         try:
-            folders = rows.newest_first(await asyncio.to_thread(_folders))
+            folders = newest_first(await asyncio.to_thread(_folders))
             known = {run.path: run for run in self.found}
             self.found = [known[path] for path in folders if path in known]
             for done, path in enumerate(folders[:limit], start=1):
                 known[path] = await asyncio.to_thread(run_info, path, is_running)
-                self.found = rows.sorted_runs([known[each] for each in folders if each in known])
+                self.found = sorted_runs([known[each] for each in folders if each in known])
                 self.left = len(folders[:limit]) - done
                 told()
         finally:
@@ -63,12 +72,11 @@ class Runs:
             told()
 
 
-class RunsScreen(PageScreen):
+class RunsScreen(ListScreen):
     """All runs of the results folders that were used before."""
 
     PAGE = "runs"
     PLACEHOLDER = "words of a name, state or host; enter"
-    FIELD_LIMIT = 200
     SOMETIMES = ("open", "resume", "compare", "filter")
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "open", "Open", id="runs.open"),
@@ -84,50 +92,47 @@ class RunsScreen(PageScreen):
         super().__init__()
         self.known = Runs()
         self.marks: list[Path] = []
-        self._wanted = ""
-        self._selected: Path | None = None
+        self._position = Position()
         self._page: list[Line] | None = None  # a comparison, instead of the list
         self._page_top = 0
 
     def on_screen_resume(self) -> None:
-        """Every time that it comes to the front the runs are read again."""
+        """Read the runs again every time that the screen comes to the front."""
         self.action_refresh_runs()
         super().on_screen_resume()
 
     def action_refresh_runs(self) -> None:
-        """Reads the results folders again."""
+        """Read the results folders again."""
         if not self.known.reading:
             self.run_worker(self.known.read(self.paint), group="runs", exclusive=True)
 
     # -- painting ----------------------------------------------------------------------------------------------
 
-    def _shown(self) -> list[RunInfo]:
-        return rows.matching(self.known.found, self._wanted)
-
-    def _cursor(self, shown: list[RunInfo]) -> int:
-        return next((at for at, run in enumerate(shown) if run.path == self._selected), 0)
+    def _table(self) -> WindowTable[RunInfo]:
+        return table_of(with_words(self.known.found, self.words), self.size.width)
 
     def paint(self) -> None:
-        """Shows what has been read so far."""
+        """Show what has been read so far."""
         if not self.is_ready:
             return
         glyphs, width = self.dashboard.terminal.glyphs, self.size.width
         height = self.rows
-        shown = self._shown()
+        table, run = self._table(), self._current()
         reading = f"reading{glyphs.ellipsis} {self.known.left or ''}".rstrip() if self.known.reading else ""
-        title = rows.title(len(shown), len(self.known.found), reading, self._wanted, width, glyphs)
+        heading = title(len(table.keys), len(self.known.found), reading, self.words, width, glyphs)
         if self._page is not None:
             self._page_top = scrolled(self._page_top, height, len(self._page))
             body = self._page[self._page_top : self._page_top + height]
-        elif shown:
-            body = rows.table(shown, self._cursor(shown), self.marks, width, height, glyphs)
+        elif table.keys:
+            body = table_lines(table, self._position, self.marks, width, height, glyphs)
         else:
             body = [((f" {self._nothing()}", "dim"),)]
-        note = self.note_lines(self._note) or [fitted(((f" {self._folder(shown)}", "dim"),), width, glyphs.ellipsis)]
-        self.show_page([title], body, note)
+        folder = one_line(str(run.path), 300) if run is not None else ""
+        note = self.note_lines(self._note) or [fitted(((f" {folder}", "dim"),), width, glyphs.ellipsis)]
+        self.show_page([heading], body, note)
 
     def why_not(self, action: str) -> str | None:
-        """What a run must be to be opened, gone on with or compared."""
+        """Say why a run cannot be opened, resumed or compared."""
         run = self._current()
         if action == "filter":
             return None if self._page is None and self.known.found else ""
@@ -146,46 +151,42 @@ class RunsScreen(PageScreen):
             return "no run matches the filter; esc clears it"
         return "no runs yet: start one from a profile, or the demo (specdash without arguments)"
 
-    def _folder(self, shown: list[RunInfo]) -> str:
-        return one_line(str(shown[self._cursor(shown)].path), 300) if shown and self._page is None else ""
-
     # -- keys --------------------------------------------------------------------------------------------------
 
     def action_move(self, by: int) -> None:
-        """Another run, or further down a comparison."""
+        """Move to another run, or further down a comparison."""
         self._note = ""
-        shown = self._shown()
         if self._page is not None:
             self._page_top += by
-        elif shown:
-            self._selected = shown[max(0, min(self._cursor(shown) + by, len(shown) - 1))].path
+        else:
+            self._position = self._table().moved(self._position, by)
         self.paint()
 
     def _current(self) -> RunInfo | None:
-        shown = self._shown()
-        return shown[self._cursor(shown)] if shown and self._page is None else None
+        table = self._table()
+        return table.row(table.keys[table.at(self._position)]) if table.keys and self._page is None else None
 
     def action_open(self) -> None:
-        """Opens the selected run: the one that is going on, or what its journal tells."""
+        """Open the selected run: the one that is going on, or what its journal tells."""
         run = self._current()
         if run is not None and run.problem is None:
             self.say(f"opening {run.id}")
             self.app.run_worker(self._switch(run_launcher.open_path, run.path), group="switch", exclusive=True)
 
     def action_resume(self) -> None:
-        """Goes on with an interrupted run."""
+        """Resume an interrupted run."""
         run = self._current()
         if run is not None and run.state != RUNNING and run.resumable:
             self.say(f"starting to go on with {run.id}")
             self.app.run_worker(self._switch(run_launcher.resume_path, run.path), group="switch", exclusive=True)
 
     async def _switch(self, how: run_launcher.Way, path: Path) -> None:
-        """Turns the dashboard to another run, or says in place why not."""
+        """Turn the dashboard to another run, or say in place why not."""
         wrong = await how(self.dashboard, path)
         self.say(wrong or "")
 
     def action_compare(self) -> None:
-        """Marks a run; with two marked they are set side by side."""
+        """Mark a run; with two marked they are set side by side."""
         run = self._current()
         if run is None:
             return
@@ -205,37 +206,29 @@ class RunsScreen(PageScreen):
         except SpecdashError as error:
             self.say(str(error))
             return
-        found = await asyncio.to_thread(comparing.compare, *views)
+        found = await asyncio.to_thread(compare, *views)
         glyphs = self.dashboard.terminal.glyphs
-        self._page = comparing.lines(found, (a.name, b.name), self.size.width, glyphs)
+        self._page = compare_lines(found, (a.name, b.name), self.size.width, glyphs)
         self._page_top = 0
         self.say("esc: back to the list")
 
-    def action_filter(self) -> None:
-        """Opens the filter field."""
-        self.open_field(self._wanted)
+    @property
+    def words(self) -> str:
+        """The filter."""
+        return self._position.words
 
-    def on_input_changed(self, event: Field.Changed) -> None:
-        """Filters while it is typed."""
-        self._wanted = event.value
+    def filter_by(self, words: str) -> None:
+        """Show the runs that have these words."""
+        self._position = replace(self._position, words=words)
         self.paint()
 
-    def on_input_submitted(self, event: Field.Submitted) -> None:
-        """Keeps the filter."""
-        event.stop()
-        self.close_field()
-
     def action_back(self) -> None:
-        """Closes what is open, clears the filter and the marks, or goes back."""
-        field = self.field
+        """Close what is open, clear the filter and the marks, or go back."""
         self._note = ""
-        if self.is_typing:
-            field.value = ""
-            self.close_field()
-        elif self._page is not None:
+        if self._page is not None and not self.is_typing:
             self._page, self.marks = None, []
-        elif self._wanted:
-            field.value = self._wanted = ""
+        elif self.clear_filter():
+            return
         elif self.marks:
             self.marks = []
         else:
@@ -244,7 +237,7 @@ class RunsScreen(PageScreen):
 
 
 def _view(path: Path) -> RunState:
-    """What the journal of a run tells."""
+    """Read the journal of a run."""
     from specdash.store.journal import read
 
     return fold_all(read(path / "journal.jsonl").records)

@@ -15,13 +15,13 @@ from specdash.ui.tui import discovery, run_launcher
 from specdash.ui.tui.discovery import FindError, Finding, Model
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, fitted, rule
-from specdash.ui.tui.page import SENTENCE, PageScreen
-from specdash.ui.tui.runlist import rows
+from specdash.ui.tui.runs import run_lines
 from specdash.ui.tui.screens.plan import PlanScreen
 from specdash.ui.tui.screens.runs import Runs
 from specdash.ui.tui.screens.wizard import WizardScreen
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.widgets.form import Field
+from specdash.ui.tui.widgets.list_screen import SENTENCE, PageScreen
 from specdash.ui.tui.wizard.answers import model_words
 
 READ = 20  # journals of the newest runs: the last few, and one that is still going on
@@ -239,4 +239,4 @@ def recent_lines(runs: Sequence[RunInfo], reading: bool, selected: int, width: i
     lines: list[Line] = [rule("recent runs", f"reading{glyphs.ellipsis}" if reading else "", width, glyphs.rule)]
     if not runs:
         lines.append(((" reading the results folders" if reading else " none yet", "dim"),))
-    return lines + [rows.row(run, width, glyphs, at_cursor=at == selected) for at, run in enumerate(runs[:RECENT])]
+    return lines + run_lines(runs[:RECENT], selected, width, glyphs)

@@ -16,9 +16,9 @@ from specdash.ui.tui import discovery
 from specdash.ui.tui.discovery import FindError, Finding, Model
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, around, fitted, rule
-from specdash.ui.tui.page import PageScreen
 from specdash.ui.tui.screens.plan import PlanScreen
 from specdash.ui.tui.widgets.form import Field
+from specdash.ui.tui.widgets.list_screen import PageScreen
 from specdash.ui.tui.wizard.answers import (
     NAME,
     QUESTIONS,

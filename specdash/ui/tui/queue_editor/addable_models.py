@@ -14,7 +14,7 @@ from specdash.core.methods import BASELINE, is_draftless, method_of
 from specdash.core.plan import Step
 from specdash.core.state import RunState
 from specdash.ui.tui.discovery import Model
-from specdash.ui.tui.queue_editor.making import Way
+from specdash.ui.tui.queue_editor.edit_actions import Way
 
 OTHER_VOCABULARY = "another vocabulary"
 METHOD = "\0"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 from textual import events
@@ -11,10 +11,9 @@ from textual.binding import Binding, BindingType
 from textual.message import Message
 
 from specdash.core.text import one_line
-from specdash.ui.tui.lines import Line, LinesWidget
-from specdash.ui.tui.panes.pane import cell
+from specdash.ui.tui.lines import LinesWidget, Span
+from specdash.ui.tui.table import FILL, Column, Position, WindowTable, padded
 from specdash.ui.tui.terminal import Glyphs
-from specdash.ui.tui.terminal.theme import StyleName
 
 WHEEL = 3
 
@@ -30,7 +29,7 @@ class Item:
 
 
 class Picker(LinesWidget, can_focus=True):
-    """Chooses among items with space or the mouse; tells about every change."""
+    """Choose among items with space or the mouse; every change is told."""
 
     class Changed(Message):
         """Something was chosen, or chosen no more."""
@@ -55,11 +54,19 @@ class Picker(LinesWidget, can_focus=True):
     def __init__(self, title: str, glyphs: Glyphs, name_id: str) -> None:
         super().__init__(id=name_id)
         self.title = title
-        self.items: tuple[Item, ...] = ()
         self.chosen: set[str | None] = set()
         self._glyphs = glyphs
-        self._at = 0
-        self._top = 0
+        self._position = Position()
+        self._table = self._table_of(())
+
+    def _table_of(self, items: Sequence[Item]) -> WindowTable[Item]:
+        by_key = {item.value or "": item for item in items}
+        return WindowTable((Column("item", "", self._cell, 1, FILL),), tuple(by_key), by_key.__getitem__)
+
+    @property
+    def items(self) -> tuple[Item, ...]:
+        """What can be chosen from."""
+        return tuple(self._table.row(key) for key in self._table.keys)
 
     @property
     def values(self) -> tuple[str | None, ...]:
@@ -67,61 +74,55 @@ class Picker(LinesWidget, can_focus=True):
         return tuple(item.value for item in self.items if item.value in self.chosen and item.why_not is None)
 
     def offer(self, items: Sequence[Item]) -> None:
-        """Shows these items; what was chosen stays so."""
-        under = self.items[self._at].value if self._at < len(self.items) else None
-        self.items = tuple(items)
-        self._at = next((at for at, item in enumerate(self.items) if item.value == under), 0)
+        """Show these items; what was chosen stays so."""
+        self._table = self._table_of(items)
         self.repaint()
 
     def repaint(self) -> None:
-        """Draws the window of the list."""
-        self.show(self._content(self.size.width, self.size.height))
-
-    def _content(self, width: int, height: int) -> list[Line]:
+        """Draw the window of the list."""
+        width, height = self.size
         if width < 1 or height < 1:
-            return []
-        count = len(self.values)
-        head = cell(f"{self.title}  {count} of {len(self.items)}", width, self._glyphs)
-        lines: list[Line] = [((head, "title" if self.has_focus else "dim"),)]
-        rows = height - 1
-        self._top = max(0, min(max(self._top, self._at - rows + 1), self._at, len(self.items) - rows))
-        window = range(self._top, min(self._top + rows, len(self.items)))
-        return [*lines, *(self._row(self.items[at], at == self._at and self.has_focus, width) for at in window)]
+            self.show([])
+            return
+        head = padded(f"{self.title}  {len(self.values)} of {len(self.items)}", width, self._glyphs)
+        self._position = self._table.settled(self._position, height - 1)
+        shown = self._position if self.has_focus else replace(self._position, cursor=None)
+        rows = self._table.lines(shown, self._table.layout(width), height - 1, width, self._glyphs)
+        self.show([((head, "title" if self.has_focus else "dim"),), *rows])
 
-    def _row(self, item: Item, here: bool, width: int) -> Line:
+    def _cell(self, item: Item) -> Span:
         is_chosen = item.value in self.chosen and item.why_not is None
         box = "[x]" if is_chosen else " - " if item.why_not is not None else "[ ]"
         note = item.why_not or item.note
-        sign = self._glyphs.cursor if here else " "
-        text = f"{sign}{box} {one_line(item.label, 80)}" + (f"  {one_line(note, 120)}" if note else "")
-        style: StyleName = "cursor" if here else "dim" if item.why_not is not None else "accent" if is_chosen else ""
-        return ((cell(text, width, self._glyphs), style),)
+        text = f"{box} {one_line(item.label, 80)}" + (f"  {one_line(note, 120)}" if note else "")
+        return text, "dim" if item.why_not is not None else "accent" if is_chosen else ""
 
     def on_resize(self, event: events.Resize) -> None:
-        """It has another size."""
+        """Draw the list for another size."""
         self.repaint()
 
     def on_focus(self) -> None:
-        """It takes the keys."""
+        """Show the cursor."""
         self.call_next(self.repaint)  # Textual notes the focus after this handler
 
     def on_blur(self) -> None:
-        """It takes the keys no more."""
+        """Show no cursor."""
         self.call_next(self.repaint)
 
     def action_move(self, by: int) -> None:
-        """The cursor goes up or down."""
-        self._at = max(0, min(len(self.items) - 1, self._at + by))
+        """Move the cursor up or down."""
+        self._position = self._table.moved(self._position, by)
         self.repaint()
 
     def action_choose(self) -> None:
-        """Chooses the item under the cursor, or not any more."""
-        if self._at < len(self.items) and self.items[self._at].why_not is None:
-            self.chosen ^= {self.items[self._at].value}
+        """Choose the item under the cursor, or not any more."""
+        item = self._table.row(self._position.cursor) if self._position.cursor is not None else None
+        if item is not None and item.why_not is None:
+            self.chosen ^= {item.value}
             self._tell()
 
     def action_choose_all(self) -> None:
-        """Chooses everything that can be chosen, or nothing."""
+        """Choose everything that can be chosen, or nothing."""
         every = {item.value for item in self.items if item.why_not is None}
         self.chosen = set() if every <= self.chosen else self.chosen | every
         self._tell()
@@ -131,10 +132,10 @@ class Picker(LinesWidget, can_focus=True):
         self.post_message(self.Changed(self))
 
     def on_click(self, event: events.Click) -> None:
-        """Chooses what was clicked."""
-        at = self._top + event.y - 1
-        if event.y >= 1 and at < len(self.items):
-            self._at = at
+        """Choose what was clicked."""
+        key = self._table.key_at(self._position, event.y - 1, self.size.height - 1)
+        if key is not None:
+            self._position = replace(self._position, cursor=key)
             self.action_choose()
         self.repaint()
 
