@@ -181,6 +181,8 @@ def needs_true_start(env: Mapping[str, str]) -> bool:
     chosen = (env.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))
     encoding = next((value for value in chosen if value), "C.UTF-8").partition(".")[2]
     # What starts with TEXTUAL is read as textual is imported.
+    if env.get("PYTHONPATH", str(ROOT)) != str(ROOT):
+        return True  # modules of its own
     read = {name for name in env if name.startswith(("PYTHON", "TEXTUAL"))} - {"PYTHONPATH", "PYTHON"}
     return any(env[name] != os.environ.get(name) for name in read) or encoding.upper().replace("-", "") != "UTF8"
 

@@ -36,11 +36,12 @@ QUICK = (
     "ui/test_narration.py",
     "ui/test_output.py",
     "ui/test_summary.py",
-    "ui/tui/test_farewell.py",
+    "ui/tui/test_exit_message.py",
     "ui/tui/test_keys.py",
     "ui/tui/test_lines.py",
     "ui/tui/test_panes.py",
     "ui/tui/test_paste.py",
+    "ui/tui/test_table.py",
     "ui/tui/test_terminal.py",
 )
 # Fixtures that start programs, or need ones that may not be here.
