@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.support import fork_server, tiers
-from tests.support.paths import TESTS
+from tests.support.paths import ROOT, TESTS
 from tests.support.pty_program import PtyProgram
 
 
@@ -71,4 +71,5 @@ def test_what_is_forked_is_known_until_it_has_ended_and_tells_its_signal() -> No
 @pytest.mark.parametrize("env", [{"PYTHONIOENCODING": "latin-1"}, {"LC_ALL": "C"}, {"TEXTUAL": "debug"}], ids=str)
 def test_what_python_reads_as_it_starts_takes_a_true_start(env: dict[str, str]) -> None:
     assert fork_server.needs_true_start({"LANG": "C.UTF-8"} | env)
-    assert not fork_server.needs_true_start({"LANG": "C.UTF-8", "PYTHONPATH": "/x"})
+    assert not fork_server.needs_true_start({"LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)})
+    assert fork_server.needs_true_start({"LANG": "C.UTF-8", "PYTHONPATH": f"{ROOT}{os.pathsep}/x"}), "sitecustomize.py"
