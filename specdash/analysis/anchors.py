@@ -77,7 +77,7 @@ def anchors(view: View) -> Mapping[Step, Anchor]:
     arms: dict[Step, list[StepView]] = {}
     for found in view.steps.values():
         if found.step.method == BASELINE and found.step.copy == 0 and found.status == "ok":
-            arms.setdefault(replace(found.step, category=""), []).append(found)
+            arms.setdefault(found.step.with_values(category=""), []).append(found)
     known = ((arm, _anchor(arm, steps, view)) for arm, steps in arms.items())
     return {arm: anchor for arm, anchor in known if anchor is not None}
 

@@ -15,8 +15,9 @@ from typing import Any
 
 from specdash.analysis.rates import OWN_CLOCK, PARTS, clock_for
 from specdash.analysis.stats import CONFIDENCE, Speedup, speedup
+from specdash.core.axes import GROUP, NONE, PARAMS, Values, drafter_label, pick, value
 from specdash.core.measure import Verdict
-from specdash.core.methods import BASELINE, drafter_label
+from specdash.core.methods import BASELINE
 from specdash.core.profile import LOSSLESS
 
 Json = Mapping[str, Any]
@@ -47,9 +48,11 @@ class GroupKey:
     """What arms have in common that are compared with each other."""
 
     target: str
-    config: str | None
-    moe_experts: int | None
-    depth: int
+    variant: Values = NONE
+
+    def value(self, name: str) -> Any:
+        """The value of an axis of `core.axes.GROUP`."""
+        return self.target if name == "target" else value(self.variant, name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,11 +78,10 @@ class Answer:
 class Arm:
     """A way to serve a target.
 
-    `ngram_n` is the size of the n-gram that a method looks up, where it was set.
-    `rates` are decoded tokens per second by what was asked; `means`, by category, are there where a file has no
-    samples. `answers` and `totals` are the times of whole answers in the same way. `verdicts` are of its measurements,
-    and what its compared texts say against it.
-    `faults` say why steps of it do not count; `copy` tells repeated arms apart.
+    `params` are those of the method. `rates` are decoded tokens per second by what was asked; `means`, by category, are
+    there where a file has no samples. `answers` and `totals` are the times of whole answers in the same way. `verdicts`
+    are of its measurements, and what its compared texts say against it. `faults` say why steps of it do not count;
+    `copy` tells repeated arms apart.
     """
 
     draft: str | None
@@ -93,24 +95,28 @@ class Arm:
     load: str | None
     size_bytes: int | None
     peak_rss_bytes: int | None
-    ngram_n: int | None = None
+    params: Values = NONE
     answers: Mapping[Key, Answer] = field(default_factory=dict)
     totals: Mapping[Any, float] = field(default_factory=dict)
 
     @property
-    def drafter(self) -> tuple[str | None, str, int | None]:
+    def drafter(self) -> tuple[str | None, str, Values]:
         """What drafts: arms with the same differ in K."""
-        return self.draft, self.method, self.ngram_n
+        return self.draft, self.method, self.params
 
     @property
     def names(self) -> tuple[Any, ...]:
         """What tells it apart from others of its group, as `names_of` has it for what was measured."""
-        return self.draft, self.method, self.k, self.ngram_n
+        return self.draft, self.method, self.k, self.params
+
+    def value(self, name: str) -> Any:
+        """The value of an axis of stages."""
+        return getattr(self, name) if name in ("draft", "method", "k") else value(self.params, name)
 
     @property
     def label(self) -> str:
         """The arm in a few words."""
-        name = drafter_label(self.draft, self.method, self.ngram_n) or self.method
+        name = drafter_label(self) or self.method
         return name if self.k is None else f"{name} at K = {self.k}"
 
     @property
@@ -167,7 +173,7 @@ def text_groups(document: Json) -> tuple[GroupKey, ...]:
 
 def key_of(found: Json) -> GroupKey:
     """The group that a measurement, curve or anchor of a document belongs to."""
-    return GroupKey(found["target"], found.get("config"), found.get("moe_experts"), found.get("depth") or 0)
+    return GroupKey(found["target"], pick(found, GROUP[1:]))
 
 
 def arms_of(group: Group, category: str, document: Json) -> tuple[Arm | None, tuple[Arm, ...]]:
@@ -206,7 +212,7 @@ def _against_texts(group: Group, category: str) -> dict[tuple[Any, ...], frozens
 
 def names_of(found: Json) -> tuple[Any, ...]:
     """What tells the arms of a group apart."""
-    return found.get("draft"), found.get("method"), found.get("k"), found.get("ngram_n")
+    return found.get("draft"), found.get("method"), found.get("k"), pick(found, PARAMS)
 
 
 def _arm(
@@ -218,7 +224,7 @@ def _arm(
     against: frozenset[str],
 ) -> Arm:
     """One arm from its measurements, whatever their status; `against` is what its texts say."""
-    draft, method, k, ngram_n, copy = name
+    draft, method, k, params, copy = name
     counted = [found for found in members if found.get("status") == "ok"]
     rates = {key: rate for found in counted for key, rate in rates_of(found, field)}
     peaks = [(loads.get(found.get("load")) or {}).get("peak_rss_bytes") for found in counted]
@@ -234,7 +240,7 @@ def _arm(
         load=next((found.get("load") for found in counted), None),
         size_bytes=0 if draft is None else (models.get(draft) or {}).get("size_bytes"),
         peak_rss_bytes=max((peak for peak in peaks if peak is not None), default=None),
-        ngram_n=ngram_n,
+        params=params,
         answers=dict(each for found in counted for each in _answers(found)),
         totals={found.get("category"): mean for found in counted if (mean := mean_of(found, "total_time_s"))},
     )

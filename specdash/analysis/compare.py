@@ -16,7 +16,8 @@ from typing import Any
 from specdash.analysis.rates import PARTS
 from specdash.analysis.stats import CONFIDENCE, about, speedup, student_t_quantile
 from specdash.analysis.unlike import builds, digest, machines, reasons
-from specdash.core.methods import BASELINE, method_label
+from specdash.core.axes import ARM, AXES, values
+from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
 
 Json = Mapping[str, Any]
@@ -26,7 +27,6 @@ Key = tuple[Any, ...]
 OVERALL = "overall"
 DECODE, PREFILL, TTFT, TOTAL = "decode_tok_s", "prefill_tok_s", "ttft_s", "total_time_s"
 
-_ARM = ("target", "draft", "method", "config", "moe_experts", "k", "workload", "depth", "ngram_n")
 _DIFFERS = "output_differs"
 _GRAVE = (_DIFFERS, "impossible", "drifted")
 _BAD = ("failed", "invalid")
@@ -160,7 +160,7 @@ def _lost(ours: _Side, theirs: _Side) -> tuple[Lost, ...]:
     for key, mine in ours.steps.items():
         reason = _loss(mine, tried[key]) if key in tried else ""
         if reason:
-            arm = dict(zip(_ARM, key, strict=False))
+            arm = dict(zip(ARM, key, strict=False))
             found.append(Lost(_name(arm, str(key[-2]), key[-1]), arm, key[-2], reason))
     return tuple(found)
 
@@ -191,7 +191,7 @@ def _keyed_steps(result: Json) -> list[tuple[Key, Json]]:
     seen: dict[Key, int] = {}
     found = []
     for each in result["measurements"]:
-        key = (*(each.get(name) for name in _ARM), each["category"])
+        key = (*values(each, ARM), each["category"])
         seen[key] = seen.get(key, -1) + 1
         found.append(((*key, seen[key]), each))
     return found
@@ -211,7 +211,7 @@ def _pair(keys: Sequence[Key], ours: _Side, theirs: _Side, same_prompts: bool, n
     if mean_a is None or mean_b is None:
         return None
     ratio = _over(b, a, DECODE, paired=same_prompts)
-    arm = dict(zip(_ARM, keys[0], strict=False))
+    arm = dict(zip(ARM, keys[0], strict=False))
     return Pair(
         step=_name(arm, name, keys[0][-1]),
         arm=arm,
@@ -237,17 +237,15 @@ def _pair(keys: Sequence[Key], ours: _Side, theirs: _Side, same_prompts: bool, n
 
 def _name(arm: Json, category: str, copy: int) -> str:
     """The name of a step as journals have it; without a K where a file does not tell it."""
-    step = Step(**arm, category=category, copy=copy)
-    named = method_label(step.method, step.ngram_n)
-    return step.id if step.k is not None else step.id.replace(f" | {named} K=None", f" | {named}")
+    return Step.of(**arm, category=category, copy=copy).id
 
 
 def _own_speedup(keys: Sequence[Key], side: _Side) -> Quotient | None:
     """The speedup of an arm over the baseline of the same result, over the categories that both have."""
-    named = dict(zip(_ARM, keys[0], strict=False))
+    named = dict(zip(ARM, keys[0], strict=False))
     if named["method"] == BASELINE:
         return None
-    arm = tuple({**named, "draft": None, "method": BASELINE, "k": None, "ngram_n": None}.values())
+    arm = tuple(each if AXES[name].is_kept_by_baseline else AXES[name].default for name, each in named.items())
     both = [(key, base) for key in keys if (base := (*arm, key[-2], 0)) in side.steps]
     if not both:
         return None

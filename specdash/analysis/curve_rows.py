@@ -13,6 +13,7 @@ from specdash.analysis.plain import plain
 from specdash.analysis.rates import rate_estimate
 from specdash.analysis.sequential import Estimate, estimate
 from specdash.analysis.stats import about
+from specdash.core.axes import SETTING, row_of
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey
@@ -105,10 +106,7 @@ def _row(place: Place, k: int, point: Point | None, answers: Answers, basis: Map
     is_alike = {asked for asked, _ in common} == basis.keys()
     tokens_per_step, step_time_s = _cost(point, rate, samples)
     return {
-        "target": pair.target,
-        "draft": pair.draft,
-        "config": pair.config,
-        "moe_experts": pair.moe_experts,
+        **row_of(pair, ("target", "draft", *SETTING)),
         "depth": depth,
         "category": category,
         "k": k,

@@ -23,6 +23,7 @@ from specdash.analysis.arms import (
     overall_mean,
 )
 from specdash.analysis.stats import Speedup
+from specdash.core.axes import said
 from specdash.core.measure import Verdict
 
 Json = Mapping[str, Any]
@@ -131,13 +132,7 @@ def _mean(arm: Arm) -> float:
 def _label(group: Group, draft: str) -> str:
     key = group.key
     parts = [f"{key.target} + {draft}"]
-    if key.config is not None:
-        parts.append(key.config)
-    if key.moe_experts is not None:
-        parts.append(f"{key.moe_experts} experts")
-    if key.depth:
-        parts.append(f"depth {key.depth}")
-    return ", ".join(parts)
+    return ", ".join([*parts, *said(key)])
 
 
 def _peak(group: Group, draft: str, arms: Sequence[Arm], document: Json) -> Peak | None:

@@ -45,4 +45,4 @@ def _steps(table: StepTable, pairs: Collection[LoadKey]) -> Iterator[StepView]:
 
 def _baseline(pair: LoadKey) -> LoadKey:
     """The load of the baseline of a pair."""
-    return LoadKey(pair.target, None, pair.config, pair.moe_experts, None)
+    return pair.baseline

@@ -12,7 +12,7 @@ their decoding; what becomes of the gain in whole answers is measured too, and s
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
 from specdash.analysis.arms import (
@@ -44,6 +44,7 @@ from specdash.analysis.reasons import (
 )
 from specdash.analysis.stats import CONFIDENCE, Speedup
 from specdash.analysis.whole_answer import whole_answer, whole_answer_reason
+from specdash.core.axes import GROUP, PARAMS, STAGE, row_of, values
 from specdash.core.events import K_PLACE
 from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE
@@ -100,10 +101,9 @@ def recommendations(document: Mapping[str, Any]) -> list[Json]:
 
 def _only_texts(key: GroupKey) -> Json:
     """The entry of a group whose drafts have no measurement of speed: nothing can be recommended."""
-    arm = ("draft", "k", "method", "ngram_n")
-    unknown = (*arm, "speedup", "ci95", "tok_s", "baseline_tok_s", "regret", "regret_ci95", "command")
+    unknown = (*STAGE, "speedup", "ci95", "tok_s", "baseline_tok_s", "regret", "regret_ci95", "command")
     return {
-        **asdict(key),
+        **row_of(key, GROUP),
         "category": ALL,
         **dict.fromkeys(unknown),
         "whole_answer": None,
@@ -125,15 +125,10 @@ def _recommended(group: Group, category: str, document: Mapping[str, Any]) -> Js
     whole = whole_answer(choice.arm, arms.base) if choice.arm is not None and arms.base is not None else None
     eaten = whole_answer_reason(whole) if choice.arm is not None else ""
     return {
-        "target": group.key.target,
-        "config": group.key.config,
-        "moe_experts": group.key.moe_experts,
-        "depth": group.key.depth,
+        **row_of(group.key, GROUP),
         "category": category,
-        "draft": choice.arm.draft if choice.arm is not None else None,
-        "k": choice.arm.k if choice.arm is not None else None,
+        **(row_of(choice.arm, STAGE) if choice.arm is not None else dict.fromkeys(STAGE)),
         "method": chosen.method if chosen is not None else None,
-        "ngram_n": choice.arm.ngram_n if choice.arm is not None else None,
         "speedup": plain(faster.value) if faster is not None else 1.0 if choice.off else None,
         "ci95": plain(faster.ci95) if faster is not None else None,
         "tok_s": means[0] if means is not None else None,
@@ -151,7 +146,7 @@ def _recommended(group: Group, category: str, document: Mapping[str, Any]) -> Js
 
 def _names(arm: Arm) -> Json:
     """What an arm is called in a recommendation."""
-    return {"draft": arm.draft, "k": arm.k, "method": arm.method, "ngram_n": arm.ngram_n}
+    return row_of(arm, STAGE)
 
 
 def _field(group: Group, category: str, document: Mapping[str, Any]) -> _Field:
@@ -281,7 +276,7 @@ def _thrift(arm: Arm) -> tuple[Any, ...]:
         arm.peak_rss_bytes if arm.peak_rss_bytes is not None else float("inf"),
         arm.draft or "",
         arm.method,
-        arm.ngram_n or 0,
+        *(each or 0 for each in values(arm, PARAMS)),
         arm.copy,
     )
 

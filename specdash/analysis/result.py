@@ -17,6 +17,7 @@ from specdash.analysis.plain import iso, plain
 from specdash.analysis.recommend import recommendations
 from specdash.analysis.rules import judged_rules
 from specdash.analysis.tables import METRICS, measurement, overall
+from specdash.core.axes import GROUP, LOAD, row_of
 from specdash.core.model import k_range
 from specdash.core.plan import LoadKey
 from specdash.core.view import DONE, LoadView, View
@@ -98,13 +99,8 @@ def _engine(view: View) -> Json:
 def _load(load: LoadView) -> Json:
     return {
         "id": load.id,
-        "target": load.key.target,
-        "draft": load.key.draft,
-        "config": load.key.config,
-        "moe_experts": load.key.moe_experts,
-        "k_startup": load.key.k,
-        "method": load.key.drafts_by,
-        "ngram_n": load.key.ngram_n,
+        **row_of(load.key, LOAD),
+        "k_startup": load.key.k_startup,
         "argv": list(load.argv),
         "command": list(load.command),
         "load_time_s": load.load_time_s,
@@ -136,10 +132,7 @@ def _bandwidth(view: View) -> Json | None:
 def _anchor(anchor: Anchor) -> Json:
     step = anchor.baseline
     return {
-        "target": step.target,
-        "config": step.config,
-        "moe_experts": step.moe_experts,
-        "depth": step.depth,
+        **row_of(step, GROUP),
         "first_tok_s": anchor.first_tok_s,
         "last_tok_s": anchor.last_tok_s,
         "moved": anchor.moved,

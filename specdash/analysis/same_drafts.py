@@ -6,7 +6,6 @@ Two such Ks whose drafts never differed were one server under two names, and the
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 
 from specdash.core.measure import Sample
 from specdash.core.methods import is_ceiling
@@ -24,7 +23,7 @@ def same_drafts(steps: Mapping[str, StepView]) -> Mapping[str, tuple[int, int]]:
     alike: dict[Step, list[tuple[int, str]]] = {}
     for name, found in steps.items():
         if found.status == "ok" and found.step.k is not None and is_ceiling(found.step.method):
-            alike.setdefault(replace(found.step, k=None), []).append((found.step.k, name))
+            alike.setdefault(found.step.with_values(k=None), []).append((found.step.k, name))
     same: dict[str, tuple[int, int]] = {}
     for members in alike.values():
         members.sort()

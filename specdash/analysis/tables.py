@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import replace
 from typing import Any, TypeVar
 
 from specdash.analysis.findings import DERIVED, Examined, Found
@@ -14,6 +13,7 @@ from specdash.analysis.rates import block_drift, faster_than, rate_estimate
 from specdash.analysis.roofline import Roofline
 from specdash.analysis.rounding import Rounding
 from specdash.analysis.stats import summarise
+from specdash.core.axes import ARM, READ_BY, row_of, sorted_values, value
 from specdash.core.drafting import drafting_over, proven
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import BASELINE
@@ -78,17 +78,7 @@ def measurement(number: int, name: str, found: StepView, examined: Examined, aga
 
 def arm_names(step: Step) -> Json:
     """What is measured, whatever the category."""
-    return {
-        "target": step.target,
-        "draft": step.draft,
-        "method": step.method,
-        "config": step.config,
-        "k": step.k,
-        "ngram_n": step.ngram_n,
-        "moe_experts": step.moe_experts,
-        "workload": step.workload,
-        "depth": step.depth,
-    }
+    return row_of(step, ARM)
 
 
 def overall(steps: Mapping[str, StepView]) -> list[Json]:
@@ -100,7 +90,7 @@ def overall(steps: Mapping[str, StepView]) -> list[Json]:
     """
     arms: dict[Step, list[StepView]] = {}
     for found in steps.values():
-        arms.setdefault(replace(found.step, category=""), []).append(found)
+        arms.setdefault(found.step.with_values(category=""), []).append(found)
     return in_order([_over_categories(arm, members, arms) for arm, members in arms.items()])
 
 
@@ -108,19 +98,17 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
     """Arms or measurements as they are read: baselines first, then each draft with its Ks ascending.
 
     A search or a second pass leaves the queue in an order of its own. Targets, configurations, drafts and what else has
-    no order keep that of their first appearance; so do rows that differ in none of these. Sizes of n-grams ascend too.
+    no order keep that of their first appearance; so do rows that differ in none of these. `core.axes` tells which
+    ascend.
     """
     found = list(rows)
-    names = ("target", "config", "draft", "method", "moe_experts", "workload")
-    seen = {name: list(dict.fromkeys(row.get(name) for row in found)) for name in names}
-    places = {name: {value: at for at, value in enumerate(values)} for name, values in seen.items()}
+    seen = {name: list(dict.fromkeys(value(row, name) for row in found)) for name in READ_BY}
+    places = {name: {each: at for at, each in enumerate(sorted_values(name, of_it))} for name, of_it in seen.items()}
+    first = READ_BY.index("draft")
 
     def place(row: Row) -> tuple[int | bool, ...]:
-        target, config, draft, method, experts, workload = (places[name][row.get(name)] for name in names)
-        k = -1 if row.get("k") is None else row["k"]
-        size = -1 if row.get("ngram_n") is None else row["ngram_n"]
-        arm = row.get("method") != BASELINE, draft, method, size, experts, k
-        return target, config, *arm, workload, row.get("depth") or 0
+        at = [places[name][value(row, name)] for name in READ_BY]
+        return *at[:first], value(row, "method") != BASELINE, *at[first:]
 
     return sorted(found, key=place)
 

@@ -175,7 +175,7 @@ def _fitting(findings: Findings, models: list[ModelRef], kind: str) -> list[Mode
 def _warn(findings: Findings, profile: Profile) -> None:
     """Files what is allowed and still will not be measured."""
     sweep, measure = profile.sweep, profile.measure
-    if profile.engine.is_embedded and profile.expert_counts:
+    if profile.engine.is_embedded and profile.asked("moe_experts"):
         what = (
             "the built-in llama.cpp has no way to set expert counts: llama-cli takes these steps, where it is on PATH"
         )

@@ -10,8 +10,7 @@ from specdash.config.lines import KeyPath
 from specdash.config.prompts import load_builtin, load_jsonl
 from specdash.config.report import Findings
 from specdash.core.draft_lengths import abilities_of
-from specdash.core.plan import Step, iterations_of, steps_of
-from specdash.core.possible_steps import possible
+from specdash.core.plan import Step, iterations_of, possible, steps_of
 from specdash.core.profile import BUILTIN, Profile
 from specdash.core.prompts import Prompt
 

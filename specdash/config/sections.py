@@ -23,7 +23,8 @@ from specdash.config.entries import absence, absolute, impossible, read_pairs
 from specdash.config.fields import Table, parse_duration, parse_size
 from specdash.config.prompts import CATEGORIES, load_jsonl
 from specdash.config.report import guess, nearest, show
-from specdash.core.methods import METHODS, SIZED, method_named, same_on
+from specdash.core.axes import AXES, SWEPT, Part
+from specdash.core.methods import METHODS, method_named, same_on
 from specdash.core.profile import BUILTIN, LOSSLESS, EngineConfig, KMode, Limits, Measure, ModelRef, ServerConfig, Sweep
 
 _LARGEST_SEED = 2**32 - 2  # the largest 32-bit value means "random" to llama.cpp
@@ -65,18 +66,18 @@ def read_sweep(
     baseline = table.boolean("baseline", True)
     if not methods and not baseline:
         table.findings.problem(table.at("methods"), "nothing to measure: no method and no baseline")
-    ngram_n = table.wholes("ngram_n", (), 1)
-    if ngram_n and not SIZED.intersection(methods):
-        what = "is the size of a looked-up n-gram, and no method here has one"
-        names = ", ".join(sorted(SIZED))
-        table.findings.problem(table.at("ngram_n"), what, f"Methods with one: {names}; or leave ngram_n out")
+    found = {axis.name: table.axis_list(axis) for axis in SWEPT}
+    lists = {name: listed for name, listed in found.items() if listed and listed != (AXES[name].default,)}
+    for name in lists:
+        if AXES[name].part is Part.STAGE and not any(AXES[name].is_of(method) for method in methods):
+            what = f"is {AXES[name].what}, and no method here has one"
+            names = ", ".join(sorted(method for method in METHODS if AXES[name].is_of(method)))
+            table.findings.problem(table.at(name), what, f"Methods with one: {names}; or leave {name} out")
     pairs = read_pairs(table, targets, drafts)
     return Sweep(
         methods=methods,
         k=_k(table, needed=bool(methods)),
-        moe_experts=table.wholes("moe_experts", (), 1),
-        ngram_n=ngram_n,
-        depth=table.wholes("depth", (0,), 0) or (0,),
+        lists=lists,
         baseline=baseline,
         pairs="all" if pairs is None else pairs,
     )

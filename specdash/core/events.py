@@ -10,7 +10,7 @@ the newest matters, are not facts and are never stored.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields, replace
 from typing import Any, ClassVar
 
 from specdash.core.evidence import BandwidthMeasured as BandwidthMeasured
@@ -20,7 +20,7 @@ from specdash.core.evidence import StepTimes as StepTimes
 from specdash.core.evidence import TextChecked as TextChecked
 from specdash.core.evidence import TextSeen as TextSeen
 from specdash.core.measure import Sample
-from specdash.core.plan import LoadKey, Step
+from specdash.core.step import LoadKey, Step, encode_load, encode_step
 
 K_PLACE = "{k}"  # in the command of a load
 
@@ -301,4 +301,10 @@ class Recorded:
 
 def encode(fact: Fact) -> dict[str, Any]:
     """The fact's fields as JSON-able values, without type, number and time."""
+    match fact:
+        case RunStarted():
+            return {**asdict(replace(fact, steps=())), "steps": [encode_step(step) for step in fact.steps]}
+        case LoadStarted():
+            body = {item.name: getattr(fact, item.name) for item in fields(fact)}
+            return {**body, "key": encode_load(fact.key)}
     return asdict(fact)

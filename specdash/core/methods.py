@@ -69,21 +69,6 @@ def is_draftless(method: str) -> bool:
     return method != BASELINE and not needs_draft_model(method)
 
 
-def method_label(method: str, ngram_n: int | None) -> str:
-    """A method with the size of its n-gram, as names of steps and rows have it: "ngram-simple n=4"."""
-    return method if ngram_n is None else f"{method} n={ngram_n}"
-
-
-def drafter_label(draft: str | None, method: str | None, ngram_n: int | None = None) -> str | None:
-    """What drafts, as every table and screen names it; None for a baseline, where nothing does.
-
-    The draft model by its label, a head with what it is ("head (eagle3)"), a method without a model by its own name.
-    """
-    if draft is None:
-        return None if method in (None, "", BASELINE) else method_label(str(method), ngram_n)
-    return draft if method in (None, "", DRAFT) else f"{draft} ({method})"
-
-
 def may_draft_nothing(method: str) -> bool:
     """Whether it is a result that nothing was drafted: text that never repeats gives an n-gram method nothing."""
     return method == LOOKUP or method.startswith("ngram")

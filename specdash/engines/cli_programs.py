@@ -26,6 +26,7 @@ from specdash.engines.llama_flags import (
     OLD,
     PARAMS,
     Flags,
+    missing_for_experts,
     model_values,
     parse_help,
     read_spec_types,
@@ -102,7 +103,7 @@ class Programs:
 
     def candidates(self, key: LoadKey, *, vision: bool) -> tuple[str, ...]:
         """The programs that may serve a load, the best first; whether they are here is another question."""
-        method = key.drafts_by
+        method = key.method
         if vision:
             return (VISION,)
         if method == BASELINE:
@@ -141,9 +142,9 @@ class Programs:
         path = self.paths[name]
         if name == CHAT_CLI and not {"-cnv", "--conversation"} & flags.known:
             return f"{path} only chats (a build of today); its programs for one answer are {COMPLETION} and others"
-        if key.moe_experts is not None and "--override-kv" not in flags:
-            return f"{path} cannot set expert counts (no --override-kv)"
-        if key.method and name == SIMPLE:
+        if (flag := missing_for_experts(key, flags)) is not None:
+            return f"{path} cannot set expert counts (no {flag})"
+        if not key.is_plain and name == SIMPLE:
             return llama_methods.cannot(key, flags, path)
         if key.speculates and flags.dialect == NO_DIALECT:
             return f"{path} lists no flag for the draft length: neither --spec-draft-n-max nor --draft-max"
@@ -209,7 +210,7 @@ def _model_flags(program: Program, spec: ServerSpec, flags: Flags) -> Iterator[s
         flag = param.flags.get(OLD if flags.dialect == OLD else CURRENT)
         if param.name in values and flag is not None and (flag in flags or param.name in ("target", "draft", "k")):
             yield from (flag, values[param.name])
-    if key.method and program.name == SIMPLE:
+    if not key.is_plain and program.name == SIMPLE:
         yield from llama_methods.arguments(key, "{k}", flags)
 
 

@@ -210,7 +210,7 @@ class CliClient:
             image = Path(folder) / "grey.png"
             image.write_bytes(grey_png(64))
             images = (image,) if self._program.sees else ()
-            request = Request("Hello", 1, 0.0, 1, self._spec.key.k, images=images)
+            request = Request("Hello", 1, 0.0, 1, self._spec.key.k_startup, images=images)
             try:
                 answer = await self._told(request, limit_s, None, _says_nothing)
             except ProgramFailed as error:
@@ -258,7 +258,7 @@ class CliClient:
         return Asked(self._program, request.prompt, request.max_tokens, k, is_ceiling(self._spec.method))
 
     def _k(self, request: Request) -> int | None:
-        return request.k if request.k is not None else self._spec.key.k
+        return request.k if request.k is not None else self._spec.key.k_startup
 
     async def _run(self, request: Request, limit_s: float, progress: Progress | None) -> StreamedAnswer:
         """The events of a run that ended with exit code 0; every other end is an error that says which, and why."""
@@ -301,7 +301,7 @@ class CliClient:
         """Text of about so many tokens. A run that counts the tokens of some of it tells how much that is."""
         if self._chars_per_token is None:
             text = self._filler[:FILLER_CHARS]
-            counting = Request(text, 1, 0.0, 1, self._spec.key.k)
+            counting = Request(text, 1, 0.0, 1, self._spec.key.k_startup)
             tokens = (await self.generate(counting, limit_s=self._spec.load_timeout_s)).prompt_tokens
             if not tokens:
                 raise TransportError(f"{self._program.name} did not tell how many tokens its prompt had")

@@ -21,6 +21,7 @@ from pathlib import Path
 
 from specdash.core.engine import UNKNOWN, Param, ServerSpec
 from specdash.core.methods import DRAFT
+from specdash.core.step import LoadKey
 from specdash.engines.causes import hints
 from specdash.engines.help_text import Entry, read_entries
 from specdash.errors import EngineError
@@ -109,9 +110,16 @@ def model_values(spec: ServerSpec, k: str) -> dict[str, str]:
         values["draft"] = str(spec.draft)
     if spec.method == DRAFT:
         values |= {"spec_type": "draft-simple", "k": k, "k_min": "0", "p_min": "0"}
-    if spec.key.moe_experts is not None:
-        values["moe_experts"] = f"{spec.architecture}.expert_used_count=int:{spec.key.moe_experts}"
+    experts = spec.key.value("moe_experts")
+    if experts is not None:
+        values["moe_experts"] = f"{spec.architecture}.expert_used_count=int:{experts}"
     return values
+
+
+def missing_for_experts(key: LoadKey, flags: Flags) -> str | None:
+    """The flag for expert counts that a program lacks, where a load sets one; None where nothing is missing."""
+    flag = next(param.flags[CURRENT] for param in PARAMS if param.name == "moe_experts")
+    return flag if key.value("moe_experts") is not None and flag not in flags else None
 
 
 def given_flags(params: Sequence[Param], values: Mapping[str, str], dialect: str) -> list[str]:

@@ -14,6 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from types import MappingProxyType
 
+from specdash.core.axes import AXES
 from specdash.core.engine import Param
 from specdash.core.methods import LOOKUP, MTP, WITH_DRAFT_MODEL, needs_draft_model
 from specdash.core.plan import LoadKey
@@ -145,8 +146,7 @@ def arguments(key: LoadKey, k: str, flags: Flags) -> Iterator[str]:
     kind = spec_type(key.method)
     yield from ("--spec-type", kind)
     values = {"k": k, "k_most": k, **SETTINGS}
-    if key.ngram_n is not None:
-        values["ngram_n"] = str(key.ngram_n)
+    values |= {name: str(each) for stage in key.stages for name, each in stage.params.items()}
     for param in params_of(kind, flags):
         flag = flag_of(param, flags)
         if flag is not None and param.name in values:
@@ -166,6 +166,7 @@ def cannot(key: LoadKey, flags: Flags, program: str) -> str | None:
     params = {param.name: flag_of(param, flags) for param in params_of(kind, flags)}
     if params.get("k") is None:
         return f"{program} lists no flag for the draft length of {key.method}"
-    if key.ngram_n is not None and params.get("ngram_n") is None:
-        return f"{program} has no flag for an n-gram size of {key.method}; leave ngram_n out for it"
+    for name in key.stages[0].params:
+        if params.get(name) is None:
+            return f"{program} has no flag for {AXES[name].what} of {key.method}; leave {name} out for it"
     return None

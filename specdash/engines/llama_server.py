@@ -28,6 +28,7 @@ from specdash.engines.llama_flags import (
     HINTS,
     Flags,
     given_flags,
+    missing_for_experts,
     model_values,
     read_flags,
     read_version,
@@ -74,10 +75,9 @@ class LlamaServer:
         """What the program has no flag for: other methods, and expert counts, which the embedded one cannot set."""
         if vision:
             return f"{self.info.program} is asked for text alone here: prompts with images go to llama-mtmd-cli"
-        flag = next(param.flags[self.info.dialect] for param in OWN_PARAMS if param.name == "moe_experts")
-        if key.moe_experts is not None and flag not in self._flags:
+        if (flag := missing_for_experts(key, self._flags)) is not None:
             return f"{self.info.program} cannot set expert counts (no {flag}); use the llama-server program for them"
-        return llama_methods.cannot(key, self._flags, self.info.program) if key.method else None
+        return llama_methods.cannot(key, self._flags, self.info.program) if not key.is_plain else None
 
     def endpoint(self, spec: ServerSpec, port: int, alias: str) -> Endpoint:
         """On this port of loopback, under this name."""
@@ -90,7 +90,7 @@ class LlamaServer:
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
         """The argument list of a server start."""
         listen = ("--host", "127.0.0.1", "--port", str(endpoint.port), "--alias", endpoint.alias, "--metrics")
-        return (*self._command, *self._parameters(spec, str(spec.key.k)), *listen, *DEFAULT_ARGS, *spec.args)
+        return (*self._command, *self._parameters(spec, str(spec.key.k_startup)), *listen, *DEFAULT_ARGS, *spec.args)
 
     def command_to_paste(self, spec: ServerSpec) -> tuple[str, ...]:
         """The command as a user would type it: what was measured, without what ties it to this run.
@@ -113,7 +113,7 @@ class LlamaServer:
         """The flags of a load in this program's dialect; a baseline carries no draft flag at all."""
         values = model_values(spec, k)
         given = given_flags(OWN_PARAMS, values, self.info.dialect)
-        return [*given, *llama_methods.arguments(spec.key, k, self._flags)] if spec.key.method else given
+        return [*given, *llama_methods.arguments(spec.key, k, self._flags)] if not spec.key.is_plain else given
 
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> LlamaClient:
         """A client of the server that was started as `spec` at `endpoint`."""

@@ -33,7 +33,7 @@ class StockClient:
 
     def __init__(self, endpoint: Endpoint, spec: ServerSpec, filler: str) -> None:
         self._http = Client(endpoint.port)
-        self._k = spec.key.k if spec.draft is not None else None
+        self._k = spec.key.k_startup if spec.draft is not None else None
         self._templated = spec.templated
         self._filler = filler
         self._messages: dict[str, Sequence[Message]] = {}

@@ -26,9 +26,9 @@ def values_of(spec: ServerSpec, endpoint: Endpoint) -> dict[str, str]:
         "host": HOST,
         "model": spec.model or spec.target or spec.key.target,
         "draft": (spec.draft_model or spec.draft or spec.key.draft) if spec.key.draft is not None else None,
-        "k": spec.key.k,
+        "k": spec.key.k_startup,
         "method": spec.method,
-        "ngram_n": spec.key.ngram_n,
+        "ngram_n": spec.key.value("ngram_n"),
         "config": spec.key.config,
         "alias": endpoint.alias or None,
     }
@@ -37,7 +37,7 @@ def values_of(spec: ServerSpec, endpoint: Endpoint) -> dict[str, str]:
 
 def places_of(key: LoadKey) -> frozenset[str]:
     """The places that a load has something for; its K may not be chosen yet, but it has one where it speculates."""
-    optional = {"draft": key.draft, "ngram_n": key.ngram_n, "config": key.config}
+    optional = {"draft": key.draft, "ngram_n": key.value("ngram_n"), "config": key.config}
     has = {"k": key.speculates, **{name: value is not None for name, value in optional.items()}}
     return frozenset(name for name in PLACES if has.get(name, True))
 

@@ -134,7 +134,7 @@ class ScriptEngine:
             health=self._config.health or HEALTH,
             ready=self._config.ready,
             metrics=self._config.metrics,
-            k=spec.key.k,
+            k=spec.key.k_startup,
             speculates=spec.key.speculates,
         )
         return ScriptClient(server, self._filler, self._learn)

@@ -84,7 +84,7 @@ def with_fallback(
         if step not in served:
             steps.append(step)
             continue
-        moved = replace(step, config=labels[step.config])
+        moved = step.with_values(config=labels[step.config])
         if step.baseline() in planned:
             steps.append(moved.baseline())
             was[moved.baseline().id] = step.baseline().id

@@ -1,7 +1,6 @@
 """Which arms of a result belong together: the baselines, the best K of each draft, the pairs and their curves.
 
-An arm is what `overall` of the result lists: target x draft or method x size of n-gram x K x config x experts x
-workload x depth, over all its categories.
+An arm is what `overall` of the result lists: one value of each axis of `core.axes`, over all its categories.
 """
 
 from __future__ import annotations
@@ -10,6 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from specdash.analysis.reasons import edge_reason
+from specdash.core.axes import GROUP, KEPT, PARAMS, values
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.store.wording import SPEED, Json, drafter_of, is_noise, known, sentence, setting, slower_of
 
@@ -65,18 +65,18 @@ def is_baseline(arm: Json) -> bool:
 
 def setting_key(arm: Json) -> Key:
     """What an arm shares with its baseline."""
-    return tuple(arm.get(name) for name in ("target", "config", "moe_experts", "depth", "workload"))
+    return values(arm, KEPT)
 
 
 def pair_key(arm: Json) -> Key:
     """The arm with K left open. Curves name neither workload nor method: they are of drafts, in the content run."""
-    return (*setting_key(arm)[:4], *_drafting(arm))
+    return (*values(arm, GROUP), *_drafting(arm))
 
 
 def _drafting(arm: Json) -> Key:
     """What drafts; an ordinary draft model needs no method to be told by."""
     method = arm.get("method")
-    return arm.get("draft"), None if method == DRAFT else method, arm.get("ngram_n")
+    return arm.get("draft"), None if method == DRAFT else method, *values(arm, PARAMS)
 
 
 def arm_key(arm: Json) -> Key:
@@ -146,7 +146,7 @@ def baseline_of(point: Json, result: Json) -> float | None:
         if (
             is_baseline(arm)
             and arm.get("workload") in (None, CONTENT)
-            and setting_key(arm)[:4] == setting_key(point)[:4]
+            and values(arm, GROUP) == values(point, GROUP)
             and (category == "all" or arm.get("category") == category)
         ):
             return rate_of(arm)

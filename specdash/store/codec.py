@@ -6,10 +6,14 @@ missing ones take their default, so that a journal of another minor version can 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from functools import cache
 from typing import Any, TypedDict
 
-from specdash.core.events import FACTS, Fact, RunStarted
+from specdash.core.axes import AXES, LOAD, STAGE
+from specdash.core.events import FACTS, Fact, LoadStarted, RunStarted
+from specdash.core.step import STAGES, load_from, step_from
 from specdash.core.ticks import TICKS, Tick
 
 MOST_INTEGER = 2**63  # seeds have 64 bits, and all else is smaller
@@ -60,11 +64,48 @@ def decode_fact(kind: str, body: Mapping[str, Any]) -> Fact | None:
     cls = FACTS.get(kind)
     if cls is None:
         return None
-    fact = msgspec.convert(body, cls)
+    fact = _converted(body, cls)
     if isinstance(fact, RunStarted):
         for values, shape in ((fact.settings, Settings), (fact.hardware, Hardware)):
             msgspec.convert(values, shape)
     return fact
+
+
+def _converted(body: Mapping[str, Any], cls: type[Fact]) -> Fact:
+    """The fact, its steps and its load made of the values of axes that stand for them."""
+    import msgspec
+
+    steps, load = _shapes()
+    if cls is RunStarted and "steps" in body:
+        found = msgspec.to_builtins(msgspec.convert({"steps": body["steps"]}, steps))["steps"]
+        return replace(msgspec.convert({**body, "steps": []}, RunStarted), steps=tuple(map(step_from, found)))
+    if cls is LoadStarted and "key" in body:
+        found = msgspec.to_builtins(msgspec.convert({"key": body["key"]}, load))["key"]
+        whole = msgspec.convert({**body, "key": {"served": {"target": ""}}}, LoadStarted)
+        return replace(whole, key=load_from(found))
+    return msgspec.convert(body, cls)
+
+
+@cache
+def _shapes() -> tuple[type, type]:
+    """What the steps of a run and the key of a load have to be: values of axes, by the table of these."""
+    from msgspec import NODEFAULT, defstruct
+
+    def shape(name: str, names: Iterable[str], *more: tuple[str, Any, Any], optional: Collection[str] = ()) -> Any:
+        listed = [
+            (
+                axis.name,
+                axis.kind if axis.default is not None else axis.kind | None,
+                NODEFAULT if axis.is_required and axis.name not in optional else axis.default,
+            )
+            for axis in map(AXES.__getitem__, names)
+        ]
+        return defstruct(name, [*listed, *more], kw_only=True)
+
+    stages: tuple[str, Any, Any] = STAGES, list.__class_getitem__(shape("Stage", STAGE)), []
+    step = shape("Step", AXES, stages)
+    load = shape("Load", (*LOAD, "k"), stages, optional=("method",))
+    return defstruct("Steps", [("steps", list.__class_getitem__(step))]), defstruct("Key", [("key", load)])
 
 
 def require_sane(value: Any, where: str) -> None:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from dataclasses import fields
 from typing import Any
 
+from specdash.core.axes import AXES, Part
 from specdash.core.measure import Sample
 from specdash.core.text import one_line
 from specdash.store.markdown import to_markdown
@@ -19,7 +20,7 @@ Json = Mapping[str, Any]
 
 CELL_CHARS = 1000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-_STEP = ("load", "target", "draft", "method", "config", "moe_experts", "k", "workload", "category", "depth", "ngram_n")
+_STEP = ("load", *(name for name, axis in AXES.items() if axis.part is not Part.COPY))
 _OUTCOME = ("status", "verdicts", "error")
 _SAMPLE = tuple(field.name for field in fields(Sample) if field.name not in ("status", "reasons"))
 COLUMNS = ("run", "measurement", *_STEP, *_OUTCOME, *_SAMPLE, "sample_status", "sample_reasons")

@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from specdash.core.axes import drafter_label, said
 from specdash.core.measure import INFERRED, Verdict
-from specdash.core.methods import BASELINE, drafter_label
+from specdash.core.methods import BASELINE
 from specdash.core.numbers import finite
 from specdash.core.text import human_bytes
 
@@ -198,19 +199,12 @@ def whole(value: Any) -> str:
 
 def setting(arm: Json) -> str:
     """What an arm shares with its baseline beside the target, in words; "" for nothing special."""
-    experts, depth, workload = arm.get("moe_experts"), arm.get("depth"), arm.get("workload")
-    parts = [
-        str(arm["config"]) if arm.get("config") is not None else "",
-        f"{experts} experts" if experts is not None else "",
-        f"depth {depth}" if depth else "",
-        str(workload) if workload not in (None, "content") else "",
-    ]
-    return ", ".join(part for part in parts if part)
+    return ", ".join(said(arm))
 
 
 def drafter_of(arm: Json) -> str | None:
-    """What drafts in an arm, as `core.methods.drafter_label` names it; None for a baseline."""
-    return drafter_label(arm.get("draft"), arm.get("method"), arm.get("ngram_n"))
+    """What drafts in an arm, as `core.axes.drafter_label` names it; None for a baseline."""
+    return drafter_label(arm)
 
 
 def drafter(arm: Json) -> str:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from specdash.core.methods import BASELINE, drafter_label
+from specdash.core.axes import VARIANT, drafter_label, said
+from specdash.core.methods import BASELINE
 from specdash.core.numbers import finite
 from specdash.core.text import one_line
 from specdash.store.wording import DASH, whole_answer, whole_answer_change
@@ -26,9 +27,7 @@ Json = Mapping[str, Any]
 def subject(each: Json, *, with_category: bool = False) -> str:
     """What a recommendation is for: the target, and what sets its arms apart from others of that target."""
     parts = [str(each.get("target"))]
-    parts += [str(each["config"])] if each.get("config") is not None else []
-    parts += [f"{each['moe_experts']} experts"] if each.get("moe_experts") is not None else []
-    parts += [f"depth {each['depth']}"] if each.get("depth") else []
+    parts += said(each, VARIANT)
     parts += [f"on {each['category']}"] if with_category and each.get("category", ALL) != ALL else []
     return one_line(", ".join(parts), 120)
 
@@ -40,7 +39,7 @@ def is_choice(each: Json) -> bool:
 
 def arm(each: Json) -> str:
     """What drafts, with its K, in words; also of an entry of `tied`."""
-    drafts = drafter_label(each.get("draft"), each.get("method"), each.get("ngram_n"))
+    drafts = drafter_label(each)
     name = one_line(drafts or "no draft", NAME_CHARS)
     return name if each.get("k") is None else f"{name} with K = {each['k']}"
 

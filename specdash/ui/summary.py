@@ -16,8 +16,8 @@ from rich.table import Table
 from rich.text import Text
 
 from specdash.analysis.result import build_result
+from specdash.core import axes
 from specdash.core.measure import DESCRIPTION, Verdict
-from specdash.core.methods import drafter_label
 from specdash.core.text import one_line
 from specdash.core.view import View
 from specdash.store.arms import REFUTED, content_arms, refuted
@@ -127,11 +127,8 @@ def near(path: Path) -> str:
 
 def _name(arm: Json) -> str:
     """An arm without its target and K, in words."""
-    parts = [drafter_label(arm["draft"], arm.get("method"), arm.get("ngram_n")) or "no draft"]
-    parts += [arm["config"]] if arm["config"] is not None else []
-    parts += [f"{arm['moe_experts']} experts"] if arm["moe_experts"] is not None else []
-    parts += [f"depth {arm['depth']}"] if arm["depth"] else []
-    return one_line(", ".join(parts), 60)
+    parts = [axes.drafter_label(arm) or "no draft"]
+    return one_line(", ".join([*parts, *axes.said(arm)]), 60)
 
 
 def _interval(arm: Json) -> str:

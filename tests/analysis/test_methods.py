@@ -22,6 +22,7 @@ from specdash.analysis.same_drafts import same_drafts
 from specdash.analysis.strategy import next_change
 from specdash.core import commands as cmd
 from specdash.core import events as ev
+from specdash.core.axes import Values
 from specdash.core.measure import Verdict
 from specdash.core.plan import LoadKey, Step
 from specdash.store.arms import contenders, content_arms, pair_name, recommended_ks
@@ -57,7 +58,7 @@ COMMAND = ("llama-server", "-m", "/T.gguf", "--spec-type", "ngram-simple", "--sp
 def a_run(**gains: float) -> Json:
     """A baseline, a draft, two sizes of n-grams, layers for prediction and a head; n-grams of four are the best."""
     steps = [step(), *GAINS]
-    key = LoadKey(TARGET, None, None, None, 4, "ngram-simple", 4)
+    key = LoadKey.of(TARGET, 4, method="ngram-simple", ngram_n=4)
     facts: list[ev.Fact] = [started(steps), *loaded("l001", 4)]
     facts += [
         ev.LoadStarted("l002", key, ("llama-server",), "logs/y.log", 2**30, 180.0, "fp", command=COMMAND),
@@ -65,7 +66,7 @@ def a_run(**gains: float) -> Json:
     ]
     facts += measured(steps[0], BASE)
     for each, gain in GAINS.items():
-        load = "l002" if each.ngram_n == 4 and each.k == 4 else "l001"
+        load = "l002" if each.value("ngram_n") == 4 and each.k == 4 else "l001"
         facts += measured(each, rates(gains.get(each.drafter or "", gain)), load=load)
     return build_result(folded([*facts, ev.RunFinished("finished", 0)]))
 
@@ -139,7 +140,10 @@ def test_the_best_k_at_the_edge_is_told_of_one_size_alone() -> None:
 
 
 def test_arms_differ_in_the_size_of_their_n_grams() -> None:
-    arms = [Arm(None, "ngram-simple", 4, 0, {}, {}, frozenset(), (), None, None, None, size) for size in (2, None)]
+    arms = [
+        Arm(None, "ngram-simple", 4, 0, {}, {}, frozenset(), (), None, None, None, Values({"ngram_n": size}))
+        for size in (2, None)
+    ]
     assert [arm.label for arm in arms] == ["ngram-simple n=2 at K = 4", "ngram-simple at K = 4"]
     assert arms[0].drafter != arms[1].drafter
 

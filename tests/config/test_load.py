@@ -303,7 +303,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert profile.hardware == "auto"
     assert profile.engine.program == "llama-server"
     assert (profile.engine.grace_s, profile.engine.stall_s, profile.engine.load_timeout_s) == (10, 300, "auto")
-    assert (profile.sweep.k, profile.sweep.methods, profile.sweep.depth) == ("auto", ("draft",), (0,))
+    assert (profile.sweep.k, profile.sweep.methods, profile.depths) == ("auto", ("draft",), (0,))
     assert profile.sweep.baseline
     assert profile.sweep.pairs == "all"
     assert (profile.measure.max_tokens, profile.measure.iterations, profile.measure.warmup) == (256, 5, 1)
@@ -366,7 +366,7 @@ dir = "out/here"
         tmp_path / "small.gguf",
     ]
     assert profile.configs == (ServerConfig("kv-q8", ("-ctk", "q8_0")),)
-    assert (profile.sweep.k, profile.sweep.moe_experts, profile.sweep.depth) == ((4, 8), (4, 6), (0, 2000))
+    assert (profile.sweep.k, profile.sweep.listed("moe_experts"), profile.depths) == ((4, 8), (4, 6), (0, 2000))
     assert profile.sweep.pairs == (("72B", "0.5B"),)
     assert (profile.limits.max_time, profile.limits.memory) == (5400.0, 64 * 10**9)
     assert profile.results_dir == tmp_path / "out" / "here"
@@ -713,7 +713,7 @@ ngram_n = [4]
     assert for_method(profile.configs[0].launch, "ngram") == (str(tmp_path / "kv8.sh"),)
     assert profile.targets[0].path is None
     assert load(write(tmp_path, dump(profile))) == profile
-    steps = [(step.method, step.k, step.ngram_n) for step in steps_of(profile, {}, ["coding"])]
+    steps = [(step.method, step.k, step.value("ngram_n")) for step in steps_of(profile, {}, ["coding"])]
     assert steps == [("baseline", None, None), ("ngram", 5, 4)]
 
 

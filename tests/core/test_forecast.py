@@ -37,9 +37,9 @@ from specdash.core.timings import FIRST_SPREAD, SPREADS
 from specdash.core.view import LoadView, StepView, View, fold
 
 GB = 1_000_000_000
-SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)
+SPEC = Step.of("T", draft="D", method=DRAFT, k=4, category="coding")
 WORLD = World({"D": Pair((0.8, 0.6), (1.0, 1.2, 1.4)), "E": Pair((0.6,), (1.0, 1.1, 1.3))}, ("coding", "prose"))
-STEPS = (SPEC.baseline(), replace(SPEC, k=2), SPEC)
+STEPS = (SPEC.baseline(), SPEC.with_values(k=2), SPEC)
 SETTLED = ev.EngineFound("llama-server", "", "", "", k_scope="request")  # nobody has to be asked who decides K
 GOOD = replace(Sample.broken(prompt_id="p", block=0, started_s=0.0, reasons=()), status="ok")
 
@@ -127,7 +127,7 @@ def test_steps_left_are_timed_by_the_most_alike() -> None:
 
     assert outlook(view(*seen)).steps[k4.id] == Range(2 * 3.0 / SPREADS[0], 2 * 3.0 * SPREADS[0])
     # The same target, draft and K; then the same pair; then the same target; then everything: the less sure.
-    alike = (other, replace(k4, k=8), replace(k4, draft="D2"), replace(k4, draft="D2", target="T2"))
+    alike = (other, k4.with_values(k=8), k4.with_values(draft="D2"), k4.with_values(draft="D2", target="T2"))
     for step, each_s, spread in zip(alike, (3.0, 2.5, 2.0, 2.0), SPREADS, strict=True):
         found = time(step)
         assert (found.low_s, found.high_s) == pytest.approx((4 * each_s / spread, 4 * each_s * spread))
@@ -156,7 +156,7 @@ def test_before_a_pair_has_a_sample_its_warm_up_tells_how_long_one_takes() -> No
 
 def test_the_server_that_runs_needs_no_load_for_what_it_can_take() -> None:
     base, k2, k4 = STEPS
-    steps = (taken(base, 4, 1.0, "ok"), StepView(k2), StepView(k4), StepView(replace(k4, k=8)))
+    steps = (taken(base, 4, 1.0, "ok"), StepView(k2), StepView(k4), StepView(k4.with_values(k=8)))
     running = LoadView("l002", SPEC.key(4), (), "", 0, "", 0.0, k_scope="request")
     found = replace(view(*steps), loads={"l002": running}, current_load="l002", engine=None)
     assert [[step.k for step in load.steps] for load in loads_left(found)] == [[8]]
@@ -205,27 +205,27 @@ def test_a_longer_prompt_takes_longer_before_and_after_the_first_sample() -> Non
     read = {
         label: ev.ModelRead(label, role, "", GB, None, None, "moe") for label, role in (("T", "target"), ("D", "draft"))
     }
-    deep = replace(k4, depth=1000)
+    deep = k4.with_values(depth=1000)
     before = prompts(replace(view(StepView(k4), StepView(deep)), models=read), coding=[400])
     found = outlook(before).steps
     least = 4 * 1000 * GB / PRIOR_PREFILL_BYTES_S[1]
     assert found[deep.id].low_s - found[k4.id].low_s == pytest.approx(least)
     # Once a server has read 100 tokens of 400 bytes at 10 ms each, a context of 1000 tokens costs 10 s a sample more.
     measured = StepView(k2, "ok", samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
-    after = prompts(view(measured, replace_k(k2), StepView(k2_deep := replace(k2, depth=1000, k=4))), coding=[400])
+    after = prompts(view(measured, replace_k(k2), StepView(k2_deep := k2.with_values(depth=1000, k=4))), coding=[400])
     assert middle(outlook(after).steps[k2_deep.id]) == pytest.approx(4 * (3.0 + 10.0), rel=0.01)
 
 
 def replace_k(each: Step) -> StepView:
     """A finished step of another K, so that two are done."""
-    return StepView(replace(each, k=16), "ok", samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
+    return StepView(each.with_values(k=16), "ok", samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
 
 
 def test_the_tokens_of_other_prompts_follow_from_those_that_were_counted() -> None:
     _, k2, _ = STEPS
     done = [
         StepView(each, "ok", samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
-        for each in (k2, replace(k2, k=16))
+        for each in (k2, k2.with_values(k=16))
     ]
     long = replace(k2, category="documents")
     found = prompts(view(*done, StepView(long)), coding=[400], documents=[4000])
@@ -234,8 +234,10 @@ def test_the_tokens_of_other_prompts_follow_from_those_that_were_counted() -> No
 
 def test_a_server_that_tells_no_prompt_is_timed_by_whole_requests() -> None:
     _, k2, k4 = STEPS
-    deep = replace(k4, depth=1000)
-    found = prompts(view(taken(k2, 4, 3.0, "ok"), taken(replace(k2, k=16), 4, 3.0, "ok"), StepView(deep)), coding=[400])
+    deep = k4.with_values(depth=1000)
+    found = prompts(
+        view(taken(k2, 4, 3.0, "ok"), taken(k2.with_values(k=16), 4, 3.0, "ok"), StepView(deep)), coding=[400]
+    )
     assert middle(outlook(found).steps[deep.id]) == pytest.approx(4 * 3.0)
 
 
@@ -275,8 +277,8 @@ def test_a_load_is_asked_warm_ups_a_probe_and_step_costs() -> None:
         (STEPS[2], 0.0, 5, (0, 0)),  # its samples are compared
         (STEPS[2], 0.7, 5, (1, 100)),
         (STEPS[0], 0.7, 5, (1, 100)),
-        (replace(STEPS[0], workload="lossless"), 0.7, 3, (3, 100)),
-        (replace(STEPS[2], workload="lossless"), 0.7, 3, (0, 0)),
+        (STEPS[0].with_values(workload="lossless"), 0.7, 3, (3, 100)),
+        (STEPS[2].with_values(workload="lossless"), 0.7, 3, (0, 0)),
     ],
 )
 def test_what_texts_are_compared_by_is_counted(

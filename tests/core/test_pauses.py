@@ -14,7 +14,7 @@ from specdash.core.methods import BASELINE
 from specdash.core.pauses import Pause, void_figures, voids_all
 from specdash.core.plan import Step
 
-STEP = Step("T", None, BASELINE, None, None, None, "content", "coding", 0)
+STEP = Step.of("T", method=BASELINE, category="coding")
 ASKED = Asked("p1", 0, 40, 1_000.0, "alias")
 N = 40
 PASS_S = 0.025

@@ -24,10 +24,10 @@ from specdash.engines.registry import FindContext
 from specdash.errors import EngineError
 from specdash.runtime.server import ServerFailed
 
-BASELINE = LoadKey("T", None, None, None, None)
-DRAFT = LoadKey("T", "D", None, None, 4)
-LOOKUP = LoadKey("T", None, None, None, 4, "lookup")
-NGRAM = LoadKey("T", None, None, None, 4, "ngram-simple", 6)
+BASELINE = LoadKey.of("T")
+DRAFT = LoadKey.of("T", 4, draft="D")
+LOOKUP = LoadKey.of("T", 4, method="lookup")
+NGRAM = LoadKey.of("T", 4, method="ngram-simple", ngram_n=6)
 
 Programs = Callable[..., Path]
 
@@ -69,7 +69,7 @@ def serve(programs: Programs, models: tuple[Path, Path], tmp_path: Path) -> Serv
         told = {"FAKE_CLI": fake} | env
         engine = engine_of(programs(names), **told)
         target, draft = models
-        spec = spec_of(target, draft if key.draft else None, key.k, key=key, env=told, args=("-c", "512"))
+        spec = spec_of(target, draft if key.draft else None, key.k_startup, key=key, env=told, args=("-c", "512"))
         async with serving(engine, spec, tmp_path) as served:
             yield served
 
@@ -141,7 +141,7 @@ def test_programs_of_two_builds_are_not_compared(programs: Programs) -> None:
 def test_what_a_program_lacks_is_said_before_anything_is_started(programs: Programs) -> None:
     engine = engine_of(programs())
     assert engine.cannot(NGRAM) is None
-    assert "ngram-map-k" in (engine.cannot(replace(NGRAM, method="ngram-map-k")) or "")
+    assert "ngram-map-k" in (engine.cannot(NGRAM.with_values(method="ngram-map-k")) or "")
     assert "has no speculative decoding" in (engine.cannot(DRAFT, vision=True) or "")
     assert engine.cannot(BASELINE, vision=True) is None
     few = engine_of(programs(("llama-speculative-simple",), "few"))
@@ -182,7 +182,7 @@ def test_command_lines_of_both_dialects(programs: Programs, models: tuple[Path, 
     run = ["-b", "131072", "-n", "{n}", "--temp", "{temp}", "-s", "{seed}", "-f", "{prompt}", "-t", "1"]
     plain = ["-no-cnv", "--simple-io", "--no-display-prompt", "--special", "--no-escape", "--perf"]
     spec = spec_of(models[0], models[1], 4, key=DRAFT, args=("-t", "1"))
-    baseline = replace(spec, key=replace(BASELINE, moe_experts=2), draft=None)
+    baseline = replace(spec, key=BASELINE.with_values(moe_experts=2), draft=None)
     new, old = engine_of(programs()), engine_of(programs(OLD_NAMES, "old"), FAKE_DIALECT="old")
     assert template(new, spec)[1:] == [
         *("-m", target, "-md", draft, "--spec-type", "draft-simple", "--spec-draft-n-max", "{k}"),
@@ -287,7 +287,7 @@ NO_NUMBERS = (
 
 
 async def test_what_cannot_be_trusted_is_no_number(serve: Serve, programs: Programs, tmp_path: Path) -> None:
-    async with serve(replace(DRAFT, k=8)) as served:
+    async with serve(replace(DRAFT, k_startup=8)) as served:
         behave = behaving(programs() / "llama-speculative-simple")
         for fake, reason in NO_NUMBERS:
             behave(fake)

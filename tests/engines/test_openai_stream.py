@@ -22,7 +22,7 @@ from specdash.engines.openai_stream import SILENT, decode, peek
 from specdash.engines.sse import SseParser
 
 DATA = Path(__file__).parents[1] / "data"
-STEP = Step("T", None, "baseline", None, None, None, "content", "prose", 0)
+STEP = Step.of("T", method="baseline", category="prose")
 
 Event = dict[str, Any]
 

@@ -41,10 +41,10 @@ def test_expert_counts_are_loads_with_speeds_of_their_own(
     settings = {"max_tokens": 32, "iterations": 3}
     run = measure(machine, machine.profile(llama_server, {"M": moe[0]}, {"D": moe[1]}, sweep=sweep, measure=settings))
     assert_each_block_once(run, 3)
-    loads = [(load.key.draft, load.key.moe_experts) for load in run.view.loads.values()]
+    loads = [(load.key.draft, load.key.value("moe_experts")) for load in run.view.loads.values()]
     assert loads == [(None, 2), (None, 8), ("D", 2), ("D", 8)], "two is the model's own count, and measured once"
     for load in run.view.loads.values():
-        assert values_of(load.argv, "--override-kv") == [f"llama.expert_used_count=int:{load.key.moe_experts}"]
+        assert values_of(load.argv, "--override-kv") == [f"llama.expert_used_count=int:{load.key.value('moe_experts')}"]
     two, eight = (best_rate(run.only(draft=None, moe_experts=count)) for count in (2, 8))
     assert two > 1.5 * eight
     for each in run.result["measurements"]:
@@ -60,7 +60,7 @@ def test_the_models_own_expert_count_is_the_reference(
     machine: Real, tiny_moe: tuple[Path, Path], llama_server: Path
 ) -> None:
     run = measure(machine, machine.profile(llama_server, {"M": tiny_moe[0]}, sweep={"moe_experts": [4, 8]}))
-    argv = {load.key.moe_experts: values_of(load.argv, "--override-kv") for load in run.view.loads.values()}
+    argv = {load.key.value("moe_experts"): values_of(load.argv, "--override-kv") for load in run.view.loads.values()}
     assert argv == {None: [], 4: ["llama.expert_used_count=int:4"], 8: ["llama.expert_used_count=int:8"]}
 
 
@@ -70,7 +70,7 @@ def test_experts_that_the_embedded_engine_cannot_set(
     run = machine.run(machine.profile("embedded", {"M": tiny_moe[0]}, sweep={"moe_experts": [4, 8]}))
     assert_complete(run)
     assert run.code == 1
-    assert {found.step.moe_experts: found.status for found in run.view.steps.values()} == {
+    assert {found.step.value("moe_experts"): found.status for found in run.view.steps.values()} == {
         None: "ok",
         4: "skipped",
         8: "skipped",

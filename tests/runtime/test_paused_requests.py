@@ -21,7 +21,7 @@ from specdash.runtime.request import TRIES, Taken, TimedOut, take
 from specdash.runtime.server import Server
 from specdash.runtime.wanted import Wanted
 
-STEP = Step("T", None, BASELINE, None, None, None, "content", "coding", 0)
+STEP = Step.of("T", method=BASELINE, category="coding")
 PROMPT = Prompt("p1", "coding", (Message("user", "hi"),))
 CHUNKS = tuple(Chunk(number / 10, number, 100.0 * number, None, None, (7,)) for number in range(1, 31))
 ANSWER = Generation(0.0, 0.1, 3.0, 3.0, CHUNKS, prompt_ms=100.0, predicted_ms=3000.0, generated_tokens=30)

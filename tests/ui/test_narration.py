@@ -15,8 +15,8 @@ from specdash.core.plan import LoadKey, Step
 from specdash.core.view import StepView, View
 from specdash.ui.narration import counted, percent, rate, sentences
 
-SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)
-KEY = LoadKey("T", "D", None, None, 4)
+SPEC = Step.of("T", draft="D", method=DRAFT, k=4, category="coding")
+KEY = LoadKey.of("T", 4, draft="D")
 BROKEN = Sample.broken(prompt_id="p", block=1, started_s=0.0, reasons=("too_short", "torn"))
 GOOD = replace(BROKEN, status="ok", reasons=(), decode_tok_s=12.34, draft_tokens=40, accepted_tokens=30)
 PLAIN = replace(GOOD, draft_tokens=None, accepted_tokens=None)

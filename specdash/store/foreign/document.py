@@ -11,8 +11,9 @@ from specdash.analysis.pairs import target_pairs
 from specdash.analysis.recommend import recommendations
 from specdash.analysis.result import SCHEMA
 from specdash.analysis.rules import judged_rules
+from specdash.core.axes import ARM, row_of
 from specdash.core.measure import Sample
-from specdash.core.methods import BASELINE, DRAFT
+from specdash.core.step import Step
 
 Json = dict[str, Any]
 
@@ -143,23 +144,11 @@ def _few(notes: Sequence[str]) -> list[str]:
 
 
 def _arm(found: Finding) -> Json:
-    return {
-        "target": found.target,
-        "draft": found.draft,
-        "method": BASELINE if found.draft is None else DRAFT,
-        "config": None,
-        "k": found.k,
-        "ngram_n": None,
-        "moe_experts": None,
-        "workload": "content",
-        "depth": 0,
-    }
+    return row_of(Step.of(found.target, draft=found.draft, k=found.k), ARM)
 
 
 def _step(found: Finding) -> str:
-    if found.draft is None:
-        return f"{found.target} | {BASELINE}"
-    return f"{found.target} + {found.draft} | {DRAFT}{'' if found.k is None else f' K={found.k}'}"
+    return Step.of(found.target, draft=found.draft, k=found.k, category=CATEGORY).id
 
 
 def _measurement(name: str, found: Finding) -> Json:

@@ -10,6 +10,7 @@ from typing import Any
 
 from specdash.analysis.pairs import target_pairs
 from specdash.analysis.result import SCHEMA
+from specdash.core.axes import AXES, SETTING
 from specdash.core.numbers import finite
 from specdash.core.text import human_bytes, one_line
 from specdash.errors import SpecdashError
@@ -50,7 +51,7 @@ _LATER: Mapping[str, Any] = {
 _LATER_OF_MEASUREMENTS = ("lossless", "roofline", "speedup_reason", "drift")
 _TEXTS = ("target", "method", "workload", "status")
 _MAYBE_TEXTS = ("draft", "config", "category")
-_MAYBE_NUMBERS = ("k", "moe_experts")
+_MAYBE_NUMBERS = ("k", *(name for name in SETTING if AXES[name].kind is not str))
 
 
 def read_result_file(path: Path) -> Json:

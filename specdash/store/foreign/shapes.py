@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
+from specdash.core.axes import ARM, AXES, GROUP, LOAD, STAGE
+
 Json = Mapping[str, Any]
 
 
@@ -44,6 +46,7 @@ def _is_table(value: object) -> bool:
     return value is None or isinstance(value, dict)
 
 
+_OF_TYPE: Mapping[type, Callable[[object], bool]] = {str: _is_text, int: _is_count, float: _is_number}
 _KINDS: Mapping[Callable[[object], bool], str] = {
     _is_text: "text",
     _is_number: "number",
@@ -57,13 +60,13 @@ _KINDS: Mapping[Callable[[object], bool], str] = {
 }
 
 
-def _shape(**fields: str) -> dict[str, Callable[[object], bool]]:
-    """Checks by field, of the names of fields by kind."""
+def _shape(*axes: str, **fields: str) -> dict[str, Callable[[object], bool]]:
+    """Checks by field, of the names of fields by kind, and of axes that it has besides."""
     kinds = {words.replace(" ", "_"): check for check, words in _KINDS.items()}
-    return {name: kinds[kind] for kind, names in fields.items() for name in names.split()}
+    found = {name: kinds[kind] for kind, names in fields.items() for name in names.split()}
+    return {name: _OF_TYPE[AXES[name].kind] for name in axes} | found
 
 
-_GROUP = {"text": "target draft config category", "whole_number": "moe_experts depth"}
 _RUN = _shape(
     text="id name state started finished host specdash_version model_family reason",
     whole_number="resumes",
@@ -81,37 +84,41 @@ _LISTS = {
         true_or_false="synthetic",
     ),
     "loads": _shape(
-        text="id target draft method config state k_scope log fingerprint error hint",
-        whole_number="moe_experts k_startup ngram_n peak_rss_bytes wired_peak_bytes size_bytes",
+        *LOAD,
+        text="id state k_scope log fingerprint error hint",
+        whole_number="k_startup peak_rss_bytes wired_peak_bytes size_bytes",
         number="load_time_s",
         list_of_texts="argv command",
     ),
     "curves": _shape(
-        **_GROUP | {"whole_number": "moe_experts depth k n k_max"},
+        *GROUP,
+        text="draft category",
+        whole_number="k n k_max",
         number="predicted_tok_s measured_tok_s tokens_per_step step_time_s",
         pair_of_numbers="predicted_ci95 measured_ci95",
         true_or_false="at_edge off",
     ),
     "recommendations": _shape(
-        text="target draft config category method reason command",
-        whole_number="moe_experts depth k ngram_n",
+        *GROUP,
+        *STAGE,
+        text="category reason command",
         number="speedup tok_s baseline_tok_s regret",
         pair_of_numbers="ci95 regret_ci95",
         true_or_false="off proven",
         list_of_tables="tied",
     ),
     "rules": _shape(text="rule source evidence", true_or_false="held"),
-    "anchors": _shape(text="target config", whole_number="moe_experts depth n", number="first_tok_s last_tok_s moved"),
+    "anchors": _shape(*GROUP, whole_number="n", number="first_tok_s last_tok_s moved"),
     "plan": _shape(text="stage reason"),
     "pairs": _shape(
-        text="target best_draft best_method",
-        whole_number="pairs compared slower best_k best_ngram_n",
+        text="target",
+        whole_number="pairs compared slower",
         number="best_tok_s speedup",
-    ),
+    )
+    | {f"best_{name}": check for name, check in _shape(*STAGE).items()},
     "notes": _shape(text="level text"),
     "overall": _shape(
-        text="target draft method config workload",
-        whole_number="k ngram_n moe_experts depth",
+        *ARM,
         number="acceptance_rate tokens_per_step",
         list_of_texts="categories missing",
     ),
@@ -120,8 +127,9 @@ _WHOLE_ANSWER = _shape(
     number="ratio total_time_s baseline_total_time_s ttft_s baseline_ttft_s", pair_of_numbers="ci95", whole_number="n"
 )
 _STEP = _shape(
-    text="id step load target draft method config workload category status error speedup_reason",
-    whole_number="k ngram_n moe_experts depth k_seen taken_again",
+    *ARM,
+    text="id step load category status error speedup_reason",
+    whole_number="k_seen taken_again",
     number="acceptance_rate tokens_per_step drift wall_time_s",
     list_of_texts="verdicts",
     table="lossless roofline",

@@ -11,13 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from specdash.analysis.pairs import REFUTED
-from specdash.core.methods import drafter_label
+from specdash.core.axes import ARM, drafter_label, said, values
 
 Json = Mapping[str, Any]
 Row = dict[str, Any]
 
 DIGITS = 10
-_ARM = ("target", "draft", "method", "ngram_n", "config", "k", "moe_experts", "workload", "depth")
 _LLAMA_CPP = frozenset({"llama-server", "llama-cli", "embedded", "demo", "llamacpp"})
 
 
@@ -60,7 +59,7 @@ def _settings(result: Json) -> Json:
 def _rows(result: Json) -> list[Row]:
     measured: dict[tuple[Any, ...], list[Json]] = {}
     for each in result["measurements"]:
-        measured.setdefault(_names(each, _ARM), []).append(each)
+        measured.setdefault(values(each, ARM), []).append(each)
     arms: dict[tuple[str, str | None], list[Json]] = {}
     for arm in result["overall"]:
         if arm["workload"] != "lossless":
@@ -72,21 +71,14 @@ def _rows(result: Json) -> list[Row]:
     return rows
 
 
-def _names(entry: Json, names: Sequence[str]) -> tuple[Any, ...]:
-    return tuple(entry.get(name) for name in names)
-
-
 def _target(arm: Json) -> str:
     """The label of a target with all that has a baseline of its own."""
-    parts = [arm["config"], f"{arm['moe_experts']} experts" if arm["moe_experts"] is not None else None]
-    parts += [f"depth {arm['depth']}" if arm["depth"] else None]
-    parts += [arm["workload"] if arm["workload"] != "content" else None]
-    return ", ".join([arm["target"], *(part for part in parts if part is not None)])
+    return ", ".join([arm["target"], *said(arm)])
 
 
 def _draft(arm: Json) -> str | None:
     """Null is the baseline; an arm that drafts without a model has the name of its method."""
-    return drafter_label(arm["draft"], arm["method"], arm.get("ngram_n"))
+    return drafter_label(arm)
 
 
 def _best(arms: Iterable[Json], base: Json | None, measured: Mapping[tuple[Any, ...], Sequence[Json]]) -> Row:
@@ -95,7 +87,7 @@ def _best(arms: Iterable[Json], base: Json | None, measured: Mapping[tuple[Any, 
     reasons: list[str] = []
     fit: list[tuple[float, Row]] = []
     for arm in arms:
-        steps = measured.get(_names(arm, _ARM), ())
+        steps = measured.get(values(arm, ARM), ())
         if "decode_tok_s" not in arm["summary"]:
             reasons += [each["error"] or each["status"] for each in steps if each["status"] != "ok"]
         elif any(REFUTED.intersection(each["verdicts"]) for each in steps):

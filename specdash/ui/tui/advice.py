@@ -12,6 +12,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from specdash.core.axes import GROUP, NONE, Values, pick, value
+from specdash.core.step import Step
 from specdash.core.steps import StepView
 from specdash.core.steptable import Tally, tally_of
 from specdash.core.text import one_line
@@ -19,9 +21,9 @@ from specdash.core.view import View
 from specdash.ui.recommended import ALL, subject
 
 Json = Mapping[str, Any]
-# Target, draft, configuration, experts, depth and category of a K curve.
-CurveKey = tuple[str, str | None, str | None, int | None, int, str]
-_GroupKey = tuple[str, str | None, int | None, int]
+# Target, variant, draft and category of a K curve.
+CurveKey = tuple[str, Values, str | None, str]
+_GroupKey = tuple[str, Values]
 
 LEAST_AGE_S = 1.0
 SHARE_OF_TIME = 50
@@ -33,17 +35,14 @@ class Group:
     """A target in one variant: how far its steps are, and what is recommended, over all categories first."""
 
     target: str
-    config: str | None
-    moe_experts: int | None
-    depth: int
+    variant: Values
     tally: Tally
     choices: tuple[Json, ...] = ()
 
     @property
     def name(self) -> str:
         """The target, and what sets it apart from the other variants."""
-        return subject({"target": self.target, "config": self.config, "moe_experts": self.moe_experts,
-                        "depth": self.depth})  # fmt: skip
+        return subject({"target": self.target, **self.variant})
 
     @property
     def overall(self) -> Json | None:
@@ -65,11 +64,10 @@ class Advice:
     curves: Mapping[CurveKey, tuple[Json, ...]] = field(default_factory=dict)
     problem: str = ""
 
-    def of(self, target: str, config: str | None = None, experts: int | None = None, depth: int = 0) -> Group | None:
+    def of(self, target: str, variant: Values = NONE) -> Group | None:
         """The group of a target in a variant, else the first of that target."""
         mine = [group for group in self.groups if group.target == target]
-        wanted = (config, experts, depth)
-        exact = (each for each in mine if (each.config, each.moe_experts, each.depth) == wanted)
+        exact = (each for each in mine if each.variant == pick(variant, GROUP[1:]))
         return next(exact, next(iter(mine), None))
 
 
@@ -88,14 +86,13 @@ def from_document(document: Json, view: View) -> Advice:
     """The advice in a document of a view."""
     steps: dict[_GroupKey, list[StepView]] = {}
     for found in view.steps.values():
-        key = (found.step.target, found.step.config, found.step.moe_experts, found.step.depth)
-        steps.setdefault(key, []).append(found)
+        steps.setdefault(_key(found.step), []).append(found)
     choices: dict[_GroupKey, list[Json]] = {}
     for each in document.get("recommendations") or ():
-        choices.setdefault((each["target"], each["config"], each["moe_experts"], each["depth"]), []).append(each)
+        choices.setdefault(_key(each), []).append(each)
     curves: dict[CurveKey, list[Json]] = {}
     for each in document.get("curves") or ():
-        of = (each["target"], each["draft"], each["config"], each["moe_experts"], each["depth"], each["category"])
+        of = (*_key(each), each["draft"], each["category"])
         curves.setdefault(of, []).append(each)
     return Advice(
         is_known=True,
@@ -109,6 +106,11 @@ def from_document(document: Json, view: View) -> Advice:
         },
         curves={of: tuple(sorted(rows, key=lambda each: each["k"])) for of, rows in curves.items()},
     )
+
+
+def _key(of: Step | Json) -> _GroupKey:
+    """The group that a step, recommendation or curve belongs to."""
+    return value(of, "target"), pick(of, GROUP[1:])
 
 
 class Adviser:

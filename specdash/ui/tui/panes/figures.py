@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from math import isfinite
 from statistics import fmean, stdev
 
+from specdash.core.axes import VARYING
 from specdash.core.drafting import drafting_of, proven, share_of
 from specdash.core.measure import Sample, StepFacts, combine
 from specdash.core.methods import BASELINE
@@ -168,8 +169,8 @@ def _columns(view: View) -> tuple[Mapping[str, int], frozenset[str]]:
     labels: dict[str, set[object]] = {}
     for found in view.steps.values():
         step = found.step
-        for name in ("target", "category", "config", "moe_experts", "depth", "workload", "copy"):
-            labels.setdefault(name, set()).add(getattr(step, name))
+        for name in VARYING:
+            labels.setdefault(name, set()).add(step.value(name))
         labels.setdefault("draft", set()).add(step.drafter)
     widths = {
         name: max(len(one_line(str(each), 60)) if each is not None else 1 for each in found)

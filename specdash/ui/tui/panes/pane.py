@@ -8,7 +8,10 @@ from dataclasses import dataclass, field
 
 from rich.cells import cell_len, chop_cells
 
+from specdash.core.axes import Axis
 from specdash.core.forecast import Outlook, Range
+from specdash.core.step import Step
+from specdash.core.text import one_line
 from specdash.ui.feed import Feed
 from specdash.ui.tui.advice import Advice
 from specdash.ui.tui.lines import Line, Span, cut, squeezed, width_of
@@ -139,3 +142,9 @@ def paragraph(text: str, width: int, style: StyleName, indent: int = 1) -> Itera
                 row = f"{row} {piece}" if row else piece
     if row:
         yield ((" " * indent + row, style),)
+
+
+def shown(step: Step, axis: Axis, blank: str = "") -> str:
+    """A step's value of an axis as a cell has it; `blank` (the axis's own by default) where there is none."""
+    value = step.value(axis.name)
+    return blank or axis.blank if value is None else one_line(axis.plain(value), 60)

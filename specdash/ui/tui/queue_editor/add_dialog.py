@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from textual import events
 from textual.app import ComposeResult
@@ -13,6 +13,7 @@ from textual.containers import Horizontal
 from textual.screen import ModalScreen
 
 from specdash.core import commands as cmd
+from specdash.core.axes import SWEPT, Axis
 from specdash.core.events import ModelRead
 from specdash.core.methods import BASELINE, is_draftless
 from specdash.core.plan import Step
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 
 BASELINE_LABEL = "(none: the baseline)"
 DEFAULT_KS = "2,4,8"
+LISTED = tuple(axis for axis in SWEPT if axis.heading)  # those with a field of their own
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,11 +122,13 @@ class AddDialog(ModalScreen[Adding | None]):
                 yield Picker("configs", glyphs, "add-configs")
         ks = DEFAULT_KS if like is None else str(like.k or "")
         yield from self._field("add-ks", "K", ks, "2,4,8")
-        if any(step.moe_experts is not None for step in steps):
-            value = str(like.moe_experts or "") if like is not None else ""
-            yield from self._field("add-experts", "experts", value, "the model's own")
-        if any(step.depth for step in steps):
-            yield from self._field("add-depth", "depth", str(like.depth) if like is not None else "0", "0")
+        for axis in LISTED:
+            if any(step.value(axis.name) != axis.default for step in steps):
+                value = like.value(axis.name) if like is not None else axis.default
+                blank = "the model's own" if axis.default is None else axis.plain(axis.default)
+                yield from self._field(
+                    f"add-{axis.heading}", axis.heading, "" if value is None else axis.plain(value), blank
+                )
         known = self._asked.view.run.settings.get("iterations") if self._asked.view.run is not None else None
         samples = str(self._asked.iterations or "") if like is not None else ""
         yield from self._field("add-samples", "samples", samples, f"{known if known is not None else '?'}, as the run")
@@ -211,8 +215,7 @@ class AddDialog(ModalScreen[Adding | None]):
     def _adding(self) -> Adding:
         asked, view = self._asked, self._asked.view
         reasons = unfit(view, self._targets, self._drafts)
-        depths = tuple(int(each) for each in _words(self._text("add-depth"), "a depth", least=0)) or (0,)
-        experts = tuple(int(each) for each in _words(self._text("add-experts"), "a number of experts", least=1))
+        lists = {axis.name: _numbers(self._text(f"add-{axis.heading}"), axis) for axis in LISTED}
         configs = self._picker("configs").values if self._has("add-configs") else (None,)
         if not configs:
             raise IllegalEdit("choose a config")
@@ -222,9 +225,8 @@ class AddDialog(ModalScreen[Adding | None]):
             ways=tuple(self._ways[each] for each in self._picker("drafts").values if each in self._ways),
             ks=parsed_ks(self._text("add-ks")),
             configs=configs,
-            experts=experts or (None,),
             categories=tuple(each for each in self._picker("categories").values if each is not None),
-            depths=depths,
+            lists=lists,
             workload=steps[0].workload if steps else "content",
             iterations=parsed_samples(self._text("add-samples")),
             unfit=frozenset(reasons),
@@ -293,9 +295,12 @@ def _item(row: Offer, why: str | None) -> Item:
     return Item(row.label, row.label, why, note)
 
 
-def _words(text: str, what: str, least: int) -> list[str]:
-    words = text.replace(",", " ").split()
-    for word in words:
-        if not (word.isascii() and word.isdigit()) or len(word) > 9 or int(word) < least:
-            raise ValueError(f"{word[:20]!r} is not {what}")
-    return words
+def _numbers(text: str, axis: Axis) -> tuple[Any, ...]:
+    """The values of an axis in a field, in their order; () for none. Raises ValueError with what is wrong."""
+    found = []
+    for word in text.replace(",", " ").split():
+        value = axis.read(word)
+        if value is None:
+            raise ValueError(f"{word[:20]!r} is no {axis.heading}: {axis.wanted}")
+        found.append(value)
+    return tuple(dict.fromkeys(found))

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from specdash.core.axes import GROUP, pick
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.secrets import shell_line
@@ -178,8 +179,7 @@ def finding_lines(book: Book, view: View, pair: Pair, variant: Variant, width: i
 
 def curve_finding(advice: Advice, pair: Pair, variant: Variant, width: int) -> list[Line]:
     """What one load predicts of a pair: the best K over all categories, and where measuring disagreed."""
-    config, experts, _, depth = variant
-    rows = advice.curves.get((*pair, config, experts, depth, ALL), ())
+    rows = advice.curves.get((pair[0], pick(variant, GROUP[1:]), pair[1], ALL), ())
     known = [each for each in rows if each.get("predicted_tok_s") is not None]
     if not known:
         return []
@@ -195,11 +195,10 @@ def curve_finding(advice: Advice, pair: Pair, variant: Variant, width: int) -> l
 
 def choice_finding(book: Book, advice: Advice, pair: Pair, variant: Variant, width: int) -> list[Line]:
     """The K that is recommended over all categories, where another one has the best mean."""
-    config, experts, _, depth = variant
     best = best_of({k: arm for k, arm in arms_of(book, variant).get(pair, {}).items() if k is not None})
     for group in advice.groups:
         choice = group.overall
-        if (group.target, group.config, group.moe_experts, group.depth) != (pair[0], config, experts, depth):
+        if (group.target, group.variant) != (pair[0], pick(variant, GROUP[1:])):
             continue
         if best is None or choice is None or choice.get("off") or choice.get("k") is None:
             return []

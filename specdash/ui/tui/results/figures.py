@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 
 from specdash.analysis.rates import faster_than, keyed_rates, rate_estimate
 from specdash.analysis.stats import Speedup, Summary, summarise
+from specdash.core.axes import VARIANT, Values, pick, said
 from specdash.core.drafting import drafting_over
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import BASELINE
@@ -24,7 +25,8 @@ from specdash.core.view import DONE, OPEN, RUNNING, LoadView, StepView, View
 Pair = tuple[str, str | None]
 """A target and what drafts for it, by name; None for a baseline."""
 
-Variant = tuple[str | None, int | None, str, int]
+Variant = Values
+"""What sets steps of one pair and K apart, but for their text."""
 
 NO_BASELINE = "no base"
 NO_RATE = "no rate"
@@ -84,17 +86,12 @@ def pair_of(step: Step) -> Pair:
 
 def variant_of(step: Step) -> Variant:
     """What else sets steps of one pair and K apart."""
-    return step.config, step.moe_experts, step.workload, step.depth
+    return pick(step, VARIANT)
 
 
 def variant_label(variant: Variant) -> str:
     """A variant in words; "" for the plain one."""
-    config, experts, workload, depth = variant
-    parts = [config] if config is not None else []
-    parts += [f"{experts} experts"] if experts is not None else []
-    parts += [workload] if workload != "content" else []
-    parts += [f"depth {depth}"] if depth else []
-    return ", ".join(parts)
+    return ", ".join(said(variant))
 
 
 def sign_of(found: Speedup | None) -> str:
@@ -287,7 +284,7 @@ class _Place:
 
 
 def _place(step: Step) -> _Place:
-    return _Place(step.baseline().id, replace(step, category=""))
+    return _Place(step.baseline().id, step.with_values(category=""))
 
 
 def memory_bytes(figures: Figures, loads: Mapping[str, LoadView]) -> int | None:

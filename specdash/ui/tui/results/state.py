@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
+from specdash.core.axes import NONE
 from specdash.ui.tui.results.figures import Book, Pair, Row, Variant, variant_of
 from specdash.ui.tui.results.heatmap import (
     ALL,
@@ -21,8 +22,6 @@ from specdash.ui.tui.results.heatmap import (
 from specdash.ui.tui.results.layout import View as Shown
 from specdash.ui.tui.results.measures import Measure
 from specdash.ui.tui.results.table import Sorting
-
-PLAIN: Variant = (None, None, "content", 0)
 
 Entry = TypeVar("Entry")
 
@@ -41,7 +40,7 @@ class State:
     by_length: bool = False
     measure: Measure = "speedup"
     axes: Axes = field(default_factory=lambda: Axes((), (), ()))
-    variant: Variant = PLAIN
+    variant: Variant = NONE
     target: str = ""
     draft: str | None = None
     category: str = ALL
