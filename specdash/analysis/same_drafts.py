@@ -8,7 +8,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from specdash.core.measure import Sample
-from specdash.core.methods import is_ceiling
 from specdash.core.plan import Step
 from specdash.core.steps import StepView
 
@@ -22,7 +21,7 @@ def same_drafts(steps: Mapping[str, StepView]) -> Mapping[str, tuple[int, int]]:
     """By step id: the smaller K whose drafts were the same, and in how many answers; steps without one are left out."""
     alike: dict[Step, list[tuple[int, str]]] = {}
     for name, found in steps.items():
-        if found.status == "ok" and found.step.k is not None and is_ceiling(found.step.method):
+        if found.status == "ok" and found.step.k is not None and found.step.is_ceiling:
             alike.setdefault(found.step.with_values(k=None), []).append((found.step.k, name))
     same: dict[str, tuple[int, int]] = {}
     for members in alike.values():

@@ -57,6 +57,7 @@ def measurement(number: int, name: str, found: StepView, examined: Examined, aga
         "step": name,
         "load": found.load,
         **arm_names(step),
+        "stages": [stage.row() for stage in step.speculation],
         "category": step.category,
         "status": found.status,
         "verdicts": list(dict.fromkeys(verdicts)),

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from specdash.config.engine_table import (
     read_args,
@@ -23,7 +23,7 @@ from specdash.config.entries import absence, absolute, impossible, read_pairs
 from specdash.config.fields import Table, parse_duration, parse_size
 from specdash.config.prompts import CATEGORIES, load_jsonl
 from specdash.config.report import guess, nearest, show
-from specdash.core.axes import AXES, SWEPT, Part
+from specdash.core.axes import AXES, PARAMS, SWEPT, Part
 from specdash.core.methods import METHODS, method_named, same_on
 from specdash.core.profile import BUILTIN, LOSSLESS, EngineConfig, KMode, Limits, Measure, ModelRef, ServerConfig, Sweep
 
@@ -74,13 +74,31 @@ def read_sweep(
             names = ", ".join(sorted(method for method in METHODS if AXES[name].is_of(method)))
             table.findings.problem(table.at(name), what, f"Methods with one: {names}; or leave {name} out")
     pairs = read_pairs(table, targets, drafts)
+    stages = _stages(table.table("stages"), methods, kind)
     return Sweep(
         methods=methods,
         k=_k(table, needed=bool(methods)),
         lists=lists,
+        stages=stages,
         baseline=baseline,
         pairs="all" if pairs is None else pairs,
     )
+
+
+def _stages(table: Table, methods: Sequence[str], kind: str) -> dict[str, dict[str, tuple[Any, ...]]]:
+    """`[sweep.stages.METHOD]`: lists of parameters for one method alone."""
+    found: dict[str, dict[str, tuple[Any, ...]]] = {}
+    for word in table.raw:
+        own = table.table(word)
+        method = same_on(kind, method_named(word) or word)
+        if method not in methods:
+            table.findings.problem(
+                table.at(word), "is no method of this sweep", guess(word, methods, "Its methods are")
+            )
+        listed = {name: own.axis_list(AXES[name]) for name in PARAMS if AXES[name].is_of(method)}
+        if given := {name: values for name, values in listed.items() if values}:
+            found[method] = given
+    return found
 
 
 def _methods(table: Table, kind: str) -> tuple[str, ...]:

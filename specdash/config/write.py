@@ -226,6 +226,7 @@ def _model(model: ModelRef, *, target: bool) -> dict[str, Any]:
 
 def _sweep(profile: Profile) -> dict[str, Any]:
     sweep = profile.sweep
+    stages = {method: {name: list(each) for name, each in lists.items()} for method, lists in sweep.stages.items()}
     return {
         "methods": list(sweep.methods),
         "k": sweep.k if isinstance(sweep.k, str) else list(sweep.k),
@@ -233,6 +234,7 @@ def _sweep(profile: Profile) -> dict[str, Any]:
         "depth": list(profile.depths),
         "baseline": sweep.baseline,
         "pairs": sweep.pairs if isinstance(sweep.pairs, str) else [list(pair) for pair in sweep.pairs],
+        **({"stages": stages} if stages else {}),
     }
 
 

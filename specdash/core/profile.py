@@ -125,7 +125,8 @@ class ServerConfig:
 class Sweep:
     """`[sweep]`: the axes.
 
-    `lists` has the values of each axis of `core.axes.SWEPT` that has any. Drafts are tried with each of them; a model's
+    `lists` has the values of each axis of `core.axes.SWEPT` that has any, `stages` those of one method
+    alone, by method. Drafts are tried with each of them; a model's
     own number of experts is always measured once without a draft, as the reference. `pairs` holds (target label, draft
     label). `k` is a list, or how the Ks are found: "auto" by the class of the target, "curve" predicted from one load
     at the largest K and confirmed, "search" by spending samples where it matters.
@@ -134,12 +135,13 @@ class Sweep:
     methods: tuple[str, ...] = ("draft",)
     k: tuple[int, ...] | KMode = "auto"
     lists: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    stages: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
     baseline: bool = True
     pairs: tuple[tuple[str, str], ...] | Literal["all"] = "all"
 
     def listed(self, axis: str, method: str = "") -> tuple[Any, ...]:
-        """The listed values of an axis, for a method that has it; () where there are none."""
-        return self.lists.get(axis, ())
+        """The listed values of an axis, a method's own before the general ones; () where there are none."""
+        return self.stages.get(method, {}).get(axis) or self.lists.get(axis, ())
 
 
 @dataclass(frozen=True, slots=True)

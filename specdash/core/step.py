@@ -14,7 +14,7 @@ from typing import Any
 
 from specdash.core import axes
 from specdash.core.axes import AXES, NONE, Part, Scope, Value, Values
-from specdash.core.methods import BASELINE, DRAFT, is_draftless
+from specdash.core.methods import BASELINE, DRAFT, is_ceiling, is_draftless, may_draft_nothing
 
 STAGES = "stages"
 """The key of a speculation in journals, where it has more than one stage."""
@@ -42,6 +42,11 @@ class Stage:
     def is_plain(self) -> bool:
         """Whether an ordinary draft model drafts."""
         return self.method == DRAFT
+
+    def row(self) -> dict[str, Any]:
+        """The stage as results have it: what drafts, and every parameter that its method has."""
+        params = {name: self.value(name) for name in axes.PARAMS if AXES[name].is_of(self.method)}
+        return {"method": self.method, "draft": self.draft, "n_max": self.k, **params}
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +105,7 @@ class Step:
                 if name == "method":
                     return self.method
                 found = (each.value(name) for each in self.speculation)
-                return next((each for each in found if each is not None), AXES[name].default)
+                return next((each for each in found if each != AXES[name].default), AXES[name].default)
         return getattr(self, name)
 
     def values(self) -> dict[str, Any]:
@@ -141,6 +146,16 @@ class Step:
     def speculates(self) -> bool:
         """Whether anything drafts."""
         return bool(self.speculation)
+
+    @property
+    def is_ceiling(self) -> bool:
+        """Whether K is the most that one verification drafts, and fewer is no fault."""
+        return any(is_ceiling(each.method) for each in self.speculation)
+
+    @property
+    def may_draft_nothing(self) -> bool:
+        """Whether it is a result that nothing was drafted."""
+        return bool(self.speculation) and all(may_draft_nothing(each.method) for each in self.speculation)
 
     @property
     def drafter(self) -> str | None:

@@ -39,7 +39,6 @@ from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation, Piece
 from specdash.core.heartbeat import heartbeat
 from specdash.core.launch import Ending
-from specdash.core.methods import is_ceiling
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.core.prompts import Prompt
@@ -255,7 +254,7 @@ class CliClient:
     def _asked(self, request: Request) -> Asked:
         """What a request means to this load's program."""
         k = self._k(request) if self._spec.key.speculates else None
-        return Asked(self._program, request.prompt, request.max_tokens, k, is_ceiling(self._spec.method))
+        return Asked(self._program, request.prompt, request.max_tokens, k, self._spec.key.served.is_ceiling)
 
     def _k(self, request: Request) -> int | None:
         return request.k if request.k is not None else self._spec.key.k_startup

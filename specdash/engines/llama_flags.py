@@ -47,7 +47,7 @@ PARAMS: tuple[Param, ...] = (
         "sweep.k",
     ),
     Param(
-        "k_min",
+        "n_min",
         "request",
         {CURRENT: "--spec-draft-n-min", OLD: "--draft-min"},
         "speculative.n_min",
@@ -109,7 +109,7 @@ def model_values(spec: ServerSpec, k: str) -> dict[str, str]:
     if spec.draft is not None:
         values["draft"] = str(spec.draft)
     if spec.method == DRAFT:
-        values |= {"spec_type": "draft-simple", "k": k, "k_min": "0", "p_min": "0"}
+        values |= {"spec_type": "draft-simple", "k": k, "n_min": "0", "p_min": "0"}
     experts = spec.key.value("moe_experts")
     if experts is not None:
         values["moe_experts"] = f"{spec.architecture}.expert_used_count=int:{experts}"

@@ -26,7 +26,7 @@ SPEC_TYPES: Mapping[str, str] = MappingProxyType(
 )
 """The words of `--spec-type` for methods that specdash names otherwise; other methods have llama.cpp's own names."""
 
-SETTINGS: Mapping[str, str] = MappingProxyType({"k_min": "0", "p_min": "0", "min_hits": "1"})
+SETTINGS: Mapping[str, str] = MappingProxyType({"n_min": "0", "p_min": "0", "min_hits": "1"})
 """What is set so that K alone decides how much is drafted."""
 
 _K_KEY, _N_KEY = "sweep.k", "sweep.ngram_n"
@@ -67,7 +67,7 @@ def _of_matches(kind: str) -> tuple[Param, ...]:
         _ngram_size(kind, "n-match"),
         _most_drafted(kind, "n-max", "--draft-max"),
         Param(
-            "k_min",
+            "n_min",
             "startup",
             {CURRENT: f"--spec-{kind}-n-min", OLD: "--draft-min"},
             None,
@@ -88,7 +88,7 @@ def _of_drafts(kind: str) -> tuple[Param, ...]:
             _K_KEY,
         ),
         Param(
-            "k_min",
+            "n_min",
             "startup",
             {CURRENT: "--spec-draft-n-min", OLD: "--draft-min"},
             None,

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
-from specdash.core.axes import SETTING, values
+from specdash.core.axes import AXES, PARAMS, SETTING, values
 from specdash.core.engine import EngineInfo, ServerSpec
 from specdash.core.heartbeat import heartbeat
 from specdash.core.model import ModelFacts
@@ -138,8 +138,10 @@ class Specs:
             "prompts": prepared.prompts_digest,
             "sampling": [measure.max_tokens, measure.temperature, measure.seed],
         }
+        later = {name: key.value(name) for name in PARAMS if AXES[name].is_sparse}
         more = {
             "method": [key.method, key.value("ngram_n")] if not key.is_plain else None,
+            "params": {name: each for name, each in later.items() if each != AXES[name].default} or None,
             "models": [spec.model, spec.draft_model] if spec.model or spec.draft_model else None,
             "mmproj": _projector(spec.mmproj) if spec.mmproj is not None else None,
             "program": name if (name := Path(info.program).name) != info.kind else None,

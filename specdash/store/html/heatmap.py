@@ -29,6 +29,7 @@ SLOWER_STEPS = (1.0, 0.9, 0.75, 0.5)
 MOST_CELLS_WITH_K = 80
 MOST_COLUMNS = 8
 CAPTION = "Best speedup of each target and draft"
+PARAMETERS = "Speedup of each draft by its parameters and K"
 LENGTHS = "Speedup of each method without a draft model, by the longest draft"
 
 
@@ -73,10 +74,18 @@ def heatmap(result: Json) -> Markup:
 
 
 def _lengths(arms: Iterable[Json], chosen: Mapping[Key, Json]) -> list[Markup]:
-    """Of each target its methods without a draft model against the length of their drafts, where there are several."""
+    """Of each target what drafts with parameters to choose from against K, where there are several Ks.
+
+    Methods without a draft model, and drafts that were tried with several values of their parameters.
+    """
+    known = [arm for arm in arms if arm.get("k") is not None]
+    tried: dict[Key, set[str]] = {}
+    for arm in known:
+        tried.setdefault((subject(arm), arm.get("method"), arm.get("draft")), set()).add(drafter(arm))
     targets: dict[str, list[Json]] = {}
-    for arm in arms:
-        if is_draftless(str(arm.get("method"))) and arm.get("k") is not None:
+    for arm in known:
+        varied = len(tried[subject(arm), arm.get("method"), arm.get("draft")]) > 1
+        if varied or is_draftless(str(arm.get("method"))):
             targets.setdefault(subject(arm), []).append(arm)
     parts = []
     for target, found in targets.items():
@@ -87,8 +96,12 @@ def _lengths(arms: Iterable[Json], chosen: Mapping[Key, Json]) -> list[Markup]:
         cells = {
             (f"K = {arm['k']}", drafter(arm)): _cell(arm, chosen.get(pair_key(arm)), with_k=False) for arm in found
         }
-        heading = join([Markup("<h3>"), label(f"{target}: n-grams and the longest draft"), Markup("</h3>")])
-        parts += [heading, _grid([f"K = {k}" for k in ks], rows, cells, corner="method", caption=LENGTHS)]
+        is_models = any(arm.get("draft") is not None for arm in found)
+        what = "what drafts, and K" if is_models else "n-grams and the longest draft"
+        heading = join([Markup("<h3>"), label(f"{target}: {what}"), Markup("</h3>")])
+        caption = PARAMETERS if is_models else LENGTHS
+        corner = "draft" if is_models else "method"
+        parts += [heading, _grid([f"K = {k}" for k in ks], rows, cells, corner=corner, caption=caption)]
     return parts
 
 

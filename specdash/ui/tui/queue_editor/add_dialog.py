@@ -42,7 +42,8 @@ if TYPE_CHECKING:
 
 BASELINE_LABEL = "(none: the baseline)"
 DEFAULT_KS = "2,4,8"
-LISTED = tuple(axis for axis in SWEPT if axis.heading)  # those with a field of their own
+# Those with a field of their own: a method and the size of its n-gram are chosen together.
+LISTED = tuple(axis for axis in SWEPT if axis.heading or axis.is_sparse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,9 +127,8 @@ class AddDialog(ModalScreen[Adding | None]):
             if any(step.value(axis.name) != axis.default for step in steps):
                 value = like.value(axis.name) if like is not None else axis.default
                 blank = "the model's own" if axis.default is None else axis.plain(axis.default)
-                yield from self._field(
-                    f"add-{axis.heading}", axis.heading, "" if value is None else axis.plain(value), blank
-                )
+                shown = "" if value is None else axis.plain(value)
+                yield from self._field(_field_of(axis), axis.heading or axis.name, shown, blank)
         known = self._asked.view.run.settings.get("iterations") if self._asked.view.run is not None else None
         samples = str(self._asked.iterations or "") if like is not None else ""
         yield from self._field("add-samples", "samples", samples, f"{known if known is not None else '?'}, as the run")
@@ -215,7 +215,7 @@ class AddDialog(ModalScreen[Adding | None]):
     def _adding(self) -> Adding:
         asked, view = self._asked, self._asked.view
         reasons = unfit(view, self._targets, self._drafts)
-        lists = {axis.name: _numbers(self._text(f"add-{axis.heading}"), axis) for axis in LISTED}
+        lists = {axis.name: found for axis in LISTED if (found := _numbers(self._text(_field_of(axis)), axis))}
         configs = self._picker("configs").values if self._has("add-configs") else (None,)
         if not configs:
             raise IllegalEdit("choose a config")
@@ -295,12 +295,16 @@ def _item(row: Offer, why: str | None) -> Item:
     return Item(row.label, row.label, why, note)
 
 
+def _field_of(axis: Axis) -> str:
+    return f"add-{axis.heading or axis.name}"
+
+
 def _numbers(text: str, axis: Axis) -> tuple[Any, ...]:
     """The values of an axis in a field, in their order; () for none. Raises ValueError with what is wrong."""
     found = []
     for word in text.replace(",", " ").split():
         value = axis.read(word)
         if value is None:
-            raise ValueError(f"{word[:20]!r} is no {axis.heading}: {axis.wanted}")
+            raise ValueError(f"{word[:20]!r} is no {axis.heading or axis.name}: {axis.wanted}")
         found.append(value)
     return tuple(dict.fromkeys(found))

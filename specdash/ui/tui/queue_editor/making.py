@@ -226,9 +226,10 @@ def steps_of(matrix: Matrix, known: Steps) -> tuple[tuple[Step, ...], int]:
     for target, config, way, more in product(matrix.targets, matrix.configs, matrix.ways, settings):
         if way.draft is not None and (target, way.draft) in matrix.unfit:
             continue
-        of_way = {"draft": way.draft, "method": way.method, **way.params}
+        listed = [name for name in axes.PARAMS if name in matrix.lists and AXES[name].is_of(way.method)]
+        ways = [{"draft": way.draft, "method": way.method, **way.params, **each} for each in _every(matrix, listed)]
         points = _every(matrix, [name for name in point if name != "workload"])
-        for k, at, category in product(matrix.ks_of(way), points, matrix.categories):
+        for of_way, k, at, category in product(ways, matrix.ks_of(way), points, matrix.categories):
             step = Step.of(
                 target, config=config, k=k, workload=matrix.workload, category=category, **of_way, **more, **at
             )
