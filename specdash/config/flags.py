@@ -12,7 +12,7 @@ from specdash.config.report import Findings, show
 _TARGET = 'The models under test go in [[targets]], as path = "…"'
 _DRAFT = 'The drafts under test go in [[drafts]], as path = "…"'
 _K = "K goes in sweep.k"
-_DRAFT_TUNING = "specdash sets it, so that K is what sweep.k says. Leave it out"
+_N_MIN, _P_MIN = "It goes in sweep.n_min", "It goes in sweep.p_min"
 _METHOD = "What drafts is chosen by sweep.methods"
 _ADDRESS = "Servers listen on 127.0.0.1. Leave it out"
 _PORT = "It goes in engine.port (0 = any free port)"
@@ -31,8 +31,11 @@ _OWNERS: tuple[tuple[str, str], ...] = (
     ("-md --model-draft --spec-draft-model LLAMA_ARG_SPEC_DRAFT_MODEL LLAMA_ARG_MODEL_DRAFT", _DRAFT),
     ("-hfd -hfrd --hf-repo-draft --spec-draft-hf LLAMA_ARG_SPEC_DRAFT_HF_REPO LLAMA_ARG_HFD_REPO", _DRAFT),
     ("--draft --draft-n --draft-max --spec-draft-n-max LLAMA_ARG_SPEC_DRAFT_N_MAX LLAMA_ARG_DRAFT_MAX", _K),
-    ("--draft-min --draft-n-min --spec-draft-n-min LLAMA_ARG_SPEC_DRAFT_N_MIN LLAMA_ARG_DRAFT_MIN", _DRAFT_TUNING),
-    ("--draft-p-min --spec-draft-p-min LLAMA_ARG_SPEC_DRAFT_P_MIN LLAMA_ARG_DRAFT_P_MIN", _DRAFT_TUNING),
+    (
+        "--draft-min --draft-n-min --spec-draft-n-min LLAMA_ARG_SPEC_DRAFT_N_MIN LLAMA_ARG_DRAFT_MIN",
+        "It goes in sweep.n_min",
+    ),
+    ("--draft-p-min --spec-draft-p-min LLAMA_ARG_SPEC_DRAFT_P_MIN LLAMA_ARG_DRAFT_P_MIN", _P_MIN),
     ("--spec-type --spec-default LLAMA_ARG_SPEC_TYPE", _METHOD),
     ("--spec-synth-len --spec-synth-rates LLAMA_ARG_SPEC_SYNTH_LEN LLAMA_ARG_SPEC_SYNTH_RATES", _SYNTHETIC),
     ("-mm --mmproj -mmu --mmproj-url LLAMA_ARG_MMPROJ LLAMA_ARG_MMPROJ_URL", "It goes in targets.mmproj"),

@@ -120,7 +120,7 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
     is_listed = "queue" in top.raw
     sweep = read_sweep(sweep_table, target_groups, draft_groups, kind=engine.kind, is_listed=is_listed)
     measure, categories = read_measure(top.table("measure"), base, targets)
-    queue = read_queue(queue_tables, Known(target_groups, draft_groups, configs, categories, measure))
+    queue = read_queue(queue_tables, Known(target_groups, draft_groups, configs, categories, measure, engine.kind))
     limits = read_limits(top.table("limits"))
     results_table = top.table("results")
     results_dir, shared = read_results_dir(results_table, base), results_table.boolean("shared", False)

@@ -28,6 +28,7 @@ class Known:
     configs: Sequence[ServerConfig]
     categories: Sequence[str]
     measure: Measure
+    kind: str
 
 
 def read_queue(tables: Sequence[Table], known: Known) -> tuple[QueueEntry, ...]:
@@ -72,6 +73,8 @@ def _read(table: Table, known: Known) -> list[QueueEntry]:
         if AXES[name].part is Part.STAGE and not AXES[name].is_of(method):
             what = f"is {AXES[name].what}, and {show(method)} has none"
             table.findings.problem(table.at(name), what, "Leave it out")
+        elif (problem := AXES[name].problem_on(known.kind, method)) is not None:
+            table.findings.problem(table.at(name), problem, "Leave it out")
     return [
         replace(entry, target=target, values=entry.values.with_values(draft=draft))
         for target, draft in product(targets, drafts)

@@ -73,16 +73,29 @@ def read_sweep(
             what = f"is {AXES[name].what}, and no method here has one"
             names = ", ".join(sorted(method for method in METHODS if AXES[name].is_of(method)))
             table.findings.problem(table.at(name), what, f"Methods with one: {names}; or leave {name} out")
+        _refuse_by_kind(table, name, kind)
     pairs = read_pairs(table, targets, drafts)
+    k = _k(table, needed=bool(methods))
     stages = _stages(table.table("stages"), methods, kind)
+    shortened = [name for each in (lists, *stages.values()) for name in each if AXES[name].shortens]
+    if k == "curve" and shortened:
+        what = f"a curve is told by drafts of exactly K tokens, and {shortened[0]} ends them before"
+        table.findings.problem(table.at("k"), what, "List the Ks, such as k = [2, 4, 8]")
     return Sweep(
         methods=methods,
-        k=_k(table, needed=bool(methods)),
+        k=k,
         lists=lists,
         stages=stages,
         baseline=baseline,
         pairs="all" if pairs is None else pairs,
     )
+
+
+def _refuse_by_kind(table: Table, name: str, kind: str) -> None:
+    """Files an axis that this kind of engine has no way to set."""
+    if (kinds := AXES[name].of_kind) is not None and kind not in kinds:
+        todo = f"Kinds that can: {', '.join(sorted(kinds))}; or leave {name} out"
+        table.findings.problem(table.at(name), f'kind = "{kind}" has no way to set it', todo)
 
 
 def _stages(table: Table, methods: Sequence[str], kind: str) -> dict[str, dict[str, tuple[Any, ...]]]:
@@ -96,6 +109,9 @@ def _stages(table: Table, methods: Sequence[str], kind: str) -> dict[str, dict[s
                 table.at(word), "is no method of this sweep", guess(word, methods, "Its methods are")
             )
         listed = {name: own.axis_list(AXES[name]) for name in PARAMS if AXES[name].is_of(method)}
+        for name in listed:
+            if name in own.raw:
+                _refuse_by_kind(own, name, kind)
         if given := {name: values for name, values in listed.items() if values}:
             found[method] = given
     return found

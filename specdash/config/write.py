@@ -230,7 +230,7 @@ def _sweep(profile: Profile) -> dict[str, Any]:
     return {
         "methods": list(sweep.methods),
         "k": sweep.k if isinstance(sweep.k, str) else list(sweep.k),
-        **{axis.name: list(sweep.listed(axis.name)) for axis in SWEPT},
+        **{axis.name: list(each) for axis in SWEPT if (each := sweep.listed(axis.name)) or not axis.is_sparse},
         "depth": list(profile.depths),
         "baseline": sweep.baseline,
         "pairs": sweep.pairs if isinstance(sweep.pairs, str) else [list(pair) for pair in sweep.pairs],

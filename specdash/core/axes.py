@@ -12,10 +12,11 @@ from enum import Enum
 from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias
 
-from specdash.core.methods import BASELINE, DRAFT, SIZED
+from specdash.core.methods import BASELINE, DRAFT, SIZED, has_confidence, may_drop_short
 
 MOST_DIGITS = 9  # of a number that is typed
 
+FLAGGED = frozenset({"llama-server", "llama-cli"})  # kinds of engine whose programs have flags for it
 Value: TypeAlias = str | int | float | None
 
 
@@ -44,10 +45,11 @@ class Axis:
 
     `name` is the key in profiles, journals and results. `default` is what a step has that says nothing. `words` is a
     value in words ("{} experts"), `in_id` the same in names of steps where it differs. `heading` and `width` (cells)
-    make a column in lists, `blank` is shown where there is no value. `of_method` tells which methods have it. `rank`
-    says where the axis stands in the order in which results are read, by ascending value or, unless it `ascends`, by
-    first appearance. `least` and `below` bound the values of a profile; `in_sweep` says whether `[sweep]` lists them.
-    `is_required`: journals always had it; `is_sparse`: it is left out of them where it has its default.
+    make a column in lists, `blank` is shown where there is no value. `of_method` tells which methods have it, `of_kind`
+    which kinds of engine can set it (None: any, as far as is known here). One that `shortens` drafts makes K a ceiling.
+    `rank` says where the axis stands in the order in which results are read, by ascending value or, unless it
+    `ascends`, by first appearance. `least` and `below` bound the values of a profile; `in_sweep` says whether `[sweep]`
+    lists them. `is_required`: journals always had it; `is_sparse`: it is left out of them where it has its default.
     """
 
     name: str
@@ -66,6 +68,8 @@ class Axis:
     below: float | None = None
     in_sweep: bool = False
     of_method: Callable[[str], bool] | None = None
+    of_kind: frozenset[str] | None = None
+    shortens: bool = False
     is_required: bool = True
     is_sparse: bool = False
     what: str = ""
@@ -78,6 +82,14 @@ class Axis:
     def is_of(self, method: str) -> bool:
         """Whether a method has this parameter."""
         return self.of_method is None or self.of_method(method)
+
+    def problem_on(self, kind: str, method: str) -> str | None:
+        """Why it cannot be set for a method on a kind of engine; None where it can."""
+        if not self.is_of(method):
+            return f"{method} has no {self.name}"
+        if self.of_kind is not None and kind not in self.of_kind:
+            return f'kind = "{kind}" has no way to set {self.name}'
+        return None
 
     @property
     def wanted(self) -> str:
@@ -145,6 +157,16 @@ _AXES = (
         "ngram_n", Part.STAGE, Scope.LOAD, int, rank=50, ascends=True, words="n={}", least=1, in_sweep=True,
         of_method=SIZED.__contains__, is_required=False, what="the size of a looked-up n-gram",
     ),
+    _axis(
+        "p_min", Part.STAGE, Scope.LOAD, float, default=0.0, rank=52, ascends=True, words="p_min={}", below=1.0,
+        in_sweep=True, of_method=has_confidence, of_kind=FLAGGED, is_required=False, is_sparse=True, shortens=True,
+        what="the confidence below which a draft stops",
+    ),
+    _axis(
+        "n_min", Part.STAGE, Scope.LOAD, int, default=0, rank=54, ascends=True, words="n_min={}", in_sweep=True,
+        of_method=may_drop_short, of_kind=FLAGGED, is_required=False, is_sparse=True,
+        what="the length of the shortest draft that is used",
+    ),
 )  # fmt: skip
 
 AXES: Mapping[str, Axis] = MappingProxyType({axis.name: axis for axis in _AXES})
@@ -161,6 +183,8 @@ POINT = names_of(Part.POINT)
 STAGE = names_of(Part.STAGE)
 PARAMS = tuple(name for name in STAGE if name not in ("draft", "method", "k"))
 """The parameters of a stage beside its draft length."""
+PLACED = tuple(name for name in PARAMS if AXES[name].of_kind is None)
+"""Those of them that a launch command of the user's is told."""
 DRAFTER = tuple(name for name in STAGE if name != "k")
 """What drafts: arms with the same differ in K."""
 VARIANT = (*SETTING, *sorted(POINT, key=lambda name: name == "workload"))
@@ -210,7 +234,7 @@ class Values(Mapping[str, Any]):
 
     def __init__(self, known: Mapping[str, Any] | None = None) -> None:
         given = known or {}
-        self._known = {name: given[name] for name in AXES if name in given and given[name] != AXES[name].default}
+        self._known = {name: given[name] for name in AXES if given.get(name) not in (None, AXES[name].default)}
         self._hash = hash(tuple(self._known.items()))
 
     def __getitem__(self, name: str) -> Any:

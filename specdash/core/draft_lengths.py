@@ -45,6 +45,8 @@ class Abilities:
 
         `params` are the other parameters of the method: those of a step, or by name.
         """
+        if k < value(params, "n_min"):
+            return None
         if self.whole is not None:
             return self.whole if k >= self.whole else None
         return None if k < self._least(params) else k
@@ -59,6 +61,8 @@ class Abilities:
             return None
         if taken is not None:
             return f"drafts {taken} tokens at most, whatever K is"
+        if k < (n_min := value(params, "n_min")):
+            return f"drops drafts shorter than its n_min of {n_min} tokens: ask for K = {n_min} or more, or less n_min"
         if self.whole is not None:
             return f"drafts up to {self.whole} tokens, whatever K is: ask for K = {self.whole}"
         size = self._least(params)

@@ -222,10 +222,13 @@ def _drafted(good: Sequence[Sample]) -> bool:
     return any(sample.draft_tokens or sample.k_seen for sample in good)
 
 
-def _short_of_k(step: Step, good: Sequence[Sample]) -> tuple[Finding, ...]:
-    """That nothing proves a K which is a ceiling: its drafts were all shorter, as they would be at other Ks too."""
+def _short_of_k(step: Step, good: Sequence[Sample], *, reaches_k: bool) -> tuple[Finding, ...]:
+    """That nothing proves a K which is a ceiling: its drafts were all shorter, as they would be at other Ks too.
+
+    `reaches_k`: the same speculation was seen to reach it where nothing ends drafts before.
+    """
     longest = max((sample.k_seen for sample in good if sample.k_seen is not None), default=None)
-    if not step.is_ceiling or step.k is None or longest is None or longest >= step.k:
+    if reaches_k or not step.is_ceiling or step.k is None or longest is None or longest >= step.k:
         return ()
     said = (
         f"K = {step.k} was asked for, and no draft was longer than {longest}: every K from {longest} on may do the same"
@@ -316,9 +319,12 @@ def worth_another_try(sample: Sample) -> bool:
 
 
 def verdict_of(
-    step: Step, samples: Sequence[Sample], max_tokens: int, untold: Collection[str] = ()
+    step: Step, samples: Sequence[Sample], max_tokens: int, untold: Collection[str] = (), *, reaches_k: bool = False
 ) -> tuple[str, tuple[Finding, ...], str | None]:
-    """A finished step's status ("ok", "invalid" or "failed"), the findings against it, and the reason in words."""
+    """A finished step's status ("ok", "invalid" or "failed"), the findings against it, and the reason in words.
+
+    `reaches_k`: the same speculation was seen to draft K tokens in this run where no parameter ends drafts before.
+    """
     against = findings(step, samples, max_tokens, untold)
     if against:
         return "invalid", against, "; ".join(finding.detail for finding in against)
@@ -329,7 +335,7 @@ def verdict_of(
         known = tuple(Finding(Verdict(reason), "") for reason in reasons if reason in _NAMES)
         return "invalid", known, "no valid sample: " + ", ".join(reasons)
     good = [sample for sample in samples if sample.status == "ok"]
-    unproven = _unproven(step, good, untold) or _short_of_k(step, good)
+    unproven = _unproven(step, good, untold) or _short_of_k(step, good, reaches_k=reaches_k)
     drafting = _idle(step, good, untold) or _in_some(step, good, untold)
     return "ok", (*_gaps(samples), *unproven, *drafting, *_thinking(good)), None
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from specdash.core.axes import AXES, PARAMS
+from specdash.core.axes import AXES, PLACED
 
 PLACES: Mapping[str, str] = {
     "port": "the port to listen on",
@@ -15,7 +15,7 @@ PLACES: Mapping[str, str] = {
     "draft": "the draft model: its name in the profile, or its path",
     "k": "the draft length",
     "method": "what drafts, as the profile calls it",
-    **{name: AXES[name].what for name in PARAMS},
+    **{name: AXES[name].what for name in PLACED},
     "config": "the name of the configuration",
     "alias": "a name of this launch, for a server that can be given one: it proves whose server answers",
 }

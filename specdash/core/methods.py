@@ -69,6 +69,16 @@ def is_draftless(method: str) -> bool:
     return method != BASELINE and not needs_draft_model(method)
 
 
+def has_confidence(method: str) -> bool:
+    """Whether what drafts tells how probable each token is, so that a draft can stop where it is not: `p_min`."""
+    return needs_draft_model(method) or method == MTP
+
+
+def may_drop_short(method: str) -> bool:
+    """Whether a method can be told to drop short drafts: `n_min`."""
+    return has_confidence(method) or method == "ngram-mod"
+
+
 def may_draft_nothing(method: str) -> bool:
     """Whether it is a result that nothing was drafted: text that never repeats gives an n-gram method nothing."""
     return method == LOOKUP or method.startswith("ngram")

@@ -37,9 +37,10 @@ def fixes_k(step: Step, scope: KScope | None) -> bool:
     """Whether a step needs a server of its own K.
 
     Where K is fixed at start-up, and with every method that has no draft model: how long their drafts may be is a
-    start-up argument of every program.
+    start-up argument of every program. Also where nobody knows yet who decides K and drafts may end before it: such a
+    server cannot tell.
     """
-    return scope is KScope.STARTUP or fixes_k_by_method(step)
+    return scope is KScope.STARTUP or fixes_k_by_method(step) or (scope is None and step.is_ceiling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +158,9 @@ def _arms(
 def _params(sweep: Sweep, method: str) -> list[Values]:
     """The parameters to try a method with: every combination of the listed values of those that it has."""
     names = [name for name in axes.PARAMS if AXES[name].is_of(method)]
-    lists = (sweep.listed(name, method) or (AXES[name].default,) for name in names)
+    # What shortens drafts from its least value on: the whole drafts at that prove the Ks of the others.
+    lists = [sweep.listed(name, method) or (AXES[name].default,) for name in names]
+    lists = [tuple(sorted(each)) if AXES[name].shortens else each for name, each in zip(names, lists, strict=True)]
     return [Values(dict(zip(names, each, strict=True))) for each in product(*lists)]
 
 

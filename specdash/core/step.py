@@ -43,6 +43,11 @@ class Stage:
         """Whether an ordinary draft model drafts."""
         return self.method == DRAFT
 
+    @property
+    def is_shortened(self) -> bool:
+        """Whether a parameter ends drafts before K."""
+        return any(AXES[name].shortens for name in self.params)
+
     def row(self) -> dict[str, Any]:
         """The stage as results have it: what drafts, and every parameter that its method has."""
         params = {name: self.value(name) for name in axes.PARAMS if AXES[name].is_of(self.method)}
@@ -150,12 +155,21 @@ class Step:
     @property
     def is_ceiling(self) -> bool:
         """Whether K is the most that one verification drafts, and fewer is no fault."""
-        return any(is_ceiling(each.method) for each in self.speculation)
+        return any(is_ceiling(each.method) or each.is_shortened for each in self.speculation)
+
+    @property
+    def at_full_length(self) -> Step:
+        """The same step without the parameters that end drafts before K: what shows whether these can reach K."""
+        plain = {axis.name: axis.default for axis in AXES.values() if axis.shortens}
+        stages = (replace(each, params=each.params.with_values(**plain)) for each in self.speculation)
+        return replace(self, speculation=tuple(stages))
 
     @property
     def may_draft_nothing(self) -> bool:
         """Whether it is a result that nothing was drafted."""
-        return bool(self.speculation) and all(may_draft_nothing(each.method) for each in self.speculation)
+        return bool(self.speculation) and all(
+            may_draft_nothing(each.method) or each.is_shortened for each in self.speculation
+        )
 
     @property
     def drafter(self) -> str | None:

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from specdash.core.axes import AXES
 from specdash.core.engine import ServerSpec
 from specdash.core.methods import BASELINE, DRAFT, LOOKUP
 from specdash.core.plan import LoadKey
@@ -27,6 +28,7 @@ from specdash.engines.llama_flags import (
     PARAMS,
     Flags,
     missing_for_experts,
+    missing_for_params,
     model_values,
     parse_help,
     read_spec_types,
@@ -146,6 +148,8 @@ class Programs:
             return f"{path} cannot set expert counts (no {flag})"
         if not key.is_plain and name == SIMPLE:
             return llama_methods.cannot(key, flags, path)
+        if (missing := missing_for_params(key, flags, PARAMS)) is not None:
+            return f"{path} has no flag for {AXES[missing].what}"
         if key.speculates and flags.dialect == NO_DIALECT:
             return f"{path} lists no flag for the draft length: neither --spec-draft-n-max nor --draft-max"
         return None

@@ -19,9 +19,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from specdash.core import axes
+from specdash.core.axes import AXES
 from specdash.core.engine import UNKNOWN, Param, ServerSpec
 from specdash.core.methods import DRAFT
-from specdash.core.step import LoadKey
+from specdash.core.step import LoadKey, Stage
 from specdash.engines.causes import hints
 from specdash.engines.help_text import Entry, read_entries
 from specdash.errors import EngineError
@@ -51,14 +53,16 @@ PARAMS: tuple[Param, ...] = (
         "request",
         {CURRENT: "--spec-draft-n-min", OLD: "--draft-min"},
         "speculative.n_min",
-        "shortest draft worth verifying; 0, so that K alone decides",
+        "shortest draft worth verifying; 0 unless asked for, so that K alone decides",
+        "sweep.n_min",
     ),
     Param(
         "p_min",
         "request",
         {CURRENT: "--spec-draft-p-min", OLD: "--draft-p-min"},
         "speculative.p_min",
-        "draft confidence below which drafting stops; 0, since old builds default to 0.75 and then draft fewer than K",
+        "confidence below which a draft stops; 0 unless asked for, as old builds have 0.75 and then draft fewer than K",
+        "sweep.p_min",
     ),
     Param(
         "moe_experts",
@@ -109,7 +113,7 @@ def model_values(spec: ServerSpec, k: str) -> dict[str, str]:
     if spec.draft is not None:
         values["draft"] = str(spec.draft)
     if spec.method == DRAFT:
-        values |= {"spec_type": "draft-simple", "k": k, "n_min": "0", "p_min": "0"}
+        values |= {"spec_type": "draft-simple", "k": k, **params_of_stage(spec.key.stages[0])}
     experts = spec.key.value("moe_experts")
     if experts is not None:
         values["moe_experts"] = f"{spec.architecture}.expert_used_count=int:{experts}"
@@ -120,6 +124,19 @@ def missing_for_experts(key: LoadKey, flags: Flags) -> str | None:
     """The flag for expert counts that a program lacks, where a load sets one; None where nothing is missing."""
     flag = next(param.flags[CURRENT] for param in PARAMS if param.name == "moe_experts")
     return flag if key.value("moe_experts") is not None and flag not in flags else None
+
+
+def params_of_stage(stage: Stage) -> dict[str, str]:
+    """The parameters of a stage that are sent: those that a profile names, and what is sent where nobody names any."""
+    found = {name: stage.value(name) for name in axes.PARAMS if AXES[name].is_of(stage.method) or name in stage.params}
+    return {name: AXES[name].plain(each) for name, each in found.items() if each is not None}
+
+
+def missing_for_params(key: LoadKey, flags: Flags, params: Sequence[Param]) -> str | None:
+    """The parameter of a load's first stage that a program has no flag for; None where nothing is missing."""
+    by_name = {param.name: param.flags.get(flags.dialect) for param in params}
+    given = key.stages[0].params if key.stages else ()
+    return next((name for name in given if (by_name.get(name) or "") not in flags), None)
 
 
 def given_flags(params: Sequence[Param], values: Mapping[str, str], dialect: str) -> list[str]:

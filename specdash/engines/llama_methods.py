@@ -18,7 +18,7 @@ from specdash.core.axes import AXES
 from specdash.core.engine import Param
 from specdash.core.methods import LOOKUP, MTP, WITH_DRAFT_MODEL, needs_draft_model
 from specdash.core.plan import LoadKey
-from specdash.engines.llama_flags import CURRENT, OLD, Flags
+from specdash.engines.llama_flags import CURRENT, OLD, Flags, params_of_stage
 
 SPEC_TYPES: Mapping[str, str] = MappingProxyType(
     {"ngram": "ngram-simple", LOOKUP: "ngram-cache", MTP: "draft-mtp"}
@@ -26,8 +26,8 @@ SPEC_TYPES: Mapping[str, str] = MappingProxyType(
 )
 """The words of `--spec-type` for methods that specdash names otherwise; other methods have llama.cpp's own names."""
 
-SETTINGS: Mapping[str, str] = MappingProxyType({"n_min": "0", "p_min": "0", "min_hits": "1"})
-"""What is set so that K alone decides how much is drafted."""
+SETTINGS: Mapping[str, str] = MappingProxyType({"min_hits": "1"})
+"""What is set so that K, and the parameters that a profile names, decide alone how much is drafted."""
 
 _K_KEY, _N_KEY = "sweep.k", "sweep.ngram_n"
 _MOST = Param("k_most", "startup", {OLD: "--draft-max"}, None, "the most that any method may draft", _K_KEY)
@@ -71,7 +71,8 @@ def _of_matches(kind: str) -> tuple[Param, ...]:
             "startup",
             {CURRENT: f"--spec-{kind}-n-min", OLD: "--draft-min"},
             None,
-            f"{kind}: shortest draft worth verifying; 0, as by itself it may be longer than K",
+            f"{kind}: shortest draft worth verifying; 0 unless asked for, as by itself it may be longer than K",
+            "sweep.n_min",
         ),
     )
 
@@ -92,14 +93,16 @@ def _of_drafts(kind: str) -> tuple[Param, ...]:
             "startup",
             {CURRENT: "--spec-draft-n-min", OLD: "--draft-min"},
             None,
-            f"{kind}: shortest draft worth verifying; 0, so that K alone decides",
+            f"{kind}: shortest draft worth verifying; 0 unless asked for",
+            "sweep.n_min",
         ),
         Param(
             "p_min",
             "startup",
             {CURRENT: "--spec-draft-p-min", OLD: "--draft-p-min"},
             None,
-            f"{kind}: confidence below which drafting stops; 0, so that K alone decides",
+            f"{kind}: confidence below which a draft stops; 0 unless asked for",
+            "sweep.p_min",
         ),
     )
 
@@ -145,8 +148,9 @@ def arguments(key: LoadKey, k: str, flags: Flags) -> Iterator[str]:
     """The flags of a load that speculates by `key.method`, with K as `k`; what has no flag here is left out."""
     kind = spec_type(key.method)
     yield from ("--spec-type", kind)
-    values = {"k": k, "k_most": k, **SETTINGS}
-    values |= {name: str(each) for stage in key.stages for name, each in stage.params.items()}
+    # Sent whether the method has them or not: some builds read them for all.
+    values = {"k": k, "k_most": k, "n_min": "0", "p_min": "0", **SETTINGS}
+    values |= params_of_stage(key.stages[0])
     for param in params_of(kind, flags):
         flag = flag_of(param, flags)
         if flag is not None and param.name in values:

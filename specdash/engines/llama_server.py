@@ -9,15 +9,19 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from specdash.core import axes
+from specdash.core.axes import AXES
 from specdash.core.draft_lengths import remembering
 from specdash.core.engine import Cause, Endpoint, EngineInfo, Health, KProbe, Request, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation, Piece, PromptRead
 from specdash.core.launch import Ending
 from specdash.core.measure import step_facts
+from specdash.core.methods import DRAFT
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.core.prompts import Prompt
+from specdash.core.step import Stage
 from specdash.core.transport import HttpError, Progress, TransportError
 from specdash.engines import llama_methods
 from specdash.engines.causes import first_cause
@@ -29,6 +33,7 @@ from specdash.engines.llama_flags import (
     Flags,
     given_flags,
     missing_for_experts,
+    missing_for_params,
     model_values,
     read_flags,
     read_version,
@@ -77,7 +82,10 @@ class LlamaServer:
             return f"{self.info.program} is asked for text alone here: prompts with images go to llama-mtmd-cli"
         if (flag := missing_for_experts(key, self._flags)) is not None:
             return f"{self.info.program} cannot set expert counts (no {flag}); use the llama-server program for them"
-        return llama_methods.cannot(key, self._flags, self.info.program) if not key.is_plain else None
+        if not key.is_plain:
+            return llama_methods.cannot(key, self._flags, self.info.program)
+        missing = missing_for_params(key, self._flags, OWN_PARAMS)
+        return f"{self.info.program} has no flag for {AXES[missing].what}" if missing is not None else None
 
     def endpoint(self, spec: ServerSpec, port: int, alias: str) -> Endpoint:
         """On this port of loopback, under this name."""
@@ -117,7 +125,7 @@ class LlamaServer:
 
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> LlamaClient:
         """A client of the server that was started as `spec` at `endpoint`."""
-        return LlamaClient(endpoint, spec.templated, self._filler)
+        return LlamaClient(endpoint, spec.templated, self._filler, spec.key.stages)
 
     def peek(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
         """What these events of an answer that is not whole yet say."""
@@ -131,7 +139,9 @@ class LlamaServer:
 class LlamaClient:
     """Requests to one running llama-server; implements core.engine.EngineClient."""
 
-    def __init__(self, endpoint: Endpoint, templated: bool, filler: str) -> None:
+    def __init__(self, endpoint: Endpoint, templated: bool, filler: str, stages: Sequence[Stage] = ()) -> None:
+        """`stages` are those that the server was started with: builds that take K of requests take the rest too."""
+        self._stage = stages[0] if stages else Stage(DRAFT)
         self._http = Client(endpoint.port)
         self._templated = templated
         self._filler = filler
@@ -159,7 +169,9 @@ class LlamaClient:
 
     async def generate(self, request: Request, *, limit_s: float, progress: Progress | None = None) -> Generation:
         """POST /completion, streamed with the server's timings in every chunk."""
-        answer = await self._http.stream("/completion", _body(request), total_limit_s=limit_s, progress=progress)
+        answer = await self._http.stream(
+            "/completion", _body(request, self._stage), total_limit_s=limit_s, progress=progress
+        )
         return decode(answer)
 
     async def render(self, prompt: Prompt, depth_tokens: int) -> str:
@@ -254,7 +266,7 @@ class LlamaClient:
         await self._http.close()
 
 
-def _body(request: Request) -> dict[str, object]:
+def _body(request: Request, stage: Stage) -> dict[str, object]:
     """The body of a completion request; p_min and n_min are always sent, as old builds default to drafting less."""
     body: dict[str, object] = {
         "prompt": request.prompt,
@@ -270,8 +282,14 @@ def _body(request: Request) -> dict[str, object]:
     if request.with_margins:
         body["n_probs"] = 2
     if request.k is not None:
-        body |= {"speculative.n_max": request.k, "speculative.n_min": 0, "speculative.p_min": 0.0}
+        body |= {"speculative.n_max": request.k, **_fields(stage)}
     return body
+
+
+def _fields(stage: Stage) -> dict[str, object]:
+    """The fields of a request that set the parameters of a draft model."""
+    found = ((param.field, param.name) for param in OWN_PARAMS if param.field is not None)
+    return {field: stage.value(name) for field, name in found if name in axes.PARAMS}
 
 
 def find(config: EngineConfig, context: FindContext) -> LlamaServer:

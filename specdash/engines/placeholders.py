@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
-from specdash.core.axes import AXES, PARAMS
+from specdash.core.axes import AXES, PLACED
 from specdash.core.engine import Endpoint, ServerSpec
 from specdash.core.launch import PLACES, variable
 from specdash.core.plan import LoadKey
@@ -45,8 +45,8 @@ def places_of(key: LoadKey) -> frozenset[str]:
 
 def _params(key: LoadKey) -> dict[str, str | None]:
     """The parameters of a load's method; None for those that it has not, or that are left to the program."""
-    of_it = {name for name in PARAMS if key.speculates and AXES[name].is_of(key.method)}
-    found = {name: key.value(name) if name in of_it else None for name in PARAMS}
+    of_it = {name for name in PLACED if key.speculates and AXES[name].is_of(key.method)}
+    found = {name: key.value(name) if name in of_it else None for name in PLACED}
     return {name: None if value is None else AXES[name].plain(value) for name, value in found.items()}
 
 

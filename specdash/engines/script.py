@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
-from specdash.core.axes import PARAMS as PARAMS_OF_STAGES
+from specdash.core.axes import PLACED
 from specdash.core.engine import UNKNOWN, Cause, Endpoint, EngineInfo, Param, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Piece, PromptRead
@@ -45,10 +45,7 @@ PARAMS: tuple[Param, ...] = (
     Param("stop", STARTUP, {}, None, "a command that ends it cleanly, before any signal", "engine.stop"),
     Param("pid_file", STARTUP, {}, None, "where a command that ends leaves the server's process id", "engine.pid_file"),
     Param("k", STARTUP, {}, None, "an argument of the launch command: {k}, $SPECDASH_K", "sweep.k"),
-    *(
-        Param(name, STARTUP, {}, None, f"the same: {{{name}}}, ${variable(name)}", f"sweep.{name}")
-        for name in PARAMS_OF_STAGES
-    ),
+    *(Param(name, STARTUP, {}, None, f"the same: {{{name}}}, ${variable(name)}", f"sweep.{name}") for name in PLACED),
     Param(
         "model", REQUEST, {}, "model", "what it calls the target; the only model it has, if left out", "targets.model"
     ),
@@ -66,7 +63,7 @@ PARAMS: tuple[Param, ...] = (
 )
 
 
-TOLD = ("port", "k", *PARAMS_OF_STAGES, "method")  # in a command to paste, where the words do not name them
+TOLD = ("port", "k", *PLACED, "method")  # in a command to paste, where the words do not name them
 
 
 class ScriptEngine:

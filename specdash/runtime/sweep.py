@@ -175,7 +175,7 @@ class Sweep:
             await self.wanted.during(self.sampler.lengths.check(self._load_id, spec, self._around.view()))
             if not self._open(key):
                 return
-            if key.draft is not None:
+            if key.draft is not None and not key.served.is_ceiling:  # short drafts would not tell who decides K
                 await self._probe(key)
             await self.sampler.measure(self._load_id, key.label, lambda: self._open(key), spec)
         except TransportError as error:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from specdash.core.axes import AXES
 from specdash.core.engine import UNKNOWN, Engine, EngineInfo
 from specdash.core.events import EngineFound
 from specdash.core.plan import LoadKey, Step
@@ -50,7 +51,14 @@ class Engines:
 
     def cannot(self, step: Step, *, vision: bool) -> str | None:
         """Why a step cannot be measured."""
-        return self.of(step.pair).cannot(step.pair, vision=vision)
+        return cannot(self.of(step.pair), step, vision=vision)
+
+
+def cannot(engine: Engine, step: Step, *, vision: bool) -> str | None:
+    """Why an engine cannot serve a step: by its kind, or by what it knows of its program; None where it can."""
+    given = ((stage, AXES[name]) for stage in step.speculation for name in stage.params)
+    reasons = (axis.problem_on(engine.info.kind, stage.method) for stage, axis in given)
+    return next((reason for reason in reasons if reason is not None), None) or engine.cannot(step.pair, vision=vision)
 
 
 def with_fallback(
@@ -63,8 +71,7 @@ def with_fallback(
     reasons = {
         step: reason
         for step in prepared.steps
-        if prepared.usable(step)
-        and (reason := main.cannot(step.pair, vision=prepared.has_vision(step.target))) is not None
+        if prepared.usable(step) and (reason := cannot(main, step, vision=prepared.has_vision(step.target))) is not None
     }
     other = find_other() if reasons else None
     if other is None:
@@ -72,7 +79,7 @@ def with_fallback(
     served = {
         step: reason
         for step, reason in reasons.items()
-        if other.cannot(step.pair, vision=prepared.has_vision(step.target)) is None
+        if cannot(other, step, vision=prepared.has_vision(step.target)) is None
     }
     if not served:
         return prepared, Engines(main), ()

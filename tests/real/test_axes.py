@@ -216,3 +216,38 @@ def tokens(machine: Real, llama_server: Path, model: Path, text: str) -> int:
     command = [program, "-m", str(model), "-f", str(file), "--ids", "--log-disable"]
     found = subprocess.run(command, check=True, capture_output=True, text=True, env=machine.environment())
     return len(json.loads(found.stdout))
+
+
+@pytest.mark.parametrize(("which", "n_min"), [("tiny", [0, 2]), ("SmolLM2", [])])
+def test_p_min_makes_k_a_ceiling_that_whole_drafts_prove(
+    machine: Real, pair: tuple[Path, Path], small_models: Path, which: str, n_min: list[int], llama_server: Path
+) -> None:
+    """K x p_min: each value is a load, all share one baseline, and no draft is longer than K."""
+    smol = small_models / "smol-q4_1.gguf", small_models / "smol-q2_k.gguf"
+    target, draft = pair if which == "tiny" else smol
+    machine.limit_s = 600
+    sweep = {"k": [2, 4], "p_min": [0, 0.75], "n_min": n_min}
+    settings = {"max_tokens": 24, "iterations": 2, "warmup": 0}
+    run = measure(machine, machine.profile(llama_server, {"T": target}, {"D": draft}, sweep=sweep, measure=settings))
+    assert_each_block_once(run, 2)
+    for load in run.view.loads.values():
+        if load.key.speculates:
+            assert values_of(load.argv, "--spec-draft-p-min") == [f"{load.key.value('p_min'):g}"]
+            assert values_of(load.argv, "--spec-draft-n-min") == [str(load.key.value("n_min"))]
+        else:
+            assert not [word for word in load.argv if word.startswith("--spec")]
+    drafted = [found for found in run.view.steps.values() if found.step.speculates]
+    assert len(drafted) == 4 * len(n_min or [0])
+    assert {found.step.baseline() for found in drafted} == {run.only(draft=None).step}
+    for found in drafted:
+        seen = max((sample.k_seen or 0 for sample in found.good), default=0)
+        assert seen == found.step.k if not found.step.is_ceiling else seen <= (found.step.k or 0)
+        assert "k_unproven" not in found.verdicts, "drafts of the same K at p_min 0 reached it"
+    rows = [each["stages"][0] for each in run.result["measurements"] if each["stages"]]
+    assert {(each["n_max"], each["p_min"], each["n_min"]) for each in rows} == {
+        (k, p_min, least) for k in (2, 4) for p_min in (0, 0.75) for least in n_min or [0]
+    }
+    assert run.path is not None
+    html = (run.path / "report.html").read_text("utf-8")
+    assert "Speedup of each draft by its parameters and K" in html
+    assert "D p_min=0.75" in html

@@ -101,7 +101,7 @@ async def test_a_real_server_tells_how_far_the_prompt_is_and_answers_the_same(
         assert told.first_token_t_s is not None
         assert len(told.chunks) <= 8
         silent = await client._http.stream(
-            "/completion", _body(request) | {"return_progress": False}, total_limit_s=LIMIT_S
+            "/completion", _body(request, client._stage) | {"return_progress": False}, total_limit_s=LIMIT_S
         )
         assert decode(silent).text == told.text
     finally:

@@ -144,19 +144,21 @@ def _few(notes: Sequence[str]) -> list[str]:
 
 
 def _arm(found: Finding) -> Json:
-    return row_of(Step.of(found.target, draft=found.draft, k=found.k), ARM)
+    return row_of(_step_of(found), ARM)
 
 
-def _step(found: Finding) -> str:
-    return Step.of(found.target, draft=found.draft, k=found.k, category=CATEGORY).id
+def _step_of(found: Finding) -> Step:
+    """What was measured, as far as the file tells."""
+    return Step.of(found.target, draft=found.draft, k=found.k, category=CATEGORY)
 
 
 def _measurement(name: str, found: Finding) -> Json:
     return {
         "id": name,
-        "step": _step(found),
+        "step": _step_of(found).id,
         "load": None,
         **_arm(found),
+        "stages": [stage.row() for stage in _step_of(found).speculation],
         "category": CATEGORY,
         "status": "ok" if found.error is None else "failed",
         "verdicts": [],
