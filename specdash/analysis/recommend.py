@@ -44,7 +44,7 @@ from specdash.analysis.reasons import (
 )
 from specdash.analysis.stats import CONFIDENCE, Speedup
 from specdash.analysis.whole_answer import whole_answer, whole_answer_reason
-from specdash.core.axes import GROUP, PARAMS, STAGE, row_of, values
+from specdash.core.axes import GROUP, PARAMS, STAGE, row_of, unknown, values
 from specdash.core.events import K_PLACE
 from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE
@@ -101,11 +101,12 @@ def recommendations(document: Mapping[str, Any]) -> list[Json]:
 
 def _only_texts(key: GroupKey) -> Json:
     """The entry of a group whose drafts have no measurement of speed: nothing can be recommended."""
-    unknown = (*STAGE, "speedup", "ci95", "tok_s", "baseline_tok_s", "regret", "regret_ci95", "command")
+    figures = ("speedup", "ci95", "tok_s", "baseline_tok_s", "regret", "regret_ci95", "command")
     return {
         **row_of(key, GROUP),
         "category": ALL,
-        **dict.fromkeys(unknown),
+        **unknown(STAGE),
+        **dict.fromkeys(figures),
         "whole_answer": None,
         "off": False,
         "proven": False,
@@ -127,7 +128,7 @@ def _recommended(group: Group, category: str, document: Mapping[str, Any]) -> Js
     return {
         **row_of(group.key, GROUP),
         "category": category,
-        **(row_of(choice.arm, STAGE) if choice.arm is not None else dict.fromkeys(STAGE)),
+        **(row_of(choice.arm, STAGE) if choice.arm is not None else unknown(STAGE)),
         "method": chosen.method if chosen is not None else None,
         "speedup": plain(faster.value) if faster is not None else 1.0 if choice.off else None,
         "ci95": plain(faster.ci95) if faster is not None else None,

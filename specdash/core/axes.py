@@ -283,6 +283,11 @@ def row_of(of: HasAxes | Mapping[str, Any], names: Iterable[str]) -> dict[str, A
     return {name: each for name, each in found.items() if not AXES[name].is_sparse or each != AXES[name].default}
 
 
+def unknown(names: Iterable[str]) -> dict[str, None]:
+    """What `row_of` has where there is no step to tell of."""
+    return {name: None for name in names if not AXES[name].is_sparse}
+
+
 def said(of: HasAxes | Mapping[str, Any], names: Iterable[str] = VARIANT) -> list[str]:
     """The values of several axes in words, those that are not the default: ["kv-q8", "4 experts"]."""
     found = ((AXES[name], value(of, name)) for name in names)

@@ -108,7 +108,7 @@ def test_a_method_is_recommended_with_its_size_and_a_command_to_paste(result: Js
     assert recommended.short(found) == "ngram-simple n=4 with K = 4"
     assert recommended.is_choice(found)
     assert chosen(found) == "ngram-simple n=4, K = 4"
-    assert recommended_ks(result) == {(TARGET, None, None, 0, None, "ngram-simple", 4): found}
+    assert recommended_ks(result) == {(TARGET, None, None, 0, None, "ngram-simple", 4, 0.0, 0): found}
 
 
 def test_of_equals_a_method_needs_no_memory_for_a_draft_and_ties_are_named() -> None:
