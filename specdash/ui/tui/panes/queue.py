@@ -6,17 +6,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from specdash.core.axes import COLUMNS
 from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, Span, fitted, text_of
-from specdash.ui.tui.panes.pane import Look, Pane, about, accepted, cell, note, rate, ratio, speed_style, time
+from specdash.ui.tui.panes.pane import Look, Pane, about, accepted, cell, note, rate, ratio, shown, speed_style, time
 from specdash.ui.tui.terminal.theme import StyleName
 
 MARK = 2  # cells for the signs of the running step and of the cursor
 LABELS = (("target", 10), ("draft", 8), ("category", 7))  # with the width that each has at least
+WIDEST_EXTRA = 8  # cells of a column of an axis
 LEAST_STAGE = 12  # cells that say something of a stage of the plan
-VARIABLES = (("config", "config", 8), ("moe_experts", "experts", 7), ("depth", "depth", 6))
 _STATE_STYLE: dict[str, StyleName] = {"ok": "good", "invalid": "warn", "failed": "bad", "timeout": "bad"}
 
 
@@ -119,16 +120,22 @@ def columns(look: Look, width: int) -> tuple[Column, ...]:
         Column("left", "est", 6, True),
     ]
     digits = max(3, len(str(len(overview.order))))
-    extra = [Column(name, head, min(each, max(len(head), overview.widths.get(name, 1))), False)
-             for name, head, each in VARIABLES if name in overview.varying]  # fmt: skip
+    extra = [
+        Column(
+            axis.name,
+            axis.heading,
+            min(WIDEST_EXTRA, axis.width, max(len(axis.heading), overview.widths.get(axis.name, 1))),
+            False,
+        )
+        for axis in COLUMNS
+        if axis.name in overview.varying
+    ]
     labels = [name for name, _ in LABELS]
     drop = [
         "prefill",
         "ttft",
         "accepted",
-        "depth",
-        "experts",
-        "config",
+        *reversed([axis.name for axis in COLUMNS]),
         "left",
         "target",
         "total",
@@ -226,9 +233,7 @@ def _values(look: Look, found: StepState, number: int) -> dict[str, Span]:
         "draft": (one_line(step.drafter, 60) if step.drafter is not None else "none", quiet if step.drafter else "dim"),
         "k": (str(step.k) if step.k is not None else "-", quiet),
         "category": (one_line(step.category, 60) + copy, quiet),
-        "config": (one_line(step.config, 60) if step.config is not None else "-", quiet),
-        "moe_experts": (str(step.moe_experts) if step.moe_experts is not None else "-", quiet),
-        "depth": (str(step.depth), quiet),
+        **{axis.name: (shown(step, axis, "-"), quiet) for axis in COLUMNS},
         "state": state_of(look, found),
         "rate": (rate(mine.rate_tok_s), quiet),
         "factor": (ratio(factor), speed_style(factor)),

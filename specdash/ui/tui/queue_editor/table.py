@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from specdash.core.axes import COLUMNS, VARYING
 from specdash.core.plan import LoadKey
 from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, Span
-from specdash.ui.tui.panes.pane import about, cell
+from specdash.ui.tui.panes.pane import about, cell, shown
 from specdash.ui.tui.queue_editor.staging import Staged, change_of, rows_of
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.terminal.theme import StyleName
@@ -71,8 +72,8 @@ def rows(staged: Staged, words: str) -> Rows:
         shown = tuple(each for each in every if all(word in each.casefold() for word in wanted))
     labels: dict[str, set[object]] = {}
     for found in (*staged.base.steps.values(), *staged.steps.values()):
-        for name in ("target", "category", "config", "moe_experts", "depth", "copy"):
-            labels.setdefault(name, set()).add(getattr(found.step, name))
+        for name in VARYING:
+            labels.setdefault(name, set()).add(found.step.value(name))
         labels.setdefault("draft", set()).add(found.step.drafter)
     widths = {
         name: max((len(one_line(str(each), 60)) if each is not None else 6 for each in values), default=1)
@@ -132,13 +133,14 @@ def columns(found: Rows, width: int) -> tuple[Column, ...]:
     digits = max(3, len(str(len(found.number))))
     apart = width >= NOTE_FROM
     extra = [
-        Column(name, heading, min(each, max(len(heading), found.widths.get(name, 1))), right)
-        for name, heading, each, right in (
-            ("config", "config", 10, False),
-            ("moe_experts", "experts", 7, True),
-            ("depth", "depth", 6, True),
+        Column(
+            axis.name,
+            axis.heading,
+            min(axis.width, max(len(axis.heading), found.widths.get(axis.name, 1))),
+            axis.kind is not str,
         )
-        if name in found.varying
+        for axis in COLUMNS
+        if axis.name in found.varying
     ]
     numbers = [
         Column("reps", "reps", found.widths["reps"], True),
@@ -147,7 +149,7 @@ def columns(found: Rows, width: int) -> tuple[Column, ...]:
     ]
     labels = ["target", "draft"]
     state = 9 if apart else 13
-    drop = ["depth", "moe_experts", "config", "est", "target", "draft", "load", "reps"]
+    drop = [*reversed([axis.name for axis in COLUMNS]), "est", "target", "draft", "load", "reps"]
     category = min(12, max(LABEL_LEAST, found.widths.get("category", 1)))
     while True:
         fixed = SIGNS + digits + 1 + 2 + 1 + 3 + 1 + category + 1 + sum(each.width + 1 for each in (*extra, *numbers))
@@ -222,9 +224,7 @@ def _values(found: Rows, step_id: str) -> dict[str, Span]:
         "draft": (one_line(step.drafter, 60) if step.drafter is not None else "(none)", style),
         "k": (str(step.k) if step.k is not None else "-", style),
         "category": (one_line(step.category, 60) + copy, style),
-        "config": (one_line(step.config, 60) if step.config is not None else "-", style),
-        "moe_experts": (str(step.moe_experts) if step.moe_experts is not None else "own", style),
-        "depth": (str(step.depth), style),
+        **{axis.name: (shown(step, axis), style) for axis in COLUMNS},
         "reps": (f"{have}/{wanted}" if have else str(wanted) if wanted is not None else "?", style),
         "load": (about(start) if start is not None else "?" if load is not None else "-", style),
         "est": (about(staged.after.steps.get(step_id)), style),

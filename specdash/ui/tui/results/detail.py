@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from specdash.analysis.figures import ArmFigures, Figures, FiguresCache, StepFigures
+from specdash.core.axes import GROUP, pick
 from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.secrets import shell_line
@@ -190,8 +191,7 @@ def finding_lines(book: FiguresCache, view: RunState, pair: Pair, variant: Varia
 
 def curve_finding(advice: Recommendations, pair: Pair, variant: Variant, width: int) -> list[Line]:
     """What one load predicts of a pair: the best K over all categories, and where measuring disagreed."""
-    config, experts, _, depth = variant
-    rows = advice.curves.get((*pair, config, experts, depth, ALL), ())
+    rows = advice.curves.get((pair[0], pick(variant, GROUP[1:]), pair[1], ALL), ())
     known = [each for each in rows if each.get("predicted_tok_s") is not None]
     if not known:
         return []
@@ -207,11 +207,10 @@ def curve_finding(advice: Recommendations, pair: Pair, variant: Variant, width: 
 
 def choice_finding(book: FiguresCache, advice: Recommendations, pair: Pair, variant: Variant, width: int) -> list[Line]:
     """The K that is recommended over all categories, where another one has the best mean."""
-    config, experts, _, depth = variant
     best = best_of({k: arm for k, arm in arms_of(book, variant).get(pair, {}).items() if k is not None})
     for group in advice.groups:
         choice = group.overall
-        if (group.target, group.config, group.moe_experts, group.depth) != (pair[0], config, experts, depth):
+        if (group.target, group.variant) != (pair[0], pick(variant, GROUP[1:])):
             continue
         if best is None or choice is None or choice.choice is None or choice.off or choice.k is None:
             return []

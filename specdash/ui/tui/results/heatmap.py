@@ -182,18 +182,25 @@ def k_grid(book: FiguresCache, view: RunState, pair: Pair, variant: Variant, mea
 
 
 def lengths_of(book: FiguresCache, target: str, variant: Variant) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The methods without a draft model of a target, and the longest drafts that they were tried with."""
-    steps = [
+    """What drafts for a target with parameters to choose from, and the draft lengths that it was tried with.
+
+    Methods without a draft model, and drafts that were tried with several values of their parameters.
+    """
+    of_it = [
         arm.step
         for arm in book.arms.values()
-        if is_draftless(arm.step.method) and arm.step.target == target and variant_of(arm.step) == variant
+        if arm.step.speculates and arm.step.target == target and variant_of(arm.step) == variant
     ]
+    tried: dict[tuple[str, str | None], set[str | None]] = {}
+    for step in of_it:
+        tried.setdefault((step.method, step.draft), set()).add(step.drafter)
+    steps = [step for step in of_it if is_draftless(step.method) or len(tried[step.method, step.draft]) > 1]
     names = dict.fromkeys(step.drafter for step in steps)
     return tuple(name for name in names if name is not None), tuple(sorted({step.k for step in steps if step.k}))
 
 
 def length_grid(book: FiguresCache, view: RunState, target: str, variant: Variant, measure: Measure) -> Grid:
-    """Methods without a draft model, each with the size of its n-gram, by K: over all categories."""
+    """What drafts with parameters to choose from, each with its own, by K: over all categories."""
     arms = arms_of(book, variant)
     names, ks = lengths_of(book, target, variant)
     known = {(name, k): arm for name in names for k, arm in arms.get((target, name), {}).items() if arm.figures.n}

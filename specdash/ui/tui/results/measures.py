@@ -8,17 +8,17 @@ from typing import Literal, get_args
 
 from specdash.analysis.figures import Figures
 from specdash.analysis.stats import Speedup
+from specdash.core.axes import VARIANT, Values, pick, said
 from specdash.core.plan import Step
 from specdash.core.state import LoadState
 from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
 from specdash.core.text import human_bytes
-from specdash.report.text import setting_words
 
 Pair = tuple[str, str | None]
 """A target and what drafts for it, by name; None for a baseline."""
 
-Variant = tuple[str | None, int | None, str, int]
+Variant = Values
 
 Measure = Literal["speedup", "tok/s", "acceptance", "prefill", "ttft", "total", "tokens/step", "memory"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -100,13 +100,12 @@ def pair_of(step: Step) -> Pair:
 
 def variant_of(step: Step) -> Variant:
     """What else sets steps of one pair and K apart."""
-    return step.config, step.moe_experts, step.workload, step.depth
+    return pick(step, VARIANT)
 
 
 def variant_label(variant: Variant) -> str:
     """A variant in words; "" for the plain one."""
-    config, experts, workload, depth = variant
-    return setting_words(config, experts, depth, workload)
+    return ", ".join(said(variant))
 
 
 def sign_of(found: Speedup | None) -> str:

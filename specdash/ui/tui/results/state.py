@@ -7,6 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeVar
 
 from specdash.analysis.figures import FiguresCache, StepFigures
+from specdash.core.axes import NONE
 from specdash.ui.tui.results.heatmap import (
     ALL,
     Axes,
@@ -19,11 +20,8 @@ from specdash.ui.tui.results.heatmap import (
     rows_of,
 )
 from specdash.ui.tui.results.layout import RunState as Shown
-from specdash.ui.tui.results.measures import Measure
 from specdash.ui.tui.results.measures import Measure, Pair, Variant, variant_of
 from specdash.ui.tui.results.table import Sorting
-
-PLAIN: Variant = (None, None, "content", 0)
 
 Entry = TypeVar("Entry")
 
@@ -42,7 +40,7 @@ class State:
     by_length: bool = False
     measure: Measure = "speedup"
     axes: Axes = field(default_factory=lambda: Axes((), (), ()))
-    variant: Variant = PLAIN
+    variant: Variant = NONE
     target: str = ""
     draft: str | None = None
     category: str = ALL
