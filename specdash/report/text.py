@@ -470,7 +470,7 @@ def build(engine: EngineUsed) -> str:
 
 def settings_text(settings: Settings) -> str:
     """Every setting that has a value, lists in brackets, but for the digest of the prompts."""
-    named = {name: getattr(settings, name) for name in Settings.__dataclass_fields__ if name != "others"}
+    named = {name: getattr(settings, name) for name in settings.__dataclass_fields__ if name != "others"}
     told = {**named, **settings.others}
     told.pop("prompts_digest")
     return ", ".join(f"{name} {_listed(value)}" for name, value in told.items() if value is not None)

@@ -79,14 +79,18 @@ def from_document(document: Mapping[str, Any]) -> Result:
     """The result in a document. Raises ValueError, with the place, for a field that is not what it has to be."""
     import msgspec
 
+    wrong: list[str] = []
     nested: Json = {name: value for name, value in document.items() if value is not None}
     for name, decoded in _PARTS.items():
         if name in nested:
-            nested[name] = _with_steps(decoded(nested[name]), name)
+            nested[name] = _with_steps(decoded(nested[name]), name, wrong)
     try:
-        return msgspec.convert(nested, Result)
+        result = msgspec.convert(nested, Result)
     except msgspec.ValidationError as error:
         raise ValueError(_place_in_file(str(error))) from error
+    if wrong:
+        raise ValueError(_place_in_file(wrong[0]))
+    return result
 
 
 def _place_in_file(text: str) -> str:
@@ -94,23 +98,27 @@ def _place_in_file(text: str) -> str:
     return re.sub(r"\.(step|baseline|key)\b", "", text).replace("`$.", "`").replace("`$`", "the document")
 
 
-def _with_steps(value: Any, place: str) -> Any:
-    """A part of a document, its steps and loads made of the values of axes that stand for them."""
+def _with_steps(value: Any, place: str, wrong: list[str]) -> Any:
+    """A part of a document, its steps and loads made of the values of axes that stand for them.
+
+    What cannot be made is added to `wrong`, with its place.
+    """
     if isinstance(value, list):
-        return [_with_steps(each, f"{place}[{index}]") for index, each in enumerate(value)]
+        return [_with_steps(each, f"{place}[{index}]", wrong) for index, each in enumerate(value)]
     if not isinstance(value, dict) or not any(name in value for name in (*_STEPS, "tied")):
         return value
-    made = {name: _made(value[name], name, place) for name in _STEPS if value.get(name) is not None}
+    made = {name: _made(value[name], name, place, wrong) for name in _STEPS if value.get(name) is not None}
     if isinstance(value.get("tied"), list):
-        made["tied"] = _with_steps(value["tied"], f"{place}.tied")
+        made["tied"] = _with_steps(value["tied"], f"{place}.tied", wrong)
     return {**value, **made}
 
 
-def _made(values: Any, name: str, place: str) -> Step | LoadKey:
+def _made(values: Any, name: str, place: str, wrong: list[str]) -> Step | LoadKey:
     try:
         return decode_load(values, f"{place}.{name}") if name == "key" else decode_step(values, f"{place}.{name}")
     except ValueError as error:
-        raise ValueError(_place_in_file(str(error))) from error
+        wrong.append(str(error))
+        return Step("") if name != "key" else LoadKey(Step(""))
 
 
 # What is written.
