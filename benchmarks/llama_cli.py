@@ -37,7 +37,7 @@ PROMPTS = (
 )
 ARGS = ("-t", "1", "-c", "1024")
 SPECULATING = ("llama-speculative-simple", "llama-speculative")
-BASELINE, DRAFT = LoadKey("T", None, None, None, None), LoadKey("T", "D", None, None, K)
+BASELINE, DRAFT = LoadKey.of("T"), LoadKey.of("T", K, draft="D")
 
 
 @dataclass
@@ -54,7 +54,7 @@ class Arm:
 
     async def answer(self, prompt: str) -> None:
         """Takes one answer in."""
-        request = Request(prompt, TOKENS, 0.0, 1, self.key.k)
+        request = Request(prompt, TOKENS, 0.0, 1, self.key.k_startup)
         found = await self.client.generate(request, limit_s=LIMIT_S)
         if found.problems or found.predicted_ms is None or found.prompt_ms is None or found.first_token_t_s is None:
             raise RuntimeError(f"{self.name}: {found.problems}")

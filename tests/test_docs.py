@@ -53,6 +53,8 @@ def test_every_key_of_the_profile_is_documented_and_no_other(tables: list[Table]
     assert sum(len(table.asked) for table in tables) > 40
     models = {key for table in tables if table.title in ("[[targets]]", "[[drafts]]") for key in table.asked}
     for table in tables:
+        if table.path[1:2] == ("stages",):
+            continue  # its keys are the names of methods, and the parameters that are documented as lists
         known = set(table.asked) - (subtables if not table.path else set())
         if table.title in ("[[targets]]", "[[drafts]]"):  # one section for both, which share most keys
             assert known < documented(table) == models

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from statistics import fmean
 
 from specdash.analysis.grouping import arm_of, drafter_of, first_of, group_of
@@ -17,7 +17,7 @@ from specdash.analysis.result import RATE, Load, Measurement, Model, Result
 from specdash.analysis.speedups import PARTS, Question, clock_for, keyed_rates
 from specdash.analysis.stats import CONFIDENCE, Speedup, speedup
 from specdash.core.measure import Verdict
-from specdash.core.methods import BASELINE, drafter_label
+from specdash.core.methods import BASELINE
 from specdash.core.numbers import positive
 from specdash.core.plan import Step
 from specdash.core.profile import ALL, CONTENT, LOSSLESS
@@ -87,7 +87,7 @@ class Candidate:
     def label(self) -> str:
         """The candidate in a few words."""
         step = self.step
-        name = drafter_label(step.draft, step.method, step.ngram_n) or step.method
+        name = step.drafter or step.method
         return name if step.k is None else f"{name} at K = {step.k}"
 
     @property
@@ -164,7 +164,7 @@ def _against_texts(group: Group, category: str) -> dict[Step, frozenset[str]]:
     found: dict[Step, frozenset[str]] = {}
     for each in group.texts:
         if category in (ALL, each.step.category):
-            arm = replace(first_of(each.step), workload=CONTENT)
+            arm = first_of(each.step).with_values(workload=CONTENT)
             found[arm] = found.get(arm, frozenset()) | (_OF_TEXTS & set(each.verdicts))
     return found
 

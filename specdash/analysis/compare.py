@@ -17,7 +17,7 @@ from specdash.analysis.grouping import arm_of
 from specdash.analysis.result import RATE, Measurement, Result
 from specdash.analysis.speedups import PARTS, Keyed, keyed_rates
 from specdash.analysis.stats import CONFIDENCE, Summary, about, speedup, student_t_quantile
-from specdash.core.methods import BASELINE, method_label
+from specdash.core.methods import BASELINE
 from specdash.core.numbers import finite, positive
 from specdash.core.plan import Step
 from specdash.core.text import plural
@@ -223,9 +223,7 @@ def _pair(keys: Sequence[Step], ours: _Side, theirs: _Side, same_prompts: bool, 
 
 def _name(arm: Step, category: str) -> str:
     """The name of a step as journals have it; without a K where a file does not tell it."""
-    step = replace(arm, category=category)
-    named = method_label(step.method, step.ngram_n)
-    return step.id if step.k is not None else step.id.replace(f" | {named} K=None", f" | {named}")
+    return replace(arm, category=category).id
 
 
 def _own_speedup(keys: Sequence[Step], side: _Side) -> Quotient | None:

@@ -16,7 +16,7 @@ from specdash.analysis.stats import about
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import DRAFT
 from specdash.core.numbers import positive
-from specdash.core.plan import LoadKey, Step
+from specdash.core.plan import LoadKey
 from specdash.core.profile import ALL, CONTENT
 from specdash.core.status import DONE, StepStatus
 from specdash.core.steps import StepState
@@ -108,7 +108,7 @@ def _row(place: _Place, k: int, point: Point | None, answers: _Answers, basis: M
     is_alike = {asked for asked, _ in common} == basis.keys()
     tokens_per_step, step_time_s = _cost(point, rate, samples)
     return CurvePoint(
-        step=Step(pair.target, pair.draft, DRAFT, pair.config, pair.moe_experts, k, CONTENT, category, depth),
+        step=pair.served.with_values(k=k, workload=CONTENT, category=category, depth=depth),
         predicted_tok_s=point.tok_s if point is not None else None,
         predicted_ci95=point.ci95 if point is not None else None,
         measured_tok_s=rate.mean if rate is not None else None,

@@ -27,6 +27,7 @@ from specdash.analysis.speedups import (
 )
 from specdash.analysis.stats import Speedup, Summary, summarise
 from specdash.core.acceptance import Drafting, drafting_over, proven
+from specdash.core.axes import READ_BY, sorted_values
 from specdash.core.measure import Sample, StepFacts, combine
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
@@ -354,19 +355,16 @@ def in_order(rows: Iterable[Row]) -> list[Row]:
     """Arms or measurements as they are read: baselines first, then each draft with its Ks ascending.
 
     A search or a second pass leaves the queue in an order of its own. Targets, configurations, drafts and what else has
-    no order keep that of their first appearance; so do rows that differ in none of these. Sizes of n-grams ascend too.
+    no order keep that of their first appearance; so do rows that differ in none of these. `core.axes` tells which
+    ascend.
     """
     found = list(rows)
-    names = ("target", "config", "draft", "method", "moe_experts", "workload")
-    seen = {name: list(dict.fromkeys(getattr(row.step, name) for row in found)) for name in names}
-    places = {name: {value: at for at, value in enumerate(values)} for name, values in seen.items()}
+    seen = {name: [row.step.value(name) for row in found] for name in READ_BY}
+    places = {name: {each: at for at, each in enumerate(sorted_values(name, of_it))} for name, of_it in seen.items()}
+    first = READ_BY.index("draft")
 
     def place(row: Row) -> tuple[int | bool, ...]:
-        step = row.step
-        target, config, draft, method, experts, workload = (places[name][getattr(step, name)] for name in names)
-        k = -1 if step.k is None else step.k
-        size = -1 if step.ngram_n is None else step.ngram_n
-        arm = step.method != BASELINE, draft, method, size, experts, k
-        return target, config, *arm, workload, step.depth
+        at = [places[name][row.step.value(name)] for name in READ_BY]
+        return *at[:first], row.step.speculates, *at[first:]
 
     return sorted(found, key=place)

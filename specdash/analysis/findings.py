@@ -21,7 +21,7 @@ from specdash.analysis.pass_drift import Anchor, anchor_of, anchors, drift_detai
 from specdash.analysis.roofline import Roofline, roofline
 from specdash.analysis.speedups import Compared, over_baseline, rate_estimate
 from specdash.core.measure import Sample, Verdict
-from specdash.core.methods import BASELINE, is_ceiling
+from specdash.core.methods import BASELINE
 from specdash.core.plan import LoadKey, Step
 from specdash.core.state import RunState
 from specdash.core.status import StepStatus
@@ -112,13 +112,13 @@ def part_of(view: RunState, pairs: Collection[LoadKey]) -> RunState:
 
 def around(view: RunState, pair: LoadKey) -> RunState:
     """The view with no more steps than tell of those of one pair: its own, and its baseline's."""
-    mine = (found for each in dict.fromkeys((_baseline(pair), pair)) for found in view.table.of_pair(each))
+    mine = (found for each in dict.fromkeys((pair.baseline, pair)) for found in view.table.of_pair(each))
     return replace(view, steps=StepTable({found.step.id: found for found in mine}))
 
 
 def _steps(table: StepTable, pairs: Collection[LoadKey]) -> Iterator[StepState]:
     """The steps of these pairs, those that they are compared with, and those that are compared with them."""
-    settings = dict.fromkeys(_baseline(pair) for pair in pairs)
+    settings = dict.fromkeys(pair.baseline for pair in pairs)
     for each in settings:
         yield from table.of_pair(each)
     for pair in dict.fromkeys(pairs):
@@ -127,12 +127,7 @@ def _steps(table: StepTable, pairs: Collection[LoadKey]) -> Iterator[StepState]:
     moved = {pair for pair in pairs if not pair.speculates}
     if moved:
         known = {status for status in table.statuses if status not in (StepStatus.OPEN, StepStatus.SKIPPED)}
-        yield from (found for found in table.with_status(known) if _baseline(found.step.pair) in moved)
-
-
-def _baseline(pair: LoadKey) -> LoadKey:
-    """The load of the baseline of a pair."""
-    return LoadKey(pair.target, None, pair.config, pair.moe_experts, None)
+        yield from (found for found in table.with_status(known) if found.step.pair.baseline in moved)
 
 
 LEAST_ANSWERS = 2
@@ -145,8 +140,8 @@ def same_drafts(steps: Mapping[str, StepState]) -> Mapping[str, tuple[int, int]]
     """By step id: the smaller K whose drafts were the same, and in how many answers; steps without one are left out."""
     alike: dict[Step, list[tuple[int, str]]] = {}
     for name, found in steps.items():
-        if found.status == "ok" and found.step.k is not None and is_ceiling(found.step.method):
-            alike.setdefault(replace(found.step, k=None), []).append((found.step.k, name))
+        if found.status == "ok" and found.step.k is not None and found.step.is_ceiling:
+            alike.setdefault(found.step.with_values(k=None), []).append((found.step.k, name))
     same: dict[str, tuple[int, int]] = {}
     for members in alike.values():
         members.sort()

@@ -23,12 +23,12 @@ def first_of(step: Step) -> Step:
 
 def drafter_of(step: Step) -> Step:
     """The arm with K left open: what drafts in which setting and workload."""
-    return replace(first_of(step), k=None)
+    return first_of(step).with_values(k=None)
 
 
 def pair_of(step: Step) -> Step:
     """What drafts in which setting, whatever the workload: what a K curve is of."""
-    return replace(drafter_of(step), workload=CONTENT)
+    return drafter_of(step).with_values(workload=CONTENT)
 
 
 def setting_of(step: Step) -> Step:
@@ -38,4 +38,4 @@ def setting_of(step: Step) -> Step:
 
 def group_of(step: Step) -> Step:
     """What arms have in common that one of them is recommended from: the setting, whatever the workload."""
-    return replace(setting_of(step), workload=CONTENT)
+    return setting_of(step).with_values(workload=CONTENT)

@@ -51,6 +51,7 @@ from specdash.analysis.reasons import (
 from specdash.analysis.result import Recommendation, Result, Tied, WholeAnswer
 from specdash.analysis.speedups import PARTS, Question
 from specdash.analysis.stats import CONFIDENCE, Interval, Speedup, speedup
+from specdash.core.axes import PARAMS, values
 from specdash.core.events import K_PLACE
 from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE
@@ -260,7 +261,7 @@ def _thrift(arm: Candidate) -> tuple[Any, ...]:
         arm.peak_rss_bytes if arm.peak_rss_bytes is not None else float("inf"),
         arm.step.draft or "",
         arm.step.method,
-        arm.step.ngram_n or 0,
+        *(each or 0 for each in values(arm.step, PARAMS)),
         arm.step.copy,
     )
 

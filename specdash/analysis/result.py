@@ -153,7 +153,7 @@ def _listed(value: Any) -> Any:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Load:
-    """One start of a server: what it served (`key.k` is the K at start-up), its command, and what it took."""
+    """One start of a server: what it served (`key.k_startup`: the K at start-up), its command, and what it took."""
 
     id: str
     key: LoadKey

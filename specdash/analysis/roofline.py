@@ -10,6 +10,7 @@ from __future__ import annotations
 import statistics
 from dataclasses import dataclass
 
+from specdash.core.axes import value
 from specdash.core.events import BandwidthMeasured, ModelRead
 from specdash.core.measure import combine
 from specdash.core.methods import BASELINE
@@ -87,14 +88,15 @@ def pass_bytes(model: ModelRead, step: Step) -> int | None:
 
     A pass that verifies several drafted tokens of a mixture reads the experts of all of them, which is more.
     """
-    if step.moe_experts is None or model.bytes_per_token is None:
+    experts = value(step, "moe_experts")
+    if experts is None or model.bytes_per_token is None:
         return model.bytes_per_token
     if not model.expert_bytes:
         return model.bytes_per_token  # a dense model has no experts to count
     if not model.expert_count or model.expert_used_count is None:
         return None
     others = model.bytes_per_token - model.expert_bytes * model.expert_used_count // model.expert_count
-    return others + model.expert_bytes * step.moe_experts // model.expert_count
+    return others + model.expert_bytes * int(experts) // model.expert_count
 
 
 def _exempt(bandwidth: BandwidthMeasured | None, model: ModelRead) -> str:
@@ -112,7 +114,7 @@ def _exempt(bandwidth: BandwidthMeasured | None, model: ModelRead) -> str:
 
 def _why_no_bytes(model: ModelRead, step: Step) -> str:
     """Why it is not known what a pass reads."""
-    if model.expert_bytes and (step.moe_experts is not None or model.bytes_per_token is None):
+    if model.expert_bytes and (value(step, "moe_experts") is not None or model.bytes_per_token is None):
         return "the header of its target does not tell how many experts a token uses"
     return "the sizes of its target's weights are not known"
 

@@ -21,6 +21,7 @@ from specdash.analysis.candidates import (
 from specdash.analysis.grouping import first_of, group_of
 from specdash.analysis.result import Model, Result
 from specdash.analysis.stats import Interval, Speedup
+from specdash.core.axes import said
 from specdash.core.measure import Verdict
 from specdash.core.plan import Step
 from specdash.core.profile import ALL
@@ -126,14 +127,7 @@ def _mean(arm: Candidate) -> float:
 
 
 def _label(key: Step, draft: str) -> str:
-    parts = [f"{key.target} + {draft}"]
-    if key.config is not None:
-        parts.append(key.config)
-    if key.moe_experts is not None:
-        parts.append(f"{key.moe_experts} experts")
-    if key.depth:
-        parts.append(f"depth {key.depth}")
-    return ", ".join(parts)
+    return ", ".join([f"{key.target} + {draft}", *said(key)])
 
 
 def _peak(group: Group, draft: str, arms: Sequence[Candidate], result: Result) -> Peak | None:

@@ -124,7 +124,7 @@ def _confirm(view: RunState, pair: LoadKey, steps: Sequence[StepState]) -> Chang
     ks = list(dict.fromkeys(in_turn))[:MOST_CONFIRMED]
     best = next((curve for curve in curves if curve.best_k is not None), None)
     if best is None:
-        unseen = f"of {pair.method} none is known to hold" if pair.method else "no verification steps were seen"
+        unseen = f"of {pair.method} none is known to hold" if not pair.is_plain else "no verification steps were seen"
         why = next((curve.reason for curve in curves if curve.reason), unseen)
         ks = [k for k in FALLBACK_KS if k not in known and k < max(known, default=0)]
         reason = f"{pair.label}: no curve can be predicted ({why}); measuring {_ks(ks)} instead"
@@ -156,7 +156,7 @@ def _added(
     fresh: dict[int | None, list[Step]] = {}
     for k in ks:
         for found in alike:
-            step = replace(found.step, k=k)
+            step = found.step.with_values(k=k)
             if found.step.k != largest or found.step.copy or found.by_user or step.id in view.steps:
                 continue
             own = iterations is None or step.workload == LOSSLESS

@@ -16,6 +16,7 @@ from specdash.core.kinds import KINDS
 from specdash.core.plan import KScope, PlannedLoad, k_values
 from specdash.core.priors import Range
 from specdash.core.profile import LOSSLESS
+from specdash.core.step import encode_load, encode_step
 from specdash.core.text import human_bytes, human_seconds, plain, plural
 from specdash.errors import Exit, Problem, ProfileError
 from specdash.session.planned import plan_time
@@ -225,11 +226,11 @@ def _as_json(
     usable = [step for step in prepared.steps if prepared.usable(step)]
     return {
         "name": prepared.profile.name,
-        "steps": [{"id": step.id, **asdict(step)} for step in usable],
+        "steps": [{"id": step.id, **encode_step(step)} for step in usable],
         "plans": {
             scope.value: {
                 "loads": [
-                    {"key": asdict(load.key), "label": load.key.label, "steps": [step.id for step in load.steps]}
+                    {"key": encode_load(load.key), "label": load.key.label, "steps": [step.id for step in load.steps]}
                     for load in loads
                 ],
                 "n_loads": len(loads),

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from specdash.config.lines import KeyPath
 from specdash.config.report import Findings, dotted, guess, nearest, show
+from specdash.core.axes import Axis
 
 T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
@@ -150,6 +151,23 @@ class Table:
                 what = f"must be a whole number, {least} or more; found {show(item)}"
                 self.findings.problem((*self.at(key), index), what, todo)
         return self._distinct(key, [item for item in value if as_whole(item, least) is not None])
+
+    def axis(self, axis: Axis) -> Any:
+        """One value of an axis, its default where the table has none."""
+        return self.get(axis.name, axis.default, axis.wanted, axis.read)
+
+    def axis_list(self, axis: Axis) -> tuple[Any, ...]:
+        """Different values of an axis; () where the table has none."""
+        value = self.ask(axis.name)
+        if axis.name not in self.raw:
+            return ()
+        if not isinstance(value, list):
+            self.wrong(axis.name, "a list of whole numbers" if axis.kind is int else "a list of numbers")
+            return ()
+        for index, item in enumerate(value):
+            if axis.read(item) is None:
+                self.findings.problem((*self.at(axis.name), index), f"must be {axis.wanted}; found {show(item)}")
+        return self._distinct(axis.name, [found for item in value if (found := axis.read(item)) is not None])
 
     def strings(self, key: str, todo: str = "") -> tuple[str, ...]:
         """A list of strings; () when absent."""

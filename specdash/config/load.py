@@ -123,7 +123,7 @@ def _profile(top: Table, file: Path, findings: Findings) -> Profile:
     is_listed = "queue" in top.raw
     sweep = read_sweep(sweep_table, target_groups, draft_groups, kind=kind, is_listed=is_listed)
     measure, categories = read_measure(top.table("measure"), base, targets)
-    queue = read_queue(queue_tables, Known(target_groups, draft_groups, configs, categories, measure))
+    queue = read_queue(queue_tables, Known(target_groups, draft_groups, configs, categories, measure, kind))
     limits = read_limits(top.table("limits"))
     results_table = top.table("results")
     results_dir, shared = read_results_dir(results_table, base), results_table.boolean("shared", False)
@@ -180,7 +180,7 @@ def _fitting(findings: Findings, models: list[ModelRef], kind: Kind) -> list[Mod
 def _warn(findings: Findings, profile: Profile) -> None:
     """Files what is allowed and still will not be measured."""
     sweep, measure = profile.sweep, profile.measure
-    if profile.engine.is_embedded and profile.expert_counts:
+    if profile.engine.is_embedded and profile.asked("moe_experts"):
         what = (
             "the built-in llama.cpp has no way to set expert counts: llama-cli takes these steps, where it is on PATH"
         )

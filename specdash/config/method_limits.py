@@ -9,8 +9,7 @@ from collections.abc import Sequence
 from specdash.config.lines import KeyPath
 from specdash.config.prompts import load_builtin, load_jsonl
 from specdash.config.report import Findings
-from specdash.core.plan import Step, plan_of
-from specdash.core.possible_steps import possible
+from specdash.core.plan import Step, plan_of, possible
 from specdash.core.profile import BUILTIN, Profile, abilities_of
 from specdash.core.prompts import Prompt
 

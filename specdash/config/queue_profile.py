@@ -13,6 +13,7 @@ from typing import Any
 
 from specdash.config.prompts import CATEGORIES, load_jsonl
 from specdash.config.write import dump
+from specdash.core.axes import DRAFTER, SETTING, SWEPT, Axis, Part, pick
 from specdash.core.commands import NewModel
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step, iterations_of, steps_of
@@ -85,7 +86,7 @@ def _as_matrix(profile: Profile, listed: Sequence[_Listed], categories: Sequence
     """
     steps = [each.step for each in listed]
     counts = {each.iterations for each in listed}
-    if len(counts) > 1 or not categories or any(step.moe_experts is not None or step.copy for step in steps):
+    if len(counts) > 1 or not categories or any(step.copy or set(step.setting) - {"config"} for step in steps):
         return None
     pairs = tuple(dict.fromkeys((step.target, step.draft) for step in steps if step.draft is not None))
     used = tuple(dict.fromkeys(step.category for step in steps))
@@ -98,9 +99,8 @@ def _as_matrix(profile: Profile, listed: Sequence[_Listed], categories: Sequence
         configs=tuple(each for each in profile.configs if any(step.config == each.label for step in steps)),
         sweep=Sweep(
             methods=tuple(dict.fromkeys(step.method for step in steps if step.method != BASELINE)),
-            ngram_n=tuple(dict.fromkeys(step.ngram_n for step in steps if step.ngram_n is not None)),
+            lists={axis.name: listed for axis in SWEPT if (listed := _listed(steps, axis))},
             k=tuple(sorted({step.k for step in steps if step.k is not None})) or "auto",
-            depth=tuple(dict.fromkeys(step.depth for step in steps)),
             baseline=any(step.method == BASELINE for step in steps),
             pairs=pairs or "all",
         ),
@@ -116,6 +116,13 @@ def _as_matrix(profile: Profile, listed: Sequence[_Listed], categories: Sequence
     every = {(target.label, draft.label) for target in candidate.targets for draft in candidate.drafts}
     simple = replace(candidate, sweep=replace(candidate.sweep, pairs="all"))
     return simple if every == set(pairs) and steps_of(simple, {}, used) == tuple(steps) else candidate
+
+
+def _listed(steps: Sequence[Step], axis: Axis) -> tuple[Any, ...]:
+    """The values of an axis in these steps, where any has another than the default."""
+    of_it = [step for step in steps if axis.part is not Part.STAGE or (step.speculates and axis.is_of(step.method))]
+    found = tuple(dict.fromkeys(step.value(axis.name) for step in of_it))
+    return () if found == (axis.default,) else tuple(each for each in found if each is not None)
 
 
 def _named(models: Sequence[ModelRef], labels: Sequence[str | None]) -> tuple[ModelRef, ...]:
@@ -151,16 +158,12 @@ def _entry(listed: _Listed) -> QueueEntry:
     step = listed.step
     return QueueEntry(
         target=step.target,
-        draft=step.draft,
-        config=step.config,
-        moe_experts=step.moe_experts,
+        values=pick(step, (*SETTING, *DRAFTER)),
         k=() if step.k is None else (step.k,),
         categories=(step.category,),
         depth=(step.depth,),
         iterations=listed.iterations,
         copy=step.copy,
-        method=step.method,
-        ngram_n=step.ngram_n,
     )
 
 

@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
-from typing import Literal
+from typing import Any, Literal
 
 from specdash.config.fields import Table, as_whole
 from specdash.config.report import guess, show
-from specdash.core.methods import BASELINE, DRAFT, METHODS, SIZED, method_named, needs_draft_model
+from specdash.core.axes import AXES, SWEPT, Part, Values
+from specdash.core.kinds import Kind
+from specdash.core.methods import BASELINE, DRAFT, METHODS, method_named, needs_draft_model
 from specdash.core.plan import entry_steps
 from specdash.core.profile import Measure, QueueEntry, ServerConfig
 
 MOST_SAMPLES = 10_000  # of one step, as for edits of a running queue
+LISTED_ONE = tuple(axis for axis in SWEPT if axis.name != "depth")  # an entry has one value of each
 _SHOWN_TWICE = 3  # steps that are listed twice, named one by one
 
 
@@ -26,6 +29,7 @@ class Known:
     configs: Sequence[ServerConfig]
     categories: Sequence[str]
     measure: Measure
+    kind: Kind
 
 
 def read_queue(tables: Sequence[Table], known: Known) -> tuple[QueueEntry, ...]:
@@ -56,21 +60,26 @@ def _read(table: Table, known: Known) -> list[QueueEntry]:
     if not has_draft:
         table.ask("draft")
     method = _method(table, has_draft=has_draft)
+    values: dict[str, Any] = {axis.name: table.axis(axis) for axis in LISTED_ONE}
     entry = QueueEntry(
         target="",
-        config=_config(table, known.configs),
-        moe_experts=_optional(table, "moe_experts", 1),
+        values=Values({**values, "method": method, "config": _config(table, known.configs)}),
         k=_k(table, needed=method != BASELINE),
         categories=_categories(table, known.categories),
         depth=table.wholes("depth", (0,), 0) or (0,),
         iterations=_optional(table, "iterations", 1, MOST_SAMPLES),
         copy=table.whole("copy", 0, 0),
-        method=method,
-        ngram_n=_optional(table, "ngram_n", 1),
     )
-    if entry.ngram_n is not None and method not in SIZED:
-        table.findings.problem(table.at("ngram_n"), f"{show(method)} looks up no n-gram of a size", "Leave it out")
-    return [replace(entry, target=target, draft=draft) for target, draft in product(targets, drafts)]
+    for name in entry.values:
+        if AXES[name].part is Part.STAGE and not AXES[name].is_of(method):
+            what = f"is {AXES[name].what}, and {show(method)} has none"
+            table.findings.problem(table.at(name), what, "Leave it out")
+        elif (problem := known.kind.problem_with(AXES[name], method)) is not None:
+            table.findings.problem(table.at(name), problem, "Leave it out")
+    return [
+        replace(entry, target=target, values=entry.values.with_values(draft=draft))
+        for target, draft in product(targets, drafts)
+    ]
 
 
 def _method(table: Table, *, has_draft: bool) -> str:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from specdash.config.engine_table import (
     read_args,
@@ -23,8 +23,9 @@ from specdash.config.entries import absence, absolute, impossible, read_pairs
 from specdash.config.fields import Table, parse_duration, parse_size
 from specdash.config.prompts import CATEGORIES, load_jsonl
 from specdash.config.report import guess, nearest, show
+from specdash.core.axes import AXES, PARAMS, SWEPT, Part
 from specdash.core.kinds import KINDS, Kind
-from specdash.core.methods import METHODS, SIZED, method_named
+from specdash.core.methods import METHODS, method_named
 from specdash.core.profile import BUILTIN, LOSSLESS, EngineConfig, KMode, Limits, Measure, ModelRef, ServerConfig, Sweep
 
 _LARGEST_SEED = 2**32 - 2  # the largest 32-bit value means "random" to llama.cpp
@@ -67,21 +68,56 @@ def read_sweep(
     baseline = table.boolean("baseline", True)
     if not methods and not baseline:
         table.findings.problem(table.at("methods"), "nothing to measure: no method and no baseline")
-    ngram_n = table.wholes("ngram_n", (), 1)
-    if ngram_n and not SIZED.intersection(methods):
-        what = "is the size of a looked-up n-gram, and no method here has one"
-        names = ", ".join(sorted(SIZED))
-        table.findings.problem(table.at("ngram_n"), what, f"Methods with one: {names}; or leave ngram_n out")
+    found = {axis.name: table.axis_list(axis) for axis in SWEPT}
+    lists = {name: listed for name, listed in found.items() if listed and listed != (AXES[name].default,)}
+    for name in lists:
+        if AXES[name].part is Part.STAGE and not any(AXES[name].is_of(method) for method in methods):
+            what = f"is {AXES[name].what}, and no method here has one"
+            names = ", ".join(sorted(method for method in METHODS if AXES[name].is_of(method)))
+            table.findings.problem(table.at(name), what, f"Methods with one: {names}; or leave {name} out")
+        _refuse_by_kind(table, name, kind)
     pairs = read_pairs(table, targets, drafts)
+    k = _k(table, needed=bool(methods))
+    stages = _stages(table.table("stages"), methods, kind)
+    shortened = [name for each in (lists, *stages.values()) for name in each if AXES[name].shortens]
+    if k == "curve" and shortened:
+        what = f"a curve is told by drafts of exactly K tokens, and {shortened[0]} ends them before"
+        table.findings.problem(table.at("k"), what, "List the Ks, such as k = [2, 4, 8]")
     return Sweep(
         methods=methods,
-        k=_k(table, needed=bool(methods)),
-        moe_experts=table.wholes("moe_experts", (), 1),
-        ngram_n=ngram_n,
-        depth=table.wholes("depth", (0,), 0) or (0,),
+        k=k,
+        lists=lists,
+        stages=stages,
         baseline=baseline,
         pairs="all" if pairs is None else pairs,
     )
+
+
+def _refuse_by_kind(table: Table, name: str, kind: Kind) -> None:
+    """Files an axis that this kind of engine has no way to set."""
+    if not kind.sets(AXES[name]):
+        able = ", ".join(sorted(each.name for each in KINDS.values() if each.sets(AXES[name])))
+        what = f'kind = "{kind.name}" has no way to set it'
+        table.findings.problem(table.at(name), what, f"Kinds that can: {able}; or leave {name} out")
+
+
+def _stages(table: Table, methods: Sequence[str], kind: Kind) -> dict[str, dict[str, tuple[Any, ...]]]:
+    """`[sweep.stages.METHOD]`: lists of parameters for one method alone."""
+    found: dict[str, dict[str, tuple[Any, ...]]] = {}
+    for word in table.raw:
+        own = table.table(word)
+        method = kind.method_named(method_named(word) or word)
+        if method not in methods:
+            table.findings.problem(
+                table.at(word), "is no method of this sweep", guess(word, methods, "Its methods are")
+            )
+        listed = {name: own.axis_list(AXES[name]) for name in PARAMS if AXES[name].is_of(method)}
+        for name in listed:
+            if name in own.raw:
+                _refuse_by_kind(own, name, kind)
+        if given := {name: values for name, values in listed.items() if values}:
+            found[method] = given
+    return found
 
 
 def _methods(table: Table, kind: Kind) -> tuple[str, ...]:

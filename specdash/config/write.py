@@ -10,6 +10,7 @@ from typing import Any
 import tomli_w
 
 from specdash.config.discover import model_stem
+from specdash.core.axes import SWEPT
 from specdash.core.kinds import DEFAULT, Kind
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.profile import (
@@ -215,14 +216,15 @@ def _model(model: ModelRef, *, target: bool) -> dict[str, Any]:
 
 def _sweep(profile: Profile) -> dict[str, Any]:
     sweep = profile.sweep
+    stages = {method: {name: list(each) for name, each in lists.items()} for method, lists in sweep.stages.items()}
     return {
         "methods": list(sweep.methods),
         "k": sweep.k if isinstance(sweep.k, str) else list(sweep.k),
-        "moe_experts": list(sweep.moe_experts),
-        "ngram_n": list(sweep.ngram_n),
-        "depth": list(sweep.depth),
+        **{axis.name: list(each) for axis in SWEPT if (each := sweep.listed(axis.name)) or not axis.is_sparse},
+        "depth": list(profile.depths),
         "baseline": sweep.baseline,
         "pairs": sweep.pairs if isinstance(sweep.pairs, str) else [list(pair) for pair in sweep.pairs],
+        **({"stages": stages} if stages else {}),
     }
 
 
@@ -230,11 +232,8 @@ def _entry(entry: QueueEntry) -> dict[str, Any]:
     """One `[[queue]]`; what a key cannot say by a value is left out."""
     table = {
         "target": entry.target,
-        "draft": entry.draft,
+        **entry.values,
         "method": None if entry.method == (BASELINE if entry.draft is None else DRAFT) else entry.method,
-        "ngram_n": entry.ngram_n,
-        "config": entry.config,
-        "moe_experts": entry.moe_experts,
         "k": list(entry.k) or None,
         "categories": entry.categories if isinstance(entry.categories, str) else list(entry.categories),
         "depth": list(entry.depth),

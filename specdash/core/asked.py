@@ -75,12 +75,12 @@ class Asked:
         `first`: how long it takes to ask what comes before the warm-up, where that was seen.
         """
         whole = one.whole.times(self.settings.warmup or 0) + (first or ZERO)
-        if key.draft is None or key.k is None or not self.max_tokens:
+        if key.draft is None or key.k_startup is None or not self.max_tokens:
             return whole
         if is_probed and first is None:
-            whole += Range(0.0, one.whole.high_s * PROBES * max(1.0, (key.k + PROBE_TOKENS) / self.max_tokens))
-        if self.settings.k == "curve" and not key.method:
-            (few, short), (many, long) = cost_answers(key.k, self.max_tokens, k_is_fixed=k_is_fixed)
+            whole += Range(0.0, one.whole.high_s * PROBES * max(1.0, (key.k_startup + PROBE_TOKENS) / self.max_tokens))
+        if self.settings.k == "curve" and key.is_plain:
+            (few, short), (many, long) = cost_answers(key.k_startup, self.max_tokens, k_is_fixed=k_is_fixed)
             low = one.answer.times(short / self.max_tokens)
             whole += Range(
                 low.low_s if few else 0.0, one.read.high_s * many + one.answer.high_s * long / self.max_tokens

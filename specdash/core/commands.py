@@ -6,11 +6,12 @@ journal tells the same story as the screen. `store.codec` writes them as JSON, a
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
-from specdash.core.plan import Step
+from specdash.core.axes import AXES, STAGE
+from specdash.core.step import STAGES, Step, step_from
 
 PAUSE = "pause"
 RESUME = "resume"
@@ -22,6 +23,7 @@ NAMES = frozenset({PAUSE, RESUME, STOP, STOP_AFTER_LOAD, EDIT})
 MOST_SAMPLES = 10_000
 MOST_STEPS = 100_000
 MOST_LABEL_CHARS = 1_000
+MOST_STAGES = 8  # of one speculation
 MOST_COUNT = 2**31 - 1  # of tokens, experts and copies: what a server's flags can hold
 
 
@@ -109,39 +111,38 @@ class Command:
     edits: tuple[Edit, ...] = ()
 
 
-_STEP_TYPES: Mapping[str, tuple[type, ...]] = {
-    "target": (str,),
-    "draft": (str, type(None)),
-    "method": (str,),
-    "config": (str, type(None)),
-    "moe_experts": (int, type(None)),
-    "k": (int, type(None)),
-    "workload": (str,),
-    "category": (str,),
-    "depth": (int,),
-    "copy": (int,),
-    "ngram_n": (int, type(None)),
-}
-
-
 def require_label(text: str) -> None:
     """Raises BadCommand for a name that no profile could give: blank, far too long, or not to be printed."""
     if not text.strip() or len(text) > MOST_LABEL_CHARS or not text.isprintable():
         raise BadCommand(f"{text[:40]!r} is no label: use up to {MOST_LABEL_CHARS} printable characters")
 
 
-def step_from(value: Any) -> Step:
-    """Return the step of these fields, each of its type; numbers are counts and never negative. Raises BadCommand."""
+def checked_step(value: Any) -> Step:
+    """Return the step of these values of axes, each of its type and in bounds; raises BadCommand."""
     if not isinstance(value, Mapping):
         raise BadCommand("a step is an object")
-    for name, each in value.items():
-        if name not in _STEP_TYPES:
-            raise BadCommand(f"a step has no {str(name)[:40]!r}")
-        if type(each) not in _STEP_TYPES[name] or (isinstance(each, int) and not 0 <= each <= MOST_COUNT):
-            raise BadCommand(f"a step's {name} cannot be {str(each)[:40]!r}")
+    stages = value.get(STAGES, ())
+    if not isinstance(stages, list | tuple) or len(stages) > MOST_STAGES:
+        raise BadCommand(f"a step's {STAGES} cannot be {str(stages)[:40]!r}")
+    _require_values({name: each for name, each in value.items() if name != STAGES}, "step", tuple(AXES))
+    if missing := [name for name, axis in AXES.items() if axis.is_required and name not in value]:
+        raise BadCommand(f"a step needs a value of {missing[0]}")
+    for each in stages:
+        if not isinstance(each, Mapping) or "method" not in each:
+            raise BadCommand(f"a stage cannot be {str(each)[:40]!r}")
+        _require_values(each, "stage", STAGE)
+    step = step_from(value)
+    if not step.speculates and (value.get("draft") is not None or value.get("k") is not None):
+        raise BadCommand(f"{step.id}: a baseline has neither draft nor K")
+    return step
+
+
+def _require_values(values: Mapping[str, Any], what: str, names: Sequence[str]) -> None:
+    """Raises BadCommand for values that no axes of these names can have."""
+    for name, each in values.items():
+        if name not in names:
+            raise BadCommand(f"a {what} has no {str(name)[:40]!r}")
+        if not AXES[name].accepts(each) or (isinstance(each, int | float) and not each <= MOST_COUNT):
+            raise BadCommand(f"a {what}'s {name} cannot be {str(each)[:40]!r}")
         if isinstance(each, str):
             require_label(each)
-    try:
-        return Step(**value)
-    except TypeError as error:
-        raise BadCommand(f"a step: {error}") from error

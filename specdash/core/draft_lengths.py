@@ -15,7 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
+from specdash.core.axes import NONE, HasAxes, Values, value
 from specdash.core.measure import expected_k_seen
 from specdash.core.methods import may_draft_nothing
 
@@ -37,28 +39,32 @@ class Abilities:
     own_k: int | None = None
     keeps_history: bool = False
 
-    def k_taken(self, k: int, ngram_n: int | None = None) -> int | None:
+    def k_taken(self, k: int, params: Mapping[str, Any] | HasAxes = NONE) -> int | None:
         """The K that a step which asks for `k` is measured at: that one, a smaller one that is the same, or none.
 
-        `ngram_n` is the size of the n-gram that is looked up, None for the program's own.
+        `params` are the other parameters of the method: those of a step, or by name.
         """
+        if k < value(params, "n_min"):
+            return None
         if self.whole is not None:
             return self.whole if k >= self.whole else None
-        return None if k < self._least(ngram_n) else k
+        return None if k < self._least(params) else k
 
-    def why_not(self, k: int, ngram_n: int | None = None) -> str | None:
+    def why_not(self, k: int, params: Mapping[str, Any] | HasAxes = NONE) -> str | None:
         """Why nothing can be measured at K = `k`, in words that follow "since it"; None where it can.
 
         For a K that is the same server as a smaller one too: it would be measured twice under two names.
         """
-        taken = self.k_taken(k, ngram_n)
+        taken = self.k_taken(k, params)
         if taken == k:
             return None
         if taken is not None:
             return f"drafts {taken} tokens at most, whatever K is"
+        if k < (n_min := value(params, "n_min")):
+            return f"drops drafts shorter than its n_min of {n_min} tokens: ask for K = {n_min} or more, or less n_min"
         if self.whole is not None:
             return f"drafts up to {self.whole} tokens, whatever K is: ask for K = {self.whole}"
-        size = self._least(ngram_n)
+        size = self._least(params)
         return (
             f"drops drafts shorter than its n-gram of {size} tokens: ask for K = {size} or more, or a smaller ngram_n"
         )
@@ -67,11 +73,12 @@ class Abilities:
         """How many samples of a step can count where a category has so many prompts; None for any number."""
         return prompts if self.keeps_history else None
 
-    def _least(self, ngram_n: int | None) -> int:
+    def _least(self, params: Mapping[str, Any] | HasAxes) -> int:
         """The shortest draft that is not dropped."""
         if self.drops_below is None:
             return 1
-        return self.drops_below if ngram_n is None else ngram_n
+        size = value(params, "ngram_n")
+        return self.drops_below if size is None else int(size)
 
 
 ANYTHING = Abilities()
@@ -89,7 +96,7 @@ LLAMA_CPP: Mapping[str, Abilities] = MappingProxyType(
 """Of the methods that all programs of llama.cpp have in common, by the words of `--spec-type`."""
 
 
-def ks_to_try(can: Abilities, method: str, ngram_n: int | None, max_tokens: int) -> tuple[int, ...]:
+def ks_to_try(can: Abilities, method: str, params: Values, max_tokens: int) -> tuple[int, ...]:
     """The Ks of `k = "auto"` for a method that looks n-grams up, ascending; () for other methods.
 
     Those of `NGRAM_KS` that it can draft and that answers of `max_tokens` have room for, and the program's own.
@@ -97,6 +104,6 @@ def ks_to_try(can: Abilities, method: str, ngram_n: int | None, max_tokens: int)
     if not may_draft_nothing(method):
         return ()
     wanted = {*NGRAM_KS, *(() if can.own_k is None else (can.own_k,))}
-    return tuple(sorted(k for k in wanted if can.k_taken(k, ngram_n) == k and expected_k_seen(k, max_tokens) == k)) or (
+    return tuple(sorted(k for k in wanted if can.k_taken(k, params) == k and expected_k_seen(k, max_tokens) == k)) or (
         can.whole or NGRAM_KS[0],
     )

@@ -116,7 +116,7 @@ class ServerSpec:
     @property
     def method(self) -> str:
         """What drafts on this load: a name of `core.methods`."""
-        return self.key.drafts_by
+        return self.key.method
 
 
 @dataclass(frozen=True, slots=True)

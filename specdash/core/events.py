@@ -15,8 +15,8 @@ from typing import Any, ClassVar
 
 from specdash.core.commands import Edit
 from specdash.core.measure import Sample
-from specdash.core.plan import LoadKey, Step
 from specdash.core.status import StepStatus
+from specdash.core.step import LoadKey, Step
 
 Json = Mapping[str, Any]
 

@@ -12,6 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Final
 
+from specdash.core.axes import Axis
 from specdash.core.draft_lengths import ANYTHING, LLAMA_CPP, Abilities
 from specdash.core.methods import LOOKUP
 from specdash.core.model import GGUF, MLX
@@ -54,7 +55,8 @@ class Kind:
     which `starters` may start if they are on PATH. `program_todo` says what to do where a program is missing;
     `takes_folder`: a folder may stand for the programs in it. `keys` are the keys of `[engine]` that not every kind
     has. `refused` are arguments and variables that the user may not set, with what to do instead: names parted by
-    blanks; () where arguments are not looked at. `k_scope` is who decides K, None where a probe has to tell.
+    blanks; () where arguments are not looked at. `flag_axes` are the axes of `core.axes` that a flag of it sets, where
+    not every kind has one. `k_scope` is who decides K, None where a probe has to tell.
     `model_format` is GGUF, MLX or BY_NAME. `fallback` is the kind that takes over what this one cannot serve ("" for
     none). `reach` is what to write where a profile says no way to a server. `new_profile` are the lines of `[engine]`
     in a new profile, "" for a kind that none is written for. `abilities` are what methods without a draft model can
@@ -73,6 +75,7 @@ class Kind:
     takes_folder: bool = False
     keys: tuple[str, ...] = ()
     refused: tuple[tuple[str, str], ...] = ()
+    flag_axes: tuple[str, ...] = ()
     k_scope: KScope | None = None
     fallback: str = ""
     reach: str = ""
@@ -105,6 +108,16 @@ class Kind:
         is_set = any(arg.partition("=")[0] in sizes for arg in args)
         return replace(found, drops_below=None) if is_set else found
 
+    def problem_with(self, axis: Axis, method: str) -> str | None:
+        """Why an axis cannot be set for a method on this kind of engine; None where it can."""
+        if not axis.is_of(method):
+            return f"{method} has no {axis.name}"
+        return None if self.sets(axis) else f'kind = "{self.name}" has no way to set {axis.name}'
+
+    def sets(self, axis: Axis) -> bool:
+        """Whether this kind of engine can set an axis, as far as is known here."""
+        return not axis.is_flag or axis.name in self.flag_axes
+
     @property
     def keeping_history(self) -> frozenset[str]:
         """The methods whose servers keep what they have seen from request to request."""
@@ -116,7 +129,7 @@ class Kind:
 _TARGET = 'The models under test go in [[targets]], as path = "…"'
 _DRAFT = 'The drafts under test go in [[drafts]], as path = "…"'
 _K = "K goes in sweep.k"
-_DRAFT_TUNING = "specdash sets it, so that K is what sweep.k says. Leave it out"
+_N_MIN, _P_MIN = "It goes in sweep.n_min", "It goes in sweep.p_min"
 _METHOD = "What drafts is chosen by sweep.methods"
 LOOPBACK_ONLY: Final = "Servers listen on 127.0.0.1. Leave it out"
 _PORT = "It goes in engine.port (0 = any free port)"
@@ -134,8 +147,8 @@ _LLAMA_REFUSED: tuple[tuple[str, str], ...] = (
     ("-md --model-draft --spec-draft-model LLAMA_ARG_SPEC_DRAFT_MODEL LLAMA_ARG_MODEL_DRAFT", _DRAFT),
     ("-hfd -hfrd --hf-repo-draft --spec-draft-hf LLAMA_ARG_SPEC_DRAFT_HF_REPO LLAMA_ARG_HFD_REPO", _DRAFT),
     ("--draft --draft-n --draft-max --spec-draft-n-max LLAMA_ARG_SPEC_DRAFT_N_MAX LLAMA_ARG_DRAFT_MAX", _K),
-    ("--draft-min --draft-n-min --spec-draft-n-min LLAMA_ARG_SPEC_DRAFT_N_MIN LLAMA_ARG_DRAFT_MIN", _DRAFT_TUNING),
-    ("--draft-p-min --spec-draft-p-min LLAMA_ARG_SPEC_DRAFT_P_MIN LLAMA_ARG_DRAFT_P_MIN", _DRAFT_TUNING),
+    ("--draft-min --draft-n-min --spec-draft-n-min LLAMA_ARG_SPEC_DRAFT_N_MIN LLAMA_ARG_DRAFT_MIN", _N_MIN),
+    ("--draft-p-min --spec-draft-p-min LLAMA_ARG_SPEC_DRAFT_P_MIN LLAMA_ARG_DRAFT_P_MIN", _P_MIN),
     ("--spec-type --spec-default LLAMA_ARG_SPEC_TYPE", _METHOD),
     ("--spec-synth-len --spec-synth-rates LLAMA_ARG_SPEC_SYNTH_LEN LLAMA_ARG_SPEC_SYNTH_RATES", _SYNTHETIC),
     ("-mm --mmproj -mmu --mmproj-url LLAMA_ARG_MMPROJ LLAMA_ARG_MMPROJ_URL", "It goes in targets.mmproj"),
@@ -165,6 +178,7 @@ _MLX_REFUSED: tuple[tuple[str, str], ...] = (
 
 # -- the rows --------------------------------------------------------------------------------------------------
 
+_LLAMA_FLAG_AXES = ("p_min", "n_min")
 _INSTALL_EMBEDDED = 'pip install "specdash[embedded]"'
 _INSTALL_MLX = 'pip install "specdash[mlx]"'
 _SCRIPT_KEYS = ("launch", "stop", "health", "ready", "metrics", "pid_file", "cool_down_s")
@@ -190,6 +204,7 @@ _ROWS = (
         program_todo=f'Give its path, or set program = "{EMBEDDED}" ({_INSTALL_EMBEDDED})',
         keys=("program",),
         refused=_LLAMA_REFUSED,
+        flag_axes=_LLAMA_FLAG_AXES,
         fallback="llama-cli",
         new_profile="""\
 kind = "llama-server"  # llama.cpp's server; others: docs/engines.md
@@ -211,6 +226,7 @@ args = ["-c", "4096"]  # for every server start; on a GPU add "-ngl", "99"; no s
         takes_folder=True,
         keys=("program",),
         refused=_LLAMA_CLI_REFUSED,
+        flag_axes=_LLAMA_FLAG_AXES,
         k_scope=KScope.REQUEST,
         # A process for each answer remembers nothing; llama-lookup is a program of its own, which obeys K.
         abilities={method: replace(found, keeps_history=False) for method, found in LLAMA_CPP.items()},

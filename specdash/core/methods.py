@@ -64,19 +64,14 @@ def is_draftless(method: str) -> bool:
     return method != BASELINE and not needs_draft_model(method)
 
 
-def method_label(method: str, ngram_n: int | None) -> str:
-    """A method with the size of its n-gram, as names of steps and rows have it: "ngram-simple n=4"."""
-    return method if ngram_n is None else f"{method} n={ngram_n}"
+def has_confidence(method: str) -> bool:
+    """Whether what drafts tells how probable each token is, so that a draft can stop where it is not: `p_min`."""
+    return needs_draft_model(method) or method == MTP
 
 
-def drafter_label(draft: str | None, method: str | None, ngram_n: int | None = None) -> str | None:
-    """What drafts, as every table and screen names it; None for a baseline, where nothing does.
-
-    The draft model by its label, a head with what it is ("head (eagle3)"), a method without a model by its own name.
-    """
-    if draft is None:
-        return None if method in (None, "", BASELINE) else method_label(str(method), ngram_n)
-    return draft if method in (None, "", DRAFT) else f"{draft} ({method})"
+def may_drop_short(method: str) -> bool:
+    """Whether a method can be told to drop short drafts: `n_min`."""
+    return has_confidence(method) or method == "ngram-mod"
 
 
 def may_draft_nothing(method: str) -> bool:

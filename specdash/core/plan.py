@@ -1,160 +1,38 @@
 """From a profile to steps, and from steps to server loads.
 
-A step is one cell of the result: target x draft or method x config x experts x K x workload x category x depth. Steps
-that one running server can take share a load; what only a restart can change is the load's key. Grouping is a pure
-function of the steps and of the scope that K has on this server, so the same function serves `specdash plan`, the
-sweep, and the sweep's change of mind once a probe has shown what the server really does.
+A step is one cell of the result: one value of each axis of `core.axes`. Steps that one running server can take share
+a load; what only a restart can change is the load's key. Grouping is a pure function of the steps and of the scope that
+K has on this server, so the same function serves `specdash plan`, the sweep, and the sweep's change of mind once a
+probe has shown what the server really does.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 
-from specdash.core.draft_lengths import ks_to_try
+from specdash.core import axes
+from specdash.core.axes import AXES, NONE, Values
+from specdash.core.draft_lengths import Abilities, ks_to_try
 from specdash.core.kinds import KScope as KScope
 from specdash.core.measure import expected_k_seen
-from specdash.core.methods import (
-    BASELINE,
-    DRAFT,
-    SIZED,
-    drafter_label,
-    is_draftless,
-    method_label,
-    method_of,
-)
+from specdash.core.methods import BASELINE, DRAFT, is_draftless, method_of
 from specdash.core.model import ModelFacts, k_max, k_range
-from specdash.core.profile import Profile, QueueEntry, ServerConfig, abilities_of
-
-
-@dataclass(frozen=True, slots=True)
-class LoadKey:
-    """Everything that only a restart of the server can change; `k` is the start-up K (None without speculation).
-
-    `method` is "" for a baseline and for ordinary drafts, which `draft` tells apart; `ngram_n` is the size of the
-    n-gram that a method looks up, None where it has none or the program's own is used.
-    """
-
-    target: str
-    draft: str | None
-    config: str | None
-    moe_experts: int | None
-    k: int | None
-    method: str = ""
-    ngram_n: int | None = None
-
-    @property
-    def pair(self) -> LoadKey:
-        """The load with K left open: loads with the same differ in K."""
-        return replace(self, k=None)
-
-    @property
-    def drafts_by(self) -> str:
-        """What drafts on this load: a name of `core.methods`."""
-        return self.method or (BASELINE if self.draft is None else DRAFT)
-
-    @property
-    def speculates(self) -> bool:
-        """Whether anything drafts on this load."""
-        return self.draft is not None or bool(self.method)
-
-    @property
-    def drafter(self) -> str | None:
-        """What drafts, as it is shown; None for a baseline."""
-        return drafter_label(self.draft, self.method, self.ngram_n)
-
-    @property
-    def label(self) -> str:
-        """The load in a few words, for narration."""
-        parts = [self.target if self.draft is None else f"{self.target} + {self.draft}"]
-        if self.method:
-            parts.append(method_label(self.method, self.ngram_n))
-        if self.config is not None:
-            parts.append(self.config)
-        if self.moe_experts is not None:
-            parts.append(f"{self.moe_experts} experts")
-        if self.k is not None:
-            parts.append(f"K {self.k}")
-        elif not self.speculates:
-            parts.append("no draft")
-        return ", ".join(parts)
-
-
-@dataclass(frozen=True, slots=True)
-class Step:
-    """One thing to measure; `k` and `draft` are None for a baseline, `moe_experts` None for the model's own count.
-
-    `copy` tells apart steps that measure the same thing again (1, 2, …) from the first of them (0). `ngram_n` is the
-    size of the looked-up n-gram, for methods that have one (None: the program's own).
-    """
-
-    target: str
-    draft: str | None
-    method: str
-    config: str | None
-    moe_experts: int | None
-    k: int | None
-    workload: str
-    category: str
-    depth: int
-    copy: int = 0
-    ngram_n: int | None = None
-
-    @property
-    def id(self) -> str:
-        """The step's name in journals and narration; unique within a run, since labels are."""
-        parts = [" + ".join(_quoted(label) for label in (self.target, self.draft) if label is not None)]
-        parts.append(BASELINE if self.method == BASELINE else f"{method_label(self.method, self.ngram_n)} K={self.k}")
-        if self.config is not None:
-            parts.append(f"config {_quoted(self.config)}")
-        if self.moe_experts is not None:
-            parts.append(f"{self.moe_experts} experts")
-        if self.depth:
-            parts.append(f"depth {self.depth}")
-        if self.workload != "content":
-            parts.append(self.workload)
-        parts.append(_quoted(self.category))
-        if self.copy:
-            parts.append(f"copy {self.copy}")
-        return " | ".join(parts)
-
-    def key(self, k_startup: int | None) -> LoadKey:
-        """The load that this step runs on, if its server is started with `k_startup`."""
-        method = "" if self.method in (BASELINE, DRAFT) else self.method
-        return LoadKey(self.target, self.draft, self.config, self.moe_experts, k_startup, method, self.ngram_n)
-
-    @property
-    def drafter(self) -> str | None:
-        """What drafts, as it is shown; None for a baseline."""
-        return drafter_label(self.draft, self.method, self.ngram_n)
-
-    @property
-    def pair(self) -> LoadKey:
-        """The step's load with K left open: what a server that takes K per request is started for."""
-        return self.key(None)
-
-    def baseline(self) -> Step:
-        """The baseline that this step is compared with: same target, config, experts, category and depth."""
-        return replace(self, draft=None, method=BASELINE, k=None, copy=0, ngram_n=None)
-
-    @property
-    def arm(self) -> Step:
-        """The step whatever it is asked: without category, workload and copy. Steps with the same do the same work."""
-        return replace(self, category="", workload="", copy=0)
-
-
-def _quoted(label: str) -> str:
-    """A label as a part of a step's name: in quotes where it could be read as several parts."""
-    return f'"{label}"' if any(mark in label for mark in ('"', " + ", " | ")) else label
+from specdash.core.profile import Profile, QueueEntry, ServerConfig, Sweep, abilities_of
+from specdash.core.step import LoadKey as LoadKey
+from specdash.core.step import Step as Step
+from specdash.core.step import fixes_k_by_method
 
 
 def fixes_k(step: Step, scope: KScope | None) -> bool:
     """Whether a step needs a server of its own K.
 
     Where K is fixed at start-up, and with every method that has no draft model: how long their drafts may be is a
-    start-up argument of every program.
+    start-up argument of every program. Also where nobody knows yet who decides K and drafts may end before it: such a
+    server cannot tell.
     """
-    return scope is KScope.STARTUP or is_draftless(step.method)
+    return scope is KScope.STARTUP or fixes_k_by_method(step) or (scope is None and step.is_ceiling)
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,9 +79,10 @@ def _ks_one_by_one(profile: Profile, facts: ModelFacts | None, declared_class: s
 
 def _experts(profile: Profile, facts: ModelFacts | None) -> tuple[int | None, ...]:
     """The expert counts that drafts are tried with; (None,) where the axis does not apply."""
-    if not profile.sweep.moe_experts or (facts is not None and not facts.expert_count):
+    listed = profile.sweep.listed("moe_experts")
+    if not listed or (facts is not None and not facts.expert_count):
         return (None,)
-    return tuple(dict.fromkeys(profile.sweep.moe_experts))
+    return tuple(dict.fromkeys(listed))
 
 
 def _baseline_experts(experts: Sequence[int | None], facts: ModelFacts | None) -> tuple[int | None, ...]:
@@ -225,11 +104,11 @@ def _pairs(profile: Profile, target: str) -> tuple[str, ...]:
 
 @dataclass(frozen=True, slots=True)
 class _Arm:
-    """What drafts, how many experts there are, and the Ks to try."""
+    """What drafts with which parameters, how many experts there are, and the Ks to try."""
 
     draft: str | None
     method: str
-    ngram_n: int | None
+    params: Values
     moe_experts: int | None
     ks: tuple[int | None, ...]
 
@@ -250,22 +129,31 @@ def _arms(
     methods = [method for method in sweep.methods if served is None or method in served]
     arms: list[_Arm] = []
     if sweep.baseline and (served is None or BASELINE in served):
-        arms += [_Arm(None, BASELINE, None, count, (None,)) for count in _baseline_experts(experts, known)]
+        arms += [_Arm(None, BASELINE, NONE, count, (None,)) for count in _baseline_experts(experts, known)]
     by_label = {draft.label: draft for draft in profile.drafts}
     ks = k_values(profile, known, declared_class)
     for draft in _pairs(profile, target):
         method = draft_method(by_label[draft].method, facts.get(draft)) if draft in by_label else DRAFT
         if method in methods:
-            arms += [_Arm(draft, method, None, count, ks) for count in experts]
+            arms += [_Arm(draft, method, each, count, ks) for each in _params(sweep, method) for count in experts]
     listed_or_class = _ks_one_by_one(profile, known, declared_class)
     for method in methods:
         if is_draftless(method):
             can = abilities_of(profile, method, config.label if config is not None else None)
-            for size in (sweep.ngram_n or (None,)) if method in SIZED else (None,):
+            for each in _params(sweep, method):
                 is_open = isinstance(sweep.k, str) and not as_before
-                own = ks_to_try(can, method, size, profile.measure.max_tokens) if is_open else ()
-                arms += [_Arm(None, method, size, count, own or listed_or_class) for count in experts]
+                own = ks_to_try(can, method, each, profile.measure.max_tokens) if is_open else ()
+                arms += [_Arm(None, method, each, count, own or listed_or_class) for count in experts]
     return arms
+
+
+def _params(sweep: Sweep, method: str) -> list[Values]:
+    """The parameters to try a method with: every combination of the listed values of those that it has."""
+    names = [name for name in axes.PARAMS if AXES[name].is_of(method)]
+    # What shortens drafts from its least value on: the whole drafts at that prove the Ks of the others.
+    lists = [sweep.listed(name, method) or (AXES[name].default,) for name in names]
+    lists = [tuple(sorted(each)) if AXES[name].shortens else each for name, each in zip(names, lists, strict=True)]
+    return [Values(dict(zip(names, each, strict=True))) for each in product(*lists)]
 
 
 def draft_method(declared: str, facts: ModelFacts | None) -> str:
@@ -284,24 +172,24 @@ def steps_of(
         return tuple(dict.fromkeys(step for step, _ in _listed(profile, categories)))
     configs: tuple[ServerConfig | None, ...] = profile.configs or (None,)
     steps = [
-        Step(
-            target=target.label,
+        Step.of(
+            target.label,
+            config=config.label if config is not None else None,
             draft=arm.draft,
             method=arm.method,
-            config=config.label if config is not None else None,
             moe_experts=arm.moe_experts,
             k=k,
             workload=workload,
-            category=category,
             depth=depth,
-            ngram_n=arm.ngram_n,
+            category=category,
+            **arm.params,
         )
         for target in profile.targets
         for config in configs
         for arm in _arms(profile, target.label, target.model_class, facts, config, as_before=as_before)
         for k in arm.ks
         for workload in profile.measure.workloads
-        for depth in profile.sweep.depth
+        for depth in profile.depths
         for category in categories
     ]
     return tuple(dict.fromkeys(steps))
@@ -339,18 +227,14 @@ def entry_steps(entry: QueueEntry, workloads: Sequence[str], categories: Sequenc
         for workload in workloads:
             for depth in entry.depth:
                 for category in categories if isinstance(entry.categories, str) else entry.categories:
-                    yield Step(
-                        target=entry.target,
-                        draft=entry.draft,
-                        method=entry.method,
-                        config=entry.config,
-                        moe_experts=entry.moe_experts,
+                    yield Step.of(
+                        entry.target,
                         k=k,
                         workload=workload,
-                        category=category,
                         depth=depth,
+                        category=category,
                         copy=entry.copy,
-                        ngram_n=entry.ngram_n,
+                        **entry.values,
                     )
 
 
@@ -370,4 +254,62 @@ def group(steps: Sequence[Step], scope: KScope | None) -> tuple[PlannedLoad, ...
 def _started_at_largest(key: LoadKey, steps: Sequence[Step]) -> PlannedLoad:
     """A load for `steps`, started at the largest K among them: a server that honours less never needs more."""
     largest = max((step.k for step in steps if step.k is not None), default=None)
-    return PlannedLoad(replace(key, k=largest), tuple(steps))
+    return PlannedLoad(replace(key, k_startup=largest), tuple(steps))
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """Ks of a method that are not measured as they were asked for; `taken` is the K that stands for them, if any does.
+
+    `label` is the method with its parameters.
+    """
+
+    method: str
+    label: str
+    ks: tuple[int, ...]
+    taken: int | None
+    reason: str
+
+    def __str__(self) -> str:
+        ks = f"K = {', '.join(map(str, self.ks))}"
+        what = "left out" if self.taken is None else f"measured as K = {self.taken}"
+        return f"{self.label}: {ks} {'is' if len(self.ks) == 1 else 'are'} {what}, since it {self.reason}"
+
+
+@dataclass(frozen=True, slots=True)
+class Possible:
+    """The steps that can be measured, and what was left out of those that were asked for.
+
+    `was` maps ids of steps that stand for another K to the id of the first that asked for it.
+    """
+
+    steps: tuple[Step, ...]
+    left_out: tuple[LeftOut, ...]
+    was: Mapping[str, str]
+
+
+def possible(steps: Iterable[Step], can: Callable[[Step], Abilities]) -> Possible:
+    """The steps whose method can do something with their K, each once; `can` tells what that of a step can do.
+
+    Where several Ks make one server, one step stands for all, under the K that is the truth.
+    """
+    kept: dict[Step, None] = {}
+    was: dict[str, str] = {}
+    out: dict[tuple[str, str, int | None, str], list[int]] = {}
+    for step in steps:
+        able = can(step)
+        reason = able.why_not(step.k, step) if step.k is not None else None
+        if step.k is None or reason is None:
+            kept[step] = None
+            continue
+        taken = able.k_taken(step.k, step)
+        out.setdefault((step.method, axes.method_label(step), taken, reason), []).append(step.k)
+        if taken is not None:
+            same = step.with_values(k=taken)
+            if same not in kept:
+                was[same.id] = step.id
+            kept[same] = None
+    found = (
+        LeftOut(method, label, tuple(dict.fromkeys(ks)), taken, why) for (method, label, taken, why), ks in out.items()
+    )
+    return Possible(tuple(kept), tuple(found), was)

@@ -6,6 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from specdash.core.axes import AXES, PLACED
+
 PLACEHOLDERS: Mapping[str, str] = {
     "port": "the port to listen on",
     "host": "the address to listen at, 127.0.0.1",
@@ -13,7 +15,7 @@ PLACEHOLDERS: Mapping[str, str] = {
     "draft": "the draft model: its name in the profile, or its path",
     "k": "the draft length",
     "method": "what drafts, as the profile calls it",
-    "ngram_n": "the size of the n-gram that is looked up",
+    **{name: AXES[name].what for name in PLACED},
     "config": "the name of the configuration",
     "alias": "a name of this launch, for a server that can be given one: it proves whose server answers",
 }

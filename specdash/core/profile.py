@@ -11,9 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Final, Literal, TypeVar
+from typing import Any, Final, Literal, TypeVar
 
 from specdash.core import kinds
+from specdash.core.axes import NONE, Values
 from specdash.core.draft_lengths import Abilities
 from specdash.core.methods import BASELINE
 
@@ -123,40 +124,50 @@ class ServerConfig:
 class Sweep:
     """`[sweep]`: the axes.
 
-    `moe_experts` are the expert counts that the drafts are tried with; the model's own count is always measured once
-    without a draft, as the reference. `depth` is in tokens of context. `pairs` holds (target label, draft label).
-    `k` is a list, or how the Ks are found: "auto" by the class of the target, "curve" predicted from one load at the
-    largest K and confirmed, "search" by spending samples where it matters.
+    `lists` has the values of each axis of `core.axes.SWEPT` that has any, `stages` those of one method
+    alone, by method. Drafts are tried with each of them; a model's
+    own number of experts is always measured once without a draft, as the reference. `pairs` holds (target label, draft
+    label). `k` is a list, or how the Ks are found: "auto" by the class of the target, "curve" predicted from one load
+    at the largest K and confirmed, "search" by spending samples where it matters.
     """
 
     methods: tuple[str, ...] = ("draft",)
     k: tuple[int, ...] | KMode = "auto"
-    moe_experts: tuple[int, ...] = ()
-    ngram_n: tuple[int, ...] = ()
-    depth: tuple[int, ...] = (0,)
+    lists: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    stages: Mapping[str, Mapping[str, tuple[Any, ...]]] = field(default_factory=dict)
     baseline: bool = True
     pairs: tuple[tuple[str, str], ...] | Literal["all"] = "all"
+
+    def listed(self, axis: str, method: str = "") -> tuple[Any, ...]:
+        """The listed values of an axis, a method's own before the general ones; () where there are none."""
+        return self.stages.get(method, {}).get(axis) or self.lists.get(axis, ())
 
 
 @dataclass(frozen=True, slots=True)
 class QueueEntry:
     """One `[[queue]]`: steps in the order of their lists, K in the outer loop, then depth, then category.
 
-    `k` is empty for a baseline. `iterations` None: as `[measure]` says. `copy` tells apart entries
-    that measure the same thing again (1, 2, …) from the first of them (0).
+    `values` are those of the axes that an entry has one value of. `k` is empty for a baseline. `iterations` None: as
+    `[measure]` says. `copy` tells apart entries that measure the same thing again (1, 2, …) from the first of them (0).
     """
 
     target: str
-    draft: str | None = None
-    config: str | None = None
-    moe_experts: int | None = None
+    values: Values = NONE
     k: tuple[int, ...] = ()
     categories: tuple[str, ...] | Literal["all"] = "all"
     depth: tuple[int, ...] = (0,)
     iterations: int | None = None
     copy: int = 0
-    method: str = BASELINE
-    ngram_n: int | None = None
+
+    @property
+    def draft(self) -> str | None:
+        """The draft model, if any."""
+        return self.values.get("draft")
+
+    @property
+    def method(self) -> str:
+        """What drafts, "baseline" for nothing."""
+        return str(self.values.get("method", BASELINE))
 
 
 @dataclass(frozen=True, slots=True)
@@ -212,15 +223,14 @@ class Profile:
     def depths(self) -> tuple[int, ...]:
         """Every depth that is measured, in tokens of context."""
         if not self.queue:
-            return self.sweep.depth
+            return self.sweep.listed("depth") or (0,)
         return tuple(dict.fromkeys(depth for entry in self.queue for depth in entry.depth))
 
-    @property
-    def expert_counts(self) -> tuple[int, ...]:
-        """Every expert count that is asked for."""
+    def asked(self, axis: str) -> tuple[Any, ...]:
+        """Every value of an axis that is asked for, where it is not the default."""
         if not self.queue:
-            return self.sweep.moe_experts
-        return tuple(dict.fromkeys(entry.moe_experts for entry in self.queue if entry.moe_experts is not None))
+            return self.sweep.listed(axis)
+        return tuple(dict.fromkeys(entry.values[axis] for entry in self.queue if axis in entry.values))
 
 
 def abilities_of(profile: Profile, method: str, config: str | None) -> Abilities:

@@ -34,7 +34,7 @@ def load_key(step: Step, scope: KScope | None) -> LoadKey:
 def _server(step: Step, scope: KScope | None) -> tuple[object, ...]:
     """What `load_key` tells apart, made in a fraction of the time: an edit asks it of every open step."""
     k = step.k if fixes_k(step, scope) else None
-    return step.target, step.draft, step.method, step.config, step.moe_experts, k, step.ngram_n
+    return step.target, step.setting, tuple((each.method, each.draft, each.params) for each in step.speculation), k
 
 
 def serves(running: LoadKey, found: StepState, scope: KScope | None) -> bool:
@@ -46,9 +46,9 @@ def serves(running: LoadKey, found: StepState, scope: KScope | None) -> bool:
 
 def takes(running: LoadKey, step: Step, k_startup: int | None, scope: KScope | None) -> bool:
     """As `serves`, for a step of the pair of `running` whose samples need a server of `k_startup`, where it has any."""
-    if step.k is None or running.k is None or fixes_k(step, scope):
-        return step.k == running.k
-    return step.k <= running.k and k_startup in (None, running.k)
+    if step.k is None or running.k_startup is None or fixes_k(step, scope):
+        return step.k == running.k_startup
+    return step.k <= running.k_startup and k_startup in (None, running.k_startup)
 
 
 def loads_of(steps: Steps, scope: KScope | None, running: LoadKey | None = None) -> tuple[PlannedLoad, ...]:
@@ -223,12 +223,11 @@ def _add(steps: Steps, edit: cmd.Add, scope: KScope | None) -> Steps:
 def _require_sound(step: Step) -> None:
     if method_named(step.method) is None and step.method != BASELINE:
         raise IllegalEdit(f"{step.id}: {step.method} is no method")
-    if step.method == BASELINE:
-        if step.draft is not None or step.k is not None:
-            raise IllegalEdit(f"{step.id}: a baseline has neither draft nor K")
-    elif needs_draft_model(step.method) and (step.draft is None or not step.k):
+    if not step.speculates:
+        return
+    if needs_draft_model(step.method) and (step.draft is None or not step.k):
         raise IllegalEdit(f"{step.id}: a step with a draft needs a draft model and a K of 1 or more")
-    elif not needs_draft_model(step.method) and (step.draft is not None or not step.k):
+    if not needs_draft_model(step.method) and (step.draft is not None or not step.k):
         raise IllegalEdit(f"{step.id}: {step.method} takes no draft model, and needs a K of 1 or more")
 
 

@@ -239,7 +239,7 @@ def _step_started(state: RunState, fact: ev.StepStarted) -> RunState:
     # Samples that were taken with other files, flags or builds are never mixed with new ones.
     kept = known if known.fingerprint == fact.fingerprint else StepState(known.step, iterations=known.iterations)
     load = state.loads.get(fact.load)
-    k_startup = load.key.k if load is not None else None
+    k_startup = load.key.k_startup if load is not None else None
     started = replace(
         kept, status=StepStatus.RUNNING, load=fact.load, fingerprint=fact.fingerprint, error=None, k_startup=k_startup
     )

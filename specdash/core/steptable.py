@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from operator import eq
 from typing import Self
 
+from specdash.core.axes import GROUP, values
 from specdash.core.methods import BASELINE
 from specdash.core.persistent import PersistentMap
 from specdash.core.plan import LoadKey, Step
@@ -65,12 +66,13 @@ class _Pairs:
         self.largest: dict[LoadKey, int] = {}
         self.baselines: set[tuple[object, ...]] = set()  # what others are compared with
         known: dict[tuple[object, ...], LoadKey] = {}
+        found_pairs: dict[LoadKey, LoadKey] = {}
         for place, found in enumerate(table.values()):
             step = found.step
-            parts = (step.target, step.draft, step.method, step.config, step.moe_experts, step.ngram_n)
+            parts = (step.target, step.setting, step.speculation)
             pair = known.get(parts)
             if pair is None:
-                pair = known[parts] = step.pair
+                pair = known[parts] = found_pairs.setdefault(made := step.pair, made)
             self.at.append(pair)
             self.places.setdefault(pair, []).append(place)
             if step.method != BASELINE:
@@ -194,7 +196,7 @@ def table_of(steps: Mapping[str, StepState]) -> StepTable:
 
 def _setting(step: Step) -> tuple[object, ...]:
     """What a step and its baseline have in common, whatever they are asked."""
-    return step.target, step.config, step.moe_experts, step.depth
+    return values(step, GROUP)
 
 
 def _mask(places: Collection[int]) -> int:

@@ -114,7 +114,7 @@ class Timings:
         if load.asked_s is not None:
             self._asked[load.key.speculates] = load.asked_s
         if load.warm_up_s is not None:
-            for kind in kinds(load.key.pair, load.key.k)[1:]:
+            for kind in kinds(load.key.pair, load.key.k_startup)[1:]:
                 self._warm_ups[kind] = load.warm_up_s
 
     def start(self, key: LoadKey) -> Range | None:

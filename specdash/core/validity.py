@@ -14,7 +14,7 @@ from functools import partial
 from specdash.core.engine import CACHED, DRAFTED, EXACT_LENGTH, K_SEEN, TIMINGS
 from specdash.core.generation import DECODE_RATE, Generation
 from specdash.core.measure import Sample, Verdict, clocks_disagree, expected_k_seen, rate, step_facts
-from specdash.core.methods import BASELINE, is_ceiling, may_draft_nothing
+from specdash.core.methods import BASELINE
 from specdash.core.numbers import finite
 from specdash.core.pauses import Pause, void_figures, voids_all
 from specdash.core.plan import Step
@@ -203,14 +203,14 @@ def _against_speculation(
         return ()
     k_seen = max((sample.k_seen for sample in good if sample.k_seen is not None), default=None)
     if not _drafted(good):
-        if may_draft_nothing(step.method):
+        if step.may_draft_nothing:
             return ()
         what = "the draft model loaded" if step.draft is not None else f"{step.method} switched on"
         return (Finding(Verdict.SPECULATION_INACTIVE, f"the server has {what} and drafted nothing"),)
     if k_seen is None:
         said = f"K = {step.k} cannot be proven: no draft length was seen"
         return (Finding(Verdict.K_NOT_EFFECTIVE, said),)
-    if k_seen > step.k or (k_seen < step.k and not is_ceiling(step.method)):
+    if k_seen > step.k or (k_seen < step.k and not step.is_ceiling):
         said = f"K = {step.k} was asked for, up to {k_seen} tokens a step were drafted"
         if k_seen == expected_k_seen(step.k, max_tokens):
             said += f", as answers of {max_tokens} tokens have no room for more; raise max_tokens"
@@ -223,10 +223,13 @@ def _drafted(good: Sequence[Sample]) -> bool:
     return any(sample.draft_tokens or sample.k_seen for sample in good)
 
 
-def _short_of_k(step: Step, good: Sequence[Sample]) -> tuple[Finding, ...]:
-    """That nothing proves a K which is a ceiling: its drafts were all shorter, as they would be at other Ks too."""
+def _short_of_k(step: Step, good: Sequence[Sample], *, reaches_k: bool) -> tuple[Finding, ...]:
+    """That nothing proves a K which is a ceiling: its drafts were all shorter, as they would be at other Ks too.
+
+    `reaches_k`: the same speculation was seen to reach it where nothing ends drafts before.
+    """
     longest = max((sample.k_seen for sample in good if sample.k_seen is not None), default=None)
-    if not is_ceiling(step.method) or step.k is None or longest is None or longest >= step.k:
+    if reaches_k or not step.is_ceiling or step.k is None or longest is None or longest >= step.k:
         return ()
     said = (
         f"K = {step.k} was asked for, and no draft was longer than {longest}: every K from {longest} on may do the same"
@@ -245,7 +248,7 @@ def _unproven(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tu
     no_lengths = K_SEEN in untold or all({DRAFTED, K_SEEN} & sample.unknown.keys() for sample in good)
     if not (silent or no_lengths) or any(sample.k_seen is not None for sample in good):
         return ()
-    if not silent and not _drafted(good) and not may_draft_nothing(step.method):
+    if not silent and not _drafted(good) and not step.may_draft_nothing:
         return ()
     said = (
         "this server does not tell what it drafted" if silent else "this server does not tell how long its drafts are"
@@ -290,7 +293,7 @@ def is_unrecoverable(step: Step, samples: Sequence[Sample], untold: Collection[s
         return True
     if step.method == BASELINE or step.k is None:
         return False
-    is_known = not may_draft_nothing(step.method) and not _unproven(step, good, untold)
+    is_known = not step.may_draft_nothing and not _unproven(step, good, untold)
     if is_known and len(good) >= 2 and not _drafted(good):
         return True
     return any(sample.k_seen is not None and sample.k_seen > step.k for sample in good)
@@ -317,9 +320,12 @@ def is_retryable(sample: Sample) -> bool:
 
 
 def verdict_of(
-    step: Step, samples: Sequence[Sample], max_tokens: int, untold: Collection[str] = ()
+    step: Step, samples: Sequence[Sample], max_tokens: int, untold: Collection[str] = (), *, reaches_k: bool = False
 ) -> tuple[StepStatus, tuple[Finding, ...], str | None]:
-    """A finished step's status, the findings against it, and the reason in words."""
+    """A finished step's status, the findings against it, and the reason in words.
+
+    `reaches_k`: the same speculation was seen to draft K tokens in this run where no parameter ends drafts before.
+    """
     against = findings(step, samples, max_tokens, untold)
     if against:
         return StepStatus.INVALID, against, "; ".join(finding.detail for finding in against)
@@ -330,14 +336,14 @@ def verdict_of(
         known = tuple(Finding(Verdict(reason), "") for reason in reasons if reason in _NAMES)
         return StepStatus.INVALID, known, "no valid sample: " + ", ".join(reasons)
     good = [sample for sample in samples if sample.status == SampleStatus.OK]
-    unproven = _unproven(step, good, untold) or _short_of_k(step, good)
+    unproven = _unproven(step, good, untold) or _short_of_k(step, good, reaches_k=reaches_k)
     drafting = _idle(step, good, untold) or _in_some(step, good, untold)
     return StepStatus.OK, (*_gaps(samples), *unproven, *drafting, *_thinking(good)), None
 
 
 def _idle(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tuple[Finding, ...]:
     """That nothing was drafted, where that is a result and the server would have told."""
-    if not may_draft_nothing(step.method) or not good or any(sample.draft_tokens for sample in good):
+    if not step.may_draft_nothing or not good or any(sample.draft_tokens for sample in good):
         return ()
     if DRAFTED in untold or any(DRAFTED in sample.unknown for sample in good):
         return ()
@@ -350,7 +356,7 @@ def _in_some(step: Step, good: Sequence[Sample], untold: Collection[str]) -> tup
     A draft model, a head and layers that predict propose something for every token; what looks n-grams up does not.
     Answers of which nobody tells are in neither count.
     """
-    if step.method == BASELINE or may_draft_nothing(step.method) or DRAFTED in untold:
+    if step.method == BASELINE or step.may_draft_nothing or DRAFTED in untold:
         return ()
     told = [sample for sample in good if sample.k_seen or DRAFTED not in sample.unknown]
     drafted = sum(_drafted([sample]) for sample in told)

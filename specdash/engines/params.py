@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
+from specdash.core.axes import PARAMS
 from specdash.core.engine import Param
+from specdash.core.step import Stage
 
 Value = str | int | float
 
 
 def values_in(params: Iterable[Param], source: object) -> dict[str, Value]:
-    """What a load key or a request sets of these parameters: its attributes of the same names that are not None."""
+    """What a request sets of these parameters: its attributes of the same names that are not None."""
     found = {param.name: getattr(source, param.name, None) for param in params}
     return {name: value for name, value in found.items() if value is not None}
+
+
+def stage_values(params: Iterable[Param], stages: Sequence[Stage]) -> dict[str, Value]:
+    """What the first stage of a speculation sets of these parameters: its values of the axes of the same names."""
+    names = [param.name for param in params if param.name in PARAMS] if stages else []
+    return {name: value for name in names if (value := stages[0].value(name)) is not None}
 
 
 def start_words(
@@ -26,7 +34,7 @@ def start_words(
     for param in params:
         value, flag = values.get(param.name, param.default), flag_of(param)
         if value is not None and flag is not None:
-            words += [flag, value if isinstance(value, str) else f"{value:g}"]
+            words += [flag, f"{value:g}" if isinstance(value, float) else str(value)]
     return words
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 
+from specdash.core.axes import AXES, PLACED
 from specdash.core.engine import Endpoint, ServerSpec
 from specdash.core.plan import LoadKey
 from specdash.core.process_spec import PLACEHOLDERS, variable
@@ -26,9 +27,9 @@ def values_of(spec: ServerSpec, endpoint: Endpoint) -> dict[str, str]:
         "host": HOST,
         "model": spec.model or spec.target or spec.key.target,
         "draft": (spec.draft_model or spec.draft or spec.key.draft) if spec.key.draft is not None else None,
-        "k": spec.key.k,
+        "k": spec.key.k_startup,
         "method": spec.method,
-        "ngram_n": spec.key.ngram_n,
+        **_params(spec.key),
         "config": spec.key.config,
         "alias": endpoint.alias or None,
     }
@@ -37,9 +38,16 @@ def values_of(spec: ServerSpec, endpoint: Endpoint) -> dict[str, str]:
 
 def places_of(key: LoadKey) -> frozenset[str]:
     """The places that a load has something for; its K may not be chosen yet, but it has one where it speculates."""
-    optional = {"draft": key.draft, "ngram_n": key.ngram_n, "config": key.config}
+    optional = {"draft": key.draft, "config": key.config, **_params(key)}
     has = {"k": key.speculates, **{name: value is not None for name, value in optional.items()}}
     return frozenset(name for name in PLACEHOLDERS if has.get(name, True))
+
+
+def _params(key: LoadKey) -> dict[str, str | None]:
+    """The parameters of a load's method; None for those that it has not, or that are left to the program."""
+    of_it = {name for name in PLACED if key.speculates and AXES[name].is_of(key.method)}
+    found = {name: key.value(name) if name in of_it else None for name in PLACED}
+    return {name: None if value is None else AXES[name].plain(value) for name, value in found.items()}
 
 
 def filled(words: Sequence[str], values: Mapping[str, str]) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ import re
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 
+from specdash.core.axes import PLACED
 from specdash.core.engine import (
     Endpoint,
     EngineInfo,
@@ -62,7 +63,7 @@ PARAMS: tuple[Param, ...] = (
     setting("stop", "a command that ends it cleanly, before any signal"),
     setting("pid_file", "where a command that ends leaves the server's process id"),
     setting("k", "an argument of the launch command: {k}, $SPECDASH_K", key="sweep.k"),
-    setting("ngram_n", "the same: {ngram_n}, $SPECDASH_NGRAM_N", key="sweep.ngram_n"),
+    *(setting(name, f"the same: {{{name}}}, ${variable(name)}", key=f"sweep.{name}") for name in PLACED),
     *REQUEST_PARAMS,
     setting("health", f"the path that says it is up ({HEALTH})"),
     setting("ready", "a path that says it is ready, beside a first completion"),
@@ -71,7 +72,7 @@ PARAMS: tuple[Param, ...] = (
 )
 
 
-IN_ENVIRONMENT = ("port", "k", "ngram_n", "method")  # in a command to paste, where the words do not name them
+IN_ENVIRONMENT = ("port", "k", *PLACED, "method")  # in a command to paste, where the words do not name them
 
 
 class ScriptEngine(OpenAiEngine):
@@ -122,7 +123,7 @@ class ScriptEngine(OpenAiEngine):
             health=self._config.health or HEALTH,
             ready=self._config.ready,
             metrics=self._config.metrics,
-            k=spec.key.k,
+            k=spec.key.k_startup,
             speculates=spec.key.speculates,
         )
         return ScriptClient(server, self._filler, self._learn)

@@ -49,13 +49,13 @@ def measured_n(row: Arm | Measurement) -> int | None:
 @lru_cache(maxsize=20_000)
 def setting_of(step: Step) -> Step:
     """What an arm shares with its baseline, as a step."""
-    return replace(step.baseline(), category="", workload=CONTENT)
+    return step.baseline().with_values(category="", workload=CONTENT)
 
 
 @lru_cache(maxsize=20_000)
 def pair_of(step: Step) -> Step:
     """The arm with K left open, as a step."""
-    return replace(step, k=None, category="", workload=CONTENT, copy=0)
+    return step.with_values(k=None, category="", workload=CONTENT, copy=0)
 
 
 @lru_cache(maxsize=20_000)
@@ -120,7 +120,7 @@ class Overview:
         for arm in arms:
             if rate_of(arm) is None:
                 continue
-            key = replace(arm.step, k=None, category="", copy=0)
+            key = arm.step.with_values(k=None, category="", copy=0)
             if key not in best or self._merit(arm) > self._merit(best[key]):
                 best[key] = arm
         return sorted(best.values(), key=lambda arm: rate_of(arm) or 0.0, reverse=True)

@@ -52,6 +52,8 @@ from specdash.report.model import (
 from specdash.report.plots import acceptance, k_curve, rate_bars, speedup_bars
 from specdash.report.text import DASH
 
+PARAMETERS = "Speedup of each draft by its parameters and K"
+LENGTHS = "Speedup of each method without a draft model, by the longest draft"
 MOST_BARS = 20
 MOST_LINES = 8
 MOST_CURVES = 6
@@ -166,10 +168,17 @@ def _heatmap_lead(arms: Iterable[Arm], found: Overview) -> list[Block]:
 
 
 def _lengths(arms: Iterable[Arm], found: Overview) -> list[Block]:
-    """Of each target its methods without a draft model against the length of their drafts, where there are several."""
+    """Of each target what drafts with parameters to choose from against K, where there are several Ks.
+
+    Methods without a draft model, and drafts that were tried with several values of their parameters.
+    """
+    known = [arm for arm in arms if arm.step.k is not None]
+    tried: dict[tuple[str, str, str | None], set[str]] = {}
+    for arm in known:
+        tried.setdefault(_tried(arm), set()).add(text.drafter(arm.step))
     targets: dict[str, list[Arm]] = {}
-    for arm in arms:
-        if is_draftless(arm.step.method) and arm.step.k is not None:
+    for arm in known:
+        if len(tried[_tried(arm)]) > 1 or is_draftless(arm.step.method):
             targets.setdefault(text.subject(arm.step), []).append(arm)
     blocks: list[Block] = []
     for target, own in targets.items():
@@ -178,12 +187,19 @@ def _lengths(arms: Iterable[Arm], found: Overview) -> list[Block]:
             continue
         cells = {(f"K = {arm.step.k}", text.drafter(arm.step)): _cell(arm, found, with_k=False) for arm in own}
         rows = list(dict.fromkeys(text.drafter(arm.step) for arm in own))
-        caption = "Speedup of each method without a draft model, by the longest draft"
+        with_models = any(arm.step.draft is not None for arm in own)
+        what = "what drafts, and K" if with_models else "n-grams and the longest draft"
+        corner = "draft" if with_models else "method"
         blocks += [
-            Heading(Name(f"{target}: n-grams and the longest draft")),
-            Grid(caption, "method", [f"K = {k}" for k in ks], rows, cells),
+            Heading(Name(f"{target}: {what}")),
+            Grid(PARAMETERS if with_models else LENGTHS, corner, [f"K = {k}" for k in ks], rows, cells),
         ]
     return blocks
+
+
+def _tried(arm: Arm) -> tuple[str, str, str | None]:
+    """What drafts for which target in which setting, whatever its parameters."""
+    return text.subject(arm.step), arm.step.method, arm.step.draft
 
 
 def shade(arm: Arm, found: Overview) -> str:

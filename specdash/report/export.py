@@ -9,17 +9,19 @@ import math
 from dataclasses import fields
 
 from specdash.analysis.result import Result
+from specdash.core import axes
+from specdash.core.axes import AXES, Part
 from specdash.core.measure import Sample
 from specdash.core.text import one_line
 from specdash.store.result_json import to_document
 
 CELL_CHARS = 1000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-AXES = ("target", "draft", "method", "config", "moe_experts", "k", "workload", "category", "depth", "ngram_n")
+STEP = tuple(name for name, axis in AXES.items() if axis.part is not Part.COPY)
 """The axes of a step, in the order of the columns."""
 _OUTCOME = ("status", "verdicts", "error")
 _SAMPLE = tuple(field.name for field in fields(Sample) if field.name not in ("status", "reasons"))
-COLUMNS = ("run", "measurement", "load", *AXES, *_OUTCOME, *_SAMPLE, "sample_status", "sample_reasons")
+COLUMNS = ("run", "measurement", "load", *STEP, *_OUTCOME, *_SAMPLE, "sample_status", "sample_reasons")
 """The columns of the CSV: the step and its outcome, then the sample as it is in the result."""
 
 
@@ -38,8 +40,8 @@ def to_csv(result: Result) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
     for each in result.rows:
-        axes = (getattr(each.step, name) for name in AXES)
-        step = [result.run.id, each.id, each.load, *axes, each.status, each.verdicts, each.error]
+        named = axes.values(each.step, STEP)
+        step = [result.run.id, each.id, each.load, *named, each.status, each.verdicts, each.error]
         if not each.samples:
             rows.writerow([*map(_cell, step), *[""] * (len(COLUMNS) - len(step))])
         for sample in each.samples:

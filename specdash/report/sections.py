@@ -350,7 +350,7 @@ def _load(each: Load) -> Row:
         Name(each.id),
         Name(text.subject(each.key)),
         Name(each.key.drafter or DASH),
-        text.whole(each.key.k),
+        text.whole(each.key.k_startup),
         DASH if load_s is None else human_seconds(load_s),
         DASH if peak is None else human_bytes(peak),
         f"{each.state}: {why}" if why else each.state or DASH,

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
+from specdash.core.axes import HasAxes, said
 from specdash.core.measure import INFERRED, Verdict
 from specdash.core.numbers import finite
 from specdash.core.plan import LoadKey, Step
-from specdash.core.profile import ALL, CONTENT
+from specdash.core.profile import ALL
 from specdash.core.text import human_bytes, one_line, plural
 
 if TYPE_CHECKING:  # a dashboard's first frame has words and no result yet
@@ -221,21 +222,9 @@ def slower_of(count: int, of: int) -> str:
 # -- names ------------------------------------------------------------------------------------------------------------
 
 
-def setting(of: Step | LoadKey) -> str:
+def setting(of: HasAxes) -> str:
     """What an arm shares with its baseline beside the target, in words; "" for nothing special."""
-    depth, workload = (of.depth, of.workload) if isinstance(of, Step) else (0, CONTENT)
-    return setting_words(of.config, of.moe_experts, depth, workload)
-
-
-def setting_words(config: str | None, moe_experts: int | None, depth: int, workload: str = CONTENT) -> str:
-    """The axes that set arms of one target apart, in words: configuration, experts, depth, workload."""
-    parts = [
-        config or "",
-        f"{moe_experts} experts" if moe_experts is not None else "",
-        f"depth {depth}" if depth else "",
-        workload if workload != CONTENT else "",
-    ]
-    return ", ".join(filter(None, parts))
+    return ", ".join(said(of))
 
 
 def drafter(step: Step) -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from specdash.core import events as ev
+from specdash.core.axes import Values
 from specdash.core.engine import ServerSpec
 from specdash.core.measure import Verdict
 from specdash.core.plan import Step
@@ -24,7 +25,7 @@ from specdash.runtime.server import Publish
 
 ROUND = 256  # servers round a context up to a multiple of this
 
-_Setting = tuple[str, str | None, int | None]  # target, configuration, experts
+_Setting = tuple[str, Values]  # target, configuration, experts
 _Question = tuple[str, int, int]  # category, depth, number of samples: of the same setting, they ask the same
 
 
@@ -154,11 +155,11 @@ class Lengths:
 
 
 def _setting(spec: ServerSpec) -> _Setting:
-    return spec.key.target, spec.key.config, spec.key.moe_experts
+    return spec.key.target, spec.key.served.setting
 
 
 def _setting_of(step: Step) -> _Setting:
-    return step.target, step.config, step.moe_experts
+    return step.target, step.setting
 
 
 def _is_for_all(spec: ServerSpec) -> bool:

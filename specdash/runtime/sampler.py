@@ -167,7 +167,13 @@ class Sampler:
 
     def _is_traced(self, step: Step) -> bool:
         """Whether a K curve is made from a step: one at the largest K of its pair, which measures content."""
-        if not self._settings.with_costs or step.method != DRAFT or step.k is None or step.workload == LOSSLESS:
+        if (
+            not self._settings.with_costs
+            or step.method != DRAFT
+            or step.is_ceiling
+            or step.k is None
+            or step.workload == LOSSLESS
+        ):
             return False
         return step.k == self._around.view().table.largest_k(step.pair)
 
@@ -230,11 +236,21 @@ class Sampler:
             prompt = self.requester.prompt(step, block)
             await self.lengths.refused(step, prompt, spec, outcome.why, self._around.view())
 
+    def _reaches_k(self, step: Step) -> bool:
+        """Whether the same speculation was seen to draft as many tokens as K, where no parameter ends drafts before."""
+        whole = step.at_full_length
+        alike = self._around.view().table.of_pair(whole.pair) if whole != step else ()
+        return any(found.step.k == step.k and any(each.k_seen == step.k for each in found.good) for found in alike)
+
     async def _conclude(self, load: str, step: Step, spec: ServerSpec) -> None:
         """Judges a step on its samples and records the verdict."""
         samples = self._around.view().steps[step.id].samples
         status, against, error = verdict_of(
-            step, samples, self._settings.sampling.max_tokens, self._server.engine_info.not_reported
+            step,
+            samples,
+            self._settings.sampling.max_tokens,
+            self._server.engine_info.not_reported,
+            reaches_k=self._reaches_k(step),
         )
         for finding in against:
             await self._publish(ev.VerdictRaised(step.id, load, finding.verdict, finding.detail))

@@ -126,7 +126,11 @@ class Sweep:
             for step in self._open(load.key):
                 await self._publish(ev.StepFinished(step.id, None, StepStatus.FAILED, (), why))
             for step in self._open_alike(load.key) if at_any_k else ():
-                what = f"at K = {load.key.k}, and no other K" if load.key.k else "without a draft, and none"
+                what = (
+                    f"at K = {load.key.k_startup}, and no other K"
+                    if load.key.k_startup
+                    else "without a draft, and none"
+                )
                 said = f"{why}; so it ended {what} changes that"
                 await self._publish(ev.StepFinished(step.id, None, StepStatus.FAILED, (), said))
         return not bug
@@ -140,10 +144,9 @@ class Sweep:
         table, spec = self._around.view().table, self._around.spec_for(key)
         if key.speculates or spec.launch or spec.url:
             alike = table.of_pair(key.pair)
-            return [found.step for found in alike if not found.is_done and found.step.k not in (None, key.k)]
-        ours = (key.target, key.config, key.moe_experts)
+            return [found.step for found in alike if not found.is_done and found.step.k not in (None, key.k_startup)]
         opened = (found.step for found in table.opened())
-        return [step for step in opened if (step.target, step.config, step.moe_experts) == ours]
+        return [step for step in opened if (step.target, step.setting) == (key.target, key.served.setting)]
 
     def _ever_ready(self, key: LoadKey) -> bool:
         """Whether a load of this arm has become ready, at whatever K."""
@@ -172,7 +175,7 @@ class Sweep:
             await self.control.run_cancellable(self.sampler.lengths.check(self._load_id, spec, self._around.view()))
             if not self._open(key):
                 return
-            if key.draft is not None:
+            if key.draft is not None and not key.served.is_ceiling:  # short drafts would not tell who decides K
                 await self._probe(key)
             await self.sampler.measure(self._load_id, key.label, lambda: self._open(key), spec)
         except TransportError as error:
@@ -212,13 +215,13 @@ class Sweep:
 
     async def _probe(self, key: LoadKey) -> None:
         """Finds out who decides K on this server: where it is the start-up value, other Ks need loads of their own."""
-        assert key.k is not None
+        assert key.k_startup is not None
         before = self._around.view()
         scope = self._server.engine_info.k_scope
         if scope is not None:
             await self._publish(ev.Probed(self._load_id, scope.value, (), forced=True))
         else:
-            probe = await self.sampler.requester.ask_k(key.k)
+            probe = await self.sampler.requester.ask_k(key.k_startup)
             scope = probe.scope
             await self._publish(ev.Probed(self._load_id, scope.value if scope is not None else None, probe.evidence))
         # Only a change of scope can change the number of loads; counting them takes a look at the whole queue.

@@ -17,7 +17,7 @@ from specdash.core.state import RunState
 from specdash.core.steps import StepState
 from specdash.errors import SpecdashError
 from specdash.session.fallback import Engines
-from specdash.session.prepare import Prepared
+from specdash.session.prepare import Prepared, expert_problem
 from specdash.session.run_header import model_read
 
 FILLER_TOKENS = 10_000  # of context that a run can put before a prompt, whatever its profile asks for
@@ -98,13 +98,12 @@ class Catalogue:
             raise IllegalEdit(f"{step.category}: no prompts of that category; there is {', '.join(prepared.prompts)}")
         if step.workload not in prepared.profile.measure.workloads:
             raise IllegalEdit(f"{step.workload}: no workload of this run")
-        experts = target.expert_count if target is not None else None
-        if step.moe_experts is not None and not 0 < step.moe_experts <= (experts or 0):
-            raise IllegalEdit(f"{step.moe_experts} experts, but {step.target} has {experts or 'none'}")
+        if (problem := expert_problem(step, target)) is not None:
+            raise IllegalEdit(problem)
         if target is not None and draft is not None and (conflict := vocabulary_conflict(target, draft)) is not None:
             raise IllegalEdit(f"{step.draft} cannot draft for {step.target}: {conflict}")
         self._require_room(step)
-        reason = prepared.abilities(step).why_not(step.k, step.ngram_n) if step.k is not None else None
+        reason = prepared.abilities(step).why_not(step.k, step) if step.k is not None else None
         if reason is not None:
             raise IllegalEdit(f"K={step.k}: {step.method} {reason}")
         if (lacking := self._engines.unsupported_reason(step, vision=prepared.has_vision(step.target))) is not None:

@@ -29,7 +29,7 @@ def probe_engine(engine: Engine) -> KProbe:
         folder = Path(name)
         target, draft = write_pair(folder, shape=TINY)
         spec = ServerSpec(
-            key=LoadKey("tiny target", "tiny draft", None, None, PROBE_K),
+            key=LoadKey.of("tiny target", PROBE_K, draft="tiny draft"),
             target=target,
             draft=draft,
             architecture=read_model(target).architecture,

@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
+from specdash.core.axes import AXES
 from specdash.core.engine import UNKNOWN, Engine, EngineInfo
 from specdash.core.events import EngineFound
+from specdash.core.kinds import kind_named
 from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import ServerConfig
 from specdash.session.prepare import Prepared
@@ -50,7 +52,16 @@ class Engines:
 
     def unsupported_reason(self, step: Step, *, vision: bool) -> str | None:
         """Why a step cannot be measured."""
-        return self.of(step.pair).unsupported_reason(step.pair, vision=vision)
+        return unsupported_reason(self.of(step.pair), step, vision=vision)
+
+
+def unsupported_reason(engine: Engine, step: Step, *, vision: bool) -> str | None:
+    """Why an engine cannot serve a step: by its kind, or by what it knows of its program; None where it can."""
+    kind = kind_named(engine.info.kind)
+    given = ((stage, AXES[name]) for stage in step.speculation for name in stage.params)
+    problems = (kind.problem_with(axis, stage.method) for stage, axis in given)
+    known = next((problem for problem in problems if problem is not None), None)
+    return known or engine.unsupported_reason(step.pair, vision=vision)
 
 
 def with_fallback(
@@ -64,7 +75,7 @@ def with_fallback(
         step: reason
         for step in prepared.steps
         if prepared.usable(step)
-        and (reason := main.unsupported_reason(step.pair, vision=prepared.has_vision(step.target))) is not None
+        and (reason := unsupported_reason(main, step, vision=prepared.has_vision(step.target))) is not None
     }
     other = find_other() if reasons else None
     if other is None:
@@ -72,7 +83,7 @@ def with_fallback(
     served = {
         step: reason
         for step, reason in reasons.items()
-        if other.unsupported_reason(step.pair, vision=prepared.has_vision(step.target)) is None
+        if unsupported_reason(other, step, vision=prepared.has_vision(step.target)) is None
     }
     if not served:
         return prepared, Engines(main), ()
@@ -84,7 +95,7 @@ def with_fallback(
         if step not in served:
             steps.append(step)
             continue
-        moved = replace(step, config=labels[step.config])
+        moved = step.with_values(config=labels[step.config])
         if step.baseline() in planned:
             steps.append(moved.baseline())
             was[moved.baseline().id] = step.baseline().id

@@ -14,12 +14,13 @@ from specdash.config.prompts import digest, load_builtin, load_jsonl, select
 from specdash.core.draft_lengths import Abilities
 from specdash.core.events import RunSettings
 from specdash.core.model import ModelFacts, vocabulary_conflict
-from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, group, plan_of
-from specdash.core.possible_steps import LeftOut, possible
+from specdash.core.plan import KScope, LeftOut, LoadKey, PlannedLoad, Step, group, plan_of, possible
 from specdash.core.profile import BUILTIN, ModelRef, Profile, abilities_of
 from specdash.core.prompts import Prompt
 from specdash.core.text import plural
 from specdash.errors import EngineError, Exit, Problem, ProfileError, SpecdashError
+
+EXPERTS = "moe_experts"
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,14 +164,20 @@ def require_models(prepared: Prepared) -> None:
         raise EngineError("\n".join(str(problem) for problem in prepared.problems), exit_code=Exit.NOTHING_MEASURED)
 
 
+def expert_problem(step: Step, target: ModelFacts | None) -> str | None:
+    """Why a target cannot be run with the expert count of a step; None where it can."""
+    count, known = step.value(EXPERTS), target.expert_count if target is not None else None
+    if count is None or 0 < count <= (known or 0):
+        return None
+    return f"{count} experts, but {step.target} has {known or 'none'}"
+
+
 def _require_experts(profile: Profile, targets: Mapping[str, ModelFacts]) -> None:
     """Raises ProfileError for expert counts beyond what a model has: a server aborts on them."""
     problems = [
-        Problem(
-            str(profile.source), None, "sweep.moe_experts", f"{count} experts, but {label} has {facts.expert_count}"
-        )
+        Problem(str(profile.source), None, f"sweep.{EXPERTS}", f"{count} experts, but {label} has {facts.expert_count}")
         for label, facts in targets.items()
-        for count in profile.expert_counts
+        for count in profile.asked(EXPERTS)
         if facts.expert_count and count > facts.expert_count
     ]
     if problems:

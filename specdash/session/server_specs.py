@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+from specdash.core.axes import AXES, PARAMS, SETTING, values
 from specdash.core.engine import EngineInfo, ServerSpec
 from specdash.core.heartbeat import heartbeat
 from specdash.core.model import ModelFacts
@@ -129,7 +130,7 @@ class ServerSpecBuilder:
         facts: dict[str, object] = {
             "target": self._identity(target) if target is not None else None,
             "draft": self._identity(draft) if draft is not None else None,
-            "key": [key.config, key.moe_experts, key.k],
+            "key": [*values(key, SETTING), key.k_startup],
             "args": spec.args,
             "env": dict(spec.env),
             "wrap": spec.wrap,
@@ -137,8 +138,10 @@ class ServerSpecBuilder:
             "prompts": prepared.prompts_digest,
             "sampling": [measure.max_tokens, measure.temperature, measure.seed],
         }
+        later = {name: key.value(name) for name in PARAMS if AXES[name].is_sparse}
         more = {
-            "method": [key.method, key.ngram_n] if key.method else None,
+            "method": [key.method, key.value("ngram_n")] if not key.is_plain else None,
+            "params": {name: each for name, each in later.items() if each != AXES[name].default} or None,
             "models": [spec.model, spec.draft_model] if spec.model or spec.draft_model else None,
             "mmproj": _projector(spec.mmproj) if spec.mmproj is not None else None,
             "program": name if (name := Path(info.program).name) != info.kind else None,

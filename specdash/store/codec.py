@@ -7,13 +7,16 @@ another minor version can be read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, replace
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, fields, replace
+from functools import cache
 from typing import Any, TypedDict
 
 from specdash.core import commands
-from specdash.core.commands import EDITS, Add, BadCommand, Command, Edit, SetIterations, require_label, step_from
-from specdash.core.events import FACTS, CommandAccepted, Fact, PlanChanged, RunStarted
+from specdash.core.axes import AXES, LOAD, STAGE
+from specdash.core.commands import EDITS, Add, BadCommand, Command, Edit, SetIterations, checked_step, require_label
+from specdash.core.events import FACTS, CommandAccepted, Fact, LoadStarted, PlanChanged, RunStarted
+from specdash.core.step import STAGES, LoadKey, Step, encode_load, encode_step, load_from, step_from
 from specdash.core.ticks import TICKS, Tick
 
 MOST_INTEGER = 2**63  # seeds have 64 bits, and all else is smaller
@@ -41,9 +44,16 @@ class Hardware(TypedDict, total=False):
 
 def encode_fact(fact: Fact) -> dict[str, Any]:
     """Return the fields of a fact, without type, number and time."""
-    body = asdict(fact)
-    if isinstance(fact, CommandAccepted | PlanChanged):
-        body["edits"] = [encode_edit(edit) for edit in fact.edits]
+    match fact:
+        case RunStarted():
+            return {**asdict(replace(fact, steps=())), "steps": [encode_step(step) for step in fact.steps]}
+        case LoadStarted():
+            body = {item.name: getattr(fact, item.name) for item in fields(fact)}
+            return {**body, "key": encode_load(fact.key)}
+        case CommandAccepted() | PlanChanged():
+            body = {**asdict(replace(fact, edits=())), "edits": [encode_edit(edit) for edit in fact.edits]}
+        case _:
+            return asdict(fact)
     if isinstance(fact, CommandAccepted) and not fact.models:
         del body["models"]
     return body
@@ -60,12 +70,68 @@ def decode_fact(kind: str, body: Mapping[str, Any]) -> Fact | None:
     cls = FACTS.get(kind)
     if cls is None:
         return None
-    fact: Fact = msgspec.convert({**body, "edits": ()} if "edits" in body else body, cls)
+    fact = _converted({**body, "edits": ()} if "edits" in body else body, cls)
     if isinstance(fact, CommandAccepted | PlanChanged):
         return replace(fact, edits=tuple(map(decode_edit, msgspec.convert(body.get("edits", ()), tuple[Any, ...]))))
     if isinstance(fact, RunStarted):
         msgspec.convert(fact.hardware, Hardware)
     return fact
+
+
+def _converted(body: Mapping[str, Any], cls: type[Fact]) -> Fact:
+    """The fact, its steps and its load made of the values of axes that stand for them."""
+    import msgspec
+
+    if cls is RunStarted and "steps" in body:
+        found = msgspec.to_builtins(msgspec.convert({"steps": body["steps"]}, _shapes()["steps"]))["steps"]
+        return replace(msgspec.convert({**body, "steps": []}, RunStarted), steps=tuple(map(step_from, found)))
+    if cls is LoadStarted and "key" in body:
+        whole = msgspec.convert({**body, "key": {"served": {"target": ""}}}, LoadStarted)
+        return replace(whole, key=decode_load(body["key"]))
+    return msgspec.convert(body, cls)
+
+
+def decode_step(values: Any, name: str = "step") -> Step:
+    """The step of these values of axes; raises ValueError, with the place under `name`, for one of the wrong type."""
+    return step_from(_shaped(values, name, "step"))
+
+
+def decode_load(values: Any, name: str = "key") -> LoadKey:
+    """The load of these values of axes; raises ValueError, with the place under `name`, for one of the wrong type."""
+    return load_from(_shaped(values, name, "load"))
+
+
+def _shaped(values: Any, name: str, shape: str) -> dict[str, Any]:
+    import msgspec
+
+    try:
+        found: dict[str, Any] = msgspec.to_builtins(msgspec.convert(values, _shapes()[shape]))
+    except msgspec.ValidationError as error:
+        text = str(error)
+        raise ValueError(text.replace("`$", f"`$.{name}") if "`$" in text else f"{text} - at `$.{name}`") from error
+    return found
+
+
+@cache
+def _shapes() -> Mapping[str, Any]:
+    """What a step, the key of a load and the steps of a run have to be: values of axes, by the table of these."""
+    from msgspec import NODEFAULT, defstruct
+
+    def shape(name: str, names: Iterable[str], *more: tuple[str, Any, Any], optional: Collection[str] = ()) -> Any:
+        listed = [
+            (
+                axis.name,
+                axis.kind if axis.default is not None else axis.kind | None,
+                NODEFAULT if axis.is_required and axis.name not in optional else axis.default,
+            )
+            for axis in map(AXES.__getitem__, names)
+        ]
+        return defstruct(name, [*listed, *more], kw_only=True)
+
+    stages: tuple[str, Any, Any] = STAGES, list.__class_getitem__(shape("Stage", STAGE)), []
+    step = shape("Step", AXES, stages)
+    steps = defstruct("Steps", [("steps", list.__class_getitem__(step))])
+    return {"step": step, "load": shape("Load", (*LOAD, "k"), stages, optional=("method",)), "steps": steps}
 
 
 def require_sane(value: Any, where: str) -> None:
@@ -99,7 +165,10 @@ def decode_command(body: Mapping[str, Any]) -> Command:
 
 def encode_edit(edit: Edit) -> dict[str, Any]:
     """Return the fields of an edit, its type among them as "edit"."""
-    return {"edit": edit.TYPE, **asdict(edit)}
+    body = asdict(edit if not isinstance(edit, Add) else replace(edit, steps=()))
+    if isinstance(edit, Add):
+        body["steps"] = [encode_step(step) for step in edit.steps]
+    return {"edit": edit.TYPE, **body}
 
 
 def decode_edit(body: Any) -> Edit:
@@ -117,7 +186,7 @@ def decode_edit(body: Any) -> Edit:
             edit = msgspec.convert(body, EDITS[name])
         else:
             # A step has checks of its own.
-            edit = replace(msgspec.convert({**body, "steps": ()}, Add), steps=tuple(map(step_from, listed)))
+            edit = replace(msgspec.convert({**body, "steps": ()}, Add), steps=tuple(map(checked_step, listed)))
     except msgspec.ValidationError as error:
         raise BadCommand(f"{name}: {error}") from error
     if isinstance(edit, Add | SetIterations):

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from operator import attrgetter
 from typing import Any
@@ -30,20 +30,21 @@ from specdash.analysis.result import (
     Tied,
 )
 from specdash.analysis.roofline import Roofline
+from specdash.core.axes import ARM, AXES, GROUP, LOAD, PARAMS, SETTING, STAGE, row_of, unknown
 from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.numbers import finite
-from specdash.core.plan import Step
+from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import ALL, CONTENT
 from specdash.core.state import RunState
+from specdash.store.codec import decode_load, decode_step
 
 Json = dict[str, Any]
 
-_ARM = ("target", "draft", "method", "config", "k", "ngram_n", "moe_experts", "workload", "depth")
-_SETTING = ("target", "config", "moe_experts", "depth")
-_CHOICE = ("draft", "k", "method", "ngram_n")
-_CURVE = ("target", "draft", "config", "moe_experts", "depth", "category", "k")
-"""The axes of a step that rows name: of measurements and arms, of what arms have in common, of choices, of curves."""
+_CURVE = ("target", "draft", *SETTING, "depth", "category", "k", *(name for name in PARAMS if AXES[name].is_sparse))
+"""The axes of a step that rows of curves name; those of other rows are lists of `core.axes`."""
+_STEPS = ("step", "baseline", "choice", "best", "key")
+"""The fields of rows, as they are decoded, that are a step or the load of one."""
 
 _SAMPLE = tuple(item.name for item in fields(Sample))
 _VALUES = attrgetter(*_SAMPLE)
@@ -78,19 +79,46 @@ def from_document(document: Mapping[str, Any]) -> Result:
     """The result in a document. Raises ValueError, with the place, for a field that is not what it has to be."""
     import msgspec
 
+    wrong: list[str] = []
     nested: Json = {name: value for name, value in document.items() if value is not None}
     for name, decoded in _PARTS.items():
         if name in nested:
-            nested[name] = decoded(nested[name])
+            nested[name] = _with_steps(decoded(nested[name]), name, wrong)
     try:
-        return msgspec.convert(nested, Result)
+        result = msgspec.convert(nested, Result)
     except msgspec.ValidationError as error:
         raise ValueError(_place_in_file(str(error))) from error
+    if wrong:
+        raise ValueError(_place_in_file(wrong[0]))
+    return result
 
 
 def _place_in_file(text: str) -> str:
     """A message of the decoder by the place in the document, where the axes of a step stand in its row."""
     return re.sub(r"\.(step|baseline|key)\b", "", text).replace("`$.", "`").replace("`$`", "the document")
+
+
+def _with_steps(value: Any, place: str, wrong: list[str]) -> Any:
+    """A part of a document, its steps and loads made of the values of axes that stand for them.
+
+    What cannot be made is added to `wrong`, with its place.
+    """
+    if isinstance(value, list):
+        return [_with_steps(each, f"{place}[{index}]", wrong) for index, each in enumerate(value)]
+    if not isinstance(value, dict) or not any(name in value for name in (*_STEPS, "tied")):
+        return value
+    made = {name: _made(value[name], name, place, wrong) for name in _STEPS if value.get(name) is not None}
+    if isinstance(value.get("tied"), list):
+        made["tied"] = _with_steps(value["tied"], f"{place}.tied", wrong)
+    return {**value, **made}
+
+
+def _made(values: Any, name: str, place: str, wrong: list[str]) -> Step | LoadKey:
+    try:
+        return decode_load(values, f"{place}.{name}") if name == "key" else decode_step(values, f"{place}.{name}")
+    except ValueError as error:
+        wrong.append(str(error))
+        return Step("") if name != "key" else LoadKey(Step(""))
 
 
 # What is written.
@@ -118,12 +146,9 @@ def _fields(row: Any, *without: str) -> Json:
     return {name: _encoded(getattr(row, name)) for name in row.__dataclass_fields__ if name not in without}
 
 
-def _axes(step: Step, names: Iterable[str]) -> Json:
-    return {name: getattr(step, name) for name in names}
-
-
 def _measurement(row: Measurement) -> Json:
-    axes = {**_axes(row.step, _ARM), "category": row.step.category or None}
+    stages = [stage.row() for stage in row.step.speculation]
+    axes = {**row_of(row.step, ARM), "stages": stages, "category": row.step.category or None}
     rest = _fields(row, "id", "name", "load", "step", *(["wall_time_s"] if row.wall_time_s is None else []))
     return {"id": row.id, "step": row.name, "load": row.load, **axes, **rest}
 
@@ -143,28 +168,20 @@ def _sample(sample: Sample) -> Json:
 
 
 def _load(load: Load) -> Json:
-    key = load.key
-    names = {
-        "target": key.target,
-        "draft": key.draft,
-        "config": key.config,
-        "moe_experts": key.moe_experts,
-        "k_startup": key.k,
-        "method": key.drafts_by,
-        "ngram_n": key.ngram_n,
-    }
+    names = {**row_of(load.key, LOAD), "k_startup": load.key.k_startup}
     return {"id": load.id, **names, **_fields(load, "id", "key")}
 
 
 def _recommendation(row: Recommendation) -> Json:
-    choice = _axes(row.choice, _CHOICE) if row.choice is not None else dict.fromkeys(_CHOICE)
-    axes = {**_axes(row.baseline, _SETTING), "category": row.category, **choice}
+    choice = row_of(row.choice, STAGE) if row.choice is not None else unknown(STAGE)
+    axes = {**row_of(row.baseline, GROUP), "category": row.category, **choice}
     return {**axes, **_fields(row, "baseline", "choice")}
 
 
 def _pairs(row: TargetPairs) -> Json:
     counts = {"target": row.target, "pairs": row.pairs, "compared": row.compared, "slower": row.slower}
-    best = {f"best_{name}": getattr(row.best, name, None) for name in ("draft", "method", "ngram_n", "k")}
+    named = row_of(row.best, STAGE) if row.best is not None else unknown(STAGE)
+    best = {f"best_{name}": value for name, value in named.items()}
     return {**counts, **best, "best_tok_s": finite(row.best_tok_s), "speedup": finite(row.speedup)}
 
 
@@ -179,10 +196,10 @@ _ROWS: Mapping[type, Callable[[Any], Json]] = {
     Recommendation: _recommendation,
     TargetPairs: _pairs,
     Settings: _settings,
-    Arm: lambda row: {**_axes(row.step, _ARM), **_fields(row, "step")},
-    CurvePoint: lambda row: {**_axes(row.step, _CURVE), **_fields(row, "step")},
-    Tied: lambda row: {**_axes(row.step, _CHOICE), "speedup": finite(row.speedup)},
-    Anchor: lambda row: {**_axes(row.baseline, _SETTING), **_fields(row, "baseline")},
+    Arm: lambda row: {**row_of(row.step, ARM), **_fields(row, "step")},
+    CurvePoint: lambda row: {**row_of(row.step, _CURVE), **_fields(row, "step")},
+    Tied: lambda row: {**row_of(row.step, STAGE), "speedup": finite(row.speedup)},
+    Anchor: lambda row: {**row_of(row.baseline, GROUP), **_fields(row, "baseline")},
     Agreement: lambda row: _fields(row, "more_prompts"),
     Roofline: lambda row: _fields(row, "figures"),
 }
@@ -217,13 +234,14 @@ def _each(rows: Any, decoded: Callable[[Mapping[str, Any]], Json]) -> Any:
 
 def _step_of(row: Mapping[str, Any], **others: Any) -> Json:
     """The step whose axes a row names; `others` stand for those that it does not name."""
-    named = {name: row[name] for name in (*_ARM, "category") if name in row}
+    named = {name: row[name] for name in (*ARM, "category") if name in row}
     return {**others, **named}
 
 
 def _choice_of(row: Mapping[str, Any], setting: Mapping[str, Any]) -> Json | None:
     """The step that a choice names in a setting; None where nothing was chosen. Older documents name no method."""
-    named = {name: row.get(name) for name in _CHOICE}
+    named = {name: row.get(name, AXES[name].default) for name in STAGE}
+    named["method"] = row.get("method")
     if named["method"] is None:
         named["method"] = DRAFT if named["draft"] is not None else BASELINE if row.get("off") else None
     return {**setting, **named} if named["method"] is not None else None
@@ -273,15 +291,14 @@ def _arm_of(row: Mapping[str, Any]) -> Json:
 
 
 def _curve_of(row: Mapping[str, Any]) -> Json:
-    rest = {"method": DRAFT if row.get("draft") is not None else BASELINE, "config": None, "moe_experts": None}
+    rest = {"method": DRAFT if row.get("draft") is not None else BASELINE, **dict.fromkeys(SETTING)}
     step = _step_of(row, **rest, workload=CONTENT)
     return {**_told(row), "step": {**step, "category": step.get("category") or ALL, "depth": step.get("depth") or 0}}
 
 
 def _setting_of(row: Mapping[str, Any], category: str) -> Json:
     """The baseline of a setting."""
-    named = {name: row.get(name) for name in _SETTING}
-    named["depth"] = named["depth"] or 0
+    named = {name: AXES[name].default if row.get(name) is None else row[name] for name in GROUP}
     return {"draft": None, "method": BASELINE, "k": None, "workload": CONTENT, "category": category, **named}
 
 
@@ -294,22 +311,14 @@ def _recommendation_of(row: Mapping[str, Any]) -> Json:
 
 
 def _pairs_of(row: Mapping[str, Any]) -> Json:
-    named = {name: row.get(f"best_{name}") for name in _CHOICE}
+    named = {name: row[f"best_{name}"] for name in STAGE if f"best_{name}" in row}
     best = _choice_of(named, _setting_of({"target": row.get("target")}, ""))
     return {**_told(row), "best": best}
 
 
 def _load_of(row: Mapping[str, Any]) -> Json:
-    method = row.get("method")
-    key = {
-        "target": row.get("target") or "",
-        "draft": row.get("draft"),
-        "config": row.get("config"),
-        "moe_experts": row.get("moe_experts"),
-        "k": row.get("k_startup"),
-        "method": "" if method in (None, BASELINE, DRAFT) else method,
-        "ngram_n": row.get("ngram_n"),
-    }
+    key = {name: AXES[name].default if row.get(name) is None else row[name] for name in LOAD}
+    key |= {"target": row.get("target") or "", "k": row.get("k_startup"), "method": row.get("method") or ""}
     return {**_told(row), "key": key}
 
 

@@ -24,7 +24,7 @@ def rows_of(rates: Rates, predicted_tok_s: float = 25.0) -> dict[int, CurvePoint
     points = tuple(
         Point(k, predicted_tok_s, (0.99 * predicted_tok_s, 1.01 * predicted_tok_s), 2.0, 0.1) for k in (4, 8)
     )
-    curve = Curve(LoadKey(TARGET, DRAFT, None, None, None), "all", 0, K_MAX, points, K_MAX, True, "")
+    curve = Curve(LoadKey.of(TARGET, draft=DRAFT), "all", 0, K_MAX, points, K_MAX, True, "")
     return {row.step.k or 0: row for row in curve_rows(view.steps.values(), [curve]) if row.step.category == "all"}
 
 

@@ -16,7 +16,7 @@ from specdash.core.status import StepStatus
 from tests.support import recorded_run as rec
 from tests.support.curve_world import World, sample_of
 
-PAIR = LoadKey(rec.TARGET, rec.DRAFT, None, None, None)
+PAIR = LoadKey.of(rec.TARGET, draft=rec.DRAFT)
 STILL = World(level=0.0, noise=0.0, pause=0.0)
 
 
@@ -149,10 +149,10 @@ def test_each_category_has_a_curve_and_all_has_every_sample() -> None:
     assert rates["all"] == pytest.approx((rates["coding"] + rates["prose"]) / 2)
     assert by_category["empty"].points == ()
     assert "no valid sample" in by_category["empty"].reason
-    assert curve_of(view, replace(PAIR, k=16), 0, "prose") == by_category["prose"]
+    assert curve_of(view, PAIR.with_values(k=16), 0, "prose") == by_category["prose"]
     assert curve_of(view, PAIR) == by_category["all"]
     assert curve_of(view, PAIR, depth=4096) is None
-    assert curve_of(view, replace(PAIR, draft="other")) is None
+    assert curve_of(view, PAIR.with_values(draft="other")) is None
 
 
 def test_a_k_without_costs_on_both_sides_has_no_prediction() -> None:

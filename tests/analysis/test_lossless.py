@@ -145,8 +145,8 @@ def test_prompts_of_all_categories_and_workloads_count_together() -> None:
     second = [check(others[0], TEXT, margins_with(9, 0.44)), check(others[1], changed(9))]
     view = viewed(*first, *second, steps=(BASE, K4, *others))
     assert [of(view, each).state for each in (K4, others[1])] == ["output_differs"] * 2
-    other_k = [check(others[0], TEXT, margins_with(9, 0.44)), check(replace(others[1], k=8), changed(9))]
-    apart = viewed(*first, *other_k, steps=(BASE, K4, others[0], replace(others[1], k=8)))
+    other_k = [check(others[0], TEXT, margins_with(9, 0.44)), check(others[1].with_values(k=8), changed(9))]
+    apart = viewed(*first, *other_k, steps=(BASE, K4, others[0], others[1].with_values(k=8)))
     assert of(apart).state == "unknown", "another K is another server's work"
 
 
@@ -171,7 +171,7 @@ def test_where_rounding_is_not_known_nothing_below_a_nat_accuses_and_the_reason_
 
 
 def test_a_parting_within_a_servers_own_rounding_is_held_against_that_of_its_own_baseline() -> None:
-    other = [replace(each, config="kv-q8") for each in (BASE, K4)]
+    other = [each.with_values(config="kv-q8") for each in (BASE, K4)]
     facts = [rounds(), rounds(other[0], 0.5, 0.8), check(other[0], TEXT, margins_with(20, 0.4))]
     view = viewed(*facts, check(other[1], changed(20)), steps=(BASE, K4, *other))
     found = of(view, other[1])
@@ -271,7 +271,7 @@ def test_samples_count_only_where_they_are_greedy() -> None:
     assert "temperature 0" in of(warm).reason
     assert of(viewed(*facts, check(K4, TEXT), temperature=0.7)).state == "identical"
     assert of(viewed(*facts)).state == "output_differs"
-    always = [replace(each, workload="lossless") for each in (BASE, K4)]
+    always = [each.with_values(workload="lossless") for each in (BASE, K4)]
     facts = [asked(always[0], TEXT), check(always[0], TEXT, [SURE] * 64), asked(always[1], changed(3))]
     assert of(viewed(*facts, temperature=0.7, steps=always), always[1]).state == "output_differs"
 

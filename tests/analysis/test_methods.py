@@ -52,7 +52,7 @@ COMMAND = ("llama-server", "-m", "/T.gguf", "--spec-type", "ngram-simple", "--sp
 def a_run(**gains: float) -> Json:
     """A baseline, a draft, two sizes of n-grams, layers for prediction and a head; n-grams of four are the best."""
     steps = [step(), *GAINS]
-    key = LoadKey(TARGET, None, None, None, 4, "ngram-simple", 4)
+    key = LoadKey.of(TARGET, 4, method="ngram-simple", ngram_n=4)
     facts: list[ev.Fact] = [started(steps), *loaded("l001", 4)]
     facts += [
         ev.LoadStarted("l002", key, ("llama-server",), "logs/y.log", 2**30, 180.0, "fp", command=COMMAND),
@@ -60,7 +60,7 @@ def a_run(**gains: float) -> Json:
     ]
     facts += measured(steps[0], BASE)
     for each, gain in GAINS.items():
-        load = "l002" if each.ngram_n == 4 and each.k == 4 else "l001"
+        load = "l002" if each.value("ngram_n") == 4 and each.k == 4 else "l001"
         facts += measured(each, rates(gains.get(each.drafter or "", gain)), load=load)
     return document_of(folded([*facts, ev.RunFinished("finished", 0)]))
 
@@ -108,7 +108,7 @@ def test_a_method_is_recommended_with_its_size_and_a_command_to_paste(result: Js
     assert short(entry) == "ngram-simple n=4 with K = 4"
     assert entry.speculates
     assert chosen(entry) == "ngram-simple n=4, K = 4"
-    pair = pair_of(Step(TARGET, None, "ngram-simple", None, None, None, "content", "", 0, ngram_n=4))
+    pair = pair_of(Step.of(TARGET, method="ngram-simple", ngram_n=4))
     assert Overview.of(from_document(result)).choices == {pair: entry}
 
 
@@ -150,7 +150,7 @@ def test_arms_differ_in_the_size_of_their_n_grams() -> None:
 def test_two_runs_are_compared_size_by_size(result: Json) -> None:
     other = a_run(**{"ngram-simple n=2": 1.3})
     found = compare(from_document(result), from_document(other))
-    pairs = {(pair.arm.method, pair.arm.ngram_n, pair.arm.k): pair for pair in found.overall}
+    pairs = {(pair.arm.method, pair.arm.value("ngram_n"), pair.arm.k): pair for pair in found.overall}
     assert len(pairs) == 7
     assert pairs["ngram-simple", 2, 4].word == "faster"
     assert pairs["ngram-simple", 4, 4].ratio == pytest.approx(1.0)
@@ -166,7 +166,7 @@ def test_a_result_of_a_version_that_knew_no_sizes_is_compared(result: Json) -> N
         for each in older[part]:
             del each["ngram_n"]
     found = compare(from_document(older), from_document(result))
-    kept = {(pair.arm.method, pair.arm.ngram_n) for pair in found.overall}
+    kept = {(pair.arm.method, pair.arm.value("ngram_n")) for pair in found.overall}
     assert kept == {("baseline", None), ("draft", None), ("mtp", None), ("eagle3", None)}
 
 

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
 from specdash.analysis.pass_drift import SECOND_PASS, Anchor, anchor_of, anchors, drift_detail, drifted
@@ -40,7 +38,7 @@ def test_a_baseline_that_slows_down_between_the_passes() -> None:
     assert (found.first_tok_s, found.last_tok_s, found.n) == (20.0, 18.0, 3)
     assert found.moved == pytest.approx(-0.1)
     assert anchor_of(K4, anchors(view)) == found
-    assert anchor_of(replace(K4, config="kv-q8"), anchors(view)) is None
+    assert anchor_of(K4.with_values(config="kv-q8"), anchors(view)) is None
 
 
 def test_only_prompts_of_both_passes_count_and_each_the_same() -> None:

@@ -324,7 +324,7 @@ def test_an_arm_that_lacks_categories_is_compared_over_those_it_has() -> None:
 
 
 def test_a_failed_load_tells_why() -> None:
-    key = LoadKey(TARGET, None, None, None, None)
+    key = LoadKey.of(TARGET)
     result = result_of(
         [ev.LoadStarted("l001", key, ("x",), "logs/x.log", 1, 180.0, "fp")],
         [ev.LoadFinished("l001", StepStatus.FAILED, error="exit 1", hint="use a smaller context")],
@@ -391,7 +391,7 @@ def test_effort_counts_loads_and_time_and_what_a_tool_without_a_plan_would_start
 
 
 def test_stages_bandwidth_and_commands_are_told() -> None:
-    key = LoadKey(TARGET, "0.5B", None, None, 8)
+    key = LoadKey.of(TARGET, 8, draft="0.5B")
     command = ("llama-server", "-md", "/m/d.gguf", "--spec-draft-n-max", "{k}")
     result = result_of(
         [ev.BandwidthMeasured(2e11, 2**25, 8)],

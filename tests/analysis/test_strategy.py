@@ -41,7 +41,7 @@ def curve() -> Run:
 
 def test_a_curve_takes_at_most_three_loads_a_pair_and_begins_at_the_largest_k(curve: Run) -> None:
     drafted = [key for key in keys(curve) if key.draft is not None]
-    assert drafted[0].k == K_MAX
+    assert drafted[0].k_startup == K_MAX
     assert pairs(curve) < len(drafted) <= 3 * pairs(curve)
     assert all(found.status == "ok" for found in curve.view.steps.values())
 

@@ -303,7 +303,7 @@ def test_defaults(tmp_path: Path) -> None:
     assert profile.hardware == "auto"
     assert profile.engine.program == "llama-server"
     assert (profile.engine.grace_s, profile.engine.stall_s, profile.engine.load_timeout_s) == (10, 300, "auto")
-    assert (profile.sweep.k, profile.sweep.methods, profile.sweep.depth) == ("auto", ("draft",), (0,))
+    assert (profile.sweep.k, profile.sweep.methods, profile.depths) == ("auto", ("draft",), (0,))
     assert profile.sweep.baseline
     assert profile.sweep.pairs == "all"
     assert (profile.measure.max_tokens, profile.measure.iterations, profile.measure.warmup) == (256, 5, 1)
@@ -366,7 +366,7 @@ dir = "out/here"
         tmp_path / "small.gguf",
     ]
     assert profile.configs == (ServerConfig("kv-q8", ("-ctk", "q8_0")),)
-    assert (profile.sweep.k, profile.sweep.moe_experts, profile.sweep.depth) == ((4, 8), (4, 6), (0, 2000))
+    assert (profile.sweep.k, profile.sweep.listed("moe_experts"), profile.depths) == ((4, 8), (4, 6), (0, 2000))
     assert profile.sweep.pairs == (("72B", "0.5B"),)
     assert (profile.limits.max_time, profile.limits.memory) == (5400.0, 64 * 10**9)
     assert profile.results_dir == tmp_path / "out" / "here"
@@ -713,7 +713,7 @@ ngram_n = [4]
     assert for_method(profile.configs[0].launch, "ngram") == (str(tmp_path / "kv8.sh"),)
     assert profile.targets[0].path is None
     assert load(write(tmp_path, dump(profile))) == profile
-    steps = [(step.method, step.k, step.ngram_n) for step in steps_of(profile, {}, ["coding"])]
+    steps = [(step.method, step.k, step.value("ngram_n")) for step in steps_of(profile, {}, ["coding"])]
     assert steps == [("baseline", None, None), ("ngram", 5, 4)]
 
 
@@ -781,3 +781,35 @@ def test_a_launch_command_that_is_never_told_k_is_found(tmp_path: Path) -> None:
     assert found('["./deaf.sh"]', "[2]") == [], "one K may be that of the script"
     of_its_own = '[[configs]]\nlabel = "x"\nlaunch = ["./deaf.sh"]\n'
     assert found('["./deaf.sh"]', more=of_its_own) == [(12, "configs[0].launch")]
+
+
+@pytest.mark.parametrize(
+    ("text", "where", "said"),
+    [
+        ("[sweep]\np_min = [1.0]", "sweep.p_min[0]", "a number, 0 or more and below 1"),
+        ('[sweep]\np_min = ["a"]', "sweep.p_min[0]", "found"),
+        ("[sweep]\nn_min = [-1]", "sweep.n_min[0]", "a whole number, 0 or more"),
+        ("[sweep]\nn_min = [0.5]", "sweep.n_min[0]", "a whole number, 0 or more"),
+        ('[sweep]\nmethods = ["ngram-simple"]\np_min = [0.5]', "sweep.p_min", "no method here has one"),
+        ('[sweep]\nmethods = ["draft"]\nk = "curve"\np_min = [0.5]', "sweep.k", "ends them before"),
+        ('[engine]\nkind = "mlx"\n[sweep]\np_min = [0.5]', "sweep.p_min", 'kind = "mlx" has no way to set it'),
+        ("[sweep.stages.draft]\np_mn = [0.5]", "sweep.stages.draft.p_mn", "unknown key"),
+        ("[sweep.stages.ngram-mod]\nn_min = [0]", "sweep.stages.ngram-mod", "is no method of this sweep"),
+    ],
+)
+def test_what_is_wrong_with_parameters_of_drafts_is_said(tmp_path: Path, text: str, where: str, said: str) -> None:
+    file = tmp_path / "p.toml"
+    file.write_text(f'{text}\n[[targets]]\npath = "t.gguf"\n[[drafts]]\npath = "d.gguf"\n')
+    assert any(each.key == where and said in f"{each.what}" for each in check(file).problems), check(file).problems
+
+
+def test_parameters_of_drafts_are_read_for_all_methods_and_for_one(tmp_path: Path) -> None:
+    file = tmp_path / "p.toml"
+    file.write_text(
+        '[[targets]]\npath = "t.gguf"\n[[drafts]]\npath = "d.gguf"\n'
+        '[sweep]\nmethods = ["draft", "ngram-mod"]\np_min = [0, 0.75]\nn_min = [4]\nk = [64]\n'
+        '[sweep.stages."ngram-mod"]\nn_min = [0, 48]\n'
+    )
+    sweep = load(file).sweep
+    assert (sweep.listed("p_min", "draft"), sweep.listed("n_min", "draft")) == ((0.0, 0.75), (4,))
+    assert sweep.listed("n_min", "ngram-mod") == (0, 48)

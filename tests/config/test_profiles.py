@@ -39,7 +39,7 @@ def test_draftbench_example() -> None:
 def test_moe_flow() -> None:
     profile = example("moe-480b-server-mode.toml")
     assert (len(profile.targets), len(profile.drafts)) == (1, 1)
-    assert (profile.sweep.moe_experts, profile.sweep.k, profile.sweep.baseline) == ((4,), (8, 16, 24), True)
+    assert (profile.sweep.listed("moe_experts"), profile.sweep.k, profile.sweep.baseline) == ((4,), (8, 16, 24), True)
     assert profile.targets[0].model_class == "moe"
 
 

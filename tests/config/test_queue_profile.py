@@ -207,10 +207,10 @@ def test_neighbours_share_an_entry(tmp_path: Path) -> None:
 
 def test_experts_are_listed_since_a_matrix_of_them_depends_on_the_model(tmp_path: Path) -> None:
     made = profile(tmp_path)
-    wanted = [replace(view, step=replace(view.step, moe_experts=4)) for view in views(made)]
+    wanted = [replace(view, step=view.step.with_values(moe_experts=4)) for view in views(made)]
     again = loaded(tmp_path, text_of(edited(made, wanted)))
     assert steps(again) == tuple(view.step for view in wanted)
-    assert again.expert_counts == (4,)
+    assert again.asked("moe_experts") == (4,)
 
 
 def test_what_was_switched_off_is_left_out_and_what_cannot_be_measured_is_not(tmp_path: Path) -> None:
@@ -229,7 +229,7 @@ def test_nothing_is_no_profile(tmp_path: Path) -> None:
 
 def test_new_models_come_along(tmp_path: Path) -> None:
     made = profile(tmp_path)
-    added = replace(steps(made)[-1], draft="New", k=3)
+    added = steps(made)[-1].with_values(draft="New", k=3)
     models = [NewModel("New", "draft", str(tmp_path / "new.gguf")), NewModel("D", "draft", "/elsewhere.gguf")]
     again = loaded(tmp_path, text_of(edited(made, [StepState(added)], models)))
     assert steps(again) == (added,)
@@ -237,7 +237,7 @@ def test_new_models_come_along(tmp_path: Path) -> None:
 
 
 STEP = st.builds(
-    Step,
+    Step.of,
     target=st.sampled_from(["T", "T2"]),
     draft=st.sampled_from([None, "D", "D2"]),
     method=st.just("draft"),
@@ -264,7 +264,7 @@ def test_what_is_saved_is_checked_and_gives_the_same_steps(
     sound = {
         step: count
         for each, count in found
-        for step in [each if each.draft else replace(each, method="baseline", k=None)]
+        for step in [each if each.draft else each.with_values(method="baseline", k=None)]
     }
     again = loaded(folder, text_of(edited(made, [StepState(step, iterations=n) for step, n in sound.items()])))
     assert steps(again) == tuple(sound)
@@ -276,7 +276,7 @@ def test_what_is_saved_is_checked_and_gives_the_same_steps(
 
 
 def methods_profile(folder: Path) -> Profile:
-    sweep = Sweep(methods=("draft", "ngram-simple", "mtp"), ngram_n=(2, 4), k=(2, 4))
+    sweep = Sweep(methods=("draft", "ngram-simple", "mtp"), lists={"ngram_n": (2, 4)}, k=(2, 4))
     return profile(folder, targets=(ModelRef("T", folder / "T.gguf"),), sweep=sweep)
 
 
@@ -284,16 +284,16 @@ def test_a_matrix_of_methods_comes_back_as_one(tmp_path: Path) -> None:
     before = methods_profile(tmp_path)
     again = edited(before, views(before))
     assert again.queue == ()
-    assert (again.sweep.methods, again.sweep.ngram_n) == (("draft", "ngram-simple", "mtp"), (2, 4))
+    assert (again.sweep.methods, again.sweep.listed("ngram_n")) == (("draft", "ngram-simple", "mtp"), (2, 4))
     assert steps(again) == steps(before)
     assert steps(loaded(tmp_path, text_of(again))) == steps(before)
 
 
 def test_methods_that_are_no_matrix_any_more_are_listed_with_their_sizes(tmp_path: Path) -> None:
     before = methods_profile(tmp_path)
-    kept = [found for found in views(before) if (found.step.ngram_n, found.step.k) != (2, 4)]
+    kept = [found for found in views(before) if (found.step.value("ngram_n"), found.step.k) != (2, 4)]
     again = edited(before, kept)
-    assert {(entry.method, entry.ngram_n) for entry in again.queue} == {
+    assert {(entry.method, entry.values.get("ngram_n")) for entry in again.queue} == {
         ("baseline", None), ("draft", None), ("ngram-simple", 2), ("ngram-simple", 4), ("mtp", None),
     }  # fmt: skip
     assert steps(loaded(tmp_path, text_of(again))) == tuple(found.step for found in kept)

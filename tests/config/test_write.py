@@ -125,8 +125,7 @@ def profiles(draw: st.DrawFn, base: Path = Path("/models")) -> Profile:
         configs=tuple(ServerConfig(label, draw(words)) for label in draw(st.lists(labels, max_size=2, unique=True))),
         sweep=Sweep(
             k=draw(auto | wholes),
-            moe_experts=draw(wholes),
-            depth=draw(wholes),
+            lists=draw(st.dictionaries(st.sampled_from(["moe_experts", "depth"]), wholes)),
             baseline=draw(st.booleans()),
             pairs=draw(st.sampled_from(("all", tuple(pairs)))),
         ),

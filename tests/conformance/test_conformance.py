@@ -114,7 +114,7 @@ async def baseline_of(served: Served, engine: Engine) -> dict[str, str]:
 async def assert_speculation(served: Served, engine: Engine, case: Case, k: int, texts: dict[str, str]) -> None:
     """Checks a server with a draft at one K."""
     samples = [await served.sample(prompt, k, block) for block, prompt in enumerate(PROMPTS)]
-    step = Step("T", "D", DRAFT, None, None, k, "content", "coding", 0)
+    step = Step.of("T", draft="D", method=DRAFT, k=k, category="coding")
     status, findings, error = verdict_of(step, samples, MAX_TOKENS, engine.info.not_reported)
     assert status == "ok", error
     unproven = any(finding.verdict == "k_unproven" for finding in findings)

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 
+from specdash.core.axes import Values
 from specdash.core.draft_lengths import Abilities, ks_to_try
 from specdash.core.kinds import kind_named
-from specdash.core.plan import Step
-from specdash.core.possible_steps import possible
+from specdash.core.plan import Step, possible
 
-STEP = Step("T", None, "ngram-simple", None, None, 4, "content", "coding", 0)
+STEP = Step.of("T", method="ngram-simple", k=4, category="coding")
 SERVER = "llama-server"
 
 
@@ -20,7 +18,7 @@ def abilities(kind: str, method: str, args: tuple[str, ...] = ()) -> Abilities:
 
 
 def taken(method: str, *ks: int, ngram_n: int | None = None, kind: str = SERVER) -> list[int | None]:
-    return [abilities(kind, method).k_taken(k, ngram_n) for k in ks]
+    return [abilities(kind, method).k_taken(k, {"ngram_n": ngram_n}) for k in ks]
 
 
 def test_drafts_shorter_than_the_n_gram_are_dropped_by_ngram_simple() -> None:
@@ -64,8 +62,8 @@ def test_only_a_server_that_lives_on_remembers() -> None:
 
 
 def test_two_ks_that_make_one_server_are_one_step_and_what_cannot_be_is_told() -> None:
-    steps = [replace(STEP, method="ngram-cache", k=k, category=each) for k in (4, 16, 64) for each in ("a", "b")]
-    steps += [replace(STEP, k=k) for k in (2, 4, 16)] + [STEP.baseline()]
+    steps = [STEP.with_values(method="ngram-cache", k=k, category=each) for k in (4, 16, 64) for each in ("a", "b")]
+    steps += [STEP.with_values(k=k) for k in (2, 4, 16)] + [STEP.baseline()]
     found = possible(steps, lambda step: abilities(SERVER, step.method))
     assert [(step.method, step.k, step.category) for step in found.steps] == [
         ("ngram-cache", 8, "a"), ("ngram-cache", 8, "b"), ("ngram-simple", 16, "coding"), ("baseline", None, "coding"),
@@ -94,4 +92,4 @@ def test_two_ks_that_make_one_server_are_one_step_and_what_cannot_be_is_told() -
 def test_auto_tries_what_a_method_can_draft_and_the_programs_own(
     method: str, ngram_n: int | None, max_tokens: int, ks: tuple[int, ...]
 ) -> None:
-    assert ks_to_try(abilities(SERVER, method), method, ngram_n, max_tokens) == ks
+    assert ks_to_try(abilities(SERVER, method), method, Values({"ngram_n": ngram_n}), max_tokens) == ks

@@ -41,9 +41,9 @@ from tests.support.simulated_runs import Run
 from tests.support.worlds import Pair, World
 
 GB = 1_000_000_000
-SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)
+SPEC = Step.of("T", draft="D", method=DRAFT, k=4, category="coding")
 WORLD = World({"D": Pair((0.8, 0.6), (1.0, 1.2, 1.4)), "E": Pair((0.6,), (1.0, 1.1, 1.3))}, ("coding", "prose"))
-STEPS = (SPEC.baseline(), replace(SPEC, k=2), SPEC)
+STEPS = (SPEC.baseline(), SPEC.with_values(k=2), SPEC)
 SETTLED = ev.EngineFound("llama-server", "", "", "", k_scope="request")  # nobody has to be asked who decides K
 GOOD = replace(Sample.broken(prompt_id="p", block=0, started_s=0.0, reasons=()), status=SampleStatus.OK)
 
@@ -131,7 +131,7 @@ def test_steps_left_are_timed_by_the_most_alike() -> None:
 
     assert outlook(view(*seen)).steps[k4.id] == Range(2 * 3.0 / SPREADS[0], 2 * 3.0 * SPREADS[0])
     # The same target, draft and K; then the same pair; then the same target; then everything: the less sure.
-    alike = (other, replace(k4, k=8), replace(k4, draft="D2"), replace(k4, draft="D2", target="T2"))
+    alike = (other, k4.with_values(k=8), k4.with_values(draft="D2"), k4.with_values(draft="D2", target="T2"))
     for step, each_s, spread in zip(alike, (3.0, 2.5, 2.0, 2.0), SPREADS, strict=True):
         found = time(step)
         assert (found.low_s, found.high_s) == pytest.approx((4 * each_s / spread, 4 * each_s * spread))
@@ -160,7 +160,7 @@ def test_before_a_pair_has_a_sample_its_warm_up_tells_how_long_one_takes() -> No
 
 def test_the_server_that_runs_needs_no_load_for_what_it_can_take() -> None:
     base, k2, k4 = STEPS
-    steps = (taken(base, 4, 1.0, "ok"), StepState(k2), StepState(k4), StepState(replace(k4, k=8)))
+    steps = (taken(base, 4, 1.0, "ok"), StepState(k2), StepState(k4), StepState(k4.with_values(k=8)))
     running = LoadState("l002", SPEC.key(4), (), "", 0, "", 0.0, k_scope="request")
     found = replace(view(*steps), loads={"l002": running}, live_loads=("l002",), engine=None)
     assert [[step.k for step in load.steps] for load in loads_left(found)] == [[8]]
@@ -209,27 +209,27 @@ def test_a_longer_prompt_takes_longer_before_and_after_the_first_sample() -> Non
     read = {
         label: ev.ModelRead(label, role, "", GB, None, None, "moe") for label, role in (("T", "target"), ("D", "draft"))
     }
-    deep = replace(k4, depth=1000)
+    deep = k4.with_values(depth=1000)
     before = prompts(replace(view(StepState(k4), StepState(deep)), models=read), coding=[400])
     found = outlook(before).steps
     least = 4 * 1000 * GB / PRIOR_PREFILL_BYTES_S[1]
     assert found[deep.id].low_s - found[k4.id].low_s == pytest.approx(least)
     # Once a server has read 100 tokens of 400 bytes at 10 ms each, a context of 1000 tokens costs 10 s a sample more.
     measured = StepState(k2, StepStatus.OK, samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
-    after = prompts(view(measured, replace_k(k2), StepState(k2_deep := replace(k2, depth=1000, k=4))), coding=[400])
+    after = prompts(view(measured, replace_k(k2), StepState(k2_deep := k2.with_values(depth=1000, k=4))), coding=[400])
     assert middle(outlook(after).steps[k2_deep.id]) == pytest.approx(4 * (3.0 + 10.0), rel=0.01)
 
 
 def replace_k(each: Step) -> StepState:
     """A finished step of another K, so that two are done."""
-    return StepState(replace(each, k=16), StepStatus.OK, samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
+    return StepState(each.with_values(k=16), StepStatus.OK, samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
 
 
 def test_the_tokens_of_other_prompts_follow_from_those_that_were_counted() -> None:
     _, k2, _ = STEPS
     done = [
         StepState(each, StepStatus.OK, samples=(read_sample(100, 0.01, 2.0),) * 4, wall_s=4 * 3.0)
-        for each in (k2, replace(k2, k=16))
+        for each in (k2, k2.with_values(k=16))
     ]
     long = replace(k2, category="documents")
     found = prompts(view(*done, StepState(long)), coding=[400], documents=[4000])
@@ -238,9 +238,9 @@ def test_the_tokens_of_other_prompts_follow_from_those_that_were_counted() -> No
 
 def test_a_server_that_tells_no_prompt_is_timed_by_whole_requests() -> None:
     _, k2, k4 = STEPS
-    deep = replace(k4, depth=1000)
+    deep = k4.with_values(depth=1000)
     found = prompts(
-        view(taken(k2, 4, 3.0, "ok"), taken(replace(k2, k=16), 4, 3.0, "ok"), StepState(deep)), coding=[400]
+        view(taken(k2, 4, 3.0, "ok"), taken(k2.with_values(k=16), 4, 3.0, "ok"), StepState(deep)), coding=[400]
     )
     assert middle(outlook(found).steps[deep.id]) == pytest.approx(4 * 3.0)
 
@@ -281,8 +281,8 @@ def test_a_load_is_asked_warm_ups_a_probe_and_step_costs() -> None:
         (STEPS[2], 0.0, 5, (0, 0)),  # its samples are compared
         (STEPS[2], 0.7, 5, (1, 100)),
         (STEPS[0], 0.7, 5, (1, 100)),
-        (replace(STEPS[0], workload="lossless"), 0.7, 3, (3, 100)),
-        (replace(STEPS[2], workload="lossless"), 0.7, 3, (0, 0)),
+        (STEPS[0].with_values(workload="lossless"), 0.7, 3, (3, 100)),
+        (STEPS[2].with_values(workload="lossless"), 0.7, 3, (0, 0)),
     ],
 )
 def test_what_texts_are_compared_by_is_counted(

@@ -14,7 +14,7 @@ from specdash.core.pauses import Pause, void_figures, voids_all
 from specdash.core.plan import Step
 from specdash.core.validity import RequestContext, is_retryable, sample_of
 
-STEP = Step("T", None, BASELINE, None, None, None, "content", "coding", 0)
+STEP = Step.of("T", method=BASELINE, category="coding")
 ASKED = RequestContext("p1", 0, 40, 1_000.0, "alias")
 N = 40
 PASS_S = 0.025

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from hypothesis import given, settings
@@ -72,7 +71,7 @@ def test_what_has_changed_is_found_without_the_rest(size: int, changes: Any, at:
 
 # -- steps ------------------------------------------------------------------------------------------------------------
 
-STEPS = tuple(replace(step(k), config=config, category=category)
+STEPS = tuple(step(k).with_values(config=config, category=category)
               for config in (None, "x") for k in (None, 4, 8) for category in ("a", "b", "c"))  # fmt: skip
 STATUSES = st.sampled_from([StepStatus.OPEN, StepStatus.RUNNING, StepStatus.SKIPPED, *sorted(DONE), "of next year"])
 

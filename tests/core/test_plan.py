@@ -80,27 +80,33 @@ def test_load_counts_of_the_contract(n_targets: int, n_drafts: int, ks: tuple[in
 
 @pytest.mark.parametrize("known", [NO_FACTS, {"T0": facts(480, experts=160, used=8)}], ids=["file elsewhere", "header"])
 def test_the_moe_flow(known: Mapping[str, ModelFacts]) -> None:
-    found = profile(sweep=Sweep(k=(8, 16, 24), moe_experts=(4,)))
-    keys = [(load.key.draft, load.key.moe_experts, load.key.k) for load in loads(found, KScope.REQUEST, known)]
+    found = profile(sweep=Sweep(k=(8, 16, 24), lists={"moe_experts": (4,)}))
+    keys = [
+        (load.key.draft, load.key.value("moe_experts"), load.key.k_startup)
+        for load in loads(found, KScope.REQUEST, known)
+    ]
     assert keys == [(None, None, None), (None, 4, None), ("D0", 4, 24)]
-    keys = [(load.key.draft, load.key.moe_experts, load.key.k) for load in loads(found, KScope.STARTUP, known)]
+    keys = [
+        (load.key.draft, load.key.value("moe_experts"), load.key.k_startup)
+        for load in loads(found, KScope.STARTUP, known)
+    ]
     assert keys == [(None, None, None), (None, 4, None), ("D0", 4, 8), ("D0", 4, 16), ("D0", 4, 24)]
 
 
 def test_the_own_expert_count_is_not_measured_twice() -> None:
-    found = profile(sweep=Sweep(k=(8,), moe_experts=(4, 8)))
+    found = profile(sweep=Sweep(k=(8,), lists={"moe_experts": (4, 8)}))
     steps = steps_of(found, {"T0": facts(480, experts=160, used=8)}, ("coding",))
-    assert [step.moe_experts for step in steps if step.method == BASELINE] == [4, 8]
-    assert [step.moe_experts for step in steps if step.method == DRAFT] == [4, 8]
+    assert [step.value("moe_experts") for step in steps if step.method == BASELINE] == [4, 8]
+    assert [step.value("moe_experts") for step in steps if step.method == DRAFT] == [4, 8]
 
 
 def test_expert_counts_do_not_apply_to_dense_models() -> None:
-    found = profile(sweep=Sweep(k=(8,), moe_experts=(4,)))
-    assert {step.moe_experts for step in steps_of(found, {"T0": facts(7)}, CATEGORIES)} == {None}
+    found = profile(sweep=Sweep(k=(8,), lists={"moe_experts": (4,)}))
+    assert {step.value("moe_experts") for step in steps_of(found, {"T0": facts(7)}, CATEGORIES)} == {None}
 
 
 def test_each_draft_step_has_its_baseline_among_the_steps() -> None:
-    found = profile(2, 2, Sweep(k=(2, 4), moe_experts=(2, 4), depth=(0, 512)), configs=("plain", "kv-q8"))
+    found = profile(2, 2, Sweep(k=(2, 4), lists={"moe_experts": (2, 4), "depth": (0, 512)}), configs=("plain", "kv-q8"))
     steps = steps_of(found, NO_FACTS, CATEGORIES)
     assert {step.baseline() for step in steps} <= set(steps)
 
@@ -113,7 +119,7 @@ def test_configs_multiply_steps_and_loads() -> None:
 
 
 def test_depth_multiplies_steps_but_no_loads() -> None:
-    found = profile(sweep=Sweep(k=(2, 4), depth=(0, 512, 4096)))
+    found = profile(sweep=Sweep(k=(2, 4), lists={"depth": (0, 512, 4096)}))
     steps = steps_of(found, NO_FACTS, CATEGORIES)
     assert len(steps) == 3 * 3 * len(CATEGORIES)
     assert len(group(steps, KScope.REQUEST)) == 2
@@ -183,9 +189,9 @@ def test_auto_k_differs_between_targets_of_one_profile() -> None:
     "sweep",
     [
         Sweep(k=(4, 2, 4)),
-        Sweep(k=(2, 4), depth=(0, 0)),
+        Sweep(k=(2, 4), lists={"depth": (0, 0)}),
         Sweep(k=(2, 4), pairs=(("T0", "D0"), ("T0", "D0"))),
-        Sweep(k=(2, 4), moe_experts=(4, 4)),
+        Sweep(k=(2, 4), lists={"moe_experts": (4, 4)}),
     ],
 )
 def test_what_is_named_twice_is_measured_once(sweep: Sweep) -> None:
@@ -197,8 +203,12 @@ def test_what_is_named_twice_is_measured_once(sweep: Sweep) -> None:
 sweeps = st.builds(
     Sweep,
     k=st.lists(st.integers(1, 64), min_size=1, max_size=4).map(tuple),
-    moe_experts=st.lists(st.integers(1, 8), max_size=2).map(tuple),
-    depth=st.lists(st.integers(0, 4096), min_size=1, max_size=2).map(tuple),
+    lists=st.fixed_dictionaries(
+        {
+            "moe_experts": st.lists(st.integers(1, 8), max_size=2).map(tuple),
+            "depth": st.lists(st.integers(0, 4096), min_size=1, max_size=2).map(tuple),
+        }
+    ),
     baseline=st.booleans(),
 )
 
@@ -212,14 +222,14 @@ def test_grouping_keeps_every_step_once(sweep: Sweep, n_targets: int, n_drafts: 
     assert len({load.key for load in found}) == len(found)
     for load in found:
         ks = [step.k for step in load.steps if step.k is not None]
-        assert load.key.k == (max(ks) if ks else None)
-        assert {step.pair for step in load.steps} == {replace(load.key, k=None)}
+        assert load.key.k_startup == (max(ks) if ks else None)
+        assert {step.pair for step in load.steps} == {replace(load.key, k_startup=None)}
     # What is dearest to change, the target, changes least often: each has one run of loads.
     assert len([target for target, _ in groupby(found, key=lambda load: load.key.target)]) == n_targets
 
 
 def test_labels_and_ids_tell_all_that_differs() -> None:
-    step = Step("T", "D", DRAFT, "kv-q8", 4, 8, "content", "coding", 512)
+    step = Step.of("T", draft="D", method=DRAFT, config="kv-q8", moe_experts=4, k=8, category="coding", depth=512)
     assert step.id == "T + D | draft K=8 | config kv-q8 | 4 experts | depth 512 | coding"
     assert step.baseline().id == "T | baseline | config kv-q8 | 4 experts | depth 512 | coding"
     assert step.key(8).label == "T + D, kv-q8, 4 experts, K 8"
@@ -238,7 +248,7 @@ def test_ids_are_unique_whatever_the_labels_are() -> None:
 # --- methods without a draft model
 
 
-METHODS = Sweep(methods=("draft", "ngram-simple", "lookup", "mtp"), ngram_n=(2, 4), k=(4, 8))
+METHODS = Sweep(methods=("draft", "ngram-simple", "lookup", "mtp"), lists={"ngram_n": (2, 4)}, k=(4, 8))
 
 
 @pytest.mark.parametrize(
@@ -247,9 +257,11 @@ METHODS = Sweep(methods=("draft", "ngram-simple", "lookup", "mtp"), ngram_n=(2, 
 def test_every_method_size_and_k_without_a_draft_is_a_load(scope: KScope | None, n_loads: int) -> None:
     found = loads(profile(1, 1, METHODS), scope)
     assert len(found) == n_loads
-    without = [(load.key.method, load.key.ngram_n, load.key.k) for load in found if load.key.draft is None]
+    without = [
+        (load.key.method, load.key.value("ngram_n"), load.key.k_startup) for load in found if load.key.draft is None
+    ]
     assert without == [
-        ("", None, None),
+        ("baseline", None, None),
         ("ngram-simple", 2, 4), ("ngram-simple", 2, 8), ("ngram-simple", 4, 4), ("ngram-simple", 4, 8),
         ("lookup", None, 4), ("lookup", None, 8),
         ("mtp", None, 4), ("mtp", None, 8),
@@ -267,7 +279,7 @@ def test_the_baseline_of_a_method_is_the_target_alone() -> None:
     steps = steps_of(profile(1, 1, METHODS), NO_FACTS, CATEGORIES)
     for step in steps:
         assert step.baseline() in steps
-        assert (step.baseline().method, step.baseline().ngram_n) == (BASELINE, None)
+        assert (step.baseline().method, step.baseline().value("ngram_n")) == (BASELINE, None)
 
 
 def test_a_head_is_used_by_what_its_file_or_its_entry_says() -> None:

@@ -119,7 +119,6 @@ def test_what_is_retried_before_the_running_step_joins_its_server_without_moving
         (cmd.Add((K8_CODE,)), "is in the queue already; duplicate it to measure it once more"),
         (cmd.Add(()), "no step was chosen"),
         (cmd.Add((step(0),)), "needs a draft model and a K of 1 or more"),
-        (cmd.Add((step(4, method="baseline"),)), "a baseline has neither draft nor K"),
         (cmd.Add((step(method="ngram"),)), "ngram takes no draft model, and needs a K of 1 or more"),
         (cmd.SetIterations((B_MATH.id,), 9), "is failed: retry it first"),
         (cmd.SetIterations((B_CODE.id,), 1), "has 1 samples already, which are kept"),
@@ -145,7 +144,7 @@ def test_edits_in_words() -> None:
 
 
 def test_what_a_running_server_can_take() -> None:
-    key = LoadKey(K4_CODE.target, K4_CODE.draft, None, None, 4)
+    key = LoadKey.of(K4_CODE.target, 4, draft=K4_CODE.draft)
     assert serves(key, StepState(K4_MATH), KScope.STARTUP)
     assert not serves(key, StepState(step(2)), KScope.STARTUP)
     assert serves(key, StepState(step(2)), KScope.REQUEST)
@@ -156,7 +155,10 @@ def test_what_a_running_server_can_take() -> None:
 def test_what_has_samples_is_finished_on_a_server_like_theirs() -> None:
     half = StepState(step(2), StepStatus.OPEN, samples=(sample(10.0),), k_startup=4)
     steps = {half.step.id: half, **{each.id: StepState(each) for each in (step(6), step(8))}}
-    assert [(load.key.k, [each.k for each in load.steps]) for load in loads_of(steps, None)] == [(4, [2]), (8, [6, 8])]
+    assert [(load.key.k_startup, [each.k for each in load.steps]) for load in loads_of(steps, None)] == [
+        (4, [2]),
+        (8, [6, 8]),
+    ]
     assert serves(step(4).key(4), half, KScope.REQUEST)
     assert not serves(step(8).key(8), half, KScope.REQUEST)
     assert serves(step(8).key(8), replace(half, samples=()), KScope.REQUEST)
@@ -283,20 +285,25 @@ def test_a_step_added_and_removed_leaves_no_trace(found: tuple[Steps, KScope | N
 
 def test_a_method_is_served_by_a_server_of_its_own_k_and_size_alone() -> None:
     arm = step(4, draft=None, method="ngram-simple", ngram_n=2)
-    running = LoadKey(arm.target, None, None, None, 4, "ngram-simple", 2)
+    running = LoadKey.of(arm.target, 4, method="ngram-simple", ngram_n=2)
     for scope in (None, KScope.REQUEST, KScope.CAPPED, KScope.STARTUP):
         assert load_key(arm, scope) == running
         assert serves(running, StepState(arm), scope)
-        for other in (replace(arm, k=2), replace(arm, ngram_n=4), replace(arm, method="mtp", ngram_n=None), B_CODE):
+        for other in (
+            arm.with_values(k=2),
+            arm.with_values(ngram_n=4),
+            arm.with_values(method="mtp", ngram_n=None),
+            B_CODE,
+        ):
             assert not serves(running, StepState(other), scope)
-        assert not serves(LoadKey(arm.target, "0.5B", None, None, 8), StepState(arm), scope)
+        assert not serves(LoadKey.of(arm.target, 8, draft="0.5B"), StepState(arm), scope)
 
 
 def test_loads_of_methods_do_not_grow_to_the_largest_k() -> None:
     arms = [step(k, draft=None, method="ngram-mod", ngram_n=4) for k in (2, 8)]
     steps = {each.id: StepState(each) for each in (*arms, K4_CODE, K8_CODE)}
-    assert [load.key.k for load in loads_of(steps, KScope.REQUEST)] == [2, 8, 8]
-    assert [load.key.k for load in loads_of(steps, KScope.STARTUP)] == [2, 8, 4, 8]
+    assert [load.key.k_startup for load in loads_of(steps, KScope.REQUEST)] == [2, 8, 8]
+    assert [load.key.k_startup for load in loads_of(steps, KScope.STARTUP)] == [2, 8, 4, 8]
 
 
 def test_another_size_is_another_step() -> None:
@@ -318,8 +325,7 @@ def mixed_queues(draw: st.DrawFn) -> Steps:
     """A queue of a few pairs, with steps in every state, on servers of several Ks."""
     found: dict[str, StepState] = {}
     for _ in range(draw(st.integers(0, 12))):
-        each = replace(
-            step(draw(st.sampled_from([None, 4, 8]))),
+        each = step(draw(st.sampled_from([None, 4, 8]))).with_values(
             category=draw(st.sampled_from(["a", "b"])),
             config=draw(st.sampled_from([None, "x"])),
         )
@@ -353,7 +359,9 @@ def test_what_a_running_server_takes_is_found_by_its_pair(steps: Steps, scope: K
 def test_steps_are_put_together_as_their_loads_are(steps: Steps, scope: KScope | None) -> None:
     """The quick way to tell servers apart is that of the keys of their loads."""
     found = [each.step for each in steps.values()]
-    found += [replace(each, method="ngram-simple", draft=None, ngram_n=n) for each in found if each.k for n in (2, 4)]
+    found += [
+        each.with_values(method="ngram-simple", draft=None, ngram_n=n) for each in found if each.k for n in (2, 4)
+    ]
     for one in found:
         for other in found:
             assert (_server(one, scope) == _server(other, scope)) == (load_key(one, scope) == load_key(other, scope))

@@ -17,11 +17,12 @@ from hypothesis import strategies as st
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
-from specdash.core.plan import LoadKey
 from specdash.core.reduce import fold, fold_all
 from specdash.core.state import RunState
 from specdash.core.status import DONE, StepStatus
+from specdash.core.step import LoadKey, Step
 from specdash.store.codec import decode_fact, encode_fact
+from tests.support.any_step import LOADS, STEPS
 from tests.support.recorded_run import START_S, folded, loaded, measured, recorded, sample, started, step
 
 BASE, K4, K8 = step(), step(4), step(8)
@@ -58,6 +59,9 @@ def values_of(hint: Any) -> st.SearchStrategy[Any]:
 
 def dataclasses_of(cls: type[Any]) -> st.SearchStrategy[Any]:
     hints = typing.get_type_hints(cls)
+    known = {Step: STEPS, LoadKey: LOADS}
+    if cls in known:
+        return known[cls]
     return st.builds(cls, **{field.name: values_of(hints[field.name]) for field in fields(cls)})
 
 
@@ -256,9 +260,9 @@ def test_step_names_are_unique_for_whatever_tells_steps_apart() -> None:
         {"category": "x"},
         {"workload": "lossless"},
     ]
-    steps = [K4, *(replace(K4, **change) for change in changes)]
+    steps = [K4, *(K4.with_values(**change) for change in changes)]
     assert len({each.id for each in steps}) == len(steps)
-    assert K4.key(8) == LoadKey(K4.target, K4.draft, None, None, 8)
+    assert K4.key(8) == LoadKey.of(K4.target, 8, draft=K4.draft)
 
 
 def test_commands_change_the_view_as_they_changed_the_run() -> None:

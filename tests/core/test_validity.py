@@ -24,7 +24,7 @@ from specdash.core.validity import (
 )
 
 N = 20  # tokens of a generation here
-SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)
+SPEC = Step.of("T", draft="D", method=DRAFT, k=4, category="coding")
 BASE = SPEC.baseline()
 ASKED = RequestContext("p1", 0, N, 1_000.0, "alias")
 
@@ -242,9 +242,9 @@ def verdicts(step: Step, samples: Sequence[Sample], max_tokens: int = N) -> list
         (SPEC, [sample(draft_tokens=0, k_seen=None)], N, [Verdict.SPECULATION_INACTIVE]),
         (SPEC, [sample(k_seen=9, status="invalid"), sample()], N, []),
         (SPEC, [sample(status="invalid", draft_tokens=None)], N, []),
-        (replace(SPEC, k=48), [sample(k_seen=18)], N, [Verdict.K_NOT_EFFECTIVE]),  # no room in the answer for more
-        (replace(SPEC, k=48), [sample(k_seen=17)], N, [Verdict.K_NOT_EFFECTIVE]),
-        (replace(SPEC, k=48), [sample(k_seen=18)], 256, [Verdict.K_NOT_EFFECTIVE]),
+        (SPEC.with_values(k=48), [sample(k_seen=18)], N, [Verdict.K_NOT_EFFECTIVE]),  # no room in the answer for more
+        (SPEC.with_values(k=48), [sample(k_seen=17)], N, [Verdict.K_NOT_EFFECTIVE]),
+        (SPEC.with_values(k=48), [sample(k_seen=18)], 256, [Verdict.K_NOT_EFFECTIVE]),
     ],
 )
 def test_findings(step: Step, samples: list[Sample], max_tokens: int, expected: list[Verdict]) -> None:

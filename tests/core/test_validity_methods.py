@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from specdash.core.axes import drafter_label
 from specdash.core.engine import ACCEPTED, CACHED, DRAFTED, EXACT_LENGTH, K_SEEN, TIMINGS
 from specdash.core.generation import DECODE_RATE, Generation
 from specdash.core.measure import INFERRED, Chunk, Sample, Verdict, verify_steps
@@ -14,7 +15,6 @@ from specdash.core.methods import (
     BASELINE,
     METHODS,
     NGRAM_METHODS,
-    drafter_label,
     is_ceiling,
     is_draftless,
     may_draft_nothing,
@@ -26,10 +26,10 @@ from specdash.core.status import SampleStatus
 from specdash.core.validity import RequestContext, findings, is_retryable, is_unrecoverable, sample_of, verdict_of
 
 N = 20
-NGRAM = Step("T", None, "ngram-simple", None, None, 8, "content", "repetitive", 0, ngram_n=4)
-MTP = replace(NGRAM, method="mtp", ngram_n=None)
-HEAD = replace(MTP, method="eagle3", draft="H")
-DRAFT = replace(MTP, method="draft", draft="D")
+NGRAM = Step.of("T", method="ngram-simple", k=8, category="repetitive", ngram_n=4)
+MTP = NGRAM.with_values(method="mtp", ngram_n=None)
+HEAD = MTP.with_values(method="eagle3", draft="H")
+DRAFT = MTP.with_values(method="draft", draft="D")
 BASE = NGRAM.baseline()
 ASKED = RequestContext("p1", 0, N, 1_000.0, "alias")
 SILENT = "its answers carry no counters"
@@ -53,7 +53,7 @@ def verdicts(step: Step, *samples: Sample, untold: tuple[str, ...] = ()) -> list
 
 @pytest.mark.parametrize("method", [*NGRAM_METHODS, "ngram", "lookup"])
 def test_k_is_a_ceiling_where_text_is_looked_up_and_nothing_drafted_is_a_result(method: str) -> None:
-    step = replace(NGRAM, method=method)
+    step = NGRAM.with_values(method=method)
     for seen in (1, 3, 8):
         assert verdicts(step, sample(seen)) == []
     assert verdicts(step, sample(), sample()) == []
@@ -96,7 +96,7 @@ def test_drafts_in_some_answers_are_the_nature_of_methods_that_look_up_and_untol
 
 
 def test_more_than_k_is_another_k_for_every_method() -> None:
-    for step in (NGRAM, MTP, HEAD, DRAFT, replace(NGRAM, method="lookup")):
+    for step in (NGRAM, MTP, HEAD, DRAFT, NGRAM.with_values(method="lookup")):
         assert verdicts(step, sample(9)) == [Verdict.K_NOT_EFFECTIVE]
         assert is_unrecoverable(step, [sample(9)])
 
@@ -130,10 +130,11 @@ def test_names() -> None:
 
 
 def test_what_drafts_has_one_name() -> None:
-    names = [step.drafter for step in (BASE, DRAFT, HEAD, MTP, NGRAM, replace(NGRAM, ngram_n=None))]
+    names = [step.drafter for step in (BASE, DRAFT, HEAD, MTP, NGRAM, NGRAM.with_values(ngram_n=None))]
     assert names == [None, "D", "H (eagle3)", "mtp", "ngram-simple n=4", "ngram-simple"]
-    assert names == [step.pair.drafter for step in (BASE, DRAFT, HEAD, MTP, NGRAM, replace(NGRAM, ngram_n=None))]
-    assert (drafter_label("D", None), drafter_label(None, None), drafter_label(None, "")) == ("D", None, None)
+    assert names == [step.pair.drafter for step in (BASE, DRAFT, HEAD, MTP, NGRAM, NGRAM.with_values(ngram_n=None))]
+    rows: list[dict[str, Any]] = [{"draft": "D", "method": None}, {}, {"method": ""}]
+    assert [drafter_label(row) for row in rows] == ["D", None, None]
     assert NGRAM.id == "T | ngram-simple n=4 K=8 | repetitive"
 
 
@@ -262,7 +263,7 @@ def test_tokens_that_arrived_first_took_none_of_the_time_by_our_clock() -> None:
 
 def test_totals_of_an_answer_stand_in_for_events_that_count_nothing() -> None:
     told = generation(draft_n=24, draft_n_accepted=12, steps=8, k_seen=3, positions_accepted=(6, 4, 2))
-    made = sample_of(replace(DRAFT, k=3), told, ASKED)
+    made = sample_of(DRAFT.with_values(k=3), told, ASKED)
     assert (made.steps, made.k_seen, made.positions_drafted, made.positions_accepted) == (8, 3, (8, 8, 8), (6, 4, 2))
     assert made.acceptance_source == "server"
     assert sample_of(DRAFT, replace(told, acceptance_source="metrics"), ASKED).acceptance_source == "metrics"
@@ -278,11 +279,11 @@ def test_a_baseline_that_drafted_is_none_whatever_drafts() -> None:
 
 
 def test_an_answer_from_memory_is_no_sample_and_is_not_asked_for_again() -> None:
-    made = sample_of(replace(NGRAM, method="ngram-mod"), generation(), replace(ASKED, is_recalled=True))
+    made = sample_of(NGRAM.with_values(method="ngram-mod"), generation(), replace(ASKED, is_recalled=True))
     assert (made.status, made.reasons) == ("invalid", (Verdict.RECALLED,))
     assert not is_retryable(made)
     first = replace(made, status=SampleStatus.OK, reasons=(), draft_tokens=8, k_seen=8)
-    status, gaps, _ = verdict_of(replace(NGRAM, method="ngram-mod"), [first, replace(made, block=1)], N)
+    status, gaps, _ = verdict_of(NGRAM.with_values(method="ngram-mod"), [first, replace(made, block=1)], N)
     assert (status, [(gap.verdict, gap.detail) for gap in gaps]) == (
         "ok",
         [(Verdict.RECALLED, "1 of 2 samples are missing")],

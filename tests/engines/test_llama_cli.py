@@ -23,10 +23,10 @@ from specdash.runtime.server import ServerFailed
 from tests.fakes.llama_programs import NAMES, OLD_NAMES, install
 from tests.support.served_engine import Served, serving, spec_of
 
-BASELINE = LoadKey("T", None, None, None, None)
-DRAFT = LoadKey("T", "D", None, None, 4)
-LOOKUP = LoadKey("T", None, None, None, 4, "lookup")
-NGRAM = LoadKey("T", None, None, None, 4, "ngram-simple", 6)
+BASELINE = LoadKey.of("T")
+DRAFT = LoadKey.of("T", 4, draft="D")
+LOOKUP = LoadKey.of("T", 4, method="lookup")
+NGRAM = LoadKey.of("T", 4, method="ngram-simple", ngram_n=6)
 
 Programs = Callable[..., Path]
 
@@ -68,7 +68,7 @@ def serve(programs: Programs, models: tuple[Path, Path], tmp_path: Path) -> Serv
         told = {"FAKE_CLI": fake} | env
         engine = engine_of(programs(names), **told)
         target, draft = models
-        spec = spec_of(target, draft if key.draft else None, key.k, key=key, env=told, args=("-c", "512"))
+        spec = spec_of(target, draft if key.draft else None, key.k_startup, key=key, env=told, args=("-c", "512"))
         async with serving(engine, spec, tmp_path) as served:
             yield served
 
@@ -145,7 +145,7 @@ def test_programs_of_two_builds_are_not_compared(programs: Programs) -> None:
 def test_what_a_program_lacks_is_said_before_anything_is_started(programs: Programs) -> None:
     engine = engine_of(programs())
     assert engine.unsupported_reason(NGRAM) is None
-    assert "ngram-map-k" in (engine.unsupported_reason(replace(NGRAM, method="ngram-map-k")) or "")
+    assert "ngram-map-k" in (engine.unsupported_reason(NGRAM.with_values(method="ngram-map-k")) or "")
     assert "has no speculative decoding" in (engine.unsupported_reason(DRAFT, vision=True) or "")
     assert engine.unsupported_reason(BASELINE, vision=True) is None
     few = engine_of(programs(("llama-speculative-simple",), "few"))
@@ -186,7 +186,7 @@ def test_command_lines_of_both_dialects(programs: Programs, models: tuple[Path, 
     run = ["-b", "131072", "-n", "{n}", "--temp", "{temp}", "-s", "{seed}", "-f", "{prompt}", "-t", "1"]
     plain = ["-no-cnv", "--simple-io", "--no-display-prompt", "--special", "--no-escape", "--perf"]
     spec = spec_of(models[0], models[1], 4, key=DRAFT, args=("-t", "1"))
-    baseline = replace(spec, key=replace(BASELINE, moe_experts=2), draft=None)
+    baseline = replace(spec, key=BASELINE.with_values(moe_experts=2), draft=None)
     new, old = engine_of(programs()), engine_of(programs(OLD_NAMES, "old"), FAKE_DIALECT="old")
     assert template(new, spec)[1:] == [
         *("-m", target, "-md", draft, "--spec-type", "draft-simple", "--spec-draft-n-max", "{k}"),
@@ -291,7 +291,7 @@ NO_NUMBERS = (
 
 
 async def test_what_cannot_be_trusted_is_no_number(serve: Serve, programs: Programs, tmp_path: Path) -> None:
-    async with serve(replace(DRAFT, k=8)) as served:
+    async with serve(replace(DRAFT, k_startup=8)) as served:
         behave = behaving(programs() / "llama-speculative-simple")
         for fake, reason in NO_NUMBERS:
             behave(fake)

@@ -34,7 +34,9 @@ FLAGS = {dialect: flags_of(text, dialect) for dialect, text in HELP.items()}
 
 
 def key(method: str, ngram_n: int | None = None, k: int = 8, draft: str | None = None) -> LoadKey:
-    return LoadKey("T", draft or ("D" if needs_draft_model(method) else None), None, None, k, method, ngram_n)
+    return LoadKey.of(
+        "T", k, draft=draft or ("D" if needs_draft_model(method) else None), method=method, ngram_n=ngram_n
+    )
 
 
 def told(method: str, ngram_n: int | None = None, dialect: str = CURRENT) -> list[str]:
@@ -146,7 +148,7 @@ def test_a_method_that_came_later_gets_flags_named_as_others_are() -> None:
         "ngram-web": ["--spec-ngram-web-n-max", "8"],
         "draft-next": ["--spec-draft-n-max", "8"],
     }
-    assert "no flag for an n-gram size" in (
+    assert "no flag for the size of a looked-up n-gram" in (
         llama_methods.unsupported_reason(key("ngram-web", 3), flags, "server") or ""
     )
 
@@ -174,7 +176,7 @@ def test_a_build_without_other_methods() -> None:
 def test_a_size_for_a_method_without_one_and_a_head_that_is_missing() -> None:
     assert "leave ngram_n out" in (engine().unsupported_reason(key("lookup", 4)) or "")
     assert "leave ngram_n out" in (engine().unsupported_reason(key("mtp", 4)) or "")
-    without = LoadKey("T", None, None, None, 8, "eagle3")
+    without = LoadKey.of("T", 8, method="eagle3")
     assert "a model of its own" in (engine().unsupported_reason(without) or "")
 
 

@@ -38,7 +38,7 @@ def spec(
 ) -> ServerSpec:
     """A load without a draft, or with one where `k` is given."""
     return ServerSpec(
-        key=LoadKey("T", "D" if k else None, None, experts, k),
+        key=LoadKey.of("T", k, draft="D" if k else None, moe_experts=experts),
         target=model,
         draft=model if k else None,
         architecture="qwen3moe",

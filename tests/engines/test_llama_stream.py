@@ -252,7 +252,7 @@ NO_NUMBERS: tuple[object, ...] = (10**400, -(10**400), -1, 2**63, 1e308, 1e-320,
 def test_whatever_stands_for_a_number_can_be_judged_and_recorded(name: str, value: object) -> None:
     timings = {"cache_n": 0, "prompt_n": 3, "prompt_ms": 5.0, "predicted_n": 3, "predicted_ms": 10.0} | {name: value}
     events = [event(1), event(2), event(3, timings=timings), final(3, timings=timings)]
-    step = Step("T", "D", "draft", None, None, 4, "content", "coding", 0)
+    step = Step.of("T", draft="D", method="draft", k=4, category="coding")
     sample = sample_of(step, decoded(events), RequestContext("p", 0, 16, 1.0, None))
     recorded_ = ev.Recorded(1, 1.0, ev.SampleTaken(step.id, "l001", sample, 1.0))
     assert parse_line(line_of(recorded_).rstrip(b"\n")) == recorded_

@@ -32,8 +32,8 @@ from specdash.errors import EngineError
 from tests.support.demo_models import write_mlx_pair
 from tests.support.mlx_servers import ALIAS, LIMIT_S, OwnServer, StockServer
 
-BASELINE_KEY = LoadKey("T", None, None, None, None)
-DRAFT_KEY = LoadKey("T", "D", None, None, 4)
+BASELINE_KEY = LoadKey.of("T")
+DRAFT_KEY = LoadKey.of("T", 4, draft="D")
 PROMPTS = ("explain the table of value", "the first number is large and the second is small")
 TEMPLATE = "{% for m in messages %}{{ m['role'] }} {{ m['content'] }} {% endfor %}"
 CLEAR = Shape(width=256, ffn=768, layers=4)  # large enough that its steps take longer than its tokens' events
@@ -110,9 +110,9 @@ def test_what_mlx_cannot_do_is_said_before_it_is_tried() -> None:
         assert each.unsupported_reason(BASELINE_KEY) is None
         assert each.unsupported_reason(DRAFT_KEY) is None
         assert "not with ngram-simple" in str(
-            each.unsupported_reason(replace(BASELINE_KEY, method="ngram-simple", k=4))
+            each.unsupported_reason(BASELINE_KEY.with_values(method="ngram-simple", k=4))
         )
-        assert "how many experts" in str(each.unsupported_reason(replace(BASELINE_KEY, moe_experts=4)))
+        assert "how many experts" in str(each.unsupported_reason(BASELINE_KEY.with_values(moe_experts=4)))
         assert "text alone" in str(each.unsupported_reason(BASELINE_KEY, vision=True))
 
 
@@ -341,7 +341,7 @@ async def test_prompts_that_the_stock_server_keeps_are_caught(
     # 40 tokens of context, "system be short", "user" and the prompt, and the first token.
     assert found[0].prompt_tokens == pytest.approx(40 + 3 + 1 + 5 + 1, abs=4)
     assert [bool(one.cached_tokens) for one in found] == [False, True, True]
-    step = Step("T", "D", "draft", None, None, 4, "content", "c", 0)
+    step = Step.of("T", draft="D", method="draft", k=4, category="c")
     asked = RequestContext("p", 0, 32, 0.0, None, untold=engine.info.not_reported)
     verdicts = [Verdict.PROMPT_CACHED in reasons_against(step, one, asked) for one in found]
     assert verdicts == [False, True, True]

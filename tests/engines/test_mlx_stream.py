@@ -199,7 +199,7 @@ async def test_a_k_is_ignored_where_every_look_says_so(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     spec = ServerSpec(
-        key=LoadKey("T", "D", None, None, 4),
+        key=LoadKey.of("T", 4, draft="D"),
         target=Path("/m/target"),
         draft=Path("/m/draft"),
         architecture="llama",

@@ -38,8 +38,8 @@ FAKE = Path(__file__).parents[1] / "fakes" / "openai_server.py"
 VLLM = ("vllm", "serve", "{model}", "--port", "{port}")
 SPEC = '{"model":"{draft}","num_speculative_tokens":{k},"method":"{method}"}'
 SPECULATIVE = (*VLLM, "--speculative-config", SPEC)
-BASELINE_KEY = LoadKey("T", None, None, None, None)
-DRAFT_KEY = LoadKey("T", "D", None, None, 4)
+BASELINE_KEY = LoadKey.of("T")
+DRAFT_KEY = LoadKey.of("T", 4, draft="D")
 AT = Endpoint(8080, "")
 
 
@@ -110,7 +110,7 @@ def test_a_command_to_paste_shows_no_secrets_and_leaves_k_open() -> None:
 def test_a_load_without_what_the_command_asks_for_is_refused_in_words() -> None:
     found = engine(launch={EVERY_METHOD: SPECULATIVE})
     assert found.unsupported_reason(DRAFT_KEY) is None
-    assert found.unsupported_reason(replace(DRAFT_KEY, k=None)) is None  # its K is chosen later
+    assert found.unsupported_reason(DRAFT_KEY.with_values(k=None)) is None  # its K is chosen later
     assert (
         found.unsupported_reason(BASELINE_KEY)
         == "the launch command asks for {draft}, {k}, and the load 'T, no draft' has none"
@@ -120,11 +120,11 @@ def test_a_load_without_what_the_command_asks_for_is_refused_in_words() -> None:
     assert "baseline = […]" in caught.value.todo
     by_method = engine(launch={"baseline": VLLM, "draft": SPECULATIVE})
     assert by_method.unsupported_reason(BASELINE_KEY) is None
-    assert by_method.unsupported_reason(replace(BASELINE_KEY, method="ngram-simple", k=4)) == (
+    assert by_method.unsupported_reason(BASELINE_KEY.with_values(method="ngram-simple", k=4)) == (
         "the profile names no server for ngram-simple; there is one for baseline, draft"
     )
     assert (
-        by_method.unsupported_reason(replace(BASELINE_KEY, method="mtp", config="own")) is None
+        by_method.unsupported_reason(BASELINE_KEY.with_values(method="mtp", config="own")) is None
     )  # the config may have one
     assert "images" in str(engine().unsupported_reason(BASELINE_KEY, vision=True))
 
@@ -193,7 +193,7 @@ async def test_what_a_flavour_cannot_do_is_known_where_it_runs(launch: Launch) -
     assert "Ollama has no" in str(ollama.unsupported_reason(DRAFT_KEY))
     studio = engine(url={EVERY_METHOD: launch(sys.executable, FAKE, "--flavour", "lmstudio").url()})
     assert studio.unsupported_reason(DRAFT_KEY) is None
-    assert "with mtp" in str(studio.unsupported_reason(replace(BASELINE_KEY, method="mtp", k=2)))
+    assert "with mtp" in str(studio.unsupported_reason(BASELINE_KEY.with_values(method="mtp", k=2)))
 
 
 def test_what_a_flavour_does_not_tell_has_its_reason() -> None:

@@ -25,14 +25,14 @@ K = {"vllm": 4, "sglang": 3, "lmstudio": 4, "plain": 4}
 
 
 def step_of(k: int | None) -> Step:
-    return Step("T", "D" if k else None, DRAFT if k else BASELINE, None, None, k, "content", "prose", 0)
+    return Step.of("T", draft="D" if k else None, method=DRAFT if k else BASELINE, k=k, category="prose")
 
 
 async def judged(launch: Launch, flavour: str, k: int | None, **behaviour: Any) -> tuple[Engine, list[Sample], Any]:
     """Two samples of a server that runs already, and the verdict on them."""
     url = launch(sys.executable, FAKE, "--flavour", flavour, FAKE_OPENAI=json.dumps(behaviour)).url()
     engine = find(EngineConfig(kind="openai", program="", url={EVERY_METHOD: url}), FindContext())
-    key = LoadKey("T", "D" if k else None, None, None, k)
+    key = LoadKey.of("T", k, draft="D" if k else None)
     spec = spec_of(None, None, None, key=key, url=url, model="T", draft_model="D" if k else "")
     client = engine.client(spec, engine.endpoint(spec, 0, "nonce"))
     samples = []
@@ -142,7 +142,7 @@ async def test_a_real_server_that_runs_already_is_measured_and_left_running(
     url = running.url()
     engine = find(EngineConfig(kind="openai", program="", url={EVERY_METHOD: f"{url}/v1"}), FindContext())
     assert engine.info.dialect == "llama-server"
-    key = LoadKey("T", "D", None, None, 4)
+    key = LoadKey.of("T", 4, draft="D")
     async with serving(engine, spec_of(None, None, None, key=key, url=url), tmp_path) as served:
         samples = [await served.sample("Once upon a time", 4, block) for block in range(2)]
     assert running.process.poll() is None

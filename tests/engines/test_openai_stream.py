@@ -22,7 +22,7 @@ from specdash.engines.openai.stream import SILENT, decode, decode_partial
 from specdash.engines.sse import SseParser
 
 DATA = Path(__file__).parents[1] / "data"
-STEP = Step("T", None, "baseline", None, None, None, "content", "prose", 0)
+STEP = Step.of("T", method="baseline", category="prose")
 
 Event = dict[str, Any]
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -15,8 +14,8 @@ from specdash.engines.openai.detect import Flavour, ServerFacts
 from specdash.engines.script import KIND, ScriptEngine, find
 from specdash.errors import EngineError
 
-NGRAM = LoadKey("Kimi", None, "kv8", None, 5, "ngram", 4)
-BASE = LoadKey("Kimi", None, "kv8", None, None)
+NGRAM = LoadKey.of("Kimi", 5, config="kv8", method="ngram", ngram_n=4)
+BASE = LoadKey.of("Kimi", config="kv8")
 AT = Endpoint(8123, "")
 
 
@@ -57,14 +56,14 @@ def test_what_a_load_has_nothing_for_is_said() -> None:
     with pytest.raises(EngineError, match="no launch command for ngram"):
         engine_of().command(spec_of(launch=()), AT)
     asks = {EVERY_METHOD: ("/x/launch.sh", "{k}")}
-    assert "{k}" in str(engine_of(launch=asks).unsupported_reason(replace(BASE, config=None)))
-    assert engine_of(launch=asks).unsupported_reason(replace(NGRAM, config=None)) is None
+    assert "{k}" in str(engine_of(launch=asks).unsupported_reason(BASE.with_values(config=None)))
+    assert engine_of(launch=asks).unsupported_reason(NGRAM.with_values(config=None)) is None
 
 
 def test_a_command_for_each_method_is_all_there_is() -> None:
     engine = engine_of(launch={"baseline": ("/x/a.sh",), "ngram": ("/x/b.sh",)})
-    assert engine.unsupported_reason(replace(NGRAM, config=None)) is None
-    assert "draft" in str(engine.unsupported_reason(LoadKey("Kimi", "small", None, None, 4)))
+    assert engine.unsupported_reason(NGRAM.with_values(config=None)) is None
+    assert "draft" in str(engine.unsupported_reason(LoadKey.of("Kimi", 4, draft="small")))
 
 
 def test_scripts_are_told_by_their_environment_too() -> None:

@@ -84,7 +84,7 @@ def test_a_curve_that_was_killed_goes_on_where_it_was(bench: Bench) -> None:
     assert len(stages) == len(set(stages)) == 1
     assert all(found.status == "ok" and len(found.good) == 3 for found in run.view.steps.values())
     # What had its outcome before is not measured again.
-    assert [load.key.k for load in run.view.loads.values()].count(24) == 1
+    assert [load.key.k_startup for load in run.view.loads.values()].count(24) == 1
 
 
 @pytest.mark.parametrize(

@@ -102,7 +102,7 @@ async def test_a_k_that_is_added_joins_the_server_that_runs(bench: Bench) -> Non
     async with attached(folder(bench)) as client:
         feed = await client.until(lambda feed: feed.view.k_scope is not None and sampling(feed))
         known = next(found.step for found in feed.view.steps.values() if found.step.k == 4)
-        added = replace(known, k=3)
+        added = known.with_values(k=3)
         await client.edit(cmd.Add((added,)), cmd.SetIterations((added.id,), 2))
         with pytest.raises(Refused, match="in the queue already"):
             await client.edit(cmd.Add((added,)))
@@ -121,11 +121,11 @@ async def test_a_larger_k_gets_a_server_of_its_own(bench: Bench) -> None:
     async with attached(folder(bench)) as client:
         feed = await client.until(lambda feed: feed.view.k_scope is not None and sampling(feed))
         known = next(found.step for found in feed.view.steps.values() if found.step.k == 4)
-        await client.edit(cmd.Add((replace(known, k=8),), iterations=3))
+        await client.edit(cmd.Add((known.with_values(k=8),), iterations=3))
         await client.until(lambda feed: feed.gone is not None)
     run = process.end()
     assert run.code == 0
-    assert [load.key.k for load in run.view.loads.values()] == [None, 4, 8]
+    assert [load.key.k_startup for load in run.view.loads.values()] == [None, 4, 8]
 
 
 async def test_what_failed_is_tried_again_when_asked(bench: Bench) -> None:
@@ -158,7 +158,7 @@ async def test_an_edited_queue_survives_its_engine(bench: Bench) -> None:
     async with attached(folder(bench)) as client:
         feed = await client.until(sampling)
         two, four = step_ids(feed, 2)[0], step_ids(feed, 4)[0]
-        added = replace(feed.view.steps[four].step, k=6)
+        added = feed.view.steps[four].step.with_values(k=6)
         await client.edit(cmd.Remove((two,)), cmd.Add((added,)), cmd.Move((added.id,), four))
     killed = process.kill()
     assert list(killed.view.steps) == [step_ids(feed, None)[0], added.id, four]
@@ -217,7 +217,7 @@ async def test_a_larger_k_costs_no_sample_of_the_smaller_ones(bench: Bench) -> N
     async with attached(folder(bench)) as client:
         feed = await client.until(lambda feed: any(each.samples and each.step.k for each in feed.view.steps.values()))
         known = next(each.step for each in feed.view.steps.values() if each.step.k == 4)
-        await client.edit(cmd.Add((replace(known, k=8),), iterations=3))
+        await client.edit(cmd.Add((known.with_values(k=8),), iterations=3))
     killed = process.kill()
     run = bench.resume(killed.path)
     assert run.code == 0
@@ -236,7 +236,7 @@ async def test_a_model_may_be_a_draft_and_a_target(bench: Bench) -> None:
         as_draft, as_target = (cmd.NewModel("S", role, str(small)) for role in ("draft", "target"))
         with pytest.raises(Refused, match="give the whole path"):
             await client.edit(cmd.Add((alone,), models=(cmd.NewModel("S", "target", "small.gguf"),)))
-        await client.edit(cmd.Add((replace(known, draft="S", k=2),), models=(as_draft,), iterations=3))
+        await client.edit(cmd.Add((known.with_values(draft="S", k=2),), models=(as_draft,), iterations=3))
         await client.edit(cmd.Add((alone,), models=(as_target,), iterations=3))
         await client.ask(cmd.STOP)
         await client.until(lambda feed: feed.gone is not None)
@@ -253,9 +253,9 @@ async def test_a_refused_edit_leaves_no_model_behind(bench: Bench) -> None:
         known = next(each.step for each in feed.view.steps.values() if each.step.k == 4)
         new = cmd.NewModel("S", "draft", str(small))
         with pytest.raises(Refused, match="no such step"):
-            await client.edit(cmd.Add((replace(known, draft="S"),), before="nonsense", models=(new,)))
+            await client.edit(cmd.Add((known.with_values(draft="S"),), before="nonsense", models=(new,)))
         with pytest.raises(Refused, match="no room"):
-            await client.edit(cmd.Add((replace(known, k=1_000_000),)))
+            await client.edit(cmd.Add((known.with_values(k=1_000_000),)))
         await client.ask(cmd.STOP)
         await client.until(lambda feed: feed.gone is not None)
         assert "S" not in client.feed.view.models

@@ -41,10 +41,10 @@ def test_expert_counts_are_loads_with_speeds_of_their_own(
     settings = {"max_tokens": 32, "iterations": 3}
     run = measure(machine, machine.profile(llama_server, {"M": moe[0]}, {"D": moe[1]}, sweep=sweep, measure=settings))
     assert_each_block_once(run, 3)
-    loads = [(load.key.draft, load.key.moe_experts) for load in run.view.loads.values()]
+    loads = [(load.key.draft, load.key.value("moe_experts")) for load in run.view.loads.values()]
     assert loads == [(None, 2), (None, 8), ("D", 2), ("D", 8)], "two is the model's own count, and measured once"
     for load in run.view.loads.values():
-        assert values_of(load.argv, "--override-kv") == [f"llama.expert_used_count=int:{load.key.moe_experts}"]
+        assert values_of(load.argv, "--override-kv") == [f"llama.expert_used_count=int:{load.key.value('moe_experts')}"]
     two, eight = (best_rate(run.only(draft=None, moe_experts=count)) for count in (2, 8))
     assert two > 1.5 * eight
     for each in run.result["measurements"]:
@@ -60,7 +60,7 @@ def test_the_models_own_expert_count_is_the_reference(
     machine: Real, tiny_moe: tuple[Path, Path], llama_server: Path
 ) -> None:
     run = measure(machine, machine.profile(llama_server, {"M": tiny_moe[0]}, sweep={"moe_experts": [4, 8]}))
-    argv = {load.key.moe_experts: values_of(load.argv, "--override-kv") for load in run.view.loads.values()}
+    argv = {load.key.value("moe_experts"): values_of(load.argv, "--override-kv") for load in run.view.loads.values()}
     assert argv == {None: [], 4: ["llama.expert_used_count=int:4"], 8: ["llama.expert_used_count=int:8"]}
 
 
@@ -70,7 +70,7 @@ def test_experts_that_the_embedded_engine_cannot_set(
     run = machine.run(machine.profile("embedded", {"M": tiny_moe[0]}, sweep={"moe_experts": [4, 8]}))
     assert_complete(run)
     assert run.code == 1
-    assert {found.step.moe_experts: found.status for found in run.view.steps.values()} == {
+    assert {found.step.value("moe_experts"): found.status for found in run.view.steps.values()} == {
         None: "ok",
         4: "skipped",
         8: "skipped",
@@ -216,3 +216,38 @@ def tokens(machine: Real, llama_server: Path, model: Path, text: str) -> int:
     command = [program, "-m", str(model), "-f", str(file), "--ids", "--log-disable"]
     found = subprocess.run(command, check=True, capture_output=True, text=True, env=machine.environment())
     return len(json.loads(found.stdout))
+
+
+@pytest.mark.parametrize(("which", "n_min"), [("tiny", [0, 2]), ("SmolLM2", [])])
+def test_p_min_makes_k_a_ceiling_that_whole_drafts_prove(
+    machine: Real, pair: tuple[Path, Path], small_models: Path, which: str, n_min: list[int], llama_server: Path
+) -> None:
+    """K x p_min: each value is a load, all share one baseline, and no draft is longer than K."""
+    smol = small_models / "smol-q4_1.gguf", small_models / "smol-q2_k.gguf"
+    target, draft = pair if which == "tiny" else smol
+    machine.limit_s = 600
+    sweep = {"k": [2, 4], "p_min": [0, 0.75], "n_min": n_min}
+    settings = {"max_tokens": 24, "iterations": 2, "warmup": 0}
+    run = measure(machine, machine.profile(llama_server, {"T": target}, {"D": draft}, sweep=sweep, measure=settings))
+    assert_each_block_once(run, 2)
+    for load in run.view.loads.values():
+        if load.key.speculates:
+            assert values_of(load.argv, "--spec-draft-p-min") == [f"{load.key.value('p_min'):g}"]
+            assert values_of(load.argv, "--spec-draft-n-min") == [str(load.key.value("n_min"))]
+        else:
+            assert not [word for word in load.argv if word.startswith("--spec")]
+    drafted = [found for found in run.view.steps.values() if found.step.speculates]
+    assert len(drafted) == 4 * len(n_min or [0])
+    assert {found.step.baseline() for found in drafted} == {run.only(draft=None).step}
+    for found in drafted:
+        seen = max((sample.k_seen or 0 for sample in found.good), default=0)
+        assert seen == found.step.k if not found.step.is_ceiling else seen <= (found.step.k or 0)
+        assert "k_unproven" not in found.verdicts, "drafts of the same K at p_min 0 reached it"
+    rows = [each["stages"][0] for each in run.result["measurements"] if each["stages"]]
+    assert {(each["n_max"], each["p_min"], each["n_min"]) for each in rows} == {
+        (k, p_min, least) for k in (2, 4) for p_min in (0, 0.75) for least in n_min or [0]
+    }
+    assert run.path is not None
+    html = (run.path / "report.html").read_text("utf-8")
+    assert "Speedup of each draft by its parameters and K" in html
+    assert "D p_min=0.75" in html

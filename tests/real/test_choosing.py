@@ -54,7 +54,7 @@ def test_a_curve_is_predicted_from_one_load_and_confirmed(
     run = machine.run(machine.profile(llama_server, {"T": target}, {"D": draft}, sweep=sweep, measure=MEASURE))
     assert run.code == 0
     loads = of_draft(run, "D")
-    assert loads[0].key.k == 24
+    assert loads[0].key.k_startup == 24
     assert 1 <= len(loads) <= 3
     (stage,) = [change for change in run.view.replans if change.stage.startswith("confirm")]
     assert "predicted" in stage.reason
@@ -158,7 +158,7 @@ def test_two_passes_put_the_baseline_at_both_ends(
     measure = {**MEASURE, "passes": 2}
     run = machine.run(machine.profile(llama_server, {"T": target}, {"D": draft}, sweep={"k": [2, 6]}, measure=measure))
     assert run.code == 0
-    assert [load.key.k for load in run.view.loads.values()] == [None, 6, 2, 6, None]
+    assert [load.key.k_startup for load in run.view.loads.values()] == [None, 6, 2, 6, None]
     assert {len(found.good) for found in run.view.steps.values()} == {6}
     (anchor,) = run.result["anchors"]
     assert anchor["n"] == 3

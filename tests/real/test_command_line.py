@@ -23,7 +23,7 @@ from tests.support.served_engine import Served, serving, spec_of
 
 pytestmark = pytest.mark.real
 
-BASELINE, DRAFT = LoadKey("T", None, None, None, None), LoadKey("T", "D", None, None, 4)
+BASELINE, DRAFT = LoadKey.of("T"), LoadKey.of("T", 4, draft="D")
 PROMPTS = (
     "Once upon a time there was a small model that guessed what a large one would say. It said:",
     "Write one line about the sea, one about the hills and one about the road between them.",
@@ -44,7 +44,9 @@ def serve(llama_server: Path, tiny_models: Path, tmp_path: Path) -> Serve:
         engine = find(EngineConfig(kind="llama-cli", program=named), FindContext("Words of a filler, and more. " * 9))
         draft = tiny_models / "draft.gguf" if key.draft else None
         settings = {"key": key, "args": ("-c", "1024", "-t", "1")} | more
-        async with serving(engine, spec_of(tiny_models / "target.gguf", draft, key.k, **settings), tmp_path) as served:
+        async with serving(
+            engine, spec_of(tiny_models / "target.gguf", draft, key.k_startup, **settings), tmp_path
+        ) as served:
             yield served
 
     return start
@@ -82,7 +84,7 @@ async def test_programs_agree_on_the_words_and_count_as_our_definitions_say(serv
 async def test_lookup_and_ngram_methods_draft_from_the_text(serve: Serve) -> None:
     async with serve(BASELINE) as served:
         words = (await ask(served, PROMPTS[3], 96)).text
-    lookup, ngram = LoadKey("T", None, None, None, 4, "lookup"), LoadKey("T", None, None, None, 6, "ngram-simple", 2)
+    lookup, ngram = LoadKey.of("T", 4, method="lookup"), LoadKey.of("T", 6, method="ngram-simple", ngram_n=2)
     for key, k in ((lookup, 4), (ngram, 6)):
         async with serve(key) as served:
             found = await ask(served, PROMPTS[3], 96, k)

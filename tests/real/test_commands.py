@@ -50,14 +50,14 @@ def test_the_demo(machine: Real, embedded_available: None) -> None:
     run.view = fold_all(run.records)
     assert_complete(run)
     assert_each_block_once(run, 2)
-    loads = [(load.key.target, load.key.draft, load.key.k) for load in run.view.loads.values()]
+    loads = [(load.key.target, load.key.draft, load.key.k_startup) for load in run.view.loads.values()]
     expected = [
         (f"{name} target", draft, k)
         for name in ("demo", "demo MoE")
         for draft, k in ((None, None), *((f"{name} draft", k) for k in (8, 4, 2)))
     ]
     assert sorted(loads, key=str) == sorted(expected, key=str)
-    assert {load.key.moe_experts for load in run.view.loads.values()} == {None}
+    assert {load.key.value("moe_experts") for load in run.view.loads.values()} == {None}
     assert {found.step.category for found in run.view.steps.values()} == {"coding", "repetitive", "conversation"}
     assert {(each["k"], each["k_seen"]) for each in run.result["measurements"]} == {(k, k) for k in (None, 2, 4, 8)}
     assert "their text means nothing" in run.stderr

@@ -102,7 +102,7 @@ async def test_a_real_server_tells_how_far_the_prompt_is_and_answers_the_same(
         assert told.first_token_t_s is not None
         assert len(told.chunks) <= 8
         silent = await client._http.stream(
-            "/completion", request_body(request) | {"return_progress": False}, total_limit_s=LIMIT_S
+            "/completion", request_body(request, client._stages) | {"return_progress": False}, total_limit_s=LIMIT_S
         )
         assert decode(silent).text == told.text
     finally:

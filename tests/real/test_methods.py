@@ -48,7 +48,7 @@ def test_ngram_sizes_by_draft_lengths(machine: Real, tiny_models: Path, llama_se
     targets = {"T": tiny_models / "target.gguf"}
     profile = machine.profile(llama_server, targets, sweep=sweep, measure=repetitive(machine, 2))
     run = measure(machine, profile)
-    keys = [(load.key.method, load.key.ngram_n, load.key.k) for load in run.view.loads.values()]
+    keys = [(load.key.method, load.key.value("ngram_n"), load.key.k_startup) for load in run.view.loads.values()]
     wanted = [(method, n, 3) for method in ("ngram-simple", "ngram-mod") for n in (2, 3)]
     assert keys == [("", None, None), *wanted], "one load for each method and size"
     drafted = 0
@@ -66,8 +66,8 @@ def test_ngram_sizes_by_draft_lengths(machine: Real, tiny_models: Path, llama_se
     assert drafted >= 2, "n-grams of two tokens come again in text that repeats itself"
     for load in run.view.loads.values():
         if load.key.method == "ngram-mod":
-            assert values_of(load.argv, "--spec-ngram-mod-n-match") == [str(load.key.ngram_n)]
-            assert values_of(load.argv, "--spec-ngram-mod-n-max") == [str(load.key.k)]
+            assert values_of(load.argv, "--spec-ngram-mod-n-match") == [str(load.key.value("ngram_n"))]
+            assert values_of(load.argv, "--spec-ngram-mod-n-max") == [str(load.key.k_startup)]
             assert values_of(load.argv, "--spec-ngram-mod-n-min") == ["0"]
             assert K_PLACE in load.command
     assert run.result["effort"]["step_by_step_loads"] == 5
@@ -85,7 +85,7 @@ async def test_a_server_of_ngram_mod_knows_what_it_has_answered(
     assert engine.info.keeps_history == {"ngram-mod"}
     accepted = {}
     for method in ("ngram-mod", "ngram-map-k"):
-        key = LoadKey("T", None, None, None, 4, method, 3)
+        key = LoadKey.of("T", 4, method=method, ngram_n=3)
         spec = spec_of(tiny_models / "target.gguf", None, None, key=key, args=("-t", "1", "-c", "1024"))
         async with serving(engine, spec, tmp_path) as served:
             samples = [await served.sample("baba dodo lala bebe didi momo", 4, block) for block in range(2)]
@@ -105,7 +105,7 @@ def test_a_k_that_cannot_be_is_left_out_and_what_is_measured_is_proven(
         measure=repetitive(machine, 3) | {"max_tokens": 96},
     )
     run = measure(machine, profile)
-    asked = {(load.key.method, load.key.k) for load in run.view.loads.values()}
+    asked = {(load.key.method, load.key.k_startup) for load in run.view.loads.values()}
     assert asked == {("ngram-simple", 16), ("ngram-cache", 8), ("ngram-mod", 4), ("ngram-mod", 16)}
     for words in (
         "ngram-simple: K = 4 is left out, since it drops drafts shorter than its n-gram of 12 tokens",
@@ -144,6 +144,6 @@ def test_layers_that_predict_and_heads_really_draft(machine: Real, heads: Path, 
     failed = [row for row in run.result["measurements"] if (row["target"], row["method"]) == ("T", "mtp")]
     assert [(row["k"], row["status"]) for row in failed] == [(1, "failed"), (2, "failed")]
     assert all("doesn't contain MTP layers" in row["error"] for row in failed)
-    (other,) = (row["error"] for row in failed if row["k"] != load.key.k)
-    assert other.endswith(f"so it ended at K = {load.key.k}, and no other K changes that")
+    (other,) = (row["error"] for row in failed if row["k"] != load.key.k_startup)
+    assert other.endswith(f"so it ended at K = {load.key.k_startup}, and no other K changes that")
     assert 'take "mtp" out of sweep.methods' in run.stderr

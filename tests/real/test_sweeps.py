@@ -73,10 +73,10 @@ def assert_argv(run: Run, pair: tuple[Path, Path], dialect: str) -> None:
             continue
         assert values_of(load.argv, "-md") == [str(pair[1])]
         assert values_of(load.argv, "--spec-type") == (["draft-simple"] if dialect == "spec-draft" else [])
-        assert values_of(load.argv, longest) == [str(load.key.k)]
+        assert values_of(load.argv, longest) == [str(load.key.k_startup)]
         assert values_of(load.argv, shortest) == values_of(load.argv, surest) == ["0"]
     first = next(load for load in run.view.loads.values() if load.key.draft)
-    assert first.key.k == max(KS)
+    assert first.key.k_startup == max(KS)
 
 
 def test_a_forced_scope_makes_no_k_true(machine: Real, pair: tuple[Path, Path], llama_server: Path) -> None:
@@ -116,7 +116,7 @@ def test_killed_in_the_middle_and_resumed(machine: Real, pair: tuple[Path, Path]
     assert len(set(taken)) == len(taken) == 4 * 3, "no sample twice"
     assert len(killed.facts(ev.SampleTaken)) == 5
     # The load that was killed is started again; nothing else is.
-    started = [load.key.k for load in run.view.loads.values()]
+    started = [load.key.k_startup for load in run.view.loads.values()]
     assert started[:2] == [None, 8]
     assert sorted(k for k in started if k) == [2, 4, 8, 8]
     assert {k: each["k_seen"] for k, each in by_k(run).items()} == {None: None, 2: 2, 4: 4, 8: 8}

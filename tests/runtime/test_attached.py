@@ -74,7 +74,7 @@ async def server_at(
 
 def spec_at(url: str) -> ServerSpec:
     return ServerSpec(
-        key=LoadKey("theirs", None, None, None, None),
+        key=LoadKey.of("theirs"),
         target=None,
         draft=None,
         architecture=None,

@@ -21,7 +21,7 @@ from specdash.runtime.requests import Requester, Sampling
 from specdash.runtime.run_control import RunControl
 from specdash.runtime.server import Server
 
-STEP = Step("T", None, BASELINE, None, None, None, "content", "coding", 0)
+STEP = Step.of("T", method=BASELINE, category="coding")
 PROMPT = Prompt("p1", "coding", (Message("user", "hi"),))
 CHUNKS = tuple(Chunk(number / 10, number, 100.0 * number, None, None, (7,)) for number in range(1, 31))
 ANSWER = Generation(0.0, 0.1, 3.0, 3.0, CHUNKS, prompt_ms=100.0, predicted_ms=3000.0, generated_tokens=30)

@@ -146,7 +146,7 @@ def test_a_vision_model_falls_back_with_its_baseline(tmp_path: Path) -> None:
 
 def test_engines_of_a_run_without_a_fallback() -> None:
     engines = Engines(engine("main"))
-    assert engines.info(LoadKey("T", None, "other", None, None)).kind == "main"
+    assert engines.info(LoadKey.of("T", config="other")).kind == "main"
 
 
 def test_samples_of_a_listed_step_stay_with_it_when_it_falls_back(tmp_path: Path) -> None:

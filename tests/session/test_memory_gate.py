@@ -20,7 +20,7 @@ GIB = 2**30
 
 def spec(size_gib: int) -> ServerSpec:
     """A server that reads so much."""
-    key = LoadKey("T", None, None, None, None)
+    key = LoadKey.of("T")
     return ServerSpec(key, Path("/t"), None, None, False, (), {}, (), size_gib * GIB, 180.0, "fp")
 
 

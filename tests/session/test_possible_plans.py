@@ -96,9 +96,9 @@ async def test_an_edit_that_asks_for_what_a_method_cannot_do_is_refused_with_the
             await catalogue.admit([edit], steps)
         return str(raised.value)
 
-    other = Step(simple.target, None, "ngram-simple", None, None, 4, "content", "coding", 0)
+    other = Step.of(simple.target, method="ngram-simple", k=4, category="coding")
     assert "K=4: ngram-simple drops drafts shorter than its n-gram of 12 tokens" in await refused(cmd.Add((other,)))
-    cached = Step(simple.target, None, "ngram-cache", None, None, 16, "content", "coding", 0)
+    cached = Step.of(simple.target, method="ngram-cache", k=16, category="coding")
     assert "K=16: ngram-cache drafts 8 tokens at most" in await refused(cmd.Add((cached,)))
     more = cmd.SetIterations((remembering.id,), prompts + 1)
     assert f"coding gives {prompts}" in await refused(more)

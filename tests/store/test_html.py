@@ -192,7 +192,7 @@ def test_a_result_of_an_older_version_is_read() -> None:
     ],
 )
 def test_slower_is_another_colour_than_faster(speedup: Speedup | None, expected: str) -> None:
-    arm = Arm(step=Step("T", "D", "draft", None, None, 4, "content", "", 0), speedup=speedup)
+    arm = Arm(step=Step.of("T", draft="D", k=4), speedup=speedup)
     assert shade(arm, Overview.of(from_document(run_document()))) == expected
 
 

@@ -134,7 +134,14 @@ def test_tables_stay_under_120_columns_whatever_the_names() -> None:
 def test_names_are_text_and_nothing_else() -> None:
     evil = "a|b`c\n# head <script>alert(1)</script> [x](javascript:alert(1)) \x1b[31m\u202e"
     steps = [
-        Step(evil, None if k is None else evil, "draft" if k else "baseline", evil, None, k, "content", evil, 0)
+        Step.of(
+            evil,
+            draft=None if k is None else evil,
+            method="draft" if k else "baseline",
+            config=evil,
+            k=k,
+            category=evil,
+        )
         for k in (None, 4)
     ]
     facts: list[ev.Fact] = [

@@ -16,7 +16,7 @@ from specdash.store.journal import Journal
 from specdash.store.runs import find_runs, known_results_dirs, new_run_dir, remember, resolve, run_info
 
 NOON_S = 1795255200.0
-STEPS = tuple(Step("big", None, "baseline", None, None, None, "content", f"c{number}", 0) for number in range(3))
+STEPS = tuple(Step.of("big", method="baseline", category=f"c{number}") for number in range(3))
 
 
 @pytest.fixture(autouse=True)

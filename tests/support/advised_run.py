@@ -39,7 +39,7 @@ def steps() -> list[Step]:
 def facts(*, until: int | None = None, stages: int = 2) -> list[ev.Fact]:
     """The run; `until`: how many steps are over, the run being at work then."""
     told: list[ev.Fact] = [started(steps()), *loaded("l001", K_MAX)]
-    key = LoadKey(SMALL, DRAFT, None, None, 4)
+    key = LoadKey.of(SMALL, 4, draft=DRAFT)
     for number, each in enumerate(steps()[:until]):
         rate = 10.0 if each.k is None else rate_at(each.k) if each.target == TARGET else 9.9
         told += measured(each, [rate * noise for noise in (0.99, 1.0, 1.01, 1.005, 0.995)])

@@ -47,7 +47,7 @@ LOG = LogTick(
 
 def key(k: int | None = 16) -> LoadKey:
     """What the server of the scene was started for."""
-    return LoadKey(TARGET, None if k is None else DRAFT, None, None, k)
+    return LoadKey.of(TARGET, k, draft=None if k is None else DRAFT)
 
 
 def moves(load: str = "l001", upto: State = State.READY) -> list[ev.Fact]:

@@ -31,7 +31,7 @@ def step(k: int | None = None, category: str = "coding", **changes: object) -> S
         "category": category,
         "depth": 0,
     }
-    return Step(**{**values, **changes})  # type: ignore[arg-type]
+    return Step.of(**{**values, **changes})  # type: ignore[arg-type]
 
 
 def sample(rate: float, block: int = 0, k: int | None = None, prompts: int = 3, status: str = "ok") -> Sample:
@@ -96,7 +96,7 @@ def measured(
 
 def loaded(load: str = "l001", k: int | None = None, scope: str = "request") -> list[ev.Fact]:
     """The facts of a server that became ready; `scope` is what a probe found."""
-    key = LoadKey(TARGET, None if k is None else DRAFT, None, None, k)
+    key = LoadKey.of(TARGET, k, draft=None if k is None else DRAFT)
     facts: list[ev.Fact] = [
         ev.LoadStarted(load, key, ("llama-server", "-m", "/models/big model.gguf"), "logs/x.log", 2**30, 180.0, "fp"),
         ev.LoadReady(load, 12.5, 4711),

@@ -13,7 +13,6 @@ from pathlib import Path
 from specdash.core import events as ev
 from specdash.core.engine import Engine, EngineClient, Request, ServerSpec
 from specdash.core.measure import Sample
-from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import LoadKey, Step
 from specdash.core.prompts import Prompt
 from specdash.core.transport import Progress
@@ -40,8 +39,16 @@ class Served:
     async def sample(self, prompt: str, k: int | None, block: int = 0, method: str = "") -> Sample:
         """One measured request, as a run takes it: once more where a loaded machine has spoilt it."""
         key = self.spec.key
-        named = method or (BASELINE if not key.speculates else key.method or DRAFT)
-        step = Step(key.target, key.draft, named, key.config, None, k, "content", "coding", 0, 0, key.ngram_n)
+        named = method or key.method
+        step = Step.of(
+            key.target,
+            draft=key.draft,
+            method=named,
+            config=key.config,
+            k=k,
+            category="coding",
+            ngram_n=key.value("ngram_n"),
+        )
         text = await self.client.render(Prompt(f"p{block}", "coding", text=prompt), 0)
         request = Request(text, MAX_TOKENS, 0.0, 1, k)
         for _ in range(TRIES):
@@ -88,7 +95,7 @@ async def serving(engine: Engine, spec: ServerSpec, folder: Path, port: int = 0)
 def spec_of(target: Path | None, draft: Path | None, k: int | None, **more: object) -> ServerSpec:
     """A load of the tiny models, with speculation where there is a draft or a method."""
     settings: dict[str, object] = {
-        "key": LoadKey("T", "D" if draft is not None else None, None, None, k),
+        "key": LoadKey.of("T", k, draft="D" if draft is not None else None),
         "target": target,
         "draft": draft,
         "architecture": "llama",

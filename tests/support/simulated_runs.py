@@ -95,8 +95,8 @@ class Run:
 
     def _opening(self) -> list[ev.Fact]:
         asked, world = self.asked, self.world
-        base = Step(TARGET, None, BASELINE, None, None, None, "content", "", 0)
-        arms = [base, *(replace(base, draft=draft, method=DRAFT, k=k) for draft in world.pairs for k in asked.ks)]
+        base = Step.of(TARGET, method=BASELINE, category="")
+        arms = [base, *(base.with_values(draft=draft, method=DRAFT, k=k) for draft in world.pairs for k in asked.ks)]
         steps = tuple(replace(arm, category=category) for arm in arms for category in world.categories)
         first = strategy.first_samples(asked.mode, asked.iterations)
         counts = {step.id: first for step in steps if first is not None and step.method != BASELINE}
@@ -150,12 +150,12 @@ class Run:
         """Steps in blocks of balanced order, what goes beside them, and their ends."""
         self._publish(*(ev.StepStarted(step.id, load, "fp") for step in steps))
         self._fold()
-        with_traces = self.asked.mode == strategy.CURVE and key.k is not None
+        with_traces = self.asked.mode == strategy.CURVE and key.k_startup is not None
         self._blocks(load, key, steps, load_speed, with_traces)
         if with_traces:
             self._fold()
         if with_traces and not any(trace.purpose == "cost" for trace in self.view.traces.get(load, ())):
-            self._take_costs(load, key, [step for step in steps if step.k == key.k], load_speed)
+            self._take_costs(load, key, [step for step in steps if step.k == key.k_startup], load_speed)
         self._publish(*(ev.StepFinished(step.id, load, StepStatus.OK, (), None, "fp") for step in steps))
         self._fold()
 
@@ -175,7 +175,7 @@ class Run:
                 found = taken[step.id]
                 if any(sample.block == block for sample in found.samples):
                     continue
-                trace = with_traces and step.k == key.k
+                trace = with_traces and step.k == key.k_startup
                 sample = self._sample(load, step, block, load_speed, trace)
                 taken[step.id] = replace(found, samples=(*found.samples, sample))
                 self._publish(ev.SampleTaken(step.id, load, sample, sample.total_time_s or 0.0))
@@ -229,7 +229,7 @@ class Run:
         traces = [trace for trace in known if trace.step in wanted and trace.purpose == "sample"]
         if len(traces) > MOST_TRACES:
             traces = [traces[number * len(traces) // MOST_TRACES] for number in range(MOST_TRACES)]
-        k_max = key.k or 0
+        k_max = key.k_startup or 0
         if self.asked.scope is KScope.STARTUP:
             requests = [(trace, k_max, tokens) for trace in traces for tokens in cost_requests(trace, k_max)]
         else:

@@ -18,8 +18,8 @@ from specdash.core.steps import StepState
 from specdash.report.text import TERMINAL, rate, share
 from specdash.ui.narration import counted, level_of, sentences
 
-SPEC = Step("T", "D", DRAFT, None, None, 4, "content", "coding", 0)
-KEY = LoadKey("T", "D", None, None, 4)
+SPEC = Step.of("T", draft="D", method=DRAFT, k=4, category="coding")
+KEY = LoadKey.of("T", 4, draft="D")
 BROKEN = Sample.broken(prompt_id="p", block=1, started_s=0.0, reasons=("too_short", "torn"))
 GOOD = replace(BROKEN, status=SampleStatus.OK, reasons=(), decode_tok_s=12.34, draft_tokens=40, accepted_tokens=30)
 PLAIN = replace(GOOD, draft_tokens=None, accepted_tokens=None)

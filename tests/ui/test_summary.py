@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -192,7 +191,7 @@ def test_a_late_verdict_is_noted_with_its_meaning() -> None:
 
 def test_whole_texts_compared_are_not_listed_again() -> None:
     steps = [step(), step(4)]
-    whole = [replace(each, workload="lossless") for each in steps]
+    whole = [each.with_values(workload="lossless") for each in steps]
     rates = zip((*steps, *whole), (10.0, 14.0, 10.5, 14.5), strict=True)
     facts = [fact for each, rate in rates for fact in measured(each, [rate, rate + 1])]
     text = shown(folded([started([*steps, *whole]), *facts]))

@@ -39,7 +39,6 @@ from specdash.core.engine import (
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation, Piece
 from specdash.core.heartbeat import heartbeat
-from specdash.core.methods import is_ceiling
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.core.prompts import Prompt
@@ -188,7 +187,7 @@ class CliClient(BaseClient):
             image = Path(folder) / "grey.png"
             image.write_bytes(grey_png(64))
             images = (image,) if self._program.sees else ()
-            request = Request("Hello", 1, 0.0, 1, self._spec.key.k, images=images)
+            request = Request("Hello", 1, 0.0, 1, self._spec.key.k_startup, images=images)
             try:
                 answer = await self._told(request, limit_s, None, _says_nothing)
             except ProgramFailed as error:
@@ -233,10 +232,10 @@ class CliClient(BaseClient):
     def _asked(self, request: Request) -> Asked:
         """What a request means to this load's program."""
         k = self._k(request) if self._spec.key.speculates else None
-        return Asked(self._program, request.prompt, request.max_tokens, k, is_ceiling(self._spec.method))
+        return Asked(self._program, request.prompt, request.max_tokens, k, self._spec.key.served.is_ceiling)
 
     def _k(self, request: Request) -> int | None:
-        return request.k if request.k is not None else self._spec.key.k
+        return request.k if request.k is not None else self._spec.key.k_startup
 
     async def _run(self, request: Request, limit_s: float, progress: Progress | None) -> StreamedAnswer:
         """The events of a run that ended with exit code 0; every other end is an error that says which, and why."""
@@ -279,7 +278,7 @@ class CliClient(BaseClient):
         """Text of about so many tokens. A run that counts the tokens of some of it tells how much that is."""
         if self._chars_per_token is None:
             text = self._filler[:FILLER_CHARS]
-            counting = Request(text, 1, 0.0, 1, self._spec.key.k)
+            counting = Request(text, 1, 0.0, 1, self._spec.key.k_startup)
             tokens = (await self.generate(counting, limit_s=self._spec.load_timeout_s)).prompt_tokens
             if not tokens:
                 raise TransportError(f"{self._program.name} did not tell how many tokens its prompt had")

@@ -15,12 +15,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
+from specdash.core.axes import AXES
 from specdash.core.engine import ServerSpec
 from specdash.core.methods import BASELINE, DRAFT, LOOKUP
 from specdash.core.plan import LoadKey
 from specdash.engines.llama_cpp import methods as llama_methods
 from specdash.engines.llama_cpp.flags import CURRENT, OLD, Flags, parse_help, read_spec_types, read_version
-from specdash.engines.llama_cpp.methods import K, start_arguments
+from specdash.engines.llama_cpp.methods import SPECULATION, K, start_arguments
 from specdash.engines.params import sampling_params
 from specdash.engines.program_help import BRIEF_LIMIT_S, read_entries, run_briefly
 from specdash.errors import EngineError
@@ -103,7 +104,7 @@ class Programs:
 
     def candidates(self, key: LoadKey, *, vision: bool) -> tuple[str, ...]:
         """The programs that may serve a load, the best first; whether they are here is another question."""
-        method = key.drafts_by
+        method = key.method
         if vision:
             return (VISION,)
         if method == BASELINE:
@@ -142,10 +143,12 @@ class Programs:
         path = self.paths[name]
         if name == CHAT_CLI and not {"-cnv", "--conversation"} & flags.known:
             return f"{path} only chats (a build of today); its programs for one answer are {COMPLETION} and others"
-        if key.moe_experts is not None and "--override-kv" not in flags:
-            return f"{path} cannot set expert counts (no --override-kv)"
-        if key.method and name == SIMPLE:
+        if (flag := llama_methods.missing_for_experts(key, flags)) is not None:
+            return f"{path} cannot set expert counts (no {flag})"
+        if not key.is_plain and name == SIMPLE:
             return llama_methods.unsupported_reason(key, flags, path)
+        if (missing := llama_methods.missing_param(key, flags, SPECULATION)) is not None:
+            return f"{path} has no flag for {AXES[missing].what}"
         if key.speculates and flags.dialect == NO_DIALECT:
             return f"{path} lists no flag for the draft length: neither --spec-draft-n-max nor --draft-max"
         return None

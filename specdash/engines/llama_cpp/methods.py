@@ -12,15 +12,16 @@ says `n_draft=8` whatever K is; `--spec-draft-n-max` does not bound the n-gram m
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from types import MappingProxyType
 
+from specdash.core.axes import AXES
 from specdash.core.engine import Param, ServerSpec
 from specdash.core.methods import BASELINE, DRAFT, LOOKUP, MTP, WITH_DRAFT_MODEL, needs_draft_model
 from specdash.core.plan import LoadKey
 from specdash.engines.llama_cpp.flags import CURRENT, OLD, Flags
-from specdash.engines.params import Value, sampling_params, start_words, values_in
+from specdash.engines.params import Value, sampling_params, stage_values, start_words
 
 DRAFT_SIMPLE = "draft-simple"
 SPEC_TYPES: Mapping[str, str] = MappingProxyType(
@@ -65,7 +66,8 @@ SPECULATION = (
         "request",
         _flags("--spec-draft-n-min", "--draft-min"),
         "speculative.n_min",
-        "shortest draft worth verifying; 0, so that K alone decides",
+        "shortest draft worth verifying; 0 unless asked for, so that K alone decides",
+        "sweep.n_min",
         default=0,
     ),
     Param(
@@ -73,20 +75,21 @@ SPECULATION = (
         "request",
         _flags("--spec-draft-p-min", "--draft-p-min"),
         "speculative.p_min",
-        "draft confidence below which drafting stops; 0, since old builds default to 0.75 and then draft fewer than K",
+        "confidence below which a draft stops; 0 unless asked for, as old builds have 0.75 and then draft fewer than K",
+        "sweep.p_min",
         default=0.0,
     ),
 )
 """Of a draft model that drafts as usual. All of them are sent with a request, where it says K.
 
-A parameter becomes an axis where LoadKey and Request have an attribute of its row's name: that is its value then, and
-the row's `default` where it is None.
+A row that has the name of an axis of stages is set to the value of the load's first stage, and to its `default` where
+that has none.
 """
 
 _ABOUT_DRAFTS = {
     "k": "tokens drafted for each verification",
-    "n_min": "shortest draft worth verifying; 0, so that K alone decides",
-    "p_min": "confidence below which drafting stops; 0, so that K alone decides",
+    "n_min": "shortest draft worth verifying; 0 unless asked for",
+    "p_min": "confidence below which a draft stops; 0 unless asked for",
 }
 
 
@@ -143,7 +146,8 @@ def _of_matches(kind: str) -> tuple[Param, ...]:
             "startup",
             _flags(f"--spec-{kind}-n-min", "--draft-min"),
             None,
-            f"{kind}: shortest draft worth verifying; 0, as by itself it may be longer than K",
+            f"{kind}: shortest draft worth verifying; 0 unless asked for, as by itself it may be longer than K",
+            "sweep.n_min",
             default=0,
         ),
     )
@@ -203,10 +207,10 @@ def stage_words(key: LoadKey, k: str, flags: Flags, stage: tuple[Param, ...] | N
 
     `stage` are the parameters of a program that drafts in one way only; None for those of the load's method.
     """
-    kind = spec_type(key.drafts_by)
+    kind = spec_type(key.method)
     if stage is None:
-        stage = () if key.drafts_by == BASELINE else params_of(kind, flags)
-    values = values_in(stage, key) | {"spec_type": kind, "k": k, "k_most": k}
+        stage = () if key.method == BASELINE else params_of(kind, flags)
+    values = stage_values(stage, key.stages) | {"spec_type": kind, "k": k, "k_most": k}
     return start_words(stage, values, lambda param: flag_of(param, flags))
 
 
@@ -219,8 +223,9 @@ def start_arguments(spec: ServerSpec, k: str, flags: Flags, stage: tuple[Param, 
     values: dict[str, Value] = {"target": str(spec.target)}
     if spec.draft is not None:
         values["draft"] = str(spec.draft)
-    if spec.key.moe_experts is not None:
-        values["moe_experts"] = f"{spec.architecture}.expert_used_count=int:{spec.key.moe_experts}"
+    experts = spec.key.value(EXPERTS.name)
+    if experts is not None:
+        values[EXPERTS.name] = f"{spec.architecture}.expert_used_count=int:{experts}"
     return [
         *start_words((TARGET, DRAFT_MODEL), values, own),
         *stage_words(spec.key, k, flags, stage),
@@ -241,9 +246,22 @@ def unsupported_reason(key: LoadKey, flags: Flags, program: str) -> str | None:
     params = {param.name: flag_of(param, flags) for param in params_of(kind, flags)}
     if params.get("k") is None:
         return f"{program} lists no flag for the draft length of {key.method}"
-    if key.ngram_n is not None and params.get("ngram_n") is None:
-        return f"{program} has no flag for an n-gram size of {key.method}; leave ngram_n out for it"
+    missing = missing_param(key, flags, params_of(kind, flags))
+    if missing is not None:
+        return f"{program} has no flag for {AXES[missing].what} of {key.method}; leave {missing} out for it"
     return None
+
+
+def missing_param(key: LoadKey, flags: Flags, rows: Iterable[Param]) -> str | None:
+    """The parameter of a load's first stage that a program has no flag for; None where nothing is missing."""
+    known = {row.name for row in rows if flag_of(row, flags) is not None}
+    return next((name for stage in key.stages[:1] for name in stage.params if name not in known), None)
+
+
+def missing_for_experts(key: LoadKey, flags: Flags) -> str | None:
+    """The flag for expert counts that a program lacks, where a load sets one; None where nothing is missing."""
+    flag = EXPERTS.flags[CURRENT]
+    return flag if key.value(EXPERTS.name) is not None and flag not in flags else None
 
 
 def dialect_words(dialect: str) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 
+from specdash.core.axes import AXES
 from specdash.core.engine import Endpoint, EngineInfo, FindContext, KProbe, Request, ServerSpec
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation, Piece, PromptRead
@@ -17,13 +18,14 @@ from specdash.core.measure import step_facts
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.core.prompts import Prompt
+from specdash.core.step import Stage
 from specdash.core.transport import HttpError, Progress, TransportError
 from specdash.engines.base import ANSWER_LIMIT_S, PROBE_PROMPT, BaseClient, BaseEngine, member
 from specdash.engines.llama_cpp import methods as llama_methods
 from specdash.engines.llama_cpp.flags import HINTS, Flags, read_flags, read_version, resolve
 from specdash.engines.llama_cpp.methods import SAMPLING, SPECULATION, start_arguments
 from specdash.engines.llama_cpp.stream import decode, decode_partial
-from specdash.engines.params import request_fields, values_in
+from specdash.engines.params import request_fields, stage_values, values_in
 from specdash.engines.placeholders import with_environment
 from specdash.engines.program_help import BRIEF_LIMIT_S, run_briefly
 
@@ -58,15 +60,17 @@ class LlamaServer(BaseEngine):
         """What the program has no flag for: other methods, and expert counts, which the embedded one cannot set."""
         if vision:
             return f"{self.info.program} is asked for text alone here: prompts with images go to llama-mtmd-cli"
-        flag = llama_methods.EXPERTS.flags[self.info.dialect]
-        if key.moe_experts is not None and flag not in self._flags:
+        if (flag := llama_methods.missing_for_experts(key, self._flags)) is not None:
             return f"{self.info.program} cannot set expert counts (no {flag}); use the llama-server program for them"
-        return llama_methods.unsupported_reason(key, self._flags, self.info.program) if key.method else None
+        if not key.is_plain:
+            return llama_methods.unsupported_reason(key, self._flags, self.info.program)
+        missing = llama_methods.missing_param(key, self._flags, SPECULATION)
+        return f"{self.info.program} has no flag for {AXES[missing].what}" if missing is not None else None
 
     def command(self, spec: ServerSpec, endpoint: Endpoint) -> tuple[str, ...]:
         """The argument list of a server start."""
         listen = ("--host", "127.0.0.1", "--port", str(endpoint.port), "--alias", endpoint.alias, "--metrics")
-        load = start_arguments(spec, str(spec.key.k), self._flags)
+        load = start_arguments(spec, str(spec.key.k_startup), self._flags)
         return (*self._command, *load, *listen, *DEFAULT_ARGS, *spec.args)
 
     def command_to_paste(self, spec: ServerSpec) -> tuple[str, ...]:
@@ -88,7 +92,7 @@ class LlamaServer(BaseEngine):
 
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> LlamaClient:
         """A client of the server that was started as `spec` at `endpoint`."""
-        return LlamaClient(endpoint, spec.templated, self._filler)
+        return LlamaClient(endpoint, spec.templated, self._filler, spec.key.stages)
 
     def decode_partial(self, received: Sequence[tuple[float, bytes]]) -> tuple[Piece | PromptRead, ...]:
         """What these events of an answer that is not whole yet say."""
@@ -100,8 +104,10 @@ class LlamaClient(BaseClient):
 
     evidence_path = "/slots"
 
-    def __init__(self, endpoint: Endpoint, templated: bool, filler: str) -> None:
+    def __init__(self, endpoint: Endpoint, templated: bool, filler: str, stages: Sequence[Stage] = ()) -> None:
+        """`stages` are those that the server was started with: builds that take K of requests take the rest too."""
         super().__init__(endpoint.port, filler)
+        self._stages = stages
         self._templated = templated
         self._filler_tokens: list[int] | None = None
 
@@ -113,7 +119,8 @@ class LlamaClient(BaseClient):
 
     async def generate(self, request: Request, *, limit_s: float, progress: Progress | None = None) -> Generation:
         """POST /completion, streamed with the server's timings in every chunk."""
-        answer = await self._http.stream("/completion", request_body(request), total_limit_s=limit_s, progress=progress)
+        body = request_body(request, self._stages)
+        answer = await self._http.stream("/completion", body, total_limit_s=limit_s, progress=progress)
         return decode(answer)
 
     async def render(self, prompt: Prompt, depth_tokens: int) -> str:
@@ -195,12 +202,12 @@ class LlamaClient(BaseClient):
         return KProbe(KScope.CAPPED if k_startup > 1 else KScope.STARTUP, tuple(evidence))
 
 
-def request_body(request: Request) -> dict[str, object]:
+def request_body(request: Request, stages: Sequence[Stage] = ()) -> dict[str, object]:
     """The body of a completion request: with K its bounds too, as old builds default to drafting less than K."""
     params = (*SAMPLING, *(SPECULATION if request.k is not None else ()))
     body: dict[str, object] = {
         "prompt": request.prompt,
-        **request_fields(params, values_in(params, request)),
+        **request_fields(params, values_in(params, request) | stage_values(params, stages)),
         "cache_prompt": request.cache_prompt,
         "stream": True,
         "timings_per_token": True,

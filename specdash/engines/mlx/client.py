@@ -64,7 +64,7 @@ class StockClient(BaseClient):
 
     def __init__(self, endpoint: Endpoint, spec: ServerSpec, filler: str) -> None:
         super().__init__(endpoint.port, filler)
-        self._k = spec.key.k if spec.draft is not None else None
+        self._k = spec.key.k_startup if spec.draft is not None else None
         self._templated = spec.templated
         self._messages: dict[str, Sequence[Message]] = {}
 

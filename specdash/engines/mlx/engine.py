@@ -37,7 +37,6 @@ from specdash.core.engine import (
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Piece, PromptRead
 from specdash.core.kinds import KINDS, MLX_SERVER, SPECDASH_MLX
-from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.engines.base import BaseEngine
@@ -170,9 +169,9 @@ class MlxEngine(BaseEngine):
         """All but baselines and draft models, and what MLX decides when a model is converted."""
         if vision:
             return "MLX servers are asked for text alone here"
-        if key.moe_experts is not None:
+        if key.value("moe_experts") is not None:
             return "MLX has no way to set how many experts a model uses"
-        if key.method not in ("", BASELINE, DRAFT):
+        if not key.is_plain:
             return f"MLX speculates with a draft model only, not with {key.method}"
         return None
 
@@ -184,7 +183,7 @@ class MlxEngine(BaseEngine):
         """The argument list of a server start; of a flag that is given twice the later one, the user's, counts."""
         listen = ("--host", "127.0.0.1", "--port", str(endpoint.port))
         name = ("--alias", endpoint.alias) if self.info.dialect == OWN else ()
-        return (*self._command, *self._parameters(spec, str(spec.key.k)), *listen, *name, *spec.args)
+        return (*self._command, *self._parameters(spec, str(spec.key.k_startup)), *listen, *name, *spec.args)
 
     def command_to_paste(self, spec: ServerSpec) -> tuple[str, ...]:
         """The command as a user would type it, by the program's own name where it is started through a Python."""

@@ -147,7 +147,7 @@ class OpenAiEngine(BaseEngine):
         """What the running server has no way to do, and what the launch command needs and the load has not."""
         if vision:
             return "images are not sent to servers of this kind"
-        method = key.drafts_by
+        method = key.method
         flavour = self._seen.flavour if self._seen is not None else None
         if flavour is Flavour.OLLAMA and method != BASELINE:
             return "Ollama has no speculative decoding that can be asked for"
@@ -204,7 +204,7 @@ class OpenAiEngine(BaseEngine):
             headers=self._headers,
             fields=self._config.body,
             alias=endpoint.alias,
-            k=spec.key.k,
+            k=spec.key.k_startup,
             speculates=spec.key.speculates,
         )
         return OpenAiClient(server, self._filler, self._learn)

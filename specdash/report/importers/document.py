@@ -16,7 +16,6 @@ from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.numbers import finite
 from specdash.core.plan import Step
-from specdash.core.profile import CONTENT
 from specdash.core.status import SampleStatus
 from specdash.core.text import one_line
 
@@ -64,7 +63,7 @@ class Finding:
     def step(self) -> Step:
         """What was measured."""
         method = BASELINE if self.draft is None else DRAFT
-        return Step(self.target, self.draft, method, None, None, self.k, CONTENT, CATEGORY, 0)
+        return Step.of(self.target, draft=self.draft, method=method, k=self.k, category=CATEGORY)
 
     @property
     def name(self) -> str:

@@ -10,6 +10,7 @@ from typing import Any
 
 from specdash.analysis.build_result import concluded
 from specdash.analysis.result import SCHEMA, Note, Result
+from specdash.core.axes import ARM, AXES
 from specdash.core.numbers import finite
 from specdash.core.text import human_bytes, one_line
 from specdash.errors import SpecdashError
@@ -29,7 +30,7 @@ MOST_LEVELS = 50
 MOST_SHOWN = 3
 _TABLES = ("run", "engine", "settings")
 _LISTS = ("models", "loads", "measurements", "unfinished", "overall")
-_ARM = ("target", "method", "draft", "config", "k", "moe_experts", "workload", "depth", "summary", "speedup")
+_ARM = (*(name for name in ARM if AXES[name].is_required), "summary", "speedup")
 _STEP = (*_ARM, "category", "status", "samples", "verdicts")
 _NEEDED = {"measurements": _STEP, "unfinished": _STEP, "overall": (*_ARM, "categories")}
 """The fields that every row of these lists has."""

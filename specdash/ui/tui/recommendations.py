@@ -12,21 +12,22 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
+from specdash.core.axes import GROUP, NONE, Values, drafter_label, pick, said, value
 from specdash.core.profile import ALL
 from specdash.core.state import RunState
+from specdash.core.step import Step
 from specdash.core.steps import StepState
 from specdash.core.steptable import Tally, tally_of
 from specdash.core.text import one_line
-from specdash.report.text import setting_words
 
 if TYPE_CHECKING:  # analysis is loaded once something is worked out, not for the first frame
     from specdash.analysis.figures import FiguresCache
     from specdash.analysis.result import Recommendation, Result
 
 Json = Mapping[str, Any]
-# Target, draft, configuration, experts, depth and category of a K curve.
-CurveKey = tuple[str, str | None, str | None, int | None, int, str]
-_GroupKey = tuple[str, str | None, int | None, int]
+# Target, variant, what drafts, and category of a K curve.
+CurveKey = tuple[str, Values, str | None, str]
+_GroupKey = tuple[str, Values]
 
 LEAST_AGE_S = 1.0
 SHARE_OF_TIME = 50
@@ -38,17 +39,14 @@ class Group:
     """A target in one variant: how far its steps are, and what is recommended, over all categories first."""
 
     target: str
-    config: str | None
-    moe_experts: int | None
-    depth: int
+    variant: Values
     tally: Tally
     choices: tuple[Recommendation, ...] = ()
 
     @property
     def name(self) -> str:
         """Return the target, and what sets it apart from the other variants."""
-        words = (self.target, setting_words(self.config, self.moe_experts, self.depth))
-        return one_line(", ".join(filter(None, words)), 120)
+        return one_line(", ".join([self.target, *said(self.variant)]), 120)
 
     @property
     def overall(self) -> Recommendation | None:
@@ -70,11 +68,10 @@ class Recommendations:
     curves: Mapping[CurveKey, tuple[Json, ...]] = field(default_factory=dict)
     problem: str = ""
 
-    def of(self, target: str, config: str | None = None, experts: int | None = None, depth: int = 0) -> Group | None:
+    def of(self, target: str, variant: Values = NONE) -> Group | None:
         """Return the group of a target in a variant, else the first of that target."""
         mine = [group for group in self.groups if group.target == target]
-        wanted = (config, experts, depth)
-        exact = (each for each in mine if (each.config, each.moe_experts, each.depth) == wanted)
+        exact = (each for each in mine if each.variant == pick(variant, GROUP[1:]))
         return next(exact, next(iter(mine), None))
 
 
@@ -99,15 +96,13 @@ def recommendations_of(result: Result, view: RunState) -> Recommendations:
     document = to_document(result)
     steps: dict[_GroupKey, list[StepState]] = {}
     for found in view.steps.values():
-        key = (found.step.target, found.step.config, found.step.moe_experts, found.step.depth)
-        steps.setdefault(key, []).append(found)
+        steps.setdefault(_key(found.step), []).append(found)
     choices: dict[_GroupKey, list[Recommendation]] = {}
     for choice in result.recommendations:
-        base = choice.baseline
-        choices.setdefault((base.target, base.config, base.moe_experts, base.depth), []).append(choice)
+        choices.setdefault(_key(choice.baseline), []).append(choice)
     curves: dict[CurveKey, list[Json]] = {}
     for each in document.get("curves") or ():
-        of = (each["target"], each["draft"], each["config"], each["moe_experts"], each["depth"], each["category"])
+        of = (*_key(each), drafter_label(each), each["category"])
         curves.setdefault(of, []).append(each)
     return Recommendations(
         is_known=True,
@@ -121,6 +116,11 @@ def recommendations_of(result: Result, view: RunState) -> Recommendations:
         },
         curves={of: tuple(sorted(rows, key=lambda each: each["k"])) for of, rows in curves.items()},
     )
+
+
+def _key(of: Step | Json) -> _GroupKey:
+    """The group that a step, recommendation or curve belongs to."""
+    return value(of, "target"), pick(of, GROUP[1:])
 
 
 class RecommendationUpdater:

@@ -39,7 +39,7 @@ class Column(Generic[Row]):
     least: int
     most: int = 0
     right: bool = False
-    rank: int = 0
+    rank: float = 0
     shares: bool = False
     shorten: Callable[[str], str] | None = None
     sort_key: Callable[[Row], float | str | None] | None = None

@@ -12,6 +12,7 @@ from syrupy.assertion import SnapshotAssertion
 
 from specdash.analysis.figures import FiguresCache
 from specdash.core import events as ev
+from specdash.core.axes import NONE, Values
 from specdash.core.reduce import fold
 from specdash.core.state import RunState
 from specdash.core.steptable import Tally
@@ -31,7 +32,6 @@ from specdash.ui.tui.recommendations import (
 from specdash.ui.tui.results.curve import predicted_of
 from specdash.ui.tui.results.detail import choice_finding, curve_finding
 from specdash.ui.tui.results.heatmap import arms_of, best_of
-from specdash.ui.tui.results.state import PLAIN
 from specdash.ui.tui.screens.advice import AdviceWindow
 from specdash.ui.tui.terminal import ASCII, UNICODE, Glyphs, Terminal
 from tests.support import advised_run as run
@@ -129,7 +129,7 @@ def test_what_screens_keep_of_a_real_document_is_by_target_and_step() -> None:
     ]  # fmt: skip
     assert set(found.measurements) == {step_id for step_id, each in view.steps.items() if each.is_done}
     assert not found.is_over
-    mine = found.of(run.SMALL, "a config that there is not")
+    mine = found.of(run.SMALL, Values({"config": "a config that there is not"}))
     assert mine is not None
     assert mine.target == run.SMALL
 
@@ -212,17 +212,17 @@ def test_remarks_on_a_measurement(entry: Any, said: list[tuple[str, str, str]]) 
 
 def test_predicted_points_are_those_of_the_pair_and_the_category() -> None:
     found = known(folded(run.facts()))
-    curves = predicted_of(found, (TARGET, DRAFT), PLAIN, "prose")
+    curves = predicted_of(found, (TARGET, DRAFT), NONE, "prose")
     assert list(curves) == ["all", "prose"]
     assert [k for k, _, _ in curves["all"]] == list(range(1, run.K_MAX + 1))
-    assert predicted_of(found, (run.SMALL, DRAFT), PLAIN, None) == {}
-    key = (TARGET, DRAFT, None, None, 0, "all")
+    assert predicted_of(found, (run.SMALL, DRAFT), NONE, None) == {}
+    key = (TARGET, NONE, DRAFT, "all")
     odd: list[dict[str, Any]] = [
         {"k": 1, "predicted_tok_s": float("nan"), "predicted_ci95": None},
         {"k": 2, "predicted_tok_s": 11.0, "predicted_ci95": [None, 12.0]},
         {"k": 3, "predicted_tok_s": None},
     ]
-    assert predicted_of(Recommendations(curves={key: tuple(odd)}), (TARGET, DRAFT), PLAIN, None) == {
+    assert predicted_of(Recommendations(curves={key: tuple(odd)}), (TARGET, DRAFT), NONE, None) == {
         "all": ((2, 11.0, (11.0, 12.0)),)
     }
 
@@ -231,24 +231,24 @@ def test_the_recommended_k_is_told_beside_the_best_mean() -> None:
     view = folded(run.facts())
     found, book = known(view), FiguresCache()
     book.update(view, 10.0)
-    best = best_of({k: arm for k, arm in arms_of(book, PLAIN)[TARGET, DRAFT].items() if k is not None})
+    best = best_of({k: arm for k, arm in arms_of(book, NONE)[TARGET, DRAFT].items() if k is not None})
     assert best is not None
     k = best.step.k
     for chosen, said in ((1, f"use best mean K = {k}, recommended K = 1: tied"), (k, "")):
         choice = recommendation({"target": TARGET, "draft": DRAFT, "k": chosen, "tied": [{"draft": DRAFT, "k": k}]})
         groups = tuple(replace(each, choices=(choice,)) for each in found.groups if each.target == TARGET)
-        lines = choice_finding(book, replace(found, groups=groups), (TARGET, DRAFT), PLAIN, 100)
+        lines = choice_finding(book, replace(found, groups=groups), (TARGET, DRAFT), NONE, 100)
         assert words(lines) == said
 
 
 def test_the_best_predicted_k_and_its_edge_are_findings() -> None:
     found = known(folded(run.facts()))
-    key = (TARGET, DRAFT, None, None, 0, "all")
+    key = (TARGET, NONE, DRAFT, "all")
     rows = tuple({**each, "at_edge": True, "off": each["k"] == 3} for each in found.curves[key])
-    said = words(curve_finding(replace(found, curves={key: rows}), (TARGET, DRAFT), PLAIN, 100))
+    said = words(curve_finding(replace(found, curves={key: rows}), (TARGET, DRAFT), NONE, 100))
     assert "K=8 predicted best, 18.50 [17.76,19.24] tok/s; the largest K that this load can tell of" in said
     assert "measured off it: K=3" in said
-    assert curve_finding(found, (run.SMALL, DRAFT), PLAIN, 100) == []
+    assert curve_finding(found, (run.SMALL, DRAFT), NONE, 100) == []
 
 
 # -- screens ----------------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ import pytest
 from specdash.analysis.figures import FiguresCache
 from specdash.core import commands as cmd
 from specdash.core import events as ev
+from specdash.core.axes import NONE
 from specdash.core.kinds import KINDS
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import IllegalEdit, apply
@@ -24,7 +25,7 @@ from specdash.ui.tui.panes.speed import acceptance, speed
 from specdash.ui.tui.queue_editor import edit_actions
 from specdash.ui.tui.queue_editor.addable_models import METHOD, chosen_as, offers, ways_of
 from specdash.ui.tui.results.heatmap import axes_of, length_grid, lengths_of, pair_grid
-from specdash.ui.tui.results.state import PLAIN, State
+from specdash.ui.tui.results.state import State
 from specdash.ui.tui.table import Position
 from specdash.ui.tui.terminal import UNICODE
 from tests.support.dashboards import ScriptedSource, dashboard, finished, screen_text
@@ -142,15 +143,15 @@ def test_each_size_is_a_column_of_its_own() -> None:
     book = book_of(facts())
     axes = axes_of(book)
     assert axes.drafts == (None, "ngram-simple n=2", "ngram-simple n=4", "mtp", "head (eagle3)")
-    grid = pair_grid(book, folded(facts()), PLAIN, axes, "speedup")
+    grid = pair_grid(book, folded(facts()), NONE, axes, "speedup")
     assert [grid.cells[0, column].text for column in (1, 2)] == ["1.20x K=4", "1.50x K=4"]
     assert grid.cells[0, 0].text == "10.00/s"
 
 
 def test_sizes_by_lengths() -> None:
     book = book_of(facts())
-    assert lengths_of(book, TARGET, PLAIN) == (("ngram-simple n=2", "ngram-simple n=4", "mtp"), (4, 8))
-    grid = length_grid(book, folded(facts()), TARGET, PLAIN, "speedup")
+    assert lengths_of(book, TARGET, NONE) == (("ngram-simple n=2", "ngram-simple n=4", "mtp"), (4, 8))
+    grid = length_grid(book, folded(facts()), TARGET, NONE, "speedup")
     texts = [[grid.cells[row, column].text for column in range(2)] for row in range(3)]
     assert texts == [["1.20x", "1.10x"], ["1.50x", "0.80x"], ["1.00x", "n/a"]]
     assert (grid.cells[1, 0].marks, grid.cells[1, 1].sign) == ("*", "-")
@@ -194,7 +195,9 @@ def test_other_ks_are_other_steps_of_the_same_size() -> None:
     (remove, add) = edit_actions.changed(view.steps, [NGRAMS[1].id], (16,), None)
     assert remove == cmd.Remove((NGRAMS[1].id,))
     assert isinstance(add, cmd.Add)
-    assert [(each.method, each.ngram_n, each.k, each.draft) for each in add.steps] == [("ngram-simple", 2, 16, None)]
+    assert [(each.method, each.value("ngram_n"), each.k, each.draft) for each in add.steps] == [
+        ("ngram-simple", 2, 16, None)
+    ]
     with pytest.raises(IllegalEdit, match="a baseline has no K"):
         edit_actions.changed(folded([started(STEPS)]).steps, [BASE.id], (16,), None)
 
@@ -217,7 +220,7 @@ def test_what_can_be_added_are_the_ways_that_the_run_has() -> None:
         Model("/m/d.gguf", "d", size_bytes=1),
     ]
     ways = ways_of(view, offers(view, found, "draft"))
-    assert {name: (way.draft, way.method, way.ngram_n) for name, way in ways.items()} == {
+    assert {name: (way.draft, way.method, way.params.get("ngram_n")) for name, way in ways.items()} == {
         None: (None, "baseline", None),
         METHOD + "ngram-simple n=2": (None, "ngram-simple", 2),
         METHOD + "ngram-simple n=4": (None, "ngram-simple", 4),
@@ -273,9 +276,9 @@ async def test_a_method_is_added_in_the_dialog() -> None:
         await pilot.press("enter")
         await pilot.pause()
         (edit,) = app.screen_stack[-1].staged.edits  # type: ignore[attr-defined]
-        assert {(each.method, each.ngram_n, each.k) for each in edit.steps} == {("ngram-simple", 2, 32)}
+        assert {(each.method, each.value("ngram_n"), each.k) for each in edit.steps} == {("ngram-simple", 2, 32)}
 
 
 def test_loads_of_methods_have_names() -> None:
-    key = LoadKey(TARGET, None, None, None, 8, "ngram-simple", 4)
+    key = LoadKey.of(TARGET, 8, method="ngram-simple", ngram_n=4)
     assert (key.label, key.drafter) == (f"{TARGET}, ngram-simple n=4, K 8", "ngram-simple n=4")

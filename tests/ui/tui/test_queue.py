@@ -203,7 +203,7 @@ def test_another_k_takes_the_place_of_a_step() -> None:
     edits = edit_actions.changed(view().steps, (K8_CODE.id, K8_MATH.id, K8_ART.id), (6,), 9)
     assert order(edits)[2:5] == ["k6 coding", "k6 math", "k6 creative"]
     staged = stage(staged_on(view()), edits)
-    assert staged.steps[replace(K8_CODE, k=6).id].iterations == 9
+    assert staged.steps[K8_CODE.with_values(k=6).id].iterations == 9
 
 
 @pytest.mark.parametrize(
@@ -381,7 +381,7 @@ async def test_another_k_from_the_dialog() -> None:
         await pilot.pause()
         assert edits_of(app) == (
             cmd.Remove((K4_MATH.id,)),
-            cmd.Add((replace(K4_MATH, k=6),), K4_ART.id, iterations=7),
+            cmd.Add((K4_MATH.with_values(k=6),), K4_ART.id, iterations=7),
         )
 
 
@@ -404,7 +404,7 @@ async def test_a_found_model_comes_along_with_its_steps() -> None:
         assert "1 step: 1 load more, +" in screen_text(app)
         await pilot.press("enter")
         await pilot.pause()
-        new = Step(TARGET, "Qwen 1.5B", "draft", None, None, 5, "content", "coding", 0)
+        new = Step.of(TARGET, draft="Qwen 1.5B", method="draft", k=5, category="coding")
         assert edits_of(app) == (cmd.Add((new,), None, (cmd.NewModel("Qwen 1.5B", "draft", "/m/n.gguf"),)),)
 
 

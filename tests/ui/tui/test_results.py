@@ -19,6 +19,7 @@ from textual.widgets import Input
 from specdash.analysis.build_result import result_of
 from specdash.analysis.figures import FiguresCache
 from specdash.core import events as ev
+from specdash.core.axes import NONE
 from specdash.core.plan import Step
 from specdash.core.state import RunState
 from specdash.core.status import StepStatus
@@ -44,7 +45,7 @@ from specdash.ui.tui.results.heatmap import (
     pair_grid,
     sign_of,
 )
-from specdash.ui.tui.results.state import PLAIN, State
+from specdash.ui.tui.results.state import State
 from specdash.ui.tui.results.table import filtered, markdown_table, sorted_rows
 from specdash.ui.tui.screens.results import ResultsScreen
 from specdash.ui.tui.table import Sorting
@@ -211,9 +212,9 @@ def cell(facts: Iterable[ev.Fact], row: str, column: str, *, by_k: bool = True, 
     book = a_book(view)
     measure_name = MEASURES[measure]
     if by_k:
-        grid = k_grid(book, view, (TARGET, DRAFT), PLAIN, measure_name)
+        grid = k_grid(book, view, (TARGET, DRAFT), NONE, measure_name)
     else:
-        grid = pair_grid(book, view, PLAIN, axes_of(book), measure_name)
+        grid = pair_grid(book, view, NONE, axes_of(book), measure_name)
     return grid.cells[grid.rows.index(row), grid.columns.index(column)]
 
 
@@ -245,7 +246,7 @@ def test_every_cell_says_something(category: str, k: str, text: str, sign: str) 
 def test_a_cell_that_is_no_different_from_the_baseline_says_so() -> None:
     view = folded(a_run())
     book = a_book(view)
-    grid = k_grid(book, view, (TARGET, OTHER), PLAIN, "speedup")
+    grid = k_grid(book, view, (TARGET, OTHER), NONE, "speedup")
     found = grid.cells[grid.rows.index("chat"), grid.columns.index("K=8")]
     assert (found.sign, found.style) == ("=", "")
 
@@ -259,7 +260,7 @@ def test_open_and_running_cells_are_named_while_a_run_is_at_work() -> None:
 
 def test_colours_only_repeat_signs() -> None:
     view = folded(a_run())
-    grid = k_grid(a_book(view), view, (TARGET, DRAFT), PLAIN, "speedup")
+    grid = k_grid(a_book(view), view, (TARGET, DRAFT), NONE, "speedup")
     for found in grid.cells.values():
         assert (found.style == "faster") == (found.sign == "+")
         assert (found.style == "slower") == (found.sign == "-")
@@ -271,8 +272,8 @@ def test_no_measure_leaves_a_cell_blank(measure: int) -> None:
     view = folded(a_run())
     book = a_book(view)
     for grid in (
-        k_grid(book, view, (TARGET, DRAFT), PLAIN, MEASURES[measure]),
-        pair_grid(book, view, PLAIN, axes_of(book), MEASURES[measure]),
+        k_grid(book, view, (TARGET, DRAFT), NONE, MEASURES[measure]),
+        pair_grid(book, view, NONE, axes_of(book), MEASURES[measure]),
     ):
         assert set(grid.cells) == {(r, c) for r in range(len(grid.rows)) for c in range(len(grid.columns))}
         assert all(found.text.strip() for found in grid.cells.values())
@@ -436,17 +437,17 @@ def test_a_copied_table_stays_below_what_a_terminal_takes() -> None:
 
 def test_the_curve_is_of_the_pair_with_its_baseline() -> None:
     book = a_book(folded(a_run()))
-    curves, baseline = curves_of(book, (TARGET, DRAFT), PLAIN, "coding", "tok/s")
+    curves, baseline = curves_of(book, (TARGET, DRAFT), NONE, "coding", "tok/s")
     assert baseline == pytest.approx(10.0)
     assert [k for k, _, _ in curves["coding"]] == [2, 8, 16]
     assert [value for _, value, _ in curves["coding"]] == pytest.approx([13.0, 18.5, 8.0])
     assert [k for k, _, _ in curves["all"]] == [8]  # the other Ks lack a category, so their rates do not compare
-    curves, baseline = curves_of(book, (TARGET, DRAFT), PLAIN, None, "speedup")
+    curves, baseline = curves_of(book, (TARGET, DRAFT), NONE, None, "speedup")
     assert baseline == 1.0
     assert [k for k, _, _ in curves["all"]] == [2, 8, 16]
     low, high = curves["all"][2][2]
     assert low < curves["all"][2][1] < high
-    assert curves_of(book, (TARGET, None), PLAIN, None, "tok/s") == ({}, None)
+    assert curves_of(book, (TARGET, None), NONE, None, "tok/s") == ({}, None)
 
 
 def test_samples_are_shown_with_reasons_verdicts_and_the_command() -> None:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from specdash.analysis.figures import Figures
 from specdash.core.acceptance import proven, share_of
+from specdash.core.axes import VARYING
 from specdash.core.methods import BASELINE
 from specdash.core.state import RunState
 from specdash.core.steps import StepState
@@ -127,8 +128,8 @@ def _columns(view: RunState) -> tuple[Mapping[str, int], frozenset[str]]:
     labels: dict[str, set[object]] = {}
     for found in view.steps.values():
         step = found.step
-        for name in ("target", "category", "config", "moe_experts", "depth", "workload", "copy"):
-            labels.setdefault(name, set()).add(getattr(step, name))
+        for name in VARYING:
+            labels.setdefault(name, set()).add(step.value(name))
         labels.setdefault("draft", set()).add(step.drafter)
     widths = {
         name: max(len(one_line(str(each), 60)) if each is not None else 1 for each in found)

@@ -9,7 +9,10 @@ from dataclasses import dataclass, field
 from rich.cells import cell_len, chop_cells
 
 from specdash.analysis.figures import Figures
+from specdash.core.axes import Axis
 from specdash.core.forecast import Outlook, Range
+from specdash.core.step import Step
+from specdash.core.text import one_line
 from specdash.remote.feed import RunFeed
 from specdash.report import text as words
 from specdash.report.text import TERMINAL
@@ -134,6 +137,12 @@ def paragraph(text: str, width: int, style: StyleName, indent: int = 1) -> Itera
                 row = f"{row} {piece}" if row else piece
     if row:
         yield ((" " * indent + row, style),)
+
+
+def shown(step: Step, axis: Axis, blank: str = "") -> str:
+    """A step's value of an axis as a cell has it; `blank` (the axis's own by default) where there is none."""
+    value = step.value(axis.name)
+    return blank or axis.blank if value is None else one_line(axis.plain(value), 60)
 
 
 LEAST_SCALE = 0.01  # below that, any rate is as good as none

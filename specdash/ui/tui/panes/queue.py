@@ -6,7 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from specdash.analysis.figures import Figures
+from specdash.core import axes
 from specdash.core.acceptance import proven, share_of
+from specdash.core.axes import Axis
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.secrets import shell_line
 from specdash.core.status import SampleStatus, StepStatus
@@ -23,6 +25,7 @@ from specdash.ui.tui.panes.pane import (
     paragraph,
     rate,
     ratio,
+    shown,
     speed_style,
     time,
 )
@@ -31,6 +34,7 @@ from specdash.ui.tui.terminal.theme import StyleName
 
 LEAST_STAGE = 12  # cells that say something of a stage of the plan
 LEAST_NAME = 7  # cells of the name of a model or a category
+WIDEST_EXTRA = 8  # cells of a column of an axis
 _STATE_STYLE: dict[str, StyleName] = {"ok": "good", "invalid": "warn", "failed": "bad", "timeout": "bad"}
 
 
@@ -81,15 +85,22 @@ def _whole(value: int | None) -> str:
     return str(value) if value is not None else "-"
 
 
+def _of_axis(axis: Axis, rank: float) -> Column[QueueRow]:
+    """The column of an axis in which steps differ."""
+
+    def cell(row: QueueRow) -> Span:
+        return row.quiet(shown(row.found.step, axis, "-"))
+
+    return Column(axis.name, axis.heading, cell, min(WIDEST_EXTRA, axis.width), rank=rank)
+
+
 COLUMNS: tuple[Column[QueueRow], ...] = (
     Column("number", "#", lambda row: row.quiet(str(row.number)), 3, right=True),
     Column("target", "target", lambda row: row.label(row.found.step.target), 10, rank=6, shares=True),
     Column("draft", "draft", _draft, 8, rank=3, shares=True),
     Column("k", "K", lambda row: row.quiet(_whole(row.found.step.k)), 4, right=True),
     Column("category", "content", _category, LEAST_NAME, shares=True),
-    Column("config", "config", lambda row: row.label(row.found.step.config), 8, rank=8),
-    Column("moe_experts", "experts", lambda row: row.quiet(_whole(row.found.step.moe_experts)), 7),
-    Column("depth", "depth", lambda row: row.quiet(str(row.found.step.depth)), 6, rank=9),
+    *(_of_axis(axis, 8 + number / 10) for number, axis in enumerate(axes.COLUMNS)),
     Column("state", "state", lambda row: state_of(row.context, row.found), 11),
     Column("rate", "tok/s", lambda row: row.quiet(rate(row.measured.rate_tok_s)), 8, right=True, rank=2),
     Column("factor", "x", _factor, 6, right=True, rank=4),
@@ -99,7 +110,7 @@ COLUMNS: tuple[Column[QueueRow], ...] = (
     Column("accepted", "acc", lambda row: row.quiet(accepted(row.measured)), 5, right=True, rank=10),
     Column("left", "est", _left, 6, right=True, rank=7),
 )
-WHERE_VARYING = frozenset({"config", "moe_experts", "depth"})  # columns that say nothing where all steps have the same
+WHERE_VARYING = frozenset(axis.name for axis in axes.COLUMNS)  # they say nothing where all steps have the same
 
 
 def table_of(context: PaintContext) -> WindowTable[QueueRow]:

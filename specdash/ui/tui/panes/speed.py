@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from specdash.analysis.figures import Figures
 from specdash.core.measure import INFERRED
-from specdash.core.methods import BASELINE, is_ceiling, may_draft_nothing
+from specdash.core.methods import BASELINE
 from specdash.core.steps import StepState
 from specdash.core.ticks import TokenTick
 from specdash.ui.tui.lines import Line, Span, width_of
@@ -117,9 +117,9 @@ def _acceptance_parts(context: PaintContext, *, with_k: bool) -> list[Span]:
 def _k_seen(found: StepState, mine: Figures) -> Span:
     """A draft that is loaded is not yet a draft that is used: the longest one that was seen."""
     if mine.facts.k_seen is None:
-        if not mine.n or (mine.drafted is None and not may_draft_nothing(found.step.method)):
+        if not mine.n or (mine.drafted is None and not found.step.may_draft_nothing):
             return "K seen -", "dim"
-        return "nothing drafted", "dim" if may_draft_nothing(found.step.method) else "warn"
+        return "nothing drafted", "dim" if found.step.may_draft_nothing else "warn"
     return f"K seen {mine.facts.k_seen}", ""
 
 
@@ -133,9 +133,9 @@ def _proof(context: PaintContext) -> tuple[Line, ...]:
     if seen is None and any(sample.acceptance_source == INFERRED for sample in step.good):
         return (((" proof: ", "dim"), (f"K {asked} asked, no answer proves it yet", "warn")),)
     if seen is None:
-        is_fault = mine.n and not may_draft_nothing(step.step.method)
+        is_fault = mine.n and not step.step.may_draft_nothing
         return (((" proof: ", "dim"), ("nothing drafted yet", "warn" if is_fault else "dim")),)
-    is_right = seen == asked or (is_ceiling(step.step.method) and asked is not None and seen < asked)
+    is_right = seen == asked or (step.step.is_ceiling and asked is not None and seen < asked)
     words: Line = ((" proof: ", "dim"), (f"K {asked} asked, up to {seen} drafted", "good" if is_right else "warn"))
     kept = mine.facts.accepted_per_position
     if not kept:

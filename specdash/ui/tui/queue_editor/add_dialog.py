@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from typing import Any
 
 from textual.app import ComposeResult
 from textual.containers import Horizontal
 
 from specdash.core import commands as cmd
+from specdash.core.axes import SWEPT, Axis
 from specdash.core.events import ModelRead
 from specdash.core.methods import BASELINE, is_draftless
 from specdash.core.plan import Step
@@ -29,12 +31,14 @@ from specdash.ui.tui.queue_editor.addable_models import (
     why_not,
 )
 from specdash.ui.tui.queue_editor.edit_actions import Matrix, Way, added, parsed_ks, parsed_samples, steps_of
-from specdash.ui.tui.widgets.form import FormDialog, TextField, whole_numbers
+from specdash.ui.tui.widgets.form import FormDialog, TextField
 from specdash.ui.tui.widgets.picker import Item, Picker
 
 BASELINE_LABEL = "(none: the baseline)"
 DEFAULT_KS = "2,4,8"
 FIELD_LIMIT = 100
+# Those with a field of their own: a method and the size of its n-gram are chosen together.
+LISTED = tuple(axis for axis in SWEPT if axis.heading or axis.is_sparse)
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +101,12 @@ class AddDialog(FormDialog[Adding]):
                 yield Picker("configs", glyphs, "add-configs")
         ks = DEFAULT_KS if like is None else str(like.k or "")
         yield from TextField("K", ks, "2,4,8", FIELD_LIMIT).compose("add-ks")
-        if any(step.moe_experts is not None for step in steps):
-            value = str(like.moe_experts or "") if like is not None else ""
-            yield from TextField("experts", value, "the model's own", FIELD_LIMIT).compose("add-experts")
-        if any(step.depth for step in steps):
-            value = str(like.depth) if like is not None else "0"
-            yield from TextField("depth", value, "0", FIELD_LIMIT).compose("add-depth")
+        for axis in LISTED:
+            if any(step.value(axis.name) != axis.default for step in steps):
+                value = like.value(axis.name) if like is not None else axis.default
+                blank = "the model's own" if axis.default is None else axis.plain(axis.default)
+                shown = "" if value is None else axis.plain(value)
+                yield from TextField(axis.heading or axis.name, shown, blank, FIELD_LIMIT).compose(_field_of(axis))
         known = self._asked.view.settings.iterations
         samples = str(self._asked.iterations or "") if like is not None else ""
         placeholder = f"{known if known is not None else '?'}, as the run"
@@ -173,8 +177,7 @@ class AddDialog(FormDialog[Adding]):
     def _adding(self) -> Adding:
         asked, view = self._asked, self._asked.view
         reasons = unfit(view, self._targets, self._drafts)
-        depths = whole_numbers(self.text("add-depth"), "a depth", least=0) or (0,)
-        experts = whole_numbers(self.text("add-experts"), "a number of experts", least=1)
+        lists = {axis.name: found for axis in LISTED if (found := _numbers(self.text(_field_of(axis)), axis))}
         configs = self._picker("configs").values if self._has("add-configs") else (None,)
         if not configs:
             raise IllegalEdit("choose a config")
@@ -184,9 +187,8 @@ class AddDialog(FormDialog[Adding]):
             ways=tuple(self._ways[each] for each in self._picker("drafts").values if each in self._ways),
             ks=parsed_ks(self.text("add-ks")),
             configs=configs,
-            experts=experts or (None,),
             categories=tuple(each for each in self._picker("categories").values if each is not None),
-            depths=depths,
+            lists=lists,
             workload=steps[0].workload if steps else "content",
             iterations=parsed_samples(self.text("add-samples")),
             unfit=frozenset(reasons),
@@ -211,3 +213,18 @@ def _item(row: Offer, why: str | None) -> Item:
     size = human_bytes(row.found.size_bytes) if row.found is not None and row.found.size_bytes is not None else ""
     note = ", ".join(each for each in (size, "new" if row.is_new else "") if each)
     return Item(row.label, row.label, why, note)
+
+
+def _field_of(axis: Axis) -> str:
+    return f"add-{axis.heading or axis.name}"
+
+
+def _numbers(text: str, axis: Axis) -> tuple[Any, ...]:
+    """The values of an axis in a field, in their order; () for none. Raises ValueError with what is wrong."""
+    found = []
+    for word in text.replace(",", " ").split():
+        value = axis.read(word)
+        if value is None:
+            raise ValueError(f"{word[:20]!r} is no {axis.heading or axis.name}: {axis.wanted}")
+        found.append(value)
+    return tuple(dict.fromkeys(found))

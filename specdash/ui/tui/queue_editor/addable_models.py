@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import PurePath
 
+from specdash.core.axes import PARAMS, pick
 from specdash.core.commands import NewModel
 from specdash.core.draft_lengths import Abilities
 from specdash.core.events import ModelRead
@@ -65,7 +66,7 @@ def ways_of(view: RunState, drafts: Sequence[Offer]) -> dict[str | None, Way]:
     steps = [each.step for each in view.steps.values()]
     for step in steps:
         if is_draftless(step.method):
-            way = Way(None, step.method, step.ngram_n)
+            way = Way(None, step.method, pick(step, PARAMS))
             found[METHOD + way.label] = way
     used = {step.draft: step.method for step in steps if step.draft is not None}
     for row in drafts:
@@ -85,7 +86,7 @@ def chosen_as(step: Step) -> str | None:
     """What a list of `ways_of` has for the way that a step drafts."""
     if step.draft is not None or step.method == BASELINE:
         return step.draft
-    return METHOD + Way(None, step.method, step.ngram_n).label
+    return METHOD + Way(None, step.method, pick(step, PARAMS)).label
 
 
 def _offer(label: str, read: ModelRead | None, by_path: Mapping[str, Model], *, is_new: bool) -> Offer:

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from itertools import groupby, product
 from pathlib import Path
+from typing import Any
 
 from specdash.config.load import load
 from specdash.config.queue_profile import edited, text_of
+from specdash.core import axes
 from specdash.core import commands as cmd
+from specdash.core.axes import AXES, NONE, Part, Values, drafter_label
 from specdash.core.commands import NewModel
 from specdash.core.draft_lengths import ANYTHING, Abilities
-from specdash.core.methods import BASELINE, drafter_label
-from specdash.core.plan import KScope, Step
-from specdash.core.possible_steps import LeftOut, possible
+from specdash.core.methods import BASELINE
+from specdash.core.plan import KScope, LeftOut, Step, possible
 from specdash.core.queue import IllegalEdit, load_key
 from specdash.core.state import RunState
 from specdash.core.status import StepStatus
@@ -128,7 +130,7 @@ def _replaced(steps: Steps, gone: Sequence[StepState], ks: Sequence[int], iterat
         edits.append(cmd.SetIterations(tuple(each for each in steps if each in kept), iterations))
     taken = set(left)
     for (place, count), group in groupby(places, key=lambda each: each[:2]):
-        new = [replace(found.step, k=k) for _, _, found in group for k in ks if k != found.step.k]
+        new = [found.step.with_values(k=k) for _, _, found in group for k in ks if k != found.step.k]
         fresh = tuple(step for step in dict.fromkeys(new) if step.id not in taken)
         taken |= {step.id for step in fresh}
         if fresh:
@@ -172,21 +174,21 @@ def parsed_samples(text: str) -> int | None:
 
 @dataclass(frozen=True, slots=True)
 class Way:
-    """What drafts in a step: a draft model by its label, a method, the size of its n-gram. A baseline by default."""
+    """What drafts in a step: a draft model by its label, a method and its parameters. A baseline by default."""
 
     draft: str | None = None
     method: str = BASELINE
-    ngram_n: int | None = None
+    params: Values = NONE
 
     @property
     def label(self) -> str:
         """Its name in lists."""
-        return drafter_label(self.draft, self.method, self.ngram_n) or BASELINE
+        return drafter_label({"draft": self.draft, "method": self.method, **self.params}) or BASELINE
 
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """Steps to add: every target with every way to draft, K, configuration, expert count and category.
+    """Steps to add: every target with every way to draft, K, configuration, listed value of other axes and category.
 
     `unfit` has the pairs of target and draft that cannot work; `as_copies`: what is in the queue already is measured
     once more instead of left out; `can` tells what a method can draft on the engine of the run.
@@ -196,9 +198,8 @@ class Matrix:
     ways: tuple[Way, ...] = ()
     ks: tuple[int, ...] = ()
     configs: tuple[str | None, ...] = (None,)
-    experts: tuple[int | None, ...] = (None,)
     categories: tuple[str, ...] = ()
-    depths: tuple[int, ...] = (0,)
+    lists: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     workload: str = "content"
     iterations: int | None = None
     unfit: frozenset[tuple[str, str]] = frozenset()
@@ -209,14 +210,14 @@ class Matrix:
         """The Ks that a way to draft is measured at: what it cannot have is left out, and each server is one."""
         if way.method == BASELINE:
             return (None,)
-        taken = (self.can(way.method).k_taken(k, way.ngram_n) for k in self.ks)
+        taken = (self.can(way.method).k_taken(k, way.params) for k in self.ks)
         return tuple(dict.fromkeys(k for k in taken if k is not None))
 
     @property
     def left_out(self) -> tuple[LeftOut, ...]:
         """The Ks that some way to draft cannot have."""
         asked = (
-            Step("", way.draft, way.method, None, None, k, self.workload, "", 0, ngram_n=way.ngram_n)
+            Step.of("", draft=way.draft, method=way.method, k=k, workload=self.workload, **way.params)
             for way in self.ways
             if way.method != BASELINE
             for k in self.ks
@@ -224,23 +225,34 @@ class Matrix:
         return possible(asked, lambda step: self.can(step.method)).left_out
 
 
+def _every(matrix: Matrix, names: Sequence[str]) -> list[dict[str, Any]]:
+    """Every combination of the listed values of these axes, the default of one that lists none."""
+    lists = (matrix.lists.get(name) or (AXES[name].default,) for name in names)
+    return [dict(zip(names, each, strict=True)) for each in product(*lists)]
+
+
 def steps_of(matrix: Matrix, known: Steps) -> tuple[tuple[Step, ...], int]:
     """The new steps of a matrix, grouped as servers would take them, and how many of it are in the queue already."""
     new: list[Step] = []
     taken = 0
     used = set(known)
-    for target, config, way, count in product(matrix.targets, matrix.configs, matrix.ways, matrix.experts):
+    setting, point = (axes.names_of(part) for part in (Part.SETTING, Part.POINT))
+    settings = _every(matrix, [name for name in setting if name != "config"])
+    for target, config, way, more in product(matrix.targets, matrix.configs, matrix.ways, settings):
         if way.draft is not None and (target, way.draft) in matrix.unfit:
             continue
-        for k, depth, category in product(matrix.ks_of(way), matrix.depths, matrix.categories):
-            step = Step(
-                target, way.draft, way.method, config, count, k, matrix.workload, category, depth, ngram_n=way.ngram_n
+        listed = [name for name in axes.PARAMS if name in matrix.lists and AXES[name].is_of(way.method)]
+        ways = [{"draft": way.draft, "method": way.method, **way.params, **each} for each in _every(matrix, listed)]
+        points = _every(matrix, [name for name in point if name != "workload"])
+        for of_way, k, at, category in product(ways, matrix.ks_of(way), points, matrix.categories):
+            step = Step.of(
+                target, config=config, k=k, workload=matrix.workload, category=category, **of_way, **more, **at
             )
             if step.id in used and not matrix.as_copies:
                 taken += 1
                 continue
             while step.id in used:
-                step = replace(step, copy=step.copy + 1)
+                step = step.with_values(copy=step.copy + 1)
             used.add(step.id)
             new.append(step)
     return tuple(new), taken

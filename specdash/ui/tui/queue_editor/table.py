@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from specdash.core import axes
+from specdash.core.axes import VARYING, Axis
 from specdash.core.forecast import Range
 from specdash.core.plan import LoadKey
 from specdash.core.state import RunState
@@ -12,7 +14,7 @@ from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, Span, fitted
-from specdash.ui.tui.panes.pane import Pane, about, note, ruled
+from specdash.ui.tui.panes.pane import Pane, about, note, ruled, shown
 from specdash.ui.tui.queue_editor.staging import Effect, Staged, change_of, rows_of
 from specdash.ui.tui.table import FILL, Column, Layout, Position, WindowTable, heading, matching
 from specdash.ui.tui.terminal import Glyphs
@@ -52,8 +54,8 @@ def rows(staged: Staged, words: str) -> Rows:
     every = rows_of(staged)
     labels: dict[str, set[object]] = {}
     for found in (*staged.base.steps.values(), *staged.steps.values()):
-        for name in ("target", "category", "config", "moe_experts", "depth", "copy"):
-            labels.setdefault(name, set()).add(getattr(found.step, name))
+        for name in VARYING:
+            labels.setdefault(name, set()).add(found.step.value(name))
         labels.setdefault("draft", set()).add(found.step.drafter)
     widths = {
         name: max((len(one_line(str(each), 60)) if each is not None else 6 for each in values), default=1)
@@ -125,8 +127,14 @@ def _category(row: EditedRow) -> Span:
     return row.plain(one_line(step.category, 60) + (f" ({step.copy + 1})" if step.copy else ""))
 
 
-def _experts(count: int | None) -> str:
-    return str(count) if count is not None else "own"
+def _of_axis(axis: Axis, rank: float) -> Column[EditedRow]:
+    """The column of an axis in which steps differ."""
+
+    def cell(row: EditedRow) -> Span:
+        return row.plain(shown(row.found.step, axis))
+
+    least = min(axis.width, max(len(axis.heading), 5))
+    return Column(axis.name, axis.heading, cell, least, axis.width, right=axis.kind is not str, rank=rank)
 
 
 def _samples(row: EditedRow) -> Span:
@@ -149,10 +157,7 @@ COLUMNS: tuple[Column[EditedRow], ...] = (
     Column("k", "K", lambda row: row.plain(str(row.found.step.k) if row.found.step.k is not None else "-"), 3,
            right=True),
     Column("category", "content", _category, LEAST_NAME, 12),
-    Column("config", "config", lambda row: row.label(row.found.step.config, "-"), 6, 10, rank=6),
-    Column("moe_experts", "experts", lambda row: row.plain(_experts(row.found.step.moe_experts)), 7, right=True,
-           rank=7),
-    Column("depth", "depth", lambda row: row.plain(str(row.found.step.depth)), 5, 6, right=True, rank=8),
+    *(_of_axis(axis, 6 + number) for number, axis in enumerate(axes.COLUMNS)),
     Column("reps", "reps", _samples, 4, 9, right=True, rank=1),
     Column("load", "load", _load, 6, right=True, rank=2),
     Column("est", "est", lambda row: row.plain(about(row.rows.staged.after.steps.get(row.found.step.id))), 6,
@@ -163,7 +168,7 @@ APART: tuple[Column[EditedRow], ...] = (
     Column("note", "note", lambda row: row.changed or _note(row.found), 12, FILL),
 )
 TOGETHER: tuple[Column[EditedRow], ...] = (Column("both", "state", lambda row: row.changed or row.state, 13, FILL),)
-WHERE_VARYING = frozenset({"config", "moe_experts", "depth"})  # columns that say nothing where all steps have the same
+WHERE_VARYING = frozenset(axis.name for axis in axes.COLUMNS)  # they say nothing where all steps have the same
 
 
 def table_of(found: Rows, width: int) -> WindowTable[EditedRow]:

@@ -11,11 +11,9 @@ from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Literal
 
-from specdash.core.status import StepStatus
-from specdash.core.text import one_line
-from specdash.ui.tui.lines import Line
-from specdash.ui.tui.recommendations import Recommendations
 from specdash.analysis.figures import Figures, FiguresCache
+from specdash.core.status import StepStatus
+from specdash.core.axes import GROUP, pick
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.recommendations import Recommendations
@@ -82,12 +80,11 @@ def predicted_of(
     advice: Recommendations, pair: Pair, variant: Variant, category: str | None
 ) -> dict[str, tuple[Value, ...]]:
     """The predicted rates (tok/s) over all categories, and of `category` where one is chosen."""
-    config, experts, _, depth = variant
     names = dict.fromkeys((ALL, category if category is not None else ALL))
     found = {}
     for name in names:
         points = []
-        for each in advice.curves.get((*pair, config, experts, depth, name), ()):
+        for each in advice.curves.get((pair[0], pick(variant, GROUP[1:]), pair[1], name), ()):
             value, ends = each.get("predicted_tok_s"), each.get("predicted_ci95") or (None, None)
             if value is not None and math.isfinite(value):
                 low, high = (value if end is None else end for end in ends)

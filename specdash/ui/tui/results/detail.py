@@ -9,15 +9,17 @@ from dataclasses import replace
 from typing import Any
 
 from specdash.analysis.build_result import result_of
-from specdash.analysis.result import Measurement
 from specdash.analysis.figures import ArmFigures, Figures, FiguresCache, StepFigures
+from specdash.analysis.result import Measurement
 from specdash.core.acceptance import proven, share_of
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
+from specdash.core.axes import GROUP, pick
+from specdash.core.measure import DESCRIPTION, Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.secrets import shell_line
 from specdash.core.state import RunState
-from specdash.core.steps import StepState
 from specdash.core.status import DONE, SampleStatus, StepStatus
+from specdash.core.steps import StepState
 from specdash.core.text import human_bytes, human_seconds, one_line
 from specdash.errors import StoreError
 from specdash.report.arms import other_k
@@ -29,16 +31,19 @@ from specdash.ui.tui.recommendations import Recommendations
 from specdash.ui.tui.results.heatmap import (
     ALL,
     STYLES,
+    Pair,
+    Variant,
     arms_of,
     best_of,
     interval,
+    memory_bytes,
     number,
     rate_interval,
     rows_of,
     share,
+    sign_of,
     strength,
 )
-from specdash.ui.tui.results.heatmap import Pair, Variant, memory_bytes, sign_of
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.terminal.theme import StyleName
 
@@ -199,8 +204,7 @@ def finding_lines(book: FiguresCache, view: RunState, pair: Pair, variant: Varia
 
 def curve_finding(advice: Recommendations, pair: Pair, variant: Variant, width: int) -> list[Line]:
     """What one load predicts of a pair: the best K over all categories, and where measuring disagreed."""
-    config, experts, _, depth = variant
-    rows = advice.curves.get((*pair, config, experts, depth, ALL), ())
+    rows = advice.curves.get((pair[0], pick(variant, GROUP[1:]), pair[1], ALL), ())
     known = [each for each in rows if each.get("predicted_tok_s") is not None]
     if not known:
         return []
@@ -216,11 +220,10 @@ def curve_finding(advice: Recommendations, pair: Pair, variant: Variant, width: 
 
 def choice_finding(book: FiguresCache, advice: Recommendations, pair: Pair, variant: Variant, width: int) -> list[Line]:
     """The K that is recommended over all categories, where another one has the best mean."""
-    config, experts, _, depth = variant
     best = best_of({k: arm for k, arm in arms_of(book, variant).get(pair, {}).items() if k is not None})
     for group in advice.groups:
         choice = group.overall
-        if (group.target, group.config, group.moe_experts, group.depth) != (pair[0], config, experts, depth):
+        if (group.target, group.variant) != (pair[0], pick(variant, GROUP[1:])):
             continue
         if best is None or choice is None or choice.choice is None or choice.off or choice.k is None:
             return []

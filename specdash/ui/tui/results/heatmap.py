@@ -11,6 +11,7 @@ from rich.cells import cell_len
 
 from specdash.analysis.figures import ArmFigures, Figures, FiguresCache, StepFigures
 from specdash.analysis.stats import Speedup
+from specdash.core.axes import VARIANT, Values, pick, said
 from specdash.core.methods import BASELINE, is_draftless
 from specdash.core.plan import Step
 from specdash.core.state import LoadState, RunState
@@ -18,7 +19,6 @@ from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
 from specdash.core.text import human_bytes, markdown_cell, one_line
 from specdash.ui.tui.lines import Line, Span, around, fitted
-from specdash.report.text import setting_words
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.terminal.theme import StyleName
 from specdash.ui.tui.table import padded
@@ -34,7 +34,7 @@ CELL_LEAST = 8
 Pair = tuple[str, str | None]
 """A target and what drafts for it, by name; None for a baseline."""
 
-Variant = tuple[str | None, int | None, str, int]
+Variant = Values
 
 Measure = Literal["speedup", "tok/s", "acceptance", "prefill", "ttft", "total", "tokens/step", "memory"]
 MEASURES: tuple[Measure, ...] = get_args(Measure)
@@ -116,13 +116,12 @@ def pair_of(step: Step) -> Pair:
 
 def variant_of(step: Step) -> Variant:
     """What else sets steps of one pair and K apart."""
-    return step.config, step.moe_experts, step.workload, step.depth
+    return pick(step, VARIANT)
 
 
 def variant_label(variant: Variant) -> str:
     """A variant in words; "" for the plain one."""
-    config, experts, workload, depth = variant
-    return setting_words(config, experts, depth, workload)
+    return ", ".join(said(variant))
 
 
 def sign_of(found: Speedup | None) -> str:
@@ -412,18 +411,25 @@ def k_grid(book: FiguresCache, view: RunState, pair: Pair, variant: Variant, mea
 
 
 def lengths_of(book: FiguresCache, target: str, variant: Variant) -> tuple[tuple[str, ...], tuple[int, ...]]:
-    """The methods without a draft model of a target, and the longest drafts that they were tried with."""
-    steps = [
+    """What drafts for a target with parameters to choose from, and the draft lengths that it was tried with.
+
+    Methods without a draft model, and drafts that were tried with several values of their parameters.
+    """
+    of_it = [
         arm.step
         for arm in book.arms.values()
-        if is_draftless(arm.step.method) and arm.step.target == target and variant_of(arm.step) == variant
+        if arm.step.speculates and arm.step.target == target and variant_of(arm.step) == variant
     ]
+    tried: dict[tuple[str, str | None], set[str | None]] = {}
+    for step in of_it:
+        tried.setdefault((step.method, step.draft), set()).add(step.drafter)
+    steps = [step for step in of_it if is_draftless(step.method) or len(tried[step.method, step.draft]) > 1]
     names = dict.fromkeys(step.drafter for step in steps)
     return tuple(name for name in names if name is not None), tuple(sorted({step.k for step in steps if step.k}))
 
 
 def length_grid(book: FiguresCache, view: RunState, target: str, variant: Variant, measure: Measure) -> Grid:
-    """Methods without a draft model, each with the size of its n-gram, by K: over all categories."""
+    """What drafts with parameters to choose from, each with its own, by K: over all categories."""
     arms = arms_of(book, variant)
     names, ks = lengths_of(book, target, variant)
     known = {(name, k): arm for name in names for k, arm in arms.get((target, name), {}).items() if arm.figures.n}

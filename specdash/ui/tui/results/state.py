@@ -7,9 +7,13 @@ from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeVar
 
 from specdash.analysis.figures import FiguresCache, StepFigures
+from specdash.core.axes import NONE
 from specdash.ui.tui.results.heatmap import (
     ALL,
     Axes,
+    Measure,
+    Pair,
+    Variant,
     arms_of,
     axes_of,
     best_of,
@@ -17,11 +21,9 @@ from specdash.ui.tui.results.heatmap import (
     ks_of,
     lengths_of,
     rows_of,
+    variant_of,
 )
-from specdash.ui.tui.results.heatmap import Measure, Pair, Variant, variant_of
 from specdash.ui.tui.table import Sorting
-
-PLAIN: Variant = (None, None, "content", 0)
 
 ViewName = Literal["heat", "curve", "table", "samples"]
 Entry = TypeVar("Entry")
@@ -41,7 +43,7 @@ class State:
     by_length: bool = False
     measure: Measure = "speedup"
     axes: Axes = field(default_factory=lambda: Axes((), (), ()))
-    variant: Variant = PLAIN
+    variant: Variant = NONE
     target: str = ""
     draft: str | None = None
     category: str = ALL
