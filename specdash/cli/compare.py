@@ -6,12 +6,13 @@ import argparse
 import json
 import math
 import sys
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from specdash.cli import command_parser
 from specdash.cli.table import print_folded, print_table
+from specdash.core.axes import ARM, row_of
 from specdash.core.text import one_line, plural
 from specdash.errors import Exit, SpecdashError
 
@@ -194,12 +195,18 @@ def _with_interval(found: Quotient | None) -> str:
 def _as_json(found: Comparison, worse: tuple[Pair | Lost, ...]) -> dict[str, Any]:
     """The comparison with null for an interval that has no end."""
     told = {
-        **asdict(found),
-        "overall": [{**asdict(pair), "word": pair.word} for pair in found.overall],
-        "pairs": [{**asdict(pair), "word": pair.word} for pair in found.pairs],
+        **asdict(replace(found, overall=(), pairs=(), lost=())),
+        "overall": [{**_row(pair), "word": pair.word} for pair in found.overall],
+        "pairs": [{**_row(pair), "word": pair.word} for pair in found.pairs],
+        "lost": [_row(each) for each in found.lost],
         "regressions": [each.step for each in worse],
     }
     return {name: _finite(value) for name, value in told.items()}
+
+
+def _row(found: Pair | Lost) -> dict[str, Any]:
+    """A compared step or arm, with the axes of its arm."""
+    return {**asdict(found), "arm": row_of(found.arm, ARM)}
 
 
 def _finite(value: Any) -> Any:

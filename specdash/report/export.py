@@ -12,6 +12,7 @@ from specdash.analysis.result import Result
 from specdash.core import axes
 from specdash.core.axes import AXES, Part
 from specdash.core.measure import Sample
+from specdash.core.step import Step
 from specdash.core.text import one_line
 from specdash.store.result_json import to_document
 
@@ -40,7 +41,7 @@ def to_csv(result: Result) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
     for each in result.rows:
-        named = axes.values(each.step, STEP)
+        named = [axes.value(each.step, name) if _has(each.step, name) else None for name in STEP]
         step = [result.run.id, each.id, each.load, *named, each.status, each.verdicts, each.error]
         if not each.samples:
             rows.writerow([*map(_cell, step), *[""] * (len(COLUMNS) - len(step))])
@@ -48,6 +49,11 @@ def to_csv(result: Result) -> str:
             values = (getattr(sample, name) for name in (*_SAMPLE, "status", "reasons"))
             rows.writerow(map(_cell, [*step, *values]))
     return text.getvalue()
+
+
+def _has(step: Step, name: str) -> bool:
+    """Whether an axis means something for a step: a parameter does for the methods that have it."""
+    return name not in axes.PARAMS or AXES[name].is_of(step.method)
 
 
 def _cell(value: object) -> str:
