@@ -14,7 +14,7 @@ from specdash.core.plan import LoadKey
 from specdash.engines.llama_cpp import methods as llama_methods
 from specdash.engines.llama_cpp.flags import CURRENT, OLD, Flags, parse_help, read_spec_types
 from specdash.engines.llama_cpp.server import KIND, PARAMS, LlamaServer, request_body
-from specdash.engines.params import Value, request_fields, start_words, values_in
+from specdash.engines.params import Value, request_fields, stage_values, start_words, values_in
 
 DATA = Path(__file__).parents[1] / "data" / "help"
 HELP = {
@@ -236,9 +236,14 @@ def test_a_parameter_is_one_row_which_makes_the_flag_and_the_field(name: str, di
     assert by_default == {"speculative.n_max": 5, "speculative.n_min": 0, "speculative.p_min": 0.0}
 
 
-def test_values_are_the_attributes_of_the_rows_names() -> None:
-    assert values_in(llama_methods.METHODS["ngram-simple"], key("ngram-simple", 4)) == {"ngram_n": 4, "k": 8}
+def test_values_are_those_of_the_rows_names() -> None:
+    assert stage_values(llama_methods.METHODS["ngram-simple"], key("ngram-simple", 4).stages) == {"ngram_n": 4}
+    stages = LoadKey.of("T", 8, draft="D", p_min=0.75).stages
+    assert stage_values(llama_methods.SPECULATION, stages) == {"n_min": 0, "p_min": 0.75}
+    assert stage_values(llama_methods.SPECULATION, ()) == {}
     request = Request("Hello", 16, 0.0, 1, None)
     assert values_in(llama_methods.SAMPLING, request) == {"max_tokens": 16, "temperature": 0.0, "seed": 1}
     assert request_body(request).items() >= {"prompt": "Hello", "n_predict": 16, "temperature": 0.0, "seed": 1}.items()
-    assert not [field for field in request_body(request) if field.startswith("speculative.")]
+    assert not [field for field in request_body(request, stages) if field.startswith("speculative.")]
+    with_k = request_body(Request("Hello", 16, 0.0, 1, 5), stages)
+    assert with_k.items() >= {"speculative.n_max": 5, "speculative.n_min": 0, "speculative.p_min": 0.75}.items()

@@ -50,7 +50,7 @@ def test_ngram_sizes_by_draft_lengths(machine: Real, tiny_models: Path, llama_se
     run = measure(machine, profile)
     keys = [(load.key.method, load.key.value("ngram_n"), load.key.k_startup) for load in run.view.loads.values()]
     wanted = [(method, n, 3) for method in ("ngram-simple", "ngram-mod") for n in (2, 3)]
-    assert keys == [("", None, None), *wanted], "one load for each method and size"
+    assert keys == [("baseline", None, None), *wanted], "one load for each method and size"
     drafted = 0
     for row in run.result["measurements"]:
         if row["method"] == "baseline":

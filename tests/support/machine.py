@@ -69,7 +69,7 @@ class Run:
         return [
             found
             for found in self.view.steps.values()
-            if all(getattr(found.step, name) == value for name, value in wanted.items())
+            if all(found.step.value(name) == value for name, value in wanted.items())
         ]
 
     def only(self, **wanted: object) -> StepState:
