@@ -185,10 +185,7 @@ class Step:
         drafts = (stages[0].draft,) if len(stages) == 1 else ()
         parts = [" + ".join(_quoted(label) for label in (self.target, *drafts) if label is not None)]
         parts.append(", ".join(_stage_id(each, with_draft=len(stages) > 1) for each in stages) or BASELINE)
-        for name in axes.VARIANT:
-            axis, value = AXES[name], self.value(name)
-            if value != axis.default:
-                parts.append((axis.in_id or axis.words).format(_quoted(value) if axis.in_id else value))
+        parts += _variant_id(self.setting, self.point)
         parts.append(_quoted(self.category))
         if self.copy:
             parts.append(AXES["copy"].say(self.copy))
@@ -196,7 +193,7 @@ class Step:
 
     def key(self, k_startup: int | None) -> LoadKey:
         """The load that this step runs on, if its server is started with `k_startup`."""
-        return LoadKey(self.projected(Scope.LOAD), k_startup)
+        return _load(self.target, self.setting, self.speculation, _projected(self.point, Scope.LOAD), k_startup)
 
     @property
     def pair(self) -> LoadKey:
@@ -357,6 +354,24 @@ def _quoted(label: str) -> str:
     return f'"{label}"' if any(mark in label for mark in ('"', " + ", " | ")) else label
 
 
+@lru_cache(maxsize=4096)
+def _load(target: str, setting: Values, stages: tuple[Stage, ...], point: Values, k_startup: int | None) -> LoadKey:
+    """The load of these parts of a step; one that many steps share is made once."""
+    return LoadKey(Step(target, setting, stages, point).projected(Scope.LOAD), k_startup)
+
+
+@lru_cache(maxsize=4096)
+def _variant_id(setting: Values, point: Values) -> tuple[str, ...]:
+    """The parts of a step's name for what is not the default of its server setting and workload point."""
+    given = {**setting, **point}
+    return tuple(
+        (AXES[name].in_id or AXES[name].words).format(_quoted(given[name]) if AXES[name].in_id else given[name])
+        for name in axes.VARIANT
+        if name in given
+    )
+
+
+@lru_cache(maxsize=4096)
 def _stage_id(stage: Stage, *, with_draft: bool) -> str:
     """A stage as a part of a step's name; its draft is named there where the speculation has several stages."""
     words = [axes.method_label(stage)]
