@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from statistics import fmean
 
 from benchmarks.common import Row, spread
-from specdash.analysis.kcurve import confirmations, curves
+from specdash.analysis.kcurve import confirmations, curves_of_run
 from tests.support.curve_world import World
 
 RUNS = 200
@@ -83,7 +83,7 @@ def _runs(world: World, truth: Mapping[int, float], samples: int, rng: random.Ra
     for _ in range(RUNS):
         texts = [world.text(rng) for _ in range(samples)]
         quiet = {k: world.quiet(texts, k) for k in truth}
-        curve = curves(world.run(texts, rng))[0]
+        curve = curves_of_run(world.run(texts, rng))[0]
         points = {point.k: point for point in curve.points}
         for k, point in points.items():
             if point.ci95 is None:

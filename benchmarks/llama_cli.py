@@ -20,7 +20,7 @@ from statistics import median
 
 from benchmarks.common import Place, Row, place, real_server, spread
 from specdash.core.engine import Endpoint, Engine, EngineClient, FindContext, Health, Request, ServerSpec
-from specdash.core.measure import rate
+from specdash.core.measure import decode_rate
 from specdash.core.plan import LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.engines.demo import write_pair
@@ -58,7 +58,7 @@ class Arm:
         found = await self.client.generate(request, limit_s=LIMIT_S)
         if found.problems or found.predicted_ms is None or found.prompt_ms is None or found.first_token_t_s is None:
             raise RuntimeError(f"{self.name}: {found.problems}")
-        tok_s = rate(found.generated_tokens, found.predicted_ms / 1000)
+        tok_s = decode_rate(found.generated_tokens, found.predicted_ms / 1000)
         if tok_s is not None:
             self.tok_s.append(tok_s)
         self.loads_s.append(max(0.0, found.first_token_t_s - found.sent_t_s - found.prompt_ms / 1000))

@@ -235,7 +235,7 @@ def work(profile: Path, notes: Path) -> None:
     """Runs a profile as the engine process does, and notes the lag of every chunk and of the event loop."""
     import asyncio
 
-    from specdash.config.load import check
+    from specdash.config.load import check_profile
     from specdash.core.generation import Generation
     from specdash.remote.server import serving
     from specdash.runtime import request
@@ -269,7 +269,7 @@ def work(profile: Path, notes: Path) -> None:
             yield
             probing.cancel()
 
-    found = check(profile)
+    found = check_profile(profile)
     assert found.profile is not None, found.problems
     start_new(found.profile, Watcher(watch, lambda _: None))
     notes.write_text(json.dumps({"chunks": chunks, "loop": loop_lags}))

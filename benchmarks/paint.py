@@ -11,9 +11,9 @@ from specdash.core.forecast import outlook
 from specdash.remote.feed import RunFeed, fold_event
 from specdash.remote.source import CaughtUp, Event
 from specdash.ui.tui.panes.figures import PaneFigures
-from specdash.ui.tui.panes.layout import Choice, compose
+from specdash.ui.tui.panes.layout import ViewChoice, main_body
 from specdash.ui.tui.panes.pane import PaintContext
-from specdash.ui.tui.panes.queue import table_of
+from specdash.ui.tui.panes.queue import queue_table
 from specdash.ui.tui.terminal import UNICODE
 from tests.support import live_runs
 from tests.support.painted_bytes import paint_bytes
@@ -61,19 +61,19 @@ def _long_queue() -> list[Row]:
     outlook_ms = (time.perf_counter() - begun_s) * 1000
     look = PaintContext(feed, live_runs.NOW_S, UNICODE, PaneFigures(), ahead)
     begun_s = time.perf_counter()
-    body = compose(look, Choice(), 160, 45)
+    body = main_body(look, ViewChoice(), 160, 45)
     first_ms = (time.perf_counter() - begun_s) * 1000
     same, scrolled, changed = [], [], []
     for _ in range(REPEATS):
-        same.append(_timed(look, Choice(position=body.position)))
+        same.append(_timed(look, ViewChoice(position=body.position)))
     position = body.position
     for _ in range(REPEATS):
-        position = table_of(look).moved(position, 97)
-        scrolled.append(_timed(look, Choice(position=position)))
+        position = queue_table(look).moved(position, 97)
+        scrolled.append(_timed(look, ViewChoice(position=position)))
     for _ in range(REPEATS):
         # A fact makes a new mapping of steps, and all that is known of the queue has to be looked at again.
         view = replace(feed.view, steps=dict(feed.view.steps))
-        changed.append(_timed(replace(look, feed=replace(feed, view=view)), Choice(position=position)))
+        changed.append(_timed(replace(look, feed=replace(feed, view=view)), ViewChoice(position=position)))
     goal = f"< {PAINT_MS:.0f} ms"
     what = f"{STEPS} steps at 160x45"
     return [
@@ -85,7 +85,7 @@ def _long_queue() -> list[Row]:
     ]
 
 
-def _timed(look: PaintContext, choice: Choice) -> float:
+def _timed(look: PaintContext, choice: ViewChoice) -> float:
     begun_s = time.perf_counter()
-    compose(look, choice, 160, 45)
+    main_body(look, choice, 160, 45)
     return (time.perf_counter() - begun_s) * 1000

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from specdash import cli
-from specdash.config.fields import Table
-from specdash.config.load import check
+from specdash.config.fields import TomlTable
+from specdash.config.load import check_profile
 from specdash.config.prompts import CATEGORIES
 from specdash.errors import Exit
 
@@ -22,14 +22,14 @@ EVERY_TABLE = "[engine]\n[[targets]]\n[[drafts]]\n[[configs]]\n[sweep]\n[[queue]
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> list[Table]:
+def tables(tmp_path_factory: pytest.TempPathFactory) -> list[TomlTable]:
     """All tables of a profile, with the keys that its reader asks them for."""
-    found: list[Table] = []
+    found: list[TomlTable] = []
     path = tmp_path_factory.mktemp("profile") / "all.toml"
     path.write_text(EVERY_TABLE)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("specdash.config.load.unknown_keys", found.extend)
-        check(path)
+        check_profile(path)
     return found
 
 
@@ -39,7 +39,7 @@ def sections(text: str) -> dict[str, str]:
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def documented(table: Table) -> set[str]:
+def documented(table: TomlTable) -> set[str]:
     """The keys in the first column of the tables under the heading that names `table`."""
     title = f"`{table.title}`" if table.title else "Top of the file"
     body = next(body for heading, body in sections(PROFILE).items() if title in heading)
@@ -47,7 +47,7 @@ def documented(table: Table) -> set[str]:
     return {key for row in rows for key in re.findall(r"`(\w+)`", row)}
 
 
-def test_every_key_of_the_profile_is_documented_and_no_other(tables: list[Table]) -> None:
+def test_every_key_of_the_profile_is_documented_and_no_other(tables: list[TomlTable]) -> None:
     subtables = {str(table.path[0]) for table in tables if table.path}
     assert subtables == {"engine", "targets", "drafts", "configs", "sweep", "queue", "measure", "limits", "results"}
     assert sum(len(table.asked) for table in tables) > 40
@@ -70,7 +70,7 @@ def test_every_category_is_documented() -> None:
 def test_the_example_of_the_least_profile_works(tmp_path: Path) -> None:
     example = re.findall(r"```toml\n(.*?)```", PROFILE, re.DOTALL)[0]
     (tmp_path / "least.toml").write_text(example)
-    assert check(tmp_path / "least.toml").problems == []
+    assert check_profile(tmp_path / "least.toml").problems == []
 
 
 def command_lines(text: str) -> list[list[str]]:

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 
 from specdash.analysis.curve_rows import curve_rows
 from specdash.analysis.figures import NOTHING, ArmFigures, FiguresCache, StepFigures, in_order
-from specdash.analysis.findings import DERIVED, Examined, Found, examine, findings
+from specdash.analysis.findings import DERIVED, Examined, Found, derived_findings, examine_run
 from specdash.analysis.pair_summary import target_pairs
 from specdash.analysis.recommend import recommendations
 from specdash.analysis.result import (
@@ -26,12 +26,12 @@ from specdash.analysis.result import (
     Hardware,
     Load,
     Measurement,
-    Model,
+    ModelInfo,
     Note,
     PlanStage,
     Result,
+    ResultSettings,
     RunInfo,
-    Settings,
 )
 from specdash.analysis.rules import judged_rules
 from specdash.analysis.speedups import block_drift
@@ -55,8 +55,8 @@ def result_of(view: RunState, figures: FiguresCache | None = None) -> Result:
         raise StoreError("this run has no first record: nothing was measured", "Start the profile anew.")
     figures = figures if figures is not None else FiguresCache()
     figures.update(view)
-    examined = examine(view, {name: row.figures.compared for name, row in figures.rows.items()})
-    against = findings(view, examined)
+    examined = examine_run(view, {name: row.figures.compared for name, row in figures.rows.items()})
+    against = derived_findings(view, examined)
     done: list[Measurement] = []
     unfinished: list[Measurement] = []
     for number, (name, row) in enumerate(figures.rows.items(), start=1):
@@ -66,7 +66,7 @@ def result_of(view: RunState, figures: FiguresCache | None = None) -> Result:
         run=_run(view),
         engine=_engine(view),
         models=tuple(_model(fact) for fact in view.models.values()),
-        settings=replace(Settings.of(asdict(run.settings)), prompts_digest=run.prompts_digest),
+        settings=replace(ResultSettings.of(asdict(run.settings)), prompts_digest=run.prompts_digest),
         loads=tuple(_load(load) for load in view.loads.values()),
         measurements=tuple(done),
         unfinished=tuple(unfinished),
@@ -177,8 +177,8 @@ def _engine(view: RunState) -> EngineUsed:
     )
 
 
-def _model(fact: ModelRead) -> Model:
-    return Model(**{name: getattr(fact, name) for name in Model.__dataclass_fields__})
+def _model(fact: ModelRead) -> ModelInfo:
+    return ModelInfo(**{name: getattr(fact, name) for name in ModelInfo.__dataclass_fields__})
 
 
 def _load(load: LoadState) -> Load:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from statistics import fmean
 
 from specdash.analysis.grouping import arm_of, drafter_of, first_of, group_of
-from specdash.analysis.result import RATE, Load, Measurement, Model, Result
+from specdash.analysis.result import RATE, Load, Measurement, ModelInfo, Result
 from specdash.analysis.speedups import PARTS, Question, clock_for, keyed_rates
 from specdash.analysis.stats import CONFIDENCE, Speedup, speedup
 from specdash.core.measure import Verdict
@@ -97,7 +97,7 @@ class Candidate:
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class SettingGroup:
     """The measurements of one setting (`key`, its baseline without a category), and what they cover.
 
     `measurements` are those of speed, `texts` those that were taken to compare texts: they give no rate, but what
@@ -115,7 +115,7 @@ class Group:
         return tuple(dict.fromkeys(name for name in names if name and name not in _SEVERAL))
 
 
-def groups_of(measurements: Iterable[Measurement]) -> tuple[Group, ...]:
+def groups_of(measurements: Iterable[Measurement]) -> tuple[SettingGroup, ...]:
     """The groups of a result that have an arm besides the baseline, in the order of their first measurement."""
     found: dict[Step, list[Measurement]] = {}
     texts: dict[Step, list[Measurement]] = {}
@@ -123,7 +123,7 @@ def groups_of(measurements: Iterable[Measurement]) -> tuple[Group, ...]:
         if each.step.workload in (CONTENT, LOSSLESS):
             (found if each.step.workload == CONTENT else texts).setdefault(group_of(each.step), []).append(each)
     return tuple(
-        Group(key, tuple(members), tuple(texts.get(key, ())))
+        SettingGroup(key, tuple(members), tuple(texts.get(key, ())))
         for key, members in found.items()
         if any(each.step.method != BASELINE for each in members)
     )
@@ -140,7 +140,7 @@ def text_groups(result: Result) -> tuple[Step, ...]:
     return tuple(key for key in texts if key not in with_rates)
 
 
-def candidates_of(group: Group, category: str, result: Result) -> tuple[Candidate | None, tuple[Candidate, ...]]:
+def candidates_of(group: SettingGroup, category: str, result: Result) -> tuple[Candidate | None, tuple[Candidate, ...]]:
     """The baseline, None where there is none, and the other arms of a group; over all its categories for "all"."""
     members: dict[Step, list[Measurement]] = {}
     for found in group.measurements:
@@ -159,7 +159,7 @@ def candidates_of(group: Group, category: str, result: Result) -> tuple[Candidat
     return next(usable, baselines[0] if baselines else None), others
 
 
-def _against_texts(group: Group, category: str) -> dict[Step, frozenset[str]]:
+def _against_texts(group: SettingGroup, category: str) -> dict[Step, frozenset[str]]:
     """By the step of arms: the verdicts of compared texts that no arm can be recommended with."""
     found: dict[Step, frozenset[str]] = {}
     for each in group.texts:
@@ -172,7 +172,7 @@ def _against_texts(group: Group, category: str) -> dict[Step, frozenset[str]]:
 def _candidate(
     step: Step,
     members: Sequence[Measurement],
-    draft: Model | None,
+    draft: ModelInfo | None,
     loads: Mapping[str, Load],
     field: str,
     against: frozenset[str],

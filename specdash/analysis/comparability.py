@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from specdash.analysis.result import Gpu, Result
+from specdash.analysis.result import GpuInfo, Result
 
 _SAMPLING = ("max_tokens", "temperature", "seed")
 _EFFORT = ("warmup", "iterations", "passes", "precision")
@@ -67,7 +67,7 @@ def _said(name: str, value: object) -> str:
     if value is None:
         return "unknown"
     if isinstance(value, tuple):
-        return ", ".join(gpu.name if isinstance(gpu, Gpu) else str(gpu) for gpu in value) or "none"
+        return ", ".join(gpu.name if isinstance(gpu, GpuInfo) else str(gpu) for gpu in value) or "none"
     return f"{value:,} bytes" if name.endswith("_bytes") and isinstance(value, int) else str(value)
 
 

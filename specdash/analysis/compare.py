@@ -16,7 +16,7 @@ from specdash.analysis.comparability import builds, machines, reasons
 from specdash.analysis.grouping import arm_of
 from specdash.analysis.result import RATE, Measurement, Result
 from specdash.analysis.speedups import PARTS, Keyed, keyed_rates
-from specdash.analysis.stats import CONFIDENCE, Summary, about, speedup, student_t_quantile
+from specdash.analysis.stats import CONFIDENCE, Summary, log_interval, speedup, student_t_quantile
 from specdash.core.methods import BASELINE
 from specdash.core.numbers import finite, positive
 from specdash.core.plan import Step
@@ -120,7 +120,7 @@ class _Side:
     arms: dict[Step, list[Step]] = field(default_factory=dict)
 
 
-def compare(a: Result, b: Result, *, anyway: bool = False) -> Comparison:
+def compare_results(a: Result, b: Result, *, anyway: bool = False) -> Comparison:
     """Two results, step by step; `anyway`: also where there are reasons not to.
 
     Ratios are paired on (category, prompt, block) where samples are there (`stats.speedup`), and not where the prompts
@@ -266,7 +266,7 @@ def _of_summaries(over: Summary | None, under: Summary | None) -> Quotient | Non
     (u, u_df), (v, v_df) = terms
     df = (u + v) ** 2 / (u**2 / u_df + v**2 / v_df) if u + v else u_df + v_df
     half = student_t_quantile((1 + CONFIDENCE) / 2, df) * math.sqrt(u + v)
-    return Quotient(value, *about(value, value * half))
+    return Quotient(value, *log_interval(value, value * half))
 
 
 def _means(

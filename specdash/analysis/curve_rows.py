@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from statistics import fmean
 
-from specdash.analysis.kcurve import Curve, Point, off_the_line
+from specdash.analysis.kcurve import Curve, PredictedPoint, off_the_line
 from specdash.analysis.result import CurvePoint
 from specdash.analysis.sequential import Estimate, estimate
 from specdash.analysis.speedups import rate_estimate
-from specdash.analysis.stats import about
+from specdash.analysis.stats import log_interval
 from specdash.core.measure import Sample, combine
 from specdash.core.methods import DRAFT
 from specdash.core.numbers import positive
@@ -100,7 +100,9 @@ def _rows(
         )
 
 
-def _row(place: _Place, k: int, point: Point | None, answers: _Answers, basis: Mapping[_PromptKey, int]) -> CurvePoint:
+def _row(
+    place: _Place, k: int, point: PredictedPoint | None, answers: _Answers, basis: Mapping[_PromptKey, int]
+) -> CurvePoint:
     pair, category, depth = place
     common = [(asked, sample) for asked, sample in answers if asked in basis and _has_rate(sample)]
     samples = [sample for _, sample in common or answers]
@@ -143,10 +145,12 @@ def _weighted(answers: _Answers, basis: Mapping[_PromptKey, int]) -> Estimate | 
     error = math.hypot(*(weights[asked] * means[asked] / math.sqrt(len(found)) for asked, found in rates.items()))
     error_as_asked = math.hypot(*(means[asked] * math.sqrt(len(found)) for asked, found in rates.items())) / as_asked.n
     half = error / error_as_asked * as_asked.mean * math.log(as_asked.ci95[1] / as_asked.mean)
-    return Estimate(as_asked.n, mean, about(mean, half))
+    return Estimate(as_asked.n, mean, log_interval(mean, half))
 
 
-def _cost(point: Point | None, rate: Estimate | None, samples: Sequence[Sample]) -> tuple[float | None, float | None]:
+def _cost(
+    point: PredictedPoint | None, rate: Estimate | None, samples: Sequence[Sample]
+) -> tuple[float | None, float | None]:
     """Tokens per step and seconds per step: those of the prediction, else those that the samples amount to."""
     if point is not None:
         return point.tokens_per_step, point.step_time_s

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from specdash.analysis.kcurve import Curve, Point, curves, off_the_line
+from specdash.analysis.kcurve import Curve, PredictedPoint, curves_of_run, off_the_line
 from specdash.analysis.lossless import Agreement, agreements
 from specdash.analysis.pass_drift import Anchor, anchor_of, anchors, drift_detail, drifted
 from specdash.analysis.roofline import Roofline, roofline
@@ -48,7 +48,7 @@ class Examined:
     anchors: Mapping[Step, Anchor]
 
 
-def examine(view: RunState, compared: Mapping[str, Compared] | None = None) -> Examined:
+def examine_run(view: RunState, compared: Mapping[str, Compared] | None = None) -> Examined:
     """Everything that is derived from a whole run; `compared`: the speedups of all steps, where they are known."""
     if compared is None:
         compared = {
@@ -58,14 +58,14 @@ def examine(view: RunState, compared: Mapping[str, Compared] | None = None) -> E
         agreements=agreements(view),
         rooflines={name: roofline(found, view) for name, found in view.steps.items()},
         compared=compared,
-        curves=curves(view),
+        curves=curves_of_run(view),
         anchors=anchors(view),
     )
 
 
-def findings(view: RunState, examined: Examined | None = None) -> Mapping[str, tuple[Found, ...]]:
+def derived_findings(view: RunState, examined: Examined | None = None) -> Mapping[str, tuple[Found, ...]]:
     """The derived verdicts with their details, by step id; steps without any are left out."""
-    examined = examined if examined is not None else examine(view)
+    examined = examined if examined is not None else examine_run(view)
     points = _points(examined.curves)
     found = {name: tuple(_against(name, step, examined, points)) for name, step in view.steps.items()}
     for name, (k, answers) in same_drafts(view.steps).items():
@@ -74,7 +74,7 @@ def findings(view: RunState, examined: Examined | None = None) -> Mapping[str, t
 
 
 def _against(
-    name: str, found: StepState, examined: Examined, points: Mapping[tuple[object, ...], Point]
+    name: str, found: StepState, examined: Examined, points: Mapping[tuple[object, ...], PredictedPoint]
 ) -> Iterator[Found]:
     """What is found against one step."""
     step = found.step
@@ -97,7 +97,7 @@ def _against(
         yield Verdict.DRIFTED, drift_detail(speedup.value, anchor)
 
 
-def _points(known: Sequence[Curve]) -> Mapping[tuple[object, ...], Point]:
+def _points(known: Sequence[Curve]) -> Mapping[tuple[object, ...], PredictedPoint]:
     """The predicted points by pair, category, depth and K."""
     return {(curve.pair, curve.category, curve.depth, point.k): point for curve in known for point in curve.points}
 
@@ -110,7 +110,7 @@ def part_of(view: RunState, pairs: Collection[LoadKey]) -> RunState:
     return replace(view, steps=StepTable({found.step.id: found for found in _steps(view.table, pairs)}))
 
 
-def around(view: RunState, pair: LoadKey) -> RunState:
+def view_of_pair(view: RunState, pair: LoadKey) -> RunState:
     """The view with no more steps than tell of those of one pair: its own, and its baseline's."""
     mine = (found for each in dict.fromkeys((pair.baseline, pair)) for found in view.table.of_pair(each))
     return replace(view, steps=StepTable({found.step.id: found for found in mine}))

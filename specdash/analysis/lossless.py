@@ -26,8 +26,8 @@ from specdash.analysis.texts import (
     TextComparison,
     answers_of,
     compare_texts,
+    reason_no_answers,
     roundings,
-    why_nothing,
     with_itself,
 )
 from specdash.core.methods import BASELINE
@@ -125,14 +125,14 @@ class _Texts:
         if not found.samples and not found.checks:
             return None
         if not self._answers(found):
-            return _unknown(why_nothing(found, self.view))
+            return _unknown(reason_no_answers(found, self.view))
         is_baseline = found.step.method == BASELINE
         if not is_baseline:
             base = self.view.steps.get(found.step.baseline().id)
             if base is None:
                 return _unknown("no baseline is planned for it, so there is nothing to compare its text with")
             if not self._answers(base):
-                return _unknown(f"of its baseline, {why_nothing(base, self.view)}")
+                return _unknown(f"of its baseline, {reason_no_answers(base, self.view)}")
         compared = self._comparisons(found)
         if not compared:
             once = "it answered each prompt once only, so it could not be compared with itself"

@@ -13,7 +13,7 @@ NAMED = 3
 _LADDER = (2, 4, 8, 16, 24, 32, 48, 64, 96, 128)
 
 
-def sentence(parts: Iterable[str]) -> str:
+def joined_reason(parts: Iterable[str]) -> str:
     """Parts of a reason as one line; empty ones are left out."""
     return "; ".join(part for part in parts if part)
 

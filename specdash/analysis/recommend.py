@@ -26,7 +26,7 @@ from specdash.analysis.candidates import (
     REFUSED,
     AnswerTime,
     Candidate,
-    Group,
+    SettingGroup,
     candidates_of,
     common_means,
     compared,
@@ -43,9 +43,9 @@ from specdash.analysis.reasons import (
     beaten_reason,
     choice_reason,
     edge_reason,
+    joined_reason,
     off_reason,
     out_reason,
-    sentence,
     unproven_reason,
 )
 from specdash.analysis.result import Recommendation, Result, Tied, WholeAnswer
@@ -106,7 +106,7 @@ def recommendations(result: Result) -> tuple[Recommendation, ...]:
     return (*found, *texts)
 
 
-def _recommended(group: Group, category: str, result: Result) -> Recommendation:
+def _recommended(group: SettingGroup, category: str, result: Result) -> Recommendation:
     arms = _field(group, category, result)
     choice = _choose(arms)
     edge = _edge(choice.arm, arms, group, category, result) if choice.arm is not None else ""
@@ -129,13 +129,13 @@ def _recommended(group: Group, category: str, result: Result) -> Recommendation:
         off=choice.off,
         proven=choice.proven,
         tied=tuple(Tied(replace(arm.step, category=category), arms.speedup_of(arm).value) for arm in choice.tied),
-        reason=sentence((*choice.reasons, eaten, edge, out_reason(arms.out))),
+        reason=joined_reason((*choice.reasons, eaten, edge, out_reason(arms.out))),
         reason_names_tied=choice.names_tied,
         command=_command(chosen, result),
     )
 
 
-def _field(group: Group, category: str, result: Result) -> _Field:
+def _field(group: SettingGroup, category: str, result: Result) -> _Field:
     """The arms of a question, sorted into those that may be recommended and those that may not."""
     base, arms = candidates_of(group, category, result)
     if base is not None and overall_mean(base) is None:
@@ -172,7 +172,7 @@ def _against(arm: Candidate, base: Candidate | None, faster: Speedup | None, mov
     return Verdict.DRIFTED.value if moved > abs(faster.value - 1) else ""
 
 
-def _moved(group: Group, result: Result) -> float:
+def _moved(group: SettingGroup, result: Result) -> float:
     """By what share the group's baseline moved between the passes; 0.0 where there was one pass."""
     return max((abs(each.moved) for each in result.anchors if group_of(each.baseline) == group.key), default=0.0)
 
@@ -298,7 +298,7 @@ def _regret(chosen: Candidate, arms: _Field) -> tuple[float | None, Interval | N
     return worst, (low, high)
 
 
-def _edge(chosen: Candidate, arms: _Field, group: Group, category: str, result: Result) -> str:
+def _edge(chosen: Candidate, arms: _Field, group: SettingGroup, category: str, result: Result) -> str:
     """The sentence for a best K beyond which nothing was tried; "" where larger ones were.
 
     Where the curve was predicted it tells; else the largest K that was measured of that draft, if it was not the only.

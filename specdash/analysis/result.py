@@ -28,7 +28,7 @@ RATE = "decode_tok_s"
 
 
 @dataclass(frozen=True, slots=True)
-class Gpu:
+class GpuInfo:
     """A device that models may run on."""
 
     name: str
@@ -43,7 +43,7 @@ class Hardware:
     cpu: str | None = None
     cores: int | None = None
     ram_bytes: int | None = None
-    gpus: tuple[Gpu, ...] | None = None
+    gpus: tuple[GpuInfo, ...] | None = None
     os: str | None = None
     os_release: str | None = None
     arch: str | None = None
@@ -55,7 +55,7 @@ class Hardware:
         known = {name: told.get(name) for name in cls.__dataclass_fields__}
         gpus = known.pop("gpus")
         return cls(
-            **known, gpus=None if gpus is None else tuple(Gpu(each["name"], each["memory_bytes"]) for each in gpus)
+            **known, gpus=None if gpus is None else tuple(GpuInfo(each["name"], each["memory_bytes"]) for each in gpus)
         )
 
 
@@ -97,7 +97,7 @@ class EngineUsed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Model:
+class ModelInfo:
     """What the header of a target or draft says; `bytes_per_token` are read for one token by a pass of it."""
 
     label: str | None = None
@@ -115,7 +115,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class ResultSettings:
     """The settings that hold for every sample; `others` are those of another tool, under its own names."""
 
     max_tokens: int | None = None
@@ -405,8 +405,8 @@ class Result:
     schema: str = SCHEMA
     run: RunInfo = RunInfo()
     engine: EngineUsed = EngineUsed()
-    models: tuple[Model, ...] = ()
-    settings: Settings = Settings()
+    models: tuple[ModelInfo, ...] = ()
+    settings: ResultSettings = ResultSettings()
     loads: tuple[Load, ...] = ()
     measurements: tuple[Measurement, ...] = ()
     unfinished: tuple[Measurement, ...] = ()
@@ -432,7 +432,7 @@ class Result:
         """The targets in the order of the plan."""
         return tuple(dict.fromkeys(arm.step.target for arm in self.overall))
 
-    def model(self, label: str | None) -> Model | None:
+    def model(self, label: str | None) -> ModelInfo | None:
         """The model of this label; the last of several."""
         return next((each for each in reversed(self.models) if each.label == label), None)
 

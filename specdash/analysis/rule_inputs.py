@@ -11,7 +11,7 @@ from statistics import fmean
 from specdash.analysis.candidates import (
     REFUSED,
     Candidate,
-    Group,
+    SettingGroup,
     candidates_of,
     categories_of,
     compared,
@@ -19,9 +19,9 @@ from specdash.analysis.candidates import (
     overall_mean,
 )
 from specdash.analysis.grouping import first_of, group_of
-from specdash.analysis.result import Model, Result
+from specdash.analysis.result import ModelInfo, Result
 from specdash.analysis.stats import Interval, Speedup
-from specdash.core.axes import said
+from specdash.core.axes import value_words
 from specdash.core.measure import Verdict
 from specdash.core.plan import Step
 from specdash.core.profile import ALL
@@ -91,15 +91,15 @@ def _is_single(pair: JudgedPair) -> bool:
     return has_samples and pair.faster is not None and pair.faster.ci95 is None
 
 
-def _pairs(group: Group, result: Result) -> Iterator[JudgedPair]:
+def _pairs(group: SettingGroup, result: Result) -> Iterator[JudgedPair]:
     base, arms = candidates_of(group, ALL, result)
     by_draft: dict[str, list[Candidate]] = {}
     for arm in arms:
         if arm.step.draft is not None and overall_mean(arm) is not None and not arm.verdicts & REFUSED:
             by_draft.setdefault(arm.step.draft, []).append(arm)
-    target = result.model(group.key.target) or Model()
+    target = result.model(group.key.target) or ModelInfo()
     for name, members in by_draft.items():
-        draft = result.model(name) or Model()
+        draft = result.model(name) or ModelInfo()
         ratios = [(arm, compared(arm, base)) for arm in members] if base is not None else []
         known = [(arm, ratio) for arm, ratio in ratios if ratio is not None]
         best, faster = max(known, key=lambda each: each[1].value, default=(max(members, key=_mean), None))
@@ -127,10 +127,10 @@ def _mean(arm: Candidate) -> float:
 
 
 def _label(key: Step, draft: str) -> str:
-    return ", ".join([f"{key.target} + {draft}", *said(key)])
+    return ", ".join([f"{key.target} + {draft}", *value_words(key)])
 
 
-def _peak(group: Group, draft: str, arms: Sequence[Candidate], result: Result) -> Peak | None:
+def _peak(group: SettingGroup, draft: str, arms: Sequence[Candidate], result: Result) -> Peak | None:
     """The peak over the measured Ks; over the predicted curve where that knows more of them. None below three Ks."""
     # An arm that lacks categories has another mix of prompts, so its mean is not comparable.
     widest = max(len(categories_of(arm)) for arm in arms)
@@ -177,13 +177,13 @@ def _ties(best: Candidate, arm: Candidate) -> bool:
     return ratio.value == 1.0 if ratio.ci95 is None else ratio.ci95[0] <= 1.0 <= ratio.ci95[1]
 
 
-def _ratio(target: Model, draft: Model) -> float | None:
+def _ratio(target: ModelInfo, draft: ModelInfo) -> float | None:
     """Bytes that a token of the target reads over those of the draft; by file size where one is not known."""
     known = ((target.bytes_per_token, draft.bytes_per_token), (target.size_bytes, draft.size_bytes))
     return next((ours / theirs for ours, theirs in known if ours and theirs), None)
 
 
-def _acceptance(group: Group, arm: Candidate) -> float | None:
+def _acceptance(group: SettingGroup, arm: Candidate) -> float | None:
     """The mean acceptance over the categories of an arm; None where that of one rests on a K that nothing proves."""
     name = first_of(arm.step)
     ok = (each for each in group.measurements if each.status == "ok" and each.step.k == name.k)
@@ -194,7 +194,7 @@ def _acceptance(group: Group, arm: Candidate) -> float | None:
     return fmean(known) if known else None
 
 
-def billions_of(label: str, model: Model) -> float | None:
+def billions_of(label: str, model: ModelInfo) -> float | None:
     """Billions of parameters as the label of a model says, else the name of its file: "1.5B Q4_K_M" is 1.5."""
     for text in (label, PurePath(model.path or "").name.replace("-", " ").replace("_", " ")):
         found = _BILLIONS.search(text)

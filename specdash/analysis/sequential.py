@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import fmean, stdev
 
-from specdash.analysis.stats import CONFIDENCE, Interval, about, student_t_quantile
+from specdash.analysis.stats import CONFIDENCE, Interval, log_interval, student_t_quantile
 
 LOOK_CONFIDENCE = 0.975
 BLIND = 2
@@ -110,7 +110,7 @@ def estimate(samples: Sequence[tuple[str, float]]) -> Estimate | None:
     else:
         error, df = stdev(rates) / math.sqrt(len(rates)), len(rates) - 1
     half = student_t_quantile((1 + CONFIDENCE) / 2, df) * error
-    return Estimate(len(rates), mean, about(mean, half))
+    return Estimate(len(rates), mean, log_interval(mean, half))
 
 
 def checked_rates(rates: Sequence[float]) -> None:

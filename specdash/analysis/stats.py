@@ -78,7 +78,7 @@ def summarise(values: Sequence[float]) -> Summary | None:
     stddev = _stdev(ordered, mean) if n > 1 else None
     ci95 = None
     if stddev is not None and ordered[0] >= 0:
-        ci95 = about(mean, _t(n - 1) * stddev / math.sqrt(n))
+        ci95 = log_interval(mean, _t(n - 1) * stddev / math.sqrt(n))
     return Summary(
         n=n,
         mean=mean,
@@ -137,10 +137,10 @@ def speedup(
             spec_relative**2 / len(spec_rates), len(spec_rates), base_relative**2 / len(base_rates), len(base_rates)
         )
     half = student_t_quantile((1 + level) / 2, df) * error
-    return Speedup(value, value * math.hypot(spec_relative, base_relative), about(value, value * half))
+    return Speedup(value, value * math.hypot(spec_relative, base_relative), log_interval(value, value * half))
 
 
-def about(value: float, error: float) -> Interval:
+def log_interval(value: float, error: float) -> Interval:
     """The interval on the log scale around a `value` of at least 0 with an `error` in its own unit.
 
     value * exp(-error / value) to value * exp(error / value): the delta method for the logarithm. It never reaches 0,

@@ -167,7 +167,7 @@ def _added(
 # -- search -----------------------------------------------------------------------------------------------------------
 
 
-def arms_of(steps: Iterable[StepState]) -> list[k_search.KSamples]:
+def k_samples_of(steps: Iterable[StepState]) -> list[k_search.KSamples]:
     """The Ks of a pair as arms of a race, each with the decode rates of its valid samples."""
     rates: dict[int, list[tuple[Question, float]]] = {}
     for found in steps:
@@ -185,7 +185,7 @@ def _search(view: RunState, pair: LoadKey, steps: Sequence[StepState]) -> Change
     if done in _stages(view) or not steps:
         return None
     most, precision = view.settings.iterations or 1, view.settings.precision or DEFAULT_PRECISION
-    arms = arms_of(steps)
+    arms = k_samples_of(steps)
     now = k_search.standing(arms, precision, k_search.rounds(most))
     if now.best is None:
         return Change(done, f"{pair.label}: {now.reason}")

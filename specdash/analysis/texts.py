@@ -88,7 +88,7 @@ def _is_greedy(found: StepState, view: RunState) -> bool:
     return view.settings.temperature == 0
 
 
-def why_nothing(found: StepState, view: RunState) -> str:
+def reason_no_answers(found: StepState, view: RunState) -> str:
     """Why there is no answer to compare."""
     if found.good and not _is_greedy(found, view):
         return "its samples were not taken at temperature 0, and no greedy check was made"

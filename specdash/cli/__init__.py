@@ -22,7 +22,7 @@ _NO_PATH = frozenset({errno.ENAMETOOLONG, errno.ELOOP, errno.EILSEQ})  # what ca
 
 
 @dataclass(frozen=True, slots=True)
-class Command:
+class Subcommand:
     """A subcommand: its module under `specdash.cli`, a line of help, an example. `hidden`: for other programs."""
 
     module: str
@@ -31,28 +31,30 @@ class Command:
     hidden: bool = False
 
 
-COMMANDS: dict[str, Command] = {
-    "plan": Command("plan", "show steps, server loads and a forecast; runs nothing", "specdash plan profile.toml"),
-    "check": Command("check", "show every problem in a profile at once", "specdash check profile.toml"),
-    "attach": Command("attach", "the dashboard on a sweep, here or by ssh", "specdash attach --ssh tower"),
-    "runs": Command("runs", "list runs and their state", "specdash runs"),
-    "resume": Command(
+COMMANDS: dict[str, Subcommand] = {
+    "plan": Subcommand("plan", "show steps, server loads and a forecast; runs nothing", "specdash plan profile.toml"),
+    "check": Subcommand("check", "show every problem in a profile at once", "specdash check profile.toml"),
+    "attach": Subcommand("attach", "the dashboard on a sweep, here or by ssh", "specdash attach --ssh tower"),
+    "runs": Subcommand("runs", "list runs and their state", "specdash runs"),
+    "resume": Subcommand(
         "run", "go on with an interrupted run, on a terminal in the dashboard", "specdash resume rtx4090_llama-server"
     ),
-    "stop": Command("stop", "end a run cleanly", "specdash stop rtx4090_llama-server_qwen"),
-    "report": Command(
+    "stop": Subcommand("stop", "end a run cleanly", "specdash stop rtx4090_llama-server_qwen"),
+    "report": Subcommand(
         "report", "write reports from a run's journal, or a result file", "specdash report RUN --format md"
     ),
-    "compare": Command("compare", "two runs side by side, with uncertainty", "specdash compare A B --max-regression 5"),
-    "doctor": Command("doctor", "what was found here, what it can do, what to install", "specdash doctor"),
-    "new": Command("new", "write a commented profile", "specdash new big.gguf small.gguf > profile.toml"),
-    "models": Command("models", "models found, and which can draft for which", "specdash models ~/models"),
-    "demo": Command("demo", "make a small pair of models and sweep it; no download", "specdash demo"),
-    "completion": Command(
+    "compare": Subcommand(
+        "compare", "two runs side by side, with uncertainty", "specdash compare A B --max-regression 5"
+    ),
+    "doctor": Subcommand("doctor", "what was found here, what it can do, what to install", "specdash doctor"),
+    "new": Subcommand("new", "write a commented profile", "specdash new big.gguf small.gguf > profile.toml"),
+    "models": Subcommand("models", "models found, and which can draft for which", "specdash models ~/models"),
+    "demo": Subcommand("demo", "make a small pair of models and sweep it; no download", "specdash demo"),
+    "completion": Subcommand(
         "completion", "completion by the tab key, for bash, zsh or fish", "specdash completion bash >> ~/.bashrc"
     ),
-    "_engine": Command("engine", "the engine process of a run", "specdash _engine", hidden=True),
-    "relay": Command(
+    "_engine": Subcommand("engine", "the engine process of a run", "specdash _engine", hidden=True),
+    "relay": Subcommand(
         "relay", "the far end of attach --ssh: a run over stdin and stdout", "specdash relay", hidden=True
     ),
 }
@@ -120,7 +122,7 @@ def dispatch(arguments: Sequence[str]) -> Exit:
         raise SpecdashError(f"{options.profile}: no such command or profile", _nearest(options.profile))
     from specdash.cli import dashboard
 
-    return dashboard.profile(options.profile) if options.profile is not None else dashboard.start()
+    return dashboard.profile(options.profile) if options.profile is not None else dashboard.show_start_screen()
 
 
 def _nearest(word: str) -> str:

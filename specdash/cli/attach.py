@@ -23,7 +23,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     options = parser.parse_args(arguments)
     if options.ssh is not None and not options.ssh.strip():
         parser.error("--ssh needs the name of a host")
-    from specdash.ui.tui.run import require_screen, show
+    from specdash.ui.tui.run import require_screen, show_run
 
     require_screen()
     if options.ssh is not None:
@@ -32,7 +32,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     from specdash.remote.sources import open_run
 
     path = chosen_run(options.run)
-    return show(lambda: open_run(path))
+    return show_run(lambda: open_run(path))
 
 
 def _far(host: str, run: str | None) -> Exit:
@@ -42,7 +42,7 @@ def _far(host: str, run: str | None) -> Exit:
     from specdash.remote.source import Source, SourceError
     from specdash.remote.sources import PipeSource
     from specdash.remote.ssh import SshLine
-    from specdash.ui.tui.run import show
+    from specdash.ui.tui.run import show_run
 
     try:
         line = SshLine.open(host, run)
@@ -55,4 +55,4 @@ def _far(host: str, run: str | None) -> Exit:
     async def opening() -> Source:
         return await PipeSource.over(line)
 
-    return show(opening, ssh=host)
+    return show_run(opening, ssh=host)

@@ -8,7 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from specdash.cli import command_parser
-from specdash.config.load import check
+from specdash.config.load import check_profile
 from specdash.core.text import plain
 from specdash.errors import Exit
 
@@ -24,7 +24,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser = command_parser(name)
     add_arguments(parser)
     options = parser.parse_args(arguments)
-    found = check(Path(options.profile))
+    found = check_profile(Path(options.profile))
     if found.profile is not None:
         from specdash.session.check import look_closer
 

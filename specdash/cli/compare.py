@@ -44,7 +44,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser = command_parser(name)
     add_arguments(parser)
     options = parser.parse_args(arguments)
-    from specdash.analysis.compare import compare
+    from specdash.analysis.compare import compare_results
     from specdash.report.importers.saved import unusable
     from specdash.report.results import named_result
     from specdash.store.runs import known_results_dirs
@@ -53,7 +53,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     names = [_shown(given) for given in (options.a, options.b)]
     a, b = (named_result(given, dirs) for given in (options.a, options.b))
     try:
-        found = compare(a.result, b.result, anyway=options.anyway)
+        found = compare_results(a.result, b.result, anyway=options.anyway)
     except (LookupError, TypeError, AttributeError, ValueError, ArithmeticError, RecursionError) as error:
         files = [each.path for each in (a, b) if each.view is None]
         if not files:

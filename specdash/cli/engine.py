@@ -27,7 +27,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser.add_argument("--resume", action="store_true")
     parser.add_argument("--ready-fd", type=int, required=True)
     options = parser.parse_args(arguments)
-    from specdash.config.load import check
+    from specdash.config.load import check_profile
     from specdash.remote.server import serving
     from specdash.session.handle import Handle, Watcher
     from specdash.session.run import resume, start_new
@@ -45,7 +45,7 @@ def main(name: str, arguments: list[str]) -> Exit:
         if options.resume:
             outcome = resume(options.path, watcher)
         else:
-            found = check(options.path)
+            found = check_profile(options.path)
             if found.profile is None or found.problems:
                 raise ProfileError(found.problems)
             outcome = start_new(found.profile, watcher)

@@ -7,7 +7,7 @@ import sys
 from specdash.core.text import plain
 
 
-def tell_left_behind() -> None:
+def report_orphans() -> None:
     """Names them on stderr, with what to do; nothing is done about them."""
     from specdash.session.keeper import left_behind
 
@@ -15,7 +15,7 @@ def tell_left_behind() -> None:
         print(plain(f"specdash: {each}\n  {each.todo}"), file=sys.stderr)
 
 
-def end_left_behind() -> int:
+def end_and_report_orphans() -> int:
     """Ends those that are provably ours, and says so; how many were ended. The others are named on stderr."""
     from specdash.runtime.orphans import end_orphans
     from specdash.session.keeper import note_folders

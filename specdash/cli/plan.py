@@ -11,7 +11,7 @@ from typing import Any
 
 from specdash.analysis.strategy import CURVE, MOST_CONFIRMED, SEARCH, first_samples
 from specdash.cli import command_parser
-from specdash.config.load import check
+from specdash.config.load import check_profile
 from specdash.core.kinds import KINDS
 from specdash.core.plan import KScope, PlannedLoad, k_values
 from specdash.core.priors import Range
@@ -36,7 +36,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser = command_parser(name)
     add_arguments(parser)
     options = parser.parse_args(arguments)
-    found = check(Path(options.profile))
+    found = check_profile(Path(options.profile))
     if found.profile is None or found.problems:
         raise ProfileError(found.problems)
     prepared = only_possible(prepare(found.profile))

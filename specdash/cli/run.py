@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from specdash.cli import command_parser
-from specdash.config.load import check
+from specdash.config.load import check_profile
 from specdash.errors import EngineError, Exit, ProfileError
 
 
@@ -15,7 +15,7 @@ def headless(profile_path: str) -> Exit:
     """Runs a profile unattended; the path of the result goes to stdout."""
     from specdash.session.run import start_new
 
-    found = check(Path(profile_path))
+    found = check_profile(Path(profile_path))
     if found.profile is None or found.problems:
         raise ProfileError(found.problems)
     if found.missing:
@@ -53,7 +53,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     if not options.headless and sys.stdin.isatty() and sys.stdout.isatty():
         from specdash.cli import dashboard
 
-        return dashboard.resume(path)
+        return dashboard.resume_and_show(path)
     from specdash.session.run import resume
     from specdash.ui.headless import narrate
 

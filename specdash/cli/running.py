@@ -7,10 +7,10 @@ from pathlib import Path
 
 from specdash.core.text import one_line
 from specdash.errors import SpecdashError
-from specdash.store.runs import RUNNING, RunInfo, find_runs, known_results_dirs, resolve, run_info
+from specdash.store.runs import RUNNING, RunSummary, find_runs, known_results_dirs, resolve_run, run_info
 
 
-def all_runs(dirs: Sequence[str | Path] = ()) -> list[RunInfo]:
+def all_runs(dirs: Sequence[str | Path] = ()) -> list[RunSummary]:
     """The runs in these results folders, else in all that are known, oldest first.
 
     Those that an engine of this machine is at work on are among the latter, whatever happened to their folders.
@@ -56,7 +56,7 @@ def _named(run: str) -> Path:
     from specdash.runtime.running import engines_at_work
 
     try:
-        return resolve(run, known_results_dirs())
+        return resolve_run(run, known_results_dirs())
     except SpecdashError:
         given = Path(run).expanduser().absolute()
         at_work = [
@@ -75,7 +75,7 @@ def interrupted_run(run: str | None) -> Path:
     Raises SpecdashError that lists what there is where it is none, or not clear which.
     """
     if run is not None:
-        return resolve(run, known_results_dirs())
+        return resolve_run(run, known_results_dirs())
     runs = all_runs()
     left = [each for each in runs if each.resumable]
     if len(left) == 1:

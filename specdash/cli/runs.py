@@ -11,7 +11,7 @@ from specdash.cli import command_parser
 from specdash.cli.table import print_table
 from specdash.core.text import human_seconds, one_line
 from specdash.errors import Exit, SpecdashError
-from specdash.store.runs import RUNNING, RunInfo
+from specdash.store.runs import RUNNING, RunSummary
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -28,11 +28,11 @@ def main(name: str, arguments: list[str]) -> Exit:
     for each in options.dirs:
         if not os.path.isdir(each):
             raise SpecdashError(f"{each}: there is no such folder", "Name a folder that has runs in it: results.dir.")
-    from specdash.cli.leftovers import tell_left_behind
+    from specdash.cli.leftovers import report_orphans
     from specdash.cli.running import all_runs
 
     found = all_runs(options.dirs)
-    tell_left_behind()
+    report_orphans()
     if options.json:
         print(json.dumps([asdict(run) for run in found], indent=2, default=str))
         return Exit.OK
@@ -57,16 +57,16 @@ def main(name: str, arguments: list[str]) -> Exit:
     return Exit.OK
 
 
-def _time(run: RunInfo) -> str:
+def _time(run: RunSummary) -> str:
     """How long a run was at work."""
     return human_seconds(run.running_s) if run.running_s is not None else "-"
 
 
-def _state(run: RunInfo) -> str:
+def _state(run: RunSummary) -> str:
     return run.state if run.problem is None else f"{run.state}: {one_line(run.problem, 60)}"
 
 
-def _counts(run: RunInfo) -> tuple[str, str, str]:
+def _counts(run: RunSummary) -> tuple[str, str, str]:
     """Steps measured, failed and skipped; unknown where nothing could be read."""
     if run.state == RUNNING and run.problem is not None:
         return "-", "-", "-"

@@ -23,11 +23,11 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser = command_parser(name)
     add_arguments(parser)
     options = parser.parse_args(arguments)
-    from specdash.cli.leftovers import end_left_behind
+    from specdash.cli.leftovers import end_and_report_orphans
     from specdash.cli.running import all_runs, chosen_run
     from specdash.runtime.locks import run_owner, wait_ended
 
-    ended = end_left_behind()
+    ended = end_and_report_orphans()
     if ended and options.run is None and not any(run.state == "running" for run in all_runs()):
         return Exit.OK
     path = chosen_run(options.run)

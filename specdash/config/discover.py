@@ -16,7 +16,7 @@ from pathlib import Path
 
 from specdash.config.gguf import read_model
 from specdash.config.mlx_folder import CONFIG, WEIGHTS, folder_name, is_mlx_folder, writes_text
-from specdash.config.report import plain
+from specdash.config.report import escaped
 from specdash.core.model import ModelFacts, vocabulary_conflict
 from specdash.errors import EngineError
 
@@ -65,7 +65,7 @@ def read_any(path: Path) -> ModelFacts:
 def model_stem(path: Path) -> str:
     """The name of a model folder, or of a file without `.gguf` and without the number of a part of several."""
     name = path.name[: -len(".gguf")] if path.name.lower().endswith(".gguf") else folder_name(path)
-    return plain(_PART.sub("", name)) or "model"
+    return escaped(_PART.sub("", name)) or "model"
 
 
 def expand(pattern: str, base: Path) -> list[Path]:
@@ -110,9 +110,9 @@ def find_models(folders: Sequence[Path] | None = None) -> list[FoundModel]:
     shared: dict[bytes, bytes] = {}
     for folder, source in places:
         if folders is not None and not os.path.exists(folder):
-            found.append(FoundModel(folder, plain(folder.name), source, None, "there is no such folder"))
+            found.append(FoundModel(folder, escaped(folder.name), source, None, "there is no such folder"))
         elif os.path.isdir(folder) and not os.access(folder, os.R_OK | os.X_OK):
-            found.append(FoundModel(folder, plain(folder.name), source, None, "the folder cannot be read"))
+            found.append(FoundModel(folder, escaped(folder.name), source, None, "the folder cannot be read"))
         for path, label in _in(folder):
             try:
                 status = min(path.glob(WEIGHTS), default=path).stat() if os.path.isdir(path) else path.stat()
@@ -173,7 +173,7 @@ def _family(group: Sequence[tuple[FoundModel, ModelFacts]]) -> Family:
     }
     kind = largest.vocab.pre if largest.vocab.pre not in (None, "default") else largest.vocab.tokenizer
     return Family(
-        f"{plain(kind or '')}, {largest.vocab.size:,} tokens", tuple(model for model, _facts in group), drafts
+        f"{escaped(kind or '')}, {largest.vocab.size:,} tokens", tuple(model for model, _facts in group), drafts
     )
 
 
@@ -187,14 +187,16 @@ def _read(path: Path, label: str, source: str, shared: dict[bytes, bytes]) -> Fo
     try:
         facts = read_any(path)
     except EngineError as error:
-        return FoundModel(path, plain(label), source, None, f"{error.what}. {error.todo}" if error.todo else error.what)
+        return FoundModel(
+            path, escaped(label), source, None, f"{error.what}. {error.todo}" if error.todo else error.what
+        )
     texts = shared.setdefault(facts.vocab.texts, facts.vocab.texts)
-    return FoundModel(path, plain(label), source, replace(facts, vocab=replace(facts.vocab, texts=texts)))
+    return FoundModel(path, escaped(label), source, replace(facts, vocab=replace(facts.vocab, texts=texts)))
 
 
 def _source(folder: Path) -> str:
     """The name of a place that the user gave."""
-    return "Ollama" if _is_ollama(folder) else plain(str(folder))
+    return "Ollama" if _is_ollama(folder) else escaped(str(folder))
 
 
 def _in(folder: Path) -> Iterator[tuple[Path, str]]:

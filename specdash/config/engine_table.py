@@ -9,10 +9,10 @@ from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from specdash.config.entries import absolute
-from specdash.config.fields import Table
+from specdash.config.fields import TomlTable
 from specdash.config.flags import check_args, check_env, check_wrap
 from specdash.config.programs import check_program, located, read_program
-from specdash.config.report import guess, show
+from specdash.config.report import guess, toml_text
 from specdash.core.kinds import DEFAULT, KINDS, OWN_KEYS, Kind, owners_of
 from specdash.core.methods import BASELINE, METHODS, method_named
 from specdash.core.process_spec import PLACEHOLDERS, mentions, variable
@@ -22,7 +22,7 @@ _PLACE = re.compile(r"\{([a-z_]+)\}")
 _ANY_PORT = "0 means any free port"
 
 
-def read_engine(table: Table, base: Path) -> EngineConfig:
+def read_engine(table: TomlTable, base: Path) -> EngineConfig:
     """`[engine]`."""
     kind = KINDS[table.choice("kind", DEFAULT.name, tuple(KINDS))]
     refuse_keys_of_others(table, kind)
@@ -66,25 +66,25 @@ def read_engine(table: Table, base: Path) -> EngineConfig:
     return config
 
 
-def refuse_keys_of_others(table: Table, kind: Kind) -> None:
+def refuse_keys_of_others(table: TomlTable, kind: Kind) -> None:
     """Files each key of a table that only other kinds of engine have."""
     for key in OWN_KEYS:
         if key in table.raw and key not in kind.keys:
-            kinds = " and ".join(map(show, owners_of(key)))
+            kinds = " and ".join(map(toml_text, owners_of(key)))
             todo = f"Set kind, or leave {key} out"
             table.ask(key)
-            table.findings.problem(table.at(key), f"is for kind = {kinds}; this engine is {show(kind.name)}", todo)
+            table.findings.problem(table.at(key), f"is for kind = {kinds}; this engine is {toml_text(kind.name)}", todo)
 
 
-def require_server(table: Table, config: EngineConfig, *, in_every_config: bool) -> None:
+def require_server(table: TomlTable, config: EngineConfig, *, in_every_config: bool) -> None:
     """Files what is missing to reach a server: a script has to be named, an address or a command for `openai`."""
     kind = KINDS[config.kind]
     if not kind.by_name or {"launch", "url"} & set(table.raw) or in_every_config:
         return
-    table.findings.problem(table.path, f"says no way to a server, with kind = {show(kind.name)}", kind.reach)
+    table.findings.problem(table.path, f"says no way to a server, with kind = {toml_text(kind.name)}", kind.reach)
 
 
-def warn_of_port(table: Table, config: EngineConfig, launches: Launch) -> None:
+def warn_of_port(table: TomlTable, config: EngineConfig, launches: Launch) -> None:
     """Files where a launch command has no way to learn its port but from the environment."""
     told = any(mentions(command, "port") for command in launches.values())
     if KINDS[config.kind].by_name and launches and not config.port and not told:
@@ -92,7 +92,7 @@ def warn_of_port(table: Table, config: EngineConfig, launches: Launch) -> None:
         table.findings.warn(table.at("launch"), what, "Write {port} in launch, or set engine.port")
 
 
-def read_args(table: Table, kind: Kind) -> tuple[str, ...]:
+def read_args(table: TomlTable, kind: Kind) -> tuple[str, ...]:
     """`args` of the engine or of a configuration."""
     args = table.strings("args", 'One string for each word: args = ["-c", "4096"]')
     raw = table.raw.get("args")
@@ -100,7 +100,7 @@ def read_args(table: Table, kind: Kind) -> tuple[str, ...]:
     return args
 
 
-def read_launch(table: Table, base: Path) -> Launch:
+def read_launch(table: TomlTable, base: Path) -> Launch:
     """`launch`: one command, or a table of them by method."""
     raw = table.raw.get("launch")
     if raw == {}:
@@ -109,12 +109,12 @@ def read_launch(table: Table, base: Path) -> Launch:
         command = read_command(table, "launch", base)
         return {EVERY_METHOD: command} if command else {}
     table.ask("launch")
-    inner = Table(table.findings, table.at("launch"), raw)
+    inner = TomlTable(table.findings, table.at("launch"), raw)
     found = {name: read_command(inner, key, base) for key in raw if (name := _method_key(inner, key)) is not None}
     return {name: command for name, command in found.items() if command}
 
 
-def read_url(table: Table) -> Urls:
+def read_url(table: TomlTable) -> Urls:
     """`url`: one address, or a table of them by method."""
     raw = table.raw.get("url")
     if raw in ("", {}) or (raw is not None and not isinstance(raw, str | dict)):
@@ -125,21 +125,23 @@ def read_url(table: Table) -> Urls:
         text = table.text("url", "")
         return {EVERY_METHOD: text} if text and _is_url(table, "url", text) else {}
     table.ask("url")
-    inner = Table(table.findings, table.at("url"), raw)
+    inner = TomlTable(table.findings, table.at("url"), raw)
     found = {name: inner.text(key, "") for key in raw if (name := _method_key(inner, key)) is not None}
     return {name: text for name, text in found.items() if text and _is_url(inner, name, text)}
 
 
-def _method_key(table: Table, key: str) -> str | None:
+def _method_key(table: TomlTable, key: str) -> str | None:
     """The method that a key of a table by methods means; None, with a problem filed, for none."""
     known = key if key == BASELINE else method_named(key)
     if known is None:
         names = [BASELINE, *METHODS]
-        table.findings.problem(table.at(key), f"no method is called {show(key)}", guess(key, names, "The methods are"))
+        table.findings.problem(
+            table.at(key), f"no method is called {toml_text(key)}", guess(key, names, "The methods are")
+        )
     return known
 
 
-def _is_url(table: Table, key: str, text: str) -> bool:
+def _is_url(table: TomlTable, key: str, text: str) -> bool:
     """Whether an address can be asked; a problem is filed for one that cannot."""
     try:
         parts = urlsplit(text)
@@ -149,7 +151,7 @@ def _is_url(table: Table, key: str, text: str) -> bool:
     if not is_good:
         table.wrong(key, "the address of a server", 'For example url = "http://127.0.0.1:8000"')
     elif parts.path.rstrip("/").endswith(("/completions", "/models")):
-        todo = f"Leave out {show(parts.path[parts.path.find('/v1') :] if '/v1' in parts.path else parts.path)}"
+        todo = f"Leave out {toml_text(parts.path[parts.path.find('/v1') :] if '/v1' in parts.path else parts.path)}"
         table.findings.problem(table.at(key), "is the address of one endpoint, not of the server", todo)
         is_good = False
     elif "@" in (parts.netloc or ""):
@@ -159,7 +161,7 @@ def _is_url(table: Table, key: str, text: str) -> bool:
     return is_good
 
 
-def read_command(table: Table, key: str, base: Path) -> tuple[str, ...]:
+def read_command(table: TomlTable, key: str, base: Path) -> tuple[str, ...]:
     """A command as a list of words, its program found like any other."""
     if isinstance(table.raw.get(key), str):
         table.ask(key)
@@ -183,7 +185,7 @@ def read_command(table: Table, key: str, base: Path) -> tuple[str, ...]:
     return (program, *words[1:])
 
 
-def _path(table: Table, key: str) -> str:
+def _path(table: TomlTable, key: str) -> str:
     """The path of an endpoint, "/health"; "" where the kind's own is used."""
     text = table.text(key, "")
     if text and not text.startswith("/"):
@@ -192,7 +194,7 @@ def _path(table: Table, key: str) -> str:
     return text
 
 
-def _api_key_env(table: Table) -> str:
+def _api_key_env(table: TomlTable) -> str:
     name = table.text("api_key_env", "")
     if name and not re.fullmatch(r"[A-Za-z_]\w*", name):
         what = "is the name of a variable of the environment, never the key itself"
@@ -203,7 +205,7 @@ def _api_key_env(table: Table) -> str:
     return name
 
 
-def _body(table: Table) -> dict[str, object]:
+def _body(table: TomlTable) -> dict[str, object]:
     """`body`: fields that every request carries, beside those that specdash sets."""
     value = table.ask("body", {})
     if not isinstance(value, dict):
@@ -214,14 +216,14 @@ def _body(table: Table) -> dict[str, object]:
     return value
 
 
-def _load_timeout(table: Table) -> float | Literal["auto"]:
+def _load_timeout(table: TomlTable) -> float | Literal["auto"]:
     if table.raw.get("load_timeout_s", "auto") == "auto":
         table.ask("load_timeout_s")
         return "auto"
     return table.number("load_timeout_s", 0.0, 'seconds, more than 0, or "auto"')
 
 
-def _env(table: Table, kind: Kind) -> dict[str, str]:
+def _env(table: TomlTable, kind: Kind) -> dict[str, str]:
     """`engine.env`: names and values for the server's environment."""
     value = table.ask("env", {})
     if not isinstance(value, dict):
@@ -232,7 +234,7 @@ def _env(table: Table, kind: Kind) -> dict[str, str]:
         if not name or "=" in name or "\0" in name:
             table.findings.problem(path, "is not a name for an environment variable")
         if not isinstance(setting, str) or "\0" in setting:
-            quoted = f'Quote it: "{show(setting)}"' if isinstance(setting, int | float) else ""
-            table.findings.problem(path, f"must be a string; found {show(setting)}", quoted)
+            quoted = f'Quote it: "{toml_text(setting)}"' if isinstance(setting, int | float) else ""
+            table.findings.problem(path, f"must be a string; found {toml_text(setting)}", quoted)
         check_env(table.findings, path, name, kind)
     return {name: setting for name, setting in value.items() if isinstance(setting, str)}

@@ -13,10 +13,10 @@ from itertools import islice
 from pathlib import Path
 
 from specdash.config.discover import expand, model_stem
-from specdash.config.fields import Table
+from specdash.config.fields import TomlTable
 from specdash.config.lines import KeyPath
 from specdash.config.mlx_folder import is_mlx_folder
-from specdash.config.report import Findings, guess, nearest, plain, show
+from specdash.config.report import Findings, escaped, guess, nearest, toml_text
 from specdash.core.kinds import KINDS
 from specdash.core.methods import WITH_DRAFT_MODEL
 from specdash.core.profile import ModelRef
@@ -54,28 +54,28 @@ def absence(path: Path) -> tuple[str, str] | None:
         return (
             None
             if os.access(path, os.R_OK)
-            else (f"cannot be read: {show(str(path))}", f"chmod u+r {plain(path.name)}")
+            else (f"cannot be read: {toml_text(str(path))}", f"chmod u+r {escaped(path.name)}")
         )
     if os.path.exists(path):
-        return f"is not a regular file: {show(str(path))}", ""
+        return f"is not a regular file: {toml_text(str(path))}", ""
     if (reason := impossible(path)) is not None:
-        return f"cannot be a file: {reason}: {show(str(path))}", ""
-    what = f"no such file: {show(str(path))}"
+        return f"cannot be a file: {reason}: {toml_text(str(path))}", ""
+    what = f"no such file: {toml_text(str(path))}"
     if unset := _VARIABLE.search(str(path)):
         return what, f"The environment variable {unset[1].strip('{}')} is not set"
     if not os.path.isdir(path.parent):
-        return what, f"The folder {plain(str(path.parent))} does not exist"
+        return what, f"The folder {escaped(str(path.parent))} does not exist"
     try:
         with os.scandir(path.parent) as found:
             names = [entry.name for entry in islice(found, _NAMES_LOOKED_AT)]
     except OSError:
-        return what, f"The folder {plain(str(path.parent))} cannot be read"
+        return what, f"The folder {escaped(str(path.parent))} cannot be read"
     close = nearest(path.name, [name for name in names if name.lower().endswith(path.suffix.lower())])
-    return what, "" if close is None else f"Nearest name there: {show(close)}"
+    return what, "" if close is None else f"Nearest name there: {toml_text(close)}"
 
 
 def read_models(
-    tables: Sequence[Table], base: Path, *, are_targets: bool, by_name: bool = False
+    tables: Sequence[TomlTable], base: Path, *, are_targets: bool, by_name: bool = False
 ) -> tuple[list[ModelRef], dict[str, list[str]]]:
     """The models of all entries, and for each entry's label the labels of its models (for `sweep.pairs`).
 
@@ -88,7 +88,7 @@ def read_models(
         for model in found:
             earlier = next((other for other in models if other.label == model.label), None)
             if earlier is not None:
-                what = f"label {show(model.label)} is already that of {earlier.key}"
+                what = f"label {toml_text(model.label)} is already that of {earlier.key}"
                 todo = "Give each its own label" if not model.from_pattern else "Narrow the pattern, or list the files"
                 table.findings.problem(table.at("label" if "label" in table.raw else "path"), what, todo)
             models.append(model)
@@ -99,13 +99,13 @@ def read_models(
     return models, groups
 
 
-def _read_entry(table: Table, base: Path, *, are_targets: bool, by_name: bool) -> list[ModelRef]:
+def _read_entry(table: TomlTable, base: Path, *, are_targets: bool, by_name: bool) -> list[ModelRef]:
     """The models that one entry names: one for a file or a name, any number for a pattern or folder."""
     label = table.text("label", "")
     text = table.text("path", "")
     model = table.text("model", "") if by_name else ""
     if not by_name and table.ask("model") is not None:
-        by_name_kinds = " and ".join(sorted(show(kind.name) for kind in KINDS.values() if kind.by_name))
+        by_name_kinds = " and ".join(sorted(toml_text(kind.name) for kind in KINDS.values() if kind.by_name))
         table.findings.problem(table.at("model"), f"is for kind = {by_name_kinds}", "Name the file with path")
     mmproj, model_class, method = None, "auto", "auto"
     if are_targets:
@@ -116,7 +116,7 @@ def _read_entry(table: Table, base: Path, *, are_targets: bool, by_name: bool) -
     if not text:
         if by_name and (model or label):
             line = table.findings.line(table.at("model" if model else "label"))
-            return [ModelRef(label or plain(model), None, mmproj, model_class, model, method, _key(table), line)]
+            return [ModelRef(label or escaped(model), None, mmproj, model_class, model, method, _key(table), line)]
         if table.raw.get("path", "") == "" and (by_name or "model" not in table.raw):
             todo = 'Add path = "…", a model file, a pattern or a folder'
             todo += ', or model = "…", its name on the server' if by_name else ""
@@ -147,12 +147,12 @@ def _read_entry(table: Table, base: Path, *, are_targets: bool, by_name: bool) -
     ]
 
 
-def path_of(model: ModelRef) -> KeyPath:
+def path_key(model: ModelRef) -> KeyPath:
     """Where in the file the path of a model is."""
     return (model.key.partition("[")[0].partition(".")[0], *map(int, re.findall(r"\[(\d+)]", model.key)), "path")
 
 
-def _mmproj(table: Table, base: Path) -> Path | None:
+def _mmproj(table: TomlTable, base: Path) -> Path | None:
     """`mmproj`: the projector file of a vision model; None for a model that takes text alone."""
     text = table.text("mmproj", "")
     if not text:
@@ -163,23 +163,23 @@ def _mmproj(table: Table, base: Path) -> Path | None:
     return path
 
 
-def _key(table: Table) -> str:
+def _key(table: TomlTable) -> str:
     """The entry's path key, "targets[0].path"."""
     name, *index = table.path
     return f"{name}[{index[0]}].path" if index else f"{name}.path"
 
 
-def _matches(table: Table, path: Path, base: Path) -> list[Path]:
+def _matches(table: TomlTable, path: Path, base: Path) -> list[Path]:
     """The models of a pattern or folder; the pattern itself, noted as missing, when there are none."""
     found = [Path(os.path.abspath(base / one)) for one in expand(str(path), base)]
     good = [one for one in found if not any("\ud800" <= char <= "\udfff" for char in str(one))]
     if len(good) < len(found):
         odd = next(one for one in found if one not in good)
-        table.findings.lacks(table.at("path"), f"a file name is not UTF-8: {show(str(odd))}", "Rename the file")
+        table.findings.lacks(table.at("path"), f"a file name is not UTF-8: {toml_text(str(odd))}", "Rename the file")
     if good:
         return good
     what = "no .gguf or MLX model in the folder" if os.path.isdir(path) else "no .gguf or MLX model matches"
-    table.findings.lacks(table.at("path"), f"{what} {show(str(path))}")
+    table.findings.lacks(table.at("path"), f"{what} {toml_text(str(path))}")
     return [path]
 
 
@@ -189,12 +189,12 @@ def same_label_two_files(findings: Findings, targets: Sequence[ModelRef], drafts
     for draft in drafts:
         target = by_label.get(draft.label)
         if target is not None and target.path != draft.path:
-            what = f"label {show(draft.label)} is that of another file at {target.key}"
-            findings.problem(path_of(draft), what, "Give each file a label of its own")
+            what = f"label {toml_text(draft.label)} is that of another file at {target.key}"
+            findings.problem(path_key(draft), what, "Give each file a label of its own")
 
 
 def read_pairs(
-    sweep: Table, targets: Mapping[str, Sequence[str]], drafts: Mapping[str, Sequence[str]]
+    sweep: TomlTable, targets: Mapping[str, Sequence[str]], drafts: Mapping[str, Sequence[str]]
 ) -> tuple[tuple[str, str], ...] | None:
     """`sweep.pairs` as (target label, draft label); None for "all". The label of a pattern stands for all it found."""
     value = sweep.ask("pairs", "all")
@@ -208,18 +208,20 @@ def read_pairs(
     pairs: list[tuple[str, str]] = []
     for index, pair in enumerate(value):
         if not isinstance(pair, list) or len(pair) != 2 or not all(isinstance(name, str) for name in pair):
-            what = f'must be ["target label", "draft label"]; found {show(pair)}'
+            what = f'must be ["target label", "draft label"]; found {toml_text(pair)}'
             findings.problem((*path, index), what)
             continue
         target, draft = pair
         swapped = target in drafts and draft in targets and (target not in targets or draft not in drafts)
         if swapped:
-            findings.problem((*path, index), "names the draft first", f"Write [{show(draft)}, {show(target)}]")
+            findings.problem(
+                (*path, index), "names the draft first", f"Write [{toml_text(draft)}, {toml_text(target)}]"
+            )
             continue
         for name, known, what in ((target, targets, "target"), (draft, drafts, "draft")):
             if name not in known:
                 side = 0 if what == "target" else 1
                 todo = guess(name, list(known), f"The {what}s are")
-                findings.problem((*path, index, side), f"no {what} is called {show(name)}", todo)
+                findings.problem((*path, index, side), f"no {what} is called {toml_text(name)}", todo)
         pairs += [(one, other) for one in targets.get(target, ()) for other in drafts.get(draft, ())]
     return tuple(dict.fromkeys(pairs))

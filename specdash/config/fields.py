@@ -1,6 +1,6 @@
 """Reading TOML tables key by key, with every mistake noted instead of raised.
 
-A `Table` hands out the values of one table, checked, and the default where a value is absent or wrong, so that one
+A `TomlTable` hands out the values of one table, checked, and the default where a value is absent or wrong, so that one
 mistake does not hide the next. The keys that a reader asks for are the keys that the table knows; whatever else stands
 in it is reported by `unknown_keys`.
 """
@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from specdash.config.lines import KeyPath
-from specdash.config.report import Findings, dotted, guess, nearest, show
+from specdash.config.report import Findings, dotted, guess, nearest, toml_text
 from specdash.core.axes import Axis
 
 T = TypeVar("T")
@@ -49,7 +49,7 @@ def as_whole(value: object, least: int, most: int | None = None) -> int | None:
 
 
 @dataclass(slots=True)
-class Table:
+class TomlTable:
     """One table of the file; `path` leads to it, `raw` is what tomllib made of it, `asked` the keys it may have.
 
     `family` lists the table and all others of the same file, for `unknown_keys`.
@@ -58,7 +58,7 @@ class Table:
     findings: Findings
     path: KeyPath
     raw: Mapping[str, object]
-    family: list[Table] = field(default_factory=list)
+    family: list[TomlTable] = field(default_factory=list)
     asked: list[str] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -83,7 +83,7 @@ class Table:
 
     def wrong(self, key: str, wanted: str, todo: str = "") -> None:
         """Reports a value of the wrong type or range: `must be WANTED; found VALUE`."""
-        self.findings.problem(self.at(key), f"must be {wanted}; found {show(self.raw.get(key))}", todo)
+        self.findings.problem(self.at(key), f"must be {wanted}; found {toml_text(self.raw.get(key))}", todo)
 
     def get(self, key: str, default: T, wanted: str, convert: Callable[[object], T | None], todo: str = "") -> T:
         """The value of `key` by way of `convert`, which returns None for what is not WANTED."""
@@ -129,11 +129,11 @@ class Table:
         if isinstance(value, str) and value in allowed:
             return value
         if isinstance(value, str) and value in later:
-            self.findings.not_yet(self.at(key), show(value), allowed)
+            self.findings.not_yet(self.at(key), toml_text(value), allowed)
         else:
             close = nearest(value, [*allowed, *later]) if isinstance(value, str) else None
-            todo = "" if close is None else f"Did you mean {show(close)}?"
-            self.wrong(key, " or ".join(show(word) for word in allowed), todo)
+            todo = "" if close is None else f"Did you mean {toml_text(close)}?"
+            self.wrong(key, " or ".join(toml_text(word) for word in allowed), todo)
         return default
 
     def wholes(
@@ -148,7 +148,7 @@ class Table:
             return default
         for index, item in enumerate(value):
             if as_whole(item, least) is None:
-                what = f"must be a whole number, {least} or more; found {show(item)}"
+                what = f"must be a whole number, {least} or more; found {toml_text(item)}"
                 self.findings.problem((*self.at(key), index), what, todo)
         return self._distinct(key, [item for item in value if as_whole(item, least) is not None])
 
@@ -166,7 +166,7 @@ class Table:
             return ()
         for index, item in enumerate(value):
             if axis.read(item) is None:
-                self.findings.problem((*self.at(axis.name), index), f"must be {axis.wanted}; found {show(item)}")
+                self.findings.problem((*self.at(axis.name), index), f"must be {axis.wanted}; found {toml_text(item)}")
         return self._distinct(axis.name, [found for item in value if (found := axis.read(item)) is not None])
 
     def strings(self, key: str, todo: str = "") -> tuple[str, ...]:
@@ -177,8 +177,8 @@ class Table:
             return ()
         for index, item in enumerate(value):
             if not isinstance(item, str):
-                quoted = f'Quote it: "{show(item)}"' if isinstance(item, int | float) else ""
-                self.findings.problem((*self.at(key), index), f"must be a string; found {show(item)}", quoted)
+                quoted = f'Quote it: "{toml_text(item)}"' if isinstance(item, int | float) else ""
+                self.findings.problem((*self.at(key), index), f"must be a string; found {toml_text(item)}", quoted)
             elif "\0" in item:
                 self.findings.problem((*self.at(key), index), "contains a NUL character, which no program can be given")
         return tuple(item for item in value if isinstance(item, str))
@@ -191,9 +191,9 @@ class Table:
         for index, word in enumerate(given):
             path = (*self.at(key), index)
             if word in later:
-                self.findings.not_yet(path, show(word), allowed)
+                self.findings.not_yet(path, toml_text(word), allowed)
             elif word not in allowed:
-                self.findings.problem(path, f"unknown: {show(word)}", guess(word, [*allowed, *later]))
+                self.findings.problem(path, f"unknown: {toml_text(word)}", guess(word, [*allowed, *later]))
         return self._distinct(key, list(given)) if key in self.raw else default
 
     def _distinct(self, key: str, items: list[H]) -> tuple[H, ...]:
@@ -201,33 +201,33 @@ class Table:
         distinct = tuple(dict.fromkeys(items))
         for item in distinct:
             if items.count(item) > 1:
-                self.findings.problem(self.at(key), f"lists {show(item)} more than once", "Leave one of them out")
+                self.findings.problem(self.at(key), f"lists {toml_text(item)} more than once", "Leave one of them out")
         return distinct
 
-    def table(self, key: str) -> Table:
+    def table(self, key: str) -> TomlTable:
         """A sub-table; an empty one when it is absent."""
         value = self.ask(key, {})
         if not isinstance(value, dict):
             self.wrong(key, "a table", f"Write [{dotted(self.at(key))}] with its keys below, in single brackets")
             value = {}
-        return Table(self.findings, self.at(key), value, self.family)
+        return TomlTable(self.findings, self.at(key), value, self.family)
 
-    def tables(self, key: str) -> list[Table]:
+    def tables(self, key: str) -> list[TomlTable]:
         """The elements of an array of tables, `[[key]]`."""
         value = self.ask(key, [])
         if isinstance(value, dict):
             title = f"[[{dotted(self.at(key))}]]"
             self.findings.problem(self.at(key), "must be an array of tables; found one table", f"Write {title}")
             # Read all the same, so that what is wrong inside is told at once.
-            return [Table(self.findings, self.at(key), value, self.family)]
+            return [TomlTable(self.findings, self.at(key), value, self.family)]
         if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
             todo = f"Write [[{dotted(self.at(key))}]] with its keys below, once for each"
             self.wrong(key, "an array of tables", todo)
             return []
-        return [Table(self.findings, (*self.at(key), at), item, self.family) for at, item in enumerate(value)]
+        return [TomlTable(self.findings, (*self.at(key), at), item, self.family) for at, item in enumerate(value)]
 
 
-def unknown_keys(family: Sequence[Table]) -> None:
+def unknown_keys(family: Sequence[TomlTable]) -> None:
     """Reports every key that no reader asked for; to be called when all tables have been read."""
     homes: dict[str, str] = {}
     for table in reversed(family):

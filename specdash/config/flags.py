@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable
 
 from specdash.config.lines import KeyPath
-from specdash.config.report import Findings, show
+from specdash.config.report import Findings, toml_text
 from specdash.core.kinds import LOOPBACK_ONLY, Kind
 
 _ONE_STRING = re.compile(r"(--?[A-Za-z][\w-]*)\s+(\S.*)", re.DOTALL)
@@ -18,9 +18,9 @@ def check_env(findings: Findings, path: KeyPath, name: str, kind: Kind) -> None:
     """Reports a variable at `path` that sets a flag: what `args` must not contain, and warns of every other one."""
     todo = _refused(kind).get(name) if name.startswith("LLAMA_") else None
     if todo is not None:
-        findings.problem(path, f"{show(name)} sets a flag that is not for the user to set", todo)
+        findings.problem(path, f"{toml_text(name)} sets a flag that is not for the user to set", todo)
     elif name.startswith("LLAMA_ARG_"):
-        findings.warn(path, f"{show(name)} sets a flag of the server where nobody looks for it", "Use engine.args")
+        findings.warn(path, f"{toml_text(name)} sets a flag of the server where nobody looks for it", "Use engine.args")
 
 
 def check_wrap(findings: Findings, path: KeyPath, words: Iterable[str], kind: Kind) -> None:
@@ -52,14 +52,14 @@ def check_args(findings: Findings, path: KeyPath, args: Iterable[object], kind: 
         following = items[index + 1] if index + 1 < len(items) else ""
         value = joined or (following if isinstance(following, str) else "")
         if flag in refused:
-            findings.problem(here, f"{show(flag)} is not for args", refused[flag])
+            findings.problem(here, f"{toml_text(flag)} is not for args", refused[flag])
         elif flag == "--host":
             _check_host(findings, here, value)
         elif flag == "--override-kv" and "expert_used_count" in value:
             findings.problem(here, "expert counts are not for args", "They go in sweep.moe_experts, e.g. [4, 6]")
         elif (split := _ONE_STRING.fullmatch(item)) is not None:
-            todo = f"No shell takes it apart: write {show(split[1])}, {show(split[2])}"
-            findings.problem(here, f"{show(item)} is a flag and its value in one string", todo)
+            todo = f"No shell takes it apart: write {toml_text(split[1])}, {toml_text(split[2])}"
+            findings.problem(here, f"{toml_text(item)} is a flag and its value in one string", todo)
 
 
 def _check_host(findings: Findings, path: KeyPath, host: str) -> None:
@@ -71,5 +71,5 @@ def _check_host(findings: Findings, path: KeyPath, host: str) -> None:
     if is_loopback:
         findings.problem(path, '"--host" is not for args', LOOPBACK_ONLY)
     else:
-        what = f"OPEN TO THE NETWORK: with --host {show(host)} anyone who reaches this machine can use the server"
+        what = f"OPEN TO THE NETWORK: with --host {toml_text(host)} anyone who reaches this machine can use the server"
         findings.warn(path, what, "Leave --host out unless you mean it")

@@ -14,8 +14,8 @@ from pathlib import Path
 
 from specdash.config.gguf_header import Header, Walk
 from specdash.config.gguf_types import FILE_TYPES, TENSOR_TYPES
-from specdash.config.model_file import AGAIN, bytes_read, regular_file, shown
-from specdash.config.report import plain
+from specdash.config.model_file import AGAIN, bytes_read, path_text, regular_file
+from specdash.config.report import escaped
 from specdash.core.model import SYNTHETIC_KEY, ModelFacts, VocabFacts
 from specdash.errors import EngineError
 
@@ -55,12 +55,16 @@ def read_model(path: Path) -> ModelFacts:
     headers = [first, *(_read(part, first) for part in parts[1:])]
     for number, (part, header) in enumerate(zip(parts, headers, strict=True)):
         if header.whole("split.no") not in (number, None if number == 0 else number):
-            raise EngineError(f"{shown(part)} is not part {number + 1} of {shown(path)}, as its name says", AGAIN)
+            raise EngineError(
+                f"{path_text(part)} is not part {number + 1} of {path_text(path)}, as its name says", AGAIN
+            )
         if any(header.whole(key) != first.whole(key) for key in _OF_ALL_PARTS):
-            raise EngineError(f"{shown(part)} is a part of another model than {shown(path)}", AGAIN)
+            raise EngineError(f"{path_text(part)} is a part of another model than {path_text(path)}", AGAIN)
     expected, found = first.whole("split.tensors.count"), sum(header.tensors for header in headers)
     if len(parts) > 1 and expected is not None and expected != found:
-        raise EngineError(f"{shown(path)} and its parts have {found} tensors, {expected} belong to the model", AGAIN)
+        raise EngineError(
+            f"{path_text(path)} and its parts have {found} tensors, {expected} belong to the model", AGAIN
+        )
     return _facts(path, parts, headers)
 
 
@@ -79,18 +83,20 @@ def _parts(path: Path, first: Header) -> tuple[Path, ...]:
     if match is None or int(match["count"]) != count:
         number = (first.whole("split.no") or 0) + 1
         raise EngineError(
-            f"{shown(path)} is part {number} of a model in {count} parts, and not named as that",
+            f"{path_text(path)} is part {number} of a model in {count} parts, and not named as that",
             f"llama.cpp finds the parts by their names: this one must be NAME-{number:05}-of-{count:05}.gguf.",
         )
     files = [path.with_name(f"{match['stem']}-{number:05}-of-{count:05}.gguf") for number in range(1, count + 1)]
     if files[0] != path and os.path.exists(files[0]):
-        raise EngineError(f"{shown(path)} is part {int(match['number'])} of {count}", f"Name {shown(files[0])}.")
+        raise EngineError(
+            f"{path_text(path)} is part {int(match['number'])} of {count}", f"Name {path_text(files[0])}."
+        )
     missing = [file.name for file in files if not os.path.exists(file)]
     if missing:
-        names = ", ".join(plain(name) for name in missing[:_NAMED_PARTS])
+        names = ", ".join(escaped(name) for name in missing[:_NAMED_PARTS])
         more = f" and {len(missing) - _NAMED_PARTS} more" if len(missing) > _NAMED_PARTS else ""
         raise EngineError(
-            f"{shown(path)} is a model in {count} parts; missing: {names}{more}", "Put all parts into one folder."
+            f"{path_text(path)} is a model in {count} parts; missing: {names}{more}", "Put all parts into one folder."
         )
     return tuple(files)
 
@@ -100,7 +106,7 @@ def _facts(path: Path, parts: tuple[Path, ...], headers: Sequence[Header]) -> Mo
     first = headers[0]
     architecture = first.text("general.architecture") or ""
     if architecture == "clip":
-        raise EngineError(f"{shown(path)} is a projector for images, not a model", "Name it as mmproj of a target.")
+        raise EngineError(f"{path_text(path)} is a projector for images, not a model", "Name it as mmproj of a target.")
     elements = sum((header.elements for header in headers), Counter[int]())
     experts = (
         first.whole(f"{architecture}.expert_count") or None,

@@ -15,9 +15,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from specdash.config.gguf_types import TENSOR_TYPES, what_instead
+from specdash.config.gguf_types import TENSOR_TYPES, guess_file_type
 from specdash.config.model_file import BadFileError, WeightBytes
-from specdash.config.report import plain
+from specdash.config.report import escaped
 
 HEADER_BYTES = 256 * 2**20
 HEADER_S = 5.0
@@ -109,7 +109,7 @@ class Walk:
         """Magic and version; returns the numbers of tensors and of metadata entries."""
         head = self.file.read(512)
         if head[:4] != b"GGUF":
-            raise BadFileError(*what_instead(head))
+            raise BadFileError(*guess_file_type(head))
         self.file.seek(4)
         self.at = 4
         version = self._number("I")
@@ -133,7 +133,7 @@ class Walk:
         if not key:
             raise BadFileError("is damaged: a key of its header is empty")
         if key in self.found.values:
-            raise BadFileError(f"is damaged: the key {plain(key)} stands there twice")
+            raise BadFileError(f"is damaged: the key {escaped(key)} stands there twice")
         self.found.values[key] = ""  # of what is skipped, that it is there
         kind = self._number("I")
         if kind in _SCALARS:
@@ -150,7 +150,7 @@ class Walk:
         elif kind == _ARRAY:
             self._array(key)
         else:
-            raise BadFileError(f"is damaged: the key {plain(key)} has the unknown type {kind}")
+            raise BadFileError(f"is damaged: the key {escaped(key)} has the unknown type {kind}")
 
     def _array(self, key: str) -> None:
         """An array, skipped; of the token texts one copy is kept as it stands in the file."""
@@ -161,7 +161,7 @@ class Walk:
                 self.found.texts, self.found.token_count = texts, count
         elif kind not in _SCALARS:
             what = "an array of arrays" if kind == _ARRAY else f"an array of the unknown type {kind}"
-            raise BadFileError(f"is damaged: the key {plain(key)} is {what}")
+            raise BadFileError(f"is damaged: the key {escaped(key)} is {what}")
         elif key == _TOKENS:
             raise BadFileError("is damaged: its tokens are no texts")
         else:
@@ -170,7 +170,7 @@ class Walk:
     def _strings(self, key: str, count: int, *, keep: bool) -> bytes:
         """Passes `count` strings; returns them as they are in the file, or b"" without `keep`."""
         if count * 8 > self.size - self.at:
-            raise BadFileError(f"claims {count:,} texts in {plain(key)}, more than can be in its {self.size:,} bytes")
+            raise BadFileError(f"claims {count:,} texts in {escaped(key)}, more than can be in its {self.size:,} bytes")
         length_at = struct.Struct("<Q").unpack_from
         start, left = self.at, count
         while left:
@@ -196,7 +196,7 @@ class Walk:
     def _tensor(self) -> tuple[int, str]:
         """One tensor's info; returns where it ends, in bytes from the begin of the tensor data, and its name."""
         raw = self._take(self._length(KEY_BYTES, "a tensor's name")).decode("utf-8", "replace")
-        name = plain(raw)
+        name = escaped(raw)
         dimensions = self._number("I")
         if dimensions > DIMENSIONS:
             raise BadFileError(f"is damaged: the tensor {name} has {dimensions} dimensions")
@@ -246,7 +246,7 @@ class Walk:
         alignment = self.found.values.get("general.alignment", 32)
         good = isinstance(alignment, int) and 0 < alignment <= 2**20 and alignment & (alignment - 1) == 0
         if not isinstance(alignment, int) or not good:
-            raise BadFileError(f"is damaged: it aligns its tensors to {plain(str(alignment))} bytes")
+            raise BadFileError(f"is damaged: it aligns its tensors to {escaped(str(alignment))} bytes")
         end, name = max(ends)
         end += -(-self.at // alignment) * alignment
         if end > self.size:

@@ -60,7 +60,7 @@ _BEGINNINGS = (
 _PAGES = (b"<!doctype", b"<html", b"<head", b"<?xml")
 
 
-def what_instead(head: bytes) -> tuple[str, str]:
+def guess_file_type(head: bytes) -> tuple[str, str]:
     """What a file that is no GGUF file seems to be, judged by its first bytes, and what to do about it."""
     if not head:
         return "is empty", "Download or copy it again."

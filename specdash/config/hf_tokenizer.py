@@ -13,8 +13,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from specdash.config.model_file import BadFileError, regular_file, shown
-from specdash.config.report import plain
+from specdash.config.model_file import BadFileError, path_text, regular_file
+from specdash.config.report import escaped
 from specdash.core.model import VocabFacts, packed_texts
 from specdash.errors import EngineError
 
@@ -95,7 +95,7 @@ def _read(path: Path, decoder: msgspec.json.Decoder[T]) -> T:
         try:
             return decoder.decode(file.read())
         except (ValueError, RecursionError) as error:
-            raise BadFileError(f"is damaged: {plain(str(error))}") from None
+            raise BadFileError(f"is damaged: {escaped(str(error))}") from None
 
 
 def _texts(path: Path, found: _Tokenizer) -> list[str]:
@@ -108,9 +108,9 @@ def _texts(path: Path, found: _Tokenizer) -> list[str]:
     )
     pairs += [(token.id, token.content) for token in found.added_tokens]
     if not pairs:
-        raise EngineError(f"{shown(path)} has no tokens", "Download the model again.")
+        raise EngineError(f"{path_text(path)} has no tokens", "Download the model again.")
     if min(pairs)[0] < 0 or max(pairs)[0] >= MOST_TOKENS:
-        raise EngineError(f"{shown(path)} is damaged: a token's id is out of range", "Download the model again.")
+        raise EngineError(f"{path_text(path)} is damaged: a token's id is out of range", "Download the model again.")
     texts = [""] * (max(pairs)[0] + 1)
     for number, text in pairs:
         texts[number] = text
@@ -128,7 +128,7 @@ def _unread(folder: Path, config: Mapping[str, Any]) -> VocabFacts:
     kind = next((pattern for pattern in OTHER_TOKENIZERS if any(folder.glob(pattern))), None)
     if kind is None:
         raise EngineError(
-            f"{shown(folder)} has no tokenizer: neither {TOKENIZER} nor any of {', '.join(OTHER_TOKENIZERS)}",
+            f"{path_text(folder)} has no tokenizer: neither {TOKENIZER} nor any of {', '.join(OTHER_TOKENIZERS)}",
             "Download the model again, with all its files.",
         )
     size = config.get("vocab_size")

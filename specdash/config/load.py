@@ -17,13 +17,13 @@ from specdash.analysis.k_search import FIRST_ROUND
 from specdash.analysis.sequential import least_samples
 from specdash.analysis.strategy import CURVE, SEARCH
 from specdash.config.engine_table import read_engine, require_server, warn_of_port
-from specdash.config.entries import absence, path_of, read_models, same_label_two_files
-from specdash.config.fields import Table, unknown_keys
+from specdash.config.entries import absence, path_key, read_models, same_label_two_files
+from specdash.config.fields import TomlTable, unknown_keys
 from specdash.config.lines import KeyPath
 from specdash.config.method_limits import warn_of_methods
 from specdash.config.mlx_folder import is_mlx_folder
 from specdash.config.queue_table import Known, read_queue
-from specdash.config.report import Findings, plain, show
+from specdash.config.report import Findings, escaped, toml_text
 from specdash.config.sections import (
     read_configs,
     read_limits,
@@ -60,12 +60,12 @@ class CheckResult:
     findings: Findings
 
 
-def check(path: Path | str) -> CheckResult:
+def check_profile(path: Path | str) -> CheckResult:
     """Reads the profile at `path`; every problem is in the result, in the order of the file, and none is raised."""
     file = Path(path)
-    findings = Findings(plain(str(path)))
+    findings = Findings(escaped(str(path)))
     raw = read_toml(file, findings, "a profile") if _is_there(file, findings) else None
-    return sorted_result(_profile(Table(findings, (), raw), file, findings) if raw is not None else None, findings)
+    return sorted_result(_profile(TomlTable(findings, (), raw), file, findings) if raw is not None else None, findings)
 
 
 def sorted_result(profile: Profile | None, findings: Findings) -> CheckResult:
@@ -76,9 +76,9 @@ def sorted_result(profile: Profile | None, findings: Findings) -> CheckResult:
     return CheckResult(usable, findings.problems, findings.warnings, findings.missing, findings)
 
 
-def load(path: Path | str) -> Profile:
+def load_profile(path: Path | str) -> Profile:
     """The profile at `path`. Raises ProfileError with every problem; what is merely missing here raises nothing."""
-    result = check(path)
+    result = check_profile(path)
     if result.profile is None:
         raise ProfileError(result.problems)
     return result.profile
@@ -88,7 +88,7 @@ def _is_there(file: Path, findings: Findings) -> bool:
     """Whether there is a file to read, or the reason is filed."""
     try:
         if os.path.isdir(file):
-            inside = ", ".join(plain(found.name) for found in sorted(file.glob("*.toml"))[:5])
+            inside = ", ".join(escaped(found.name) for found in sorted(file.glob("*.toml"))[:5])
             findings.problem((), "is a folder, not a profile", f"Profiles in it: {inside}" if inside else "")
             return False
         if (reason := absence(file.absolute())) is not None:
@@ -99,7 +99,7 @@ def _is_there(file: Path, findings: Findings) -> bool:
     return True
 
 
-def _profile(top: Table, file: Path, findings: Findings) -> Profile:
+def _profile(top: TomlTable, file: Path, findings: Findings) -> Profile:
     """Reads all tables. What could not be read has its default, and a problem filed."""
     source = Path(os.path.abspath(file))
     base = source.parent
@@ -172,7 +172,7 @@ def _fitting(findings: Findings, models: list[ModelRef], kind: Kind) -> list[Mod
             what = "is a folder as MLX loads it" if is_folder else "is a file"
             wanted = "a .gguf file" if is_folder else "the folder of a model, with config.json and safetensors"
             findings.problem(
-                path_of(model), f'{what}, and kind = "{kind.name}" takes {wanted}', "Set engine.kind to fit it"
+                path_key(model), f'{what}, and kind = "{kind.name}" takes {wanted}', "Set engine.kind to fit it"
             )
     return fit
 
@@ -211,7 +211,7 @@ def _warn_of_unused_drafts(findings: Findings, profile: Profile) -> None:
         used = any(needs_draft_model(method) for method in profile.sweep.methods)
         if not used or draft.method not in ("auto", *profile.sweep.methods):
             asked = "draft" if draft.method == "auto" else draft.method
-            findings.warn(path_of(draft), "is used by no method of the sweep", f'Add "{asked}" to sweep.methods')
+            findings.warn(path_key(draft), "is used by no method of the sweep", f'Add "{asked}" to sweep.methods')
 
 
 def _warn_of_a_fixed_k(findings: Findings, profile: Profile) -> None:
@@ -231,7 +231,7 @@ def _warn_of_a_fixed_k(findings: Findings, profile: Profile) -> None:
         told = {method: command for method in several if (command := for_method(launches, method))}
         deaf = next((method for method in told if not _is_told_k(told[method], profile.source.parent)), None)
         if deaf is not None:
-            what = f"does not say K for {show(deaf)}: the same server is started for each draft length"
+            what = f"does not say K for {toml_text(deaf)}: the same server is started for each draft length"
             findings.warn(path, what, f"Write {{k}} in launch, or read ${variable('k')} in the script")
 
 
@@ -266,7 +266,7 @@ def _warn_of_few_samples(findings: Findings, profile: Profile) -> None:
         findings.warn(("sweep", "k"), what, "Set measure.iterations to 24 or more; few steps take them all")
 
 
-def _folder_name(top: Table, key: str, default: str) -> str:
+def _folder_name(top: TomlTable, key: str, default: str) -> str:
     """A name that becomes part of the run folder's name."""
 
     def convert(value: object) -> str | None:

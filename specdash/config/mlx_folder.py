@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from specdash.config.report import plain
+from specdash.config.report import escaped
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"
@@ -55,5 +55,5 @@ def folder_name(path: Path) -> str:
     """The name that an owner knows a model folder by: of a snapshot in the Hugging Face cache its repository's."""
     repository = path.parent.parent.name
     if path.parent.name == "snapshots" and repository.startswith("models--"):
-        return plain(repository.split("--")[-1]) or "model"
-    return plain(path.name) or "model"
+        return escaped(repository.split("--")[-1]) or "model"
+    return escaped(path.name) or "model"

@@ -17,8 +17,8 @@ from typing import Any
 
 from specdash.config.hf_tokenizer import read_object, read_vocabulary
 from specdash.config.mlx_folder import CONFIG, INDEX, WEIGHTS
-from specdash.config.model_file import WeightBytes, bytes_read, shown
-from specdash.config.report import plain
+from specdash.config.model_file import WeightBytes, bytes_read, path_text
+from specdash.config.report import escaped
 from specdash.config.safetensors import Tensor, read_tensors
 from specdash.core.model import MLX, SYNTHETIC_KEY, ModelFacts
 from specdash.errors import EngineError
@@ -44,11 +44,11 @@ def read_mlx_folder(path: Path) -> ModelFacts:
     of 152,000 tokens.
     """
     if not os.path.exists(path / CONFIG):
-        raise EngineError(f"{shown(path)} has no {CONFIG}, so it is no MLX model", AGAIN)
+        raise EngineError(f"{path_text(path)} has no {CONFIG}, so it is no MLX model", AGAIN)
     config = read_object(path / CONFIG)
     architecture = config.get("model_type")
     if not isinstance(architecture, str) or not architecture:
-        raise EngineError(f"{shown(path / CONFIG)} names no model_type, so it is no model", AGAIN)
+        raise EngineError(f"{path_text(path / CONFIG)} names no model_type, so it is no model", AGAIN)
     shards = _shards(path)
     vocab, templated = read_vocabulary(path, config)
     tensors: dict[str, Tensor] = {}
@@ -58,7 +58,7 @@ def read_mlx_folder(path: Path) -> ModelFacts:
         tensors |= found
         size_bytes += size
     if not tensors:
-        raise EngineError(f"{shown(path)} has no weights in its safetensors files", AGAIN)
+        raise EngineError(f"{path_text(path)} has no weights in its safetensors files", AGAIN)
     # Models with more senses than text keep what concerns text in a part of its own.
     inner = config.get("text_config")
     said = _Said({**config, **inner} if isinstance(inner, Mapping) else config)
@@ -115,18 +115,18 @@ def _shards(path: Path) -> tuple[Path, ...]:
         places = read_object(path / INDEX).get("weight_map")
         named = {name for name in places.values() if isinstance(name, str)} if isinstance(places, dict) else set()
         if not named or any(Path(name).name != name for name in named):
-            raise EngineError(f"{shown(path / INDEX)} is damaged: it does not say where the weights are", AGAIN)
+            raise EngineError(f"{path_text(path / INDEX)} is damaged: it does not say where the weights are", AGAIN)
         expected = {path / name for name in named}
     else:
         expected = set(path.glob(WEIGHTS))
         expected |= {other for file in expected for other in _siblings(file)}
     if not expected:
-        raise EngineError(f"{shown(path)} has no weights: no {WEIGHTS}", AGAIN)
+        raise EngineError(f"{path_text(path)} has no weights: no {WEIGHTS}", AGAIN)
     missing = sorted(file.name for file in expected if not os.path.exists(file))
     if missing:
-        names = ", ".join(plain(name) for name in missing[:_NAMED])
+        names = ", ".join(escaped(name) for name in missing[:_NAMED])
         more = f" and {len(missing) - _NAMED} more" if len(missing) > _NAMED else ""
-        raise EngineError(f"{shown(path)} lacks weights: {names}{more}", AGAIN)
+        raise EngineError(f"{path_text(path)} lacks weights: {names}{more}", AGAIN)
     return tuple(sorted(expected))
 
 
@@ -165,12 +165,12 @@ def _quantisation(tensors: Mapping[str, Tensor], said: _Said) -> str | None:
     general = said.quantised("")
     bits, group, mode = (general.get(name) for name in ("bits", "group_size", "mode"))
     if type(bits) is int:
-        kind = f"{bits}-bit" if mode in (None, "affine") else plain(str(mode))
+        kind = f"{bits}-bit" if mode in (None, "affine") else escaped(str(mode))
         return f"{kind} g{group}" if type(group) is int else kind
     by_type = Counter[str]()
     for tensor in tensors.values():
         by_type[tensor.dtype] += tensor.size_bytes
-    return plain(by_type.most_common(1)[0][0].lower()) or None
+    return escaped(by_type.most_common(1)[0][0].lower()) or None
 
 
 def _weights(tensors: Mapping[str, Tensor], layers: int | None) -> WeightBytes:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from specdash.config.report import plain
+from specdash.config.report import escaped
 from specdash.errors import EngineError
 
 AGAIN = "Download or copy it again."
@@ -75,14 +75,16 @@ def regular_file(path: Path, instead: str) -> Iterator[tuple[BinaryIO, int]]:
                 raise BadFileError(_kind(status.st_mode), instead)
             yield file, status.st_size
     except BadFileError as error:
-        raise EngineError(f"{shown(path)} {error.what}", error.todo) from None
+        raise EngineError(f"{path_text(path)} {error.what}", error.todo) from None
     except FileNotFoundError:
-        raise EngineError(f"{shown(path)} does not exist", "Check the path.") from None
+        raise EngineError(f"{path_text(path)} does not exist", "Check the path.") from None
     except IsADirectoryError:
-        raise EngineError(f"{shown(path)} is a folder, not a model", instead) from None
+        raise EngineError(f"{path_text(path)} is a folder, not a model", instead) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the name
         reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
-        raise EngineError(f"{shown(path)} cannot be read: {plain(reason)}", "Check the path and the rights.") from None
+        raise EngineError(
+            f"{path_text(path)} cannot be read: {escaped(reason)}", "Check the path and the rights."
+        ) from None
 
 
 def _kind(mode: int) -> str:
@@ -92,6 +94,6 @@ def _kind(mode: int) -> str:
     return "is a FIFO, not a model file" if stat.S_ISFIFO(mode) else "is a device or socket, not a model file"
 
 
-def shown(path: Path) -> str:
+def path_text(path: Path) -> str:
     """A path as it may be shown."""
-    return plain(str(path))
+    return escaped(str(path))

@@ -8,9 +8,9 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from specdash.config.entries import absence, absolute, expand_user
-from specdash.config.fields import Table
+from specdash.config.fields import TomlTable
 from specdash.config.lines import KeyPath
-from specdash.config.report import Findings, plain, show
+from specdash.config.report import Findings, escaped, toml_text
 from specdash.core.kinds import DEFAULT, KINDS, Kind, Program
 
 
@@ -20,7 +20,7 @@ def located(text: str, base: Path) -> str:
     return str(absolute(text, base)) if "/" in expanded or expanded.startswith("~") else expanded
 
 
-def read_program(engine: Table, base: Path, kind: Kind) -> str:
+def read_program(engine: TomlTable, base: Path, kind: Kind) -> str:
     """`engine.program` of a kind of engine: a name, an absolute path, or a name of ours with its interpreter."""
     default = kind.programs[0].name
     text = engine.text("program", default)
@@ -64,15 +64,15 @@ def check_program(findings: Findings, path: KeyPath, program: str, todo: str) ->
     """Notes a program as missing when it cannot be started from here."""
     if "/" not in program:
         if shutil.which(program) is None:
-            findings.lacks(path, f"program {show(program)} is not on PATH", todo)
+            findings.lacks(path, f"program {toml_text(program)} is not on PATH", todo)
         return
     file = Path(program)
     if os.path.isdir(file):
         inside = file / DEFAULT.programs[0].name
-        hint = f"Write {show(str(inside))}" if os.path.isfile(inside) else todo
-        findings.lacks(path, f"is a folder, not a program: {show(program)}", hint)
+        hint = f"Write {toml_text(str(inside))}" if os.path.isfile(inside) else todo
+        findings.lacks(path, f"is a folder, not a program: {toml_text(program)}", hint)
     elif not os.path.isfile(file):
         what, hint = absence(file) or ("", "")
         findings.lacks(path, what, hint or todo)
     elif not os.access(file, os.X_OK):
-        findings.lacks(path, f"is not executable: {show(program)}", f"chmod +x {plain(program)}")
+        findings.lacks(path, f"is not executable: {toml_text(program)}", f"chmod +x {escaped(program)}")

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from specdash.config.prompts import CATEGORIES, load_jsonl
-from specdash.config.write import dump
+from specdash.config.write import dump_profile
 from specdash.core.axes import DRAFTER, SETTING, SWEPT, Axis, Part, pick
 from specdash.core.commands import NewModel
 from specdash.core.methods import BASELINE
@@ -53,9 +53,9 @@ def edited(profile: Profile, queue: Iterable[StepState], models: Iterable[NewMod
     return _as_matrix(grown, listed, categories) or _as_entries(grown, listed, categories)
 
 
-def text_of(profile: Profile) -> str:
+def profile_text(profile: Profile) -> str:
     """The profile as the text of a TOML file."""
-    return _HEAD + dump(profile)
+    return _HEAD + dump_profile(profile)
 
 
 def measured_categories(profile: Profile) -> tuple[str, ...]:

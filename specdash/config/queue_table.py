@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
-from specdash.config.fields import Table, as_whole
-from specdash.config.report import guess, show
+from specdash.config.fields import TomlTable, as_whole
+from specdash.config.report import guess, toml_text
 from specdash.core.axes import AXES, SWEPT, Part, Values
 from specdash.core.kinds import Kind
 from specdash.core.methods import BASELINE, DRAFT, METHODS, method_named, needs_draft_model
@@ -32,7 +32,7 @@ class Known:
     kind: Kind
 
 
-def read_queue(tables: Sequence[Table], known: Known) -> tuple[QueueEntry, ...]:
+def read_queue(tables: Sequence[TomlTable], known: Known) -> tuple[QueueEntry, ...]:
     """`[[queue]]`; the label of a pattern stands for all that it found."""
     entries: list[QueueEntry] = []
     seen: dict[str, str] = {}
@@ -42,7 +42,7 @@ def read_queue(tables: Sequence[Table], known: Known) -> tuple[QueueEntry, ...]:
         for entry in found:
             for step in entry_steps(entry, known.measure.workloads, known.categories or ("all",)):
                 if step.id in seen:
-                    twice.append(f"{show(step.id)} is listed in {seen[step.id]} already")
+                    twice.append(f"{toml_text(step.id)} is listed in {seen[step.id]} already")
                 seen.setdefault(step.id, f"queue[{table.path[-1]}]" if len(table.path) > 1 else "queue")
         more = f", and {len(twice) - _SHOWN_TWICE} more" if len(twice) > _SHOWN_TWICE else ""
         if twice:
@@ -52,7 +52,7 @@ def read_queue(tables: Sequence[Table], known: Known) -> tuple[QueueEntry, ...]:
     return tuple(entries)
 
 
-def _read(table: Table, known: Known) -> list[QueueEntry]:
+def _read(table: TomlTable, known: Known) -> list[QueueEntry]:
     """The entries that one table stands for: one for each target and draft that its labels mean."""
     targets = _labels(table, "target", known.targets)
     has_draft = table.raw.get("draft") is not None
@@ -72,7 +72,7 @@ def _read(table: Table, known: Known) -> list[QueueEntry]:
     )
     for name in entry.values:
         if AXES[name].part is Part.STAGE and not AXES[name].is_of(method):
-            what = f"is {AXES[name].what}, and {show(method)} has none"
+            what = f"is {AXES[name].what}, and {toml_text(method)} has none"
             table.findings.problem(table.at(name), what, "Leave it out")
         elif (problem := known.kind.problem_with(AXES[name], method)) is not None:
             table.findings.problem(table.at(name), problem, "Leave it out")
@@ -82,49 +82,51 @@ def _read(table: Table, known: Known) -> list[QueueEntry]:
     ]
 
 
-def _method(table: Table, *, has_draft: bool) -> str:
+def _method(table: TomlTable, *, has_draft: bool) -> str:
     """`method`: with a draft an ordinary one, else a baseline, where the entry does not say."""
     word = table.text("method", DRAFT if has_draft else BASELINE)
     method = BASELINE if word == BASELINE else method_named(word)
     if method is None:
         todo = guess(word, (BASELINE, *METHODS), "The methods are")
-        table.findings.problem(table.at("method"), f"unknown: {show(word)}", todo)
+        table.findings.problem(table.at("method"), f"unknown: {toml_text(word)}", todo)
         return DRAFT if has_draft else BASELINE
     if has_draft and not needs_draft_model(method):
-        table.findings.problem(table.at("method"), f"{show(word)} takes no draft", "Leave draft out, or method")
+        table.findings.problem(table.at("method"), f"{toml_text(word)} takes no draft", "Leave draft out, or method")
     if not has_draft and needs_draft_model(method):
-        table.findings.problem(table.at("method"), f"{show(word)} needs a draft", 'Add draft = "…"')
+        table.findings.problem(table.at("method"), f"{toml_text(word)} needs a draft", 'Add draft = "…"')
     return method
 
 
-def _labels(table: Table, key: str, known: Mapping[str, Sequence[str]]) -> list[str]:
+def _labels(table: TomlTable, key: str, known: Mapping[str, Sequence[str]]) -> list[str]:
     """The labels that the label at `key` stands for; a problem is filed for none."""
     label = table.text(key, "")
     if not label:
         if table.raw.get(key, "") == "":
             path = table.at(key) if key in table.raw else table.path
-            table.findings.problem(path, f"has no {key}", f"The {key}s are: {', '.join(map(show, known)) or 'none'}")
+            table.findings.problem(
+                path, f"has no {key}", f"The {key}s are: {', '.join(map(toml_text, known)) or 'none'}"
+            )
         return []
     if label not in known:
-        what = f"no {key} is called {show(label)}"
+        what = f"no {key} is called {toml_text(label)}"
         table.findings.problem(table.at(key), what, guess(label, list(known), f"The {key}s are"))
         return []
     return list(known[label])
 
 
-def _config(table: Table, configs: Sequence[ServerConfig]) -> str | None:
+def _config(table: TomlTable, configs: Sequence[ServerConfig]) -> str | None:
     label = table.text("config", "")
     names = [config.label for config in configs]
     if label and label not in names:
         todo = guess(label, names, "The configurations are")
-        table.findings.problem(table.at("config"), f"no configuration is called {show(label)}", todo)
+        table.findings.problem(table.at("config"), f"no configuration is called {toml_text(label)}", todo)
     if not label and names:
         path = table.at("config") if "config" in table.raw else table.path
-        table.findings.problem(path, "has no config", f"The configurations are: {', '.join(map(show, names))}")
+        table.findings.problem(path, "has no config", f"The configurations are: {', '.join(map(toml_text, names))}")
     return label or None
 
 
-def _optional(table: Table, key: str, least: int, most: int | None = None) -> int | None:
+def _optional(table: TomlTable, key: str, least: int, most: int | None = None) -> int | None:
     """A whole number that may be left out."""
     table.ask(key)
     if key not in table.raw:
@@ -135,7 +137,7 @@ def _optional(table: Table, key: str, least: int, most: int | None = None) -> in
     return value
 
 
-def _k(table: Table, *, needed: bool) -> tuple[int, ...]:
+def _k(table: TomlTable, *, needed: bool) -> tuple[int, ...]:
     """`k`: at least one where something drafts, none for a baseline."""
     ks = table.wholes("k", (), 1, todo="For example k = [4, 8, 16]")
     if needed and not ks and table.raw.get("k", []) == []:
@@ -147,7 +149,7 @@ def _k(table: Table, *, needed: bool) -> tuple[int, ...]:
     return ks
 
 
-def _categories(table: Table, known: Sequence[str]) -> tuple[str, ...] | Literal["all"]:
+def _categories(table: TomlTable, known: Sequence[str]) -> tuple[str, ...] | Literal["all"]:
     """`categories`: "all" that `[measure]` has, or some of them; with none known, any."""
     if table.raw.get("categories", "all") == "all":
         table.ask("categories")

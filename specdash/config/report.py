@@ -1,7 +1,7 @@
 """What is wrong in a file, collected instead of raised, and said in the file's own words.
 
 The words: a value as it stands in the file, a key with its dots, the nearest spelling. Everything that comes from a
-file passes `plain` before it reaches a message.
+file passes `escaped` before it reaches a message.
 """
 
 from __future__ import annotations
@@ -19,22 +19,22 @@ _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _SHOWN_CHARS = 80
 
 
-def plain(text: str) -> str:
+def escaped(text: str) -> str:
     """`text` without anything that a terminal could obey: what is not printable becomes its escape sequence."""
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in text)
 
 
-def show(value: object) -> str:
+def toml_text(value: object) -> str:
     """A TOML value as it would stand in the file, on one line and at most 80 characters long."""
     match value:
         case bool():
             text = "true" if value else "false"
         case str() if "/" in value:
-            return '"' + plain(value) + '"'  # a path, of which the end tells most: never cut
+            return '"' + escaped(value) + '"'  # a path, of which the end tells most: never cut
         case str():
-            text = '"' + plain(value) + '"'
+            text = '"' + escaped(value) + '"'
         case list():
-            text = "[" + ", ".join(show(item) for item in value[:_SHOWN_CHARS]) + "]"
+            text = "[" + ", ".join(toml_text(item) for item in value[:_SHOWN_CHARS]) + "]"
         case dict():
             text = "a table"
         case datetime.date() | datetime.time():
@@ -53,7 +53,7 @@ def dotted(path: KeyPath) -> str:
         if isinstance(part, int):
             text += f"[{part}]"
         else:
-            name = part if _BARE_KEY.fullmatch(part) else show(part)
+            name = part if _BARE_KEY.fullmatch(part) else toml_text(part)
             text += f".{name}" if text else name
     return text
 
@@ -68,8 +68,8 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
 def guess(word: str, known: Sequence[str], label: str = "Known") -> str:
     """What to do about an unknown `word`: the nearest spelling, if any, and all that is known."""
     close = nearest(word, known)
-    hint = f"Did you mean {show(close)}? " if close is not None else ""
-    return hint + f"{label}: " + (", ".join(plain(name) for name in known) or "nothing")
+    hint = f"Did you mean {toml_text(close)}? " if close is not None else ""
+    return hint + f"{label}: " + (", ".join(escaped(name) for name in known) or "nothing")
 
 
 @dataclass(slots=True)
@@ -106,7 +106,7 @@ class Findings:
 
     def not_yet(self, path: KeyPath, what: str, allowed: Sequence[str] = ()) -> None:
         """Files the use of something that specdash is to have and this version has not; `allowed` is what it has."""
-        todo = "This version has: " + ", ".join(show(word) for word in allowed) if allowed else "Leave it out"
+        todo = "This version has: " + ", ".join(toml_text(word) for word in allowed) if allowed else "Leave it out"
         self.problem(path, f"{what} is not in this version", todo)
 
     def about(self, path: KeyPath, what: str, todo: str) -> Problem:

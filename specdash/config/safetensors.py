@@ -12,9 +12,9 @@ from typing import Annotated
 
 import msgspec
 
-from specdash.config.gguf_types import what_instead
+from specdash.config.gguf_types import guess_file_type
 from specdash.config.model_file import BadFileError, regular_file
-from specdash.config.report import plain
+from specdash.config.report import escaped
 
 HEADER_BYTES = 100_000_000  # the format's own limit
 INSTEAD = "Name the folder of an MLX model."
@@ -52,7 +52,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], int]:
         head = file.read(512)
         length = int.from_bytes(head[:8], "little")
         if len(head) < 8 or not 2 <= length <= HEADER_BYTES or head[8:].lstrip()[:1] != b"{":
-            what, todo = what_instead(head)
+            what, todo = guess_file_type(head)
             if "GGUF" in what:
                 raise BadFileError("is no safetensors file, or damaged: it does not begin with a header")
             raise BadFileError(what, todo)
@@ -62,7 +62,7 @@ def read_tensors(path: Path) -> tuple[dict[str, Tensor], int]:
         try:
             tensors = _DECODER.decode(file.read(length))
         except (ValueError, RecursionError) as error:
-            raise BadFileError(f"is damaged: its header cannot be read ({plain(str(error))})") from None
+            raise BadFileError(f"is damaged: its header cannot be read ({escaped(str(error))})") from None
         tensors.pop("__metadata__", None)
         _check(tensors, size - 8 - length)
     return tensors, size
@@ -73,7 +73,7 @@ def _check(tensors: dict[str, Tensor], room: int) -> None:
     for name, tensor in tensors.items():
         width = _BYTES.get(tensor.dtype)
         if tensor.size_bytes < 0 or (width is not None and tensor.size_bytes != width * tensor.elements):
-            raise BadFileError(f"is damaged: the bytes of the tensor {plain(name)} do not fit its shape")
+            raise BadFileError(f"is damaged: the bytes of the tensor {escaped(name)} do not fit its shape")
     end = max((tensor.data_offsets[1] for tensor in tensors.values()), default=0)
     if end > room:
         raise BadFileError(f"is truncated: {end - room:,} bytes of its tensors are missing")

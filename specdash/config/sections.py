@@ -20,9 +20,9 @@ from specdash.config.engine_table import (
     warn_of_port,
 )
 from specdash.config.entries import absence, absolute, impossible, read_pairs
-from specdash.config.fields import Table, parse_duration, parse_size
+from specdash.config.fields import TomlTable, parse_duration, parse_size
 from specdash.config.prompts import CATEGORIES, load_jsonl
-from specdash.config.report import guess, nearest, show
+from specdash.config.report import guess, nearest, toml_text
 from specdash.core.axes import AXES, PARAMS, SWEPT, Part
 from specdash.core.kinds import KINDS, Kind
 from specdash.core.methods import METHODS, method_named
@@ -33,7 +33,7 @@ _FEWEST_TOKENS = 16
 _LATER_WORKLOADS = ("single", "batch", "concurrent", "cache", "memory", "api", "leak")
 
 
-def read_configs(tables: Sequence[Table], engine: EngineConfig, base: Path) -> tuple[ServerConfig, ...]:
+def read_configs(tables: Sequence[TomlTable], engine: EngineConfig, base: Path) -> tuple[ServerConfig, ...]:
     """`[[configs]]`, each with a label of its own; launch commands and addresses only where the engine has them."""
     configs: list[ServerConfig] = []
     kind = KINDS[engine.kind]
@@ -42,7 +42,7 @@ def read_configs(tables: Sequence[Table], engine: EngineConfig, base: Path) -> t
         if not label and table.raw.get("label", "") == "":
             table.findings.problem(table.path, "has no label", 'Add label = "…"; results are listed by it')
         elif label and label in {config.label for config in configs}:
-            what = f"label {show(label)} is that of an earlier configuration"
+            what = f"label {toml_text(label)} is that of an earlier configuration"
             table.findings.problem(table.at("label"), what, "Give each its own label")
         refuse_keys_of_others(table, kind)
         config = ServerConfig(
@@ -58,7 +58,7 @@ def read_configs(tables: Sequence[Table], engine: EngineConfig, base: Path) -> t
 
 
 def read_sweep(
-    table: Table, targets: dict[str, list[str]], drafts: dict[str, list[str]], *, kind: Kind, is_listed: bool
+    table: TomlTable, targets: dict[str, list[str]], drafts: dict[str, list[str]], *, kind: Kind, is_listed: bool
 ) -> Sweep:
     """`[sweep]`; where `[[queue]]` lists the steps (`is_listed`), a key here would mean nothing."""
     if is_listed and table.raw:
@@ -93,7 +93,7 @@ def read_sweep(
     )
 
 
-def _refuse_by_kind(table: Table, name: str, kind: Kind) -> None:
+def _refuse_by_kind(table: TomlTable, name: str, kind: Kind) -> None:
     """Files an axis that this kind of engine has no way to set."""
     if not kind.sets(AXES[name]):
         able = ", ".join(sorted(each.name for each in KINDS.values() if each.sets(AXES[name])))
@@ -101,7 +101,7 @@ def _refuse_by_kind(table: Table, name: str, kind: Kind) -> None:
         table.findings.problem(table.at(name), what, f"Kinds that can: {able}; or leave {name} out")
 
 
-def _stages(table: Table, methods: Sequence[str], kind: Kind) -> dict[str, dict[str, tuple[Any, ...]]]:
+def _stages(table: TomlTable, methods: Sequence[str], kind: Kind) -> dict[str, dict[str, tuple[Any, ...]]]:
     """`[sweep.stages.METHOD]`: lists of parameters for one method alone."""
     found: dict[str, dict[str, tuple[Any, ...]]] = {}
     for word in table.raw:
@@ -120,7 +120,7 @@ def _stages(table: Table, methods: Sequence[str], kind: Kind) -> dict[str, dict[
     return found
 
 
-def _methods(table: Table, kind: Kind) -> tuple[str, ...]:
+def _methods(table: TomlTable, kind: Kind) -> tuple[str, ...]:
     """`sweep.methods`, by the names that results have on this kind of engine."""
     given = table.strings("methods", 'For example methods = ["draft", "ngram-simple"]')
     named: list[str] = []
@@ -128,37 +128,39 @@ def _methods(table: Table, kind: Kind) -> tuple[str, ...]:
         method = method_named(word)
         if method is None:
             todo = guess(word, METHODS, "The methods are")
-            table.findings.problem((*table.at("methods"), index), f"unknown: {show(word)}", todo)
+            table.findings.problem((*table.at("methods"), index), f"unknown: {toml_text(word)}", todo)
             continue
         method = kind.method_named(method)
         if method in named:
-            table.findings.problem(table.at("methods"), f"lists {show(word)} more than once", "Leave one of them out")
+            table.findings.problem(
+                table.at("methods"), f"lists {toml_text(word)} more than once", "Leave one of them out"
+            )
         elif method not in METHODS:
-            what = f"{show(word)} is not known here: it is measured if the program's --help lists it"
+            what = f"{toml_text(word)} is not known here: it is measured if the program's --help lists it"
             table.findings.warn((*table.at("methods"), index), what)
         named.append(method)
     for one, other in kind.equal:
         if not {one, other} <= set(named):
             continue
-        what = f"{show(one)} and {show(other)} are the same there: --spec-type {other}"
+        what = f"{toml_text(one)} and {toml_text(other)} are the same there: --spec-type {other}"
         table.findings.problem(table.at("methods"), what, "Leave one of them out")
     return tuple(dict.fromkeys(named)) if "methods" in table.raw else ("draft",)
 
 
-def _k(table: Table, *, needed: bool) -> tuple[int, ...] | KMode:
+def _k(table: TomlTable, *, needed: bool) -> tuple[int, ...] | KMode:
     """`sweep.k`."""
     value = table.ask("k", "auto")
     if value == "auto" or value == "curve" or value == "search":
         return value
     close = nearest(value, ("auto", "curve", "search")) if isinstance(value, str) else None
-    todo = "For example k = [4, 8, 16]" if close is None else f"Did you mean {show(close)}?"
+    todo = "For example k = [4, 8, 16]" if close is None else f"Did you mean {toml_text(close)}?"
     ks = table.wholes("k", (), 1, 'a list of whole numbers, "auto", "curve" or "search"', todo)
     if value == [] and needed:
         table.wrong("k", "a list with at least one K", 'For example k = [4, 8, 16], or k = "auto"')
     return ks
 
 
-def read_measure(table: Table, base: Path, targets: Sequence[ModelRef]) -> tuple[Measure, tuple[str, ...]]:
+def read_measure(table: TomlTable, base: Path, targets: Sequence[ModelRef]) -> tuple[Measure, tuple[str, ...]]:
     """`[measure]`, and the categories that it measures; () where they are in a file that is missing here."""
     findings = table.findings
     prompts, known = _prompts(table, base, targets)
@@ -195,7 +197,7 @@ def _share(value: object) -> float | None:
 
 
 def _prompts(
-    table: Table, base: Path, targets: Sequence[ModelRef]
+    table: TomlTable, base: Path, targets: Sequence[ModelRef]
 ) -> tuple[Path | Literal["builtin"], tuple[str, ...]]:
     """`measure.prompts`, "builtin" or a .jsonl file, and the categories that it has; () for a file missing here.
 
@@ -220,7 +222,7 @@ def _prompts(
     return path, ()
 
 
-def _categories(table: Table, known: Sequence[str]) -> tuple[str, ...] | Literal["all"]:
+def _categories(table: TomlTable, known: Sequence[str]) -> tuple[str, ...] | Literal["all"]:
     """`measure.categories`: "all", or some of the known ones; with none known, any."""
     if table.raw.get("categories", "all") == "all":
         table.ask("categories")
@@ -231,7 +233,7 @@ def _categories(table: Table, known: Sequence[str]) -> tuple[str, ...] | Literal
     return names
 
 
-def read_limits(table: Table) -> Limits:
+def read_limits(table: TomlTable) -> Limits:
     """`[limits]`."""
 
     def duration(value: object) -> float | None:
@@ -251,14 +253,16 @@ def read_limits(table: Table) -> Limits:
     )
 
 
-def read_results_dir(table: Table, base: Path) -> Path:
+def read_results_dir(table: TomlTable, base: Path) -> Path:
     """`results.dir`, absolute."""
     path = absolute(table.text("dir", "results"), base)
     existing = next(folder for folder in (path, *path.parents) if os.path.exists(folder))
     if (reason := impossible(path)) is not None:
-        table.findings.problem(table.at("dir"), f"cannot be a folder: {reason}: {show(str(path))}")
+        table.findings.problem(table.at("dir"), f"cannot be a folder: {reason}: {toml_text(str(path))}")
     elif not os.path.isdir(existing):
-        table.findings.problem(table.at("dir"), f"is in the way: {show(str(existing))} is not a folder")
+        table.findings.problem(table.at("dir"), f"is in the way: {toml_text(str(existing))} is not a folder")
     elif not os.access(existing, os.W_OK | os.X_OK):
-        table.findings.lacks(table.at("dir"), f"cannot be written: {show(str(existing))}", "Choose another results.dir")
+        table.findings.lacks(
+            table.at("dir"), f"cannot be written: {toml_text(str(existing))}", "Choose another results.dir"
+        )
     return path

@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from specdash.config.fields import Table, unknown_keys
+from specdash.config.fields import TomlTable, unknown_keys
 from specdash.config.lines import key_lines
-from specdash.config.report import Findings, guess, plain
+from specdash.config.report import Findings, escaped, guess
 from specdash.config.toml_file import read_toml
 from specdash.errors import Problem, SpecdashError
 
@@ -63,16 +63,16 @@ def load_settings(path: Path | None = None, binding_ids: Collection[str] = ()) -
     `binding_ids` are the ids that `[keys]` may have; none given: they are not checked.
     """
     file = path if path is not None else settings_path()
-    findings = Findings(plain(str(file)))
+    findings = Findings(escaped(str(file)))
     if not os.path.lexists(file):
         return Settings(file)
     raw = read_toml(file, findings, "settings")
     if raw is None:
         return Settings(file, warnings=tuple(findings.problems))
-    return _settings(Table(findings, (), raw), file, findings, binding_ids)
+    return _settings(TomlTable(findings, (), raw), file, findings, binding_ids)
 
 
-def _settings(top: Table, file: Path, findings: Findings, binding_ids: Collection[str]) -> Settings:
+def _settings(top: TomlTable, file: Path, findings: Findings, binding_ids: Collection[str]) -> Settings:
     theme = top.text("theme", "") or None
     notifications = top.choice("notifications", "bell", NOTIFICATIONS)
     rates = ", ".join(f"{rate:g}" for rate in RATES_HZ)
@@ -98,7 +98,7 @@ def _folder(text: str, file: Path) -> Path:
     return file.absolute().parent / Path(text).expanduser()
 
 
-def _keys(table: Table, binding_ids: Collection[str]) -> dict[str, str]:
+def _keys(table: TomlTable, binding_ids: Collection[str]) -> dict[str, str]:
     """`[keys]`, with ids as quoted keys ("main.skip" = "x") or as the dotted keys that TOML makes tables of."""
     found: dict[str, str] = {}
     _gather(table, "", table.raw, binding_ids, found)
@@ -106,7 +106,7 @@ def _keys(table: Table, binding_ids: Collection[str]) -> dict[str, str]:
 
 
 def _gather(
-    table: Table, prefix: str, raw: Mapping[str, Any], binding_ids: Collection[str], found: dict[str, str]
+    table: TomlTable, prefix: str, raw: Mapping[str, Any], binding_ids: Collection[str], found: dict[str, str]
 ) -> None:
     path = (*table.path, *(part for part in prefix.split(".") if part))
     for name, value in raw.items():

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from specdash.config.lines import key_lines
-from specdash.config.report import Findings, plain
+from specdash.config.report import Findings, escaped
 from specdash.errors import Problem
 
 _LARGEST_FILE_BYTES = 1_000_000
@@ -44,7 +44,7 @@ def _parsed(text: str, findings: Findings, what: str) -> dict[str, Any] | None:
         raw = tomllib.loads(text)
         findings.lines = key_lines(text)
     except ValueError as error:  # TOMLDecodeError, and int() on numbers with thousands of digits
-        complaint, line = plain(str(error)), text.rstrip().count("\n") + 1
+        complaint, line = escaped(str(error)), text.rstrip().count("\n") + 1
         if found := re.search(r" \(at line (\d+), column \d+\)$", complaint):
             complaint, line = complaint[: found.start()], int(found[1])
         todo = 'Text goes in quotes: key = "text"' if complaint == "Invalid value" else ""

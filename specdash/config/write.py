@@ -144,8 +144,8 @@ def _labels(paths: Sequence[Path]) -> dict[Path, str]:
     return labels
 
 
-def dump(profile: Profile) -> str:
-    """`profile` as TOML, everything explicit and every path absolute; `load` of it gives an equal profile."""
+def dump_profile(profile: Profile) -> str:
+    """`profile` as TOML, everything explicit and every path absolute; `load_profile` of it gives an equal profile."""
     tables: dict[str, Any] = {
         "name": profile.name,
         "hardware": profile.hardware,

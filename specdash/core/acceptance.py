@@ -36,7 +36,7 @@ class Drafting:
 
 def drafting_of(samples: Sequence[Sample]) -> Drafting | None:
     """The counts of samples of one K as one, long answers weighing more; None where no sample tells."""
-    return _together(map(told_by, proven(samples)))
+    return _together(map(drafting_of_sample, proven(samples)))
 
 
 def drafting_over(steps: Iterable[Sequence[Sample]]) -> Drafting | None:
@@ -57,7 +57,7 @@ def proven(samples: Sequence[Sample]) -> tuple[Sample, ...]:
     return tuple(_without_counts(each) if _rests_on_k(each) else each for each in samples)
 
 
-def told_by(sample: Sample) -> Drafting | None:
+def drafting_of_sample(sample: Sample) -> Drafting | None:
     """The counts of one of the samples that `proven` gives; None where they are not known."""
     if sample.draft_tokens is None or sample.accepted_tokens is None:
         return None
@@ -66,7 +66,7 @@ def told_by(sample: Sample) -> Drafting | None:
 
 def share_of(sample: Sample) -> float | None:
     """The acceptance rate of one of the samples that `proven` gives; None where its counts are not known."""
-    told = told_by(sample)
+    told = drafting_of_sample(sample)
     return told.rate if told is not None else None
 
 

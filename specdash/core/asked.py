@@ -25,7 +25,7 @@ PROBE_TOKENS = 16  # that each of them takes beside K, at most
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class UnmeasuredRequests:
     """What a run asks, by its settings; `prompt_bytes` of each prompt by category, empty where unknown."""
 
     settings: RunSettings = field(default_factory=RunSettings)

@@ -280,7 +280,7 @@ def unknown(names: Iterable[str]) -> dict[str, None]:
     return {name: None for name in names if not AXES[name].is_sparse}
 
 
-def said(of: HasAxes | Mapping[str, Any], names: Iterable[str] = VARIANT) -> list[str]:
+def value_words(of: HasAxes | Mapping[str, Any], names: Iterable[str] = VARIANT) -> list[str]:
     """The values of several axes in words, those that are not the default: ["kv-q8", "4 experts"]."""
     found = ((AXES[name], value(of, name)) for name in names)
     return [axis.say(each) for axis, each in found if each != axis.default]
@@ -288,7 +288,7 @@ def said(of: HasAxes | Mapping[str, Any], names: Iterable[str] = VARIANT) -> lis
 
 def method_label(of: HasAxes | Mapping[str, Any]) -> str:
     """A method with its parameters, as names of steps and rows have it: "ngram-simple n=4"."""
-    return " ".join([str(value(of, "method")), *said(of, PARAMS)])
+    return " ".join([str(value(of, "method")), *value_words(of, PARAMS)])
 
 
 def drafter_label(of: HasAxes | Mapping[str, Any]) -> str | None:
@@ -301,4 +301,4 @@ def drafter_label(of: HasAxes | Mapping[str, Any]) -> str | None:
     if draft is None:
         return None if method in ("", BASELINE) else method_label(of)
     name = draft if method in ("", BASELINE, DRAFT) else f"{draft} ({method})"
-    return " ".join([name, *said(of, PARAMS)])
+    return " ".join([name, *value_words(of, PARAMS)])

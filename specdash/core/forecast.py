@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from specdash.core.asked import Asked
-from specdash.core.lifecycle import State
+from specdash.core.asked import UnmeasuredRequests
+from specdash.core.lifecycle import ServerState
 from specdash.core.persistent import changed_since
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, fixes_k
 from specdash.core.priors import ZERO, Range, RequestTime, Tokens, prior_load, prior_request, prior_tokens
@@ -19,15 +19,15 @@ from specdash.core.state import RunState
 from specdash.core.steps import StepState
 from specdash.core.steptable import StepTable
 from specdash.core.ticks import Telemetry
-from specdash.core.timings import Backlog, Timings
+from specdash.core.timings import Backlog, StepTimings
 
-__all__ = ["ZERO", "Forecaster", "InFlight", "Outlook", "Range", "in_flight", "loads_left", "outlook"]
+__all__ = ["ZERO", "ForecastRequest", "Forecaster", "Outlook", "Range", "in_flight", "loads_left", "outlook"]
 
 SAMPLE = "sample"  # the purpose of a request that is one
 
 
 @dataclass(frozen=True, slots=True)
-class InFlight:
+class ForecastRequest:
     """A request that is being answered: whose, how old it is, and how long it is sure to take at least.
 
     `least_s` is its age, or longer where the server tells how much of the prompt it has read.
@@ -39,15 +39,15 @@ class InFlight:
     least_s: float
 
 
-def in_flight(live: Telemetry, now_s: float) -> InFlight | None:
+def in_flight(live: Telemetry, now_s: float) -> ForecastRequest | None:
     """The request that is being answered at `now_s` (seconds since 1970); None where there is none of a step."""
     token, server = live.token, live.server
-    if token is None or token.step is None or (server is not None and server.state != State.BUSY):
+    if token is None or token.step is None or (server is not None and server.state != ServerState.BUSY):
         return None
     age_s = max(0.0, now_s - token.started_s)
     if token.tokens or not token.prompt_read or not token.prompt_tokens:
-        return InFlight(token.step, token.purpose, age_s, age_s)
-    return InFlight(token.step, token.purpose, age_s, age_s * token.prompt_tokens / token.prompt_read)
+        return ForecastRequest(token.step, token.purpose, age_s, age_s)
+    return ForecastRequest(token.step, token.purpose, age_s, age_s * token.prompt_tokens / token.prompt_read)
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def loads_left(view: RunState) -> tuple[PlannedLoad, ...]:
     return loads_of(view.steps, view.scope, _running(view))
 
 
-def outlook(view: RunState, flying: InFlight | None = None) -> Outlook:
+def outlook(view: RunState, flying: ForecastRequest | None = None) -> Outlook:
     """What a run still has before it, as its queue stands."""
     return Forecaster().of(view, flying)
 
@@ -89,11 +89,11 @@ class Forecaster:
     def __init__(self) -> None:
         self._view = RunState()
         self._table = StepTable()
-        self._asked = Asked()
-        self._timings = Timings()
+        self._asked = UnmeasuredRequests()
+        self._timings = StepTimings()
         self._backlog: dict[tuple[LoadKey, int | None, int | None], Backlog] = {}
 
-    def of(self, view: RunState, flying: InFlight | None = None) -> Outlook:
+    def of(self, view: RunState, flying: ForecastRequest | None = None) -> Outlook:
         """What the run of a view has still before it; `flying`: the request that is being answered."""
         self._take_in(view)
         running = _running(view)
@@ -130,9 +130,9 @@ class Forecaster:
     def _take_in(self, view: RunState) -> None:
         """Brings the sums up to date with a view."""
         if view.run is not self._view.run or not view.table.is_same_queue(self._table):
-            self._view, self._table, self._timings, self._backlog = RunState(), StepTable(), Timings(), {}
+            self._view, self._table, self._timings, self._backlog = RunState(), StepTable(), StepTimings(), {}
             run = view.run
-            self._asked = Asked(run.settings, run.prompts) if run is not None else Asked()
+            self._asked = UnmeasuredRequests(run.settings, run.prompts) if run is not None else UnmeasuredRequests()
         loads, before, self._view = view.loads, self._view.loads, view
         for load_id, load in changed_since(loads, before):
             self._timings.change_load(before.get(load_id), load)
@@ -212,7 +212,7 @@ class Forecaster:
 
     # -- the request that is being answered ----------------------------------------------------------------------
 
-    def _with_request(self, left: Range, flying: InFlight) -> Range:
+    def _with_request(self, left: Range, flying: ForecastRequest) -> Range:
         """The time left, when a request has been going on for a while.
 
         It is over the sooner the older it is, as long as it is not older than was expected. From then on it takes

@@ -12,7 +12,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 
-class State(StrEnum):
+class ServerState(StrEnum):
     """Where a server is in its life."""
 
     STOPPED = "stopped"
@@ -44,15 +44,15 @@ class Trigger(StrEnum):
 class IllegalTrigger(Exception):
     """A trigger that the table has no entry for in this state; nothing was changed."""
 
-    def __init__(self, state: State, trigger: Trigger) -> None:
+    def __init__(self, state: ServerState, trigger: Trigger) -> None:
         super().__init__(f"{trigger} is not possible while {state}")
         self.state = state
         self.trigger = trigger
 
 
-_S, _T = State, Trigger
+_S, _T = ServerState, Trigger
 
-TABLE: Mapping[State, Mapping[Trigger, State]] = MappingProxyType(
+TABLE: Mapping[ServerState, Mapping[Trigger, ServerState]] = MappingProxyType(
     {
         _S.STOPPED: {_T.START: _S.STARTING, _T.STOP: _S.STOPPED},
         _S.STARTING: {
@@ -109,11 +109,11 @@ TABLE: Mapping[State, Mapping[Trigger, State]] = MappingProxyType(
     }
 )
 
-SETTLED = frozenset({State.STOPPED, State.FAILED})
+SETTLED = frozenset({ServerState.STOPPED, ServerState.FAILED})
 """States in which no process of this launch is left (or it could not be killed)."""
 
 
-def next_state(state: State, trigger: Trigger) -> State:
+def next_state(state: ServerState, trigger: Trigger) -> ServerState:
     """The state that `trigger` leads to from `state`; raises IllegalTrigger where the table has a blank."""
     try:
         return TABLE[state][trigger]

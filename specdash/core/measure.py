@@ -182,7 +182,7 @@ def expected_k_seen(k: int, max_tokens: int) -> int:
     return max(0, min(k, max_tokens - 2))
 
 
-def rate(tokens: int | None, seconds: float | None, untimed: float = 1.0) -> float | None:
+def decode_rate(tokens: int | None, seconds: float | None, untimed: float = 1.0) -> float | None:
     """Decoded tokens per second: (tokens - untimed) / seconds, since n tokens have n - 1 intervals.
 
     `untimed` is how many took none of the time: the first one, and those that came together with it. None where either

@@ -96,7 +96,7 @@ def open_on(steps: Steps, running: LoadKey, scope: KScope | None) -> list[StepSt
     return [found for found in mine if not found.is_done and serves(running, found, scope)]
 
 
-def apply(steps: Steps, edits: Sequence[cmd.Edit], scope: KScope | None) -> Steps:
+def apply_edits(steps: Steps, edits: Sequence[cmd.Edit], scope: KScope | None) -> Steps:
     """The queue after all of `edits`; raises IllegalEdit for the first that cannot be carried out."""
     for edit in edits:
         steps = _applied(steps, edit, scope)
@@ -120,7 +120,7 @@ def _applied(steps: Steps, edit: cmd.Edit, scope: KScope | None) -> Steps:
     raise IllegalEdit("no step was chosen")
 
 
-def describe(edits: Sequence[cmd.Edit]) -> str:
+def describe_edits(edits: Sequence[cmd.Edit]) -> str:
     """Edits in words, for narration and the journal: "skipped 2 steps, added 3 steps"."""
     return ", ".join(_words(edit) for edit in edits)
 

@@ -298,7 +298,7 @@ def _command_accepted(state: RunState, fact: ev.CommandAccepted, seq: int) -> Ru
 def _edited(state: RunState, seq: int, edits: Sequence[cmd.Edit]) -> Mapping[str, StepState]:
     """Return the queue after the edits of a fact; they were legal for the version that wrote it."""
     try:
-        return table_of(queue.apply(state.steps, edits, state.scope))
+        return table_of(queue.apply_edits(state.steps, edits, state.scope))
     except queue.IllegalEdit as error:
         raise StoreError(
             f"record {seq} of the journal holds an edit that this version of specdash does not understand: {error}",

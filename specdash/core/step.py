@@ -301,8 +301,8 @@ class LoadKey:
         if not self.is_plain:
             parts.append(" + ".join(axes.method_label(each) for each in self.stages))
         elif self.speculates:
-            parts += axes.said(self, axes.PARAMS)
-        parts += axes.said(self, axes.SETTING)
+            parts += axes.value_words(self, axes.PARAMS)
+        parts += axes.value_words(self, axes.SETTING)
         if self.k_startup is not None:
             parts.append(f"K {self.k_startup}")
         elif not self.speculates:

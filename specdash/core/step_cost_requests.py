@@ -36,7 +36,7 @@ def cost_requests(trace: StepTimes, k_max: int, times: int = 1) -> tuple[int, ..
         return ()
     first = begins[WARM_STEPS] + k_max + 1
     last = min(begins[-1], begins[min(_LATEST_STEP, len(begins) - 1)] + 2 * k_max)
-    shown = {tokens: lengths_of(begins, tokens, k_max) for tokens in range(first, last + 1)}
+    shown = {tokens: draft_lengths(begins, tokens, k_max) for tokens in range(first, last + 1)}
     wanted = {length: times for length in LENGTHS if length < k_max and times > 0}
     chosen: list[int] = []
     while wanted and shown:
@@ -61,7 +61,7 @@ def request_lengths(k_max: int) -> tuple[tuple[int, int], ...]:
     return tuple((length, length + REQUEST_TOKENS) for length in REQUEST_LENGTHS if length < k_max)
 
 
-def lengths_of(begins: Sequence[int], tokens: int, k_max: int) -> tuple[int, ...]:
+def draft_lengths(begins: Sequence[int], tokens: int, k_max: int) -> tuple[int, ...]:
     """What each step of a request for so many tokens drafts; `begins[i]`: tokens there when step i begins."""
     return tuple(min(k_max, tokens - begun - 1) for begun in begins if begun < tokens)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from specdash.core.asked import Asked
+from specdash.core.asked import UnmeasuredRequests
 from specdash.core.measure import Sample
 from specdash.core.plan import LoadKey, Step
 from specdash.core.priors import ZERO, Range, RequestTime, Tokens
@@ -26,7 +26,7 @@ LENGTH_SPREAD = 1.1  # of the tokens of a prompt whose like was seen, in bytes
 Kind = tuple[object, ...]
 
 
-class Timing(NamedTuple):
+class StepTiming(NamedTuple):
     """What the samples of one step tell; sums over kinds of steps are of the same shape.
 
     `wall_s` of a sample that counts, those that had to be taken again for it among it; `tokens` of a prompt that was
@@ -42,15 +42,15 @@ class Timing(NamedTuple):
     text_tokens: float = 0.0
     text_bytes: float = 0.0
 
-    def plus(self, other: Timing, sign: int = 1) -> Timing:
+    def plus(self, other: StepTiming, sign: int = 1) -> StepTiming:
         """The sum, or the difference."""
-        return Timing(*(mine + sign * each for mine, each in zip(self, other, strict=True)))
+        return StepTiming(*(mine + sign * each for mine, each in zip(self, other, strict=True)))
 
 
-NOTHING = Timing()
+NOTHING = StepTiming()
 
 
-def timing_of(found: StepState, asked: Asked) -> Timing:
+def timing_of(found: StepState, asked: UnmeasuredRequests) -> StepTiming:
     """What the samples of a step tell of others like it."""
     if not found.samples:
         return NOTHING
@@ -60,7 +60,7 @@ def timing_of(found: StepState, asked: Asked) -> Timing:
     sizes = asked.prompt_bytes.get(found.step.category, ())
     text = [(each.prompt_tokens - found.step.depth, sizes[each.block % len(sizes)])
             for each in read if sizes and each.prompt_tokens is not None]  # fmt: skip
-    return Timing(
+    return StepTiming(
         steps=1,
         wall_s=found.wall_s / counted,
         read=1 if tokens else 0,
@@ -75,19 +75,19 @@ def _processed(sample: Sample) -> int:
     return (sample.prompt_tokens or 0) - (sample.cached_tokens or 0)
 
 
-class Timings:
+class StepTimings:
     """The sums of all that is known, by kind; `change` takes a step's part out and puts its new one in."""
 
     def __init__(self) -> None:
-        self._of_step: dict[str, Timing] = {}
-        self._sums: dict[Kind, Timing] = {}
-        self._of_texts: dict[str, Timing] = {}  # by target, whose tokenizer it is
+        self._of_step: dict[str, StepTiming] = {}
+        self._sums: dict[Kind, StepTiming] = {}
+        self._of_texts: dict[str, StepTiming] = {}  # by target, whose tokenizer it is
         self._done: dict[str, None] = {}
         self._starts: dict[Kind, tuple[int, float]] = {}
         self._warm_ups: dict[Kind, float] = {}
         self._asked: dict[bool, float] = {}  # with speculation, and without
 
-    def change(self, step_id: str, pair: LoadKey, found: StepState, asked: Asked) -> None:
+    def change(self, step_id: str, pair: LoadKey, found: StepState, asked: UnmeasuredRequests) -> None:
         """A step is as it is now."""
         if found.is_done and found.samples:
             self._done[step_id] = None
@@ -99,7 +99,7 @@ class Timings:
         if now is not NOTHING:
             self._of_step[step_id] = now
         target = pair.target
-        for kind in kinds(pair, found.step.k):
+        for kind in timing_kinds(pair, found.step.k):
             self._sums[kind] = self._sums.get(kind, NOTHING).plus(before, -1).plus(now)
         self._of_texts[target] = self._of_texts.get(target, NOTHING).plus(before, -1).plus(now)
 
@@ -114,7 +114,7 @@ class Timings:
         if load.asked_s is not None:
             self._asked[load.key.speculates] = load.asked_s
         if load.warm_up_s is not None:
-            for kind in kinds(load.key.pair, load.key.k_startup)[1:]:
+            for kind in timing_kinds(load.key.pair, load.key.k_startup)[1:]:
                 self._warm_ups[kind] = load.warm_up_s
 
     def start(self, key: LoadKey) -> Range | None:
@@ -122,13 +122,13 @@ class Timings:
         for kind in ((key.target, key.draft), ()):
             count, total_s = self._starts.get(kind, (0, 0.0))
             if count:
-                return around(total_s / count, self.spread)
+                return range_around(total_s / count, self.spread)
         return None
 
     def asked_first(self, key: LoadKey) -> Range | None:
         """How long a load is asked what has to be known before its warm-up; None before it was seen."""
         known = self._asked.get(key.speculates)
-        return around(known, max(self.spread, SPREADS[1])) if known is not None else None
+        return range_around(known, max(self.spread, SPREADS[1])) if known is not None else None
 
     def tokens(self, target: str, text_bytes: float | None, depth: float) -> Tokens | None:
         """The length of a prompt, as this run's tokenizer was seen to make tokens of bytes; None before it was."""
@@ -141,13 +141,13 @@ class Timings:
     def sample(self, pair: LoadKey, k: int | None, tokens: Tokens | None) -> RequestTime | None:
         """One sample of a step of this pair and K, whose prompt has so many tokens; None where nothing is known."""
         least = FIRST_SPREAD if len(self._done) < 2 else 1.0
-        for likeness, kind in enumerate(kinds(pair, k)):
+        for likeness, kind in enumerate(timing_kinds(pair, k)):
             known, spread = self._sums.get(kind, NOTHING), max(least, SPREADS[likeness])
             if known.steps > 0.5:  # a sum of floats
                 return _request(known, tokens, spread)
             # Until a pair has a sample, its warm-up tells more than another pair's samples.
             if (warm_up_s := self._warm_ups.get(kind)) is not None:
-                return RequestTime(ZERO, around(warm_up_s, spread))
+                return RequestTime(ZERO, range_around(warm_up_s, spread))
         return None
 
     @property
@@ -156,24 +156,24 @@ class Timings:
         return FIRST_SPREAD if len(self._done) < 2 else SPREADS[0]
 
 
-def _request(known: Timing, tokens: Tokens | None, spread: float) -> RequestTime:
+def _request(known: StepTiming, tokens: Tokens | None, spread: float) -> RequestTime:
     """A request like those that are known, with a prompt of its own."""
     wall_s = known.wall_s / known.steps
     if known.read < 0.5 or known.tokens <= 0:
-        return RequestTime(ZERO, around(wall_s, spread))
+        return RequestTime(ZERO, range_around(wall_s, spread))
     mean, token_s = known.tokens / known.read, known.read_s / known.tokens
     answer_s = max(0.0, wall_s - mean * token_s)
     ours = tokens if tokens is not None else Tokens(mean, mean)
     read = Range(ours.low * token_s / spread, ours.high * token_s * spread)
-    return RequestTime(read, around(answer_s, spread))
+    return RequestTime(read, range_around(answer_s, spread))
 
 
-def around(middle_s: float, spread: float) -> Range:
+def range_around(middle_s: float, spread: float) -> Range:
     """A range of so many times to both sides."""
     return Range(middle_s / spread, middle_s * spread)
 
 
-def kinds(pair: LoadKey, k: int | None) -> Sequence[Kind]:
+def timing_kinds(pair: LoadKey, k: int | None) -> Sequence[Kind]:
     """What a step is like, the closest likeness first."""
     return (pair, k), (pair,), (pair.target,), ()
 

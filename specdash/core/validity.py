@@ -13,7 +13,7 @@ from functools import partial
 
 from specdash.core.engine import CACHED, DRAFTED, EXACT_LENGTH, K_SEEN, TIMINGS
 from specdash.core.generation import DECODE_RATE, Generation
-from specdash.core.measure import Sample, Verdict, clocks_disagree, expected_k_seen, rate, step_facts
+from specdash.core.measure import Sample, Verdict, clocks_disagree, decode_rate, expected_k_seen, step_facts
 from specdash.core.methods import BASELINE
 from specdash.core.numbers import finite
 from specdash.core.pauses import Pause, void_figures, voids_all
@@ -91,7 +91,7 @@ def sample_of(step: Step, generation: Generation, asked: RequestContext) -> Samp
         decode_s, prefill_s = generation.predicted_ms / 1000, generation.prompt_ms / 1000
     generated = generation.generated_tokens
     prompt = generation.prompt_tokens
-    client_rate = rate(generated, client_decode_s, generation.untimed_tokens)
+    client_rate = decode_rate(generated, client_decode_s, generation.untimed_tokens)
     if DECODE_RATE in generation.unknown:
         client_rate = None
     cached = generation.cached_tokens
@@ -105,7 +105,7 @@ def sample_of(step: Step, generation: Generation, asked: RequestContext) -> Samp
         prefill_time_s=prefill_s,
         prefill_tok_s=_per_second(processed, prefill_s),
         decode_time_s=decode_s,
-        decode_tok_s=rate(generated, decode_s) if server else client_rate,
+        decode_tok_s=decode_rate(generated, decode_s) if server else client_rate,
         throughput_tok_s=ours("throughput_tok_s", _per_second(both, total_s)),
         ttft_s=ours("ttft_s", ttft_s),
         total_time_s=ours("total_time_s", total_s),
@@ -184,7 +184,7 @@ def _against_length(generation: Generation, asked: RequestContext, *, known_bad:
     return [verdict for holds, verdict in checks if holds]
 
 
-def findings(
+def step_findings(
     step: Step, samples: Sequence[Sample], max_tokens: int, untold: Collection[str] = ()
 ) -> tuple[Finding, ...]:
     """What the valid samples of a step prove against it, together; empty when they may be counted.
@@ -326,7 +326,7 @@ def verdict_of(
 
     `reaches_k`: the same speculation was seen to draft K tokens in this run where no parameter ends drafts before.
     """
-    against = findings(step, samples, max_tokens, untold)
+    against = step_findings(step, samples, max_tokens, untold)
     if against:
         return StepStatus.INVALID, against, "; ".join(finding.detail for finding in against)
     if not any(sample.status == SampleStatus.OK for sample in samples):

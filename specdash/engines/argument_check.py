@@ -15,8 +15,8 @@ from pathlib import Path
 from specdash.core.plan import LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.engines.llama_cpp.cli_programs import locate
-from specdash.engines.llama_cpp.flags import read_flags, resolve
-from specdash.engines.program_help import BRIEF_LIMIT_S, Entry, read_entries, run_briefly
+from specdash.engines.llama_cpp.flags import read_flags, resolve_program
+from specdash.engines.program_help import BRIEF_LIMIT_S, HelpOption, read_entries, run_briefly
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,18 +45,22 @@ LLAMA = Syntax()
 ARGPARSE = Syntax(joins=True, abbreviates=True, may_lack=True)
 
 
-def complaints(args: Sequence[str], entries: Sequence[Entry], syntax: Syntax, shown_as: str) -> tuple[Complaint, ...]:
+def complaints(
+    args: Sequence[str], entries: Sequence[HelpOption], syntax: Syntax, shown_as: str
+) -> tuple[Complaint, ...]:
     """What the program of this help would refuse in `args`."""
     return tuple(_complaints(args, _by_name(entries), syntax, shown_as))
 
 
-def value_of(args: Sequence[str], names: Sequence[str]) -> str | None:
+def flag_value(args: Sequence[str], names: Sequence[str]) -> str | None:
     """The value of a flag, by any of its names: of several the last one counts. None where it is not given."""
     found = [args[at + 1] for at, word in enumerate(args[:-1]) if word in names]
     return found[-1] if found else None
 
 
-def _complaints(args: Sequence[str], known: Mapping[str, Entry], syntax: Syntax, shown_as: str) -> Iterator[Complaint]:
+def _complaints(
+    args: Sequence[str], known: Mapping[str, HelpOption], syntax: Syntax, shown_as: str
+) -> Iterator[Complaint]:
     at, may_be_value = 0, False
     while at < len(args):
         word, entry = args[at], _entry(args[at], known, syntax)
@@ -82,7 +86,7 @@ def _complaints(args: Sequence[str], known: Mapping[str, Entry], syntax: Syntax,
 
 
 def _unknown(
-    index: int, word: str, is_flag: bool, known: Mapping[str, Entry], syntax: Syntax, shown_as: str
+    index: int, word: str, is_flag: bool, known: Mapping[str, HelpOption], syntax: Syntax, shown_as: str
 ) -> Complaint:
     """The complaint about a word that is nothing the program knows."""
     if not is_flag:
@@ -96,16 +100,16 @@ def _unknown(
     return Complaint(index, f"{shown_as} has no flag {word}", f"{nearest}Its --help lists those that there are")
 
 
-def _by_name(entries: Sequence[Entry]) -> dict[str, Entry]:
+def _by_name(entries: Sequence[HelpOption]) -> dict[str, HelpOption]:
     """The entries by each of their names; one that is there counts before one that was removed."""
-    found: dict[str, Entry] = {}
+    found: dict[str, HelpOption] = {}
     for entry in sorted(entries, key=lambda each: each.is_removed):
         for name in entry.names:
             found.setdefault(name, entry)
     return found
 
 
-def _entry(word: str, known: Mapping[str, Entry], syntax: Syntax) -> Entry | None:
+def _entry(word: str, known: Mapping[str, HelpOption], syntax: Syntax) -> HelpOption | None:
     """The entry that a word of the arguments means."""
     name = word.partition("=")[0] if syntax.joins else word
     if name in known or not syntax.abbreviates or not name.startswith("--"):
@@ -114,7 +118,7 @@ def _entry(word: str, known: Mapping[str, Entry], syntax: Syntax) -> Entry | Non
     return meant[0] if len(meant) == 1 else None
 
 
-def _is_flag(word: str, known: Mapping[str, Entry], syntax: Syntax) -> bool:
+def _is_flag(word: str, known: Mapping[str, HelpOption], syntax: Syntax) -> bool:
     return _entry(word, known, syntax) is not None
 
 
@@ -138,7 +142,7 @@ class OwnHelp:
     """What one program lists in its help. `folder` is where it lies, None where it is no file of its own."""
 
     shown_as: str
-    entries: tuple[Entry, ...]
+    entries: tuple[HelpOption, ...]
     syntax: Syntax
     folder: Path | None
 
@@ -160,7 +164,7 @@ def helps_of(config: EngineConfig, keys: Sequence[tuple[LoadKey, bool]], env: En
 
 
 def _server(config: EngineConfig, keys: Sequence[tuple[LoadKey, bool]], env: Environment) -> tuple[OwnHelp, ...]:
-    command, shown_as = resolve(config.program)
+    command, shown_as = resolve_program(config.program)
     folder = Path(command[0]).resolve().parent if len(command) == 1 else None
     return (OwnHelp(shown_as, read_flags(command, shown_as, env=env).entries, LLAMA, folder),)
 
@@ -175,7 +179,7 @@ def _programs(config: EngineConfig, keys: Sequence[tuple[LoadKey, bool]], env: E
 
 
 def _mlx(config: EngineConfig, keys: Sequence[tuple[LoadKey, bool]], env: Environment) -> tuple[OwnHelp, ...]:
-    from specdash.engines.mlx.engine import resolve as resolve_mlx
+    from specdash.engines.mlx.engine import resolve_mlx_program as resolve_mlx
 
     command, _python = resolve_mlx(config.program)
     entries = read_entries(run_briefly([*command, "--help"], config.program, BRIEF_LIMIT_S, env))

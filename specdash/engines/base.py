@@ -100,7 +100,7 @@ def filled_to(filler: str, characters: int) -> str:
     return (filler * (1 + characters // max(1, len(filler))))[:characters]
 
 
-def shortened(problems: Sequence[str]) -> tuple[str, ...]:
+def first_problems(problems: Sequence[str]) -> tuple[str, ...]:
     """The first few faults of an answer and how many more there are."""
     more = len(problems) - PROBLEMS_KEPT
     return tuple(problems) if more <= 0 else (*problems[:PROBLEMS_KEPT], f"and {more} more problems")

@@ -60,6 +60,6 @@ def sampling_params(
     )
 
 
-def setting(name: str, about: str, *, scope: str = "startup", field: str | None = None, key: str = "") -> Param:
+def setting_param(name: str, about: str, *, scope: str = "startup", field: str | None = None, key: str = "") -> Param:
     """The row of a setting without a flag, where a profile has it: `key`, or the key of `[engine]` of the same name."""
     return Param(name, scope, {}, field, about, key or f"engine.{name}")

@@ -65,7 +65,7 @@ def with_environment(env: Mapping[str, str], words: Sequence[str]) -> tuple[str,
     return public_words(("env", *(f"{name}={value}" for name, value in env.items()), *words) if env else words)
 
 
-def lacking(words: Sequence[str], known: frozenset[str]) -> tuple[str, ...]:
+def missing_placeholders(words: Sequence[str], known: frozenset[str]) -> tuple[str, ...]:
     """The places in these words that a load has nothing for, in order."""
     asked = (match for word in words for match in _PLACE.findall(word))
     return tuple(dict.fromkeys(name for name in asked if name not in known))
@@ -73,7 +73,7 @@ def lacking(words: Sequence[str], known: frozenset[str]) -> tuple[str, ...]:
 
 def complaint(command: Sequence[str], key: LoadKey, known: frozenset[str]) -> str | None:
     """What a launch command asks for and a load has nothing for, in words; None where it has all that is asked."""
-    places = lacking(command, known)
+    places = missing_placeholders(command, known)
     if not places:
         return None
     asked = ", ".join(f"{{{place}}}" for place in places)

@@ -29,7 +29,7 @@ _GONE = "has been removed"
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class HelpOption:
     """One option: its names, words for the values that it takes (() for a switch), and its variable ("" for none).
 
     `is_removed`: the program knows it, and refuses it.
@@ -41,7 +41,7 @@ class Entry:
     is_removed: bool = False
 
 
-def read_entries(text: str) -> tuple[Entry, ...]:
+def read_entries(text: str) -> tuple[HelpOption, ...]:
     """The entries of a help text, in its order."""
     return tuple(_entry(lines) for lines in _blocks(text))
 
@@ -57,11 +57,11 @@ def _blocks(text: str) -> Iterator[list[str]]:
             block.append(line)
 
 
-def _entry(lines: list[str]) -> Entry:
+def _entry(lines: list[str]) -> HelpOption:
     head = _head(lines[0])
     said = " ".join(" ".join(lines).split())
     variable = _VARIABLE.search(said)
-    return Entry(tuple(_FLAG.findall(head)), _values(head), variable[1] if variable else "", _GONE in said)
+    return HelpOption(tuple(_FLAG.findall(head)), _values(head), variable[1] if variable else "", _GONE in said)
 
 
 def _head(line: str) -> str:

@@ -32,12 +32,12 @@ from specdash.core.process_spec import PLACEHOLDERS, StopPolicy, mentions, varia
 from specdash.core.profile import EngineConfig
 from specdash.core.transport import BUSY, HttpError, Progress, ServerGaveUp, TransportError
 from specdash.engines.base import HEALTH_LIMIT_S
-from specdash.engines.openai.client import METRICS_LIMIT_S, REQUEST_PARAMS, OpenAiClient, Server
+from specdash.engines.openai.client import METRICS_LIMIT_S, REQUEST_PARAMS, OpenAiClient, OpenAiServer
 from specdash.engines.openai.detect import ServerFacts
 from specdash.engines.openai.engine import NOT_REPORTED as OPENAI_NOT_REPORTED
 from specdash.engines.openai.engine import PASTED_PORT, OpenAiEngine
-from specdash.engines.openai.metrics import read_metrics, unknown
-from specdash.engines.params import setting
+from specdash.engines.openai.metrics import read_metrics, unknown_counters
+from specdash.engines.params import setting_param
 from specdash.engines.placeholders import complaint, filled, places_of, values_of
 from specdash.errors import EngineError
 
@@ -59,16 +59,18 @@ _STATUS = re.compile(r'"status"\s*:\s*"(\w+)"')
 _NOT_READY = re.compile(r'"ready"\s*:\s*false')
 
 PARAMS: tuple[Param, ...] = (
-    setting("launch", "the command that starts it, for all methods or one for each; with {port}, {k} and so on in it"),
-    setting("stop", "a command that ends it cleanly, before any signal"),
-    setting("pid_file", "where a command that ends leaves the server's process id"),
-    setting("k", "an argument of the launch command: {k}, $SPECDASH_K", key="sweep.k"),
-    *(setting(name, f"the same: {{{name}}}, ${variable(name)}", key=f"sweep.{name}") for name in PLACED),
+    setting_param(
+        "launch", "the command that starts it, for all methods or one for each; with {port}, {k} and so on in it"
+    ),
+    setting_param("stop", "a command that ends it cleanly, before any signal"),
+    setting_param("pid_file", "where a command that ends leaves the server's process id"),
+    setting_param("k", "an argument of the launch command: {k}, $SPECDASH_K", key="sweep.k"),
+    *(setting_param(name, f"the same: {{{name}}}, ${variable(name)}", key=f"sweep.{name}") for name in PLACED),
     *REQUEST_PARAMS,
-    setting("health", f"the path that says it is up ({HEALTH})"),
-    setting("ready", "a path that says it is ready, beside a first completion"),
-    setting("metrics", "the path of its counters (/v1/spec_decode/metrics, else /metrics)"),
-    setting("cool_down_s", "seconds between its end and the next start"),
+    setting_param("health", f"the path that says it is up ({HEALTH})"),
+    setting_param("ready", "a path that says it is ready, beside a first completion"),
+    setting_param("metrics", "the path of its counters (/v1/spec_decode/metrics, else /metrics)"),
+    setting_param("cool_down_s", "seconds between its end and the next start"),
 )
 
 
@@ -116,7 +118,7 @@ class ScriptEngine(OpenAiEngine):
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> ScriptClient:
         """A client of that server."""
         names_model = bool(spec.model) or spec.target is None
-        server = Server(
+        server = OpenAiServer(
             where=endpoint.port,
             model=endpoint.alias or (spec.model if names_model else ""),
             alias=endpoint.alias,
@@ -137,7 +139,7 @@ def find(config: EngineConfig, context: FindContext) -> ScriptEngine:
 class ScriptClient(OpenAiClient):
     """A connection to one such server; implements core.engine.EngineClient. `server.k` is the K of its start."""
 
-    def __init__(self, server: Server, filler: str, on_facts: Callable[[ServerFacts], None]) -> None:
+    def __init__(self, server: OpenAiServer, filler: str, on_facts: Callable[[ServerFacts], None]) -> None:
         super().__init__(server, filler, on_facts)
         self._tells_k = False
         self._said = ""
@@ -177,7 +179,7 @@ class ScriptClient(OpenAiClient):
             try:
                 found = read_metrics(await self._http.get_text(path, METRICS_LIMIT_S))
             except TransportError as error:
-                found = unknown(str(error))
+                found = unknown_counters(str(error))
             if found.enabled is None and found.drafts is None:
                 log.info("no drafting is told at %s: %s", path, found.reason)
                 continue

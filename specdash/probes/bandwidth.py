@@ -39,7 +39,7 @@ GPU_REASON = "models run on a GPU here, whose memory the processor's bandwidth s
 
 
 @dataclass(frozen=True, slots=True)
-class Bandwidth:
+class BandwidthReading:
     """Bytes that can be read from memory in a second, with how many threads; None for what is not known.
 
     `cache_bytes` is the last-level cache, all of it. `reason` says why there is no figure; "" where there is one.
@@ -51,29 +51,33 @@ class Bandwidth:
     reason: str = ""
 
 
-def measure_bandwidth(limit_s: float = LIMIT_S, *, has_gpu: bool = False) -> Bandwidth:
+def measure_bandwidth(limit_s: float = LIMIT_S, *, has_gpu: bool = False) -> BandwidthReading:
     """The read bandwidth of this machine's memory, in at most about `limit_s` seconds; never raises.
 
     With `has_gpu` nothing is measured, since the figure would bound nothing.
     """
     cache = cache_bytes()
     if has_gpu:
-        return Bandwidth(None, cache, None, GPU_REASON)
+        return BandwidthReading(None, cache, None, GPU_REASON)
     started = time.monotonic()
     try:
         size = _buffer_bytes(cache)
         if size is None:
-            return Bandwidth(None, cache, None, "too little memory is free to measure its bandwidth beyond the cache")
+            return BandwidthReading(
+                None, cache, None, "too little memory is free to measure its bandwidth beyond the cache"
+            )
         buffer = _Buffer(size)
     except (OSError, AttributeError, MemoryError, ValueError) as error:
-        return Bandwidth(None, cache, None, f"its memory cannot be measured: {error}")
+        return BandwidthReading(None, cache, None, f"its memory cannot be measured: {error}")
     filled = buffer.fill(started + FILL_SHARE * limit_s)
     if filled < CACHE_MULTIPLE * (cache or 0) or filled < PIECE_BYTES:
-        return Bandwidth(None, cache, None, "memory is too slow, or this machine too busy, to measure it in time")
+        return BandwidthReading(
+            None, cache, None, "memory is too slow, or this machine too busy, to measure it in time"
+        )
     best = _best(buffer, started + (1 - KEPT_SHARE) * limit_s)
     if best is None:
-        return Bandwidth(None, cache, None, "this machine is too busy to measure its memory")
-    return Bandwidth(best[0], cache, best[1])
+        return BandwidthReading(None, cache, None, "this machine is too busy to measure its memory")
+    return BandwidthReading(best[0], cache, best[1])
 
 
 def _best(buffer: _Buffer, ends: float) -> tuple[float, int] | None:

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from specdash.core.ticks import GpuUse
-from specdash.probes.guard import NotTold
+from specdash.probes.guard import SensorUnavailable
 
 # Bits of nvmlClocksEventReasons (nvml.h), without those of an idle GPU and of clocks that somebody has set.
 THROTTLE_REASONS = {
@@ -103,7 +103,9 @@ class Nvidia:
                     uses.append(use)
         except nvml.NVMLError as error:
             self.close()
-            raise NotTold(f"GPU: the NVIDIA driver stopped answering ({error}); see what nvidia-smi says.") from error
+            raise SensorUnavailable(
+                f"GPU: the NVIDIA driver stopped answering ({error}); see what nvidia-smi says."
+            ) from error
         return GpuUses(tuple(uses), tuple(notes))
 
     def close(self) -> None:
@@ -120,23 +122,25 @@ class Nvidia:
             import pynvml
         except ImportError as error:
             todo = "GPU: NVIDIA memory is not read: pip install 'specdash[nvidia]'."
-            raise NotTold(todo if seen else "GPU: no NVIDIA device was found.") from error
+            raise SensorUnavailable(todo if seen else "GPU: no NVIDIA device was found.") from error
         nvml: ModuleType = pynvml
         try:
             nvml.nvmlInit()
         except nvml.NVMLError as error:
             told = f"GPU: the NVIDIA driver does not answer ({error}); see what nvidia-smi says."
-            raise NotTold(told if seen else "GPU: no NVIDIA device was found.") from error
+            raise SensorUnavailable(told if seen else "GPU: no NVIDIA device was found.") from error
         self._nvml = nvml
         try:
             handles = [nvml.nvmlDeviceGetHandleByIndex(index) for index in range(nvml.nvmlDeviceGetCount())]
             self._devices = [(_text(nvml.nvmlDeviceGetName(handle)), handle) for handle in handles]
         except nvml.NVMLError as error:
             self.close()
-            raise NotTold(f"GPU: the NVIDIA driver tells no devices ({error}); see what nvidia-smi says.") from error
+            raise SensorUnavailable(
+                f"GPU: the NVIDIA driver tells no devices ({error}); see what nvidia-smi says."
+            ) from error
         if not self._devices:
             self.close()
-            raise NotTold("GPU: no NVIDIA device was found.")
+            raise SensorUnavailable("GPU: no NVIDIA device was found.")
         return nvml
 
 

@@ -11,7 +11,7 @@ RETRY_S = 60.0  # a driver that is installed or comes back is seen within a minu
 T = TypeVar("T")
 
 
-class NotTold(Exception):
+class SensorUnavailable(Exception):
     """A sensor has no value: `note` is the sentence for a person, `retry_s` how long it is not asked again."""
 
     def __init__(self, note: str, retry_s: float = RETRY_S) -> None:
@@ -20,7 +20,7 @@ class NotTold(Exception):
         self.retry_s = retry_s
 
 
-class Guard:
+class SensorGuard:
     """Asks sensors; one that fails is left alone for a while, and its note stands for it meanwhile."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -36,7 +36,7 @@ class Guard:
         self._silent.pop(name, None)
         try:
             return sensor()
-        except NotTold as reason:
+        except SensorUnavailable as reason:
             note, retry_s = reason.note, reason.retry_s
         except Exception as error:  # noqa: BLE001 - drivers raise what they like, and no pane is worth a sweep
             note, retry_s = f"{name}: could not be read ({str(error) or type(error).__name__}).", RETRY_S

@@ -16,7 +16,7 @@ from specdash.probes.memory import system_memory
 _TRADEMARK = re.compile(r"\((r|tm|c)\)", re.IGNORECASE)
 
 
-def machine() -> dict[str, Any]:
+def machine_facts() -> dict[str, Any]:
     """Facts about this machine as JSON-able values; unknown ones are None."""
     report = gpus()
     return {

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from specdash.probes.guard import NotTold
+from specdash.probes.guard import SensorUnavailable
 
 _IPC_LOCK = 1 << 14  # CAP_IPC_LOCK (capabilities(7)): locks without a limit
 
@@ -110,7 +110,7 @@ def linux_ram(root: Path = Path("/")) -> Ram:
         used = swap - sizes.get("SwapFree", swap)
         return Ram(sizes["MemTotal"], sizes["MemAvailable"], swap, used, sizes.get("Mlocked"))
     except KeyError as error:
-        raise NotTold(f"RAM: /proc/meminfo does not tell {error.args[0]}.") from error
+        raise SensorUnavailable(f"RAM: /proc/meminfo does not tell {error.args[0]}.") from error
 
 
 def psutil_ram() -> Ram:
@@ -172,7 +172,7 @@ def linux_pressure(root: Path = Path("/")) -> float:
         if line.startswith("some "):
             values = dict(field.split("=", 1) for field in line.split()[1:] if "=" in field)
             return float(values["avg10"]) / 100
-    raise NotTold(
+    raise SensorUnavailable(
         "pressure: this kernel does not tell how long tasks wait for memory; boot it with psi=1 (Linux 4.20+)."
     )
 
@@ -194,5 +194,7 @@ def mac_wired_limit(setting: Callable[[str], int | None] = sysctl_number) -> int
     """
     limit_mib = setting("iogpu.wired_limit_mb")
     if not limit_mib:
-        raise NotTold("wired limit: macOS does not tell its default; sudo sysctl iogpu.wired_limit_mb=N sets one.")
+        raise SensorUnavailable(
+            "wired limit: macOS does not tell its default; sudo sysctl iogpu.wired_limit_mb=N sets one."
+        )
     return limit_mib * 2**20

@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from stat import S_ISREG
 
-from specdash.probes.guard import NotTold
+from specdash.probes.guard import SensorUnavailable
 
 WINDOW_PAGES = 64
 WINDOWS = 256  # of all files together: some milliseconds, whatever their size
@@ -54,7 +54,9 @@ class PageCache:
             try:
                 found += self._cached_of(path, windows)
             except OSError as error:
-                raise NotTold(f"page cache: {path.name} could not be looked at ({error.strerror}).", 0) from error
+                raise SensorUnavailable(
+                    f"page cache: {path.name} could not be looked at ({error.strerror}).", 0
+                ) from error
         return found
 
     def _cached_of(self, path: Path, windows: int) -> int:
@@ -65,7 +67,7 @@ class PageCache:
             if not size:
                 return 0
             if not _may_ask(path, handle):
-                raise NotTold(
+                raise SensorUnavailable(
                     f"page cache: the system hides what is cached of {path.name}, which another user owns;"
                     " run as its owner, or with write permission on it.",
                     0,
@@ -115,9 +117,9 @@ def model_sizes(files: Sequence[Path]) -> dict[Path, int]:
         try:
             status = path.stat()
         except OSError as error:
-            raise NotTold(f"model files: {path.name} is not there any more ({error.strerror}).", 0) from error
+            raise SensorUnavailable(f"model files: {path.name} is not there any more ({error.strerror}).", 0) from error
         if not S_ISREG(status.st_mode):
-            raise NotTold(f"model files: {path.name} is not a regular file.", 0)
+            raise SensorUnavailable(f"model files: {path.name} is not a regular file.", 0)
         if (status.st_dev, status.st_ino) not in known:
             known.add((status.st_dev, status.st_ino))
             sizes[path] = status.st_size

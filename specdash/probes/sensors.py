@@ -9,7 +9,7 @@ from pathlib import Path
 
 from specdash.core.ticks import GpuUse, MemoryTick
 from specdash.probes.gpu import Nvidia, amd_gpus
-from specdash.probes.guard import Guard
+from specdash.probes.guard import SensorGuard
 from specdash.probes.memory import (
     Ram,
     TreeNow,
@@ -46,7 +46,7 @@ class Sensors:
         self._mac = platform == "darwin"
         self._root = root
         self._setting = setting
-        self._guard = Guard(clock)
+        self._guard = SensorGuard(clock)
         self._nvidia = Nvidia(root)
         self._cache: PageCache | None = None
 

@@ -44,7 +44,7 @@ NUMBERS: Mapping[str, type] = {"k": int, "n": int, "seed": int, "temp": float}
 PHRASES = {200: "OK", 400: "Bad Request", 404: "Not Found", 413: "Content Too Large", 415: "Unsupported Media Type"}
 
 
-class RefusedError(Exception):
+class BridgeError(Exception):
     """A request, or a start, that cannot be served; the message is what its sender reads."""
 
     def __init__(self, message: str, status: int = 400) -> None:
@@ -60,7 +60,7 @@ class Bridge:
         self._template = tuple(template)
         self._log = Log()
         self._loop = asyncio.get_running_loop()
-        self._waiting: deque[Connection] = deque()
+        self._waiting: deque[BridgeConnection] = deque()
         self._run: Run | None = None
         self._stopping = False
         self.stopped: asyncio.Future[None] = self._loop.create_future()
@@ -82,24 +82,24 @@ class Bridge:
         words = {f"{{{name}}}": _number(name, body[name], kind) for name, kind in NUMBERS.items() if name in body}
         images = body.get("images") or []
         if not isinstance(images, list) or not all(isinstance(path, str) and os.path.isabs(path) for path in images):
-            raise RefusedError("images must be a list of absolute paths")
+            raise BridgeError("images must be a list of absolute paths")
         if any("," in path for path in images):
-            raise RefusedError("an image has a comma in its path, where the program begins another path")
+            raise BridgeError("an image has a comma in its path, where the program begins another path")
         if images and "{images}" not in self._template:
-            raise RefusedError("this program takes no images; a target needs its mmproj for them")
+            raise BridgeError("this program takes no images; a target needs its mmproj for them")
         if images:
             words["{images}"] = ",".join(images)
         wanted = {"{images}", *(f"{{{name}}}" for name in NUMBERS)}
         if missing := sorted(wanted.intersection(self._template) - words.keys()):
-            raise RefusedError(f"this program needs {', '.join(missing)} with each request")
+            raise BridgeError(f"this program needs {', '.join(missing)} with each request")
         return [words.get(word, word) for word in self._template]
 
-    def submit(self, connection: Connection) -> None:
+    def submit(self, connection: BridgeConnection) -> None:
         """Puts a run in the queue, and starts it when nothing runs."""
         self._waiting.append(connection)
         self._next()
 
-    def gone(self, connection: Connection) -> None:
+    def gone(self, connection: BridgeConnection) -> None:
         """A client has hung up: its run ends, or never begins."""
         if connection in self._waiting:
             self._waiting.remove(connection)
@@ -123,7 +123,7 @@ class Bridge:
         if self._run is not None:
             self._run.look()
 
-    def ended(self, connection: Connection) -> None:
+    def ended(self, connection: BridgeConnection) -> None:
         """A run has sent its last event."""
         self._run = None
         if self._stopping:
@@ -139,7 +139,7 @@ class Bridge:
         self._stopping = True
 
 
-class Connection(asyncio.Protocol):
+class BridgeConnection(asyncio.Protocol):
     """One HTTP/1.1 request and its answer; the connection ends with it."""
 
     def __init__(self, bridge: Bridge) -> None:
@@ -169,13 +169,13 @@ class Connection(asyncio.Protocol):
         self._received += data
         try:
             self._read()
-        except RefusedError as error:
+        except BridgeError as error:
             self.answer(error.status, {"error": {"message": str(error)}})
 
     def _read(self) -> None:
         head, end, body = bytes(self._received).partition(b"\r\n\r\n")
         if len(head) > HEAD_BYTES:
-            raise RefusedError("the head of the request is too large", 413)
+            raise BridgeError("the head of the request is too large", 413)
         if not end:
             return
         first, *lines = head.decode("latin-1").split("\r\n")
@@ -183,31 +183,31 @@ class Connection(asyncio.Protocol):
         fields = {name.strip().lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
         length = fields.get("content-length", "0")
         if not length.isdecimal() or int(length) > REQUEST_BYTES:
-            raise RefusedError("the request is too large", 413)
+            raise BridgeError("the request is too large", 413)
         if len(body) < int(length):
             return
         self._is_read = True
         self._received.clear()
         # A page in somebody's browser can reach this port too, but neither under this name nor with this type.
         if not fields.get("host", "").startswith("127.0.0.1"):
-            raise RefusedError("this server is 127.0.0.1")
+            raise BridgeError("this server is 127.0.0.1")
         if method == "GET":
             found = self._bridge.get(path)
             self.answer(404 if found is None else 200, found or {"error": {"message": f"there is no {path}"}})
         elif (method, path) == ("POST", "/run"):
             if fields.get("content-type") != "application/json":
-                raise RefusedError("the body must be application/json", 415)
+                raise BridgeError("the body must be application/json", 415)
             self._submit(body)
         else:
-            raise RefusedError(f"there is no {method} {path}", 404)
+            raise BridgeError(f"there is no {method} {path}", 404)
 
     def _submit(self, body: bytes) -> None:
         try:
             asked = json.loads(body)
         except (ValueError, RecursionError) as error:
-            raise RefusedError(f"the body is no JSON: {error}") from error
+            raise BridgeError(f"the body is no JSON: {error}") from error
         if not isinstance(asked, dict) or not isinstance(asked.get("prompt", ""), str):
-            raise RefusedError("the body must be an object, and its prompt a text")
+            raise BridgeError("the body must be an object, and its prompt a text")
         self.argv = self._bridge.argv(asked)
         self.prompt = asked.get("prompt", "")
         self.limit_s = float(_number("limit_s", asked.get("limit_s"), float))
@@ -240,34 +240,34 @@ class Connection(asyncio.Protocol):
 def _number(name: str, value: Any, kind: type) -> str:
     """A number of a request, as a word of a command line."""
     if finite(value) is None or (kind is int and not isinstance(value, int)):
-        raise RefusedError(f"{name} must be a number")
+        raise BridgeError(f"{name} must be a number")
     return f"{value:g}" if kind is float else str(value)
 
 
-def check(needed: Sequence[str], program: str) -> None:
+def check_files(needed: Sequence[str], program: str) -> None:
     """Raises RefusedError where a file cannot be read, or the program does not answer --help."""
     for path in needed:
         try:
             with open(path, "rb"):
                 pass
         except OSError as error:
-            raise RefusedError(f"cannot open {path}: {error.strerror}") from error
+            raise BridgeError(f"cannot open {path}: {error.strerror}") from error
     try:
         answer = subprocess.run(
             (program, "--help"), stdin=subprocess.DEVNULL, capture_output=True, timeout=HELP_LIMIT_S, check=False
         )
     except OSError as error:
-        raise RefusedError(f"{program} cannot be run: {error.strerror}") from error
+        raise BridgeError(f"{program} cannot be run: {error.strerror}") from error
     except subprocess.TimeoutExpired as error:
-        raise RefusedError(f"{program} --help did not end within {HELP_LIMIT_S:.0f} s") from error
+        raise BridgeError(f"{program} --help did not end within {HELP_LIMIT_S:.0f} s") from error
     if not answer.stdout + answer.stderr:
-        raise RefusedError(f"{program} --help says nothing (exit code {answer.returncode})")
+        raise BridgeError(f"{program} --help says nothing (exit code {answer.returncode})")
 
 
 async def serve(port: int, alias: str, template: Sequence[str]) -> None:
     """Serves until TERM or INT comes."""
     bridge = Bridge(alias, template)
-    server = await asyncio.get_running_loop().create_server(lambda: Connection(bridge), "127.0.0.1", port)
+    server = await asyncio.get_running_loop().create_server(lambda: BridgeConnection(bridge), "127.0.0.1", port)
     address = "http://{}:{}".format(*server.sockets[0].getsockname())
     Log().say(f"listening on {address}")
     await bridge.stopped
@@ -285,9 +285,9 @@ def main(args: list[str]) -> int:
         Log().say("error: usage: cli_bridge --port N --alias NAME [--need FILE]... -- PROGRAM ARG...")
         return 1
     try:
-        check([value for name, value in options if name == "--need"], program)
+        check_files([value for name, value in options if name == "--need"], program)
         asyncio.run(serve(port, alias, template))
-    except (RefusedError, OSError) as error:
+    except (BridgeError, OSError) as error:
         Log().say(f"error: {error}")
         return 1
     return 0

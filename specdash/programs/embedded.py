@@ -57,7 +57,7 @@ UNSETTABLE = """
     --spec-draft-sampling --spec-draft-n-ubatch"""
 
 
-class RefusedError(Exception):
+class EmbeddedServerError(Exception):
     """A command line that cannot be used; the message is what the user reads."""
 
 
@@ -291,7 +291,7 @@ def _enum(module: Any, enum: str, word: str) -> Any:
     raise ValueError(f"unknown value: {word}")
 
 
-def apply(module: Any, params: Any, flags: list[Flag], args: list[str]) -> None:
+def apply_arguments(module: Any, params: Any, flags: list[Flag], args: list[str]) -> None:
     """Set the parameters that the arguments ask for; the last one wins, as in llama-server.
 
     Raises RefusedError with llama-server's wording for what is unknown, incomplete or cannot be read.
@@ -301,7 +301,7 @@ def apply(module: Any, params: Any, flags: list[Flag], args: list[str]) -> None:
     rest = iter(args)
     for arg in rest:
         if arg not in by_name:
-            raise RefusedError(_why_unknown(arg))
+            raise EmbeddedServerError(_why_unknown(arg))
         flag, value = by_name[arg]
         owner, name = _resolve(params, flag.attr)
         if flag.parse is None:
@@ -310,11 +310,11 @@ def apply(module: Any, params: Any, flags: list[Flag], args: list[str]) -> None:
         try:
             text = next(rest)
         except StopIteration:
-            raise RefusedError(f'error while handling argument "{arg}": expected value for argument') from None
+            raise EmbeddedServerError(f'error while handling argument "{arg}": expected value for argument') from None
         try:
             setattr(owner, name, _value(module, flag, text))
         except (ValueError, KeyError, TypeError, OverflowError) as error:
-            raise RefusedError(
+            raise EmbeddedServerError(
                 f'error while handling argument "{arg}": {text!r} is no {flag.hint} ({error})'
             ) from error
 
@@ -342,11 +342,11 @@ def _why_unknown(arg: str) -> str:
 def serve(module: Any, params: Any) -> NoReturn:
     """Load the models, serve until TERM or INT comes, and end the process: 0, or 1 where nothing could be served."""
     if not params.model.path:
-        raise RefusedError("error: no model: give one with -m FNAME")
+        raise EmbeddedServerError("error: no model: give one with -m FNAME")
     try:
         server = module.Server(params)
     except (RuntimeError, ValueError) as error:
-        raise RefusedError(f"error: llama.cpp did not start: {error} The reason stands above") from error
+        raise EmbeddedServerError(f"error: llama.cpp did not start: {error} The reason stands above") from error
     # A byte in a pipe wakes this thread whichever thread the signal reached, and when it came; pause() misses those of
     # the server's threads, and one that comes just before it.
     told, ends = os.pipe()
@@ -383,9 +383,9 @@ def main(args: list[str]) -> int:
         sys.stdout.write(help_text(flags))
         return 0
     try:
-        apply(xllamacpp, params, flags, args)
+        apply_arguments(xllamacpp, params, flags, args)
         serve(xllamacpp, params)
-    except RefusedError as refusal:
+    except EmbeddedServerError as refusal:
         _say(str(refusal))
         return 1
 

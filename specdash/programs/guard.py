@@ -45,7 +45,7 @@ STOPPED_S = 0.5  # a guard that is woken so late was stopped itself
 OOM_SCORE = "300"  # short of memory, the kernel takes the server rather than the user's terminal
 
 
-class Guard:
+class ServerGuard:
     """Watches one server; everything happens in `run`."""
 
     def __init__(
@@ -337,7 +337,7 @@ def main() -> int:
     engine = socket.socket(fileno=int(options["--fd"]))
     engine.set_inheritable(False)
     follow = options.get("--follow")
-    guard = Guard(
+    guard = ServerGuard(
         engine,
         float(options["--grace"]),
         json.loads(options.get("--stop", "[]")),

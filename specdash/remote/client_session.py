@@ -29,8 +29,8 @@ from specdash.remote.protocol import (
     PROTOCOL,
     BadLine,
     Lines,
-    dump,
-    load,
+    decode_message,
+    encode_message,
     log_name,
     read_log,
 )
@@ -137,7 +137,7 @@ class _TickLine:
     def line(self) -> bytes:
         """The tick as a line of the protocol."""
         if not self._line:
-            self._line = dump(encode_tick(self._tick))
+            self._line = encode_message(encode_tick(self._tick))
         return self._line
 
 
@@ -161,7 +161,7 @@ class ClientSession:
     def welcome(self) -> bytes:
         """The answer to a client's first line."""
         who = {"path": str(self.handle.path.absolute()), "pid": self._pid, "host": socket.gethostname()}
-        return dump({"welcome": PROTOCOL, **who, "specdash": __version__})
+        return encode_message({"welcome": PROTOCOL, **who, "specdash": __version__})
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Answers one client until it leaves; never raises but when cancelled."""
@@ -183,7 +183,7 @@ class ClientSession:
     def tell_place(self) -> None:
         """Tells all clients where the run folder is now."""
         for client in self.clients:
-            client.place = dump({"moved": str(self.handle.path.absolute())})
+            client.place = encode_message({"moved": str(self.handle.path.absolute())})
             client.wake.set()
 
     def wake(self) -> None:
@@ -237,7 +237,7 @@ class _Client:
         """Greets, then sends and listens until either ends."""
         try:
             async with asyncio.timeout(HELLO_S):
-                hello = load(await self._request())
+                hello = decode_message(await self._request())
             since = hello.get("since", 0)
             if hello.get("hello") != PROTOCOL or type(since) is not int:
                 raise BadLine(f"this is specdash {__version__}, which speaks protocol {PROTOCOL}: use that version")
@@ -258,7 +258,7 @@ class _Client:
         if self._turn.locked():
             return
         async with self._turn:  # nothing comes after it
-            self._writer.write(dump({"gone": sentence}))
+            self._writer.write(encode_message({"gone": sentence}))
             with suppress(ConnectionError, TimeoutError):
                 async with asyncio.timeout(LINGER_S):
                     await self._writer.drain()
@@ -274,12 +274,12 @@ class _Client:
         """Facts and ticks, until the run is over and all of it was sent."""
         try:
             await self._give_facts()
-            await self._send(dump({"caught_up": True}))
+            await self._send(encode_message({"caught_up": True}))
             live = self._desk.handle.live()
             for tick in live.newest:
                 self.ticks.setdefault(tick.subject, _TickLine(tick))
             if self._desk.gone is not None:
-                await self._send(dump({"gone": self._desk.gone}))
+                await self._send(encode_message({"gone": self._desk.gone}))
                 await asyncio.Event().wait()  # logs can still be asked for
             while True:
                 self.wake.clear()
@@ -319,7 +319,7 @@ class _Client:
         with suppress(ConnectionError):
             try:
                 while line := await self._request():
-                    await self._send(dump(await self._answer(load(line))))
+                    await self._send(encode_message(await self._answer(decode_message(line))))
             except BadLine as error:
                 await self.refuse(str(error))
 

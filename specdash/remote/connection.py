@@ -20,16 +20,25 @@ from specdash.core.commands import Command
 from specdash.core.events import Recorded, RunFinished, RunResumed, RunStarted
 from specdash.core.text import one_line
 from specdash.errors import StoreError
-from specdash.remote.protocol import FACT, MOST_SERVER_BYTES, PROTOCOL, REPLY, BadLine, Lines, dump, load
+from specdash.remote.protocol import (
+    FACT,
+    MOST_SERVER_BYTES,
+    PROTOCOL,
+    REPLY,
+    BadLine,
+    Lines,
+    decode_message,
+    encode_message,
+)
 from specdash.remote.source import (
     MODELS,
     CaughtUp,
+    CommandRefused,
     Event,
     Gone,
     LogPiece,
     Moved,
     Origin,
-    Refused,
     SourceError,
     own_argv,
 )
@@ -67,7 +76,7 @@ class Connection(asyncio.Protocol):
         try:
             for line in self._lines.feed(data):
                 if line.startswith(REPLY):
-                    self._replied(load(line))
+                    self._replied(decode_message(line))
                 else:
                     self._held.append(line)
                     self._held_bytes += len(line)
@@ -89,7 +98,7 @@ class Connection(asyncio.Protocol):
         """Sends a message; into the void once the connection has ended."""
         assert self._transport is not None
         if not self._transport.is_closing():
-            self._transport.write(dump(body))
+            self._transport.write(encode_message(body))
 
     async def next(self) -> bytes | None:
         """The next line that is no reply; None once the connection has ended."""
@@ -162,7 +171,7 @@ async def welcomed(wire: Connection) -> dict[str, Any] | None:
         if line is None:
             return None
         try:
-            body = load(line)
+            body = decode_message(line)
         except BadLine:
             continue
         if "gone" in body:
@@ -213,7 +222,7 @@ class EngineSource(ABC):
         """Asks the engine for something. Raises Refused, or SourceError."""
         reply = await self._wire.ask({"command": encode_command(command)})
         if "error" in reply:
-            raise Refused(str(reply["error"]))
+            raise CommandRefused(str(reply["error"]))
 
     async def log(self, load: str, offset: int, size: int) -> LogPiece:
         """A part of a load's log. Raises SourceError."""
@@ -244,7 +253,7 @@ class EngineSource(ABC):
             self._note_end(recorded)
             return recorded
         try:
-            body = load(line)
+            body = decode_message(line)
         except BadLine as error:
             raise SourceError(f"what came makes no sense: {error}") from error
         if "tick" in body:

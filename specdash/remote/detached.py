@@ -33,15 +33,15 @@ class Started:
 
 async def start_profile(profile: Path) -> Path:
     """Starts a run of a profile; its folder, once clients can connect. Raises SpecdashError with the reason if not."""
-    return (await asyncio.to_thread(start, profile)).run
+    return (await asyncio.to_thread(start_engine, profile)).run
 
 
 async def resume_run(run: Path) -> Path:
     """Goes on with an interrupted run; its folder, once clients can connect. Raises SpecdashError if not."""
-    return (await asyncio.to_thread(start, run, resumes=True)).run
+    return (await asyncio.to_thread(start_engine, run, resumes=True)).run
 
 
-def start(path: Path, *, resumes: bool = False) -> Started:
+def start_engine(path: Path, *, resumes: bool = False) -> Started:
     """Starts the engine process of a profile's run, or of one that is resumed, and waits for what it has to say.
 
     Raises SpecdashError with the reason where there is no run. Interrupted meanwhile, it ends the engine too.

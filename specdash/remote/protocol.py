@@ -66,12 +66,12 @@ class Lines:
         return lines
 
 
-def dump(body: dict[str, Any]) -> bytes:
+def encode_message(body: dict[str, Any]) -> bytes:
     """A message as a line, in ASCII."""
     return json.dumps(body, separators=(",", ":")).encode("ascii") + b"\n"
 
 
-def load(line: bytes) -> dict[str, Any]:
+def decode_message(line: bytes) -> dict[str, Any]:
     """The message of a line; raises BadLine."""
     try:
         body = json.loads(line)
@@ -146,7 +146,7 @@ def log_name(view: RunState, load_id: str) -> str:
     return found.log
 
 
-def ending(view: RunState, name: str) -> str:
+def reason_run_ended(view: RunState, name: str) -> str:
     """Why nothing more will come from a run folder that no engine is at work on, in a sentence."""
     if view.finished is None:
         return f"its engine is gone; go on with: specdash resume {name}"

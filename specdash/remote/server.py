@@ -21,7 +21,15 @@ from specdash.core.reduce import fold_all
 from specdash.core.ticks import Telemetry
 from specdash.errors import DiskFull, StoreError
 from specdash.remote.client_session import LINGER_S, PIECE_BYTES, ClientSession
-from specdash.remote.protocol import NOBODY, POINTER_NAME, Pointer, dump, ending, remove_pointer, write_pointer
+from specdash.remote.protocol import (
+    NOBODY,
+    POINTER_NAME,
+    Pointer,
+    encode_message,
+    reason_run_ended,
+    remove_pointer,
+    write_pointer,
+)
 from specdash.runtime.sockets import bind, socket_path, trusted
 from specdash.session.handle import Handle
 from specdash.store.journal import read
@@ -153,7 +161,7 @@ async def serve_folder(path: Path, connection: socket.socket) -> None:
     try:
         view = fold_all(read(path / JOURNAL).records)
     except StoreError as error:
-        writer.write(dump({"gone": error.what}))
+        writer.write(encode_message({"gone": error.what}))
         writer.close()
         await writer.wait_closed()
         return
@@ -162,4 +170,4 @@ async def serve_folder(path: Path, connection: socket.socket) -> None:
         raise BadCommand(NOBODY.format(path.name))
 
     handle = Handle(path, lambda: view, Telemetry, refuse, lambda subscription: lambda: None)
-    await ClientSession(handle, None, ending(view, path.name)).serve(reader, writer)
+    await ClientSession(handle, None, reason_run_ended(view, path.name)).serve(reader, writer)

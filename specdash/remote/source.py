@@ -21,7 +21,7 @@ class SourceError(Exception):
     """Something that a source could not do; the message is one sentence, safe to show after `one_line`."""
 
 
-class Refused(SourceError):
+class CommandRefused(SourceError):
     """The run did not accept a command; the message says why."""
 
 

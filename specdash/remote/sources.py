@@ -19,8 +19,18 @@ from specdash.core.reduce import fold_all
 from specdash.core.state import RunState
 from specdash.errors import StoreError
 from specdash.remote.connection import EVENTS_AT_ONCE, Connection, EngineSource, greet, origin_of, welcomed
-from specdash.remote.protocol import NOBODY, ending, log_name, read_log, read_pointer
-from specdash.remote.source import MODELS, CaughtUp, Event, Gone, LogPiece, Origin, Refused, SourceError, own_argv
+from specdash.remote.protocol import NOBODY, log_name, read_log, read_pointer, reason_run_ended
+from specdash.remote.source import (
+    MODELS,
+    CaughtUp,
+    CommandRefused,
+    Event,
+    Gone,
+    LogPiece,
+    Origin,
+    SourceError,
+    own_argv,
+)
 from specdash.remote.ssh import SshLine
 from specdash.runtime.locks import run_owner, wait_ended
 from specdash.runtime.running import engine_of
@@ -186,7 +196,7 @@ class FolderSource:
             if number % EVENTS_AT_ONCE == 0:
                 await asyncio.sleep(0)
         yield CaughtUp()
-        yield Gone(ending(view, self._path.name))
+        yield Gone(reason_run_ended(view, self._path.name))
 
     def _read(self) -> tuple[tuple[Recorded, ...], RunState]:
         records = read(self._path / JOURNAL).records
@@ -194,7 +204,7 @@ class FolderSource:
 
     async def command(self, command: Command) -> None:
         """Nobody is there to carry it out: raises Refused."""
-        raise Refused(NOBODY.format(self._path.name))
+        raise CommandRefused(NOBODY.format(self._path.name))
 
     async def log(self, load: str, offset: int, size: int) -> LogPiece:
         """A part of a load's log. Raises SourceError."""

@@ -17,7 +17,7 @@ from typing import IO
 
 from specdash.core.text import one_line
 from specdash.remote.connection import hello
-from specdash.remote.protocol import dump, load
+from specdash.remote.protocol import decode_message, encode_message
 from specdash.remote.source import MODELS, SourceError
 
 GRACE_S = 2.0
@@ -34,7 +34,7 @@ PEEK_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class SshCommand:
     """How commands are run on another machine: the program here with its options, the host, and specdash there."""
 
     ssh: tuple[str, ...]
@@ -51,7 +51,9 @@ class Way:
 class SshLine:
     """One ssh process; `end` is our end of the line, on which the hello is said already."""
 
-    def __init__(self, way: Way, process: subprocess.Popen[bytes], end: socket.socket, errors: IO[bytes]) -> None:
+    def __init__(
+        self, way: SshCommand, process: subprocess.Popen[bytes], end: socket.socket, errors: IO[bytes]
+    ) -> None:
         self.host = way.host
         self.end = end
         self._way = way
@@ -78,7 +80,7 @@ class SshLine:
             raise SourceError(f"{host} is no host")
         program = list(ssh) if ssh is not None else shlex.split(os.environ.get("SPECDASH_SSH") or "ssh")
         there = list(remote) if remote is not None else shlex.split(os.environ.get("SPECDASH_REMOTE") or "specdash")
-        way = Way(tuple(program), tuple(options), host, tuple(there))
+        way = SshCommand(tuple(program), tuple(options), host, tuple(there))
         argv = way.argv("relay", *(["--", run] if run is not None else []))
         errors = tempfile.TemporaryFile()  # noqa: SIM115 - open as long as the process; a pipe could fill up
         ours, theirs = socket.socketpair()
@@ -90,7 +92,7 @@ class SshLine:
             errors.close()
             raise SourceError(f"{program[0]} cannot be started: {error.strerror}") from error
         with suppress(OSError):  # it has ended already; whoever reads finds out
-            ours.sendall(dump(hello(since)))
+            ours.sendall(encode_message(hello(since)))
         return cls(way, process, ours, errors)
 
     @property
@@ -121,7 +123,7 @@ class SshLine:
                 if line.startswith(b'{"welcome":'):
                     return None
                 if line.startswith(b'{"gone":'):
-                    return await self._left(one_line(str(load(line)["gone"]), 400))
+                    return await self._left(one_line(str(decode_message(line)["gone"]), 400))
             if not data or (is_over and data == seen):
                 return await self._left(None)
             if len(data) >= PEEK_BYTES:

@@ -47,28 +47,28 @@ def measured_n(row: Arm | Measurement) -> int | None:
 
 
 @lru_cache(maxsize=20_000)
-def setting_of(step: Step) -> Step:
+def setting_key(step: Step) -> Step:
     """What an arm shares with its baseline, as a step."""
     return step.baseline().with_values(category="", workload=CONTENT)
 
 
 @lru_cache(maxsize=20_000)
-def pair_of(step: Step) -> Step:
+def pair_key(step: Step) -> Step:
     """The arm with K left open, as a step."""
     return step.with_values(k=None, category="", workload=CONTENT, copy=0)
 
 
 @lru_cache(maxsize=20_000)
-def arm_of(step: Step) -> Step:
+def arm_key(step: Step) -> Step:
     """What tells arms apart, as a step."""
     return replace(step, category="", copy=0)
 
 
 @dataclass(frozen=True)
-class Overview:
+class ResultOverview:
     """The arms of a result that measured content, what refutes them, and what is recommended.
 
-    Whole texts are compared elsewhere. `choices`: the recommendation over all categories of each pair (`pair_of`).
+    Whole texts are compared elsewhere. `choices`: the recommendation over all categories of each pair (`pair_key`).
     """
 
     result: Result
@@ -77,15 +77,15 @@ class Overview:
     _refuted: dict[Step, str] = field(repr=False)
 
     @classmethod
-    def of(cls, result: Result) -> Overview:
+    def of(cls, result: Result) -> ResultOverview:
         """The overview of a result."""
         refuted: dict[Step, str] = {}
         for row in result.measurements:
             for verdict, word in REFUTED.items():
                 if verdict in row.verdicts:
-                    refuted.setdefault(arm_of(row.step), word)
+                    refuted.setdefault(arm_key(row.step), word)
         choices = {
-            pair_of(each.choice): each
+            pair_key(each.choice): each
             for each in result.recommendations
             if each.category == ALL and each.choice is not None and not each.off and each.k is not None
         }
@@ -97,7 +97,7 @@ class Overview:
 
     def refuted(self, arm: Arm) -> str:
         """The word of `REFUTED` for what makes the figures of an arm worthless, "" for nothing."""
-        return self._refuted.get(arm_of(arm.step), "")
+        return self._refuted.get(arm_key(arm.step), "")
 
     def doubt(self, arm: Arm) -> str:
         """Why a speedup proves nothing, "" where it does: "≈" inside the noise, "?" too few samples, a refutation.
@@ -159,14 +159,14 @@ def k_of(point: CurvePoint) -> int:
 
 
 def curves_by_pair(result: Result) -> dict[Step, list[CurvePoint]]:
-    """Points of each pair (`pair_of`) over all categories by ascending K; of its first category where it has no "all".
+    """Points of each pair (`pair_key`) over all categories by ascending K; of its first category where it has no "all".
 
     Only points with a rate, predicted or measured, count.
     """
     found: dict[Step, dict[str, list[CurvePoint]]] = {}
     for point in result.curves:
         if finite(point.predicted_tok_s) is not None or finite(point.measured_tok_s) is not None:
-            found.setdefault(pair_of(point.step), {}).setdefault(point.step.category or ALL, []).append(point)
+            found.setdefault(pair_key(point.step), {}).setdefault(point.step.category or ALL, []).append(point)
     chosen = {pair: by.get(ALL) or next(iter(by.values())) for pair, by in found.items()}
     return {pair: sorted(points, key=k_of) for pair, points in chosen.items()}
 
@@ -176,7 +176,7 @@ def baseline_of(point: CurvePoint, result: Result) -> float | None:
     category = point.step.category or ALL
     rows: Sequence[Arm | Measurement] = result.overall if category == ALL else result.measurements
     for row in rows:
-        is_same = is_baseline(row) and row.step.workload == CONTENT and setting_of(row.step) == setting_of(point.step)
+        is_same = is_baseline(row) and row.step.workload == CONTENT and setting_key(row.step) == setting_key(point.step)
         if is_same and category in (ALL, row.step.category):
             return rate_of(row)
     return None

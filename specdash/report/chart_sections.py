@@ -13,7 +13,7 @@ from specdash.core.plan import Step
 from specdash.core.profile import ALL
 from specdash.report import text
 from specdash.report.arms import (
-    Overview,
+    ResultOverview,
     baseline_of,
     best_k,
     curves_by_pair,
@@ -22,7 +22,7 @@ from specdash.report.arms import (
     k_of,
     measured_n,
     other_k,
-    pair_of,
+    pair_key,
     rate_of,
     speedup_of,
 )
@@ -35,21 +35,21 @@ from specdash.report.model import (
     Cards,
     Chart,
     ColourScale,
-    Column,
     Folded,
-    Grid,
     GridCell,
     Heading,
     Legend,
     Name,
     Only,
     Paragraph,
+    ReportColumn,
+    ReportGrid,
+    ReportTable,
     Row,
     Section,
-    Table,
     Words,
 )
-from specdash.report.plots import acceptance, k_curve, rate_bars, speedup_bars
+from specdash.report.plots import acceptance_chart, k_curve, rate_bars, speedup_bars
 from specdash.report.text import DASH
 
 PARAMETERS = "Speedup of each draft by its parameters and K"
@@ -67,7 +67,7 @@ _REFUTED = {"output_differs": "Output differs from the baseline's", "impossible"
 # -- speed ------------------------------------------------------------------------------------------------------------
 
 
-def speed(found: Overview) -> Section:
+def speed_section(found: ResultOverview) -> Section:
     """Throughput and speedup of the baseline and the best K of each draft, a pair of charts for each target."""
     lead = (
         "Decoding only, over all categories: the baseline in dark grey and each draft at its fastest K, with 95 % "
@@ -82,7 +82,7 @@ def speed(found: Overview) -> Section:
     return Section("speed", "Speed", blocks, kind=HTML)
 
 
-def _bars(target: str, arms: list[Arm], found: Overview) -> list[Block]:
+def _bars(target: str, arms: list[Arm], found: ResultOverview) -> list[Block]:
     """Both charts of one target."""
     if not arms:
         return [Paragraph("Nothing was measured that counts: the reasons are under categories.", "none")]
@@ -120,7 +120,7 @@ def _said(arm: Arm) -> str:
 # -- every pair -------------------------------------------------------------------------------------------------------
 
 
-def heatmap(found: Overview) -> Section:
+def heatmap_section(found: ResultOverview) -> Section:
     """Targets against drafts, whichever is the longer list downwards; fastest K of each pair."""
     arms = [arm for arm in found.contenders(found.arms) if not is_baseline(arm)]
     cells: dict[tuple[str, str], Arm] = {}
@@ -141,7 +141,7 @@ def heatmap(found: Overview) -> Section:
         columns, rows = rows, columns
         cells = {(draft, target): arm for (target, draft), arm in cells.items()}
     with_k = len(columns) * len(rows) <= MOST_CELLS_WITH_K
-    grid = Grid(
+    grid = ReportGrid(
         "Best speedup of each target and draft",
         "target" if turned else "draft",
         columns,
@@ -151,11 +151,11 @@ def heatmap(found: Overview) -> Section:
     return Section("heatmap", "Every pair", [*_heatmap_lead(arms, found), grid, *_lengths(planned, found)], kind=HTML)
 
 
-def _merit(arm: Arm, found: Overview) -> tuple[bool, float]:
+def _merit(arm: Arm, found: ResultOverview) -> tuple[bool, float]:
     return not found.refuted(arm), speedup_of(arm) or 0.0
 
 
-def _heatmap_lead(arms: Iterable[Arm], found: Overview) -> list[Block]:
+def _heatmap_lead(arms: Iterable[Arm], found: ResultOverview) -> list[Block]:
     """What the colours mean, and how many pairs are slower."""
     known = [arm for arm in arms if speedup_of(arm) is not None]
     equal, unsure = (sum(found.doubt(arm) == mark for arm in known) for mark in "≈?")
@@ -167,7 +167,7 @@ def _heatmap_lead(arms: Iterable[Arm], found: Overview) -> list[Block]:
     return [Paragraph(said, "lead"), ColourScale(len(SLOWER_STEPS), len(FASTER_STEPS))]
 
 
-def _lengths(arms: Iterable[Arm], found: Overview) -> list[Block]:
+def _lengths(arms: Iterable[Arm], found: ResultOverview) -> list[Block]:
     """Of each target what drafts with parameters to choose from against K, where there are several Ks.
 
     Methods without a draft model, and drafts that were tried with several values of their parameters.
@@ -192,7 +192,7 @@ def _lengths(arms: Iterable[Arm], found: Overview) -> list[Block]:
         corner = "draft" if with_models else "method"
         blocks += [
             Heading(Name(f"{target}: {what}")),
-            Grid(PARAMETERS if with_models else LENGTHS, corner, [f"K = {k}" for k in ks], rows, cells),
+            ReportGrid(PARAMETERS if with_models else LENGTHS, corner, [f"K = {k}" for k in ks], rows, cells),
         ]
     return blocks
 
@@ -202,7 +202,7 @@ def _tried(arm: Arm) -> tuple[str, str, str | None]:
     return text.subject(arm.step), arm.step.method, arm.step.draft
 
 
-def shade(arm: Arm, found: Overview) -> str:
+def shade(arm: Arm, found: ResultOverview) -> str:
     """The colour of a cell: f1 to f6 faster, s1 to s4 slower, "eq" not proven, "dif" refuted, "na" unknown."""
     value = speedup_of(arm)
     if value is None:
@@ -216,9 +216,9 @@ def shade(arm: Arm, found: Overview) -> str:
     return f"s{sum(value <= step for step in SLOWER_STEPS)}"
 
 
-def _cell(arm: Arm, found: Overview, *, with_k: bool) -> GridCell:
+def _cell(arm: Arm, found: ResultOverview, *, with_k: bool) -> GridCell:
     """A number in its colour, or why it is worth nothing; the interval and the recommended K in its tooltip."""
-    kind, value, choice = shade(arm, found), speedup_of(arm), found.choices.get(pair_of(arm.step))
+    kind, value, choice = shade(arm, found), speedup_of(arm), found.choices.get(pair_key(arm.step))
     if value is None:
         return GridCell(DASH, kind, "no speedup is known")
     k = "" if arm.step.k is None else f"K {arm.step.k}"
@@ -240,7 +240,7 @@ _CURVES_LEAD = (
 )
 
 
-def curves(found: Overview) -> Section:
+def k_curves_section(found: ResultOverview) -> Section:
     """A chart for each pair of which more than one K is known, the fastest pairs first, and the table behind them."""
     pairs = curves_by_pair(found.result)
     html = Only(HTML, _charts(pairs, found))
@@ -248,7 +248,7 @@ def curves(found: Overview) -> Section:
     return Section("curves", "K curves", [html, markdown], markdown_title="K curves: predicted and measured")
 
 
-def _charts(pairs: dict[Step, list[CurvePoint]], found: Overview) -> list[Block]:
+def _charts(pairs: dict[Step, list[CurvePoint]], found: ResultOverview) -> list[Block]:
     """The charts, the key of their marks, and the figures behind them."""
     drawn = [points for points in pairs.values() if len(set(map(k_of, points))) > 1]
     if not drawn:
@@ -265,9 +265,9 @@ def _charts(pairs: dict[Step, list[CurvePoint]], found: Overview) -> list[Block]
         names = "; ".join(f"{text.pair_name(each.step, with_target=several)} (K {k_of(each)})" for each in single)
         blocks.append(Paragraph(f"Only one K is known of: {names}.", "note"))
     columns = (
-        Column("pair", is_number=False),
-        Column("category", is_number=False),
-        *map(Column, ("K", "predicted tok/s", "95 % interval", "measured tok/s", "95 % interval", "off by", "n")),
+        ReportColumn("pair", is_number=False),
+        ReportColumn("category", is_number=False),
+        *map(ReportColumn, ("K", "predicted tok/s", "95 % interval", "measured tok/s", "95 % interval", "off by", "n")),
     )
     rows = [
         Row(
@@ -282,7 +282,7 @@ def _charts(pairs: dict[Step, list[CurvePoint]], found: Overview) -> list[Block]
         for point in points
         if _is_worth_a_row(point, points)
     ]
-    table: list[Block] = [Paragraph(text.FROM_ITSELF, "note"), Table("K curves", columns, rows)]
+    table: list[Block] = [Paragraph(text.FROM_ITSELF, "note"), ReportTable("K curves", columns, rows)]
     return [*blocks, Folded(f"Figures of the curves ({len(rows)})", table)]
 
 
@@ -296,7 +296,7 @@ def _figures(point: CurvePoint, k: str, off: str, form: str) -> list[str]:
         text.rate(measured),
         text.interval(point.measured_ci95, form),
         text.off_by(point, off),
-        DASH if measured is None else text.whole(point.n),
+        DASH if measured is None else text.count_text(point.n),
     ]
 
 
@@ -306,7 +306,7 @@ def _is_worth_a_row(point: CurvePoint, points: Sequence[CurvePoint]) -> bool:
     return finite(point.measured_tok_s) is not None or is_power or point in (best_k(points), points[-1])
 
 
-def _legend(drawn: list[list[CurvePoint]], found: Overview) -> Legend:
+def _legend(drawn: list[list[CurvePoint]], found: ResultOverview) -> Legend:
     """What the marks of the curves mean; those that occur."""
     points = [point for own in drawn for point in own]
     differs = any(_other_choice(own, found) for own in drawn)
@@ -325,13 +325,13 @@ def _legend(drawn: list[list[CurvePoint]], found: Overview) -> Legend:
     return Legend([(kind, sign, meaning) for kind, sign, meaning, occurs in signs if occurs])
 
 
-def _other_choice(points: list[CurvePoint], found: Overview) -> str:
+def _other_choice(points: list[CurvePoint], found: ResultOverview) -> str:
     """The K that is recommended for a curve, where its best mean is at another one; else ""."""
     best = best_k(points)
-    return other_k(best.step.k if best is not None else None, found.choices.get(pair_of(points[0].step)))
+    return other_k(best.step.k if best is not None else None, found.choices.get(pair_key(points[0].step)))
 
 
-def _ranked(drawn: list[list[CurvePoint]], found: Overview) -> list[list[CurvePoint]]:
+def _ranked(drawn: list[list[CurvePoint]], found: ResultOverview) -> list[list[CurvePoint]]:
     """The best pair of every target, then the second best of each, and so on; "best" by gain over the baseline."""
 
     def gain(points: list[CurvePoint]) -> float:
@@ -346,7 +346,7 @@ def _ranked(drawn: list[list[CurvePoint]], found: Overview) -> list[list[CurvePo
     return [points for _, points in sorted(placed, key=lambda each: each[0])]
 
 
-def _card(points: list[CurvePoint], found: Overview, *, with_target: bool) -> list[Block]:
+def _card(points: list[CurvePoint], found: ResultOverview, *, with_target: bool) -> list[Block]:
     """The chart of one pair, and what it says in words."""
     name, best = text.pair_name(points[0].step, with_target=with_target), best_k(points)
     baseline = baseline_of(points[0], found.result)
@@ -364,12 +364,12 @@ def _card(points: list[CurvePoint], found: Overview, *, with_target: bool) -> li
         notes.append("No baseline counts here.")
     notes += dict.fromkeys(point.reason for point in points if point.reason)
     description = f"K curve of {name}: {summary}; no draft: {text.rate(baseline)} tok/s. {' '.join(notes)}"
-    choice: Recommendation | None = found.choices.get(pair_of(points[0].step))
+    choice: Recommendation | None = found.choices.get(pair_key(points[0].step))
     figure = k_curve(points, baseline, choice.k if choice is not None and other else None)
     return [Chart(figure, description, (Name(name), Below(summary))), *(Paragraph(note, "note") for note in notes)]
 
 
-def _predicted_and_measured(pairs: dict[Step, list[CurvePoint]], found: Overview) -> list[Block]:
+def _predicted_and_measured(pairs: dict[Step, list[CurvePoint]], found: ResultOverview) -> list[Block]:
     """In Markdown: predicted against measured for every K that has both, and the best prediction of each pair."""
     rows: list[Row] = []
     notes: list[Words] = []
@@ -384,23 +384,23 @@ def _predicted_and_measured(pairs: dict[Step, list[CurvePoint]], found: Overview
             for point in predicted
             if finite(point.measured_tok_s) is not None or point is best
         ]
-        other = other_k(best.step.k, found.choices.get(pair_of(points[0].step)))
+        other = other_k(best.step.k, found.choices.get(pair_key(points[0].step)))
         notes += [f"{name}: best predicted K = {k_of(best)}, {other}."] if other else []
         notes += [f"{name}: {edge(points)}"] if edge(points) else []
     if not rows:
         return []
     columns = (
-        Column("pair", is_number=False),
-        *map(Column, ("K", "predicted tok/s", "95 % interval", "measured tok/s", "95 % interval", "off by", "n")),
+        ReportColumn("pair", is_number=False),
+        *map(ReportColumn, ("K", "predicted tok/s", "95 % interval", "measured tok/s", "95 % interval", "off by", "n")),
     )
     marks = "The best predicted K of each pair is marked >, a point off the predicted line by more than its interval !."
-    return [Table("", columns, rows), Bullets([marks, text.FROM_ITSELF, *notes])]
+    return [ReportTable("", columns, rows), Bullets([marks, text.FROM_ITSELF, *notes])]
 
 
 # -- acceptance -------------------------------------------------------------------------------------------------------
 
 
-def acceptances(found: Overview) -> Section:
+def acceptance_section(found: ResultOverview) -> Section:
     """How many draft tokens survive at each position: a chart for each target, a line for each draft."""
     cards: list[list[Block]] = []
     for target in found.result.targets:
@@ -413,7 +413,7 @@ def acceptances(found: Overview) -> Section:
             for arm in shown
         )
         card: list[Block] = [
-            Chart(acceptance(shown), f"Acceptance by draft position on {target}: {first}", Name(target))
+            Chart(acceptance_chart(shown), f"Acceptance by draft position on {target}: {first}", Name(target))
         ]
         if len(lines) > MOST_LINES:
             card.append(Paragraph(f"The {MOST_LINES} fastest pairs of {len(lines)} are drawn.", "note"))
@@ -435,8 +435,8 @@ def _longest(arms: Iterable[Arm]) -> list[Arm]:
     found: dict[Step, Arm] = {}
     best: dict[Step, float] = {}
     for arm in arms:
-        key = pair_of(arm.step)
+        key = pair_key(arm.step)
         best[key] = max(best.get(key, 0.0), rate_of(arm) or 0.0)
         if arm.accepted_per_position and (key not in found or (arm.step.k or 0) > (found[key].step.k or 0)):
             found[key] = arm
-    return sorted(found.values(), key=lambda arm: best[pair_of(arm.step)], reverse=True)
+    return sorted(found.values(), key=lambda arm: best[pair_key(arm.step)], reverse=True)

@@ -32,21 +32,21 @@ from specdash.report.model import (
     Chart,
     Code,
     ColourScale,
-    Column,
     Commands,
     Facts,
     Folded,
-    Grid,
     GridCell,
     Heading,
     Legend,
     Name,
     Paragraph,
     Report,
+    ReportColumn,
+    ReportGrid,
+    ReportTable,
     Row,
     Section,
     Strong,
-    Table,
     Words,
     blocks_for,
 )
@@ -130,7 +130,7 @@ def _command(text: str) -> str:
 # -- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _table(table: Table) -> str:
+def _table(table: ReportTable) -> str:
     """A table in a box of its own, in which it scrolls when it is too long or too wide."""
     head = "".join(f'<th scope="col"{_class(column)}>{_escaped(column.title)}' for column in table.columns)
     body = "".join(_row(row, table.columns) for row in table.rows)
@@ -140,7 +140,7 @@ def _table(table: Table) -> str:
     )
 
 
-def _row(row: Row, columns: Sequence[Column]) -> str:
+def _row(row: Row, columns: Sequence[ReportColumn]) -> str:
     cells = []
     for number, (cell, column) in enumerate(zip(row.cells, columns, strict=False)):
         tag = 'th scope="row"' if number < row.heads else "td"
@@ -150,11 +150,11 @@ def _row(row: Row, columns: Sequence[Column]) -> str:
     return f"<tr{f' class={row.kind}' if row.kind else ''}>{''.join(cells)}"
 
 
-def _class(column: Column) -> str:
+def _class(column: ReportColumn) -> str:
     return " class=n" if column.is_number else " class=wide" if column.is_wide else ""
 
 
-def _grid(grid: Grid) -> str:
+def _grid(grid: ReportGrid) -> str:
     """A table with coloured cells: text that can be read, copied and printed."""
     head = "".join(f'<th scope="col">{_name(name, 40)}' for name in grid.columns)
     missing = GridCell(DASH, "na", "not measured")
@@ -272,9 +272,9 @@ def _plain_block(block: Block) -> str:
             return f"<h3>{_words(words)}</h3>"
         case Bullets(items):
             return f"<ul>{''.join(f'<li>{_words(each)}' for each in items)}</ul>" if items else ""
-        case Table():
+        case ReportTable():
             return _table(block)
-        case Grid():
+        case ReportGrid():
             return _grid(block)
         case ColourScale():
             return _scale(block)

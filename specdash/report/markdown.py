@@ -23,8 +23,8 @@ from specdash.report.model import (
     Name,
     Paragraph,
     Report,
+    ReportTable,
     Strong,
-    Table,
     Words,
     blocks_for,
 )
@@ -75,7 +75,7 @@ def _block(block: Block) -> list[str]:
             return [f"### {_words(words)}"]
         case Bullets(items):
             return [f"- {_words(each)}" for each in items]
-        case Table():
+        case ReportTable():
             return _table(block)
         case Commands(lines, _):
             more = len(lines) - MAX_COMMANDS
@@ -109,7 +109,7 @@ def _code(commands: Iterable[str]) -> list[str]:
     return [f"    {' '.join(plain(command, COMMAND_CHARS).splitlines())}" for command in commands]
 
 
-def _table(table: Table) -> list[str]:
+def _table(table: ReportTable) -> list[str]:
     """A table with aligned columns; cells are made safe, and names cut until a line fits."""
     header = [column.title for column in table.columns]
     right = [column.is_number for column in table.columns]

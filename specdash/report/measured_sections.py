@@ -11,7 +11,7 @@ from specdash.analysis.roofline import Roofline
 from specdash.core.numbers import finite
 from specdash.core.text import plural
 from specdash.report import text
-from specdash.report.arms import Overview, arm_of, is_baseline, measured_n, rate_of
+from specdash.report.arms import ResultOverview, arm_key, is_baseline, measured_n, rate_of
 from specdash.report.model import (
     FOLDED_ROWS,
     HTML,
@@ -20,16 +20,16 @@ from specdash.report.model import (
     Below,
     Block,
     Bullets,
-    Column,
     Folded,
     Heading,
     Name,
     Paragraph,
+    ReportColumn,
+    ReportTable,
     Row,
     Section,
-    Table,
     Words,
-    columns,
+    report_columns,
 )
 from specdash.report.text import DASH
 
@@ -40,14 +40,14 @@ _SPEEDS: dict[str, _Cell] = {
     "prefill": lambda row: text.answer_times(row.summary)[0],
     "TTFT": lambda row: text.answer_times(row.summary)[1],
     "total": lambda row: text.answer_times(row.summary)[2],
-    "n": lambda row: text.whole(measured_n(row)),
+    "n": lambda row: text.count_text(measured_n(row)),
 }
 """The figures of an arm or a measurement, by the title of their column."""
 
 
 def _named(row: Arm | Measurement) -> list[str]:
     """What names an arm of a target: its draft with the setting, and K."""
-    return [text.arm_name(row.step), text.whole(row.step.k)]
+    return [text.arm_name(row.step), text.count_text(row.step.k)]
 
 
 def _speeds(row: Arm | Measurement) -> list[Words]:
@@ -63,12 +63,12 @@ _SPEED_NOTES = (
 )
 
 
-def target_tables(target: str, found: Overview) -> Section:
+def target_tables(target: str, found: ResultOverview) -> Section:
     """In Markdown the tables of one target: its arms over all categories, and by category."""
     result = found.result
     arms = in_order(arm for arm in result.overall if arm.step.target == target and arm.categories)
     good = in_order(row for row in result.measurements if row.step.target == target and row.status == "ok")
-    facts = text.about(target, result)
+    facts = text.model_description(target, result)
     title = f"{target} ({facts})" if facts else target
     if not good:
         return Section("", title, [Paragraph("Nothing was measured that counts.")], kind=MARKDOWN)
@@ -81,7 +81,7 @@ def target_tables(target: str, found: Overview) -> Section:
             Row(
                 [
                     text.arm_name(arm.step),
-                    text.whole(arm.step.k),
+                    text.count_text(arm.step.k),
                     *_speeds(arm),
                     text.accepted(arm),
                 ]
@@ -90,7 +90,7 @@ def target_tables(target: str, found: Overview) -> Section:
         ]
         blocks += [
             Heading(f"Over all {len(categories)} categories"),
-            Table("", columns(("draft",), ("K", *_SPEEDS, "accepted")), rows),
+            ReportTable("", report_columns(("draft",), ("K", *_SPEEDS, "accepted")), rows),
             Heading("By category"),
         ]
         notes.append("Over all categories, every sample weighs the same.")
@@ -102,14 +102,14 @@ def target_tables(target: str, found: Overview) -> Section:
     by_category = [row for category in categories for row in good if row.step.category == category]
     named = [((row.step.category, *_named(row)), row) for row in by_category]
     rows = [Row([*names, *_speeds(row)]) for names, row in named]
-    blocks.append(Table("", columns(("category", "draft"), ("K", *_SPEEDS)), rows))
+    blocks.append(ReportTable("", report_columns(("category", "draft"), ("K", *_SPEEDS)), rows))
     drafting, more_notes = _drafting(by_category)
     blocks.append(drafting)
     blocks += [Bullets([*notes, *more_notes, *_unbound(by_category, result)]), *_differs(good)]
     return Section("", title, blocks, kind=MARKDOWN)
 
 
-def _drafting(rows: Sequence[Measurement]) -> tuple[Table, list[str]]:
+def _drafting(rows: Sequence[Measurement]) -> tuple[ReportTable, list[str]]:
     """What was drafted, how the machine drifted and how near to its bound each measurement came, with the notes."""
     told: dict[str, Callable[[Measurement], str]] = {
         "accepted": text.accepted,
@@ -129,13 +129,13 @@ def _drafting(rows: Sequence[Measurement]) -> tuple[Table, list[str]]:
             [
                 row.step.category,
                 text.arm_name(row.step),
-                text.whole(row.step.k),
+                text.count_text(row.step.k),
                 *(cell(row) for cell in told.values()),
             ]
         )
         for row in rows
     ]
-    return Table("", columns(("category", "draft"), ("K", *told)), cells), notes
+    return ReportTable("", report_columns(("category", "draft"), ("K", *told)), cells), notes
 
 
 def _unbound(rows: Sequence[Measurement], result: Result) -> list[str]:
@@ -146,7 +146,7 @@ def _unbound(rows: Sequence[Measurement], result: Result) -> list[str]:
     return [*lines, said] if said and bounds else lines
 
 
-_CATEGORY_COLUMNS = columns(
+_CATEGORY_COLUMNS = report_columns(
     ("category", "draft"),
     (
         "K",
@@ -183,7 +183,7 @@ def categories(result: Result) -> Section:
         own = in_order(row for row in result.measurements if row.step.target == name)
         order = list(dict.fromkeys(row.step.category for row in own))
         own.sort(key=lambda row: order.index(row.step.category))
-        table = Table(f"{name} by category", _CATEGORY_COLUMNS, [_measurement(row) for row in own])
+        table = ReportTable(f"{name} by category", _CATEGORY_COLUMNS, [_measurement(row) for row in own])
         is_short = len(own) <= FOLDED_ROWS
         alone = len(names) == 1 and is_short
         blocks.append(table if alone else Folded((Name(name), f" ({len(own)})"), [table], is_open=is_short))
@@ -192,9 +192,9 @@ def categories(result: Result) -> Section:
 
 def _measurement(row: Measurement) -> Row:
     """One step; where it has no figure the reason stands in its place."""
-    cells: list[Words] = [Name(row.step.category or DASH), Name(text.arm_name(row.step)), text.whole(row.step.k)]
+    cells: list[Words] = [Name(row.step.category or DASH), Name(text.arm_name(row.step)), text.count_text(row.step.k)]
     if row.status != "ok":
-        return Row(cells, heads=2, span=why_not(row), kind="bad")
+        return Row(cells, heads=2, span=reason_unmeasured(row), kind="bad")
     reason = row.speedup_reason
     cells += [
         text.mean(row.summary.get(RATE)),
@@ -202,14 +202,14 @@ def _measurement(row: Measurement) -> Row:
         *text.answer_times(row.summary),
         text.accepted(row),
         text.rate(row.tokens_per_step),
-        text.whole(measured_n(row)),
+        text.count_text(measured_n(row)),
         text.change(row.drift),
         ", ".join(row.verdicts),
     ]
     return Row(cells, heads=2, kind="base" if is_baseline(row) else "")
 
 
-def why_not(row: Measurement) -> str:
+def reason_unmeasured(row: Measurement) -> str:
     """Why a step gave no figure."""
     state = f"{row.status} ({', '.join(row.verdicts)})" if row.verdicts else row.status
     return f"{state}: {row.error}" if row.error else state
@@ -218,15 +218,15 @@ def why_not(row: Measurement) -> str:
 # -- losslessness -----------------------------------------------------------------------------------------------------
 
 _LOSSLESS_COLUMNS = (
-    Column("target", is_number=False),
-    Column("draft", is_number=False),
-    Column("K"),
-    Column("output", is_number=False),
-    Column("prompts"),
-    Column("tokens"),
-    Column("first difference"),
-    Column("margin, nats"),
-    Column("in words", is_number=False, is_wide=True),
+    ReportColumn("target", is_number=False),
+    ReportColumn("draft", is_number=False),
+    ReportColumn("K"),
+    ReportColumn("output", is_number=False),
+    ReportColumn("prompts"),
+    ReportColumn("tokens"),
+    ReportColumn("first difference"),
+    ReportColumn("margin, nats"),
+    ReportColumn("in words", is_number=False, is_wide=True),
 )
 _STATES = list(text.LOSSLESS)
 
@@ -236,7 +236,7 @@ def losslessness(result: Result) -> Section:
     arms: dict[object, list[tuple[Measurement, Agreement]]] = {}
     for row in in_order(result.measurements):
         if row.lossless is not None:
-            arms.setdefault(arm_of(row.step), []).append((row, row.lossless))
+            arms.setdefault(arm_key(row.step), []).append((row, row.lossless))
     if not arms:
         why = "Texts were not compared: this needs temperature 0, a baseline, and a build that tells the text."
         return Section("lossless", "Same words", [Paragraph(why, "none")], kind=HTML)
@@ -250,7 +250,7 @@ def losslessness(result: Result) -> Section:
         "differs is never recommended, and what is unknown bars nothing."
     )
     rows = [_lossless(row, check, [other for _, other in found]) for (row, check), found in worst]
-    shown: Block = Table("Losslessness of each arm", _LOSSLESS_COLUMNS, rows)
+    shown: Block = ReportTable("Losslessness of each arm", _LOSSLESS_COLUMNS, rows)
     if counts["identical"] == len(arms) or len(rows) > FOLDED_ROWS:
         shown = Folded(f"All arms ({len(rows)})", [shown])
     return Section("lossless", "Same words", [Paragraph(lead, "lead"), shown], kind=HTML)
@@ -267,7 +267,7 @@ def _lossless(row: Measurement, check: Agreement, every: Sequence[Agreement]) ->
     cells: list[Words] = [
         Name(row.step.target),
         Name(text.arm_name(row.step)),
-        text.whole(row.step.k),
+        text.count_text(row.step.k),
         Badge(text.LOSSLESS[state], state),
         str(sum(other.prompts or 0 for other in every)),
         str(sum(other.tokens or 0 for other in every)),
@@ -303,23 +303,23 @@ def _differs(good: Sequence[Measurement]) -> list[Block]:
 # -- roofline ---------------------------------------------------------------------------------------------------------
 
 _ROOFLINE_COLUMNS = (
-    Column("target", is_number=False),
-    Column("draft", is_number=False),
-    Column("K"),
-    Column("category", is_number=False),
-    Column("tok/s"),
-    Column("bound, tok/s"),
-    Column("share"),
-    Column("why there is none", is_number=False, is_wide=True),
+    ReportColumn("target", is_number=False),
+    ReportColumn("draft", is_number=False),
+    ReportColumn("K"),
+    ReportColumn("category", is_number=False),
+    ReportColumn("tok/s"),
+    ReportColumn("bound, tok/s"),
+    ReportColumn("share"),
+    ReportColumn("why there is none", is_number=False, is_wide=True),
 )
 
 
-def roofline(result: Result) -> Section:
+def roofline_section(result: Result) -> Section:
     """How near each arm came to what the memory can deliver: its category with the largest share."""
     arms: dict[object, list[tuple[Measurement, Roofline]]] = {}
     for row in in_order(result.measurements):
         if row.roofline is not None:
-            arms.setdefault(arm_of(row.step), []).append((row, row.roofline))
+            arms.setdefault(arm_key(row.step), []).append((row, row.roofline))
     title, said = "Against the memory's bound", text.bandwidth(result.bandwidth)
     if not arms:
         none = Paragraph("No bound was worked out: the memory bandwidth was not measured.", "none")
@@ -332,7 +332,7 @@ def roofline(result: Result) -> Section:
         f"step. {said}"
     )
     rows = [_bound(row, bound) for row, bound in best]
-    shown: Block = Table("Rates and bounds", _ROOFLINE_COLUMNS, rows)
+    shown: Block = ReportTable("Rates and bounds", _ROOFLINE_COLUMNS, rows)
     if len(rows) > FOLDED_ROWS:
         shown = Folded(f"All arms ({len(rows)})", [shown])
     return Section("roofline", title, [Paragraph(lead, "lead"), shown], contents="Bound", kind=HTML)
@@ -343,7 +343,7 @@ def _bound(row: Measurement, bound: Roofline) -> Row:
     cells: list[Words] = [
         Name(row.step.target),
         Name(text.arm_name(row.step)),
-        text.whole(row.step.k),
+        text.count_text(row.step.k),
         Name(row.step.category or DASH),
         text.rate(rate_of(row)),
         text.rate(bound.bound_tok_s),

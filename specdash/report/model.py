@@ -86,7 +86,7 @@ class Bullets:
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class ReportColumn:
     """A column's title; `is_number` aligns it to the right, `is_wide` lets text wrap."""
 
     title: str
@@ -94,12 +94,12 @@ class Column:
     is_wide: bool = False
 
 
-def columns(texts: Sequence[str], numbers: Sequence[str] = (), wide: Sequence[str] = ()) -> list[Column]:
+def report_columns(texts: Sequence[str], numbers: Sequence[str] = (), wide: Sequence[str] = ()) -> list[ReportColumn]:
     """Columns of texts, of numbers, and of texts that wrap, by their titles."""
     return [
-        *(Column(title, is_number=False) for title in texts),
-        *map(Column, numbers),
-        *(Column(title, is_number=False, is_wide=True) for title in wide),
+        *(ReportColumn(title, is_number=False) for title in texts),
+        *map(ReportColumn, numbers),
+        *(ReportColumn(title, is_number=False, is_wide=True) for title in wide),
     ]
 
 
@@ -117,11 +117,11 @@ class Row:
 
 
 @dataclass(frozen=True, slots=True)
-class Table:
+class ReportTable:
     """Rows under their columns."""
 
     caption: str
-    columns: Sequence[Column]
+    columns: Sequence[ReportColumn]
     rows: Sequence[Row]
 
 
@@ -136,7 +136,7 @@ class GridCell:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class ReportGrid:
     """Coloured cells by column and row; `corner` names the rows."""
 
     caption: str
@@ -214,8 +214,8 @@ Block = (
     Paragraph
     | Heading
     | Bullets
-    | Table
-    | Grid
+    | ReportTable
+    | ReportGrid
     | Chart
     | Cards
     | Legend

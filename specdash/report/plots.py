@@ -15,7 +15,7 @@ from specdash.analysis.result import RATE, Arm, CurvePoint
 from specdash.analysis.stats import Interval
 from specdash.core.numbers import finite
 from specdash.core.text import one_line
-from specdash.report.arms import Overview, is_baseline, k_of, measured_n, rate_of, speedup_of
+from specdash.report.arms import ResultOverview, is_baseline, k_of, measured_n, rate_of, speedup_of
 from specdash.report.text import arm_name, bounds, faster, interval, mean, rate, ratio
 
 Figure = dict[str, Any]
@@ -41,7 +41,7 @@ def _layout(height: int, **more: Any) -> Figure:
 # -- bars -------------------------------------------------------------------------------------------------------------
 
 
-def rate_bars(arms: Sequence[Arm], found: Overview) -> Figure:
+def rate_bars(arms: Sequence[Arm], found: ResultOverview) -> Figure:
     """Mean decode rates with their intervals, one bar an arm, the first on top."""
     values = [rate_of(arm) or 0.0 for arm in arms]
     errors = [_errors(value, arm.summary[RATE].ci95) for value, arm in zip(values, arms, strict=True)]
@@ -55,7 +55,7 @@ def rate_bars(arms: Sequence[Arm], found: Overview) -> Figure:
     return _bars(arms, values, errors, hover, colours, shown, "tok/s", base=0.0)
 
 
-def speedup_bars(arms: Sequence[Arm], found: Overview) -> Figure:
+def speedup_bars(arms: Sequence[Arm], found: ResultOverview) -> Figure:
     """Speedups as bars that start at 1, to the right what is faster, to the left what is slower."""
     values = [speedup_of(arm) or 1.0 for arm in arms]
     ends = [arm.speedup.ci95 if arm.speedup is not None else None for arm in arms]
@@ -71,7 +71,7 @@ def speedup_bars(arms: Sequence[Arm], found: Overview) -> Figure:
     )
 
 
-def _verdict_colour(arm: Arm, found: Overview) -> str:
+def _verdict_colour(arm: Arm, found: ResultOverview) -> str:
     """Blue is faster, orange slower, light grey equal or unknown, red refuted."""
     if found.refuted(arm):
         return REFUTED
@@ -307,7 +307,7 @@ def _ticks(ks: Sequence[int], most: int = 8) -> list[int]:
 # -- acceptance -------------------------------------------------------------------------------------------------------
 
 
-def acceptance(arms: Sequence[Arm]) -> Figure:
+def acceptance_chart(arms: Sequence[Arm]) -> Figure:
     """The share of steps that kept at least so many draft tokens: a line for each arm."""
     data = []
     for number, arm in enumerate(arms):

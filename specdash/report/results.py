@@ -16,7 +16,7 @@ from specdash.core.text import one_line
 from specdash.errors import SpecdashError
 from specdash.report.importers.saved import read_result_file
 from specdash.store.journal import read as read_journal
-from specdash.store.runs import JOURNAL, resolve
+from specdash.store.runs import JOURNAL, resolve_run
 
 _OF_A_RUN = frozenset({JOURNAL, "profile.toml", "result.json", "result.csv", "report.md", "report.html"})
 
@@ -39,7 +39,7 @@ def named_result(name: str, results_dirs: Iterable[Path]) -> Named:
     if name and _is_result_file(given):
         return Named(given, read_result_file(given))
     try:
-        path = resolve(name, results_dirs)
+        path = resolve_run(name, results_dirs)
     except SpecdashError as error:
         if name and _is_loop(given):
             raise SpecdashError(

@@ -17,13 +17,19 @@ from specdash.core.secrets import shell_line
 from specdash.core.text import human_bytes, human_seconds, plural
 from specdash.report import text
 from specdash.report.arms import (
-    Overview,
+    ResultOverview,
     is_baseline,
     rate_of,
     speedup_of,
 )
-from specdash.report.chart_sections import acceptances, curves, heatmap, speed
-from specdash.report.measured_sections import categories, losslessness, roofline, target_tables, why_not
+from specdash.report.chart_sections import acceptance_section, heatmap_section, k_curves_section, speed_section
+from specdash.report.measured_sections import (
+    categories,
+    losslessness,
+    reason_unmeasured,
+    roofline_section,
+    target_tables,
+)
 from specdash.report.model import (
     HTML,
     MARKDOWN,
@@ -33,7 +39,6 @@ from specdash.report.model import (
     Block,
     Bullets,
     Code,
-    Column,
     Commands,
     Facts,
     Folded,
@@ -42,12 +47,13 @@ from specdash.report.model import (
     Only,
     Paragraph,
     Report,
+    ReportColumn,
+    ReportTable,
     Row,
     Section,
     Strong,
-    Table,
     Words,
-    columns,
+    report_columns,
 )
 from specdash.report.text import DASH
 
@@ -58,27 +64,27 @@ LAYERS, CONTEXT = ("-ngl", "--gpu-layers", "--n-gpu-layers"), ("-c", "--ctx-size
 
 def report_of(result: Result) -> Report:
     """The report of a result."""
-    found = Overview.of(result)
+    found = ResultOverview.of(result)
     chosen = text.ordered(result.recommendations)
     answers = [_answer(each) for each in chosen if each.category == ALL]
     return Report(
-        title=text.title(result.run),
+        title=text.report_title(result.run),
         run=str(result.run.id),
-        state=text.when(result.run),
+        state=text.run_end_text(result.run),
         served=_served(result),
         answers=answers,
         fallback=() if answers else _fastest(found),
         warnings=_warnings(result),
         sections=(
             _recommendations(chosen),
-            speed(found),
-            heatmap(found),
+            speed_section(found),
+            heatmap_section(found),
             *(target_tables(target, found) for target in result.targets),
-            curves(found),
-            acceptances(found),
+            k_curves_section(found),
+            acceptance_section(found),
             categories(result),
             losslessness(result),
-            roofline(result),
+            roofline_section(result),
             _drift(result),
             _rules(result),
             _loads(result),
@@ -94,13 +100,13 @@ def report_of(result: Result) -> Report:
 
 def _answer(each: Recommendation) -> Answer:
     """The recommendation for one target over all categories."""
-    choice: str | tuple[str | Name, ...] = text.chosen(each)
+    choice: str | tuple[str | Name, ...] = text.chosen_text(each)
     if each.choice is not None and each.speculates and not each.off:
         choice = _pair(each.choice.drafter or "", each.k)
     return Answer(
         subject=text.subject(each.baseline),
         choice=choice,
-        said=text.sentence(text.advice(each)),
+        said=text.sentence(text.recommendation_sentence(each)),
         remark=text.remark(each),
         tied=text.tied(each) if each.tied else "",
         command=each.command or "",
@@ -111,7 +117,7 @@ def _pair(drafter: str, k: int | None) -> tuple[str | Name, ...]:
     return (Name(drafter), "" if k is None else f", K\u00a0=\u00a0{k}")
 
 
-def _fastest(found: Overview) -> list[Block]:
+def _fastest(found: ResultOverview) -> list[Block]:
     """What was fastest on each target, where the result has no recommendation."""
     rows: list[Words] = []
     for target in found.result.targets:
@@ -177,13 +183,15 @@ def _recommendations(found: Sequence[Recommendation]) -> Section:
     )
     html: list[Block] = [Paragraph(lead, "lead")]
     html += [Paragraph(f"For all of them: {text.sentence(once)}", "lead")] if once else []
-    html.append(Table("Recommendations by target and category", _CHOICES, [_choice(each, once) for each in found]))
-    commands = {each.command: f"{text.subject(each.baseline)}: {text.chosen(each)}" for each in reversed(found)}
+    html.append(
+        ReportTable("Recommendations by target and category", _CHOICES, [_choice(each, once) for each in found])
+    )
+    commands = {each.command: f"{text.subject(each.baseline)}: {text.chosen_text(each)}" for each in reversed(found)}
     lines = [each for each in dict.fromkeys(each.command for each in found) if each]
     if lines:
         html.append(Folded(f"Commands ({len(lines)})", [Commands(lines, [commands[line] for line in lines])]))
     markdown: list[Block] = [
-        Table("", _SHORT_CHOICES, [_short_choice(each) for each in found]),
+        ReportTable("", _SHORT_CHOICES, [_short_choice(each) for each in found]),
         Bullets(
             [
                 text.WHOLE_ANSWER_NOTE,
@@ -194,16 +202,16 @@ def _recommendations(found: Sequence[Recommendation]) -> Section:
     return Section("recommendations", "Recommendations", [Only(HTML, html), Only(MARKDOWN, markdown)])
 
 
-_CHOICES = columns(("target", "category", "draft"), ("K", "speedup", "tok/s", "answers", "regret"), ("why",))
+_CHOICES = report_columns(("target", "category", "draft"), ("K", "speedup", "tok/s", "answers", "regret"), ("why",))
 _SHORT_CHOICES = (
-    *(Column(title, is_number=False) for title in ("target", "use", "category")),
-    *(Column(title) for title in ("speedup", "95 % interval", "tok/s", "answers", "regret")),
+    *(ReportColumn(title, is_number=False) for title in ("target", "use", "category")),
+    *(ReportColumn(title) for title in ("speedup", "95 % interval", "tok/s", "answers", "regret")),
 )
 
 
 def _choice(each: Recommendation, once: str) -> Row:
     """One recommendation, its reason left out where it is said `once`; the row of "all" stands out."""
-    settings, name = text.setting(each.baseline), text.chosen(each)
+    settings, name = text.setting(each.baseline), text.chosen_text(each)
     if each.choice is not None and each.speculates and not each.off:
         name = text.drafter(each.choice)
     answers, answers_ci = text.whole_answer_change(each), text.whole_answer_interval(each)
@@ -213,7 +221,7 @@ def _choice(each: Recommendation, once: str) -> Row:
         (Name(each.baseline.target), Below(Name(settings))) if settings else Name(each.baseline.target),
         Name(each.category),
         Name(name),
-        text.whole(each.k),
+        text.count_text(each.k),
         _over(text.ratio(each.speedup), text.interval(each.ci95)),
         text.rate(each.tok_s),
         _over(answers, answers_ci if answers_ci == DASH else f"{answers_ci} %"),
@@ -227,7 +235,7 @@ def _short_choice(each: Recommendation) -> Row:
     return Row(
         [
             text.subject(each.baseline),
-            text.chosen(each),
+            text.chosen_text(each),
             each.category,
             text.ratio(each.speedup),
             text.interval(each.ci95),
@@ -246,12 +254,12 @@ def _over(value: str, below: str) -> Words:
 # -- rules, loads and time --------------------------------------------------------------------------------------------
 
 _RULE_COLUMNS = (
-    Column("rule", is_number=False, is_wide=True),
-    Column("from", is_number=False, is_wide=True),
-    Column("here", is_number=False),
-    Column("evidence", is_number=False, is_wide=True),
+    ReportColumn("rule", is_number=False, is_wide=True),
+    ReportColumn("from", is_number=False, is_wide=True),
+    ReportColumn("here", is_number=False),
+    ReportColumn("evidence", is_number=False, is_wide=True),
 )
-_LOAD_COLUMNS = columns(("load", "target", "draft"), ("K at start", "load time", "peak memory"), ("state",))
+_LOAD_COLUMNS = report_columns(("load", "target", "draft"), ("K at start", "load time", "peak memory"), ("state",))
 
 
 def _rules(result: Result) -> Section:
@@ -267,7 +275,7 @@ def _rules(result: Result) -> Section:
         Row([str(rule.rule), rule.source or DASH, Badge(HELD[held], str(held).lower()), rule.evidence or ""])
         for rule, held in judged
     ]
-    html: list[Block] = [Table("Rules of thumb and whether they held", _RULE_COLUMNS, rows)] if rows else []
+    html: list[Block] = [ReportTable("Rules of thumb and whether they held", _RULE_COLUMNS, rows)] if rows else []
     html += [Paragraph(f"Not tested here: {'; '.join(untested)}.", "note")] if untested else []
     lines: list[Words] = [
         f"{HELD[held]}: {rule.rule}{f' ({rule.source})' if rule.source else ''}"
@@ -283,13 +291,15 @@ def _rules(result: Result) -> Section:
 def _drift(result: Result) -> Section:
     """In Markdown: how far the baselines moved between the passes."""
     shown = _anchors(result.anchors, "baseline of")
-    blocks = [Table("", shown.columns[:-1], [Row(row.cells[:-1]) for row in shown.rows])] if result.anchors else []
+    blocks = (
+        [ReportTable("", shown.columns[:-1], [Row(row.cells[:-1]) for row in shown.rows])] if result.anchors else []
+    )
     return Section("", "Drift between the passes", blocks, kind=MARKDOWN)
 
 
-def _anchors(anchors: Sequence[Anchor], title: str) -> Table:
+def _anchors(anchors: Sequence[Anchor], title: str) -> ReportTable:
     """The baselines of both passes side by side."""
-    titles = columns((title,), ("first pass, tok/s", "second pass, tok/s", "moved", "n"))
+    titles = report_columns((title,), ("first pass, tok/s", "second pass, tok/s", "moved", "n"))
     rows = [
         Row(
             [
@@ -297,12 +307,12 @@ def _anchors(anchors: Sequence[Anchor], title: str) -> Table:
                 text.rate(each.first_tok_s),
                 text.rate(each.last_tok_s),
                 text.change(each.moved),
-                text.whole(each.n),
+                text.count_text(each.n),
             ]
         )
         for each in anchors
     ]
-    return Table("Anchors", titles, rows)
+    return ReportTable("Anchors", titles, rows)
 
 
 def _loads(result: Result) -> Section:
@@ -316,7 +326,7 @@ def _loads(result: Result) -> Section:
     if result.anchors:
         blocks += [Heading("Drift of the baselines between the passes"), _anchors(result.anchors, "target")]
     if result.loads:
-        shown = Table("Server loads", _LOAD_COLUMNS, [_load(each) for each in result.loads])
+        shown = ReportTable("Server loads", _LOAD_COLUMNS, [_load(each) for each in result.loads])
         is_short = len(result.loads) <= FOLDED_LOADS
         blocks.append(shown if is_short else Folded(f"All loads ({len(result.loads)})", [shown]))
     elif result.imported is None:
@@ -350,7 +360,7 @@ def _load(each: Load) -> Row:
         Name(each.id),
         Name(text.subject(each.key)),
         Name(each.key.drafter or DASH),
-        text.whole(each.key.k_startup),
+        text.count_text(each.key.k_startup),
         DASH if load_s is None else human_seconds(load_s),
         DASH if peak is None else human_bytes(peak),
         f"{each.state}: {why}" if why else each.state or DASH,
@@ -367,7 +377,7 @@ def _not_counted(result: Result) -> Section:
     ]
     for row in result.measurements:
         if row.status != "ok":
-            lines.append(f"{row.name}: {why_not(row)}")
+            lines.append(f"{row.name}: {reason_unmeasured(row)}")
         elif row.speedup_reason is not None:
             lines.append(f"{row.name}: no speedup, {row.speedup_reason}")
     return Section("", "Not counted", [Bullets(lines)] if lines else [], kind=MARKDOWN)
@@ -382,9 +392,11 @@ def _environment(result: Result) -> Section:
     scope = text.k_scope(result.engine.capabilities.k_scope)
     build = text.build(result.engine) + (f"; {scope}" if scope else "")
     digest = result.settings.prompts_digest
-    models = [f"{name} ({facts})" if (facts := text.about(name, result)) else name for name in result.targets]
+    models = [
+        f"{name} ({facts})" if (facts := text.model_description(name, result)) else name for name in result.targets
+    ]
     pairs = [
-        ("hardware", text.machine(run.hardware)),
+        ("hardware", text.machine_text(run.hardware)),
         ("host", run.host),
         ("build", build),
         ("program", result.engine.program),
@@ -399,7 +411,7 @@ def _environment(result: Result) -> Section:
     html: list[Block] = [Facts([(name, said) for name, said in pairs if said])]
     lines: list[Words] = [
         f"build: {build}",
-        f"hardware: {text.machine(run.hardware)}",
+        f"hardware: {text.machine_text(run.hardware)}",
         f"settings: {text.settings_text(result.settings)}{f', prompts_digest {digest}' if digest else ''}",
         *text.disturbances(result),
     ]

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
-from specdash.core.axes import HasAxes, said
+from specdash.core.axes import HasAxes, value_words
 from specdash.core.measure import INFERRED, Verdict
 from specdash.core.numbers import finite
 from specdash.core.plan import LoadKey, Step
@@ -29,8 +29,8 @@ if TYPE_CHECKING:  # a dashboard's first frame has words and no result yet
         Measurement,
         Recommendation,
         Result,
+        ResultSettings,
         RunInfo,
-        Settings,
     )
     from specdash.analysis.stats import Interval, Speedup, Summary
 
@@ -181,7 +181,7 @@ def seconds(value: object, style: Style = DOCUMENT) -> str:
     return f"{number:.{digits}f} s"
 
 
-def whole(value: object, style: Style = DOCUMENT) -> str:
+def count_text(value: object, style: Style = DOCUMENT) -> str:
     """A count."""
     number = finite(value)
     return style.unknown if number is None else f"{number:.0f}"
@@ -224,7 +224,7 @@ def slower_of(count: int, of: int) -> str:
 
 def setting(of: HasAxes) -> str:
     """What an arm shares with its baseline beside the target, in words; "" for nothing special."""
-    return ", ".join(said(of))
+    return ", ".join(value_words(of))
 
 
 def drafter(step: Step) -> str:
@@ -268,7 +268,7 @@ def for_all(recommendations: Iterable[Recommendation]) -> list[Recommendation]:
     return [each for each in recommendations if each.category == ALL]
 
 
-def chosen(each: Recommendation) -> str:
+def chosen_text(each: Recommendation) -> str:
     """What a recommendation says to use: "0.5B Q8_0, K = 6", "no draft", or that there is none."""
     if each.off:
         return "no draft"
@@ -280,7 +280,7 @@ def _with_k(step: Step, between: str) -> str:
     return name if step.k is None else f"{name}{between}K = {step.k}"
 
 
-def advice(each: Recommendation) -> str:
+def recommendation_sentence(each: Recommendation) -> str:
     """A recommendation as one sentence behind the target's name and what is chosen."""
     if each.off or finite(each.speedup) is None:
         return each.reason or "no reason is given"
@@ -288,7 +288,7 @@ def advice(each: Recommendation) -> str:
     text = f"decodes {ratio(each.speedup)} times as fast as no draft ({sure})"
     if _has_rates(each):
         text += f", {rate(each.tok_s)} instead of {rate(each.baseline_tok_s)} tok/s"
-    text += f"; {whole_answer(each)}" if whole_answer(each) else ""
+    text += f"; {whole_answer_text(each)}" if whole_answer_text(each) else ""
     return text if each.proven else f"{text}; not proven"
 
 
@@ -297,7 +297,7 @@ def _has_rates(each: Recommendation) -> bool:
 
 
 def remark(each: Recommendation) -> str:
-    """The reason of a recommendation where `advice` does not give it already, as a sentence."""
+    """The reason of a recommendation where `recommendation_sentence` does not give it already, as a sentence."""
     return "" if each.off or finite(each.speedup) is None or not each.reason else sentence(each.reason)
 
 
@@ -331,7 +331,7 @@ def whole_answer_interval(each: Recommendation) -> str:
     return interval([None if end is None else 100 * (end - 1) for end in ends], "{:+.1f}")
 
 
-def whole_answer(each: Recommendation) -> str:
+def whole_answer_text(each: Recommendation) -> str:
     """What becomes of a gain in whole answers, in words; "" where nothing is known of them.
 
     "whole answers take 11.2 % longer (+4.0 to +19.1 %)", "… 18.0 % less time (…)", "… as long within the noise (…)".
@@ -350,7 +350,7 @@ def whole_answer(each: Recommendation) -> str:
 # -- recommendations on a terminal: one line each, text from outside made harmless -------------------------------------
 
 
-def heading(each: Recommendation) -> str:
+def recommendation_heading(each: Recommendation) -> str:
     """What a recommendation is for: the target and its setting."""
     return one_line(subject(each.baseline), 120)
 
@@ -373,7 +373,7 @@ def choice(each: Recommendation) -> str:
         text += f": {ratio(each.speedup)} times as fast ({_ends_or(each.ci95, 'no interval')})"
     if _has_rates(each):
         text += f", {rate(each.tok_s)} tok/s instead of {rate(each.baseline_tok_s)}"
-    text += f"; {whole_answer(each)}" if whole_answer(each) else ""
+    text += f"; {whole_answer_text(each)}" if whole_answer_text(each) else ""
     return text + ("" if each.proven else " (not proven)")
 
 
@@ -404,7 +404,7 @@ def brief(each: Recommendation) -> str:
     return said + ("" if each.proven else ", not proven")
 
 
-def why(each: Recommendation) -> str:
+def reason_text(each: Recommendation) -> str:
     """The reason of a choice; "" where `choice` says it already."""
     return one_line(each.reason, 1000) if each.speculates and not each.off else ""
 
@@ -440,7 +440,11 @@ def command(each: Recommendation) -> str:
 
 def others(recommendations: Iterable[Recommendation], overall: Recommendation) -> list[Recommendation]:
     """The recommendations for single categories that are other ones than that over all of the same target."""
-    mine = (each for each in recommendations if each.category != ALL and subject(each.baseline) == heading(overall))
+    mine = (
+        each
+        for each in recommendations
+        if each.category != ALL and subject(each.baseline) == recommendation_heading(overall)
+    )
     return [each for each in mine if short(each) != short(overall)]
 
 
@@ -452,13 +456,13 @@ def without_samples(imported: Imported) -> str:
     return "" if imported.has_samples else "they hold no single samples, so there are no intervals"
 
 
-def when(run: RunInfo) -> str:
+def run_end_text(run: RunInfo) -> str:
     """The state of a run, when it ended and why."""
     state = f"{run.state} {run.finished}" if run.finished else str(run.state)
     return f"{state}: {run.reason}" if run.reason else state
 
 
-def title(run: RunInfo) -> str:
+def report_title(run: RunInfo) -> str:
     """What a report is about."""
     return f"{run.name} on {run.hardware.label}" if run.hardware.label else str(run.name)
 
@@ -468,7 +472,7 @@ def build(engine: EngineUsed) -> str:
     return " ".join(filter(None, (engine.kind, engine.version, engine.dialect))) or "unknown"
 
 
-def settings_text(settings: Settings) -> str:
+def settings_text(settings: ResultSettings) -> str:
     """Every setting that has a value, lists in brackets, but for the digest of the prompts."""
     named = {name: getattr(settings, name) for name in (item.name for item in fields(settings)) if name != "others"}
     told = {**named, **settings.others}
@@ -480,7 +484,7 @@ def _listed(value: Any) -> str:
     return f"({', '.join(map(str, value))})" if isinstance(value, list | tuple) else str(value)
 
 
-def about(target: str, result: Result) -> str:
+def model_description(target: str, result: Result) -> str:
     """What the header of a target's file told: architecture, quantisation, size."""
     for model in result.models:
         if model.label == target and model.role == "target":
@@ -489,7 +493,7 @@ def about(target: str, result: Result) -> str:
     return ""
 
 
-def machine(hardware: Hardware) -> str:
+def machine_text(hardware: Hardware) -> str:
     """CPU, memory, devices and system in one line, as far as known."""
     gpus = [
         gpu.name + (f" ({human_bytes(gpu.memory_bytes)})" if gpu.memory_bytes else "") for gpu in hardware.gpus or ()

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import TracebackType
 
 from specdash.errors import StoreError, unwritten
-from specdash.runtime.running import Entry, engine_of
+from specdash.runtime.running import EngineEntry, engine_of
 from specdash.runtime.sockets import runtime_folder
 
 RUN_LOCK = "lock"
@@ -127,7 +127,7 @@ class RunLock:
         self._run = run
         self._busy = f"{run.name} is already running"
         self._file = FileLock(run / RUN_LOCK, run.name, self._busy)
-        self._entry: Entry | None = None
+        self._entry: EngineEntry | None = None
 
     def __enter__(self) -> RunLock:
         with ExitStack() as stack:
@@ -136,7 +136,7 @@ class RunLock:
             if other is not None and other.pid != os.getpid():  # its lock was deleted, and it has not noticed yet
                 todo = f"Watch it: specdash attach {self._run.name}; or end it: specdash stop {self._run.name}"
                 raise StoreError(f"{self._busy}: pid {other.pid}", todo)
-            self._entry = Entry(self._run)
+            self._entry = EngineEntry(self._run)
             self._entry.write()
             stack.pop_all()
         return self

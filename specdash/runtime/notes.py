@@ -48,7 +48,7 @@ class Party:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class NoteContent:
     """What a note tells. `nonce` is "" in notes of earlier versions; `stop` is taken from the runtime folder alone.
 
     `servers` are the process that was started and the one that the pid file of a launch command names, where known.
@@ -66,13 +66,13 @@ class Told:
     stop: tuple[str, ...]
 
 
-def read_note(path: Path) -> Told:
+def read_note(path: Path) -> NoteContent:
     """What a note tells; raises OSError or ValueError where it cannot be read."""
     with path.open("rb") as file:
         body = json.loads(file.read(MOST_BYTES))
     try:
         argv = tuple(map(str, body.get("argv", ())))
-        return Told(
+        return NoteContent(
             path,
             str(body.get("run") or path.parent.parent.name),
             str(body.get("program") or (argv[0] if argv else "?")),

@@ -21,7 +21,7 @@ import psutil
 
 from specdash.core.text import one_line
 from specdash.errors import unwritten
-from specdash.runtime.notes import NONCE, Party, Told, notes_in, read_note, servers_folder
+from specdash.runtime.notes import NONCE, NoteContent, Party, notes_in, read_note, servers_folder
 from specdash.runtime.process_tree import end_tree, identity, left_of, wait_gone
 from specdash.runtime.sockets import runtime_folder
 
@@ -114,7 +114,7 @@ def _notes(folders: Iterable[Path]) -> list[Path]:
     return notes_in([servers_folder(), *dict.fromkeys(folders)])
 
 
-def _told(path: Path) -> Told | Orphan | None:
+def _told(path: Path) -> NoteContent | Orphan | None:
     """What a note tells; None where an engine looks after its server, or another machine would have to be asked."""
     try:
         told = read_note(path)
@@ -126,7 +126,7 @@ def _told(path: Path) -> Told | Orphan | None:
     return None if told.host != socket.gethostname() or told.engine.is_there else told
 
 
-def _seen(told: Told) -> Orphan | None:
+def _seen(told: NoteContent) -> Orphan | None:
     """What is left of a noted server; None where nothing is."""
     if ours := _ours(told):
         return Orphan(told.path, told.run, told.program, tuple(sorted(ours)))
@@ -137,7 +137,7 @@ def _seen(told: Told) -> Orphan | None:
     return Orphan(told.path, told.run, told.program, tuple(others), why)
 
 
-def _ours(told: Told) -> dict[int, str]:
+def _ours(told: NoteContent) -> dict[int, str]:
     """The processes that are provably of this server: identity by pid."""
     trusted = told.path.parent == servers_folder()
     noted = [each for each in told.servers if left_of(each.pid, each.known_as)]
@@ -166,7 +166,7 @@ def _carries(pid: int, nonce: str) -> bool:
     return False
 
 
-def _end(told: Told) -> None:
+def _end(told: NoteContent) -> None:
     """The stop command, then TERM, grace, KILL to all that is left of a server."""
     if told.stop:
         _run_stop_command(told, _environment(told))
@@ -179,7 +179,7 @@ def _end(told: Told) -> None:
             break  # stuck in the kernel
 
 
-def _environment(told: Told) -> Mapping[str, str]:
+def _environment(told: NoteContent) -> Mapping[str, str]:
     """What the launch was given, from what is left of it: no file may keep it, since there are secrets in it."""
     for pid in _ours(told):
         with suppress(psutil.Error, OSError):
@@ -189,7 +189,7 @@ def _environment(told: Told) -> Mapping[str, str]:
     return os.environ
 
 
-def _run_stop_command(told: Told, environment: Mapping[str, str]) -> None:
+def _run_stop_command(told: NoteContent, environment: Mapping[str, str]) -> None:
     """Runs it for at most the grace, as the guard would have; it may end what no signal of this machine reaches."""
     with suppress(OSError, ValueError):
         process = subprocess.Popen(

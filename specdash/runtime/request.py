@@ -41,7 +41,7 @@ class TimedOut:
 
 
 @dataclass(frozen=True, slots=True)
-class Refused:
+class RequestRefused:
     """The server refuses the request as such (HTTP 4xx): the same request would be refused again.
 
     `is_for_context`: it says that the prompt is longer than its context, which neither K nor a draft changes.
@@ -51,7 +51,7 @@ class Refused:
     is_for_context: bool = False
 
 
-Outcome = Taken | TimedOut | Refused
+Outcome = Taken | TimedOut | RequestRefused
 
 
 async def take(
@@ -79,7 +79,7 @@ async def take(
         return TimedOut(f"no end after {timeout_s:.0f} s (measure.timeout_s), {progress.events} events seen")
     except HttpError as error:
         if 400 <= error.status < 500 and error.status != 429:
-            return Refused(f"the server refuses the request: {error}", error.is_for_context)
+            return RequestRefused(f"the server refuses the request: {error}", error.is_for_context)
         return Taken(_broken(prompt_id, block, started_s, (Verdict.HTTP_ERROR, str(error))), _since(began_s))
     except TransportError as error:
         if await server.died():

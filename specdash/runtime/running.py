@@ -62,7 +62,7 @@ def _folder() -> Path:
     return runtime_folder() / "engines"
 
 
-class Entry:
+class EngineEntry:
     """The entry of this engine process."""
 
     def __init__(self, run: Path) -> None:

@@ -20,10 +20,10 @@ from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
 from specdash.core.validity import is_retryable, is_spent, is_unrecoverable, verdict_of
 from specdash.runtime.lengths import Lengths
-from specdash.runtime.request import TRIES, Refused, TimedOut
+from specdash.runtime.request import TRIES, RequestRefused, TimedOut
 from specdash.runtime.requests import WARM_UP, Requester, Sampling
 from specdash.runtime.run_control import Cancelled, RunControl
-from specdash.runtime.server import Publish, Server, Timing
+from specdash.runtime.server import Publish, Server, ServerTiming
 from specdash.runtime.side_records import SideRecorder
 
 WARM_UP_BLOCK = -1
@@ -185,7 +185,7 @@ class Sampler:
 
     async def _warm_up(self, load: str, steps: Sequence[Step]) -> None:
         """Requests that are measured by nobody: the first ones after a load are slower than all later ones."""
-        timing = Timing(self._server)
+        timing = ServerTiming(self._server)
         for number in range(self._settings.warmup):
             await self._control.checkpoint()
             await self.requester.sample(steps[number % len(steps)], 0, purpose=WARM_UP)
@@ -210,7 +210,7 @@ class Sampler:
                 continue  # this step has ended, or it was meant for the request before
             if not self.still_open([step]):
                 return False  # just before the answer was whole
-            if isinstance(outcome, TimedOut | Refused):
+            if isinstance(outcome, TimedOut | RequestRefused):
                 await self._give_up(load, step, block, outcome, spec)
                 return False
             await self._side_records.record(load, step, block, outcome, with_trace=self._is_traced(step))
@@ -224,9 +224,11 @@ class Sampler:
             tries += 1
         return True
 
-    async def _give_up(self, load: str, step: Step, block: int, outcome: TimedOut | Refused, spec: ServerSpec) -> None:
+    async def _give_up(
+        self, load: str, step: Step, block: int, outcome: TimedOut | RequestRefused, spec: ServerSpec
+    ) -> None:
         """Records that a step has failed, and with it those that would be refused for the same reason."""
-        is_for_context = isinstance(outcome, Refused) and outcome.is_for_context
+        is_for_context = isinstance(outcome, RequestRefused) and outcome.is_for_context
         verdict = Verdict.PROMPT_TOO_LONG if is_for_context else Verdict.HTTP_ERROR
         status = StepStatus.FAILED
         if isinstance(outcome, TimedOut):

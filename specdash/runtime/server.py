@@ -21,7 +21,7 @@ from specdash.core import events as ev
 from specdash.core.engine import CauseKind, Engine, EngineClient, EngineInfo, ServerSpec
 from specdash.core.generation import Piece, PromptRead
 from specdash.core.heartbeat import heartbeat
-from specdash.core.lifecycle import SETTLED, IllegalTrigger, State, Trigger, next_state
+from specdash.core.lifecycle import SETTLED, IllegalTrigger, ServerState, Trigger, next_state
 from specdash.core.plan import LoadKey
 from specdash.core.transport import BadAnswer, HttpError, Progress, ServerGaveUp, TransportError
 from specdash.errors import SpecdashError, StoreError
@@ -38,12 +38,12 @@ from specdash.runtime.startup import (
     await_completion,
     await_health,
     look_for_stops,
+    server_status_of,
     start_process,
-    status_of,
 )
 from specdash.runtime.writing import WhenRoom, at_once
 
-__all__ = ["Publish", "Server", "ServerFailed", "ServerLimits", "Timing"]
+__all__ = ["Publish", "Server", "ServerFailed", "ServerLimits", "ServerTiming"]
 
 log = logging.getLogger(__name__)
 
@@ -52,7 +52,7 @@ Publish = Callable[[ev.Fact], Awaitable[None]]
 DEATH_S = 2.0  # a server whose connection broke is given this long to turn out dead
 LISTENER_S = 0.5  # a server that has lost its port is given this long to turn out dead
 OBSERVE_S = 1.0
-ENDING = frozenset({State.STOPPING, State.ABORTING})
+ENDING = frozenset({ServerState.STOPPING, ServerState.ABORTING})
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class _Message:
     detail: str = ""
 
 
-class Timing:
+class ServerTiming:
     """What takes the server of a run a while, timed from the making of this on."""
 
     def __init__(self, server: Server) -> None:
@@ -93,7 +93,7 @@ class Server:
         notes: Path,
         when_room: WhenRoom = at_once,
     ) -> None:
-        self.state = State.STOPPED
+        self.state = ServerState.STOPPED
         self._since_s = time.time()
         self._engine_of = engine_of
         self._publish = publish
@@ -141,15 +141,15 @@ class Server:
         if after is not before:
             self._since_s = time.time()
         # READY and BUSY follow every request: they are seen in the samples and would drown the journal.
-        if after is not before and {before, after} != {State.READY, State.BUSY}:
+        if after is not before and {before, after} != {ServerState.READY, ServerState.BUSY}:
             await self._publish(ev.StateChanged(launch.load, before.value, trigger.value, after.value, detail))
-        if after is State.STARTING:
+        if after is ServerState.STARTING:
             self._spawn(launch, self._bring_up(launch))
         elif after in ENDING and before not in ENDING:
             self._spawn(launch, self._bring_down(launch))
         if after in SETTLED:
             launch.settled.set()
-        if after in SETTLED or after is State.READY:
+        if after in SETTLED or after is ServerState.READY:
             launch.outcome.set()
 
     def _spawn(self, launch: Launch, work: Coroutine[Any, Any, None]) -> None:
@@ -209,13 +209,13 @@ class Server:
             self._post(launch, Trigger.WARMED)
 
     def _note_loading(self, launch: Launch) -> None:
-        if self.state is State.STARTING:
+        if self.state is ServerState.STARTING:
             self._post(launch, Trigger.LISTENING)
 
     async def _await_exit(self, launch: Launch, process: ServerProcess) -> None:
         info = await process.wait_gone()
         launch.exit, launch.ended_s = info, time.monotonic()
-        if self.state is not State.STOPPING and launch.error is None:
+        if self.state is not ServerState.STOPPING and launch.error is None:
             launch.error, launch.hint = info.failure(self.state.value, launch.stop_policy.pid_file)
         if info.stuck:
             launch.error = f"could not be killed: processes {', '.join(map(str, info.stuck))} (stuck in the kernel?)"
@@ -319,7 +319,7 @@ class Server:
         Raises ServerFailed when there is no ready server.
         """
         launch = self._current
-        if launch.doomed or self.state not in (State.READY, State.BUSY) or launch.client is None:
+        if launch.doomed or self.state not in (ServerState.READY, ServerState.BUSY) or launch.client is None:
             await launch.ended_within(self._limits.grace_s + DEATH_S)
             raise self.failure()
         work_s = launch.process.work_seconds() if launch.process is not None else 0.0
@@ -403,7 +403,7 @@ class Server:
         """The server as it is now; None before the first one was started."""
         if self._launch is None:
             return None
-        return status_of(self._launch, self.state, self._since_s)
+        return server_status_of(self._launch, self.state, self._since_s)
 
     def failure(self) -> ServerFailed | StoreError:
         """Why the last launch failed, with a hint where its log tells the cause.
@@ -441,5 +441,5 @@ class Server:
 
     def finished(self) -> ev.LoadFinished:
         """The closing fact of the last launch."""
-        failure = self._current.failure() if self.state is State.FAILED else None
+        failure = self._current.failure() if self.state is ServerState.FAILED else None
         return self._current.finished_fact(self.state.value, failure)

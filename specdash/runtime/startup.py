@@ -16,7 +16,7 @@ from typing import TypeVar
 from specdash.core import events as ev
 from specdash.core.engine import Cause, CauseKind, Endpoint, Engine, EngineClient, Health, ServerSpec
 from specdash.core.heartbeat import heartbeat
-from specdash.core.lifecycle import SETTLED, State
+from specdash.core.lifecycle import SETTLED, ServerState
 from specdash.core.process_spec import LaunchSpec, StopPolicy
 from specdash.core.secrets import public_words
 from specdash.core.transport import BUSY, HttpError
@@ -285,7 +285,7 @@ class ServerStatus:
     """
 
     load: str
-    state: State
+    state: ServerState
     since_s: float
     read_bytes: int | None
     size_bytes: int | None
@@ -293,10 +293,10 @@ class ServerStatus:
     log: Path
 
 
-def status_of(launch: Launch, state: State, since_s: float) -> ServerStatus:
+def server_status_of(launch: Launch, state: ServerState, since_s: float) -> ServerStatus:
     """What a launch looks like while its server is in this state."""
     process = launch.process if state not in SETTLED else None
-    loading = process is not None and state in (State.STARTING, State.LOADING, State.WARMING)
+    loading = process is not None and state in (ServerState.STARTING, ServerState.LOADING, ServerState.WARMING)
     return ServerStatus(
         load=launch.load,
         state=state,

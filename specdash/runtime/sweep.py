@@ -23,7 +23,7 @@ from specdash.runtime.run_control import RunControl, StopRequested
 from specdash.runtime.sampler import Sampler, SweepContext, SweepSettings
 from specdash.runtime.server import Server, ServerFailed
 
-__all__ = ["Sweep", "SweepContext", "SweepOutcome", "SweepSettings"]
+__all__ = ["SweepContext", "SweepOutcome", "SweepRunner", "SweepSettings"]
 
 log = logging.getLogger(__name__)
 
@@ -45,7 +45,7 @@ class Unusable(EngineError):
     """A load that cannot be served at all, for a reason known before or after its start."""
 
 
-class Sweep:
+class SweepRunner:
     """Runs the queue of a run on one server: which load comes next is asked of the view each time, so it can be edited.
 
     `sampler` is for those who watch: what is in flight.

@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 
 from specdash.config.load import CheckResult, sorted_result
-from specdash.config.report import Findings, plain
+from specdash.config.report import Findings, escaped
 from specdash.core.profile import Profile
 from specdash.engines.argument_check import OwnHelp, helps_of
 from specdash.errors import EngineError, Problem, ProfileError
@@ -19,7 +19,7 @@ from specdash.session.prompt_lengths import findings_of
 
 
 def look_closer(found: CheckResult) -> CheckResult:
-    """What `config.load.check` found, and what the files and programs say that the profile names."""
+    """What `config.load.check_profile` found, and what the files and programs say that the profile names."""
     if found.profile is None:
         return found
     profile, findings = found.profile, found.findings
@@ -35,7 +35,7 @@ def look_closer(found: CheckResult) -> CheckResult:
         _check_arguments(profile, findings, own_help)
     folder = next((each.folder for each in helps), None)
     for each in findings_of(prepared, folder, _environment(profile)):
-        (findings.problem if each.is_sure else findings.warn)(each.path, plain(each.what), plain(each.todo))
+        (findings.problem if each.is_sure else findings.warn)(each.path, escaped(each.what), escaped(each.todo))
     return sorted_result(profile, findings)
 
 
@@ -66,7 +66,7 @@ def _helps(prepared: Prepared, findings: Findings) -> tuple[OwnHelp, ...]:
     try:
         return helps_of(profile.engine, list(dict.fromkeys(loads)), _environment(profile))
     except EngineError as error:
-        findings.lacks(("engine", "program"), plain(error.what.removeprefix("engine.program: ")), plain(error.todo))
+        findings.lacks(("engine", "program"), escaped(error.what.removeprefix("engine.program: ")), escaped(error.todo))
         return ()
 
 
@@ -82,7 +82,7 @@ def _check_arguments(profile: Profile, findings: Findings, own_help: OwnHelp) ->
     places += [(("configs", at, "args"), each.args) for at, each in enumerate(profile.configs)]  # type: ignore[misc]
     for path, args in places:
         for each in own_help.against(args):
-            problem = findings.about((*path, each.index), plain(each.what), plain(each.todo))
+            problem = findings.about((*path, each.index), escaped(each.what), escaped(each.todo))
             if (problem.line, problem.key) not in known:
                 findings.problems.append(problem)
     for name in profile.engine.env:

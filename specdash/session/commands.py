@@ -8,7 +8,7 @@ from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core import queue
 from specdash.core.state import RunState
-from specdash.runtime.sweep import Sweep
+from specdash.runtime.sweep import SweepRunner
 from specdash.session.catalogue import Catalogue
 from specdash.session.recorder import Recorder
 
@@ -16,7 +16,7 @@ from specdash.session.recorder import Recorder
 class CommandHandler:
     """Carries out what clients ask of a sweep."""
 
-    def __init__(self, recorder: Recorder, sweep: Sweep, catalogue: Catalogue) -> None:
+    def __init__(self, recorder: Recorder, sweep: SweepRunner, catalogue: Catalogue) -> None:
         self._recorder = recorder
         self._sweep = sweep
         self._catalogue = catalogue
@@ -36,7 +36,7 @@ class CommandHandler:
         def accepted(view: RunState) -> ev.Fact:
             # Checked as it is recorded: reading models takes its time, in which the queue may change.
             _require_possible(command, view)
-            return ev.CommandAccepted(command.name, queue.describe(command.edits), command.edits, tuple(models))
+            return ev.CommandAccepted(command.name, queue.describe_edits(command.edits), command.edits, tuple(models))
 
         try:
             await self._recorder.publish_made(accepted)
@@ -72,4 +72,4 @@ def _require_possible(command: cmd.Command, view: RunState) -> None:
     if command.name in (cmd.PAUSE, cmd.RESUME) and view.stopping:
         raise queue.IllegalEdit("it is being stopped")
     if command.name == cmd.EDIT:
-        queue.apply(view.steps, command.edits, view.scope)
+        queue.apply_edits(view.steps, command.edits, view.scope)

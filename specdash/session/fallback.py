@@ -52,10 +52,10 @@ class Engines:
 
     def unsupported_reason(self, step: Step, *, vision: bool) -> str | None:
         """Why a step cannot be measured."""
-        return unsupported_reason(self.of(step.pair), step, vision=vision)
+        return step_unsupported_reason(self.of(step.pair), step, vision=vision)
 
 
-def unsupported_reason(engine: Engine, step: Step, *, vision: bool) -> str | None:
+def step_unsupported_reason(engine: Engine, step: Step, *, vision: bool) -> str | None:
     """Why an engine cannot serve a step: by its kind, or by what it knows of its program; None where it can."""
     kind = kind_named(engine.info.kind)
     given = ((stage, AXES[name]) for stage in step.speculation for name in stage.params)
@@ -75,7 +75,7 @@ def with_fallback(
         step: reason
         for step in prepared.steps
         if prepared.usable(step)
-        and (reason := unsupported_reason(main, step, vision=prepared.has_vision(step.target))) is not None
+        and (reason := step_unsupported_reason(main, step, vision=prepared.has_vision(step.target))) is not None
     }
     other = find_other() if reasons else None
     if other is None:
@@ -83,7 +83,7 @@ def with_fallback(
     served = {
         step: reason
         for step, reason in reasons.items()
-        if unsupported_reason(other, step, vision=prepared.has_vision(step.target)) is None
+        if step_unsupported_reason(other, step, vision=prepared.has_vision(step.target)) is None
     }
     if not served:
         return prepared, Engines(main), ()

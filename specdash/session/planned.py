@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from specdash.analysis.sequential import least_samples
 from specdash.analysis.strategy import CURVE, MOST_CONFIRMED, first_samples
-from specdash.core.asked import Asked
+from specdash.core.asked import UnmeasuredRequests
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step
 from specdash.core.priors import ZERO, Range, RequestTime, prior_load, prior_request, prior_tokens
 from specdash.core.profile import LOSSLESS
@@ -48,7 +48,7 @@ def _time_of(
     """The time of these loads in all passes, with the fewest samples or the most; None where a size is unknown."""
     profile, total = prepared.profile, ZERO
     measure = profile.measure
-    asked = Asked(prepared.settings, prepared.prompt_bytes)
+    asked = UnmeasuredRequests(prepared.settings, prepared.prompt_bytes)
     for place, load in enumerate(loads, 1):
         size = prepared.size_bytes(load.key)
         if size is None:
@@ -65,7 +65,7 @@ def _time_of(
     return total
 
 
-def _request(prepared: Prepared, asked: Asked, key: LoadKey, step: Step) -> RequestTime:
+def _request(prepared: Prepared, asked: UnmeasuredRequests, key: LoadKey, step: Step) -> RequestTime:
     """One sample of a step; the sizes of its models are known."""
     target = prepared.targets[key.target].size_bytes
     draft = prepared.drafts[key.draft].size_bytes if key.draft is not None else 0

@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 
-from specdash.analysis.findings import DERIVED, Found, around, findings, part_of
+from specdash.analysis.findings import DERIVED, Found, derived_findings, part_of, view_of_pair
 from specdash.analysis.lossless import agreement
 from specdash.analysis.pass_drift import is_between_passes, second_pass
 from specdash.analysis.roofline import LEAST_FIGURES, exceeded
@@ -21,7 +21,7 @@ from specdash.core import events as ev
 from specdash.core.forecast import loads_left
 from specdash.core.model import ModelFacts
 from specdash.core.plan import LoadKey
-from specdash.core.queue import IllegalEdit, apply
+from specdash.core.queue import IllegalEdit, apply_edits
 from specdash.core.state import RunState
 from specdash.core.steps import StepState
 from specdash.probes.bandwidth import cache_bytes, measure_bandwidth
@@ -47,7 +47,7 @@ class Planner:
         await self._look_again(_part(self._recorder.view, self._seen)[0])
         view = self._recorder.view
         part, touched = _part(view, self._seen)
-        against = findings(part)
+        against = derived_findings(part)
         for step_id, found in against.items():
             step = view.steps[step_id]
             for verdict, detail in found:
@@ -102,7 +102,7 @@ class Planner:
         """Whether the answers to more prompts could tell if a step's text is the baseline's."""
         view = self._recorder.view
         found = view.steps[step_id]
-        agreed = agreement(found, around(view, found.step.pair))
+        agreed = agreement(found, view_of_pair(view, found.step.pair))
         return agreed is not None and agreed.more_prompts
 
 
@@ -126,7 +126,7 @@ def _fact(change: Change, view: RunState) -> ev.PlanChanged:
     """The change as a fact: without its edits where one has become impossible meanwhile."""
     edits, reason = change.edits, change.reason
     try:
-        steps = apply(view.steps, edits, view.scope) if edits else view.steps
+        steps = apply_edits(view.steps, edits, view.scope) if edits else view.steps
     except IllegalEdit as error:
         edits, steps, reason = (), view.steps, f"{reason} (left out: {error})"
     left = len(loads_left(replace(view, steps=steps)))

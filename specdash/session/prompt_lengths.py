@@ -25,7 +25,7 @@ TEMPLATE_ROOM = 64  # what a template adds at most, in the proposal of a context
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class PromptLengthProblem:
     """What is wrong at a place of the profile; `is_sure`: these prompts are refused, rather than their answers cut."""
 
     path: KeyPath
@@ -43,9 +43,9 @@ class _Context:
     is_given: bool
 
 
-def findings_of(prepared: Prepared, folder: Path | None, env: Mapping[str, str]) -> list[Finding]:
+def findings_of(prepared: Prepared, folder: Path | None, env: Mapping[str, str]) -> list[PromptLengthProblem]:
     """One finding for each place that sets a context too small; `folder` is that of the programs, if they are files."""
-    found: dict[KeyPath, Finding] = {}
+    found: dict[KeyPath, PromptLengthProblem] = {}
     labels = dict.fromkeys((step.target, step.config) for step in prepared.steps)
     for target, config in labels:
         facts = prepared.targets.get(target)
@@ -100,7 +100,7 @@ def _against(
     wanted: Mapping[Prompt, int],
     folder: Path | None,
     env: Mapping[str, str],
-) -> Finding | None:
+) -> PromptLengthProblem | None:
     """What speaks against a context, for these prompts and the depths before them."""
     answer = profile.measure.max_tokens
     # A token is a byte at least: what has no more bytes than there is room for fits.
@@ -124,7 +124,7 @@ def _against(
     if context.is_given:
         todo = f'Write "{FLAG}", "{padded(lengths[longest] + answer + TEMPLATE_ROOM)}"'
     what = f"{holder} of {context.tokens:,} tokens has no room for {for_what} ({which}): {then}"
-    return Finding(context.path, what, todo, is_sure=bool(refused) and context.is_given)
+    return PromptLengthProblem(context.path, what, todo, is_sure=bool(refused) and context.is_given)
 
 
 def _counted(

@@ -21,9 +21,9 @@ from typing import Any
 
 from specdash import __version__
 from specdash.analysis.strategy import CURVE, is_unfinished
-from specdash.config.load import load as load_profile
+from specdash.config.load import load_profile
 from specdash.config.prompts import context_filler
-from specdash.config.write import dump
+from specdash.config.write import dump_profile
 from specdash.core import events as ev
 from specdash.core.engine import FindContext
 from specdash.core.heartbeat import heartbeat
@@ -35,13 +35,13 @@ from specdash.core.state import RunState
 from specdash.core.status import ENDED_EARLY, StepStatus
 from specdash.engines.registry import find, find_fallback
 from specdash.errors import EngineError, Exit, SpecdashError, StoreError
-from specdash.probes.machine import hardware_label, machine
+from specdash.probes.machine import hardware_label, machine_facts
 from specdash.probes.sensors import Sensors
 from specdash.runtime.host import StayAwake
 from specdash.runtime.locks import machine_lock, run_lock
 from specdash.runtime.requests import Sampling
 from specdash.runtime.server import Server, ServerLimits
-from specdash.runtime.sweep import Sweep, SweepContext, SweepOutcome, SweepSettings
+from specdash.runtime.sweep import SweepContext, SweepOutcome, SweepRunner, SweepSettings
 from specdash.session.catalogue import FILLER_TOKENS, Catalogue
 from specdash.session.commands import CommandHandler
 from specdash.session.fallback import Engines, with_fallback
@@ -70,7 +70,7 @@ def start_new(profile: Profile, watcher: Watcher) -> Outcome:
     prepared = prepare(profile)
     require_models(prepared)
     prepared, engines, notes = _with_engines(prepared)
-    facts = machine()
+    facts = machine_facts()
     hardware = hardware_label(facts) if profile.hardware == "auto" else profile.hardware
     with machine_lock(profile.name) as lock, Signals() as signals:
         left_behind = end_left_behind([profile.results_dir])
@@ -87,7 +87,7 @@ def start_new(profile: Profile, watcher: Watcher) -> Outcome:
         try:
             lock.note(path.name)
             remember(profile.results_dir)
-            text = dump(profile)
+            text = dump_profile(profile)
             write_profile(path, text)
             with run_lock(path) as held:
                 keeper = Keeper(path, text, Journal.create(path / JOURNAL), held)
@@ -262,7 +262,7 @@ class _Run:
             was_full=lambda since_s: recorder.room.was_lacking(keeper.logs, since_s),
             in_doubt=planner.in_doubt,
         )
-        sweep = Sweep(server, around, _settings(self._profile))
+        sweep = SweepRunner(server, around, _settings(self._profile))
         door = CommandHandler(recorder, sweep, self.catalogue)
         lacking = lambda: recorder.room.lacking  # noqa: E731
         clean_log = secrets_.clean_log
@@ -371,7 +371,7 @@ class _Run:
 
         return files
 
-    async def _sweep(self, server: Server, sweep: Sweep, recorder: Recorder) -> SweepOutcome:
+    async def _sweep(self, server: Server, sweep: SweepRunner, recorder: Recorder) -> SweepOutcome:
         """Runs the sweep beside its server, with signals turned into a clean stop and sleep held off."""
         async with AsyncExitStack() as stack, asyncio.TaskGroup() as tasks:
             if self._profile.limits.inhibit_sleep:
@@ -387,7 +387,7 @@ class _Run:
                 await server.close()
                 await owner
 
-    def _on_signal(self, number: signal.Signals, sweep: Sweep, recorder: Recorder) -> None:
+    def _on_signal(self, number: signal.Signals, sweep: SweepRunner, recorder: Recorder) -> None:
         if not self._is_ending:
             self._is_ending = True
             self._watcher.complain(f"{number.name}: stopping the server; nothing that was measured is lost")

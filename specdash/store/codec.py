@@ -22,14 +22,14 @@ from specdash.core.ticks import TICKS, Tick
 MOST_INTEGER = 2**63  # seeds have 64 bits, and all else is smaller
 
 
-class Gpu(TypedDict):
-    """A device of `Hardware`."""
+class GpuFields(TypedDict):
+    """A device of `HardwareFields`."""
 
     name: str
     memory_bytes: int
 
 
-class Hardware(TypedDict, total=False):
+class HardwareFields(TypedDict, total=False):
     """What `RunStarted.hardware` holds (`probes.machine`); other versions may have more."""
 
     os: str | None
@@ -38,7 +38,7 @@ class Hardware(TypedDict, total=False):
     cpu: str | None
     cores: int | None
     ram_bytes: int | None
-    gpus: list[Gpu] | None
+    gpus: list[GpuFields] | None
     python: str | None
 
 
@@ -74,7 +74,7 @@ def decode_fact(kind: str, body: Mapping[str, Any]) -> Fact | None:
     if isinstance(fact, CommandAccepted | PlanChanged):
         return replace(fact, edits=tuple(map(decode_edit, msgspec.convert(body.get("edits", ()), tuple[Any, ...]))))
     if isinstance(fact, RunStarted):
-        msgspec.convert(fact.hardware, Hardware)
+        msgspec.convert(fact.hardware, HardwareFields)
     return fact
 
 

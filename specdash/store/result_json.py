@@ -25,7 +25,7 @@ from specdash.analysis.result import (
     Measurement,
     Recommendation,
     Result,
-    Settings,
+    ResultSettings,
     TargetPairs,
     Tied,
 )
@@ -185,7 +185,7 @@ def _pairs(row: TargetPairs) -> Json:
     return {**counts, **best, "best_tok_s": finite(row.best_tok_s), "speedup": finite(row.speedup)}
 
 
-def _settings(row: Settings) -> Json:
+def _settings(row: ResultSettings) -> Json:
     return {**_fields(row, "others"), **_encoded(row.others)}
 
 
@@ -195,7 +195,7 @@ _ROWS: Mapping[type, Callable[[Any], Json]] = {
     Load: _load,
     Recommendation: _recommendation,
     TargetPairs: _pairs,
-    Settings: _settings,
+    ResultSettings: _settings,
     Arm: lambda row: {**row_of(row.step, ARM), **_fields(row, "step")},
     CurvePoint: lambda row: {**row_of(row.step, _CURVE), **_fields(row, "step")},
     Tied: lambda row: {**row_of(row.step, STAGE), "speedup": finite(row.speedup)},
@@ -323,7 +323,7 @@ def _load_of(row: Mapping[str, Any]) -> Json:
 
 
 def _settings_of(told: Any) -> Any:
-    return _fields(Settings.of(told)) if isinstance(told, Mapping) else told
+    return _fields(ResultSettings.of(told)) if isinstance(told, Mapping) else told
 
 
 _PARTS: Mapping[str, Callable[[Any], Any]] = {

@@ -35,7 +35,7 @@ _SETTLED = frozenset({"ok", "invalid", "skipped"})
 
 
 @dataclass(frozen=True, slots=True)
-class RunInfo:
+class RunSummary:
     """One run as its journal tells it.
 
     `state`: "finished" or "stopped" (by its last record), "unfinished" (no such record), "running", or "damaged" with
@@ -124,7 +124,7 @@ def remove_unbegun(path: Path) -> None:
         shutil.rmtree(path)
 
 
-def find_runs(results_dirs: Iterable[Path], is_running: Callable[[Path], bool] | None = None) -> list[RunInfo]:
+def find_runs(results_dirs: Iterable[Path], is_running: Callable[[Path], bool] | None = None) -> list[RunSummary]:
     """The runs in these folders, oldest first; damaged ones too, with the reason.
 
     `is_running` tells of a run folder whether an engine process is at work on it; without it nobody is asked.
@@ -142,7 +142,7 @@ def run_folders(results_dirs: Iterable[Path]) -> list[Path]:
     return list(found)
 
 
-def run_info(path: Path, is_running: Callable[[Path], bool] | None = None) -> RunInfo:
+def run_info(path: Path, is_running: Callable[[Path], bool] | None = None) -> RunSummary:
     """What the journal of one run folder tells; a damaged one too, with the reason."""
     running = is_running is not None and is_running(path)
     try:
@@ -152,7 +152,7 @@ def run_info(path: Path, is_running: Callable[[Path], bool] | None = None) -> Ru
         view, problem = RunState(), error.what
     tally, statuses = view.table.tally, view.table.statuses
     state = RUNNING if running else UNFINISHED if view.finished is None else view.finished.state
-    return RunInfo(
+    return RunSummary(
         path=path,
         id=path.name,
         name=view.run.name if view.run is not None else path.name,
@@ -176,7 +176,7 @@ def _iso(time_s: float | None) -> str | None:
     return None if time_s is None else datetime.fromtimestamp(time_s, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def resolve(run: str, results_dirs: Iterable[Path]) -> Path:
+def resolve_run(run: str, results_dirs: Iterable[Path]) -> Path:
     """The run folder that `run` means: a path to it, or a prefix of one name in `results_dirs`.
 
     Raises SpecdashError (usage) that lists all candidates where there are several, and known runs where there is none.

@@ -36,7 +36,7 @@ def _plotext() -> Any:
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class ChartPoint:
     """One K, measured or predicted: its rate in tok/s and its 95 % interval, None where there is none.
 
     An end that is None or infinite is unknown. Other measures than rates are drawn the same way.
@@ -55,14 +55,14 @@ class Point:
 
 
 def k_curves(
-    curves: Mapping[str, Sequence[Point]],
+    curves: Mapping[str, Sequence[ChartPoint]],
     baseline_tok_s: float | None,
     width: int,
     height: int,
     *,
     ascii_only: bool,
     title: str = K_TITLE,
-    predicted: Mapping[str, Sequence[Point]] | None = None,
+    predicted: Mapping[str, Sequence[ChartPoint]] | None = None,
 ) -> str:
     """Tokens per second by K with intervals, one curve for each name, and the baseline as a line across.
 
@@ -142,7 +142,7 @@ def round_ticks(low: float, high: float) -> list[float]:
     return [number * step for number in range(math.ceil(low / step), math.floor(high / step) + 1)]
 
 
-def legend(names: Iterable[str], *, ascii_only: bool, predicted: Collection[str] = ()) -> str:
+def chart_legend(names: Iterable[str], *, ascii_only: bool, predicted: Collection[str] = ()) -> str:
     """The markers of `k_curves` and what they stand for, on one line; `predicted` names the curves that have both."""
     markers = ASCII_MARKERS if ascii_only else MARKERS
     hollow = ASCII_HOLLOW if ascii_only else HOLLOW
@@ -154,7 +154,7 @@ def legend(names: Iterable[str], *, ascii_only: bool, predicted: Collection[str]
 
 def _draw(
     figure: Any,
-    points: Sequence[Point],
+    points: Sequence[ChartPoint],
     name: str,
     marker: str,
     colour: str,
@@ -178,7 +178,7 @@ def _draw(
 
 
 def _draw_predicted(
-    figure: Any, points: Sequence[Point], marker: str, colour: str, most: float, *, ascii_only: bool
+    figure: Any, points: Sequence[ChartPoint], marker: str, colour: str, most: float, *, ascii_only: bool
 ) -> None:
     """The points of a curve that were worked out: hollow, on thin bars."""
     if not points:
@@ -188,7 +188,7 @@ def _draw_predicted(
     figure.draw(figure.signal(xs, ys, marker=_plotext().marker(marker, colour)))
 
 
-def _draw_bars(figure: Any, points: Sequence[Point], bar: str, colour: str, most: float) -> None:
+def _draw_bars(figure: Any, points: Sequence[ChartPoint], bar: str, colour: str, most: float) -> None:
     """The interval of each point."""
     for point in points:
         figure.draw(figure.segment((point.k, point.k), point.bar(most), marker=_plotext().marker(bar, colour)))

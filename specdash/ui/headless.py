@@ -25,8 +25,8 @@ from specdash.core.text import human_seconds, one_line, plural
 from specdash.errors import Exit
 from specdash.remote.server import serving
 from specdash.session.handle import Handle, Outcome, Subscription, Watcher
-from specdash.ui.narration import counted, level_of, reading, sentences
-from specdash.ui.output import Unhurried, unhurried
+from specdash.ui.narration import counted, reading, sentences, severity_of
+from specdash.ui.output import BackgroundWriter, written_in_background
 from specdash.ui.summary import near, print_summary
 
 REFRESH_S = 0.5
@@ -41,7 +41,7 @@ def narrate(start: Callable[[Watcher], Outcome], warnings: Sequence[str]) -> Exi
 
     A reader that stalls or goes away holds nothing up; the end waits for one that stalls.
     """
-    with unhurried(sys.stderr) as stderr:
+    with written_in_background(sys.stderr) as stderr:
         outcome = _narrated(start, warnings, Console(file=stderr, highlight=False))
     if (result := outcome.path / "result.json") in outcome.reports.written:
         print(result, flush=True)
@@ -141,7 +141,7 @@ class _Live(_Plain):
         line = status_line(
             self._handle.view(), self._handle.live(), self._outlook, self._console.width - 1, time.time()
         )
-        behind = isinstance(self._console.file, Unhurried) and self._console.file.is_behind
+        behind = isinstance(self._console.file, BackgroundWriter) and self._console.file.is_behind
         self._live.update(Text(line, no_wrap=True, overflow="crop"), refresh=not behind)
         asyncio.get_running_loop().call_later(REFRESH_S, self._tick)
 
@@ -161,7 +161,7 @@ class _Live(_Plain):
 
 def _lines_of(fact: ev.Fact, view: RunState) -> list[tuple[str, str]]:
     """Return the lines of a fact, the first of them with the level of the fact."""
-    return [(text, "" if number else level_of(fact)) for number, text in enumerate(sentences(fact, view))]
+    return [(text, "" if number else severity_of(fact)) for number, text in enumerate(sentences(fact, view))]
 
 
 def _opening(handle: Handle) -> list[tuple[str, str]]:
@@ -202,7 +202,7 @@ def status_line(view: RunState, live: ticks.Telemetry, ahead: Outlook | None, wi
     line = " | ".join(parts)
     if len(line) > width:
         return one_line(line, width) if width > 0 else ""
-    return f"{line} | {shortened(one_line(load.key.label), width - len(line) - 3)}"[: max(0, width)]
+    return f"{line} | {shorten_middle(one_line(load.key.label), width - len(line) - 3)}"[: max(0, width)]
 
 
 def _doing(view: RunState, live: ticks.Telemetry, load: LoadState, now_s: float) -> str:
@@ -234,7 +234,7 @@ def time_left_words(left: Range | None) -> str:
     return "time left: ?"
 
 
-def shortened(text: str, chars: int) -> str:
+def shorten_middle(text: str, chars: int) -> str:
     """`text` in at most `chars` characters, without its middle where it is longer: names differ at their ends."""
     if len(text) <= chars:
         return text

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from specdash.core import commands as cmd
 from specdash.core import events as ev
-from specdash.core.acceptance import proven, told_by
+from specdash.core.acceptance import drafting_of_sample, proven
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.state import RunState
 from specdash.core.status import DONE, SampleStatus, StepStatus
@@ -93,7 +93,7 @@ def _of_run(fact: ev.Fact, view: RunState) -> list[str]:
     return []
 
 
-def level_of(fact: ev.Fact) -> str:
+def severity_of(fact: ev.Fact) -> str:
     """Return how serious a fact is: "error", "warning" or "info" where it says so, else ""."""
     match fact:
         case ev.Noted(level=level):
@@ -188,7 +188,7 @@ def _sample_taken(fact: ev.SampleTaken, view: RunState) -> list[str]:
 
 def _accepted(known: Sample) -> str:
     """What a sample of `core.acceptance.proven` tells of its draft."""
-    told = told_by(known)
+    told = drafting_of_sample(known)
     if told is None or told.rate is None:
         return ""
     return f", {'~' * told.is_inferred}{share(told.rate)} of {told.drafted} drafted accepted"

@@ -149,7 +149,7 @@ class LossyWriter(threading.Thread):
                 os.close(self._fd)
 
 
-class Unhurried(io.TextIOBase):
+class BackgroundWriter(io.TextIOBase):
     """Text for a terminal or a pipe, written by somebody who has no time to wait for its reader."""
 
     def __init__(self, stream: TextIO) -> None:
@@ -188,7 +188,7 @@ class Unhurried(io.TextIOBase):
 
 
 @contextmanager
-def unhurried(stream: TextIO) -> Iterator[TextIO]:
+def written_in_background(stream: TextIO) -> Iterator[TextIO]:
     """The stream for a block that must not wait for its reader; the end of the block does wait.
 
     A lid that is closed or a pager that is not scrolled would otherwise hold up whoever tells what he measures. A file
@@ -202,7 +202,7 @@ def unhurried(stream: TextIO) -> Iterator[TextIO]:
         yield stream
         return
     stream.flush()
-    found = Unhurried(stream)
+    found = BackgroundWriter(stream)
     try:
         yield cast("TextIO", found)
     finally:

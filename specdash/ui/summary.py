@@ -23,9 +23,9 @@ from specdash.core.profile import ALL
 from specdash.core.state import RunState
 from specdash.core.text import one_line, plural
 from specdash.report import text
-from specdash.report.arms import Overview, k_of, measured_n
+from specdash.report.arms import ResultOverview, k_of, measured_n
 from specdash.report.text import ASCII, TERMINAL, Style
-from specdash.ui.charts import Point, k_curves, legend
+from specdash.ui.charts import ChartPoint, chart_legend, k_curves
 
 CHART_HEIGHT = 16
 CHART_MOST_COLUMNS = 100
@@ -63,7 +63,7 @@ def print_summary(console: Console, view: RunState, path: Path, reports: Iterabl
         return
     style = TERMINAL if "utf" in (console.encoding or "").lower() else ASCII
     result = result_of(view)
-    shown = Overview.of(result)
+    shown = ResultOverview.of(result)
     arms = [arm for arm in shown.arms if arm.categories]
     _print_recommendations(console, result.recommendations, with_table=with_table)
     if with_table and arms:
@@ -98,7 +98,7 @@ def _print_recommendations(console: Console, found: Sequence[Recommendation], *,
     for each in text.for_all(found):
         if with_table:
             console.print()
-        line = f"{text.heading(each)}: {text.choice(each)}"
+        line = f"{text.recommendation_heading(each)}: {text.choice(each)}"
         console.print(Text(line, style="bold green" if each.speculates else "bold"), soft_wrap=not with_table)
         for said in _reasons(found, each):
             console.print(Text(f"  {said}"), soft_wrap=not with_table)
@@ -111,7 +111,7 @@ def _reasons(found: Sequence[Recommendation], each: Recommendation) -> list[str]
     others = [f"{one_line(other.category, 30)}: {text.short(other)}" for other in text.others(found, each)]
     more = f" and {len(others) - CATEGORIES_SHOWN} more" if len(others) > CATEGORIES_SHOWN else ""
     apart = f"another choice on {', '.join(others[:CATEGORIES_SHOWN])}{more}" if others else ""
-    said = (text.why(each), text.ties(each), text.regret(each), apart)
+    said = (text.reason_text(each), text.ties(each), text.regret(each), apart)
     return [sentence for sentence in said if sentence]
 
 
@@ -128,7 +128,7 @@ def _name(row: Arm | CurvePoint) -> str:
     return one_line(text.arm_name(row.step, "no draft"), 60)
 
 
-def _speedup(arm: Arm, shown: Overview, style: Style) -> str:
+def _speedup(arm: Arm, shown: ResultOverview, style: Style) -> str:
     """The speedup with its interval; "equal" where the interval holds 1, since that is noise; or why it is void."""
     if word := shown.refuted(arm):
         return "output differs" if word == REFUTED[Verdict.OUTPUT_DIFFERS] else word
@@ -150,7 +150,7 @@ def _rate(arm: Arm, style: Style) -> str:
     return text.mean(found, style) + ("*" if found is not None and arm.missing else "")
 
 
-def _sentence(arm: Arm, shown: Overview, style: Style) -> str:
+def _sentence(arm: Arm, shown: ResultOverview, style: Style) -> str:
     """One arm on a line, for a log."""
     k = f" K={arm.step.k}" if arm.step.k is not None else ""
     faster = f", x baseline {_speedup(arm, shown, style)}" if arm.speedup is not None else ""
@@ -179,14 +179,14 @@ class _Column:
         return max(map(cell_len, (self.name, *self.cells)))
 
 
-def _columns(arms: Sequence[Arm], shown: Overview, width: int, style: Style) -> list[_Column]:
+def _columns(arms: Sequence[Arm], shown: ResultOverview, width: int, style: Style) -> list[_Column]:
     """The columns that go into so many cells, behind the name of the arm; no figure in them is ever cut."""
     prefill, ttft, total = (
         list(each) for each in zip(*(text.answer_times(arm.summary, style) for arm in arms), strict=True)
     )
     rates, faster = [_rate(arm, style) for arm in arms], [_speedup(arm, shown, style) for arm in arms]
     found = [
-        _Column("K", 0, [text.whole(arm.step.k, style) for arm in arms]),
+        _Column("K", 0, [text.count_text(arm.step.k, style) for arm in arms]),
         _Column("tok/s", 0, rates, [re.sub(rf" {re.escape(style.plus_minus)} [\d.]+", "", each) for each in rates]),
         _Column(FASTER, 0, faster, [each.partition(" (")[0] for each in faster]),
         _Column("prefill", 3, prefill),
@@ -210,7 +210,7 @@ def _columns(arms: Sequence[Arm], shown: Overview, width: int, style: Style) -> 
     return found
 
 
-def _table(arms: Sequence[Arm], shown: Overview, width: int, style: Style) -> Table:
+def _table(arms: Sequence[Arm], shown: ResultOverview, width: int, style: Style) -> Table:
     """The arms of one target; a name stands once, and folds where the terminal is narrow."""
     table = Table(box=box.ASCII2 if style is ASCII else box.SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
     table.add_column("draft", overflow="fold", min_width=LEAST_NAME_COLUMNS)
@@ -226,7 +226,7 @@ def _table(arms: Sequence[Arm], shown: Overview, width: int, style: Style) -> Ta
     return table
 
 
-def _cell_style(arm: Arm, shown: Overview, column: str) -> str:
+def _cell_style(arm: Arm, shown: ResultOverview, column: str) -> str:
     """Only the speedup has a colour."""
     if not column.startswith("x"):
         return ""
@@ -243,7 +243,7 @@ def _style(faster: Speedup | None) -> str:
 
 def _print_chart(console: Console, arms: Iterable[Arm], points: Iterable[CurvePoint], *, ascii_only: bool) -> None:
     """The curve of every draft that was measured or predicted at two Ks or more."""
-    measured: dict[str, list[Point]] = {}
+    measured: dict[str, list[ChartPoint]] = {}
     baseline: float | None = None
     for arm in arms:
         found = arm.summary.get(RATE)
@@ -252,7 +252,7 @@ def _print_chart(console: Console, arms: Iterable[Arm], points: Iterable[CurvePo
         if arm.step.k is None:
             baseline = baseline if baseline is not None else found.mean
             continue
-        measured.setdefault(_name(arm), []).append(Point(arm.step.k, found.mean, _ends(found.ci95)))
+        measured.setdefault(_name(arm), []).append(ChartPoint(arm.step.k, found.mean, _ends(found.ci95)))
     predicted = _predicted(points)
     names = [name for name in dict.fromkeys((*measured, *predicted))
              if len({point.k for point in (*measured.get(name, ()), *predicted.get(name, ()))}) > 1]  # fmt: skip
@@ -265,17 +265,17 @@ def _print_chart(console: Console, arms: Iterable[Arm], points: Iterable[CurvePo
     console.print()
     console.print(chart, no_wrap=True)
     dotted = "" if baseline is None else "   dotted: no draft"
-    console.print(Text(f"{legend(curves, ascii_only=ascii_only, predicted=both)}{dotted}"))
+    console.print(Text(f"{chart_legend(curves, ascii_only=ascii_only, predicted=both)}{dotted}"))
     console.print()
 
 
-def _predicted(points: Iterable[CurvePoint]) -> dict[str, list[Point]]:
+def _predicted(points: Iterable[CurvePoint]) -> dict[str, list[ChartPoint]]:
     """The predicted points over all categories, by the name of their arm."""
-    found: dict[str, list[Point]] = {}
+    found: dict[str, list[ChartPoint]] = {}
     for point in points:
         tok_s = finite(point.predicted_tok_s)
         if point.step.category == ALL and tok_s is not None:
-            found.setdefault(_name(point), []).append(Point(k_of(point), tok_s, _ends(point.predicted_ci95)))
+            found.setdefault(_name(point), []).append(ChartPoint(k_of(point), tok_s, _ends(point.predicted_ci95)))
     return {name: sorted(points, key=lambda point: point.k) for name, points in found.items()}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from specdash.analysis.compare import Comparison
-from specdash.analysis.compare import compare as compared
+from specdash.analysis.compare import compare_results as compared
 from specdash.analysis.pair_summary import target_pairs
 from specdash.core import events as ev
 from specdash.core.plan import Step

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import pytest
 
 from specdash.analysis.curve_rows import curve_rows
-from specdash.analysis.kcurve import Curve, Point
+from specdash.analysis.kcurve import Curve, PredictedPoint
 from specdash.analysis.result import CurvePoint
 from specdash.core.plan import LoadKey
 from tests.support.recorded_run import DRAFT, TARGET, folded, loaded, measured, started, step
@@ -22,7 +22,7 @@ def rows_of(rates: Rates, predicted_tok_s: float = 25.0) -> dict[int, CurvePoint
     facts = [fact for each, found in steps.items() for fact in measured(each, found, "ok" if found else "failed")]
     view = folded([started(list(steps)), *loaded(k=K_MAX), *facts])
     points = tuple(
-        Point(k, predicted_tok_s, (0.99 * predicted_tok_s, 1.01 * predicted_tok_s), 2.0, 0.1) for k in (4, 8)
+        PredictedPoint(k, predicted_tok_s, (0.99 * predicted_tok_s, 1.01 * predicted_tok_s), 2.0, 0.1) for k in (4, 8)
     )
     curve = Curve(LoadKey.of(TARGET, draft=DRAFT), "all", 0, K_MAX, points, K_MAX, True, "")
     return {row.step.k or 0: row for row in curve_rows(view.steps.values(), [curve]) if row.step.category == "all"}

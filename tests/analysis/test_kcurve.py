@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from specdash.analysis.kcurve import Curve, Point, confirmations, curve_of, curves, off_the_line
+from specdash.analysis.kcurve import Curve, PredictedPoint, confirmations, curve_of, curves_of_run, off_the_line
 from specdash.core import events as ev
 from specdash.core.measure import Sample
 from specdash.core.plan import LoadKey
@@ -26,7 +26,7 @@ def texts_of(world: World, count: int, seed: int = 3) -> list[list[bool]]:
 
 
 def only(view: RunState, category: str = "all") -> Curve:
-    return next(curve for curve in curves(view) if curve.category == category)
+    return next(curve for curve in curves_of_run(view) if curve.category == category)
 
 
 def view_of(
@@ -142,7 +142,7 @@ def test_each_category_has_a_curve_and_all_has_every_sample() -> None:
             found = replace(trace(block=block, scale=scale), step=step.id)
             facts += [ev.SampleTaken(step.id, "l001", sample_of(found, 38), 1.0), found]
     view = rec.folded(facts)
-    by_category = {curve.category: curve for curve in curves(view)}
+    by_category = {curve.category: curve for curve in curves_of_run(view)}
     assert list(by_category) == ["all", "coding", "prose", "empty"]
     rates = {name: by_category[name].points[-1].tok_s for name in ("all", "coding", "prose")}
     assert rates["coding"] == pytest.approx(2 * rates["prose"])
@@ -190,7 +190,7 @@ def test_text_that_ended_by_itself_drafted_whole_to_its_end() -> None:
 
 
 def test_what_is_not_valid_does_not_count() -> None:
-    assert curves(view_of([trace(block=b) for b in range(2)], status="invalid")) == ()
+    assert curves_of_run(view_of([trace(block=b) for b in range(2)], status="invalid")) == ()
     curve = only(view_of([trace()], decode_time_s=None))
     assert (curve.points, curve.best_k, curve.at_edge) == ((), None, False)
     assert curve.reason == "no valid sample at K = 16"
@@ -216,8 +216,8 @@ def test_bad_traces_are_explained() -> None:
     assert only(view_of([empty])).reason
     unequal = ev.StepTimes("s", "l001", "cost", None, (16, 16), (3,), (5.0,))
     assert only(view_of([trace(), unequal])).points
-    assert curves(RunState()) == ()
-    assert curves(rec.folded([rec.started([rec.step(), rec.step(8)])])) == ()
+    assert curves_of_run(RunState()) == ()
+    assert curves_of_run(rec.folded([rec.started([rec.step(), rec.step(8)])])) == ()
 
 
 def test_no_trace_raises() -> None:
@@ -237,18 +237,20 @@ def test_no_trace_raises() -> None:
             )
         time_s, finish = rng.choice((None, 1e-300, 1.0, 1e300, math.nan)), rng.choice(("limit", "eos", None))
         scope = rng.choice(("startup", "request"))
-        found = curves(view_of(traces, scope=scope, finish_reason=finish, decode_time_s=time_s, decode_tok_s=None))
+        found = curves_of_run(
+            view_of(traces, scope=scope, finish_reason=finish, decode_time_s=time_s, decode_tok_s=None)
+        )
         for curve in found:
             assert curve.points or curve.reason
             assert all(math.isfinite(point.tok_s) and point.tok_s >= 0 for point in curve.points)
             assert len(confirmations(curve, {16})) <= 2
 
 
-def point(k: int, tok_s: float) -> Point:
-    return Point(k, tok_s, (tok_s - 3, tok_s + 3), 2.0, 2.0 / tok_s)
+def point(k: int, tok_s: float) -> PredictedPoint:
+    return PredictedPoint(k, tok_s, (tok_s - 3, tok_s + 3), 2.0, 2.0 / tok_s)
 
 
-def curve_with(*points: Point) -> Curve:
+def curve_with(*points: PredictedPoint) -> Curve:
     best = max(points, key=lambda each: each.tok_s, default=None)
     return Curve(PAIR, "all", 0, 16, points, best.k if best else None, False, "")
 

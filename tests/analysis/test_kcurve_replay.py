@@ -4,7 +4,14 @@ import random
 
 import pytest
 
-from specdash.analysis.kcurve.replay import Text, acceptance_by_position, guess_rate, product_model, replay, text_of
+from specdash.analysis.kcurve.replay import (
+    Text,
+    acceptance_by_position,
+    guess_rate,
+    product_model,
+    replay,
+    replayed_text,
+)
 from specdash.core.events import StepTimes
 from tests.support.curve_world import World
 
@@ -25,7 +32,7 @@ def test_replay_of_text_without_open_places_is_exact_at_every_k() -> None:
     rng = random.Random(2)
     for _ in range(20):
         guessed = [rng.random() < 0.5 for _ in range(127)]
-        found = text_of(traced(guessed, 40), 128)
+        found = replayed_text(traced(guessed, 40), 128)
         assert found is not None
         for k in range(1, 41):
             assert replay(found, k, 0.5).counts == (expected := drafted_at(guessed, k)), expected
@@ -34,7 +41,7 @@ def test_replay_of_text_without_open_places_is_exact_at_every_k() -> None:
 def test_what_the_trace_leaves_open_lies_between_both_extremes() -> None:
     rng = random.Random(3)
     guessed = [rng.random() < 0.93 for _ in range(127)]
-    found = text_of(traced(guessed, 8), 128)
+    found = replayed_text(traced(guessed, 8), 128)
     assert found is not None
     assert found.unknown > 3
     for k in range(1, 8):
@@ -56,12 +63,12 @@ def test_the_end_of_a_request_drafts_less() -> None:
 
 def test_a_trace_that_is_not_whole_has_no_text() -> None:
     whole = traced([True, False] * 64, 8)
-    assert text_of(whole, 128) is not None
-    assert text_of(whole, 127) is None
-    assert text_of(whole, 200) is None
-    assert text_of(whole, 1) is None
-    assert text_of(StepTimes("s", "l", "sample", 0, (2,), (3,), (1.0,)), 5) is None
-    assert text_of(StepTimes("s", "l", "sample", 0, (2, 2), (1,), (1.0,)), 5) is None
+    assert replayed_text(whole, 128) is not None
+    assert replayed_text(whole, 127) is None
+    assert replayed_text(whole, 200) is None
+    assert replayed_text(whole, 1) is None
+    assert replayed_text(StepTimes("s", "l", "sample", 0, (2,), (3,), (1.0,)), 5) is None
+    assert replayed_text(StepTimes("s", "l", "sample", 0, (2, 2), (1,), (1.0,)), 5) is None
 
 
 def test_acceptance_by_position_leaves_short_steps_out() -> None:

@@ -12,15 +12,15 @@ from typing import Any
 import pytest
 
 from specdash.analysis.candidates import Candidate
-from specdash.analysis.compare import compare
-from specdash.analysis.findings import findings, same_drafts
+from specdash.analysis.compare import compare_results
+from specdash.analysis.findings import derived_findings, same_drafts
 from specdash.analysis.strategy import next_change
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.measure import Verdict
 from specdash.core.plan import LoadKey, Step
-from specdash.report.arms import Overview, pair_of
-from specdash.report.text import arm_name, chosen, pair_name, short
+from specdash.report.arms import ResultOverview, pair_key
+from specdash.report.text import arm_name, chosen_text, pair_name, short
 from specdash.store.result_json import document_of, from_document
 from tests.support import result_documents as doc
 from tests.support.recorded_run import DRAFT, TARGET, folded, loaded, measured, started, step
@@ -107,9 +107,9 @@ def test_a_method_is_recommended_with_its_size_and_a_command_to_paste(result: Js
     entry = recommendation(found)
     assert short(entry) == "ngram-simple n=4 with K = 4"
     assert entry.speculates
-    assert chosen(entry) == "ngram-simple n=4, K = 4"
-    pair = pair_of(Step.of(TARGET, method="ngram-simple", ngram_n=4))
-    assert Overview.of(from_document(result)).choices == {pair: entry}
+    assert chosen_text(entry) == "ngram-simple n=4, K = 4"
+    pair = pair_key(Step.of(TARGET, method="ngram-simple", ngram_n=4))
+    assert ResultOverview.of(from_document(result)).choices == {pair: entry}
 
 
 def test_of_equals_a_method_needs_no_memory_for_a_draft_and_ties_are_named() -> None:
@@ -149,7 +149,7 @@ def test_arms_differ_in_the_size_of_their_n_grams() -> None:
 
 def test_two_runs_are_compared_size_by_size(result: Json) -> None:
     other = a_run(**{"ngram-simple n=2": 1.3})
-    found = compare(from_document(result), from_document(other))
+    found = compare_results(from_document(result), from_document(other))
     pairs = {(pair.arm.method, pair.arm.value("ngram_n"), pair.arm.k): pair for pair in found.overall}
     assert len(pairs) == 7
     assert pairs["ngram-simple", 2, 4].word == "faster"
@@ -165,14 +165,14 @@ def test_a_result_of_a_version_that_knew_no_sizes_is_compared(result: Json) -> N
     for part in ("measurements", "overall"):
         for each in older[part]:
             del each["ngram_n"]
-    found = compare(from_document(older), from_document(result))
+    found = compare_results(from_document(older), from_document(result))
     kept = {(pair.arm.method, pair.arm.value("ngram_n")) for pair in found.overall}
     assert kept == {("baseline", None), ("draft", None), ("mtp", None), ("eagle3", None)}
 
 
 def test_reports_name_what_drafts(result: Json) -> None:
     names = ("ngram-simple n=2", "ngram-simple n=4", "mtp", "head (eagle3)", DRAFT)
-    found = Overview.of(from_document(result))
+    found = ResultOverview.of(from_document(result))
     assert {arm_name(arm.step) for arm in found.arms} == {*names, "none (baseline)"}
     assert [arm_name(arm.step) for arm in found.contenders(found.arms)][:2] == ["ngram-simple n=4", "mtp"]
     assert pair_name(found.arms[-1].step, with_target=True).startswith(f"{TARGET} + ")
@@ -262,7 +262,7 @@ def test_two_ks_whose_drafts_never_differed_are_one() -> None:
     assert same_drafts(view.steps) == {ngram(48).id: (16, 5)}
     rows = {row["k"]: row["verdicts"] for row in document_of(view)["measurements"]}
     assert {k: "same_drafts" in found for k, found in rows.items()} == {None: False, 16: False, 48: True, 64: False}
-    assert findings(view)[ngram(48).id] == ((Verdict.SAME_DRAFTS, "drafted what K = 16 did in all 5 answers"),)
+    assert derived_findings(view)[ngram(48).id] == ((Verdict.SAME_DRAFTS, "drafted what K = 16 did in all 5 answers"),)
     (found,) = (each for each in document_of(view)["recommendations"] if each["category"] == "all")
     assert (found["method"], found["k"]) == ("ngram-simple", 16)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from specdash.analysis.findings import around, findings, part_of
+from specdash.analysis.findings import derived_findings, part_of, view_of_pair
 from specdash.analysis.lossless import agreement
 from specdash.analysis.roofline import LEAST_FIGURES
 from specdash.core import events as ev
@@ -31,13 +31,13 @@ def view(request: pytest.FixtureRequest) -> RunState:
 
 
 def test_what_is_found_of_a_pair_needs_no_other_pairs(view: RunState) -> None:
-    whole = findings(view)
+    whole = derived_findings(view)
     assert {verdict.value for found in whole.values() for verdict, _ in found} >= {"impossible", "drifted"}
     for pair in view.table.pairs():
         mine = {found.step.id for found in view.table.of_pair(pair)}
         part = part_of(view, [pair])
         assert mine <= set(part.steps)
-        found = findings(part)
+        found = derived_findings(part)
         assert {name: each for name, each in found.items() if name in mine} == {
             name: each for name, each in whole.items() if name in mine
         }
@@ -45,9 +45,9 @@ def test_what_is_found_of_a_pair_needs_no_other_pairs(view: RunState) -> None:
 
 def test_a_baseline_brings_all_that_is_compared_with_it(view: RunState) -> None:
     baseline = next(pair for pair in view.table.pairs() if not pair.speculates)
-    assert findings(part_of(view, [baseline])) == findings(view)
+    assert derived_findings(part_of(view, [baseline])) == derived_findings(view)
 
 
 def test_whether_a_text_is_the_baselines_is_told_by_the_two_pairs_alone(view: RunState) -> None:
     for found in view.steps.values():
-        assert agreement(found, around(view, found.step.pair)) == agreement(found, view)
+        assert agreement(found, view_of_pair(view, found.step.pair)) == agreement(found, view)

@@ -13,8 +13,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from specdash.config.fields import parse_duration, parse_size
-from specdash.config.load import CheckResult, check, load
-from specdash.config.write import dump
+from specdash.config.load import CheckResult, check_profile, load_profile
+from specdash.config.write import dump_profile
 from specdash.core.plan import steps_of
 from specdash.core.profile import ServerConfig, for_method
 from specdash.errors import Exit, Problem, ProfileError
@@ -195,7 +195,7 @@ BAD: list[tuple[str, int, str, str, str]] = [
 def test_bad_value(tmp_path: Path, text: str, line: int, key: str, what: str, todo: str) -> None:
     at_top = line < 0
     body = f"{text}\n{MODELS}" if at_top else f"{MODELS}{text}\n"
-    result = check(write(tmp_path, body))
+    result = check_profile(write(tmp_path, body))
     assert of(result) == [(1 if at_top else line + LINES, key)], [str(problem) for problem in result.problems]
     (problem,) = result.problems
     assert what in problem.what
@@ -223,17 +223,17 @@ def test_bad_value(tmp_path: Path, text: str, line: int, key: str, what: str, to
     ],
 )
 def test_bad_shape(tmp_path: Path, text: str, line: int | None, key: str, what: str) -> None:
-    result = check(write(tmp_path, text))
+    result = check_profile(write(tmp_path, text))
     assert of(result) == [(line, key)], [str(problem) for problem in result.problems]
     assert what in result.problems[0].what
 
 
 def test_all_problems_at_once_in_file_order(tmp_path: Path) -> None:
     text = "nme = 'x'\n" + MODELS + "[sweep]\nk = [0]\nmethods = ['mpt']\n[measure]\niterations = 'five'\n"
-    result = check(write(tmp_path, text))
+    result = check_profile(write(tmp_path, text))
     assert [key for _, key in of(result)] == ["nme", "sweep.k[0]", "sweep.methods[0]", "measure.iterations"]
     with pytest.raises(ProfileError) as raised:
-        load(tmp_path / "p.toml")
+        load_profile(tmp_path / "p.toml")
     assert raised.value.problems == result.problems
     assert raised.value.exit_code is Exit.USAGE
     assert f"{tmp_path / 'p.toml'}:1: nme: unknown key" in str(raised.value)
@@ -256,7 +256,7 @@ def test_all_problems_at_once_in_file_order(tmp_path: Path) -> None:
 def test_not_a_toml_text(tmp_path: Path, raw: bytes, line: int | None, what: str, todo: str) -> None:
     path = tmp_path / "p.toml"
     path.write_bytes(raw)
-    (problem,) = check(path).problems
+    (problem,) = check_profile(path).problems
     assert problem.line == line
     assert what in problem.what
     assert todo in problem.todo
@@ -266,7 +266,7 @@ def test_not_a_toml_text(tmp_path: Path, raw: bytes, line: int | None, what: str
 def test_byte_order_mark_is_no_mistake(tmp_path: Path) -> None:
     path = write(tmp_path, "")
     path.write_bytes(b"\xef\xbb\xbf" + MODELS.encode())
-    assert check(path).problems == []
+    assert check_profile(path).problems == []
 
 
 def test_profile_that_is_no_file(tmp_path: Path) -> None:
@@ -278,27 +278,27 @@ def test_profile_that_is_no_file(tmp_path: Path) -> None:
         ("pipe", "regular file", ""),
     ]
     for name, what, todo in cases:
-        (problem,) = check(tmp_path / name).problems
+        (problem,) = check_profile(tmp_path / name).problems
         assert what in problem.what
         assert todo in problem.todo
         assert problem.line is None
-    assert check("a\0b").problems
+    assert check_profile("a\0b").problems
 
 
 def test_what_may_not_be_read_or_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(tmp_path, MODELS)
     monkeypatch.setattr(os, "access", lambda _path, mode: mode == os.R_OK)
-    assert [(problem.key, problem.line) for problem in check(path).missing if "written" in problem.what] == [
+    assert [(problem.key, problem.line) for problem in check_profile(path).missing if "written" in problem.what] == [
         ("results.dir", None)
     ]
     monkeypatch.setattr(os, "access", lambda _path, _mode: False)
-    (problem,) = check(path).problems
+    (problem,) = check_profile(path).problems
     assert "cannot be read" in problem.what
     assert problem.todo == "chmod u+r p.toml"
 
 
 def test_defaults(tmp_path: Path) -> None:
-    profile = load(write(tmp_path, MODELS, "my sweep.toml"))
+    profile = load_profile(write(tmp_path, MODELS, "my sweep.toml"))
     assert profile.name == "my-sweep"
     assert profile.hardware == "auto"
     assert profile.engine.program == "llama-server"
@@ -356,7 +356,7 @@ inhibit_sleep = false
 [results]
 dir = "out/here"
 """
-    profile = load(write(tmp_path, text))
+    profile = load_profile(write(tmp_path, text))
     assert profile.engine.program == f"embedded:{sys.executable}"
     assert profile.engine.is_embedded
     assert (profile.engine.args, profile.engine.env) == (("-c", "4096"), {"OMP_NUM_THREADS": "4"})
@@ -373,7 +373,7 @@ dir = "out/here"
 
 
 def test_baseline_alone(tmp_path: Path) -> None:
-    profile = load(write(tmp_path, "[[targets]]\npath = 'big.gguf'\n[sweep]\nmethods = []\n"))
+    profile = load_profile(write(tmp_path, "[[targets]]\npath = 'big.gguf'\n[sweep]\nmethods = []\n"))
     assert (profile.sweep.methods, profile.drafts) == ((), ())
 
 
@@ -397,18 +397,18 @@ path = "d/*0.5b*"
 [sweep]
 pairs = [["big", "Qwen"], ["big", "one"]]
 """
-    profile = load(write(tmp_path, text))
+    profile = load_profile(write(tmp_path, text))
     assert [draft.label for draft in profile.drafts] == ["Qwen q-0.5b", "Qwen q-1.5b", "one"]
     assert all(draft.from_pattern and draft.path and draft.path.parent == tmp_path / "d" for draft in profile.drafts)
     assert [draft.key for draft in profile.drafts] == ["drafts[0].path", "drafts[0].path", "drafts[1].path"]
     assert profile.sweep.pairs == (("big", "Qwen q-0.5b"), ("big", "Qwen q-1.5b"), ("big", "one"))
-    folder = load(write(tmp_path, "[[targets]]\npath = 'big.gguf'\n[[drafts]]\npath = 'd'\n"))
+    folder = load_profile(write(tmp_path, "[[targets]]\npath = 'big.gguf'\n[[drafts]]\npath = 'd'\n"))
     assert [draft.label for draft in folder.drafts] == ["q-0.5b", "q-1.5b"]
 
 
 def test_a_bracket_in_a_file_name_is_no_pattern(tmp_path: Path) -> None:
     gguf_folder(tmp_path / "d", "a[1].gguf", "a1.gguf")
-    profile = load(write(tmp_path, "[[targets]]\npath = 'd/a[1].gguf'\n[sweep]\nmethods = []\n"))
+    profile = load_profile(write(tmp_path, "[[targets]]\npath = 'd/a[1].gguf'\n[sweep]\nmethods = []\n"))
     assert [target.path and target.path.name for target in profile.targets] == ["a[1].gguf"]
 
 
@@ -418,7 +418,7 @@ def test_label_of_a_model_in_parts_and_of_a_link(tmp_path: Path) -> None:
     text = (
         "[[targets]]\npath = 'd/m-00001-of-00003.gguf'\n[[targets]]\npath = 'd/Qwen2.5.gguf'\n[sweep]\nmethods = []\n"
     )
-    assert [target.label for target in load(write(tmp_path, text)).targets] == ["m", "Qwen2.5"]
+    assert [target.label for target in load_profile(write(tmp_path, text)).targets] == ["m", "Qwen2.5"]
 
 
 MISSING: list[tuple[str, int, str, str, str]] = [
@@ -455,7 +455,7 @@ def test_what_this_machine_lacks(
     (on_path / "llama-server").touch(mode=0o755)
     monkeypatch.setenv("PATH", str(on_path))
     monkeypatch.delenv("NO_SUCH_SET", raising=False)
-    result = check(write(tmp_path, f"{MODELS}{text}\n"))
+    result = check_profile(write(tmp_path, f"{MODELS}{text}\n"))
     assert result.problems == []
     assert [(problem.line, problem.key) for problem in result.missing] == [(line + LINES, key)]
     assert what in result.missing[0].what
@@ -466,7 +466,7 @@ def test_what_this_machine_lacks(
 
 
 def warnings(folder: Path, text: str) -> list[Problem]:
-    result = check(write(folder, f"{MODELS}{text}\n"))
+    result = check_profile(write(folder, f"{MODELS}{text}\n"))
     assert result.profile is not None, [str(problem) for problem in result.problems]
     return result.warnings
 
@@ -519,7 +519,7 @@ def test_a_k_that_a_method_can_have_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_k_that_no_answer_has_room_for_is_told_without_a_draft_model_too(tmp_path: Path) -> None:
     text = "[[targets]]\npath = 'big.gguf'\n[sweep]\nmethods = ['ngram-map-k']\nk = [64]\n[measure]\nmax_tokens = 48\n"
-    (warning,) = check(write(tmp_path, text)).warnings
+    (warning,) = check_profile(write(tmp_path, text)).warnings
     assert (warning.key, "K = 64 cannot take effect in answers of 48 tokens" in warning.what) == ("sweep.k", True)
 
 
@@ -531,16 +531,16 @@ def test_harmless_args_are_left_alone(tmp_path: Path) -> None:
 def test_categories_of_own_prompts(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text('{"category": "poems", "prompt": "x"}\n', encoding="utf-8")
     text = MODELS + '[measure]\nprompts = "mine.jsonl"\ncategories = ["peoms"]\n'
-    (problem,) = check(write(tmp_path, text)).problems
+    (problem,) = check_profile(write(tmp_path, text)).problems
     assert problem.key == "measure.categories[0]"
     assert 'Did you mean "poems"? Known: poems' in problem.todo
-    profile = load(write(tmp_path, text.replace("peoms", "poems")))
+    profile = load_profile(write(tmp_path, text.replace("peoms", "poems")))
     assert (profile.measure.prompts, profile.measure.categories) == (tmp_path / "mine.jsonl", ("poems",))
 
 
 def test_what_is_wrong_in_own_prompts_is_told_with_its_line(tmp_path: Path) -> None:
     (tmp_path / "mine.jsonl").write_text('{"category": "poems", "prompt": "x"}\n{"category": 3}\n', encoding="utf-8")
-    result = check(write(tmp_path, MODELS + '[measure]\nprompts = "mine.jsonl"\n'))
+    result = check_profile(write(tmp_path, MODELS + '[measure]\nprompts = "mine.jsonl"\n'))
     assert {(problem.where, problem.line) for problem in result.problems} == {(str(tmp_path / "mine.jsonl"), 2)}
 
 
@@ -640,7 +640,7 @@ anything = st.recursive(
 @given(st.dictionaries(st.sampled_from(KEYS), anything, max_size=6))
 def test_no_document_makes_it_raise(tmp_path: Path, document: dict[str, Any]) -> None:
     path = write(tmp_path, tomli_w.dumps(document))
-    result = check(path)
+    result = check_profile(path)
     assert (result.profile is None) == bool(result.problems)
     assert all(str(problem).isprintable() for problem in result.problems + result.warnings + result.missing)
     lines = path.read_text(encoding="utf-8").count("\n") + 1
@@ -655,23 +655,23 @@ def test_models_are_of_the_form_that_the_engine_takes(tmp_path: Path) -> None:
     (tmp_path / "a.gguf").write_bytes(b"GGUF")
     for kind, named, wanted in (("mlx", "a.gguf", "the folder of a model"), ("llama-cli", "mlx-model", "a .gguf file")):
         path = write(tmp_path, f'[engine]\nkind = "{kind}"\n[[targets]]\npath = "{named}"\n[sweep]\nmethods = []\n')
-        (problem,) = check(path).problems
+        (problem,) = check_profile(path).problems
         assert (problem.line, problem.key) == (4, "targets[0].path")
         assert wanted in problem.what
     for kind, found in (("mlx", ["mlx-model"]), ("llama-server", ["a", "big", "small"])):
         path = write(tmp_path, f'[engine]\nkind = "{kind}"\n[[targets]]\npath = "."\n[sweep]\nmethods = []\n')
-        profile = check(path).profile
+        profile = check_profile(path).profile
         assert profile is not None
         assert [target.label for target in profile.targets] == found
 
 
 def test_llama_cli_takes_the_folder_of_its_programs(tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
-    result = check(write(tmp_path, f'{MODELS}[engine]\nkind = "llama-cli"\nprogram = "./bin"'))
+    result = check_profile(write(tmp_path, f'{MODELS}[engine]\nkind = "llama-cli"\nprogram = "./bin"'))
     assert not [problem for problem in result.missing if problem.key == "engine.program"]
     assert result.profile is not None
     assert result.profile.engine.program == str(tmp_path / "bin")
-    result = check(write(tmp_path, f'{MODELS}[engine]\nkind = "llama-server"\nprogram = "./bin"'))
+    result = check_profile(write(tmp_path, f'{MODELS}[engine]\nkind = "llama-server"\nprogram = "./bin"'))
     assert "is a folder" in next(problem.what for problem in result.missing if problem.key == "engine.program")
 
 
@@ -680,7 +680,7 @@ def test_what_mlx_may_not_be_given(tmp_path: Path) -> None:
         ('args = ["--model", "x"]', "engine.args[0]", "not for args"),
         ('program = "specdash-mlx:"', "engine.program", "names no Python"),
     ):
-        (problem,) = check(
+        (problem,) = check_profile(
             write(tmp_path, f'[engine]\nkind = "mlx"\n{line}\n[[targets]]\npath = "m"\n[sweep]\nmethods = []\n')
         ).problems
         assert (problem.line, problem.key) == (3, key)
@@ -704,7 +704,7 @@ methods = ["ngram"]
 k = [5]
 ngram_n = [4]
 """
-    result = check(write(tmp_path, text))
+    result = check_profile(write(tmp_path, text))
     assert result.problems == []
     profile = result.profile
     assert profile is not None
@@ -712,7 +712,7 @@ ngram_n = [4]
     assert profile.engine.stop == (str(tmp_path / "stop.sh"),)
     assert for_method(profile.configs[0].launch, "ngram") == (str(tmp_path / "kv8.sh"),)
     assert profile.targets[0].path is None
-    assert load(write(tmp_path, dump(profile))) == profile
+    assert load_profile(write(tmp_path, dump_profile(profile))) == profile
     steps = [(step.method, step.k, step.value("ngram_n")) for step in steps_of(profile, {}, ["coding"])]
     assert steps == [("baseline", None, None), ("ngram", 5, 4)]
 
@@ -733,7 +733,7 @@ url = { baseline = "http://127.0.0.1:2", mtp = "http://127.0.0.1:3" }
 methods = ["mtp"]
 k = [3]
 """
-    profile = load(write(tmp_path, text))
+    profile = load_profile(write(tmp_path, text))
     steps = [(step.config, step.method) for step in steps_of(profile, {}, ["coding"])]
     assert steps == [("plain", "baseline"), ("both", "baseline"), ("both", "mtp")]
 
@@ -742,11 +742,11 @@ def test_prompts_with_images_need_a_model_that_sees(tmp_path: Path) -> None:
     (tmp_path / "cat.png").write_bytes(b"png")
     (tmp_path / "p.jsonl").write_text('{"category": "see", "prompt": "What is this?", "image": "cat.png"}\n')
     text = '[[targets]]\nlabel = "T"\npath = "big.gguf"\n[sweep]\nmethods = []\n[measure]\nprompts = "p.jsonl"\n'
-    (problem,) = check(write(tmp_path, text)).problems
+    (problem,) = check_profile(write(tmp_path, text)).problems
     assert (problem.line, problem.key) == (7, "measure.prompts")
     assert "target 'T' takes none" in problem.what
     (tmp_path / "mm.gguf").write_bytes(b"")
-    assert check(write(tmp_path, text.replace('"big.gguf"', '"big.gguf"\nmmproj = "mm.gguf"'))).problems == []
+    assert check_profile(write(tmp_path, text.replace('"big.gguf"', '"big.gguf"\nmmproj = "mm.gguf"'))).problems == []
 
 
 def test_a_draft_that_no_method_is_for_is_told(tmp_path: Path) -> None:
@@ -755,10 +755,13 @@ def test_a_draft_that_no_method_is_for_is_told(tmp_path: Path) -> None:
         ('[sweep]\nmethods = ["mtp"]\nk = [2]\n', '"draft"'),
         ('method = "eagle3"\n[sweep]\nk = [2]\n', '"eagle3"'),
     ):
-        (warning,) = check(write(tmp_path, models + rest)).warnings
+        (warning,) = check_profile(write(tmp_path, models + rest)).warnings
         assert (warning.line, warning.key) == (4, "drafts[0].path")
         assert wanted in warning.todo
-    assert check(write(tmp_path, models + 'method = "eagle3"\n[sweep]\nk = [2]\nmethods = ["eagle3"]\n')).warnings == []
+    assert (
+        check_profile(write(tmp_path, models + 'method = "eagle3"\n[sweep]\nk = [2]\nmethods = ["eagle3"]\n')).warnings
+        == []
+    )
 
 
 def test_a_launch_command_that_is_never_told_k_is_found(tmp_path: Path) -> None:
@@ -768,7 +771,7 @@ def test_a_launch_command_that_is_never_told_k_is_found(tmp_path: Path) -> None:
 
     def found(launch: str, k: str = "[2, 4]", more: str = "") -> list[tuple[int | None, str]]:
         engine = f'[engine]\nkind = "script"\nport = 8080\nlaunch = {launch}\n'
-        result = check(write(tmp_path, engine + rest.replace("{k}", k) + more))
+        result = check_profile(write(tmp_path, engine + rest.replace("{k}", k) + more))
         assert result.problems == []
         assert all('does not say K for "ngram"' in warning.what for warning in result.warnings)
         return [(warning.line, warning.key) for warning in result.warnings]
@@ -800,7 +803,9 @@ def test_a_launch_command_that_is_never_told_k_is_found(tmp_path: Path) -> None:
 def test_what_is_wrong_with_parameters_of_drafts_is_said(tmp_path: Path, text: str, where: str, said: str) -> None:
     file = tmp_path / "p.toml"
     file.write_text(f'{text}\n[[targets]]\npath = "t.gguf"\n[[drafts]]\npath = "d.gguf"\n')
-    assert any(each.key == where and said in f"{each.what}" for each in check(file).problems), check(file).problems
+    assert any(each.key == where and said in f"{each.what}" for each in check_profile(file).problems), check_profile(
+        file
+    ).problems
 
 
 def test_parameters_of_drafts_are_read_for_all_methods_and_for_one(tmp_path: Path) -> None:
@@ -810,6 +815,6 @@ def test_parameters_of_drafts_are_read_for_all_methods_and_for_one(tmp_path: Pat
         '[sweep]\nmethods = ["draft", "ngram-mod"]\np_min = [0, 0.75]\nn_min = [4]\nk = [64]\n'
         '[sweep.stages."ngram-mod"]\nn_min = [0, 48]\n'
     )
-    sweep = load(file).sweep
+    sweep = load_profile(file).sweep
     assert (sweep.listed("p_min", "draft"), sweep.listed("n_min", "draft")) == ((0.0, 0.75), (4,))
     assert sweep.listed("n_min", "ngram-mod") == (0, 48)

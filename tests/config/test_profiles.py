@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from specdash.config.load import check
+from specdash.config.load import check_profile
 from specdash.core.profile import Profile
 
 FOLDER = Path(__file__).parents[2] / "profiles"
@@ -14,14 +14,14 @@ EXAMPLES = sorted(FOLDER.glob("*.toml"))
 
 
 def example(name: str) -> Profile:
-    profile = check(FOLDER / name).profile
+    profile = check_profile(FOLDER / name).profile
     assert profile is not None
     return profile
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=[path.stem for path in EXAMPLES])
 def test_free_of_problems(path: Path) -> None:
-    result = check(path)
+    result = check_profile(path)
     assert [str(problem) for problem in result.problems + result.warnings] == []
     assert result.profile is not None
     assert result.profile.results_dir == FOLDER / "results"

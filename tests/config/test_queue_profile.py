@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from specdash.config.load import CheckResult, check
+from specdash.config.load import CheckResult, check_profile
 from specdash.config.prompts import CATEGORIES
-from specdash.config.queue_profile import edited, measured_categories, text_of
+from specdash.config.queue_profile import edited, measured_categories, profile_text
 from specdash.core.commands import NewModel
 from specdash.core.plan import Step, iterations_of, steps_of
 from specdash.core.profile import EngineConfig, Limits, Measure, ModelRef, Profile, ServerConfig, Sweep
@@ -52,7 +52,7 @@ def profile(folder: Path, **changes: object) -> Profile:
 
 def read(folder: Path, text: str) -> CheckResult:
     (folder / "read.toml").write_text(text, encoding="utf-8")
-    return check(folder / "read.toml")
+    return check_profile(folder / "read.toml")
 
 
 def loaded(folder: Path, text: str) -> Profile:
@@ -157,14 +157,14 @@ def test_a_k_that_no_answer_has_room_for_is_told(tmp_path: Path) -> None:
 
 def test_an_unedited_matrix_is_written_as_one(tmp_path: Path) -> None:
     made = profile(tmp_path)
-    again = loaded(tmp_path, text_of(edited(made, views(made))))
+    again = loaded(tmp_path, profile_text(edited(made, views(made))))
     assert again == replace(made, sweep=replace(made.sweep, k=(2, 4)))
 
 
 def test_a_k_added_everywhere_is_still_a_matrix(tmp_path: Path) -> None:
     made = profile(tmp_path)
     wanted = steps(replace(made, sweep=Sweep(k=(2, 4, 16))))
-    text = text_of(edited(made, [StepState(step, iterations=7) for step in wanted]))
+    text = profile_text(edited(made, [StepState(step, iterations=7) for step in wanted]))
     again = loaded(tmp_path, text)
     assert "\n[[queue]]" not in text
     assert (steps(again), again.sweep.k, again.measure.iterations) == (wanted, (2, 4, 16), 7)
@@ -173,7 +173,7 @@ def test_a_k_added_everywhere_is_still_a_matrix(tmp_path: Path) -> None:
 def test_a_target_that_was_removed_is_gone_from_the_matrix(tmp_path: Path) -> None:
     made = profile(tmp_path)
     kept = [view for view in views(made) if view.step.target == "T2" and view.step.draft != "D"]
-    again = loaded(tmp_path, text_of(edited(made, kept)))
+    again = loaded(tmp_path, profile_text(edited(made, kept)))
     assert again.queue == ()
     assert ([t.label for t in again.targets], [d.label for d in again.drafts]) == (["T2"], ["D2"])
     assert steps(again) == tuple(view.step for view in kept)
@@ -182,7 +182,7 @@ def test_a_target_that_was_removed_is_gone_from_the_matrix(tmp_path: Path) -> No
 def test_baselines_alone_are_a_matrix(tmp_path: Path) -> None:
     made = profile(tmp_path)
     kept = [view for view in views(made) if view.step.draft is None]
-    again = loaded(tmp_path, text_of(edited(made, kept)))
+    again = loaded(tmp_path, profile_text(edited(made, kept)))
     assert (again.sweep.methods, again.queue) == ((), ())
     assert steps(again) == tuple(view.step for view in kept)
 
@@ -191,7 +191,7 @@ def test_what_is_no_matrix_is_listed(tmp_path: Path) -> None:
     made = profile(tmp_path)
     queue = views(made)
     wanted = [queue[9], *queue[:4], StepState(replace(queue[3].step, copy=1), iterations=9)]
-    again = loaded(tmp_path, text_of(edited(made, wanted)))
+    again = loaded(tmp_path, profile_text(edited(made, wanted)))
     assert steps(again) == tuple(view.step for view in wanted)
     assert iterations_of(again, measured_categories(again)) == {wanted[-1].step.id: 9}
 
@@ -208,7 +208,7 @@ def test_neighbours_share_an_entry(tmp_path: Path) -> None:
 def test_experts_are_listed_since_a_matrix_of_them_depends_on_the_model(tmp_path: Path) -> None:
     made = profile(tmp_path)
     wanted = [replace(view, step=view.step.with_values(moe_experts=4)) for view in views(made)]
-    again = loaded(tmp_path, text_of(edited(made, wanted)))
+    again = loaded(tmp_path, profile_text(edited(made, wanted)))
     assert steps(again) == tuple(view.step for view in wanted)
     assert again.asked("moe_experts") == (4,)
 
@@ -231,7 +231,7 @@ def test_new_models_come_along(tmp_path: Path) -> None:
     made = profile(tmp_path)
     added = steps(made)[-1].with_values(draft="New", k=3)
     models = [NewModel("New", "draft", str(tmp_path / "new.gguf")), NewModel("D", "draft", "/elsewhere.gguf")]
-    again = loaded(tmp_path, text_of(edited(made, [StepState(added)], models)))
+    again = loaded(tmp_path, profile_text(edited(made, [StepState(added)], models)))
     assert steps(again) == (added,)
     assert [(draft.label, draft.path) for draft in again.drafts] == [("New", tmp_path / "new.gguf")]
 
@@ -266,7 +266,7 @@ def test_what_is_saved_is_checked_and_gives_the_same_steps(
         for each, count in found
         for step in [each if each.draft else each.with_values(method="baseline", k=None)]
     }
-    again = loaded(folder, text_of(edited(made, [StepState(step, iterations=n) for step, n in sound.items()])))
+    again = loaded(folder, profile_text(edited(made, [StepState(step, iterations=n) for step, n in sound.items()])))
     assert steps(again) == tuple(sound)
     counts = iterations_of(again, measured_categories(again))
     assert [counts.get(step.id, again.measure.iterations) for step in sound] == [n or 5 for n in sound.values()]
@@ -286,7 +286,7 @@ def test_a_matrix_of_methods_comes_back_as_one(tmp_path: Path) -> None:
     assert again.queue == ()
     assert (again.sweep.methods, again.sweep.listed("ngram_n")) == (("draft", "ngram-simple", "mtp"), (2, 4))
     assert steps(again) == steps(before)
-    assert steps(loaded(tmp_path, text_of(again))) == steps(before)
+    assert steps(loaded(tmp_path, profile_text(again))) == steps(before)
 
 
 def test_methods_that_are_no_matrix_any_more_are_listed_with_their_sizes(tmp_path: Path) -> None:
@@ -296,7 +296,7 @@ def test_methods_that_are_no_matrix_any_more_are_listed_with_their_sizes(tmp_pat
     assert {(entry.method, entry.values.get("ngram_n")) for entry in again.queue} == {
         ("baseline", None), ("draft", None), ("ngram-simple", 2), ("ngram-simple", 4), ("mtp", None),
     }  # fmt: skip
-    assert steps(loaded(tmp_path, text_of(again))) == tuple(found.step for found in kept)
+    assert steps(loaded(tmp_path, profile_text(again))) == tuple(found.step for found in kept)
 
 
 def test_a_queue_without_any_draft_leaves_the_drafts_alone(tmp_path: Path) -> None:
@@ -304,4 +304,4 @@ def test_a_queue_without_any_draft_leaves_the_drafts_alone(tmp_path: Path) -> No
     kept = [found for found in views(before) if found.step.draft is None]
     again = edited(before, kept)
     assert (again.queue, again.sweep.methods) == ((), ("ngram-simple", "mtp"))
-    assert steps(loaded(tmp_path, text_of(again))) == tuple(found.step for found in kept)
+    assert steps(loaded(tmp_path, profile_text(again))) == tuple(found.step for found in kept)

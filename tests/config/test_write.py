@@ -12,15 +12,15 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from specdash.config.load import check, load
-from specdash.config.write import dump, new_profile
+from specdash.config.load import check_profile, load_profile
+from specdash.config.write import dump_profile, new_profile
 from specdash.core.profile import EngineConfig, KMode, Limits, Measure, ModelRef, Profile, ServerConfig, Sweep
 
 
 def checked(folder: Path, text: str) -> Profile:
     path = folder / "new.toml"
     path.write_text(text, encoding="utf-8")
-    result = check(path)
+    result = check_profile(path)
     assert result.problems == []
     assert result.profile is not None
     return result.profile
@@ -76,11 +76,11 @@ def test_dump_of_a_loaded_profile_loads_as_the_same(tmp_path: Path) -> None:
         "[sweep]\nk = [8, 2]\npairs = [['a', 'B']]\n[limits]\nmax_time = '1h'\nmemory = '1GiB'\n",
         encoding="utf-8",
     )
-    profile = load(source)
+    profile = load_profile(source)
     assert len(profile.drafts) == 2
     elsewhere = tmp_path / "run"
     elsewhere.mkdir()
-    again = checked(elsewhere, dump(profile))
+    again = checked(elsewhere, dump_profile(profile))
     assert again == profile
     assert again.source != profile.source
 
@@ -145,12 +145,12 @@ def profiles(draw: st.DrawFn, base: Path = Path("/models")) -> Profile:
 @given(profiles())
 def test_dump_and_load_are_inverse(tmp_path_factory: pytest.TempPathFactory, profile: Profile) -> None:
     folder = tmp_path_factory.mktemp("dump")
-    assert checked(folder, dump(profile)) == profile
+    assert checked(folder, dump_profile(profile)) == profile
 
 
 def test_dump_leaves_nothing_to_defaults(tmp_path: Path) -> None:
     text = new_profile(tmp_path / "a.gguf", [tmp_path / "b.gguf"])
-    table = tomllib.loads(dump(checked(tmp_path, text)))
+    table = tomllib.loads(dump_profile(checked(tmp_path, text)))
     assert set(table["sweep"]) == {"methods", "k", "moe_experts", "ngram_n", "depth", "baseline", "pairs"}
     assert {"k_scope", "load_timeout_s", "port", "stall_s"} <= set(table["engine"])
     assert {"prompts", "seed", "passes", "timeout_s"} <= set(table["measure"])

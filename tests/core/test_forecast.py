@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from specdash.core import events as ev
-from specdash.core.asked import MOST_TRACES, PROBE_TOKENS, PROBES, Asked, cost_answers
-from specdash.core.forecast import Forecaster, InFlight, Outlook, Range, in_flight, loads_left, outlook
+from specdash.core.asked import MOST_TRACES, PROBE_TOKENS, PROBES, UnmeasuredRequests, cost_answers
+from specdash.core.forecast import Forecaster, ForecastRequest, Outlook, Range, in_flight, loads_left, outlook
 from specdash.core.measure import Sample
 from specdash.core.methods import DRAFT
 from specdash.core.plan import Step
@@ -248,8 +248,10 @@ def test_a_server_that_tells_no_prompt_is_timed_by_whole_requests() -> None:
 # -- what is asked beside the samples -------------------------------------------------------------------------------
 
 
-def asked(**settings: Any) -> Asked:
-    return Asked(replace(ev.RunSettings(max_tokens=100, warmup=2, k="list"), **settings), {"coding": [1, 2, 3]})
+def asked(**settings: Any) -> UnmeasuredRequests:
+    return UnmeasuredRequests(
+        replace(ev.RunSettings(max_tokens=100, warmup=2, k="list"), **settings), {"coding": [1, 2, 3]}
+    )
 
 
 ONE = RequestTime(Range(1.0, 2.0), Range(10.0, 20.0))
@@ -300,7 +302,7 @@ def test_a_request_that_is_late_raises_the_time_left_and_never_lowers_it() -> No
     usual = outlook(now).left
     assert usual is not None
     times = [found for age in (0, 3, 6, 10, 11, 12, 20, 40, 400)
-             if (found := outlook(now, InFlight(k4.id, "sample", age, age)).left) is not None]  # fmt: skip
+             if (found := outlook(now, ForecastRequest(k4.id, "sample", age, age)).left) is not None]  # fmt: skip
     assert (times[0].low_s, times[0].high_s) == pytest.approx((usual.low_s, usual.high_s))
     assert times[2].high_s < times[0].high_s  # it is getting on
     late = times[3:]  # older than was expected: 10 s
@@ -316,7 +318,7 @@ def test_a_prompt_that_is_known_to_take_long_raises_the_time_left_before_it_has(
     live = Telemetry({"l001": ServerTick("l001", "busy", 0.0)}, {"": token})
     silent = in_flight(live, 1005.0)
     told = in_flight(replace(live, requests={"": replace(token, prompt_read=100, prompt_tokens=1000)}), 1005.0)
-    assert (silent, told) == (InFlight(k4.id, "sample", 5.0, 5.0), InFlight(k4.id, "sample", 5.0, 50.0))
+    assert (silent, told) == (ForecastRequest(k4.id, "sample", 5.0, 5.0), ForecastRequest(k4.id, "sample", 5.0, 50.0))
     assert outlook(now, told).left.low_s > outlook(now, silent).left.low_s + 40  # type: ignore[union-attr]
     assert in_flight(replace(live, servers={"l001": ServerTick("l001", "ready", 0.0)}), 1005.0) is None
     assert in_flight(Telemetry(), 1005.0) is None

@@ -16,8 +16,8 @@ from specdash.core.measure import (
     VerifyStep,
     clocks_disagree,
     combine,
+    decode_rate,
     expected_k_seen,
-    rate,
     step_facts,
     verify_steps,
 )
@@ -215,12 +215,12 @@ def test_expected_k_seen(k: int, max_tokens: int, seen: int) -> None:
 
 
 def test_rate_counts_intervals() -> None:
-    assert rate(11, 2.0) == 5.0
-    assert rate(2, 0.5) == 2.0
-    assert rate(11, 2.0, 5) == 3.0
-    assert rate(5, 2.0, 5) is None
+    assert decode_rate(11, 2.0) == 5.0
+    assert decode_rate(2, 0.5) == 2.0
+    assert decode_rate(11, 2.0, 5) == 3.0
+    assert decode_rate(5, 2.0, 5) is None
     for tokens, seconds in ((1, 1.0), (0, 1.0), (11, 0.0), (11, -1.0), (11, float("nan")), (None, 1.0), (11, None)):
-        assert rate(tokens, seconds) is None
+        assert decode_rate(tokens, seconds) is None
 
 
 @pytest.mark.parametrize(

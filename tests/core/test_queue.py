@@ -12,7 +12,17 @@ from hypothesis import strategies as st
 
 from specdash.core import commands as cmd
 from specdash.core.plan import KScope, LoadKey, Step
-from specdash.core.queue import IllegalEdit, _server, apply, describe, load_key, loads_of, next_load, open_on, serves
+from specdash.core.queue import (
+    IllegalEdit,
+    _server,
+    apply_edits,
+    describe_edits,
+    load_key,
+    loads_of,
+    next_load,
+    open_on,
+    serves,
+)
 from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
 from specdash.store.codec import decode_edit, encode_edit
@@ -45,25 +55,25 @@ def order(steps: Steps) -> list[str]:
 
 
 def test_skip_and_its_way_back() -> None:
-    skipped = apply(queue(), [cmd.Skip((K4_CODE.id,))], None)
+    skipped = apply_edits(queue(), [cmd.Skip((K4_CODE.id,))], None)
     assert (skipped[K4_CODE.id].status, skipped[K4_CODE.id].by_user) == (StepStatus.SKIPPED, True)
-    assert apply(skipped, [cmd.Reopen((K4_CODE.id,))], None) == queue()
+    assert apply_edits(skipped, [cmd.Reopen((K4_CODE.id,))], None) == queue()
 
 
 def test_a_running_step_that_is_skipped_keeps_its_samples() -> None:
     steps = queue(k4_code=StepStatus.RUNNING)
-    back = apply(apply(steps, [cmd.Skip((K4_CODE.id,))], None), [cmd.Reopen((K4_CODE.id,))], None)
+    back = apply_edits(apply_edits(steps, [cmd.Skip((K4_CODE.id,))], None), [cmd.Reopen((K4_CODE.id,))], None)
     assert back[K4_CODE.id].samples == steps[K4_CODE.id].samples
     assert back[K4_CODE.id].status == StepStatus.OPEN
 
 
 def test_a_failed_step_is_measured_from_the_start() -> None:
-    found = apply(queue(k4_code="failed"), [cmd.Reopen((K4_CODE.id,))], None)[K4_CODE.id]
+    found = apply_edits(queue(k4_code="failed"), [cmd.Reopen((K4_CODE.id,))], None)[K4_CODE.id]
     assert found == StepState(K4_CODE)
 
 
 def test_a_step_is_removed() -> None:
-    assert order(apply(queue(), [cmd.Remove((B_MATH.id, K8_CODE.id))], None)) == [
+    assert order(apply_edits(queue(), [cmd.Remove((B_MATH.id, K8_CODE.id))], None)) == [
         "b_code",
         "k4_code",
         "k4_math",
@@ -72,35 +82,35 @@ def test_a_step_is_removed() -> None:
 
 
 def test_a_moved_step_takes_those_of_its_server_along() -> None:
-    moved = apply(queue(), [cmd.Move((K8_MATH.id,), B_CODE.id)], KScope.STARTUP)
+    moved = apply_edits(queue(), [cmd.Move((K8_MATH.id,), B_CODE.id)], KScope.STARTUP)
     assert order(moved) == ["k8_math", "k8_code", "b_code", "b_math", "k4_code", "k4_math"]
     assert len(loads_of(moved, KScope.STARTUP)) == 3
 
 
 def test_within_one_server_only_the_moved_step_moves() -> None:
-    moved = apply(queue(), [cmd.Move((K8_MATH.id,), K4_CODE.id)], KScope.REQUEST)
+    moved = apply_edits(queue(), [cmd.Move((K8_MATH.id,), K4_CODE.id)], KScope.REQUEST)
     assert order(moved) == ["b_code", "b_math", "k8_math", "k4_code", "k4_math", "k8_code"]
 
 
 def test_moved_steps_go_in_the_order_in_which_they_are_named() -> None:
-    moved = apply(queue(), [cmd.Move((K8_MATH.id, K4_CODE.id), None)], KScope.REQUEST)
+    moved = apply_edits(queue(), [cmd.Move((K8_MATH.id, K4_CODE.id), None)], KScope.REQUEST)
     assert order(moved)[-2:] == ["k8_math", "k4_code"]
 
 
 def test_an_added_step_joins_those_of_its_server() -> None:
-    added = apply(queue(), [cmd.Add((step(category="creative"),), iterations=9)], None)
+    added = apply_edits(queue(), [cmd.Add((step(category="creative"),), iterations=9)], None)
     assert order(added)[:3] == ["b_code", "b_math", "b_creative"]
     assert added[step(category="creative").id].iterations == 9
 
 
 def test_more_samples_open_a_step_that_is_ok() -> None:
-    found = apply(queue(k4_code="ok"), [cmd.SetIterations((K4_CODE.id,), 7)], None)[K4_CODE.id]
+    found = apply_edits(queue(k4_code="ok"), [cmd.SetIterations((K4_CODE.id,), 7)], None)[K4_CODE.id]
     assert (found.status, found.iterations, len(found.samples)) == (StepStatus.OPEN, 7, 1)
 
 
 def test_what_is_retried_before_the_running_step_joins_its_server_without_moving_it() -> None:
     steps = queue(b_code="ok", b_math="ok", k4_code="failed", k4_math="ok", k8_code=StepStatus.RUNNING)
-    retried = apply(steps, [cmd.Reopen((K4_CODE.id,))], KScope.REQUEST)
+    retried = apply_edits(steps, [cmd.Reopen((K4_CODE.id,))], KScope.REQUEST)
     assert order(retried) == ["b_code", "b_math", "k4_math", "k4_code", "k8_code", "k8_math"]
 
 
@@ -128,19 +138,19 @@ def test_an_illegal_edit_says_why_and_changes_nothing(edit: cmd.Edit, why: str) 
     steps = queue(b_code="ok", b_math="failed", k4_code=StepStatus.RUNNING, k4_math=StepStatus.SKIPPED)
     before = dict(steps)
     with pytest.raises(IllegalEdit) as raised:
-        apply(steps, [cmd.Skip((K8_MATH.id,)), edit], KScope.REQUEST)
+        apply_edits(steps, [cmd.Skip((K8_MATH.id,)), edit], KScope.REQUEST)
     assert why in str(raised.value)
     assert steps == before
 
 
 def test_the_last_step_cannot_be_removed() -> None:
     with pytest.raises(IllegalEdit, match="no step at all"):
-        apply(queue(), [cmd.Remove(tuple(each.id for each in ALL))], None)
+        apply_edits(queue(), [cmd.Remove(tuple(each.id for each in ALL))], None)
 
 
 def test_edits_in_words() -> None:
     edits = [cmd.Skip((B_CODE.id,)), cmd.Move((K4_CODE.id, K8_CODE.id)), cmd.Add((step(2),))]
-    assert describe(edits) == f"skipped {B_CODE.id}, moved 2 steps, added {step(2).id}"
+    assert describe_edits(edits) == f"skipped {B_CODE.id}, moved 2 steps, added {step(2).id}"
 
 
 def test_what_a_running_server_can_take() -> None:
@@ -239,11 +249,11 @@ def test_no_edit_breaks_a_queue(data: st.DataObject) -> None:
         edit = data.draw(edits(steps))
         before = dict(steps)
         try:
-            after = apply(steps, [edit], scope)
+            after = apply_edits(steps, [edit], scope)
         except IllegalEdit:
             assert steps == before
             continue
-        assert list(after.items()) == list(apply(steps, [edit], scope).items())
+        assert list(after.items()) == list(apply_edits(steps, [edit], scope).items())
         assert steps == before
         assert contiguous(after, scope)
         assert {each for each, found in steps.items() if found.samples} <= set(after)
@@ -265,18 +275,18 @@ def test_edits_together_are_edits_one_after_the_other(data: st.DataObject) -> No
     for _ in range(4):
         edit = data.draw(edits(now))
         try:
-            now = apply(now, [edit], scope)
+            now = apply_edits(now, [edit], scope)
         except IllegalEdit:
             continue
         made.append(decode_edit(encode_edit(edit)))
-    assert list(apply(steps, made, scope).items()) == list(now.items())
+    assert list(apply_edits(steps, made, scope).items()) == list(now.items())
 
 
 @given(found=queues())
 def test_a_step_added_and_removed_leaves_no_trace(found: tuple[Steps, KScope | None]) -> None:
     steps, scope = found
     new: Step = replace(step(2), target="T3")
-    both = apply(steps, [cmd.Add((new,)), cmd.Remove((new.id,))], scope)
+    both = apply_edits(steps, [cmd.Add((new,)), cmd.Remove((new.id,))], scope)
     assert both == steps
 
 
@@ -309,10 +319,10 @@ def test_loads_of_methods_do_not_grow_to_the_largest_k() -> None:
 def test_another_size_is_another_step() -> None:
     arms = [step(4, draft=None, method="ngram-mod", ngram_n=size) for size in (2, 4, None)]
     assert len({each.id for each in arms}) == 3
-    grown = apply(queue(), [cmd.Add(tuple(arms), K8_CODE.id)], KScope.STARTUP)
+    grown = apply_edits(queue(), [cmd.Add(tuple(arms), K8_CODE.id)], KScope.STARTUP)
     assert len(grown) == len(ALL) + 3
     with pytest.raises(IllegalEdit, match="in the queue already"):
-        apply(grown, [cmd.Add((arms[0],))], None)
+        apply_edits(grown, [cmd.Add((arms[0],))], None)
     for edit in (cmd.Add(tuple(arms)), cmd.Move((arms[0].id,))):
         assert decode_edit(encode_edit(edit)) == edit
 

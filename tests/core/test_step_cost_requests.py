@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from specdash.core.events import StepTimes
-from specdash.core.step_cost_requests import LENGTHS, WARM_STEPS, cost_requests, lengths_of
+from specdash.core.step_cost_requests import LENGTHS, WARM_STEPS, cost_requests, draft_lengths
 
 
 def traced(guessed: list[bool], k: int, tokens: int) -> StepTimes:
@@ -56,8 +56,8 @@ def test_each_length_comes_as_often_as_asked() -> None:
 
 def test_a_request_ends_on_the_length_that_it_was_made_for() -> None:
     begins = [1, 4, 9, 12, 20]
-    assert lengths_of(begins, 12 + 3 + 1, 8) == (8, 8, 6, 3)
-    assert lengths_of(begins, 1, 8) == ()
+    assert draft_lengths(begins, 12 + 3 + 1, 8) == (8, 8, 6, 3)
+    assert draft_lengths(begins, 1, 8) == ()
 
 
 def test_no_requests_without_a_trace_of_k_max() -> None:

@@ -15,11 +15,11 @@ from specdash.core.plan import Step
 from specdash.core.validity import (
     WAKE_UP_S,
     RequestContext,
-    findings,
     is_retryable,
     is_unrecoverable,
     reasons_against,
     sample_of,
+    step_findings,
     verdict_of,
 )
 
@@ -223,7 +223,7 @@ def test_a_broken_generation_is_never_without_a_reason() -> None:
 
 
 def verdicts(step: Step, samples: Sequence[Sample], max_tokens: int = N) -> list[Verdict]:
-    return [finding.verdict for finding in findings(step, samples, max_tokens)]
+    return [finding.verdict for finding in step_findings(step, samples, max_tokens)]
 
 
 @pytest.mark.parametrize(
@@ -252,10 +252,10 @@ def test_findings(step: Step, samples: list[Sample], max_tokens: int, expected: 
 
 
 def test_details_carry_the_figures() -> None:
-    (found,) = findings(SPEC, [sample(k_seen=8)], N)
+    (found,) = step_findings(SPEC, [sample(k_seen=8)], N)
     assert "K = 4" in found.detail
     assert "8 tokens" in found.detail
-    (found,) = findings(BASE, [sample(BASE, decode_time_s=1.0, client_decode_time_s=2.0)], N)
+    (found,) = step_findings(BASE, [sample(BASE, decode_time_s=1.0, client_decode_time_s=2.0)], N)
     assert "1.000 s" in found.detail
     assert "2.000 s" in found.detail
 

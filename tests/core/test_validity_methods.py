@@ -23,7 +23,7 @@ from specdash.core.methods import (
 )
 from specdash.core.plan import Step
 from specdash.core.status import SampleStatus
-from specdash.core.validity import RequestContext, findings, is_retryable, is_unrecoverable, sample_of, verdict_of
+from specdash.core.validity import RequestContext, is_retryable, is_unrecoverable, sample_of, step_findings, verdict_of
 
 N = 20
 NGRAM = Step.of("T", method="ngram-simple", k=8, category="repetitive", ngram_n=4)
@@ -45,7 +45,7 @@ def sample(k_seen: int | None = None, drafted: int | None = None, **changes: Any
 
 
 def verdicts(step: Step, *samples: Sample, untold: tuple[str, ...] = ()) -> list[Verdict]:
-    return [finding.verdict for finding in findings(step, samples, 256, untold)]
+    return [finding.verdict for finding in step_findings(step, samples, 256, untold)]
 
 
 # --- methods
@@ -106,7 +106,7 @@ def test_more_than_k_is_another_k_for_every_method() -> None:
     [(MTP, "the server has mtp switched on"), (HEAD, "the draft model loaded"), (DRAFT, "the draft model loaded")],
 )
 def test_layers_and_heads_that_draft_nothing_are_no_speculation(step: Step, words: str) -> None:
-    (found,) = findings(step, [sample(drafted=0), sample()], 256)
+    (found,) = step_findings(step, [sample(drafted=0), sample()], 256)
     assert (found.verdict, words in found.detail) == (Verdict.SPECULATION_INACTIVE, True)
     assert is_unrecoverable(step, [sample(), sample()])
     assert verdicts(step, sample(7)) == [Verdict.K_NOT_EFFECTIVE]

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from specdash.engines.argument_check import ARGPARSE, LLAMA, complaints, value_of
-from specdash.engines.program_help import Entry, read_entries
+from specdash.engines.argument_check import ARGPARSE, LLAMA, complaints, flag_value
+from specdash.engines.program_help import HelpOption, read_entries
 
 HELP = Path(__file__).parents[1] / "data" / "help"
 CURRENT = read_entries((HELP / "llama-server.b11669.txt").read_text("utf-8"))
@@ -78,7 +78,7 @@ def test_todays_programs_list_what_was_recorded(llama_server: Path) -> None:
 
 def test_entries_of_todays_help() -> None:
     by_name = {name: entry for entry in CURRENT for name in entry.names}
-    assert by_name["-fa"] == Entry(("-fa", "--flash-attn"), ("[on|off|auto]",), "LLAMA_ARG_FLASH_ATTN")
+    assert by_name["-fa"] == HelpOption(("-fa", "--flash-attn"), ("[on|off|auto]",), "LLAMA_ARG_FLASH_ATTN")
     assert by_name["-ot"].values == ("<tensornamepattern>=<buffertype>,...",)
     assert by_name["--parallel"].variable == "LLAMA_ARG_N_PARALLEL"
     assert by_name["--slots"].values == ()
@@ -91,7 +91,7 @@ def test_a_name_as_long_as_its_column_is_parted_from_its_text() -> None:
     assert len(head) == 39
     text = f"{head} number of things\n{' ' * 40}(env: LLAMA_ARG_THINGS)\n"
     (entry,) = read_entries(text)
-    assert entry == Entry((head.split()[0],), ("N",), "LLAMA_ARG_THINGS")
+    assert entry == HelpOption((head.split()[0],), ("N",), "LLAMA_ARG_THINGS")
 
 
 def test_old_builds_have_their_own_flags() -> None:
@@ -111,6 +111,6 @@ def test_argparse_refuses_too(line: str) -> None:
 
 def test_the_last_of_several_values_counts() -> None:
     names = ("-c", "--ctx-size")
-    assert value_of(["-c", "1", "-t", "4", "--ctx-size", "2"], names) == "2"
-    assert value_of(["-t", "4"], names) is None
-    assert value_of(["-c"], names) is None
+    assert flag_value(["-c", "1", "-t", "4", "--ctx-size", "2"], names) == "2"
+    assert flag_value(["-t", "4"], names) is None
+    assert flag_value(["-c"], names) is None

@@ -11,10 +11,10 @@ import pytest
 
 from specdash.core.engine import K_SEEN
 from specdash.core.generation import Generation
-from specdash.core.measure import rate
+from specdash.core.measure import decode_rate
 from specdash.core.transport import StreamedAnswer
 from specdash.engines.llama_cpp.cli_programs import PROGRAMS
-from specdash.engines.llama_cpp.cli_result import Asked, decode, decode_partial, lost_its_end
+from specdash.engines.llama_cpp.cli_result import CliRequest, decode, decode_partial, lost_its_end
 
 RECORDINGS = Path(__file__).parents[1] / "data" / "recordings"
 PROMPT = "ka lo mi ren"
@@ -45,7 +45,7 @@ def answer(pieces: list[tuple[str, float]], stderr: str, **last: Any) -> Streame
 def run(
     name: str, pieces: list[tuple[str, float]], stderr: str, *, tokens: int = 100, k: int | None = None, **more: Any
 ) -> Generation:
-    asked = Asked(PROGRAMS[name], more.pop("prompt", PROMPT), tokens, k, more.pop("is_ceiling", False))
+    asked = CliRequest(PROGRAMS[name], more.pop("prompt", PROMPT), tokens, k, more.pop("is_ceiling", False))
     return decode(answer(pieces, stderr, **more), asked)
 
 
@@ -63,7 +63,7 @@ def drafting(
 def test_a_first_token_that_is_decoded_counts_and_one_from_the_prompt_does_not() -> None:
     simple = drafting(SIMPLE, drafted=240, accepted=40)
     assert simple.predicted_ms == pytest.approx(2000 * 99 / 100)
-    assert rate(simple.generated_tokens, (simple.predicted_ms or 0) / 1000) == pytest.approx(100 / 2.0), (
+    assert decode_rate(simple.generated_tokens, (simple.predicted_ms or 0) / 1000) == pytest.approx(100 / 2.0), (
         "N in N intervals"
     )
     assert simple.steps == 60
@@ -205,7 +205,7 @@ def test_a_model_that_ends_by_itself_is_seen_by_the_length() -> None:
 
 
 def test_what_was_lost_is_told_from_what_is_worded_otherwise() -> None:
-    asked = Asked(PROGRAMS[SIMPLE], PROMPT, 100, 4, False)
+    asked = CliRequest(PROGRAMS[SIMPLE], PROMPT, 100, 4, False)
     whole = DRAFTING.format(tokens=100, drafted=240, accepted=40, n_draft=4)
     assert not lost_its_end(answer([], whole), asked)
     assert lost_its_end(answer([], ""), asked)
@@ -234,5 +234,5 @@ def test_nothing_that_a_program_prints_raises(name: str) -> None:
         found = run(name, pieces, stderr, k=rng.choice([None, 1, 8]), tokens=rng.randrange(1, 40))
         assert found.problems or found.predicted_ms is not None or not found.text
     stream = StreamedAnswer(200, 0.0, ((1.0, b"{"), (1.0, b"[]"), (1.0, b'{"out": 3}'), (1.0, b'{"t_ms": -1}')), 2.0)
-    assert decode(stream, Asked(PROGRAMS[name], PROMPT, 10, None, False)).problems
+    assert decode(stream, CliRequest(PROGRAMS[name], PROMPT, 10, None, False)).problems
     assert decode_partial(stream.events) == ()

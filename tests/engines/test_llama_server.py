@@ -17,7 +17,7 @@ from specdash.core.engine import Endpoint, EngineInfo, Health, Request, ServerSp
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import HttpError, Progress, RequestTimeout, StreamCut, TransportError
-from specdash.engines.llama_cpp.flags import CURRENT, OLD, Flags, read_flags, resolve
+from specdash.engines.llama_cpp.flags import CURRENT, OLD, Flags, read_flags, resolve_program
 from specdash.engines.llama_cpp.server import KIND, LlamaClient, LlamaServer, open_program
 from specdash.engines.program_help import run_briefly
 from specdash.errors import EngineError, Exit
@@ -147,11 +147,11 @@ def refusal(program: str) -> EngineError:
 def test_a_program_is_found_on_path_by_path_or_built_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     program = script(tmp_path / "my-server", "#!/bin/sh\n")
     monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
-    assert resolve("my-server") == ((program,), program)
-    assert resolve(program) == ((program,), program)
-    command, shown = resolve("embedded")
+    assert resolve_program("my-server") == ((program,), program)
+    assert resolve_program(program) == ((program,), program)
+    command, shown = resolve_program("embedded")
     assert (command[0], Path(command[-1]).name, shown) == (sys.executable, "embedded.py", "embedded")
-    command, shown = resolve(f"embedded:{sys.executable}")
+    command, shown = resolve_program(f"embedded:{sys.executable}")
     assert (command[0], shown) == (sys.executable, f"embedded:{sys.executable}")
 
 

@@ -59,7 +59,7 @@ def spec(key: LoadKey = DRAFT_KEY, **more: Any) -> ServerSpec:
 
 def engine(dialect: str) -> Engine:
     """As it is found on a machine that has it."""
-    command, _python = mlx.resolve(f"{dialect}:{sys.executable}")
+    command, _python = mlx.resolve_mlx_program(f"{dialect}:{sys.executable}")
     untold = mlx.NOT_REPORTED if dialect == mlx.STOCK else {}
     info = replace(_info(), dialect=dialect, program=dialect, not_reported=untold)
     return mlx.MlxEngine(command, info, "one two ")

@@ -29,7 +29,7 @@ from specdash.core.profile import EVERY_METHOD, EngineConfig
 from specdash.engines.openai import engine as openai
 from specdash.engines.openai.client import OpenAiClient
 from specdash.engines.openai.detect import Flavour
-from specdash.engines.placeholders import filled, lacking
+from specdash.engines.placeholders import filled, missing_placeholders
 from specdash.engines.registry import find
 from specdash.errors import EngineError
 from tests.support.real_programs import Launch
@@ -88,7 +88,7 @@ def test_only_known_places_are_filled() -> None:
         "{2}",
     )
     assert filled(("{k}",), {}) == ("{k}",)
-    assert lacking(("{k} {draft}", "{port}", "{k}"), frozenset({"port"})) == ("k", "draft")
+    assert missing_placeholders(("{k} {draft}", "{port}", "{k}"), frozenset({"port"})) == ("k", "draft")
 
 
 def test_files_stand_for_models_without_names() -> None:

@@ -16,7 +16,7 @@ from specdash.core.measure import step_facts
 from specdash.core.plan import KScope
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import BadAnswer, HttpError, Progress, RequestTimeout, StreamCut, TransportError
-from specdash.engines.openai.client import COMPLETIONS, OpenAiClient, Server
+from specdash.engines.openai.client import COMPLETIONS, OpenAiClient, OpenAiServer
 from specdash.engines.openai.detect import Flavour, ServerFacts
 from specdash.engines.openai.metrics import SpecCounters
 from specdash.errors import EngineError
@@ -48,10 +48,10 @@ class Played:
         how = json.dumps({"log": str(self._log), **behaviour})
         return self._launch(sys.executable, FAKE, "--flavour", flavour, FAKE_OPENAI=how).url()
 
-    def client(self, flavour: str, server: Server | None = None, **behaviour: Any) -> OpenAiClient:
-        return self.connect(self.url(flavour, behaviour), server or Server(""))
+    def client(self, flavour: str, server: OpenAiServer | None = None, **behaviour: Any) -> OpenAiClient:
+        return self.connect(self.url(flavour, behaviour), server or OpenAiServer(""))
 
-    def connect(self, url: str, server: Server) -> OpenAiClient:
+    def connect(self, url: str, server: OpenAiServer) -> OpenAiClient:
         self.clients.append(OpenAiClient(replace(server, where=url), FILLER, self.facts.append))
         return self.clients[-1]
 
@@ -69,7 +69,7 @@ async def played(launch: Launch, tmp_path: Path) -> AsyncIterator[Played]:
         await client.close()
 
 
-VLLM = Server("", k=4, speculates=True)
+VLLM = OpenAiServer("", k=4, speculates=True)
 
 
 # --- who answers
@@ -111,7 +111,7 @@ async def test_another_program_is_found_out_before_anything_is_measured(played: 
 async def test_a_server_that_lists_no_models_is_asked_by_the_name_of_the_profile(
     played: Played, behaviour: dict[str, Any]
 ) -> None:
-    client = played.client("plain", Server("", model="m"), **behaviour)
+    client = played.client("plain", OpenAiServer("", model="m"), **behaviour)
     assert await client.health() is Health.OK
     await client.complete_one(30)
     assert (await client.generate(ASKED, limit_s=30)).problems == ()
@@ -129,8 +129,8 @@ async def test_a_server_of_another_kind_is_described_by_its_answers(played: Play
     files = launch(sys.executable, "-c", FILE_SERVER)
     signs = "HTTP 404 on /v1/models, and nothing at /health"
     for client, expected in (
-        (played.connect(files.url(), Server("", model=model)), signs),
-        (played.client("plain", Server("", model=model), site=True), "an HTML page on /v1/models"),
+        (played.connect(files.url(), OpenAiServer("", model=model)), signs),
+        (played.client("plain", OpenAiServer("", model=model), site=True), "an HTML page on /v1/models"),
     ):
         assert await client.health() is Health.OK
         with pytest.raises(EngineError, match=rf"something answers at http.*OpenAI-style API \({expected}\)") as caught:
@@ -139,7 +139,7 @@ async def test_a_server_of_another_kind_is_described_by_its_answers(played: Play
 
 
 async def test_a_model_that_is_not_there_makes_no_stranger(played: Played) -> None:
-    client = played.client("plain", Server("", model="m"), empty_models=True, busy=9, status=404)
+    client = played.client("plain", OpenAiServer("", model="m"), empty_models=True, busy=9, status=404)
     assert await client.health() is Health.OK
     with pytest.raises(HttpError, match="HTTP 404"):
         await client.complete_one(30)
@@ -153,13 +153,13 @@ async def test_health_is_the_path_of_the_profile_or_the_list_of_models(played: P
     assert [line["path"] for line in played.asked()] == ["/health", "/v1/models"]
     loading = played.client("plain", loading=2)
     assert [await loading.health() for _ in range(3)] == [Health.LOADING, Health.LOADING, Health.OK]
-    ready = played.client("plain", Server("", health="/v1/models", ready="/readyz"))
+    ready = played.client("plain", OpenAiServer("", health="/v1/models", ready="/readyz"))
     assert await ready.health() is Health.LOADING
     assert await played.client("plain", key="sk-secret").health() is Health.OK  # it answers; what, is for later
 
 
 async def test_nobody_there_is_down() -> None:
-    client = OpenAiClient(Server("http://127.0.0.1:9"), FILLER)
+    client = OpenAiClient(OpenAiServer("http://127.0.0.1:9"), FILLER)
     assert await client.health() is Health.DOWN
     assert "no answer" in str(await client.evidence())
     with pytest.raises(TransportError):
@@ -204,7 +204,7 @@ async def test_vllm_is_asked_for_counts_in_each_event_and_against_its_cache(play
 async def test_others_are_asked_for_what_they_know(
     played: Played, flavour: str, path: str, more: dict[str, str]
 ) -> None:
-    client = played.client(flavour, Server("", model="big", draft_model="small"))
+    client = played.client(flavour, OpenAiServer("", model="big", draft_model="small"))
     await client.generate(ASKED, limit_s=30)
     (line,) = played.asked(path)
     known = {"model", "messages", "max_tokens", "temperature", "seed", "stream", "stream_options"}
@@ -245,7 +245,7 @@ async def test_a_server_of_several_models_needs_a_name(played: Played) -> None:
     client = played.client("plain", models=["a", "b"])
     with pytest.raises(BadAnswer, match=r"offers 2 models \(a, b\): set model in \[\[targets\]\]"):
         await client.complete_one(30)
-    await played.client("plain", Server("", model="b"), models=["a", "b"]).complete_one(30)
+    await played.client("plain", OpenAiServer("", model="b"), models=["a", "b"]).complete_one(30)
 
 
 async def test_k_is_never_tried_in_requests(played: Played) -> None:
@@ -265,7 +265,7 @@ async def test_a_key_goes_with_every_request_and_into_no_message(played: Played)
     assert (await client.generate(ASKED, limit_s=30)).problems == ()
     assert {line["headers"].get("authorization") for line in played.asked()} == {right["Authorization"]}
     wrong = {"Authorization": "Bearer sk-wrong-0123456789"}
-    server = Server("", model="m", headers=wrong)
+    server = OpenAiServer("", model="m", headers=wrong)
     refused = played.client("plain", server, key="sk-right-0123456789")
     for asked in (refused.complete_one(30), refused.generate(ASKED, limit_s=30), refused.model_alias()):
         with pytest.raises(HttpError) as caught:
@@ -325,7 +325,7 @@ async def test_sglang_tells_its_drafting_itself_so_its_metrics_are_not_asked_aga
 
 
 async def test_lm_studio_cannot_prove_k(played: Played) -> None:
-    server = Server("", model="deepseek-r1-distill-qwen-7b", draft_model="d", k=4, speculates=True)
+    server = OpenAiServer("", model="deepseek-r1-distill-qwen-7b", draft_model="d", k=4, speculates=True)
     got = await played.client("lmstudio", server).generate(ASKED, limit_s=30)
     assert (got.draft_n, got.draft_n_accepted, got.k_seen, got.steps) == (19, 15, None, None)
     assert set(got.unknown) == {K_SEEN, CACHED}
@@ -339,7 +339,7 @@ async def test_a_plain_server_tells_no_drafting_at_all(played: Played) -> None:
 
 async def test_renamed_statistics_are_unknown(played: Played) -> None:
     for flavour in ("sglang", "lmstudio"):
-        client = played.client(flavour, Server("", model="m", k=3, speculates=True), renamed=True)
+        client = played.client(flavour, OpenAiServer("", model="m", k=3, speculates=True), renamed=True)
         got = await client.generate(ASKED, limit_s=30)
         assert (got.draft_n, got.problems) == (None, ())
         assert got.acceptance_source == ("inferred" if flavour == "sglang" else None)
@@ -399,7 +399,7 @@ async def test_a_refusal_that_lasts_is_told(played: Played, status: int, retry_a
 
 
 async def test_a_server_that_says_nothing_ends_at_the_limit(played: Played) -> None:
-    client = played.client("plain", Server("", model="m"), silent=True)
+    client = played.client("plain", OpenAiServer("", model="m"), silent=True)
     with pytest.raises(RequestTimeout):
         await client.complete_one(0.2)
 
@@ -420,7 +420,7 @@ async def test_llama_server_as_an_openai_server(launch: Launch, llama_server: Pa
     flags = ("--spec-type", "draft-simple", "--spec-draft-n-max", 4, "--spec-draft-p-min", 0, "-np", 1, "-t", 1)
     url = launch(llama_server, "-m", model, "-md", draft, *flags, "--metrics", "--port", 0).url()
     facts: list[ServerFacts] = []
-    client = OpenAiClient(Server(url, k=4, speculates=True, metrics="/metrics"), FILLER, facts.append)
+    client = OpenAiClient(OpenAiServer(url, k=4, speculates=True, metrics="/metrics"), FILLER, facts.append)
     try:
         assert await client.health() is Health.OK
         await client.complete_one(60)
@@ -445,7 +445,7 @@ async def test_llama_server_as_an_openai_server(launch: Launch, llama_server: Pa
         assert before.draft_tokens is not None
         assert after.draft_tokens - before.draft_tokens == 2 * (got.draft_n or 0)
         text = replace(asked, prompt="Once upon a time")
-        plain = OpenAiClient(Server(url, k=4, speculates=True, api=COMPLETIONS), FILLER)
+        plain = OpenAiClient(OpenAiServer(url, k=4, speculates=True, api=COMPLETIONS), FILLER)
         assert step_facts((await plain.generate(text, limit_s=60)).chunks).k_seen == 4
         await plain.close()
     finally:

@@ -345,7 +345,7 @@ def test_what_is_shown_meanwhile_is_what_was_sent_so_far(name: str) -> None:
 VLLM = {"num_spec_steps": 6, "num_draft_tokens": 24, "num_accepted_draft_tokens": 18, "num_spec_tokens": 4}
 
 
-def vllm(**changed: Any) -> stats.Told:
+def vllm(**changed: Any) -> stats.AnswerStats:
     return stats.vllm({"speculative_decoding": {**VLLM, **changed}})
 
 
@@ -407,7 +407,7 @@ def test_lm_studios_counts_have_to_add_up() -> None:
     assert stats.lm_studio({**named, "total_draft_tokens_count": 30}).unknown[DRAFTED] == stats.CONTRADICTS
     without = {name: value for name, value in named.items() if not name.startswith("rejected")}
     assert "no rejected" in stats.lm_studio(without).unknown[DRAFTED].replace("no accepted or ", "")
-    assert stats.lm_studio({"tokens_per_second": 50.0}) == stats.Told(shown={"stats.tokens_per_second": 50.0})
+    assert stats.lm_studio({"tokens_per_second": 50.0}) == stats.AnswerStats(shown={"stats.tokens_per_second": 50.0})
 
 
 JSON = st.recursive(

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from specdash.engines.openai.metrics import SpecCounters, difference, read_metrics, unknown
+from specdash.engines.openai.metrics import SpecCounters, difference, read_metrics, unknown_counters
 
 CLUSTER = {
     "spec_decode_enabled": True,
@@ -174,7 +174,7 @@ def test_counters_that_grow_by_themselves_are_found_out() -> None:
     said = mine.against(40)
     assert said is not None
     assert "somebody else" in said
-    assert unknown("why").against(10) is None
+    assert unknown_counters("why").against(10) is None
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.ticks import LogTick, MemoryTick, ServerTick, TokenTick
 from specdash.remote.feed import RunFeed
-from specdash.remote.source import Refused
+from specdash.remote.source import CommandRefused
 from specdash.store.journal import Journal
 from tests.support.attached_client import Client, attached
 from tests.support.fake_machine import Bench, assert_complete
@@ -61,7 +61,7 @@ async def test_a_run_pauses_with_its_server_up_and_goes_on(bench: Bench) -> None
     async with attached(folder(bench)) as client:
         await client.until(sampling)
         await client.ask(cmd.PAUSE)
-        with pytest.raises(Refused, match="paused already"):
+        with pytest.raises(CommandRefused, match="paused already"):
             await client.ask(cmd.PAUSE)
         feed = await client.until(lambda feed: feed.live.server is not None and feed.live.server.state == "ready")
         samples = sum(len(found.samples) for found in feed.view.steps.values())
@@ -86,7 +86,7 @@ async def test_a_step_that_is_skipped_while_it_runs_ends_at_once_and_costs_no_ex
         await client.edit(cmd.Skip((feed.live.token.step,)))
         drafted = [*step_ids(feed, 2), *step_ids(feed, 4)]
         await client.edit(cmd.Skip(tuple(drafted[:1])))
-        with pytest.raises(Refused, match="skipped already"):
+        with pytest.raises(CommandRefused, match="skipped already"):
             await client.edit(cmd.Skip(tuple(drafted)))
         await client.edit(cmd.Skip(tuple(drafted[1:])))  # the run ends with that
         await client.until(lambda feed: feed.gone is not None)
@@ -104,9 +104,9 @@ async def test_a_k_that_is_added_joins_the_server_that_runs(bench: Bench) -> Non
         known = next(found.step for found in feed.view.steps.values() if found.step.k == 4)
         added = known.with_values(k=3)
         await client.edit(cmd.Add((added,)), cmd.SetIterations((added.id,), 2))
-        with pytest.raises(Refused, match="in the queue already"):
+        with pytest.raises(CommandRefused, match="in the queue already"):
             await client.edit(cmd.Add((added,)))
-        with pytest.raises(Refused, match="no target of this run"):
+        with pytest.raises(CommandRefused, match="no target of this run"):
             await client.edit(cmd.Add((replace(added, target="X"),)))
         await client.until(lambda feed: feed.gone is not None)
     run = process.end()
@@ -234,7 +234,7 @@ async def test_a_model_may_be_a_draft_and_a_target(bench: Bench) -> None:
         known = next(each.step for each in feed.view.steps.values() if each.step.k == 4)
         alone = replace(known.baseline(), target="S")
         as_draft, as_target = (cmd.NewModel("S", role, str(small)) for role in ("draft", "target"))
-        with pytest.raises(Refused, match="give the whole path"):
+        with pytest.raises(CommandRefused, match="give the whole path"):
             await client.edit(cmd.Add((alone,), models=(cmd.NewModel("S", "target", "small.gguf"),)))
         await client.edit(cmd.Add((known.with_values(draft="S", k=2),), models=(as_draft,), iterations=3))
         await client.edit(cmd.Add((alone,), models=(as_target,), iterations=3))
@@ -252,9 +252,9 @@ async def test_a_refused_edit_leaves_no_model_behind(bench: Bench) -> None:
         feed = await client.until(drafting)
         known = next(each.step for each in feed.view.steps.values() if each.step.k == 4)
         new = cmd.NewModel("S", "draft", str(small))
-        with pytest.raises(Refused, match="no such step"):
+        with pytest.raises(CommandRefused, match="no such step"):
             await client.edit(cmd.Add((known.with_values(draft="S"),), before="nonsense", models=(new,)))
-        with pytest.raises(Refused, match="no room"):
+        with pytest.raises(CommandRefused, match="no room"):
             await client.edit(cmd.Add((known.with_values(k=1_000_000),)))
         await client.ask(cmd.STOP)
         await client.until(lambda feed: feed.gone is not None)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from specdash.probes import pagecache
-from specdash.probes.guard import NotTold
+from specdash.probes.guard import SensorUnavailable
 from specdash.probes.pagecache import WINDOW_PAGES, WINDOWS, PageCache, model_sizes, window_starts
 
 PAGE = mmap.PAGESIZE
@@ -95,7 +95,7 @@ def test_a_file_named_twice_counts_once(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_gone_is_named_and_asked_for_again_at_once(tmp_path: Path) -> None:
-    with pytest.raises(NotTold, match=r"gone\.gguf is not there") as raised:
+    with pytest.raises(SensorUnavailable, match=r"gone\.gguf is not there") as raised:
         PageCache().cached_bytes([tmp_path / "gone.gguf"])
     assert raised.value.retry_s == 0
 
@@ -104,7 +104,7 @@ def test_a_pipe_or_folder_is_no_model(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in (pipe, tmp_path):
-        with pytest.raises(NotTold, match="not a regular file"):
+        with pytest.raises(SensorUnavailable, match="not a regular file"):
             PageCache().cached_bytes([path])
 
 
@@ -112,7 +112,7 @@ def test_a_file_of_another_user_is_unknown_not_fully_cached(tmp_path: Path, monk
     path = written(tmp_path / "model.gguf", PAGE)
     monkeypatch.setattr(os, "geteuid", lambda: path.stat().st_uid + 1)
     monkeypatch.setattr(os, "access", lambda *_, **__: False)
-    with pytest.raises(NotTold, match="another user owns"):
+    with pytest.raises(SensorUnavailable, match="another user owns"):
         PageCache().cached_bytes([path])
 
 

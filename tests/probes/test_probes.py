@@ -15,7 +15,7 @@ import pytest
 
 from specdash.probes import memory
 from specdash.probes.gpu import gpus
-from specdash.probes.machine import hardware_label, machine
+from specdash.probes.machine import hardware_label, machine_facts
 
 
 def test_memory_agrees_with_the_system() -> None:
@@ -89,7 +89,7 @@ def test_a_label_names_what_tells_machines_apart(facts: dict[str, Any], label: s
 
 
 def test_the_machine_describes_itself() -> None:
-    found = machine()
+    found = machine_facts()
     assert found["cores"] == os.cpu_count()
     assert found["ram_bytes"] == psutil.virtual_memory().total
     assert hardware_label(found) != "machine"

@@ -15,7 +15,7 @@ import pytest
 from specdash.core.ticks import GpuUse
 from specdash.probes import sensors as module
 from specdash.probes.gpu import Nvidia, amd_gpus, throttle_words
-from specdash.probes.guard import RETRY_S, NotTold
+from specdash.probes.guard import RETRY_S, SensorUnavailable
 from specdash.probes.memory import linux_pressure, linux_ram, linux_tree, mac_wired_limit
 from specdash.probes.sensors import Sensors
 from specdash.store.codec import decode_tick, encode_tick
@@ -150,7 +150,7 @@ def test_a_kernel_without_swap_or_locked_pages(root: Path) -> None:
 
 def test_a_kernel_without_pressure_says_how_to_get_it(root: Path) -> None:
     (root / "proc/pressure/memory").unlink()
-    with pytest.raises(NotTold, match="psi=1"):
+    with pytest.raises(SensorUnavailable, match="psi=1"):
         linux_pressure(root)
     assert any("psi=1" in note for note in Sensors("linux", root).read().missing)
 
@@ -166,7 +166,7 @@ def test_a_mac_tells_its_limit_only_when_somebody_has_set_it(tmp_path: Path) -> 
     assert tick.wired_limit_bytes == 720 * 2**30
     assert asked == ["iogpu.wired_limit_mb"]
     for unset in (0, None):
-        with pytest.raises(NotTold, match="wired_limit_mb=N"):
+        with pytest.raises(SensorUnavailable, match="wired_limit_mb=N"):
             mac_wired_limit(lambda _, value=unset: value)  # type: ignore[misc]
     tick = Sensors("darwin", tmp_path, lambda _: 0).read()
     assert tick.wired_limit_bytes is None
@@ -341,13 +341,13 @@ def test_a_driver_that_does_not_start(root: Path, nvml: FakeNvml, trace: bool) -
     nvml.fails = {"nvmlInit": 9}
     if trace:
         put(root, {"dev/nvidiactl": ""})
-    with pytest.raises(NotTold, match="does not answer" if trace else "no NVIDIA device"):
+    with pytest.raises(SensorUnavailable, match="does not answer" if trace else "no NVIDIA device"):
         Nvidia(root).read()
 
 
 def test_a_driver_without_devices_is_closed_again(root: Path, nvml: FakeNvml) -> None:
     nvml.names = ()
-    with pytest.raises(NotTold, match="no NVIDIA device"):
+    with pytest.raises(SensorUnavailable, match="no NVIDIA device"):
         Nvidia(root).read()
     assert nvml.calls[-1] == "nvmlShutdown"
 

@@ -16,7 +16,7 @@ from specdash.core.generation import Generation, PromptRead
 from specdash.core.reduce import fold
 from specdash.core.state import RunState
 from specdash.core.transport import Progress
-from specdash.engines.llama_cpp.flags import resolve
+from specdash.engines.llama_cpp.flags import resolve_program
 from specdash.engines.llama_cpp.server import LlamaClient, request_body
 from specdash.engines.llama_cpp.stream import decode, decode_partial
 from tests.support.machine import LIMIT_S, Run
@@ -83,7 +83,7 @@ async def test_a_real_server_tells_how_far_the_prompt_is_and_answers_the_same(
     pair: tuple[Path, Path],
     build: str,
 ) -> None:
-    command = (str(llama_server),) if build == "current" else resolve(f"embedded:{old_xllamacpp_python}")[0]
+    command = (str(llama_server),) if build == "current" else resolve_program(f"embedded:{old_xllamacpp_python}")[0]
     port = free_port()
     running = launch(*command, "-m", pair[0], "--port", port, "-np", "1", *ONE_THREAD, "-b", "32", "-ub", "32")
     running.wait_for("(listening on|HTTP server is listening)")

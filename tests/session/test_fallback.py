@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from specdash.config.load import load
+from specdash.config.load import load_profile
 from specdash.core import plan as core_plan
 from specdash.core.engine import Engine, EngineInfo
 from specdash.core.events import EngineFound
@@ -64,7 +64,7 @@ def engine(kind: str, *refuses: str, **more: Any) -> Engine:
 def prepared(tmp_path: Path, text: str = PROFILE) -> Prepared:
     path = tmp_path / "p.toml"
     path.write_text(text)
-    return prepare(load(path))
+    return prepare(load_profile(path))
 
 
 def named(steps: tuple[Step, ...]) -> list[tuple[str, str | None, str]]:
@@ -190,7 +190,7 @@ def test_the_plan_of_a_profile_is_made_once_and_handed_on(tmp_path: Path, monkey
         return call
 
     (tmp_path / "p.toml").write_text(PROFILE)
-    profile = load(tmp_path / "p.toml")  # its text is checked before any model is read
+    profile = load_profile(tmp_path / "p.toml")  # its text is checked before any model is read
     for name in ("steps_of", "iterations_of"):
         monkeypatch.setattr(core_plan, name, counted(name))
     after, engines, _ = with_fallback(prepare(profile), engine("main", "lookup"), lambda: engine("other"))

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from specdash.config.load import load
+from specdash.config.load import load_profile
 from specdash.core import commands as cmd
 from specdash.core.plan import Step
 from specdash.core.queue import IllegalEdit
@@ -33,7 +33,7 @@ iterations = 99
 def prepared(tmp_path: Path, text: str, **more: Any) -> Prepared:
     path = tmp_path / "p.toml"
     path.write_text(text)
-    return prepare(load(path), **more)
+    return prepare(load_profile(path), **more)
 
 
 def ks(found: Prepared) -> list[tuple[str, int | None]]:

@@ -16,7 +16,7 @@ from specdash.analysis.result import Arm
 from specdash.analysis.stats import Speedup
 from specdash.core.plan import Step
 from specdash.errors import StoreError
-from specdash.report.arms import Overview, rate_of
+from specdash.report.arms import ResultOverview, rate_of
 from specdash.report.chart_sections import shade
 from specdash.store.disk import write_atomic
 from specdash.store.result_json import from_document
@@ -193,7 +193,7 @@ def test_a_result_of_an_older_version_is_read() -> None:
 )
 def test_slower_is_another_colour_than_faster(speedup: Speedup | None, expected: str) -> None:
     arm = Arm(step=Step.of("T", draft="D", k=4), speedup=speedup)
-    assert shade(arm, Overview.of(from_document(run_document()))) == expected
+    assert shade(arm, ResultOverview.of(from_document(run_document()))) == expected
 
 
 def test_all_pairs_of_the_published_files_are_in_the_heatmap() -> None:
@@ -340,7 +340,7 @@ def test_a_pair_stands_with_its_fastest_k_that_is_not_refuted() -> None:
     fastest = max(arms, key=lambda arm: rate_of(arm) or 0.0).step.k
     for each in result["measurements"]:
         each["verdicts"] = ["output_differs"] if each["k"] == fastest else []
-    found = Overview.of(from_document(result))
+    found = ResultOverview.of(from_document(result))
     (best,) = [arm for arm in found.contenders(found.arms) if arm.step.k]
     assert best.step.k != fastest
 

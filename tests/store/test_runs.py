@@ -13,7 +13,7 @@ from specdash.core.status import StepStatus
 from specdash.errors import Exit, SpecdashError, StoreError
 from specdash.store import runs
 from specdash.store.journal import Journal
-from specdash.store.runs import find_runs, known_results_dirs, new_run_dir, remember, resolve, run_info
+from specdash.store.runs import find_runs, known_results_dirs, new_run_dir, remember, resolve_run, run_info
 
 NOON_S = 1795255200.0
 STEPS = tuple(Step.of("big", method="baseline", category=f"c{number}") for number in range(3))
@@ -136,31 +136,31 @@ def test_a_run_is_meant_by_path_name_or_unique_prefix(tmp_path: Path, monkeypatc
     make_run(results, "hw_one-2", [started("x")])
     two = make_run(tmp_path / "more", "hw_two", [started("x")])
     known = [results, tmp_path / "more"]
-    assert resolve(str(one), []) == one
-    assert resolve(str(one / "journal.jsonl"), []) == one
-    assert resolve("hw_one", known) == one
-    assert resolve("hw_t", known) == two
+    assert resolve_run(str(one), []) == one
+    assert resolve_run(str(one / "journal.jsonl"), []) == one
+    assert resolve_run("hw_one", known) == one
+    assert resolve_run("hw_t", known) == two
     monkeypatch.chdir(results)
-    assert resolve("hw_one-2", []) == results / "hw_one-2"
+    assert resolve_run("hw_one-2", []) == results / "hw_one-2"
     (results / "hw_t").mkdir()
-    assert resolve("hw_t", known) == two
+    assert resolve_run("hw_t", known) == two
 
 
 def test_an_ambiguous_name_lists_all_candidates(tmp_path: Path) -> None:
     for name in ("hw_one", "hw_two", "other"):
         make_run(tmp_path, name, [started("x")])
     with pytest.raises(SpecdashError) as caught:
-        resolve("hw", [tmp_path])
+        resolve_run("hw", [tmp_path])
     assert caught.value.exit_code is Exit.USAGE
     assert "several runs begin like that" in str(caught.value)
     assert "hw_one" in caught.value.todo
     assert "hw_two" in caught.value.todo
     assert "other" not in caught.value.todo
     with pytest.raises(SpecdashError, match="no such run") as caught:
-        resolve("\x1b[31mred", [tmp_path])
+        resolve_run("\x1b[31mred", [tmp_path])
     assert "\x1b" not in str(caught.value)
     with pytest.raises(SpecdashError, match="no such run\n  None is known"):
-        resolve("", [])
+        resolve_run("", [])
 
 
 def test_results_folders_are_remembered_once_and_forgotten_when_gone(tmp_path: Path, state: Path) -> None:

@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from specdash.core import events as ev
 from specdash.core.commands import Command
 from specdash.core.ticks import Tick
-from specdash.remote.source import CaughtUp, Event, Gone, LogPiece, Origin, Refused, SourceError
+from specdash.remote.source import CaughtUp, CommandRefused, Event, Gone, LogPiece, Origin, SourceError
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.terminal import UNICODE, Terminal
 from tests.support.recorded_run import recorded
@@ -47,7 +47,7 @@ class ScriptedSource:
     async def command(self, command: Command) -> None:
         self.commands.append(command)
         if self._refusal is not None:
-            raise Refused(self._refusal)
+            raise CommandRefused(self._refusal)
 
     async def log(self, load: str, offset: int, size: int) -> LogPiece:
         if load not in self._logs:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 from specdash.core import events as ev
-from specdash.core.lifecycle import State, Trigger
+from specdash.core.lifecycle import ServerState, Trigger
 from specdash.core.plan import LoadKey
 from specdash.core.ticks import GpuUse, LogTick, MemoryTick, ServerTick, TextRun, Tick, TokenTick
 from tests.support.recorded_run import DRAFT, START_S, TARGET, loaded, measured, started, step
@@ -50,13 +50,13 @@ def key(k: int | None = 16) -> LoadKey:
     return LoadKey.of(TARGET, k, draft=None if k is None else DRAFT)
 
 
-def moves(load: str = "l001", upto: State = State.READY) -> list[ev.Fact]:
+def moves(load: str = "l001", upto: ServerState = ServerState.READY) -> list[ev.Fact]:
     """The facts of a server on its way to `upto`."""
     way = [
-        (State.STOPPED, Trigger.START, State.STARTING),
-        (State.STARTING, Trigger.LISTENING, State.LOADING),
-        (State.LOADING, Trigger.HEALTHY, State.WARMING),
-        (State.WARMING, Trigger.WARMED, State.READY),
+        (ServerState.STOPPED, Trigger.START, ServerState.STARTING),
+        (ServerState.STARTING, Trigger.LISTENING, ServerState.LOADING),
+        (ServerState.LOADING, Trigger.HEALTHY, ServerState.WARMING),
+        (ServerState.WARMING, Trigger.WARMED, ServerState.READY),
     ]
     facts: list[ev.Fact] = []
     for before, trigger, after in way:

@@ -19,7 +19,7 @@ from specdash.core.commands import Command
 from specdash.core.ticks import TextRun, TokenTick
 from specdash.errors import SpecdashError
 from specdash.remote.source import CaughtUp, Event, LogPiece, Origin, SourceError
-from specdash.ui.tui.run import show
+from specdash.ui.tui.run import show_run
 from tests.support.recorded_run import loaded, measured, started, step
 
 STEPS = [step(None), *(step(k) for k in (2, 4, 8, 16))]
@@ -87,7 +87,7 @@ def main() -> int:
 
         LinesWidget.render_line = broken  # type: ignore[method-assign, assignment]
     try:
-        return int(show(opening))
+        return int(show_run(opening))
     except SpecdashError as error:
         print(f"specdash: {error}", file=sys.stderr)
         return int(error.exit_code)

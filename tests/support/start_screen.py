@@ -12,18 +12,20 @@ import pytest
 from specdash.store import runs as store
 from specdash.ui.tui import discovery
 from specdash.ui.tui.app import Dashboard
-from specdash.ui.tui.discovery import Finding, Model
+from specdash.ui.tui.discovery import DiscoveredModel, DoctorLine
 from specdash.ui.tui.terminal import UNICODE, Terminal
 
 
-def model(name: str, size: int, *drafts: str, problem: str | None = None, **unfit: str) -> Model:
+def model(name: str, size: int, *drafts: str, problem: str | None = None, **unfit: str) -> DiscoveredModel:
     paths = tuple(f"/models/{draft}.gguf" for draft in drafts)
     reasons = {f"/models/{draft}.gguf": reason for draft, reason in unfit.items()}
     known = problem is None
     kind, quantisation = ("dense-small", "Q8_0") if known else (None, None)
     bytes_or_none = size if known else None
     path = f"/models/{name}.gguf"
-    return Model(path, name, "LM Studio", problem, bytes_or_none, kind, quantisation, bytes_or_none, paths, reasons)
+    return DiscoveredModel(
+        path, name, "LM Studio", problem, bytes_or_none, kind, quantisation, bytes_or_none, paths, reasons
+    )
 
 
 MODELS = [
@@ -33,15 +35,15 @@ MODELS = [
     model("broken", 0, problem="it ends within its header [/b]"),
 ]
 FINDINGS = [
-    Finding(
+    DoctorLine(
         "ok",
         "embedded",
         "embedded, 2026.10 (xllamacpp); K is set by --spec-draft-n-max",
         kind="llama-server",
         program="embedded",
     ),
-    Finding("ok", "embedded, draft models", "used with --spec-type draft-simple"),
-    Finding("ok", "memory", "24 GiB"),
+    DoctorLine("ok", "embedded, draft models", "used with --spec-type draft-simple"),
+    DoctorLine("ok", "memory", "24 GiB"),
 ]
 
 
@@ -49,14 +51,14 @@ FINDINGS = [
 def machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A machine with some models, one engine and no runs."""
 
-    async def models(places: Any = ()) -> list[Model]:
+    async def models(places: Any = ()) -> list[DiscoveredModel]:
         return MODELS
 
-    async def findings() -> list[Finding]:
+    async def findings() -> list[DoctorLine]:
         return FINDINGS
 
-    monkeypatch.setattr(discovery, "find_models", models)
-    monkeypatch.setattr(discovery, "examine", findings)
+    monkeypatch.setattr(discovery, "discover_models", models)
+    monkeypatch.setattr(discovery, "run_doctor", findings)
     monkeypatch.setattr(store, "_state_dir", lambda: tmp_path / "state")
     monkeypatch.chdir(tmp_path)
 

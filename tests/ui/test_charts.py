@@ -15,21 +15,21 @@ from specdash.ui.charts import (
     BASELINE_CURVE,
     HOLLOW,
     MARKERS,
-    Point,
+    ChartPoint,
+    chart_legend,
     coloured,
     k_curves,
     k_ticks,
-    legend,
     round_ticks,
 )
 
 
-def point(k: int, tok_s: float, half_width: float) -> Point:
+def point(k: int, tok_s: float, half_width: float) -> ChartPoint:
     """A point with an interval that lies evenly around it."""
-    return Point(k, tok_s, (tok_s - half_width, tok_s + half_width))
+    return ChartPoint(k, tok_s, (tok_s - half_width, tok_s + half_width))
 
 
-CURVES: Mapping[str, Sequence[Point]] = {
+CURVES: Mapping[str, Sequence[ChartPoint]] = {
     "72B + 0.5B": [point(2, 40.0, 1.0), point(4, 55.0, 3.0), point(8, 48.0, 2.0), point(16, 30.0, 0.0)],
     "72B + 1.5B": [point(2, 35.0, 1.0), point(4, 42.0, 1.0), point(8, 44.0, 6.0)],
 }
@@ -41,7 +41,7 @@ def bare(text: str) -> str:
 
 
 def draw(
-    curves: Mapping[str, Sequence[Point]] = CURVES, baseline: float | None = 30.0, *, ascii_only: bool = False
+    curves: Mapping[str, Sequence[ChartPoint]] = CURVES, baseline: float | None = 30.0, *, ascii_only: bool = False
 ) -> str:
     return k_curves(curves, baseline, 60, 14, ascii_only=ascii_only)
 
@@ -119,7 +119,7 @@ def test_the_terminals_own_background_stays() -> None:
 
 def test_ascii_only_has_only_ascii() -> None:
     assert draw(ascii_only=True).isascii()
-    assert legend(["72B + 0.5B"], ascii_only=True).isascii()
+    assert chart_legend(["72B + 0.5B"], ascii_only=True).isascii()
     assert not draw().isascii()
 
 
@@ -139,7 +139,7 @@ def test_one_chart_leaves_nothing_on_the_next() -> None:
     ],
 )
 @pytest.mark.parametrize("baseline", [None, 50.0])
-def test_odd_curves_are_drawn_too(points: list[Point], baseline: float | None) -> None:
+def test_odd_curves_are_drawn_too(points: list[ChartPoint], baseline: float | None) -> None:
     text = bare(draw({"a": points}, baseline))
     assert text.count(MARKERS[0]) == len(points)
 
@@ -148,13 +148,13 @@ def test_more_curves_than_markers_begin_again() -> None:
     curves = {
         str(number): [point(2, 10.0 * number + 10, 0.0), point(4, 10.0 * number + 12, 0.0)] for number in range(7)
     }
-    assert len(legend(curves, ascii_only=False).split("   ")) == 7
+    assert len(chart_legend(curves, ascii_only=False).split("   ")) == 7
     assert all(marker in bare(draw(curves)) for marker in MARKERS)
 
 
 def test_the_legend_names_the_curves() -> None:
-    assert legend(CURVES, ascii_only=False) == "● 72B + 0.5B   ◆ 72B + 1.5B"
-    assert legend(CURVES, ascii_only=True) == "o 72B + 0.5B   x 72B + 1.5B"
+    assert chart_legend(CURVES, ascii_only=False) == "● 72B + 0.5B   ◆ 72B + 1.5B"
+    assert chart_legend(CURVES, ascii_only=True) == "o 72B + 0.5B   x 72B + 1.5B"
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_an_uneven_interval_is_drawn_where_it_is() -> None:
     def bars(ends: tuple[float, float]) -> tuple[int, int]:
         """The first and the last row with a bar, with a curve that fixes the axes beside it."""
         wide = [point(8, 10.0, 0.0), point(16, 90.0, 0.0)]
-        rows = coloured(draw({"a": [Point(2, 50.0, ends)], "b": wide}, None))
+        rows = coloured(draw({"a": [ChartPoint(2, 50.0, ends)], "b": wide}, None))
         found = [y for y, row in enumerate(rows) if any("│" in piece and of == 0 for piece, of in row)]
         return found[0], found[-1]
 
@@ -202,7 +202,7 @@ def test_an_uneven_interval_is_drawn_where_it_is() -> None:
 
 @pytest.mark.parametrize("ends", [(3.4, 98_900.0), (3.4, None), (3.4, math.inf), (-12.6, 98_900.0)])
 def test_an_interval_that_dwarfs_the_curve_is_drawn_to_the_edge(ends: tuple[float, float | None]) -> None:
-    curve = [Point(2, 18.0, ends), Point(4, 20.0, (19.0, 21.0))]
+    curve = [ChartPoint(2, 18.0, ends), ChartPoint(4, 20.0, (19.0, 21.0))]
     assert curve[0].bar(30.0) in ((3.4, 30.0), (0.0, 30.0))
     text = bare(k_curves({"a": curve}, None, 60, 20, ascii_only=True))
     rates = [float(found) for found in re.findall(r"^\s*(\d+)\s*\+", text, re.MULTILINE)]
@@ -236,8 +236,8 @@ def test_predicted_points_are_hollow_and_measured_ones_stand_alone_on_top(ascii_
 def test_a_curve_can_be_predicted_alone_and_two_keep_their_colours() -> None:
     text = k_curves({}, None, 80, 14, ascii_only=False, predicted={"a": PREDICTED, "b": PREDICTED[:3]})
     assert {number for row in coloured(text) for _, number in row} >= {None, 0, 1}
-    assert legend(["a", "b"], ascii_only=False, predicted=["b"]) == "● a   ◆ b   ◇ predicted"
-    assert legend(["a", "b"], ascii_only=True, predicted=["a", "b"]) == "o a   x b   ~ = predicted"
+    assert chart_legend(["a", "b"], ascii_only=False, predicted=["b"]) == "● a   ◆ b   ◇ predicted"
+    assert chart_legend(["a", "b"], ascii_only=True, predicted=["a", "b"]) == "o a   x b   ~ = predicted"
 
 
 @pytest.mark.parametrize("width", [24, 40, 80, 160])

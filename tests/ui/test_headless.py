@@ -15,7 +15,7 @@ from specdash.core.status import StepStatus
 from specdash.core.ticks import Telemetry, TokenTick
 from specdash.errors import Exit, StoreError
 from specdash.session.handle import Handle, Outcome, Reports, Watcher
-from specdash.ui.headless import narrate, shortened, status_line, time_left_words
+from specdash.ui.headless import narrate, shorten_middle, status_line, time_left_words
 from tests.support.recorded_run import START_S, folded, loaded, measured, sample, started, step
 
 LEFT = Range(62.0, 130.0)
@@ -124,10 +124,10 @@ def test_time_left_is_one_unit(low: float, high: float, words: str) -> None:
 
 
 def test_names_keep_both_ends() -> None:
-    assert shortened("abc", 3) == "abc"
-    assert shortened("target + draft, K 8", 12) == "targe..., K 8".replace("...", "..")
+    assert shorten_middle("abc", 3) == "abc"
+    assert shorten_middle("target + draft, K 8", 12) == "targe..., K 8".replace("...", "..")
     for chars in range(20):
-        assert len(shortened("target + draft, K 8", chars)) <= chars
+        assert len(shorten_middle("target + draft, K 8", chars)) <= chars
 
 
 def test_piped_narration_is_one_line_for_each_event(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:

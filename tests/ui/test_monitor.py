@@ -18,7 +18,7 @@ from specdash import __version__
 from specdash.core import events as ev
 from specdash.core.ticks import LogTick, ServerTick, Tick
 from specdash.errors import StoreError
-from specdash.remote.protocol import BadLine, Lines, load, read_pointer
+from specdash.remote.protocol import BadLine, Lines, decode_message, read_pointer
 from specdash.runtime.sockets import MOST_PATH_BYTES, bind, peer_uid, runtime_folder, socket_path
 from specdash.store.codec import encode_tick
 from specdash.store.journal import read
@@ -382,7 +382,7 @@ def test_a_line_has_its_limit(data: bytes) -> None:
 @pytest.mark.parametrize("line", [b"", b"{", b"[]", b"1", b"\xff", b"[" * 100_000, b'"x"'])
 def test_a_line_that_is_no_object(line: bytes) -> None:
     with pytest.raises(BadLine):
-        load(line)
+        decode_message(line)
 
 
 async def test_what_was_given_is_what_a_reader_of_the_file_gets(run: WatchedRun) -> None:

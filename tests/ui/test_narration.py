@@ -16,7 +16,7 @@ from specdash.core.state import RunState
 from specdash.core.status import SampleStatus, StepStatus
 from specdash.core.steps import StepState
 from specdash.report.text import TERMINAL, rate, share
-from specdash.ui.narration import counted, level_of, sentences
+from specdash.ui.narration import counted, sentences, severity_of
 
 SPEC = Step.of("T", draft="D", method=DRAFT, k=4, category="coding")
 KEY = LoadKey.of("T", 4, draft="D")
@@ -131,10 +131,14 @@ def test_sentences(fact: ev.Fact, lines: list[str]) -> None:
 
 
 def test_how_serious_a_fact_is_does_not_hang_on_its_words() -> None:
-    assert level_of(replace(LOAD_DONE, error="it died")) == level_of(ev.Noted("error", "x")) == "error"
-    assert level_of(ev.Noted("warning", "few cores")) == "warning"
-    assert level_of(ev.Noted("info", "a load failed: error: warning:")) == "info"
-    assert level_of(LOAD_DONE) == level_of(ev.StepFinished(SPEC.id, None, StepStatus.FAILED, (), "load failed")) == ""
+    assert severity_of(replace(LOAD_DONE, error="it died")) == severity_of(ev.Noted("error", "x")) == "error"
+    assert severity_of(ev.Noted("warning", "few cores")) == "warning"
+    assert severity_of(ev.Noted("info", "a load failed: error: warning:")) == "info"
+    assert (
+        severity_of(LOAD_DONE)
+        == severity_of(ev.StepFinished(SPEC.id, None, StepStatus.FAILED, (), "load failed"))
+        == ""
+    )
 
 
 def test_how_many_samples_were_taken_again_is_told_with_their_step() -> None:

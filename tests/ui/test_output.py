@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from specdash.ui.output import BACKLOG_BYTES, MOST_BYTES, LossyWriter, unhurried
+from specdash.ui.output import BACKLOG_BYTES, MOST_BYTES, LossyWriter, written_in_background
 
 WAIT_S = 20.0
 
@@ -98,7 +98,7 @@ def test_text_for_a_reader_that_stands_still_is_taken_at_once_and_arrives() -> N
     lines = [f"line {number} \u2713\n" for number in range(20_000)]
     with os.fdopen(writer, "w", encoding="utf-8") as stream:
         seen = bytearray()
-        with unhurried(stream) as out:
+        with written_in_background(stream) as out:
             for line in lines:
                 out.write(line)  # a pipe holds a third of this
 
@@ -115,11 +115,11 @@ def test_text_for_a_reader_that_stands_still_is_taken_at_once_and_arrives() -> N
 
 def test_a_reader_that_goes_away_ends_the_waiting() -> None:
     reader, writer = os.pipe()
-    with os.fdopen(writer, "w", encoding="utf-8") as stream, unhurried(stream) as out:
+    with os.fdopen(writer, "w", encoding="utf-8") as stream, written_in_background(stream) as out:
         out.write("x" * 200_000)
         os.close(reader)
 
 
 def test_a_file_is_written_as_it_is(tmp_path: Path) -> None:
-    with (tmp_path / "log").open("w") as stream, unhurried(stream) as out:
+    with (tmp_path / "log").open("w") as stream, written_in_background(stream) as out:
         assert out is stream

@@ -23,9 +23,9 @@ from specdash.core.reduce import fold_all
 from specdash.core.ticks import MemoryTick
 from specdash.errors import Exit, SpecdashError
 from specdash.remote.protocol import Pointer, write_pointer
-from specdash.remote.source import CaughtUp, Event, Gone, Origin, Refused, Source, SourceError
+from specdash.remote.source import CaughtUp, CommandRefused, Event, Gone, Origin, Source, SourceError
 from specdash.remote.sources import FolderSource, PipeSource, SocketSource, open_run
-from specdash.remote.ssh import SshLine, Way
+from specdash.remote.ssh import SshCommand, SshLine
 from specdash.runtime.locks import run_lock
 from specdash.runtime.sockets import bind, socket_path
 from specdash.store.journal import read
@@ -106,9 +106,9 @@ async def test_commands_go_there_and_their_refusals_come_back(run: WatchedRun, w
         source: Source = await OPENERS[way](run.path)
         await source.command(Command(PAUSE))  # nobody takes the events meanwhile
         assert run.view.paused
-        with pytest.raises(Refused, match="not here"):
+        with pytest.raises(CommandRefused, match="not here"):
             await source.command(Command(STOP))
-        with pytest.raises(Refused, match="not now"):
+        with pytest.raises(CommandRefused, match="not now"):
             await source.command(Command(EDIT, (Skip((step(4).id,)),)))
         assert (await source.log("l001", 4, 3)).data == b"456"
         with pytest.raises(SourceError, match="no load 'l9'"):
@@ -180,7 +180,7 @@ async def test_a_finished_run_is_read_from_its_folder(run: WatchedRun) -> None:
     assert facts(events) == list(read(run.path / "journal.jsonl").records)
     assert events[-2:] == [CaughtUp(), Gone("this run is finished")]
     assert (await source.log("l001", -2, 9)).data == b"89"
-    with pytest.raises(Refused, match="specdash resume a-run"):
+    with pytest.raises(CommandRefused, match="specdash resume a-run"):
         await source.command(Command(PAUSE))
 
 
@@ -205,7 +205,7 @@ async def test_a_folder_says_the_same_through_a_pipe(run: WatchedRun, last: ev.F
     assert isinstance(gone, Gone)
     assert why in gone.why
     assert (await source.log("l001", 0, 2)).data == b"01"  # also after the end
-    with pytest.raises(Refused, match="no engine is at work"):
+    with pytest.raises(CommandRefused, match="no engine is at work"):
         await source.command(Command(PAUSE))
     await source.close()
 
@@ -453,7 +453,7 @@ async def test_models_are_looked_for_where_the_run_is(run: WatchedRun, monkeypat
     assert here.models_argv is None
     monkeypatch.setattr(socket, "gethostname", lambda: started(STEPS).host)
     assert here.models_argv == [sys.executable, "-m", "specdash", "models", "--json"]
-    way = Way(("ssh",), ("-p", "22"), "tower", ("/opt/spec dash",))
+    way = SshCommand(("ssh",), ("-p", "22"), "tower", ("/opt/spec dash",))
     argv = way.argv("models", "--json", unasked=True)
     assert argv[-5:] == ["-p", "22", "--", "tower", "'/opt/spec dash' models --json"]
     assert "BatchMode=yes" in argv

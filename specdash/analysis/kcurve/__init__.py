@@ -4,7 +4,15 @@
 length, `curve` joins them into points and makes the curves of a run.
 """
 
-from specdash.analysis.kcurve.curve import Curve, Point, confirmations, curve_of, curves, off_the_line
+from specdash.analysis.kcurve.curve import Curve, PredictedPoint, confirmations, curve_of, curves_of_run, off_the_line
 from specdash.analysis.kcurve.replay import acceptance_by_position
 
-__all__ = ["Curve", "Point", "acceptance_by_position", "confirmations", "curve_of", "curves", "off_the_line"]
+__all__ = [
+    "Curve",
+    "PredictedPoint",
+    "acceptance_by_position",
+    "confirmations",
+    "curve_of",
+    "curves_of_run",
+    "off_the_line",
+]

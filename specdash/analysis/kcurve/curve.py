@@ -33,7 +33,7 @@ from specdash.analysis.kcurve.replay import (
     traces_by_step,
 )
 from specdash.analysis.sequential import estimate
-from specdash.analysis.stats import CONFIDENCE, Interval, about, speedup
+from specdash.analysis.stats import CONFIDENCE, Interval, log_interval, speedup
 from specdash.core.events import StepTimes
 from specdash.core.measure import Sample
 from specdash.core.numbers import positive
@@ -57,17 +57,17 @@ class Curve:
     category: str
     depth: int
     k_max: int
-    points: tuple[Point, ...]
+    points: tuple[PredictedPoint, ...]
     best_k: int | None
     at_edge: bool
     reason: str
 
-    def at(self, k: int) -> Point | None:
+    def at(self, k: int) -> PredictedPoint | None:
         """The point of a K."""
         return next((point for point in self.points if point.k == k), None)
 
 
-def curves(view: RunState) -> tuple[Curve, ...]:
+def curves_of_run(view: RunState) -> tuple[Curve, ...]:
     """Every curve that the traces of a run allow; pairs without any trace are left out."""
     by_step = traces_by_step(view)
     return tuple(curve for group, steps in groups(view).items() for curve in _curves(view, group, steps, by_step))
@@ -92,12 +92,12 @@ def confirmations(curve: Curve, known: Collection[int], most: int = 2) -> tuple[
     return tuple(point.k for point in best if point.k not in known)
 
 
-def off_the_line(point: Point, samples: Iterable[Sample]) -> bool:
+def off_the_line(point: PredictedPoint, samples: Iterable[Sample]) -> bool:
     """Whether measured samples lie off their prediction by more than the 95 % interval of their ratio to it.
 
     Both are of the same answers, so they are compared answer by answer: what texts differ in is in neither. The ratio's
-    own scatter (`stats.speedup`) and what the prediction leaves open (`Point.error`) are joined in quadrature. False
-    where fewer than two answers are in both: one proves nothing.
+    own scatter (`stats.speedup`) and what the prediction leaves open (`PredictedPoint.error`) are joined in
+    quadrature. False where fewer than two answers are in both: one proves nothing.
     """
     measured = [
         ((sample.prompt_id, sample.block), rate)
@@ -125,7 +125,7 @@ def _curves(
     table: Table = {}
     if costs is not None and not reason:
         of_samples = [trace for trace in found.traces if trace.purpose == SAMPLE]
-        table = table_of(found.samples, costs, guess_rate(of_samples))
+        table = prediction_table(found.samples, costs, guess_rate(of_samples))
     categories = dict.fromkeys(each.step.category for each in steps)
     for category in (ALL, *categories):
         names = None if category == ALL else frozenset([category])
@@ -133,7 +133,7 @@ def _curves(
         yield _curve(found, category, points, reason)
 
 
-def _curve(found: Evidence, category: str, points: tuple[Point, ...], reason: str) -> Curve:
+def _curve(found: Evidence, category: str, points: tuple[PredictedPoint, ...], reason: str) -> Curve:
     """A curve of these points."""
     k_max = found.k_max or 0
     best = min(points, key=lambda point: (-point.tok_s, point.k), default=None)
@@ -174,7 +174,7 @@ Z_95 = NormalDist().inv_cdf((1 + CONFIDENCE) / 2)
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
+class PredictedPoint:
     """The prediction for one K: mean tok/s with its 95 % interval (None for one sample), tokens and seconds a step.
 
     `rates`: the answers behind it, as ((prompt id, block), tok/s); `error`: the relative standard error they share.
@@ -207,7 +207,7 @@ class _Row:
 Table = Mapping[int, tuple[_Row, ...]]
 
 
-def table_of(samples: Sequence[Measured], costs: Costs, guess_rate: float) -> Table:
+def prediction_table(samples: Sequence[Measured], costs: Costs, guess_rate: float) -> Table:
     """Every sample at every K that can be predicted for all of them."""
     full = [_bill(each, costs.k_max, costs, guess_rate) for each in samples]
     table: dict[int, tuple[_Row, ...]] = {}
@@ -228,7 +228,7 @@ def table_of(samples: Sequence[Measured], costs: Costs, guess_rate: float) -> Ta
     return table
 
 
-def points_of(table: Table, categories: frozenset[str] | None, costs: Costs) -> tuple[Point, ...]:
+def points_of(table: Table, categories: frozenset[str] | None, costs: Costs) -> tuple[PredictedPoint, ...]:
     """The points of some categories (None: all of them), ascending in K."""
     rows = {
         k: [row for row in found if categories is None or row.measured.category in categories]
@@ -256,7 +256,7 @@ def _worth(counts: Mapping[int, float], costs: Costs) -> float:
     return (more.total - extra if more is not None else 0.0) - (less.total - extra if less is not None else 0.0)
 
 
-def _point(k: int, rows: Sequence[_Row], reference: Sequence[_Row], costs: Costs) -> Point:
+def _point(k: int, rows: Sequence[_Row], reference: Sequence[_Row], costs: Costs) -> PredictedPoint:
     """The point of one K; `reference` are the same samples at K_max."""
     mean = fmean(row.rate for row in rows)
     scatter = estimate([(f"{row.measured.category}/{row.measured.sample.prompt_id}", row.rate) for row in rows])
@@ -264,8 +264,8 @@ def _point(k: int, rows: Sequence[_Row], reference: Sequence[_Row], costs: Costs
     ci95 = None
     others = math.hypot(_error(rows, reference, costs), OTHER_START)
     if scatter is not None and scatter.ci95 is not None:
-        ci95 = about(mean, mean * math.hypot(math.log(scatter.ci95[1] / scatter.mean), Z_95 * others))
-    return Point(
+        ci95 = log_interval(mean, mean * math.hypot(math.log(scatter.ci95[1] / scatter.mean), Z_95 * others))
+    return PredictedPoint(
         k=k,
         tok_s=mean,
         ci95=ci95,

@@ -83,7 +83,7 @@ class Replayed:
         return math.fsum(self.counts.values())
 
 
-def text_of(trace: StepTimes, generated: int, budget: int | None = None) -> Text | None:
+def replayed_text(trace: StepTimes, generated: int, budget: int | None = None) -> Text | None:
     """The text of a request that generated so many tokens (the prompt's included), or None if its trace is not whole.
 
     `budget` as in `Text`, for a text that ended by itself; None for one that ended at its limit.
@@ -274,7 +274,7 @@ def _measured(
         if trace.purpose != SAMPLE or trace.block != sample.block or max(trace.drafted, default=0) > k_max:
             continue
         if sample.steps is None or sample.steps == len(trace.drafted):
-            text = text_of(trace, generated, budget)
+            text = replayed_text(trace, generated, budget)
         if text is not None:
             break
     return Measured(step.step.category, sample, generated - 1, time_s, text)

@@ -16,7 +16,7 @@ from typing import Literal
 
 from specdash.config.prompts.filler import context_filler
 from specdash.config.prompts.jsonl import parse_jsonl, read_file
-from specdash.config.report import guess, show
+from specdash.config.report import guess, toml_text
 from specdash.core.prompts import Prompt
 from specdash.errors import Problem, SpecdashError
 
@@ -63,7 +63,7 @@ def select(prompts: Sequence[Prompt], categories: Sequence[str] | Literal["all"]
     known = list(dict.fromkeys(prompt.category for prompt in prompts))
     for category in categories:
         if category not in known:
-            raise SpecdashError(f"no prompts of category {show(category)}", guess(category, known))
+            raise SpecdashError(f"no prompts of category {toml_text(category)}", guess(category, known))
     return tuple(prompt for prompt in prompts if prompt.category in categories)
 
 

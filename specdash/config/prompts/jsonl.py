@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from specdash.config.entries import absence, absolute
-from specdash.config.report import guess, nearest, show
+from specdash.config.report import guess, nearest, toml_text
 from specdash.core.prompts import ROLES, Message, Prompt, Role
 from specdash.core.text import one_line
 from specdash.errors import Problem
@@ -94,7 +94,7 @@ def _with_ids(entries: Sequence[_Entry], reader: _Reader) -> tuple[Prompt, ...]:
         if entry.given_id is None:
             continue
         if entry.given_id in lines:
-            what = f"{show(entry.given_id)} is already the id of line {lines[entry.given_id]}"
+            what = f"{toml_text(entry.given_id)} is already the id of line {lines[entry.given_id]}"
             reader.problem(entry.line, "id", what, "Give each its own id, or leave it out")
         lines.setdefault(entry.given_id, entry.line)
     numbers: dict[str, Iterator[int]] = {}
@@ -205,7 +205,7 @@ class _Reader:
             and len(value) <= LONGEST_NAME
         ):
             return value
-        found = show(value) if isinstance(value, str) else _kind(value)
+        found = toml_text(value) if isinstance(value, str) else _kind(value)
         wanted = f"a string of 1 to {LONGEST_NAME} printable characters without blanks at its ends"
         self.problem(line, key, f"must be {wanted}; found {found}")
         return None
@@ -242,7 +242,7 @@ class _Reader:
             if role is not None and content is not None:
                 found_messages.append(Message(role, content))
         if len(found_messages) == len(value) and found_messages[-1].role != "user":
-            what = f"must be the user's, since the model answers it; found {show(found_messages[-1].role)}"
+            what = f"must be the user's, since the model answers it; found {toml_text(found_messages[-1].role)}"
             self.problem(line, f"messages[{len(value) - 1}].role", what)
         return tuple(found_messages)
 
@@ -251,18 +251,18 @@ class _Reader:
         if isinstance(value, str) and value in ROLES:
             return value
         if "role" not in item:
-            self.problem(line, at, "is missing", " or ".join(show(role) for role in ROLES))
+            self.problem(line, at, "is missing", " or ".join(toml_text(role) for role in ROLES))
             return None
         close = nearest(value, ROLES) if isinstance(value, str) else None
-        found = show(value) if isinstance(value, str) else _kind(value)
-        todo = "" if close is None else f"Did you mean {show(close)}?"
-        self.problem(line, at, f"must be {' or '.join(show(role) for role in ROLES)}; found {found}", todo)
+        found = toml_text(value) if isinstance(value, str) else _kind(value)
+        todo = "" if close is None else f"Did you mean {toml_text(close)}?"
+        self.problem(line, at, f"must be {' or '.join(toml_text(role) for role in ROLES)}; found {found}", todo)
         return None
 
 
 def _key(name: str) -> str:
     """A key of the user's as part of a message."""
-    return name if name.isidentifier() and name.isascii() and len(name) <= LONGEST_NAME else show(name)
+    return name if name.isidentifier() and name.isascii() and len(name) <= LONGEST_NAME else toml_text(name)
 
 
 def _kind(value: object) -> str:

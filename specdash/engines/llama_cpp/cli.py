@@ -52,10 +52,10 @@ from specdash.core.transport import (
 )
 from specdash.engines.base import PROBE_PROMPT, BaseClient, BaseEngine, filled_to
 from specdash.engines.llama_cpp import methods as llama_methods
-from specdash.engines.llama_cpp.cli_programs import SAMPLING, SIMPLE, Program, Programs, grey_png, locate
+from specdash.engines.llama_cpp.cli_programs import SAMPLING, SIMPLE, CliProgram, Programs, grey_png, locate
 from specdash.engines.llama_cpp.cli_result import (
-    Asked,
-    Event,
+    BridgeEvent,
+    CliRequest,
     decode,
     decode_partial,
     events_of,
@@ -148,7 +148,7 @@ class LlamaCli(BaseEngine):
         template[at - 1 : at + 1] = ["-p", "Once upon a time"]
         return with_environment(spec.env, (*spec.wrap, *(PASTED.get(word, word) for word in template)))
 
-    def _load(self, spec: ServerSpec) -> tuple[Program, list[str]]:
+    def _load(self, spec: ServerSpec) -> tuple[CliProgram, list[str]]:
         """The program of a load and the command line of its runs."""
         program = self._programs.choose(spec.key, vision=spec.mmproj is not None)
         return program, self._programs.template(program, spec)
@@ -174,7 +174,7 @@ class CliClient(BaseClient):
 
     evidence_path = "/state"
 
-    def __init__(self, endpoint: Endpoint, program: Program, spec: ServerSpec, filler: str) -> None:
+    def __init__(self, endpoint: Endpoint, program: CliProgram, spec: ServerSpec, filler: str) -> None:
         super().__init__(endpoint.port, filler)
         self._program = program
         self._spec = spec
@@ -229,10 +229,10 @@ class CliClient(BaseClient):
             raise lost
         return lost
 
-    def _asked(self, request: Request) -> Asked:
+    def _asked(self, request: Request) -> CliRequest:
         """What a request means to this load's program."""
         k = self._k(request) if self._spec.key.speculates else None
-        return Asked(self._program, request.prompt, request.max_tokens, k, self._spec.key.served.is_ceiling)
+        return CliRequest(self._program, request.prompt, request.max_tokens, k, self._spec.key.served.is_ceiling)
 
     def _k(self, request: Request) -> int | None:
         return request.k if request.k is not None else self._spec.key.k_startup
@@ -257,7 +257,7 @@ class CliClient(BaseClient):
             raise self._failure(last)
         return answer
 
-    def _failure(self, last: Event) -> TransportError:
+    def _failure(self, last: BridgeEvent) -> TransportError:
         """Why a run ended as it did, with the line of its stderr that tells most."""
         stderr = last.stderr or ""
         known = first_cause(stderr, HINTS)

@@ -33,7 +33,7 @@ NO_DIALECT = "none"
 
 
 @dataclass(frozen=True, slots=True)
-class Program:
+class CliProgram:
     """What is peculiar to one program.
 
     `speculates`: it prints the `encoded` and `decoded` lines and the counters of drafting. `echoes`: the prompt stands
@@ -49,16 +49,16 @@ class Program:
     sees: bool = False
 
 
-PROGRAMS: Mapping[str, Program] = MappingProxyType(
+PROGRAMS: Mapping[str, CliProgram] = MappingProxyType(
     {
         program.name: program
         for program in (
-            Program(SIMPLE, speculates=True, echoes=True, decodes_first=True),
-            Program(SPECULATIVE, speculates=True, echoes=True),
-            Program(LOOKUP_CLI, speculates=True, echoes=True),
-            Program(COMPLETION),
-            Program(CHAT_CLI),
-            Program(VISION, sees=True),
+            CliProgram(SIMPLE, speculates=True, echoes=True, decodes_first=True),
+            CliProgram(SPECULATIVE, speculates=True, echoes=True),
+            CliProgram(LOOKUP_CLI, speculates=True, echoes=True),
+            CliProgram(COMPLETION),
+            CliProgram(CHAT_CLI),
+            CliProgram(VISION, sees=True),
         )
     }
 )
@@ -115,7 +115,7 @@ class Programs:
             return (SPECULATIVE, SIMPLE) if self._preferred == SPECULATIVE else (SIMPLE, SPECULATIVE)
         return (SIMPLE,)
 
-    def choose(self, key: LoadKey, *, vision: bool = False) -> Program:
+    def choose(self, key: LoadKey, *, vision: bool = False) -> CliProgram:
         """The program that serves a load; EngineError says why none does."""
         names = self.candidates(key, vision=vision)
         if vision and key.speculates:
@@ -190,7 +190,7 @@ class Programs:
                     "Rates of two builds cannot be compared: name a folder with programs of one build.",
                 )
 
-    def template(self, program: Program, spec: ServerSpec) -> list[str]:
+    def template(self, program: CliProgram, spec: ServerSpec) -> list[str]:
         """The command of a load's runs, with the words in braces that `cli_bridge` fills in."""
         flags = self.flags(program.name)
         stage = (K,) if program.name == LOOKUP_CLI else None  # llama-lookup has no other parameter of drafting

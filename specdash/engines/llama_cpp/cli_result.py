@@ -57,7 +57,7 @@ from specdash.core.generation import Generation, Piece
 from specdash.core.measure import Chunk
 from specdash.core.transport import StreamedAnswer
 from specdash.engines.base import PROBLEMS_KEPT
-from specdash.engines.llama_cpp.cli_programs import Program
+from specdash.engines.llama_cpp.cli_programs import CliProgram
 
 _QUOTED_CHARS = 120
 _ANSI = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")
@@ -229,7 +229,7 @@ _CHATTER = re.compile(r"(?:\S+: loading model: |encoding |decoding |image[ /]|WA
 _Milliseconds = Annotated[float, msgspec.Meta(ge=0)]
 
 
-class Event(msgspec.Struct, gc=False):
+class BridgeEvent(msgspec.Struct, gc=False):
     """One event of `cli_bridge`: a piece of stdout, or the last one, which alone has `stderr`."""
 
     t_ms: _Milliseconds = 0.0
@@ -242,14 +242,14 @@ class Event(msgspec.Struct, gc=False):
     model: str | None = None
 
 
-_DECODER = msgspec.json.Decoder(Event)
+_DECODER = msgspec.json.Decoder(BridgeEvent)
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class CliRequest:
     """What a run was asked for: `k` None without speculation, `is_ceiling` where drafts shorter than K are no fault."""
 
-    program: Program
+    program: CliProgram
     prompt: str
     max_tokens: int
     k: int | None
@@ -266,9 +266,9 @@ class Printed:
     problem: str | None = None
 
 
-def events_of(answer: StreamedAnswer) -> tuple[list[tuple[float, Event]], Event | None]:
+def events_of(answer: StreamedAnswer) -> tuple[list[tuple[float, BridgeEvent]], BridgeEvent | None]:
     """The pieces of an answer with their arrival times, and the last event; None where it never came."""
-    pieces: list[tuple[float, Event]] = []
+    pieces: list[tuple[float, BridgeEvent]] = []
     for t_s, data in answer.events:
         try:
             event = _DECODER.decode(data)
@@ -289,10 +289,10 @@ def decode_partial(received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]
     )
 
 
-def decode(answer: StreamedAnswer, asked: Asked) -> Generation:
+def decode(answer: StreamedAnswer, asked: CliRequest) -> Generation:
     """The generation of a run that ended well; every fault is in `problems`, nothing that a program printed raises."""
     pieces, final = events_of(answer)
-    last = final or Event()
+    last = final or BridgeEvent()
     stats = parse(last.stderr or "")
     printed = _printed(pieces, asked)
     counted = _counted(stats, printed, asked)
@@ -327,7 +327,7 @@ def decode(answer: StreamedAnswer, asked: Asked) -> Generation:
     )
 
 
-def _printed(pieces: Sequence[tuple[float, Event]], asked: Asked) -> Printed:
+def _printed(pieces: Sequence[tuple[float, BridgeEvent]], asked: CliRequest) -> Printed:
     """The generated text among what a program printed, and when its pieces came."""
     whole = "".join(event.out for _, event in pieces)
     program, problem = asked.program, None
@@ -374,7 +374,7 @@ def _after_echo(whole: str, prompt: str) -> int | None:
     return None
 
 
-def _without_end_token(text: str, asked: Asked, counted: _Counted) -> str:
+def _without_end_token(text: str, asked: CliRequest, counted: _Counted) -> str:
     """The text without the end-of-text token that all but llama-speculative-simple print (given --special)."""
     if counted.finish_reason != "eos" or asked.program.decodes_first:
         return text
@@ -401,12 +401,12 @@ class _Counted:
     problems: tuple[str, ...] = ()
 
 
-def _counted(stats: CliStats, printed: Printed, asked: Asked) -> _Counted:
+def _counted(stats: CliStats, printed: Printed, asked: CliRequest) -> _Counted:
     """The figures of a run."""
     return _of_drafting(stats, asked) if asked.program.speculates else _of_plain(stats, printed, asked)
 
 
-def _of_drafting(stats: CliStats, asked: Asked) -> _Counted:
+def _of_drafting(stats: CliStats, asked: CliRequest) -> _Counted:
     """The figures of a program that speculates, by its `encoded` and `decoded` lines and its counters."""
     tokens, decoded_s = stats.decoded_tokens, stats.decoded_s
     predicted_ms = passes = finish = None
@@ -429,7 +429,9 @@ def _of_drafting(stats: CliStats, asked: Asked) -> _Counted:
     )
 
 
-def _drafts(stats: CliStats, passes: int | None, asked: Asked) -> tuple[int | None, Mapping[str, str], tuple[str, ...]]:
+def _drafts(
+    stats: CliStats, passes: int | None, asked: CliRequest
+) -> tuple[int | None, Mapping[str, str], tuple[str, ...]]:
     """The longest draft as far as totals prove it, why it is unknown, and what is wrong with the totals."""
     k, drafted, name = asked.k, stats.n_drafted, asked.program.name
     if k is None or drafted is None or not passes:
@@ -449,7 +451,7 @@ def _drafts(stats: CliStats, passes: int | None, asked: Asked) -> tuple[int | No
     return None, {K_SEEN: NOT_PROVEN.format(name=name)}, ()
 
 
-def _of_plain(stats: CliStats, printed: Printed, asked: Asked) -> _Counted:
+def _of_plain(stats: CliStats, printed: Printed, asked: CliRequest) -> _Counted:
     """The figures of a program that makes one token a pass: tokens by libllama's runs, time by the pieces of text."""
     tokens = predicted_ms = finish = None
     problems: tuple[str, ...] = ()
@@ -470,7 +472,7 @@ def _of_plain(stats: CliStats, printed: Printed, asked: Asked) -> _Counted:
     return _Counted(tokens, stats.prompt_eval_tokens, prompt_ms, predicted_ms, passes, finish, problems=problems)
 
 
-def lost_its_end(answer: StreamedAnswer, asked: Asked) -> bool:
+def lost_its_end(answer: StreamedAnswer, asked: CliRequest) -> bool:
     """Whether a run that ended well lacks statistics, and has none in an unknown form: as if it had been cut off."""
     _, last = events_of(answer)
     stats = parse(last.stderr or "" if last is not None else "")
@@ -478,7 +480,7 @@ def lost_its_end(answer: StreamedAnswer, asked: Asked) -> bool:
     return not stats.problems and any(value is None for value in needed.values())
 
 
-def _needed(stats: CliStats, asked: Asked) -> Mapping[str, object]:
+def _needed(stats: CliStats, asked: CliRequest) -> Mapping[str, object]:
     """The statistics that a run must have, by the beginning of their lines."""
     if not asked.program.speculates:
         return {"prompt eval time": stats.prompt_eval_ms, "eval time": stats.eval_runs}
@@ -490,7 +492,7 @@ def _needed(stats: CliStats, asked: Asked) -> Mapping[str, object]:
     }
 
 
-def _faults(stats: CliStats, last: Event, asked: Asked) -> list[str]:
+def _faults(stats: CliStats, last: BridgeEvent, asked: CliRequest) -> list[str]:
     """What is missing from a run that ended well, and what a program goes on after though it should not."""
     name = asked.program.name
     missing = [line for line, value in _needed(stats, asked).items() if value is None]

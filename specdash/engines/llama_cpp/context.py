@@ -13,7 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from specdash.core.model import VocabFacts
-from specdash.engines.argument_check import value_of
+from specdash.engines.argument_check import flag_value
 from specdash.engines.program_help import BRIEF_LIMIT_S, read_entries, run_briefly
 from specdash.errors import EngineError
 
@@ -32,7 +32,7 @@ def padded(tokens: int) -> int:
 
 def given_context(args: Sequence[str]) -> str | None:
     """What these arguments say of the context; None where they say nothing."""
-    return value_of(args, _NAMES)
+    return flag_value(args, _NAMES)
 
 
 def context_of(kind: str, args: Sequence[str], env: Mapping[str, str]) -> int | None:

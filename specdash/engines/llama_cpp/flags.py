@@ -19,7 +19,7 @@ from pathlib import Path
 from specdash.core.engine import UNKNOWN, CauseKind
 from specdash.core.kinds import EMBEDDED
 from specdash.engines.log_diagnosis import hints
-from specdash.engines.program_help import BRIEF_LIMIT_S, Entry, read_entries, run_briefly
+from specdash.engines.program_help import BRIEF_LIMIT_S, HelpOption, read_entries, run_briefly
 from specdash.errors import EngineError
 
 PROGRAMS = Path(__file__).parents[2] / "programs"  # what runs in a Python of its own
@@ -40,7 +40,7 @@ class Flags:
     removed: frozenset[str]
     dialect: str
     spec_types: tuple[str, ...] = ()
-    entries: tuple[Entry, ...] = ()
+    entries: tuple[HelpOption, ...] = ()
 
     def __contains__(self, flag: str) -> bool:
         """Whether the program takes `flag`."""
@@ -92,7 +92,7 @@ def read_flags(
     return Flags(known, removed, dialect, read_spec_types(text), read_entries(text))
 
 
-def resolve(program: str) -> tuple[tuple[str, ...], str]:
+def resolve_program(program: str) -> tuple[tuple[str, ...], str]:
     """The command that starts `program`, and how to name it to the user; EngineError when there is no such file."""
     kind, _, interpreter = program.partition(":")
     if kind == EMBEDDED:

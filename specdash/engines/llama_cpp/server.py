@@ -22,7 +22,7 @@ from specdash.core.step import Stage
 from specdash.core.transport import HttpError, Progress, TransportError
 from specdash.engines.base import ANSWER_LIMIT_S, PROBE_PROMPT, BaseClient, BaseEngine, member
 from specdash.engines.llama_cpp import methods as llama_methods
-from specdash.engines.llama_cpp.flags import HINTS, Flags, read_flags, read_version, resolve
+from specdash.engines.llama_cpp.flags import HINTS, Flags, read_flags, read_version, resolve_program
 from specdash.engines.llama_cpp.methods import SAMPLING, SPECULATION, start_arguments
 from specdash.engines.llama_cpp.stream import decode, decode_partial
 from specdash.engines.params import request_fields, stage_values, values_in
@@ -232,7 +232,7 @@ def open_program(
     Runs the program's --help and --version, in the environment that its servers get (None: this process's own);
     EngineError says what is wrong with it and what to do. `filler` is text for filling a context to a wanted depth.
     """
-    command, shown_as = resolve(program)
+    command, shown_as = resolve_program(program)
     flags = read_flags(command, shown_as, env=env)
     version = read_version(run_briefly([*command, "--version"], shown_as, BRIEF_LIMIT_S, env))
     info = EngineInfo(KIND, shown_as, version, flags.dialect, k_scope, keeps_history=KINDS[KIND].keeping_history)

@@ -21,7 +21,7 @@ from specdash.core.generation import Generation, Piece, PromptRead
 from specdash.core.measure import Chunk
 from specdash.core.numbers import MOST, finite
 from specdash.core.transport import StreamedAnswer
-from specdash.engines.base import shortened
+from specdash.engines.base import first_problems
 
 FINISH_REASONS = frozenset({"limit", "eos", "word"})
 
@@ -112,7 +112,7 @@ def decode(answer: StreamedAnswer) -> Generation:
         draft_n_accepted=timings.draft_n_accepted,
         model=last.model,
         settings=_settings(last.generation_settings or {}),
-        problems=shortened(problems),
+        problems=first_problems(problems),
         margins=_margins(events),
         untimed_tokens=float(chunks[0].predicted_n) if chunks else 1.0,
         is_truncated=last.truncated,

@@ -222,7 +222,7 @@ def find(config: EngineConfig, context: FindContext) -> MlxEngine:
     EngineError says what is wrong with it. A script by one of these names has to have mlx_lm beside its Python; of any
     other program the --help is read, which takes seconds: mlx_lm is loaded for it.
     """
-    command, python = resolve(config.program)
+    command, python = resolve_mlx_program(config.program)
     shown_as, env = config.program, context.env
     name = Path(shown_as.partition(":")[0]).name
     dialect = name if name in PROGRAMS and python is not None else _dialect(command, shown_as, env)
@@ -246,7 +246,7 @@ def _dialect(command: Sequence[str], shown_as: str, env: Mapping[str, str] | Non
     return OWN if "--alias" in known else STOCK
 
 
-def resolve(program: str) -> tuple[tuple[str, ...], str | None]:
+def resolve_mlx_program(program: str) -> tuple[tuple[str, ...], str | None]:
     """The command that starts `program`, and the Python that runs it if that is known; EngineError for none."""
     name, _, python = program.partition(":")
     if name in PROGRAMS and python and shutil.which(python) is None:

@@ -26,24 +26,24 @@ from specdash.engines.openai.detect import (
     NO_PATH,
     ServerFacts,
     ask,
+    is_other_kind,
     metrics_path,
     more_fields,
+    other_kind_error,
     prefix,
-    proves_stranger,
-    stranger,
     tokens_of,
     uncounted_cache,
     unnamed,
 )
 from specdash.engines.openai.metrics import SpecCounters, difference, read_metrics, with_counters
 from specdash.engines.openai.stream import decode
-from specdash.engines.params import request_fields, sampling_params, setting, values_in
+from specdash.engines.params import request_fields, sampling_params, setting_param, values_in
 
 log = logging.getLogger(__name__)
 
 _MODEL = "what it calls the target; the only model it has, if left out"
 REQUEST_PARAMS = (
-    setting("model", _MODEL, scope="request", field="model", key="targets.model"),
+    setting_param("model", _MODEL, scope="request", field="model", key="targets.model"),
     *sampling_params(),
 )
 
@@ -62,7 +62,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Server:
+class OpenAiServer:
     """How a server is reached and what it was started as.
 
     `where` is a port of 127.0.0.1 or a base URL without /v1. `model` is the name that requests carry ("": the only one
@@ -92,7 +92,9 @@ class OpenAiClient(BaseClient):
     `filler` is text to fill contexts with; `on_facts` is told what the server says of itself, once it says it.
     """
 
-    def __init__(self, server: Server, filler: str, on_facts: Callable[[ServerFacts], None] | None = None) -> None:
+    def __init__(
+        self, server: OpenAiServer, filler: str, on_facts: Callable[[ServerFacts], None] | None = None
+    ) -> None:
         super().__init__(server.where, filler, server.headers)
         self._server = server
         self._on_facts = on_facts
@@ -186,9 +188,9 @@ class OpenAiClient(BaseClient):
             raise RequestTimeout(limit_s) from error
         except (HttpError, BadAnswer) as error:
             unlisted = (await self._facts()).unlisted
-            if not unlisted or not proves_stranger(error, unlisted, self._missing_health):
+            if not unlisted or not is_other_kind(error, unlisted, self._missing_health):
                 raise
-            raise stranger(self._http, unlisted, self._missing_health) from error
+            raise other_kind_error(self._http, unlisted, self._missing_health) from error
         if not isinstance(answer, Mapping) or not answer.get("choices"):
             said = answer.get("error") if isinstance(answer, Mapping) else None
             told = f": {self._http.redacted(str(said))[:200]}" if said else ""

@@ -122,14 +122,14 @@ async def unnamed(http: Client, unlisted: str, missing_health: str, limit_s: flo
         if missing_health or unlisted == PAGE:
             await http.post_json("/v1/chat/completions", {}, limit_s)
     except TransportError as error:
-        if proves_stranger(error, unlisted, missing_health):
-            return stranger(http, unlisted, missing_health)
+        if is_other_kind(error, unlisted, missing_health):
+            return other_kind_error(http, unlisted, missing_health)
     return EngineError(
         f"the server at {http.base} does not list its models ({unlisted})", "Name one with targets.model."
     )
 
 
-def proves_stranger(error: TransportError, unlisted: str, missing_health: str) -> bool:
+def is_other_kind(error: TransportError, unlisted: str, missing_health: str) -> bool:
     """Whether this answer to a completion, of a server that lists no models, shows that it is of another kind.
 
     A path that is not there may also be how a server calls an unknown model, unless its health path is missing too.
@@ -139,7 +139,7 @@ def proves_stranger(error: TransportError, unlisted: str, missing_health: str) -
     return isinstance(error, BadAnswer) and unlisted == PAGE
 
 
-def stranger(http: Client, unlisted: str, missing_health: str) -> EngineError:
+def other_kind_error(http: Client, unlisted: str, missing_health: str) -> EngineError:
     """The error for a server of another kind."""
     signs = f"{unlisted}, and nothing at {missing_health}" if missing_health else unlisted
     return EngineError(

@@ -37,10 +37,10 @@ from specdash.core.transport import TransportError
 from specdash.engines.base import BaseEngine
 from specdash.engines.http import Client
 from specdash.engines.log_diagnosis import hints
-from specdash.engines.openai.client import REQUEST_PARAMS, OpenAiClient, Server
+from specdash.engines.openai.client import REQUEST_PARAMS, OpenAiClient, OpenAiServer
 from specdash.engines.openai.detect import Flavour, ServerFacts, ask
 from specdash.engines.openai.stream import decode_partial
-from specdash.engines.params import setting
+from specdash.engines.params import setting_param
 from specdash.engines.placeholders import complaint, filled, places_of, values_of, with_environment, with_variables
 from specdash.errors import EngineError
 
@@ -55,17 +55,17 @@ PASTED_ALIAS = "model"
 _PLACES = ", ".join(f"{{{place}}}" for place in PLACEHOLDERS)
 _DRAFT = "LM Studio alone takes the draft in a request; others get it where they are started"
 PARAMS: tuple[Param, ...] = (
-    setting("url", "where it runs already; one for each method, where they differ"),
-    setting("launch", f"the command that starts it, with {_PLACES} in it"),
-    setting("stop", "a command that ends it cleanly, before any signal"),
+    setting_param("url", "where it runs already; one for each method, where they differ"),
+    setting_param("launch", f"the command that starts it, with {_PLACES} in it"),
+    setting_param("stop", "a command that ends it cleanly, before any signal"),
     *REQUEST_PARAMS,
-    setting("draft_model", _DRAFT, scope="request", field="draft_model", key="drafts.model"),
-    setting("k", "an argument of the launch command, as {k}; no request can set it", key="sweep.k"),
-    setting("api_key_env", "the variable that holds its key, sent as a bearer token", scope="request"),
-    setting("body", "further fields for every request", scope="request"),
-    setting("health", "the path that says it is up (/health, else /v1/models)"),
-    setting("ready", "a path that says it is ready, beside that"),
-    setting("metrics", "the path of its counters (vLLM and SGLang: /metrics)"),
+    setting_param("draft_model", _DRAFT, scope="request", field="draft_model", key="drafts.model"),
+    setting_param("k", "an argument of the launch command, as {k}; no request can set it", key="sweep.k"),
+    setting_param("api_key_env", "the variable that holds its key, sent as a bearer token", scope="request"),
+    setting_param("body", "further fields for every request", scope="request"),
+    setting_param("health", "the path that says it is up (/health, else /v1/models)"),
+    setting_param("ready", "a path that says it is ready, beside that"),
+    setting_param("metrics", "the path of its counters (vLLM and SGLang: /metrics)"),
 )
 
 NOT_REPORTED: Mapping[str, str] = MappingProxyType(
@@ -194,7 +194,7 @@ class OpenAiEngine(BaseEngine):
 
     def client(self, spec: ServerSpec, endpoint: Endpoint) -> OpenAiClient:
         """A client of that server."""
-        server = Server(
+        server = OpenAiServer(
             where=endpoint.url if endpoint.url is not None else endpoint.port,
             model=endpoint.alias or spec.model,
             draft_model=spec.draft_model or (spec.key.draft or ""),

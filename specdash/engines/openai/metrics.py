@@ -95,7 +95,7 @@ class SpecCounters:
         return f"the counters grew by {made} tokens during an answer of {generated}: somebody else uses this server"
 
 
-def unknown(reason: str, *, enabled: bool | None = None, k_now: int | None = None) -> SpecCounters:
+def unknown_counters(reason: str, *, enabled: bool | None = None, k_now: int | None = None) -> SpecCounters:
     """Nothing counted, for this reason."""
     return SpecCounters(None, None, None, reason=reason, enabled=enabled, k_now=k_now)
 
@@ -103,16 +103,16 @@ def unknown(reason: str, *, enabled: bool | None = None, k_now: int | None = Non
 def read_metrics(text: str) -> SpecCounters:
     """The counters in an answer of a metrics endpoint, whoever's it is; never raises for what a server sent."""
     if len(text) > TEXT_LIMIT:
-        return unknown("the answer of the metrics endpoint is too long to be one")
+        return unknown_counters("the answer of the metrics endpoint is too long to be one")
     start = text.lstrip()[:1]
     if start in ("{", "["):
         try:
             value = json.loads(text)
         except (ValueError, RecursionError):
-            return unknown("the metrics endpoint answers with broken JSON")
-        return _cluster(value) if isinstance(value, dict) else unknown("the metrics are no JSON object")
+            return unknown_counters("the metrics endpoint answers with broken JSON")
+        return _cluster(value) if isinstance(value, dict) else unknown_counters("the metrics are no JSON object")
     if start == "<":
-        return unknown("the metrics endpoint answers with a page for browsers, not with metrics")
+        return unknown_counters("the metrics endpoint answers with a page for browsers, not with metrics")
     return _prometheus(text)
 
 
@@ -147,7 +147,7 @@ def difference(before: SpecCounters, after: SpecCounters) -> SpecCounters:
     )
     wrong = _contradiction(found)
     if wrong:
-        return unknown(wrong, enabled=after.enabled, k_now=k_now)
+        return unknown_counters(wrong, enabled=after.enabled, k_now=k_now)
     steady = before.k_now == after.k_now
     if steady and None not in (k_now, found.drafts) and (found.draft_tokens or 0) > (k_now or 0) * (found.drafts or 0):
         return replace(found, k_now=None)
@@ -156,7 +156,7 @@ def difference(before: SpecCounters, after: SpecCounters) -> SpecCounters:
 
 def _fallen(what: str, enabled: bool | None, k_now: int | None) -> SpecCounters:
     """Counters that went back."""
-    return unknown(f"the counters fell ({what}): the server was started again", enabled=enabled, k_now=k_now)
+    return unknown_counters(f"the counters fell ({what}): the server was started again", enabled=enabled, k_now=k_now)
 
 
 def _positions_grown(before: Sequence[int], after: Sequence[int]) -> tuple[int, ...] | None:
@@ -184,9 +184,9 @@ def _cluster(value: Mapping[str, Any]) -> SpecCounters:
     """`GET /v1/spec_decode/metrics`."""
     enabled = value.get("spec_decode_enabled")
     if not isinstance(enabled, bool):
-        return unknown("the metrics are JSON without spec_decode_enabled, so of a server that is not known")
+        return unknown_counters("the metrics are JSON without spec_decode_enabled, so of a server that is not known")
     if not enabled:
-        return unknown("the server says that speculative decoding is off", enabled=False)
+        return unknown_counters("the server says that speculative decoding is off", enabled=False)
     fields = ("total_steps", "total_proposed", "total_accepted", "total_fallback_steps")
     counts = {name: _count(value.get(name)) for name in fields}
     missing = [name for name in fields[:3] if counts[name] is None]
@@ -215,7 +215,7 @@ def _prometheus(text: str) -> SpecCounters:
     """The text format of Prometheus, or OpenMetrics."""
     series = _series(text)
     if not series:
-        return unknown("the metrics endpoint answers with no metrics")
+        return unknown_counters("the metrics endpoint answers with no metrics")
     for prefix in ("vllm:", "llamacpp:"):
         if any(name.startswith(f"{prefix}spec_decode_") for name, _, _ in series):
             return _counted(series, prefix)
@@ -223,7 +223,7 @@ def _prometheus(text: str) -> SpecCounters:
         return _sglang(series)
     speculates = any(name.startswith(("vllm:", "llamacpp:", "sglang:")) for name, _, _ in series)
     why = "nothing about speculative decoding" if speculates else "no names of a server that is known"
-    return unknown(f"the metrics have {why}", enabled=None)
+    return unknown_counters(f"the metrics have {why}", enabled=None)
 
 
 _Series = tuple[str, Mapping[str, str], float]

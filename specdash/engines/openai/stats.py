@@ -39,7 +39,7 @@ CONTRADICTS = "the statistics in the answer contradict each other"
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
+class AnswerStats:
     """What one answer's statistics say; None is untold, and `unknown` has the reason where there is one to give.
 
     `draft_n` are the draft tokens that the target verified, `steps` its verification passes,
@@ -59,10 +59,10 @@ class Told:
     unknown: Mapping[str, str] = field(default_factory=dict)
 
 
-NOTHING = Told()
+NOTHING = AnswerStats()
 
 
-def vllm(metrics: object) -> Told:
+def vllm(metrics: object) -> AnswerStats:
     """The `metrics` object of vLLM."""
     if not isinstance(metrics, Mapping):
         return NOTHING
@@ -76,16 +76,16 @@ def vllm(metrics: object) -> Told:
     )
 
 
-def _vllm_drafting(spec: Mapping[str, Any]) -> Told:
+def _vllm_drafting(spec: Mapping[str, Any]) -> AnswerStats:
     """`metrics.speculative_decoding`."""
     names = ("num_spec_steps", "num_draft_tokens", "num_accepted_draft_tokens")
     steps, drafted, accepted = (whole(spec.get(name)) for name in names)
     missing = next((name for name in names if whole(spec.get(name)) is None), None)
     if missing is not None or steps is None or drafted is None or accepted is None:
-        return Told(unknown={DRAFTED: f"the answer's metrics.speculative_decoding has no {missing}"})
+        return AnswerStats(unknown={DRAFTED: f"the answer's metrics.speculative_decoding has no {missing}"})
     histogram = _histogram(spec.get("acceptance_histogram"))
     if accepted > drafted or (histogram and _totals(histogram) != (steps, accepted)):
-        return Told(unknown={DRAFTED: CONTRADICTS})
+        return AnswerStats(unknown={DRAFTED: CONTRADICTS})
     lengths = [whole(each) for each in _listed(spec.get("per_step_drafted"))]
     known = [each for each in lengths if each is not None]
     configured = whole(spec.get("num_spec_tokens"))
@@ -98,10 +98,10 @@ def _vllm_drafting(spec: Mapping[str, Any]) -> Told:
     unknown = {}
     if k_seen is None and drafted:
         unknown[K_SEEN] = f"{drafted} tokens were drafted in {steps} steps, and no step's length is told"
-    return Told(drafted, accepted, steps, k_seen or None, _positions(histogram), unknown=unknown)
+    return AnswerStats(drafted, accepted, steps, k_seen or None, _positions(histogram), unknown=unknown)
 
 
-def sglang(extension: object, meta_info: object) -> Told:
+def sglang(extension: object, meta_info: object) -> AnswerStats:
     """SGLang's `sglext` or a choice's `meta_info`, with the names of either generation."""
     ours = extension if isinstance(extension, Mapping) else {}
     details = ours.get("spec_tokens_details", meta_info)
@@ -114,29 +114,31 @@ def sglang(extension: object, meta_info: object) -> Told:
     return told
 
 
-def _sglang_drafting(details: Mapping[str, Any]) -> Told:
+def _sglang_drafting(details: Mapping[str, Any]) -> AnswerStats:
     """The counts of drafting, by today's names or those before."""
     steps = whole(details.get("spec_verify_ct"))
     drafted = _first(details, "spec_num_proposed_drafts", "spec_proposed_drafts", "spec_draft_token_num")
     accepted = _first(details, "spec_num_correct_drafts", "spec_accepted_drafts", "spec_accept_token_num")
     cached = whole(details.get("cached_tokens"))
     if not any(str(name).startswith("spec_") for name in details):
-        return Told(cached_tokens=cached)
+        return AnswerStats(cached_tokens=cached)
     if steps is None or drafted is None or accepted is None:
-        return Told(steps=steps, cached_tokens=cached, unknown={DRAFTED: "the answer's spec_ fields lack a count"})
+        return AnswerStats(
+            steps=steps, cached_tokens=cached, unknown={DRAFTED: "the answer's spec_ fields lack a count"}
+        )
     histogram = _histogram(details.get("spec_correct_drafts_histogram") or details.get("spec_accept_histogram"))
     if accepted > drafted:
-        return Told(cached_tokens=cached, unknown={DRAFTED: CONTRADICTS})
+        return AnswerStats(cached_tokens=cached, unknown={DRAFTED: CONTRADICTS})
     positions = _positions(histogram) if _totals(histogram) == (steps, accepted) else ()
     # It drafts the same number in every step, unless it is told to adapt: then the mean is seldom a whole number.
     k_seen = drafted // steps if steps and drafted % steps == 0 else None
     unknown = {}
     if k_seen is None and drafted:
         unknown[K_SEEN] = f"{drafted} tokens were drafted in {steps} steps, so not as many in each"
-    return Told(drafted, accepted, steps, k_seen or None, positions, cached, unknown=unknown)
+    return AnswerStats(drafted, accepted, steps, k_seen or None, positions, cached, unknown=unknown)
 
 
-def lm_studio(stats: object) -> Told:
+def lm_studio(stats: object) -> AnswerStats:
     """LM Studio's `stats`."""
     if not isinstance(stats, Mapping):
         return NOTHING
@@ -144,24 +146,26 @@ def lm_studio(stats: object) -> Told:
     shown = {f"stats.{name}": stats[name] for name in plain if isinstance(stats.get(name), str | int | float)}
     names = [f"{name}_draft_tokens_count" for name in ("total", "accepted", "rejected", "ignored")]
     if not any(name in stats for name in names):
-        return Told(shown=shown)
+        return AnswerStats(shown=shown)
     total, accepted, rejected, ignored = (whole(stats.get(name)) for name in names)
     if accepted is None or rejected is None:
-        return Told(shown=shown, unknown={DRAFTED: "the answer's stats count no accepted or no rejected draft tokens"})
+        return AnswerStats(
+            shown=shown, unknown={DRAFTED: "the answer's stats count no accepted or no rejected draft tokens"}
+        )
     if total is not None and total != accepted + rejected + (ignored or 0):
-        return Told(shown=shown, unknown={DRAFTED: CONTRADICTS})
+        return AnswerStats(shown=shown, unknown={DRAFTED: CONTRADICTS})
     why = "LM Studio tells how many tokens were drafted, not in how many steps, and no request can set its K"
-    return Told(accepted + rejected, accepted, shown=shown, unknown={K_SEEN: why})
+    return AnswerStats(accepted + rejected, accepted, shown=shown, unknown={K_SEEN: why})
 
 
-def llama(timings: object) -> Told:
+def llama(timings: object) -> AnswerStats:
     """llama-server's `timings`; its draft counts are absent where nothing was drafted."""
     if not isinstance(timings, Mapping):
         return NOTHING
     drafted, accepted = whole(timings.get("draft_n")), whole(timings.get("draft_n_accepted"))
     if drafted is not None and accepted is not None and accepted > drafted:
-        return Told(unknown={DRAFTED: CONTRADICTS})
-    return Told(
+        return AnswerStats(unknown={DRAFTED: CONTRADICTS})
+    return AnswerStats(
         draft_n=drafted,
         draft_n_accepted=accepted,
         cached_tokens=whole(timings.get("cache_n")),

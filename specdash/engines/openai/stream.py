@@ -28,9 +28,9 @@ from specdash.core.generation import DECODE_RATE, UNTIMED, Generation, Piece
 from specdash.core.measure import INFERRED, Chunk, Untimed, step_facts, untimed_tokens
 from specdash.core.numbers import MOST, whole
 from specdash.core.transport import StreamedAnswer
-from specdash.engines.base import shortened
+from specdash.engines.base import first_problems
 from specdash.engines.openai import stats as stats
-from specdash.engines.openai.stats import NOTHING, Told
+from specdash.engines.openai.stats import NOTHING, AnswerStats
 
 # -- events as they are written ------------------------------------------------------------------------------------
 
@@ -70,7 +70,7 @@ class Delta(msgspec.Struct, gc=False):
     thinking: str | None = None
 
 
-class Candidate(msgspec.Struct, gc=False):
+class TokenCandidate(msgspec.Struct, gc=False):
     """A token that might have come, with its log-probability in nats."""
 
     logprob: float | None = None
@@ -79,7 +79,7 @@ class Candidate(msgspec.Struct, gc=False):
 class Chances(msgspec.Struct, gc=False):
     """The likeliest candidates for one token, the best first."""
 
-    top_logprobs: tuple[Candidate, ...] = ()
+    top_logprobs: tuple[TokenCandidate, ...] = ()
 
 
 class Logprobs(msgspec.Struct, gc=False):
@@ -88,7 +88,7 @@ class Logprobs(msgspec.Struct, gc=False):
     content: tuple[Chances, ...] | None = None
 
 
-class Choice(msgspec.Struct, gc=False):
+class AnswerChoice(msgspec.Struct, gc=False):
     """One answer; a chat has `delta`, a completion `text`."""
 
     delta: Delta | None = None
@@ -116,10 +116,10 @@ class Choice(msgspec.Struct, gc=False):
         return f"{delta.content or ''}{self.text or ''}"
 
 
-class Event(msgspec.Struct, gc=False):
+class StreamEvent(msgspec.Struct, gc=False):
     """One event; the last four are servers' own."""
 
-    choices: tuple[Choice, ...] = ()
+    choices: tuple[AnswerChoice, ...] = ()
     usage: Usage | None = None
     model: str | None = None
     error: Any = None
@@ -131,7 +131,7 @@ class Event(msgspec.Struct, gc=False):
     sglext: Any = None
 
     @property
-    def choice(self) -> Choice:
+    def choice(self) -> AnswerChoice:
         """The one answer that was asked for."""
         return self.choices[0] if self.choices else _NO_CHOICE
 
@@ -143,18 +143,18 @@ class Event(msgspec.Struct, gc=False):
 
 
 _NO_DELTA = Delta()
-_NO_CHOICE = Choice()
-_DECODER = msgspec.json.Decoder(Event)
+_NO_CHOICE = AnswerChoice()
+_DECODER = msgspec.json.Decoder(StreamEvent)
 
 
-def read_event(data: bytes) -> Event:
+def read_event(data: bytes) -> StreamEvent:
     """One event; ValueError or RecursionError for what is none."""
     return _DECODER.decode(data)
 
 
-def read_events(answer: StreamedAnswer, problems: list[str]) -> tuple[list[tuple[float, Event]], bool]:
+def read_events(answer: StreamedAnswer, problems: list[str]) -> tuple[list[tuple[float, StreamEvent]], bool]:
     """The events that can be read, with their arrival times, and whether [DONE] came; faults go into `problems`."""
-    events: list[tuple[float, Event]] = []
+    events: list[tuple[float, StreamEvent]] = []
     for number, (t_s, data) in enumerate(answer.events, start=1):
         if data.strip() == DONE:
             if number < len(answer.events):
@@ -172,7 +172,7 @@ def read_events(answer: StreamedAnswer, problems: list[str]) -> tuple[list[tuple
     return events, False
 
 
-def _said(event: Event) -> str:
+def _said(event: StreamEvent) -> str:
     """The words of an error event: {"error": {"message": …}}, {"error": …}, or {"object": "error", "message": …}."""
     error = event.error if event.error is not None else event.message
     message = error.get("message") if isinstance(error, dict) else error
@@ -190,7 +190,7 @@ MOST_UNSURE = 0.1  # a rate that may be off by more is none
 
 SILENT = "the server tells nothing about drafting in its answers"
 
-_Events = Sequence[tuple[float, Event]]
+_Events = Sequence[tuple[float, StreamEvent]]
 
 
 def decode(
@@ -238,7 +238,7 @@ def decode(
         model=next((event.model for _, event in events if event.model), None),
         settings=dict(told.shown),
         margins=_margins(events),
-        problems=shortened(problems),
+        problems=first_problems(problems),
         acceptance_source=_source(told, found),
         steps=found.steps,
         k_seen=found.k_seen,
@@ -262,7 +262,7 @@ def _untimed(
     return untimed_tokens(generated, len(chunks), first, has_end=finish_reason == "eos", first_share=share)
 
 
-def _unsure(untimed: Untimed, chunks: Sequence[Chunk], told: Told) -> dict[str, str]:
+def _unsure(untimed: Untimed, chunks: Sequence[Chunk], told: AnswerStats) -> dict[str, str]:
     """What is to be said of a rate by this machine's clock that may be off, since events do not count their tokens."""
     if told.predicted_ms is not None or untimed.error <= RATE_TOLERANCE:
         return {}
@@ -284,7 +284,7 @@ def _hidden(usage: Usage, chunks: Sequence[Chunk]) -> int | None:
     return details.reasoning_tokens if details is not None and not chunks else None
 
 
-def _unknown(found: Told, chunks: Sequence[Chunk], *, has_timings: bool) -> dict[str, str]:
+def _unknown(found: AnswerStats, chunks: Sequence[Chunk], *, has_timings: bool) -> dict[str, str]:
     """Why figures about drafting are missing, for all that are."""
     unknown = dict(found.unknown)
     if found.draft_n is None and not has_timings:
@@ -309,7 +309,7 @@ def decode_partial(received: Sequence[tuple[float, bytes]]) -> tuple[Piece, ...]
     return tuple(pieces)
 
 
-def _told(events: Iterable[Event]) -> Told:
+def _told(events: Iterable[StreamEvent]) -> AnswerStats:
     """The statistics of the last event that has any."""
     found = NOTHING
     for event in events:
@@ -334,7 +334,7 @@ def _margins(events: _Events) -> tuple[float | None, ...]:
     return tuple(margins) if any(each is not None for each in margins) else ()
 
 
-def _lead(candidates: Sequence[Candidate]) -> float | None:
+def _lead(candidates: Sequence[TokenCandidate]) -> float | None:
     """By how many nats the first candidate led over the second."""
     best = [candidate.logprob for candidate in candidates[:2]]
     return best[0] - best[1] if len(best) == 2 and best[0] is not None and best[1] is not None else None
@@ -378,7 +378,7 @@ def _chunks(events: _Events, problems: list[str]) -> tuple[Chunk, ...]:
     return tuple(chunks)
 
 
-def _check_counts(chunks: Sequence[Chunk], generated: int | None, told: Told, problems: list[str]) -> None:
+def _check_counts(chunks: Sequence[Chunk], generated: int | None, told: AnswerStats, problems: list[str]) -> None:
     """What the number of events says against the number of tokens, and against times that are taken from them."""
     if not chunks or generated is None:
         return
@@ -390,7 +390,7 @@ def _check_counts(chunks: Sequence[Chunk], generated: int | None, told: Told, pr
         problems.append(f"{generated} tokens came in {len(chunks)} pieces: something on the way holds them back")
 
 
-def _inferred(chunks: Sequence[Chunk], generated: int | None, told: Told, k: int | None) -> Told:
+def _inferred(chunks: Sequence[Chunk], generated: int | None, told: AnswerStats, k: int | None) -> AnswerStats:
     """What the arrival of tokens says of drafting, where the server says nothing: the steps.
 
     The first event is of the prompt; each further one is a verification step, which makes what it accepted and one
@@ -405,15 +405,15 @@ def _inferred(chunks: Sequence[Chunk], generated: int | None, told: Told, k: int
     longest = max(made)
     if k is not None and longest > k + 1:
         why = f"an event brought {longest} tokens, more than one step with K = {k} makes: steps came together"
-        return Told(unknown={**told.unknown, DRAFTED: why, K_SEEN: why})
+        return AnswerStats(unknown={**told.unknown, DRAFTED: why, K_SEEN: why})
     unknown = {**told.unknown, DRAFTED: f"{SILENT}; the steps are inferred from how its tokens arrive"}
     if longest - 1 != k:
         unknown[K_SEEN] = f"the longest step made {longest} tokens, so its draft had {longest - 1} or more"
     seen = k if longest - 1 == k else None
-    return Told(steps=len(made), k_seen=seen or None, unknown=unknown)
+    return AnswerStats(steps=len(made), k_seen=seen or None, unknown=unknown)
 
 
-def _source(told: Told, found: Told) -> str | None:
+def _source(told: AnswerStats, found: AnswerStats) -> str | None:
     """Where the draft counts come from."""
     if told.draft_n is not None or told.steps is not None:
         return "server"

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from .inputs import Ask, BadRequestError, RefusedError
+from .inputs import Ask, BadRequestError, MlxServerError
 
 
 class ClientGoneError(Exception):
@@ -18,7 +18,7 @@ class ClientGoneError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TargetPass:
     """What one pass of the target made: tokens with their log-probabilities, drafted and accepted counts."""
 
     tokens: Sequence[tuple[int, Any]]
@@ -27,7 +27,7 @@ class Step:
 
 
 @dataclass(slots=True)
-class Timings:
+class RequestCounters:
     """llama-server's cumulative counters of one request."""
 
     prompt_n: int
@@ -62,7 +62,7 @@ class Models:
             for path, model in ((options.model, self._model), (options.draft_model, self._draft)):
                 if not can_trim_prompt_cache(make_prompt_cache(model)):
                     said = f"error: {path}: speculative decoding needs a cache that can be rewound, this model has none"
-                    raise RefusedError(said)
+                    raise MlxServerError(said)
 
     @property
     def drafts(self) -> bool:
@@ -105,7 +105,7 @@ class Models:
             raise BadRequestError("the prompt is empty")
         mx.random.seed(ask.seed)
         detokenizer = self._tokenizer.detokenizer
-        timings, stop_type = Timings(len(prompt)), "limit"
+        timings, stop_type = RequestCounters(len(prompt)), "limit"
         begun_s = first_s = time.perf_counter()
         with wired_limit(self._model, [generation_stream]):
             for step in self._steps(mx.array(prompt), ask, look):
@@ -144,7 +144,7 @@ class Models:
             }
         ]
 
-    def _steps(self, prompt: Any, ask: Ask, look: Callable[..., None]) -> Iterator[Step]:
+    def _steps(self, prompt: Any, ask: Ask, look: Callable[..., None]) -> Iterator[TargetPass]:
         """The passes of the target, the prompt's first."""
         from mlx_lm.generate import generate_step
         from mlx_lm.sample_utils import make_sampler
@@ -157,18 +157,18 @@ class Models:
             return
         common |= {"max_kv_size": self._options.max_kv_size, "prompt_progress_callback": look}
         for token, logprobs in generate_step(prompt, self._model, max_tokens=ask.max_tokens, **common):
-            yield Step([(token, logprobs)])
+            yield TargetPass([(token, logprobs)])
 
     def _drafted(
         self, prompt: Any, k: int, max_tokens: int, common: Mapping[str, Any], look: Callable[..., None]
-    ) -> Iterator[Step]:
+    ) -> Iterator[TargetPass]:
         """As `_steps`, verifying drafts of up to `k` tokens."""
         import mlx.core as mx
         from mlx_lm.generate import speculative_generate_step
 
         draft_cache, _ = self._filled(self._draft, prompt, {**common, "sampler": None}, look)
         cache, (token, logprobs) = self._filled(self._model, prompt, common, look)
-        yield Step([(token, logprobs)])
+        yield TargetPass([(token, logprobs)])
         left = max_tokens - 1
         if not left:
             return
@@ -188,7 +188,7 @@ class Models:
             accepted += from_draft
             left -= 1
             if not from_draft or not left:
-                yield Step(tokens, drafted, accepted)
+                yield TargetPass(tokens, drafted, accepted)
                 tokens, accepted, drafted = [], 0, min(k, left)
 
     def _filled(
@@ -215,7 +215,7 @@ class Models:
         return cache, (sampled.item(), logprobs.squeeze(0))
 
 
-def _event(text: str, tokens: list[int], timings: Timings) -> dict[str, Any]:
+def _event(text: str, tokens: list[int], timings: RequestCounters) -> dict[str, Any]:
     """One event of a stream, as llama-server words it."""
     return {
         "index": 0,

@@ -17,7 +17,7 @@ from typing import Any, NoReturn
 TOKENIZERS = ("tokenizer.json", "tokenizer.model", "tekken.json", "vocab.json", "*.tiktoken")
 
 
-class RefusedError(Exception):
+class MlxServerError(Exception):
     """A command line that cannot be used; the message is what the user reads."""
 
 
@@ -25,7 +25,7 @@ class _Parser(argparse.ArgumentParser):
     """An argument parser whose complaints are RefusedError."""
 
     def error(self, message: str) -> NoReturn:
-        raise RefusedError(f"error: {message}")
+        raise MlxServerError(f"error: {message}")
 
 
 # Flag, placeholder of its value, type, default, help. Names and defaults are mlx_lm's own where it has them.
@@ -72,17 +72,17 @@ def options_of(args: Sequence[str] | None) -> argparse.Namespace:
     """The command line, checked; RefusedError. Exits after --help."""
     options, rest = parser().parse_known_args(args)
     if rest:
-        raise RefusedError(f"error: invalid argument: {rest[0]}")
+        raise MlxServerError(f"error: invalid argument: {rest[0]}")
     if options.version:
         return options
     if options.model is None:
-        raise RefusedError("error: no model: give one with --model FOLDER")
+        raise MlxServerError("error: no model: give one with --model FOLDER")
     if not isinstance(options.chat_template_args, dict):
-        raise RefusedError("error: argument --chat-template-args: not a JSON object")
+        raise MlxServerError("error: argument --chat-template-args: not a JSON object")
     if options.num_draft_tokens < 0 or options.max_tokens < 1:
-        raise RefusedError("error: --num-draft-tokens and --max-tokens count tokens")
+        raise MlxServerError("error: --num-draft-tokens and --max-tokens count tokens")
     if options.draft_model is not None and options.max_kv_size is not None:
-        raise RefusedError("error: --max-kv-size cannot be used with --draft-model: such a cache cannot be rewound")
+        raise MlxServerError("error: --max-kv-size cannot be used with --draft-model: such a cache cannot be rewound")
     require_folder(options.model, "--model")
     if options.draft_model is not None:
         require_folder(options.draft_model, "--draft-model")
@@ -93,18 +93,18 @@ def options_of(args: Sequence[str] | None) -> argparse.Namespace:
 def require_folder(path: Path, flag: str) -> None:
     """RefusedError for a folder that is no MLX model."""
     if not os.path.isdir(path):
-        raise RefusedError(f"error: {flag}: {path} is no folder; name one with config.json and model*.safetensors")
+        raise MlxServerError(f"error: {flag}: {path} is no folder; name one with config.json and model*.safetensors")
     needed = (("config.json", ("config.json",)), ("weights", ("model*.safetensors",)), ("tokenizer", TOKENIZERS))
     for what, names in needed:
         if not any(True for name in names for _ in path.glob(name)):
-            raise RefusedError(f"error: {flag}: {path} has no {what} (none of {', '.join(names)})")
+            raise MlxServerError(f"error: {flag}: {path} has no {what} (none of {', '.join(names)})")
 
 
 def versions() -> str:
     """The versions of what generates; RefusedError when it is not installed."""
     missing = [name for name in ("mlx_lm", "mlx") if importlib.util.find_spec(name) is None]
     if missing:
-        raise RefusedError(f"error: {missing[0]} is missing; install it: pip install 'specdash[mlx]'")
+        raise MlxServerError(f"error: {missing[0]} is missing; install it: pip install 'specdash[mlx]'")
     return f"mlx_lm {importlib.metadata.version('mlx-lm')}, mlx {importlib.metadata.version('mlx')}"
 
 

@@ -17,7 +17,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NoReturn
 
 from .generation import ClientGoneError, Models
-from .inputs import Ask, BadRequestError, RefusedError, ask_of, options_of, tokens_in, versions
+from .inputs import Ask, BadRequestError, MlxServerError, ask_of, options_of, tokens_in, versions
 
 LOOK_S = 0.2  # between looks whether a waiting client is still there
 BODY_BYTES = 64 * 1024 * 1024
@@ -34,7 +34,7 @@ class Job:
     gone: threading.Event = field(default_factory=threading.Event)
 
 
-class Server(ThreadingHTTPServer):
+class MlxHttpServer(ThreadingHTTPServer):
     """Listens, and hands generations to the main thread; `models` is None while they load."""
 
     daemon_threads = True
@@ -66,7 +66,7 @@ class Handler(BaseHTTPRequestHandler):
 
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True  # else the pieces of an answer wait for each other
-    server: Server
+    server: MlxHttpServer
 
     def log_message(self, *_: Any) -> None:
         """Requests are not logged."""
@@ -102,7 +102,7 @@ class Handler(BaseHTTPRequestHandler):
         except (ConnectionError, ClientGoneError):
             pass
         except FAILURES as error:
-            self._fail(500, one_line(error))
+            self._fail(500, error_line(error))
 
     def _body(self) -> Any:
         """The JSON object that came with a request."""
@@ -187,7 +187,7 @@ class Handler(BaseHTTPRequestHandler):
             try:
                 step = self._next(job)
             except FAILURES as error:
-                step = [_error(500, one_line(error))]
+                step = [_error(500, error_line(error))]
                 job.steps.put(None)
         self.wfile.write(b"0\r\n\r\n")
 
@@ -211,7 +211,7 @@ def _error(status: int, message: str) -> dict[str, Any]:
     return {"error": {"code": status, "message": message, "type": KINDS.get(status, "server_error")}}
 
 
-def one_line(error: BaseException) -> str:
+def error_line(error: BaseException) -> str:
     """What an exception says, in one line."""
     return " ".join(str(error).split())[:500] or type(error).__name__
 
@@ -219,15 +219,15 @@ def one_line(error: BaseException) -> str:
 def serve(options: argparse.Namespace) -> NoReturn:
     """Listens, loads the models and serves; RefusedError where that cannot be done."""
     try:
-        server = Server(options)
+        server = MlxHttpServer(options)
     except (OSError, OverflowError) as error:
-        raise RefusedError(f"error: couldn't bind to {options.host}:{options.port}: {error}") from error
+        raise MlxServerError(f"error: couldn't bind to {options.host}:{options.port}: {error}") from error
     threading.Thread(target=server.serve_forever, daemon=True).start()
     _say(f"main: server is listening on http://{options.host}:{server.server_address[1]}")
     try:
         models = Models(options)
     except FAILURES as error:
-        raise RefusedError(f"error: failed to load model {options.model}: {one_line(error)}") from error
+        raise MlxServerError(f"error: failed to load model {options.model}: {error_line(error)}") from error
     _say("main: model loaded")
     server.work(models)
 
@@ -249,6 +249,6 @@ def main(args: Sequence[str] | None = None) -> int:
             _say(f"version: {found}")
             return 0
         serve(options)
-    except RefusedError as refusal:
+    except MlxServerError as refusal:
         _say(str(refusal))
         return 1

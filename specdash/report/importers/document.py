@@ -10,7 +10,7 @@ from typing import Any
 
 from specdash import __version__
 from specdash.analysis.build_result import concluded
-from specdash.analysis.result import Arm, EngineUsed, Hardware, Imported, Measurement, Result, RunInfo, Settings
+from specdash.analysis.result import Arm, EngineUsed, Hardware, Imported, Measurement, Result, ResultSettings, RunInfo
 from specdash.analysis.stats import Speedup, Summary
 from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE, DRAFT
@@ -26,7 +26,7 @@ TEXT_LIMIT = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class ImportOrigin:
     """Where a result comes from; `file` is the name of the file, `moment` ISO 8601 in UTC."""
 
     tool: str
@@ -41,7 +41,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class ImportedArm:
     """One arm as a file tells of it; `summary` by metric, in the units of a sample's fields.
 
     `speedup` over the file's own baseline, or None with `speedup_reason`. `error`: it failed. `samples` are those that
@@ -79,7 +79,7 @@ def sample(prompt_id: str, block: int, told: Mapping[str, Any]) -> Sample:
     return replace(unknown, status=SampleStatus.OK, clock="", **told)
 
 
-def imported_result(origin: Origin, findings: Sequence[Finding], notes: Sequence[str]) -> Result:
+def imported_result(origin: ImportOrigin, findings: Sequence[ImportedArm], notes: Sequence[str]) -> Result:
     """The result of these findings."""
     found = concluded(
         Result(
@@ -95,7 +95,7 @@ def imported_result(origin: Origin, findings: Sequence[Finding], notes: Sequence
                 resumes=0,
             ),
             engine=EngineUsed(kind=origin.backend, program=origin.program),
-            settings=Settings.of(origin.settings),
+            settings=ResultSettings.of(origin.settings),
             measurements=tuple(_measurement(f"m{number:03d}", each) for number, each in enumerate(findings, start=1)),
             overall=tuple(map(_arm, findings)),
             imported=Imported(
@@ -117,7 +117,7 @@ def _few(notes: Sequence[str]) -> tuple[str, ...]:
     return (*notes[:NOTES_SHOWN], *([f"and {more} more like these"] if more > 0 else []))
 
 
-def _measurement(name: str, found: Finding) -> Measurement:
+def _measurement(name: str, found: ImportedArm) -> Measurement:
     return Measurement(
         id=name,
         name=found.name,
@@ -133,7 +133,7 @@ def _measurement(name: str, found: Finding) -> Measurement:
     )
 
 
-def _arm(found: Finding) -> Arm:
+def _arm(found: ImportedArm) -> Arm:
     return Arm(
         step=replace(found.step, category=""),
         categories=(CATEGORY,) if found.error is None else (),
@@ -147,18 +147,18 @@ def _arm(found: Finding) -> Arm:
 # Values from files that anybody may have written: taken where they are what they should be, else None.
 
 
-def positive(value: object) -> float | None:
+def positive_number(value: object) -> float | None:
     """A finite number above 0."""
     found = finite(value)
     return found if found is not None and found > 0 else None
 
 
-def text(value: object) -> str | None:
+def short_text(value: object) -> str | None:
     """A text that is not empty, cut to a sane length."""
     return value.strip()[:TEXT_LIMIT] or None if isinstance(value, str) else None
 
 
-def shown(value: object) -> str:
+def value_text(value: object) -> str:
     """A value for a sentence, made harmless and short."""
     if isinstance(value, str):
         return f'"{one_line(value, 40)}"'

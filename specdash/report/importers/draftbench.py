@@ -16,7 +16,16 @@ from specdash.analysis.stats import Speedup, Summary
 from specdash.core.numbers import finite
 from specdash.core.text import plural
 from specdash.errors import SpecdashError
-from specdash.report.importers.document import Finding, Origin, imported_result, moment, positive, scalars, shown, text
+from specdash.report.importers.document import (
+    ImportedArm,
+    ImportOrigin,
+    imported_result,
+    moment,
+    positive_number,
+    scalars,
+    short_text,
+    value_text,
+)
 
 Json = Mapping[str, Any]
 
@@ -47,7 +56,7 @@ def from_draftbench(content: Json, file: str) -> Result:
     rows = content["results"]
     if not isinstance(rows, list):
         raise SpecdashError(
-            f'{file}: "results" is {shown(type(rows).__name__)}, not a list',
+            f'{file}: "results" is {value_text(type(rows).__name__)}, not a list',
             "A draftbench file has a list of rows there, with target, draft and mean_tps.",
         )
     read = _Rows([], [], set())
@@ -57,14 +66,14 @@ def from_draftbench(content: Json, file: str) -> Result:
         todo = "\n  ".join(read.notes[:5]) or "Its list of results is empty: let draftbench finish a sweep first."
         raise SpecdashError(f"{file}: no row of it can be used", todo)
     settings = scalars(content.get("settings"))
-    origin = Origin(
+    origin = ImportOrigin(
         tool=TOOL,
         file=file,
-        name=text(content.get("name")) or file,
-        hardware=text(content.get("hardware")),
-        backend=text(content.get("backend")),
-        program=text(settings.get("llama_bin")),
-        model_family=text(content.get("model_family")),
+        name=short_text(content.get("name")) or file,
+        hardware=short_text(content.get("hardware")),
+        backend=short_text(content.get("backend")),
+        program=short_text(settings.get("llama_bin")),
+        model_family=short_text(content.get("model_family")),
         moment=moment(content.get("timestamp")),
         settings=settings,
     )
@@ -75,7 +84,7 @@ def from_draftbench(content: Json, file: str) -> Result:
 class _Rows:
     """What has been read so far."""
 
-    findings: list[Finding]
+    findings: list[ImportedArm]
     notes: list[str]
     seen: set[tuple[str, str | None]]
 
@@ -91,36 +100,38 @@ class _Rows:
             self.seen.add((found.target, found.draft))
 
 
-def _named(found: Finding) -> str:
-    return f"{shown(found.target)} with {shown(found.draft) if found.draft is not None else 'no draft'}"
+def _named(found: ImportedArm) -> str:
+    return f"{value_text(found.target)} with {value_text(found.draft) if found.draft is not None else 'no draft'}"
 
 
-def _finding(row: object, notes: list[str], place: str) -> Finding | str:
+def _finding(row: object, notes: list[str], place: str) -> ImportedArm | str:
     """A row as a finding, or what is wrong with it; figures that are wrong beside a good rate become unknown."""
     if not isinstance(row, dict):
         return "it is no table"
-    target, draft = text(row.get("target")), text(row.get("draft"))
+    target, draft = short_text(row.get("target")), short_text(row.get("draft"))
     if target is None:
-        return f"target is {shown(row.get('target'))}"
+        return f"target is {value_text(row.get('target'))}"
     if draft is None and row.get("draft") is not None:
-        return f"draft is {shown(row['draft'])}, neither a label nor null"
+        return f"draft is {value_text(row['draft'])}, neither a label nor null"
     if "error" in row:
-        return Finding(target, draft, error=text(row["error"]) or "it failed")
-    mean = positive(row.get("mean_tps"))
+        return ImportedArm(target, draft, error=short_text(row["error"]) or "it failed")
+    mean = positive_number(row.get("mean_tps"))
     if mean is None:
-        return f"mean_tps is {shown(row.get('mean_tps'))}, not a number above 0"
-    figures = {name: positive(row.get(name)) for name in ("median_tps", "mean_ttft", "mean_total_time", "wall_time")}
+        return f"mean_tps is {value_text(row.get('mean_tps'))}, not a number above 0"
+    figures = {
+        name: positive_number(row.get(name)) for name in ("median_tps", "mean_ttft", "mean_total_time", "wall_time")
+    }
     rate = finite(row.get("acceptance_rate"))
     figures["acceptance_rate"] = rate if rate is not None and 0 <= rate <= 1 else None
     notes += [
-        f"{place}: {name} is {shown(row[name])}, taken as unknown"
+        f"{place}: {name} is {value_text(row[name])}, taken as unknown"
         for name, value in figures.items()
         if value is None and row.get(name) is not None
     ]
     times = {"ttft_s": figures["mean_ttft"], "total_time_s": figures["mean_total_time"]}
     summary = {RATE: Summary(mean=mean, median=figures["median_tps"])}
     summary |= {name: Summary(mean=value) for name, value in times.items() if value is not None}
-    return Finding(
+    return ImportedArm(
         target,
         draft,
         summary=summary,
@@ -129,13 +140,13 @@ def _finding(row: object, notes: list[str], place: str) -> Finding | str:
     )
 
 
-def _with_speedups(findings: Sequence[Finding]) -> list[Finding]:
+def _with_speedups(findings: Sequence[ImportedArm]) -> list[ImportedArm]:
     """The findings with their factor over the baseline of the same target: a quotient of means, without an interval."""
     bases = {found.target: found for found in findings if found.draft is None}
     return [_with_speedup(found, bases.get(found.target)) for found in findings]
 
 
-def _with_speedup(found: Finding, base: Finding | None) -> Finding:
+def _with_speedup(found: ImportedArm, base: ImportedArm | None) -> ImportedArm:
     if found.draft is None or found.error is not None:
         return found
     if base is None or base.error is not None:
@@ -144,12 +155,12 @@ def _with_speedup(found: Finding, base: Finding | None) -> Finding:
     return replace(found, speedup=Speedup(found.summary[RATE].mean / base.summary[RATE].mean))
 
 
-def _doubts(findings: Sequence[Finding]) -> list[str]:
+def _doubts(findings: Sequence[ImportedArm]) -> list[str]:
     """What a reader has to know of this file."""
     good = [found for found in findings if found.error is None]
     based = {found.target for found in good if found.draft is None}
     notes = [
-        f"{shown(target)} has no baseline in the file, so nothing is said of its speedup"
+        f"{value_text(target)} has no baseline in the file, so nothing is said of its speedup"
         for target in dict.fromkeys(found.target for found in good)
         if target not in based
     ]

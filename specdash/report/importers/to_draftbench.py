@@ -14,7 +14,7 @@ from specdash.analysis.pair_summary import REFUTED
 from specdash.analysis.result import RATE, Arm, Measurement, Result
 from specdash.core.numbers import finite
 from specdash.core.plan import Step
-from specdash.report.arms import arm_of, rate_of
+from specdash.report.arms import arm_key, rate_of
 from specdash.report.text import setting
 
 Row = dict[str, Any]
@@ -56,7 +56,7 @@ def _settings(result: Result) -> Row:
 def _rows(result: Result) -> list[Row]:
     measured: dict[Step, list[Measurement]] = {}
     for row in result.measurements:
-        measured.setdefault(arm_of(row.step), []).append(row)
+        measured.setdefault(arm_key(row.step), []).append(row)
     arms: dict[tuple[str, str | None], list[Arm]] = {}
     for arm in result.overall:
         if arm.step.workload != "lossless":
@@ -76,7 +76,7 @@ def _best(arms: Iterable[Arm], base: Arm | None, measured: Mapping[Step, Sequenc
     reasons: list[str] = []
     fit: list[tuple[float, Row]] = []
     for arm in arms:
-        steps = measured.get(arm_of(arm.step), ())
+        steps = measured.get(arm_key(arm.step), ())
         tok_s = rate_of(arm)
         if tok_s is None:
             reasons += [row.error or row.status for row in steps if row.status != "ok"]

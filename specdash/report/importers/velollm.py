@@ -19,7 +19,16 @@ from specdash.analysis.stats import Speedup, Summary, speedup, summarise
 from specdash.core.measure import Sample
 from specdash.core.numbers import whole
 from specdash.errors import SpecdashError
-from specdash.report.importers.document import Finding, Origin, imported_result, moment, positive, sample, shown, text
+from specdash.report.importers.document import (
+    ImportedArm,
+    ImportOrigin,
+    imported_result,
+    moment,
+    positive_number,
+    sample,
+    short_text,
+    value_text,
+)
 
 Json = dict[str, Any]
 
@@ -52,23 +61,25 @@ def from_velollm(content: Mapping[str, Any], file: str) -> Result:
     """
     config = content.get("config")
     if not isinstance(config, dict):
-        raise SpecdashError(f'{file}: "config" is {shown(config)}, not a table', "velollm names its models there.")
+        raise SpecdashError(f'{file}: "config" is {value_text(config)}, not a table', "velollm names its models there.")
     notes: list[str] = []
     target, draft = _label(config.get("main_model")), _label(config.get("draft_model"))
     if target is None or draft is None:
         key = "main_model" if target is None else "draft_model"
-        raise SpecdashError(f"{file}: config.{key} is {shown(config.get(key))}", "A path of a model belongs there.")
+        raise SpecdashError(
+            f"{file}: config.{key} is {value_text(config.get(key))}", "A path of a model belongs there."
+        )
     vanilla = _summaries(content.get("vanilla"), "vanilla", notes)
     fast = _summaries(content.get("speculative"), "speculative", notes)
     rates = [_samples(content.get(name), "tokens_per_second") for name in ("speculative", "vanilla")]
     # The tool measures all of the one and then all of the other: its runs form no pairs, so no number is there twice.
     slow_samples = _as_samples(content.get("vanilla"), 0)
     fast_samples = _as_samples(content.get("speculative"), _count(content.get("vanilla")))
-    findings = [Finding(target, None, summary=vanilla, samples=slow_samples)] if RATE in vanilla else []
+    findings = [ImportedArm(target, None, summary=vanilla, samples=slow_samples)] if RATE in vanilla else []
     if RATE in fast:
         faster, reason = _faster(rates[0], rates[1], fast, vanilla)
         findings.append(
-            Finding(
+            ImportedArm(
                 target,
                 draft,
                 whole(config.get("n_draft")),
@@ -81,7 +92,7 @@ def from_velollm(content: Mapping[str, Any], file: str) -> Result:
     if not findings:
         todo = "\n  ".join(notes[:5]) or "It holds no rates; run the benchmark again."
         raise SpecdashError(f"{file}: nothing in it is a measurement", todo)
-    origin = Origin(
+    origin = ImportOrigin(
         tool=TOOL,
         file=file,
         name=f"{target} + {draft}",
@@ -95,7 +106,7 @@ def from_velollm(content: Mapping[str, Any], file: str) -> Result:
 def _label(path: object) -> str | None:
     """The name of a model file, without its folders and its ending, of whatever system."""
     name = re.split(r"[/\\]", path.strip())[-1].removesuffix(".gguf") if isinstance(path, str) else None
-    return text(name)
+    return short_text(name)
 
 
 def _settings(config: Mapping[str, Any]) -> Json:
@@ -104,7 +115,7 @@ def _settings(config: Mapping[str, Any]) -> Json:
     return {
         "max_tokens": whole(config.get("n_predict")),
         "iterations": whole(config.get("iterations")),
-        "prompt": text(prompt),
+        "prompt": short_text(prompt),
         "prompts_digest": hashlib.sha256(str(prompt).encode("utf-8", "replace")).hexdigest() if is_known else None,
     }
 
@@ -125,7 +136,7 @@ def _as_samples(run: object, first: int) -> list[Sample]:
     """The runs of an arm that have a rate, numbered from `first` as blocks; with their times where each has one."""
     count = _count(run)
     told = {
-        ours: [None if (found := positive(value)) is None else found / per_unit for value in _given(run, metric)]
+        ours: [None if (found := positive_number(value)) is None else found / per_unit for value in _given(run, metric)]
         for metric, (ours, per_unit) in _METRICS.items()
     }
     whole_ones = {name: values for name, values in told.items() if len(values) == count}
@@ -138,7 +149,7 @@ def _as_samples(run: object, first: int) -> list[Sample]:
 
 def _samples(run: object, metric: str) -> list[float]:
     """The samples of a metric that are numbers above 0."""
-    return [found for value in _given(run, metric) if (found := positive(value)) is not None]
+    return [found for value in _given(run, metric) if (found := positive_number(value)) is not None]
 
 
 def _summaries(run: object, name: str, notes: list[str]) -> dict[str, Summary]:
@@ -147,22 +158,22 @@ def _summaries(run: object, name: str, notes: list[str]) -> dict[str, Summary]:
         notes.append("it was measured without a baseline (--skip-vanilla), so nothing is said of a speedup")
         return {}
     if not isinstance(run, dict):
-        notes.append(f"{name} is {shown(run)}, not a table: left out")
+        notes.append(f"{name} is {value_text(run)}, not a table: left out")
         return {}
     found = {}
     for metric, (ours, per_unit) in _METRICS.items():
         given = run.get(metric)
         values = [value / per_unit for value in _samples(run, metric)]
         if not isinstance(given, dict):
-            notes.append(f"{name}.{metric} is {shown(given)}, not a table: left out")
+            notes.append(f"{name}.{metric} is {value_text(given)}, not a table: left out")
             continue
         total = len(given["samples"]) if isinstance(given.get("samples"), list) else 0
         if total > len(values):
             notes.append(f"{name}.{metric}: {total - len(values)} of {total} samples are no numbers above 0: left out")
-        if _divides_by_n(values, positive(given.get("stddev")), per_unit):
+        if _divides_by_n(values, positive_number(given.get("stddev")), per_unit):
             notes.append(f"{name}.{metric}: the file's stddev divides by n; here it is computed anew, by n - 1")
         summary = summarise(values)
-        mean = positive(given.get("mean"))
+        mean = positive_number(given.get("mean"))
         if summary is not None:
             found[ours] = summary
         elif mean is not None and not total:

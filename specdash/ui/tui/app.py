@@ -28,8 +28,8 @@ from specdash.remote.source import Event, Gone, Source, SourceError
 from specdash.store.disk import write_atomic
 from specdash.ui.tui import screen_registry
 from specdash.ui.tui.context import Repaintable, SourceFactory
-from specdash.ui.tui.discovery import Model, models_of
-from specdash.ui.tui.exit_message import announcement, ending
+from specdash.ui.tui.discovery import DiscoveredModel, models_of_machine
+from specdash.ui.tui.exit_message import announcement, run_ended_message
 from specdash.ui.tui.keys import APP, ActionInfo, acts_of, usable, with_keymap
 from specdash.ui.tui.palette import Actions
 from specdash.ui.tui.panes.header import Forecast
@@ -249,9 +249,9 @@ class Dashboard(TerminalApp):
         self._adviser.take(view, found, time.monotonic() - begun_s)
         self._dirty = True
 
-    async def find_models(self) -> list[Model]:
+    async def find_models(self) -> list[DiscoveredModel]:
         """Return the models on the machine of the run, else of this machine. Raises discovery.FindError."""
-        return await models_of(self.source, self.model_dirs)
+        return await models_of_machine(self.source, self.model_dirs)
 
     @property
     def model_dirs(self) -> tuple[Path, ...]:
@@ -261,7 +261,7 @@ class Dashboard(TerminalApp):
     def all_acts(self) -> list[ActionInfo]:
         """Return every action with its default keys."""
         found = acts_of(APP, self.BINDINGS)
-        for name, screen in screen_registry.kinds():
+        for name, screen in screen_registry.screen_kinds():
             for kind in reversed(screen.__mro__):
                 if kind.__module__.startswith("specdash."):
                     found += acts_of(name, vars(kind).get("BINDINGS", ()))
@@ -339,7 +339,7 @@ class Dashboard(TerminalApp):
         """Tell the user when the run that is watched has ended, and leave if that was waited for."""
         if self.is_own and self.feed.caught_up and self.feed.view.finished is not None:
             self.saw_end = True
-        if (said := ending(before, self.feed)) is not None:
+        if (said := run_ended_message(before, self.feed)) is not None:
             self.saw_end = self.saw_end or self.feed.view.finished is not None
             kind = self.settings.notifications if self.settings is not None else "off"
             if sent := announcement(said, kind, os.environ):

@@ -13,7 +13,7 @@ from specdash.core.commands import Command
 from specdash.core.forecast import Outlook, Range
 from specdash.remote.feed import RunFeed
 from specdash.remote.source import Source
-from specdash.ui.tui.discovery import Model
+from specdash.ui.tui.discovery import DiscoveredModel
 from specdash.ui.tui.keys import ActionInfo
 from specdash.ui.tui.recommendations import Recommendations
 from specdash.ui.tui.terminal import Terminal
@@ -93,7 +93,7 @@ class DashboardContext(Protocol):
     def tell(self, text: str, *, level: str = "info") -> None:
         """Show a sentence for a few seconds: "info", "warning" or "error"."""
 
-    async def find_models(self) -> list[Model]:
+    async def find_models(self) -> list[DiscoveredModel]:
         """Return the models on the machine of the run. Raises discovery.FindError."""
 
     def acts(self) -> list[ActionInfo]:

@@ -35,7 +35,7 @@ class FindError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Model:
+class DiscoveredModel:
     """A model file: its figures, or else its `problem`. `drafts` fit it; `unfit` has reasons by path.
 
     What was not told is None: another version of specdash may have been asked.
@@ -59,7 +59,7 @@ class Model:
         """Return whether it is a folder as MLX loads it, and no GGUF file."""
         return os.path.isdir(self.path)
 
-    def refusal(self, draft: Model) -> str | None:
+    def refusal(self, draft: DiscoveredModel) -> str | None:
         """Return why `draft` cannot draft for this model; None when it can."""
         if draft.problem is not None:
             return draft.problem
@@ -76,7 +76,7 @@ class Model:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class DoctorLine:
     """One line of the doctor's: a state ("ok", "warn", "FAIL"), what was looked at, what was found, what to do.
 
     `kind` and `program` where it is about a program of a kind of engine.
@@ -90,19 +90,19 @@ class Finding:
     program: str = ""
 
 
-async def find_models(places: Sequence[str] = ()) -> list[Model]:
+async def discover_models(places: Sequence[str] = ()) -> list[DiscoveredModel]:
     """Return the models of this machine in these places (default: the usual caches). Raises FindError."""
     return await _models(own_argv(*MODELS), places, "")
 
 
-async def models_of(source: Source | None, folders: Sequence[Path] = ()) -> list[Model]:
+async def models_of_machine(source: Source | None, folders: Sequence[Path] = ()) -> list[DiscoveredModel]:
     """Return the models on the machine of a run, of this one where no run is open. Raises FindError.
 
     `folders` of the user's are looked into beside the usual places, on this machine only.
     """
     places = places_with(folders)
     if source is None:
-        return await find_models(places)
+        return await discover_models(places)
     origin, argv = source.origin, source.models_argv
     host = one_line(origin.host, 60)
     if argv is None:
@@ -116,11 +116,11 @@ def places_with(folders: Sequence[Path]) -> list[str]:
     return [str(folder) for folder in (*usual, *folders)] if folders else []
 
 
-async def examine() -> list[Finding]:
+async def run_doctor() -> list[DoctorLine]:
     """Return what the doctor finds without starting a server: a sweep may be going on. Raises FindError."""
     command = "`specdash doctor`"
     rows = _rows(await _output(own_argv("doctor", "--json", "--no-probe"), EXAMINE_LIMIT_S, command), command)
-    return [Finding(*(str(row.get(name, "")) for name in _FINDING)) for row in rows]
+    return [DoctorLine(*(str(row.get(name, "")) for name in _FINDING)) for row in rows]
 
 
 async def demo_profile() -> Path:
@@ -129,7 +129,7 @@ async def demo_profile() -> Path:
     return Path(said.decode(errors="surrogateescape").strip().splitlines()[-1])
 
 
-def engines(findings: Sequence[Finding]) -> list[Finding]:
+def engines(findings: Sequence[DoctorLine]) -> list[DoctorLine]:
     """Return the programs that a new profile may have: those that can be used, and those that are broken.
 
     A program that is not installed is a warning of the doctor's, and not named: most machines have no use for MLX.
@@ -138,13 +138,13 @@ def engines(findings: Sequence[Finding]) -> list[Finding]:
     return [found for found in named if found.state in ("ok", "FAIL")]
 
 
-async def _models(argv: Sequence[str], places: Sequence[str], where: str) -> list[Model]:
+async def _models(argv: Sequence[str], places: Sequence[str], where: str) -> list[DiscoveredModel]:
     command = f"`specdash models`{where}"
     said = await _output([*argv, "--", *places] if places else argv, MODELS_LIMIT_S, command)
     return [_model(row, command) for row in _rows(said, command)]
 
 
-def _model(row: dict[str, Any], command: str) -> Model:
+def _model(row: dict[str, Any], command: str) -> DiscoveredModel:
     def text(name: str) -> str | None:
         return row[name] if isinstance(row.get(name), str) else None
 
@@ -154,7 +154,7 @@ def _model(row: dict[str, Any], command: str) -> Model:
     path, label, drafts, unfit = text("path"), text("label"), row.get("drafts") or [], row.get("unfit") or {}
     if path is None or label is None or not isinstance(drafts, list) or not isinstance(unfit, dict):
         raise FindError(f"{command} said what cannot be read; is it another version there?")
-    return Model(
+    return DiscoveredModel(
         path=path,
         label=label,
         source=text("source") or "",

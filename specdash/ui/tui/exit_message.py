@@ -74,7 +74,7 @@ def announcement(text: str, kind: str, environment: Mapping[str, str]) -> str:
     return "\x1bPtmux;" + said.replace("\x1b", "\x1b\x1b") + "\x1b\\" + BELL
 
 
-def ending(before: RunFeed, after: RunFeed) -> str | None:
+def run_ended_message(before: RunFeed, after: RunFeed) -> str | None:
     """Return what to say when a run that was watched has just ended, well or not; None otherwise, and for a replay."""
     if not before.is_live:
         return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from textual.binding import Binding, BindingType, Keymap
 from textual.keys import KEY_ALIASES, Keys, format_key
 
-from specdash.config.report import nearest, show
+from specdash.config.report import nearest, toml_text
 from specdash.ui.tui.terminal.app import key_of_character
 
 MODIFIERS = ("ctrl", "shift", "alt", "super", "meta", "hyper")
@@ -68,7 +68,7 @@ def long_name(key: str) -> str:
     return key_of_character(key) if len(key) == 1 else key.lower() if "+" in key else key
 
 
-def shown(key: str, *, is_ascii: bool = False) -> str:
+def key_label(key: str, *, is_ascii: bool = False) -> str:
     """Return a key as a person reads it: "?", "^p", "space"; in letters where the terminal may lack the sign for it."""
     *modifiers, last = key.split("+") if len(key) > 1 else [key]
     name = format_key(last)
@@ -97,7 +97,7 @@ def usable(acts: Iterable[ActionInfo], wanted: Mapping[str, str]) -> tuple[Keyma
             keymap[name] = ",".join(good)
     while (clash := _clash(with_keymap(known, keymap), keymap)) is not None:
         mine, other, key = clash
-        problems.append(f"keys: {mine.id}: {show(key)} is the key of {other.id} already; {mine.id} keeps its own")
+        problems.append(f"keys: {mine.id}: {toml_text(key)} is the key of {other.id} already; {mine.id} keeps its own")
         del keymap[mine.id]
     return keymap, problems
 
@@ -125,13 +125,13 @@ def _complaint(key: str) -> str | None:
     plain = {each.rpartition("+")[2] for each in names}
     unknown = next((each for each in modifiers if each not in MODIFIERS), None)
     if unknown is not None:
-        return f"{show(unknown)} is no modifier; there are {', '.join(MODIFIERS)}"
+        return f"{toml_text(unknown)} is no modifier; there are {', '.join(MODIFIERS)}"
     if len(last) == 1 and last.isprintable():
         return None
     if last.lower() in plain or _is_character_name(last):
         return None
     close = nearest(last, sorted(plain))
-    return f"{show(key)} is no key" + (f"; did you mean {show(close)}?" if close is not None else "")
+    return f"{toml_text(key)} is no key" + (f"; did you mean {toml_text(close)}?" if close is not None else "")
 
 
 def _is_character_name(name: str) -> bool:

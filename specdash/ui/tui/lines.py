@@ -89,7 +89,7 @@ def scrolled(top: int, rows: int, count: int) -> int:
     return max(0, min(top, count - rows))
 
 
-def around(at: int, rows: int, count: int) -> int:
+def first_line_shown(at: int, rows: int, count: int) -> int:
     """The first of `count` lines that is shown in so many rows, with line `at` in their middle."""
     return scrolled(at - rows // 2, rows, count)
 

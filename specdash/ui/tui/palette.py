@@ -9,7 +9,7 @@ from typing import cast
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 
 from specdash.ui.tui.context import DashboardContext
-from specdash.ui.tui.keys import shown
+from specdash.ui.tui.keys import key_label
 
 Entry = tuple[str, str, partial[None]]
 
@@ -41,7 +41,7 @@ class Actions(Provider):
             where = act.where.capitalize()
             yield (
                 f"{where}: {act.description}",
-                "key " + " ".join(shown(key, is_ascii=is_ascii) for key in act.keys.split(",")),
+                "key " + " ".join(key_label(key, is_ascii=is_ascii) for key in act.keys.split(",")),
                 partial(app.perform, act),
             )
         for name in sorted(app.available_themes):

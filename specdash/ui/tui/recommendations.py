@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from specdash.core.axes import GROUP, NONE, Values, drafter_label, pick, said, value
+from specdash.core.axes import GROUP, NONE, Values, drafter_label, pick, value, value_words
 from specdash.core.profile import ALL
 from specdash.core.state import RunState
 from specdash.core.step import Step
@@ -35,7 +35,7 @@ _KEPT = ("lossless", "roofline", "verdicts")
 
 
 @dataclass(frozen=True, slots=True)
-class Group:
+class TargetRecommendations:
     """A target in one variant: how far its steps are, and what is recommended, over all categories first."""
 
     target: str
@@ -46,7 +46,7 @@ class Group:
     @property
     def name(self) -> str:
         """Return the target, and what sets it apart from the other variants."""
-        return one_line(", ".join([self.target, *said(self.variant)]), 120)
+        return one_line(", ".join([self.target, *value_words(self.variant)]), 120)
 
     @property
     def overall(self) -> Recommendation | None:
@@ -63,12 +63,12 @@ class Recommendations:
 
     is_known: bool = False
     is_over: bool = False
-    groups: tuple[Group, ...] = ()
+    groups: tuple[TargetRecommendations, ...] = ()
     measurements: Mapping[str, Json] = field(default_factory=dict)
     curves: Mapping[CurveKey, tuple[Json, ...]] = field(default_factory=dict)
     problem: str = ""
 
-    def of(self, target: str, variant: Values = NONE) -> Group | None:
+    def of(self, target: str, variant: Values = NONE) -> TargetRecommendations | None:
         """Return the group of a target in a variant, else the first of that target."""
         mine = [group for group in self.groups if group.target == target]
         exact = (each for each in mine if each.variant == pick(variant, GROUP[1:]))
@@ -108,7 +108,7 @@ def recommendations_of(result: Result, view: RunState) -> Recommendations:
         is_known=True,
         is_over=view.finished is not None,
         groups=tuple(
-            Group(*key, tally_of(Counter(found.status for found in mine)), tuple(choices.get(key, ())))
+            TargetRecommendations(*key, tally_of(Counter(found.status for found in mine)), tuple(choices.get(key, ())))
             for key, mine in steps.items()
         ),
         measurements={

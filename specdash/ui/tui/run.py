@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from specdash.ui.tui.context import SourceFactory
 
 
-def show(
+def show_run(
     opening: SourceFactory | None, *, ssh: str | None = None, settings: Settings | None = None, own: bool = False
 ) -> Exit:
     """Show a run, or the start screen (None), until the user leaves; the exit code.
@@ -53,9 +53,9 @@ async def _settle() -> None:
 
     The other screens are loaded now, not when they are wanted: by then, in two days, another version may be installed.
     """
-    from specdash.ui.tui.screen_registry import kinds
+    from specdash.ui.tui.screen_registry import screen_kinds
 
-    for _ in kinds():
+    for _ in screen_kinds():
         await asyncio.sleep(0)
     gc.freeze()
     gc.enable()

@@ -9,10 +9,10 @@ from pathlib import Path
 
 from specdash.analysis.build_result import result_of
 from specdash.analysis.compare import Comparison, Pair, Quotient
-from specdash.analysis.compare import compare as compared
+from specdash.analysis.compare import compare_results as compared
 from specdash.core.state import RunState
 from specdash.core.text import human_seconds, one_line
-from specdash.store.runs import DAMAGED, RUNNING, RunInfo
+from specdash.store.runs import DAMAGED, RUNNING, RunSummary
 from specdash.ui.tui.lines import Line, fitted, rule
 from specdash.ui.tui.table import FILL, Column, Position, WindowTable, heading, matching
 from specdash.ui.tui.terminal import Glyphs
@@ -34,64 +34,64 @@ def newest_first(paths: Sequence[Path]) -> list[Path]:
     return sorted(paths, key=lambda path: (stamp(path), path.name), reverse=True)
 
 
-def sorted_runs(runs: Sequence[RunInfo]) -> list[RunInfo]:
+def sorted_runs(runs: Sequence[RunSummary]) -> list[RunSummary]:
     """The newest first."""
     return sorted(runs, key=lambda run: (run.started or "", run.id), reverse=True)
 
 
-def with_words(runs: Sequence[RunInfo], words: str) -> list[RunInfo]:
+def with_words(runs: Sequence[RunSummary], words: str) -> list[RunSummary]:
     """The runs that have all these words in their name, folder, state or host."""
     return matching(runs, words, lambda run: f"{run.name} {run.id} {run.state} {run.host or ''}")
 
 
-def duration(run: RunInfo) -> str:
+def duration(run: RunSummary) -> str:
     """How long it was at work, pauses among it and the time between a stop and the resume not; "-" where unknown."""
     return human_seconds(run.running_s) if run.running_s is not None else "-"
 
 
-def started(run: RunInfo) -> str:
+def started(run: RunSummary) -> str:
     """The start in local time; "-" where unknown."""
     return datetime.fromisoformat(run.started).astimezone().strftime("%Y-%m-%d %H:%M") if run.started else "-"
 
 
-def _name(run: RunInfo) -> str:
+def _name(run: RunSummary) -> str:
     """The name of a run, or what is wrong with it."""
     return one_line(run.name) if run.problem is None else f"{one_line(run.id)}: {one_line(run.problem, 300)}"
 
 
-def _name_and_folder(run: RunInfo) -> str:
+def _name_and_folder(run: RunSummary) -> str:
     return _name(run) + (f"  {one_line(run.id)}" if run.problem is None else "")
 
 
-def _count(run: RunInfo, text: str) -> str:
+def _count(run: RunSummary, text: str) -> str:
     return text if run.problem is None else "-"
 
 
-NARROW: tuple[Column[RunInfo], ...] = (
+NARROW: tuple[Column[RunSummary], ...] = (
     Column("state", "STATE", lambda run: (one_line(run.state, 10), STYLES.get(run.state, "")), 10),
     Column("measured", "MEASURED", lambda run: (_count(run, f"{run.n_measured}/{run.n_steps}"), ""), 11, right=True),
     Column("failed", "FAILED", lambda run: (_count(run, str(run.n_failed)), ""), 6, right=True),
     Column("started", " STARTED", lambda run: (f" {started(run)}", ""), 17),
 )
-WIDE: tuple[Column[RunInfo], ...] = (
+WIDE: tuple[Column[RunSummary], ...] = (
     Column("duration", "DURATION", lambda run: (duration(run), ""), 12, right=True),
     Column("host", " HOST", lambda run: (f" {one_line(run.host or '-', 16)}", ""), 17),
 )
 WIDE_FROM = 100  # columns of the terminal from which duration, host and folder are there
 
 
-def table_of(runs: Sequence[RunInfo], width: int) -> WindowTable[RunInfo]:
+def run_table(runs: Sequence[RunSummary], width: int) -> WindowTable[RunSummary]:
     """The table of runs in so many cells."""
     by_path = {str(run.path): run for run in runs}
     is_wide = width >= WIDE_FROM
     name = _name_and_folder if is_wide else _name
-    last: Column[RunInfo] = Column("run", "RUN", lambda run: (name(run), ""), 1, FILL)
+    last: Column[RunSummary] = Column("run", "RUN", lambda run: (name(run), ""), 1, FILL)
     columns = (*NARROW, *(WIDE if is_wide else ()), last)
     return WindowTable(columns, tuple(by_path), by_path.__getitem__, signs=2, centred=True)
 
 
-def table_lines(
-    table: WindowTable[RunInfo], position: Position, marks: Sequence[Path], width: int, height: int, glyphs: Glyphs
+def run_table_lines(
+    table: WindowTable[RunSummary], position: Position, marks: Sequence[Path], width: int, height: int, glyphs: Glyphs
 ) -> list[Line]:
     """The names of the columns, and the rows around the cursor; runs that are compared are marked by letters."""
     letters = {str(path): letter for path, letter in zip(marks, "AB", strict=False)}
@@ -102,16 +102,16 @@ def table_lines(
     return [fitted(line, width, glyphs.ellipsis) for line in (heading(shape, glyphs), *lines)]
 
 
-def run_lines(runs: Sequence[RunInfo], selected: int, width: int, glyphs: Glyphs) -> list[Line]:
+def run_lines(runs: Sequence[RunSummary], selected: int, width: int, glyphs: Glyphs) -> list[Line]:
     """A row for each of a few runs, without the names of the columns."""
-    table = table_of(runs, width)
+    table = run_table(runs, width)
     cursor = table.keys[selected] if selected < len(runs) else None
     lines = table.lines(Position(cursor), table.layout(width), len(runs), width, glyphs,
                         lambda _, sign: sign + " ")  # fmt: skip
     return [fitted(line, width, glyphs.ellipsis) for line in lines]
 
 
-def title(shown: int, known: int, reading: str, wanted: str, width: int, glyphs: Glyphs) -> Line:
+def run_list_title(shown: int, known: int, reading: str, wanted: str, width: int, glyphs: Glyphs) -> Line:
     """How many runs there are, and whether more are being read."""
     count = f"{known} known" if shown == known else f"{shown} of {known} match {one_line(wanted, 30)!r}"
     return rule(f"runs  {count}", reading, width, glyphs.rule)
@@ -122,7 +122,7 @@ _HEAD = (
 )
 
 
-def compare(a: RunState, b: RunState) -> Comparison:
+def compare_runs(a: RunState, b: RunState) -> Comparison:
     """Two runs, step by step; where nothing can be set side by side, with the reason."""
     if a.run is None or b.run is None:
         return Comparison(("one of the two has no first record: nothing was measured",))

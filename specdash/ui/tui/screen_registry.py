@@ -33,7 +33,7 @@ def kind_of(name: str) -> Kind:
     return kind
 
 
-def kinds() -> Iterator[tuple[str, Kind]]:
+def screen_kinds() -> Iterator[tuple[str, Kind]]:
     """Yield all screens and their names, loading one after the other."""
     for name in SCREENS | STEPS:
         yield name, kind_of(name)

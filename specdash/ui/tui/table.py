@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from rich.cells import cell_len
 
-from specdash.ui.tui.lines import Line, Span, around, cut, scrolled, squeezed
+from specdash.ui.tui.lines import Line, Span, cut, first_line_shown, scrolled, squeezed
 from specdash.ui.tui.terminal import Glyphs
 
 Row = TypeVar("Row")
@@ -172,7 +172,7 @@ class WindowTable(Generic[Row]):
             cursor = current if current in self.places else cursor or self.keys[0]
         at, count = self.places[cursor or ""], len(self.keys)
         if self.centred:
-            return replace(position, cursor=cursor, top=around(at, rows, count))
+            return replace(position, cursor=cursor, top=first_line_shown(at, rows, count))
         # Where a row is followed, what comes next is worth more room than what is done.
         top = at - max(0, rows // 3) if position.follows else min(max(position.top, at - rows + 1), at)
         return replace(position, cursor=cursor, top=scrolled(top, rows, count))
@@ -219,7 +219,7 @@ def heading(shape: Layout[Row], glyphs: Glyphs, sorting: Sorting | None = None) 
         arrow = ""
         if sorting is not None and is_sorted:
             arrow = glyphs.down if sorting.is_reversed != column.falls else glyphs.up
-        text = padded(column.heading + arrow, width, glyphs, right=column.right)
+        text = pad_line(column.heading + arrow, width, glyphs, right=column.right)
         spans.append((text + " " * (number < len(shape.columns) - 1), "title" if is_sorted else "dim"))
     return joined(spans)
 
@@ -232,9 +232,9 @@ def row_line(shape: Layout[Row], row: Row, signs: str, bar: int | None, glyphs: 
         if column.shorten is not None and cell_len(text) > size:
             text = column.shorten(text)
         blank = " " * (number < len(shape.columns) - 1)
-        spans.append((padded(text, size, glyphs, right=column.right) + blank, style))
+        spans.append((pad_line(text, size, glyphs, right=column.right) + blank, style))
     if bar is not None:
-        return ((padded("".join(text for text, _ in spans), bar, glyphs), "cursor"),)
+        return ((pad_line("".join(text for text, _ in spans), bar, glyphs), "cursor"),)
     return joined(spans)
 
 
@@ -249,7 +249,7 @@ def joined(spans: Iterable[Span]) -> Line:
     return tuple(line)
 
 
-def padded(text: str, width: int, glyphs: Glyphs, *, right: bool = False) -> str:
+def pad_line(text: str, width: int, glyphs: Glyphs, *, right: bool = False) -> str:
     """Fit `text` into exactly `width` cells; what is cut off leaves an ellipsis."""
     text = cut(squeezed(text, width, glyphs.ellipsis), width, glyphs.ellipsis)
     blanks = " " * (width - cell_len(text))
@@ -265,7 +265,7 @@ def matching(rows: Iterable[Row], words: str, text_of: Callable[[Row], str]) -> 
     return [row for row in rows if all(word in have for have in (text_of(row).casefold(),) for word in wanted)]
 
 
-def ordered(rows: Sequence[Row], columns: Iterable[Column[Row]], sorting: Sorting) -> list[Row]:
+def sorted_rows_by(rows: Sequence[Row], columns: Iterable[Column[Row]], sorting: Sorting) -> list[Row]:
     """Sort the rows; what is unknown comes last either way."""
     column = next((each for each in columns if each.name == sorting.column), None)
     if column is None or column.sort_key is None:

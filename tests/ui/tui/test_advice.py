@@ -22,7 +22,13 @@ from specdash.store.result_json import from_document
 from specdash.ui.tui import app as application
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import text_of, width_of
-from specdash.ui.tui.panes.advice import advice, everything, remarks, strip, told
+from specdash.ui.tui.panes.advice import (
+    advice_pane,
+    measurement_remarks,
+    recommendation_details,
+    recommendation_text,
+    strip,
+)
 from specdash.ui.tui.recommendations import (
     Recommendations,
     RecommendationUpdater,
@@ -31,7 +37,7 @@ from specdash.ui.tui.recommendations import (
 )
 from specdash.ui.tui.results.curve import predicted_of
 from specdash.ui.tui.results.detail import choice_finding, curve_finding
-from specdash.ui.tui.results.heatmap import arms_of, best_of
+from specdash.ui.tui.results.heatmap import arms_of_variant, best_of
 from specdash.ui.tui.screens.advice import AdviceWindow
 from specdash.ui.tui.terminal import ASCII, UNICODE, Glyphs, Terminal
 from tests.support import advised_run as run
@@ -140,17 +146,20 @@ def test_what_screens_keep_of_a_real_document_is_by_target_and_step() -> None:
 def test_a_choice_off_and_not_yet_are_told() -> None:
     found = known(folded(run.facts(until=8)))
     big, small = found.groups
-    assert told(big, is_over=False) == (
+    assert recommendation_text(big, is_over=False) == (
         "use 0.5B with K = 8: 1.85 times as fast (1.82 to 1.88), 18.5 tok/s instead of 10.0", "faster",
     )  # fmt: skip
-    assert told(small, is_over=False)[0] == "not yet: 2 of 4 steps measured"
-    assert told(small, is_over=True)[0].endswith("(2 of 4 steps measured)")
-    assert told(small, is_over=True)[0].startswith("off: no draft is faster")
+    assert recommendation_text(small, is_over=False)[0] == "not yet: 2 of 4 steps measured"
+    assert recommendation_text(small, is_over=True)[0].endswith("(2 of 4 steps measured)")
+    assert recommendation_text(small, is_over=True)[0].startswith("off: no draft is faster")
     partly = replace(big, tally=Tally(measured=3, open=3))
-    assert told(partly, is_over=False)[0] == (
+    assert recommendation_text(partly, is_over=False)[0] == (
         "not yet: 3 of 6 steps measured; so far 0.5B with K = 8: 1.85x (1.82 to 1.88), 18.5 tok/s"
     )
-    assert told(replace(big, choices=()), is_over=True)[0] == "nothing can be recommended (6 of 6 steps measured)"
+    assert (
+        recommendation_text(replace(big, choices=()), is_over=True)[0]
+        == "nothing can be recommended (6 of 6 steps measured)"
+    )
 
 
 @pytest.mark.parametrize("glyphs", [UNICODE, ASCII], ids=["unicode", "ascii"])
@@ -164,12 +173,12 @@ def test_lines_never_leave_their_room(glyphs: Glyphs, width: int) -> None:
             assert len(lines) <= most
             assert all(width_of(line) <= width for line in lines)
         for rows in (0, 1, 2, 4, 9):
-            pane = advice(each, width, rows, glyphs)
+            pane = advice_pane(each, width, rows, glyphs)
             assert len(pane.lines) <= rows
             assert "\x1b" not in words(pane.lines)
             if glyphs is ASCII and each is found:
                 assert words(pane.lines).isascii()
-    whole = everything(found.groups[0], width, is_over=True)
+    whole = recommendation_details(found.groups[0], width, is_over=True)
     command = next(at for at, line in enumerate(whole) if "command line" in text_of(line))
     assert all(width_of(line) <= width for line in whole[command:])
     assert "".join(text_of(line)[1:] for line in whole[command + 1 :]) == run.COMMAND
@@ -207,7 +216,7 @@ def test_the_target_under_the_cursor_comes_first_where_there_is_room_for_one() -
     ],
 )
 def test_remarks_on_a_measurement(entry: Any, said: list[tuple[str, str, str]]) -> None:
-    assert remarks(entry) == said
+    assert measurement_remarks(entry) == said
 
 
 def test_predicted_points_are_those_of_the_pair_and_the_category() -> None:
@@ -231,7 +240,7 @@ def test_the_recommended_k_is_told_beside_the_best_mean() -> None:
     view = folded(run.facts())
     found, book = known(view), FiguresCache()
     book.update(view, 10.0)
-    best = best_of({k: arm for k, arm in arms_of(book, NONE)[TARGET, DRAFT].items() if k is not None})
+    best = best_of({k: arm for k, arm in arms_of_variant(book, NONE)[TARGET, DRAFT].items() if k is not None})
     assert best is not None
     k = best.step.k
     for chosen, said in ((1, f"use best mean K = {k}, recommended K = 1: tied"), (k, "")):

@@ -18,10 +18,10 @@ from specdash.remote.feed import RunFeed, fold_event
 from specdash.remote.source import Gone, Moved, Origin
 from specdash.ui.tui import screen_registry
 from specdash.ui.tui.app import Dashboard
-from specdash.ui.tui.exit_message import announcement, ending
+from specdash.ui.tui.exit_message import announcement, run_ended_message
 from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.palette import Actions
-from specdash.ui.tui.panes.header import banner, connection, header, state_word, status_line
+from specdash.ui.tui.panes.header import banner, connection, header, one_line_status, state_word
 from specdash.ui.tui.terminal import ASCII, UNICODE, Glyphs, Terminal
 from specdash.ui.tui.widgets.dialog import LeaveMenu, TinyScreen
 from tests.support.dashboards import ScriptedSource, dashboard, screen_text
@@ -152,7 +152,7 @@ async def test_every_action_has_an_id_and_words() -> None:
         ids = [act.id for act in acts]
         for name in ("show.main", "leave", "detach", "help", "palette", "freeze", "redraw", "mouse"):
             assert name in ids
-        for _, kind in screen_registry.kinds():
+        for _, kind in screen_registry.screen_kinds():
             for binding in vars(kind).get("BINDINGS", ()):
                 assert binding.id, f"{kind.__name__}: {binding} cannot be renamed"
                 assert binding.description, f"{kind.__name__}: {binding} cannot be found"
@@ -313,7 +313,7 @@ def test_text_from_outside_reaches_no_line(text: str) -> None:
         lines = [
             header(feed, 200, 0.0, UNICODE),
             connection(feed, 200, UNICODE, 2.0),
-            status_line(feed, 200, UNICODE),
+            one_line_status(feed, 200, UNICODE),
             banner(feed, 200, UNICODE) or (),
         ]
         for line in lines:
@@ -340,7 +340,7 @@ def test_lines_fit_every_width(width: int, glyphs: Glyphs) -> None:
     for line in (
         header(feed, width, 0.0, UNICODE),
         connection(feed, width, UNICODE, 2.0),
-        status_line(feed, width, ASCII),
+        one_line_status(feed, width, ASCII),
     ):
         assert width_of(line) <= width
 
@@ -378,12 +378,12 @@ def test_a_run_folder_that_was_moved_is_known_by_its_new_place() -> None:
 def test_only_the_end_of_a_run_that_was_watched_is_announced() -> None:
     live = RunFeed(RunState(run=started(STEPS)), caught_up=True)
     over = RunFeed(RunState(run=started(STEPS), finished=ev.RunFinished("finished", 0)), caught_up=True)
-    assert ending(live, over) is not None
-    assert ending(RunFeed(live.view), over) is None, "told while the journal was read: a replay"
-    assert ending(over, over) is None
-    assert ending(live, live) is None
-    assert ending(live, RunFeed(live.view, caught_up=True, gone=Gone("died"))) is not None
-    assert ending(live, RunFeed(live.view, caught_up=True, gone=Gone("line", lost=True))) is None
+    assert run_ended_message(live, over) is not None
+    assert run_ended_message(RunFeed(live.view), over) is None, "told while the journal was read: a replay"
+    assert run_ended_message(over, over) is None
+    assert run_ended_message(live, live) is None
+    assert run_ended_message(live, RunFeed(live.view, caught_up=True, gone=Gone("died"))) is not None
+    assert run_ended_message(live, RunFeed(live.view, caught_up=True, gone=Gone("line", lost=True))) is None
 
 
 def test_announcements_carry_no_escape_of_others() -> None:

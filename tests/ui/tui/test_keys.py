@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from specdash.ui.tui.keys import APP, ActionInfo, shown, usable, with_keymap
+from specdash.ui.tui.keys import APP, ActionInfo, key_label, usable, with_keymap
 
 ACTS = [
     ActionInfo(APP, "leave", "q", "leave", "Leave"),
@@ -51,4 +51,8 @@ def test_keys_that_exist_are_taken(key: str) -> None:
 
 
 def test_keys_are_shown_as_a_person_knows_them() -> None:
-    assert [shown(key) for key in ("question_mark", "ctrl+p", "space", "G", "shift+tab")][:3] == ["?", "^p", "space"]
+    assert [key_label(key) for key in ("question_mark", "ctrl+p", "space", "G", "shift+tab")][:3] == [
+        "?",
+        "^p",
+        "space",
+    ]

@@ -17,7 +17,7 @@ from specdash.core.ticks import LogTick
 from specdash.remote.source import Gone, LogPiece, SourceError
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.logview import log_file
-from specdash.ui.tui.logview.log_file import Scanner, Window, appended, level_of, prepended, stamp_of, window_at
+from specdash.ui.tui.logview.log_file import Scanner, Window, appended, log_level_of, prepended, stamp_of, window_at
 from specdash.ui.tui.logview.log_view import BEGINNING, END, LogView, Mark, entries_of, marks_of, text_of_line
 from specdash.ui.tui.terminal import ASCII, Terminal
 from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
@@ -169,7 +169,7 @@ def test_long_lines_are_cut_in_the_view_and_counted() -> None:
     ],
 )
 def test_levels_and_stamps_are_read_off_a_line(line: bytes, level: str, stamp_s: float | None) -> None:
-    assert level_of(line) == level
+    assert log_level_of(line) == level
     found = stamp_of(line)
     assert found == stamp_s if stamp_s is None else found == pytest.approx(stamp_s)
 

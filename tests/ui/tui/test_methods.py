@@ -12,20 +12,20 @@ from specdash.core import events as ev
 from specdash.core.axes import NONE
 from specdash.core.kinds import KINDS
 from specdash.core.plan import KScope, LoadKey, Step
-from specdash.core.queue import IllegalEdit, apply
+from specdash.core.queue import IllegalEdit, apply_edits
 from specdash.remote.feed import RunFeed, fold_event
 from specdash.remote.source import CaughtUp, Event, Origin
 from specdash.store.codec import decode_edit, encode_edit
-from specdash.ui.tui.discovery import Model
+from specdash.ui.tui.discovery import DiscoveredModel
 from specdash.ui.tui.lines import squeezed, text_of
 from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.panes.pane import PaintContext, Pane
 from specdash.ui.tui.panes.queue import queue
-from specdash.ui.tui.panes.speed import acceptance, speed
+from specdash.ui.tui.panes.speed import acceptance_pane, speed_pane
 from specdash.ui.tui.queue_editor import edit_actions
 from specdash.ui.tui.queue_editor.addable_models import METHOD, chosen_as, offers, ways_of
-from specdash.ui.tui.results.heatmap import axes_of, length_grid, lengths_of, pair_grid
-from specdash.ui.tui.results.state import State
+from specdash.ui.tui.results.heatmap import axes_of, length_grid, methods_and_lengths, pair_grid
+from specdash.ui.tui.results.state import ResultsView
 from specdash.ui.tui.table import Position
 from specdash.ui.tui.terminal import UNICODE
 from tests.support.dashboards import ScriptedSource, dashboard, finished, screen_text
@@ -88,12 +88,12 @@ def test_rows_of_the_queue_name_the_method() -> None:
 def test_a_step_without_a_draft_is_no_baseline() -> None:
     at_work = facts(1)
     at_work.append(ev.SampleTaken(STEPS[1].id, "l001", sample(12.0, 0, 4), 1.0))
-    shown = said(speed(look(at_work), 120, 2))
+    shown = said(speed_pane(look(at_work), 120, 2))
     assert "baseline" not in shown.replace("vs base", "")
     assert "x1.20" in shown
-    shown = said(acceptance(look(at_work), 120, 6))
+    shown = said(acceptance_pane(look(at_work), 120, 6))
     assert "K 4 asked, up to 4 drafted" in shown
-    assert "no draft in this step" in said(acceptance(look(facts(0)), 120, 6))
+    assert "no draft in this step" in said(acceptance_pane(look(facts(0)), 120, 6))
 
 
 @pytest.mark.parametrize(("method", "style"), [("ngram-simple", "dim"), ("mtp", "warn")])
@@ -102,7 +102,7 @@ def test_nothing_drafted_is_no_warning_where_text_is_looked_up(method: str, styl
     at_work: list[ev.Fact] = [started([arm]), *loaded("l001", None), ev.StepStarted(arm.id, "l001", "fp")]
     nothing = replace(sample(12.0), draft_tokens=0, accepted_tokens=0)
     at_work.append(ev.SampleTaken(arm.id, "l001", nothing, 1.0))
-    (line,) = (line for line in acceptance(look(at_work), 120, 6).lines if "nothing drafted yet" in text_of(line))
+    (line,) = (line for line in acceptance_pane(look(at_work), 120, 6).lines if "nothing drafted yet" in text_of(line))
     assert [each for text, each in line if "nothing" in text] == [style]
 
 
@@ -110,7 +110,7 @@ def test_fewer_than_k_is_right_for_what_was_found_in_the_text() -> None:
     arm = NGRAMS[1]
     at_work: list[ev.Fact] = [started([arm]), *loaded("l001", None), ev.StepStarted(arm.id, "l001", "fp")]
     at_work.append(ev.SampleTaken(arm.id, "l001", sample(12.0, 0, 3), 1.0))
-    (line,) = (line for line in acceptance(look(at_work), 120, 6).lines if "K 8 asked, up to 3" in text_of(line))
+    (line,) = (line for line in acceptance_pane(look(at_work), 120, 6).lines if "K 8 asked, up to 3" in text_of(line))
     assert line[-1][1] == "good"
 
 
@@ -150,7 +150,7 @@ def test_each_size_is_a_column_of_its_own() -> None:
 
 def test_sizes_by_lengths() -> None:
     book = book_of(facts())
-    assert lengths_of(book, TARGET, NONE) == (("ngram-simple n=2", "ngram-simple n=4", "mtp"), (4, 8))
+    assert methods_and_lengths(book, TARGET, NONE) == (("ngram-simple n=2", "ngram-simple n=4", "mtp"), (4, 8))
     grid = length_grid(book, folded(facts()), TARGET, NONE, "speedup")
     texts = [[grid.cells[row, column].text for column in range(2)] for row in range(3)]
     assert texts == [["1.20x", "1.10x"], ["1.50x", "0.80x"], ["1.00x", "n/a"]]
@@ -159,7 +159,7 @@ def test_sizes_by_lengths() -> None:
 
 def test_t_goes_on_to_sizes_by_lengths_where_there_are_some() -> None:
     book = book_of(facts())
-    state = State().settled(book)
+    state = ResultsView().settled(book)
     turned = [state := state.turned(book) for _ in range(3)]
     assert [(each.by_k, each.by_length) for each in turned] == [(True, False), (False, True), (False, False)]
     assert (turned[1].draft, turned[1].k) == ("ngram-simple n=2", 4), "a cell that is there"
@@ -169,7 +169,7 @@ def test_t_goes_on_to_sizes_by_lengths_where_there_are_some() -> None:
     assert (opened.by_k, opened.by_length, opened.pair) == (True, False, (TARGET, "ngram-simple n=4"))
     assert not lengths.back().by_length
     without = book_of(facts(None, [BASE, step(4), step(8)]))
-    first = State().settled(without).turned(without)
+    first = ResultsView().settled(without).turned(without)
     assert (first.by_k, first.turned(without).by_k, first.turned(without).by_length) == (True, False, False)
 
 
@@ -209,15 +209,15 @@ def test_steps_are_skipped_moved_and_added_like_any_other() -> None:
         edit_actions.run_next(steps, [MTP.id]),
         edit_actions.shifted(steps, [NGRAMS[2].id], True, KScope.STARTUP),
     ):
-        assert apply(steps, edits, KScope.STARTUP).keys() == steps.keys()
+        assert apply_edits(steps, edits, KScope.STARTUP).keys() == steps.keys()
         assert all(decode_edit(encode_edit(edit)) == edit for edit in edits)
 
 
 def test_what_can_be_added_are_the_ways_that_the_run_has() -> None:
     view = folded([*facts(1), ev.ModelRead("head", "draft", "/m/h.gguf", 2**20, "eagle3", "F16", "dense-small")])
     found = [
-        Model("/m/other.gguf", "other", size_bytes=1, architecture="eagle3"),
-        Model("/m/d.gguf", "d", size_bytes=1),
+        DiscoveredModel("/m/other.gguf", "other", size_bytes=1, architecture="eagle3"),
+        DiscoveredModel("/m/d.gguf", "d", size_bytes=1),
     ]
     ways = ways_of(view, offers(view, found, "draft"))
     assert {name: (way.draft, way.method, way.params.get("ngram_n")) for name, way in ways.items()} == {
@@ -233,7 +233,7 @@ def test_what_can_be_added_are_the_ways_that_the_run_has() -> None:
         "baseline", "ngram-simple n=2", "mtp", "head (eagle3)",
     ]  # fmt: skip
     matrix = edit_actions.Matrix((TARGET,), tuple(ways.values())[:4], (16,), categories=("coding",))
-    new, taken = edit_actions.steps_of(matrix, view.steps)
+    new, taken = edit_actions.matrix_steps(matrix, view.steps)
     assert ([each.id.split(" | ")[1] for each in new], taken) == (
         ["ngram-simple n=2 K=16", "ngram-simple n=4 K=16", "mtp K=16"], 1,
     )  # fmt: skip
@@ -243,14 +243,14 @@ def test_what_can_be_added_are_the_ways_that_the_run_has() -> None:
 
 def test_what_is_added_has_the_ks_that_its_method_can_have() -> None:
     ways = (
-        edit_actions.Way(None, "ngram-simple"),
-        edit_actions.Way(None, "ngram-cache"),
-        edit_actions.Way("d", "draft"),
+        edit_actions.Drafter(None, "ngram-simple"),
+        edit_actions.Drafter(None, "ngram-cache"),
+        edit_actions.Drafter("d", "draft"),
     )
     matrix = edit_actions.Matrix(
         (TARGET,), ways, (4, 16), categories=("coding",), can=lambda method: KINDS["llama-server"].abilities_of(method)
     )
-    new, _ = edit_actions.steps_of(matrix, {})
+    new, _ = edit_actions.matrix_steps(matrix, {})
     assert [(each.method, each.k) for each in new] == [
         ("ngram-simple", 16), ("ngram-cache", 8), ("draft", 4), ("draft", 16),
     ]  # fmt: skip

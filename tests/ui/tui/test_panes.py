@@ -11,21 +11,21 @@ from hypothesis import strategies as st
 
 from specdash.core import events as ev
 from specdash.core.forecast import outlook
-from specdash.core.lifecycle import TABLE, State
+from specdash.core.lifecycle import TABLE, ServerState
 from specdash.core.status import StepStatus
 from specdash.core.ticks import GpuUse, ServerTick, TextRun, Tick
 from specdash.remote.feed import RunFeed, fold_event
 from specdash.remote.source import CaughtUp, Event, Gone, Origin
 from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.panes.figures import PaneFigures
-from specdash.ui.tui.panes.layout import PANES, Choice, compose, layout_of, stacked_rows
+from specdash.ui.tui.panes.layout import PANES, ViewChoice, main_body, main_layout, stacked_rows
 from specdash.ui.tui.panes.memory import memory
-from specdash.ui.tui.panes.pane import PaintContext, Pane, about, age, bar, ceiling, ruled
-from specdash.ui.tui.panes.pane import columns as spark_columns
-from specdash.ui.tui.panes.queue import details, queue, running, table_of
+from specdash.ui.tui.panes.pane import PaintContext, Pane, age, bar, ceiling, ruled, short_range
+from specdash.ui.tui.panes.pane import bar_columns as spark_columns
+from specdash.ui.tui.panes.queue import details, queue, queue_table, running
 from specdash.ui.tui.panes.server import server, way_up
-from specdash.ui.tui.panes.speed import acceptance, speed
-from specdash.ui.tui.panes.text import Written, grown, text, wrapped
+from specdash.ui.tui.panes.speed import acceptance_pane, speed_pane
+from specdash.ui.tui.panes.text import Written, grown, text_pane, wrap_answer
 from specdash.ui.tui.table import Position
 from specdash.ui.tui.terminal import ASCII, UNICODE
 from tests.support import live_runs
@@ -53,12 +53,12 @@ FOLLOWING = Position(follows=True)
 
 def settled(of: PaintContext, place: Position, rows: int) -> Position:
     """The place in the queue as the main screen settles it."""
-    return table_of(of).settled(place, rows, running(of))
+    return queue_table(of).settled(place, rows, running(of))
 
 
 def moved(of: PaintContext, place: Position, by: int) -> Position:
     """The place in the queue so many steps further down."""
-    return table_of(of).moved(place, by)
+    return queue_table(of).moved(place, by)
 
 
 def said(pane: Pane) -> str:
@@ -76,7 +76,8 @@ class TestServer:
 
     def test_the_way_up_is_read_off_the_table(self) -> None:
         assert way_up() == (
-            State.STOPPED, State.STARTING, State.LOADING, State.WARMING, State.READY, State.BUSY
+            ServerState.STOPPED, ServerState.STARTING, ServerState.LOADING, ServerState.WARMING,
+            ServerState.READY, ServerState.BUSY,
         )  # fmt: skip
 
     def test_the_state_of_now_is_seen_where_the_line_is_short(self) -> None:
@@ -90,7 +91,7 @@ class TestServer:
         assert "RAM is full" in said(server(look(dying), 80, 6))
 
     def test_progress_of_a_load_is_called_about(self) -> None:
-        facts = [*live_runs.facts()[:2], *loaded("l001", 16)[:1], *live_runs.moves(upto=State.LOADING)]
+        facts = [*live_runs.facts()[:2], *loaded("l001", 16)[:1], *live_runs.moves(upto=ServerState.LOADING)]
         tick = ServerTick("l001", "loading", live_runs.NOW_S - 50, 200 * live_runs.GIB, 404 * live_runs.GIB)
         shown = said(server(look(feed(facts, [tick])), 100, 3))
         assert "about  50%" in shown
@@ -98,7 +99,7 @@ class TestServer:
         assert "of 3:00" in shown
 
     def test_unknown_progress_is_no_zero(self) -> None:
-        facts = [*live_runs.facts()[:2], *loaded("l001", 16)[:1], *live_runs.moves(upto=State.LOADING)]
+        facts = [*live_runs.facts()[:2], *loaded("l001", 16)[:1], *live_runs.moves(upto=ServerState.LOADING)]
         shown = said(server(look(feed(facts, [ServerTick("l001", "loading", live_runs.NOW_S)])), 100, 3))
         assert "progress unknown" in shown
         assert "0%" not in shown
@@ -135,7 +136,7 @@ class TestServer:
         assert "l003 [LOADING 0:03]  about  25%  72B Q8_0" in third
         assert "3 at work" in text_of(pane.note)
         assert "and 2 more" in said(server(look(feed(facts, ticks)), 80, 2))
-        screen = compose(look(feed(facts, ticks)), Choice(), 80, 24)
+        screen = main_body(look(feed(facts, ticks)), ViewChoice(), 80, 24)
         assert sum("[" in text_of(line) and text_of(line).lstrip().startswith("l00") for line in screen.lines) == 3
         over = [live_runs.token(request="r1", done=True), live_runs.token(request="r2", rate_tok_s=4.5, tokens=6)]
         assert "  6/101 tokens  4.5" in said(server(look(feed(facts, [*ticks, *over])), 80, 3))
@@ -199,7 +200,7 @@ class TestServer:
 
 class TestSpeed:
     def test_now_step_and_baseline_stand_on_the_rule(self) -> None:
-        shown = text_of(speed(look(), 120, 2).note)
+        shown = text_of(speed_pane(look(), 120, 2).note)
         assert "now   14.8" in shown
         assert "step 14.6" in shown
         assert "x1.83 vs base 8.00" in shown
@@ -207,14 +208,14 @@ class TestSpeed:
 
     def test_a_stalled_answer_is_told_where_the_eye_is(self) -> None:
         stalled = look(feed(ticks=[*live_runs.ticks(), live_runs.token(silent_s=12.0)]))
-        assert text_of(speed(stalled, 80, 2).note) == "no token for 0:12 (server is busy)"
-        assert speed(stalled, 80, 2).note[0][1] == "warn"
+        assert text_of(speed_pane(stalled, 80, 2).note) == "no token for 0:12 (server is busy)"
+        assert speed_pane(stalled, 80, 2).note[0][1] == "warn"
         fine = look(feed(ticks=[*live_runs.ticks(), live_runs.token(silent_s=9.0)]))
-        assert "no token" not in said(speed(fine, 80, 2))
+        assert "no token" not in said(speed_pane(fine, 80, 2))
 
     def test_a_replay_draws_samples_in_order_of_time(self) -> None:
         over = look(feed(ticks=[], gone=Gone("the run is over")))
-        pane = speed(over, 80, 1)
+        pane = speed_pane(over, 80, 1)
         assert "of each sample" in pane.title
         drawn = text_of(pane.lines[0])
         assert len(drawn.split("│")[1].strip()) == sum(len(found.samples) for found in over.feed.view.steps.values())
@@ -233,22 +234,22 @@ class TestSpeed:
         assert ceiling(values) >= max((value for value in values if value is not None), default=0)
 
     def test_acceptance_proves_that_the_draft_is_used(self) -> None:
-        pane = acceptance(look(), 80, 3)
+        pane = acceptance_pane(look(), 80, 3)
         assert "K 8 asked, up to 8 drafted" in said(pane)
         assert "1:0.75" in said(pane)
-        assert "K seen 8" in text_of(acceptance(look(), 80, 1).note)
+        assert "K seen 8" in text_of(acceptance_pane(look(), 80, 1).note)
 
     def test_a_draft_that_is_loaded_and_not_used_is_a_warning(self) -> None:
         running = live_runs.RUNNING
         facts = [started(live_runs.STEPS), *loaded("l001", 16), ev.StepStarted(running.id, "l001", "fp")]
         quiet = replace(live_runs.facts()[-1].sample, k_seen=None, draft_tokens=0, accepted_tokens=0)  # type: ignore[attr-defined]
         facts.append(ev.SampleTaken(running.id, "l001", quiet, 1.0))
-        pane = acceptance(look(feed(facts, [])), 80, 3)
+        pane = acceptance_pane(look(feed(facts, [])), 80, 3)
         assert ("nothing drafted yet", "warn") in [span for line in pane.lines for span in line]
 
     def test_a_baseline_has_no_acceptance(self) -> None:
         of = feed([started([step()]), *loaded("l001"), *measured(step(), [8.0])[:-1]], [])
-        assert text_of(acceptance(look(of), 80, 2).note) == "no draft in this step"
+        assert text_of(acceptance_pane(look(of), 80, 2).note) == "no draft in this step"
 
 
 class TestMemory:
@@ -313,9 +314,9 @@ class TestQueue:
         assert settled(look(), Position("gone", 0, follows=False), 3).cursor == live_runs.RUNNING.id
 
     def test_columns_that_all_have_in_common_are_left_out(self) -> None:
-        assert "config" not in [column.name for column, _ in table_of(look()).layout(160).columns]
+        assert "config" not in [column.name for column, _ in queue_table(look()).layout(160).columns]
         varied = [step(), step(2, config="f16"), step(2, config="q8", depth=4096)]
-        names = [column.name for column, _ in table_of(look(feed([started(varied)], []))).layout(160).columns]
+        names = [column.name for column, _ in queue_table(look(feed([started(varied)], []))).layout(160).columns]
         assert "config" in names
         assert "depth" in names
         assert "moe_experts" not in names
@@ -341,17 +342,17 @@ class TestQueue:
 class TestText:
     def test_drafted_text_has_its_own_style(self) -> None:
         written = grown(None, live_runs.token())
-        spans = [span for line in text(look(), written, 80, 8).lines for span in line]
+        spans = [span for line in text_pane(look(), written, 80, 8).lines for span in line]
         assert ("radius: float) -> float:", "draft") in spans
         assert ("def area(", "") in spans
 
     def test_the_legend_says_it_in_words(self) -> None:
-        pane = text(look(), grown(None, live_runs.token()), 80, 8)
+        pane = text_pane(look(), grown(None, live_runs.token()), 80, 8)
         assert pane.note == (("drafted, accepted", "draft"), ("  ", ""), ("target's own", ""))
 
     def test_server_output_is_only_text(self) -> None:
         evil = live_runs.token(text=(TextRun("a\x1b[2Jb\x07\x9b31m\u202ec\r\n[bold]x[/]", True),))
-        shown = "".join(text_of(line) for line in wrapped(grown(None, evil), 40))
+        shown = "".join(text_of(line) for line in wrap_answer(grown(None, evil), 40))
         assert shown == "a<1b>[2Jb<07><9b>31m<202e>c<0d>[bold]x[/]"
 
     def test_a_beginning_that_was_cut_off_is_joined_to_what_was_there(self) -> None:
@@ -369,7 +370,7 @@ class TestText:
     def test_one_more_word_leaves_the_lines_above_as_they_are(self) -> None:
         words = [f"word{number} " for number in range(400)]
         pages = [
-            text(look(), Written(("l", 0.0), "".join(words[:n]), "0" * len("".join(words[:n]))), 40, 8).lines
+            text_pane(look(), Written(("l", 0.0), "".join(words[:n]), "0" * len("".join(words[:n]))), 40, 8).lines
             for n in range(200, 260)
         ]
         moved_pages = sum(1 for a, b in pairwise(pages) if a[:3] != b[:3])
@@ -377,19 +378,19 @@ class TestText:
 
     @given(st.text(max_size=300), st.integers(1, 40))
     def test_nothing_is_lost_and_nothing_is_too_wide(self, what: str, width: int) -> None:
-        lines = wrapped(Written(("l", 0.0), what, "0" * len(what)), width)
+        lines = wrap_answer(Written(("l", 0.0), what, "0" * len(what)), width)
         assert all(width_of(line) <= max(width, 2) for line in lines)
 
     def test_words_are_not_broken_where_they_fit(self) -> None:
-        lines = wrapped(Written(("l", 0.0), "one two three", "0" * 13), 7)
+        lines = wrap_answer(Written(("l", 0.0), "one two three", "0" * 13), 7)
         assert [text_of(line).rstrip() for line in lines] == ["one two", "three"]
 
 
 class TestLayout:
     def test_every_size_has_a_layout(self) -> None:
-        assert layout_of(60, 20) == "single"
-        assert layout_of(80, 21) == "stacked"
-        assert layout_of(120, 33) == "columns"
+        assert main_layout(60, 20) == "single"
+        assert main_layout(80, 21) == "stacked"
+        assert main_layout(120, 33) == "columns"
 
     @pytest.mark.parametrize("height", range(12, 70))
     def test_stacked_panes_fill_the_height(self, height: int) -> None:
@@ -407,7 +408,7 @@ class TestLayout:
         for width in (1, 2, 5, 20, 39, 79, 80, 100, 119, 120, 160, 240):
             for height in (0, 1, 2, 5, 11, 12, 16, 21, 33, 45, 57, 80):
                 for pane in PANES if width < 80 else PANES[:1]:
-                    body = compose(seen, Choice(pane=pane), width, height)
+                    body = main_body(seen, ViewChoice(pane=pane), width, height)
                     assert len(body.lines) == height
                     assert all(width_of(line) <= width for line in body.lines)
                     if ascii_only and kind != "busy":
@@ -439,4 +440,4 @@ def test_times_are_short_and_never_below_zero() -> None:
     assert [age(value) for value in (-3.0, 42.9, 725, 11_220, 183_600, None, float("nan"))] == [
         "0:00", "0:42", "12:05", "3h07m", "2d03h", "-", "-"
     ]  # fmt: skip
-    assert about(None) == "-"
+    assert short_range(None) == "-"

@@ -9,7 +9,7 @@ from specdash.core.state import RunState
 from specdash.report.export import to_csv
 from specdash.report.html import to_html
 from specdash.store.result_json import document_of
-from specdash.ui.tui.results.heatmap import length_grid, lengths_of
+from specdash.ui.tui.results.heatmap import length_grid, methods_and_lengths
 from tests.support.recorded_run import DRAFT, TARGET, folded, loaded, measured, started, step
 
 BASE = step()
@@ -36,7 +36,7 @@ def test_the_results_screen_has_a_map_of_k_by_p_min() -> None:
     found = view()
     book = FiguresCache()
     book.update(found, 60.0)
-    assert lengths_of(book, TARGET, NONE) == ((DRAFT, f"{DRAFT} p_min=0.75"), (2, 4))
+    assert methods_and_lengths(book, TARGET, NONE) == ((DRAFT, f"{DRAFT} p_min=0.75"), (2, 4))
     grid = length_grid(book, found, TARGET, NONE, "speedup")
     assert (grid.rows, grid.columns) == ((DRAFT, f"{DRAFT} p_min=0.75"), ("K=2", "K=4"))
     assert [grid.cells[place].text for place in ((0, 0), (0, 1), (1, 0), (1, 1))] == [

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 from syrupy.assertion import SnapshotAssertion
 
-from specdash.config.load import load
+from specdash.config.load import load_profile
 from specdash.config.queue_profile import measured_categories
-from specdash.config.write import dump
+from specdash.config.write import dump_profile
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.plan import Step, steps_of
@@ -25,18 +25,18 @@ from specdash.errors import StoreError
 from specdash.remote.feed import fold_event
 from specdash.remote.source import Gone, Origin
 from specdash.ui.tui.app import Dashboard
-from specdash.ui.tui.discovery import Model
+from specdash.ui.tui.discovery import DiscoveredModel
 from specdash.ui.tui.queue_editor import edit_actions, table
-from specdash.ui.tui.queue_editor.addable_models import offers, unfit
+from specdash.ui.tui.queue_editor.addable_models import offers, unfit_pairs
 from specdash.ui.tui.queue_editor.staging import (
     Effect,
     Staged,
     change_of,
     rebased,
     redo,
-    rows_of,
     stage,
     staged_on,
+    staged_rows,
     undo,
 )
 from specdash.ui.tui.queue_editor.table import in_words
@@ -47,13 +47,15 @@ from tests.support.recorded_run import DRAFT, TARGET, folded, loaded, measured, 
 STEPS = [step(k, category) for k in (None, 4, 8, 16) for category in ("coding", "math", "creative")]
 (B_CODE, B_MATH, B_ART, K4_CODE, K4_MATH, K4_ART, K8_CODE, K8_MATH, K8_ART, *K16) = STEPS
 FOUND = [
-    Model(
+    DiscoveredModel(
         "/m/t.gguf", "t", size_bytes=40 * 2**30, vocabulary="qwen2, 152,064 tokens", drafts=("/m/d.gguf", "/m/n.gguf")
     ),
-    Model("/m/d.gguf", "d", size_bytes=2**29, vocabulary="qwen2, 152,064 tokens"),
-    Model("/m/n.gguf", "Qwen 1.5B", size_bytes=2**30, model_class="dense-small", vocabulary="qwen2, 152,064 tokens"),
-    Model("/m/l.gguf", "Llama 1B", size_bytes=2**30, vocabulary="llama-bpe, 128,256 tokens"),
-    Model("/m/b.gguf", "broken [bold]", problem="the file is cut short"),
+    DiscoveredModel("/m/d.gguf", "d", size_bytes=2**29, vocabulary="qwen2, 152,064 tokens"),
+    DiscoveredModel(
+        "/m/n.gguf", "Qwen 1.5B", size_bytes=2**30, model_class="dense-small", vocabulary="qwen2, 152,064 tokens"
+    ),
+    DiscoveredModel("/m/l.gguf", "Llama 1B", size_bytes=2**30, vocabulary="llama-bpe, 128,256 tokens"),
+    DiscoveredModel("/m/b.gguf", "broken [bold]", problem="the file is cut short"),
 ]
 
 
@@ -79,7 +81,7 @@ def view(scope: str = "startup") -> RunState:
     return folded(facts(scope))
 
 
-async def find() -> list[Model]:
+async def find() -> list[DiscoveredModel]:
     return FOUND
 
 
@@ -154,7 +156,7 @@ def test_an_edit_that_the_run_has_overtaken_is_kept_with_the_reason_until_it_is_
 
 def test_what_would_be_removed_stays_in_its_place() -> None:
     staged = stage(staged_on(view()), [cmd.Remove((K8_CODE.id, K8_MATH.id))])
-    assert rows_of(staged) == tuple(each.id for each in STEPS)
+    assert staged_rows(staged) == tuple(each.id for each in STEPS)
     assert change_of(staged, K8_CODE.id) == "removed"
 
 
@@ -236,14 +238,14 @@ def test_ks_as_text() -> None:
 def test_a_matrix_leaves_out_what_is_there_and_what_cannot_work() -> None:
     matrix = edit_actions.Matrix(
         (TARGET,),
-        (edit_actions.Way(), edit_actions.Way(DRAFT, "draft"), edit_actions.Way("L", "draft")),
+        (edit_actions.Drafter(), edit_actions.Drafter(DRAFT, "draft"), edit_actions.Drafter("L", "draft")),
         (8, 32),
         categories=("coding",),
         unfit=frozenset({(TARGET, "L")}),
     )
-    new, taken = edit_actions.steps_of(matrix, view().steps)
+    new, taken = edit_actions.matrix_steps(matrix, view().steps)
     assert ([each.k for each in new], taken) == ([32], 2)
-    copies, _ = edit_actions.steps_of(replace(matrix, as_copies=True, ks=(8,)), view().steps)
+    copies, _ = edit_actions.matrix_steps(replace(matrix, as_copies=True, ks=(8,)), view().steps)
     assert [(each.k, each.copy) for each in copies] == [(None, 1), (8, 1)]
 
 
@@ -252,12 +254,12 @@ def test_models_are_offered_once_and_unfit_pairs_are_known() -> None:
     assert [(row.label, row.is_new) for row in drafts] == [
         (DRAFT, False), (TARGET, True), ("Llama 1B", True), ("Qwen 1.5B", True), ("broken [bold]", True)
     ]  # fmt: skip
-    assert unfit(view(), targets, drafts)[TARGET, "Llama 1B"] == "another vocabulary"
-    assert (TARGET, "Qwen 1.5B") not in unfit(view(), targets, drafts)
+    assert unfit_pairs(view(), targets, drafts)[TARGET, "Llama 1B"] == "another vocabulary"
+    assert (TARGET, "Qwen 1.5B") not in unfit_pairs(view(), targets, drafts)
 
 
 def test_a_found_model_gets_a_label_of_its_own() -> None:
-    other = Model("/other/place.gguf", DRAFT, size_bytes=1)
+    other = DiscoveredModel("/other/place.gguf", DRAFT, size_bytes=1)
     assert offers(view(), [other], "draft")[-1].label == f"other {DRAFT}"
 
 
@@ -471,7 +473,7 @@ def run_folder(folder: Path) -> Path:
         results_dir=folder,
         source=run / "profile.toml",
     )
-    (run / "profile.toml").write_text(dump(made), encoding="utf-8")
+    (run / "profile.toml").write_text(dump_profile(made), encoding="utf-8")
     return run
 
 
@@ -491,7 +493,7 @@ async def test_the_queue_is_saved_as_it_would_be(tmp_path: Path) -> None:
             assert (tmp_path / "qwen-edited.toml").read_text(encoding="utf-8") == "mine"
             await pilot.press("w", "enter", "y")
             await finished(pilot)
-    saved = load(tmp_path / "qwen-edited.toml")
+    saved = load_profile(tmp_path / "qwen-edited.toml")
     assert [each.id for each in steps_of(saved, {}, measured_categories(saved))] == [
         each.id for each in sorted(STEPS, key=lambda each: STEPS.index(each)) if each != K4_MATH
     ]
@@ -511,21 +513,21 @@ def test_a_profile_that_cannot_be_saved_leaves_the_one_that_was_there(
         with monkeypatch.context() as patch:
             patch.setattr("specdash.store.disk.write_all", full)
             with pytest.raises(StoreError, match="No space left on device"):
-                edit_actions.save(tmp_path / name, origin, queue, [])
+                edit_actions.save_queue_profile(tmp_path / name, origin, queue, [])
         assert (tmp_path / "mine.toml").read_text(encoding="utf-8") == "mine"
-    edit_actions.save(tmp_path / "link.toml", origin, queue, [])
+    edit_actions.save_queue_profile(tmp_path / "link.toml", origin, queue, [])
     assert (tmp_path / "link.toml").is_symlink()
-    assert load(tmp_path / "mine.toml").name == "qwen"
+    assert load_profile(tmp_path / "mine.toml").name == "qwen"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["link.toml", "mine.toml", "run"]
 
 
 def test_a_run_elsewhere_cannot_be_saved_from_here(tmp_path: Path) -> None:
     remote = Origin("/r", "tower", 1, False, "0.0")
     assert (
-        edit_actions.why_not_saved(remote)
+        edit_actions.reason_not_saved(remote)
         == "the profile of this run is on tower: save the queue from a dashboard there"
     )
-    assert "is gone" in str(edit_actions.why_not_saved(Origin(str(tmp_path), "here", 1, True, "0.0")))
+    assert "is gone" in str(edit_actions.reason_not_saved(Origin(str(tmp_path), "here", 1, True, "0.0")))
 
 
 @pytest.mark.parametrize("text", ["", "  ", "/no/such/folder/x.toml", "/tmp", "a\0b"])

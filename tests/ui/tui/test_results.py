@@ -30,11 +30,11 @@ from specdash.ui.tui.lines import LinesWidget, text_of, width_of
 from specdash.ui.tui.results import panes
 from specdash.ui.tui.results.curve import curves_of
 from specdash.ui.tui.results.detail import measurement_of, sample_lines
-from specdash.ui.tui.results.export import NAME, ExportDialog, save
+from specdash.ui.tui.results.export import NAME, ExportDialog, save_export
 from specdash.ui.tui.results.heatmap import (
     MEASURES,
     Cell,
-    Grid,
+    HeatMap,
     axes_of,
     cell_at,
     frame_of,
@@ -45,7 +45,7 @@ from specdash.ui.tui.results.heatmap import (
     pair_grid,
     sign_of,
 )
-from specdash.ui.tui.results.state import State
+from specdash.ui.tui.results.state import ResultsView
 from specdash.ui.tui.results.table import filtered, markdown_table, sorted_rows
 from specdash.ui.tui.screens.results import ResultsScreen
 from specdash.ui.tui.table import Sorting
@@ -110,7 +110,7 @@ def a_book(view: RunState) -> FiguresCache:
 def shown(facts: Iterable[ev.Fact], width: int = 80, height: int = 24, **changes: object) -> str:
     view = folded(facts)
     book = a_book(view)
-    state = replace(State(), **changes).settled(book)  # type: ignore[arg-type]
+    state = replace(ResultsView(), **changes).settled(book)  # type: ignore[arg-type]
     drawn = panes.draw(panes.ResultsContext(book, view, UNICODE), state, width, height)
     return "\n".join(text_of(line) for line in drawn.lines)
 
@@ -282,7 +282,7 @@ def test_no_measure_leaves_a_cell_blank(measure: int) -> None:
 def test_the_cursor_is_seen_without_colours_and_stays_in_sight() -> None:
     cells = {(r, c): Cell(f"{r}.{c}") for r in range(50) for c in range(40)}
     rows, columns = tuple(f"row {r}" for r in range(50)), tuple(f"K={c}" for c in range(40))
-    grid = Grid("many", "row", rows, columns, cells)
+    grid = HeatMap("many", "row", rows, columns, cells)
     for cursor in ((0, 0), (49, 39), (25, 20)):
         frame = frame_of(grid, cursor, 80, 12)
         lines = [text_of(line) for line in grid_lines(grid, cursor, frame, 80, ASCII)]
@@ -295,7 +295,7 @@ def test_the_cursor_is_seen_without_colours_and_stays_in_sight() -> None:
 
 
 def test_a_grid_as_markdown_has_every_cell_and_no_markup_of_labels() -> None:
-    grid = Grid("t", "target", ("a|b",), ("no draft", "*x*"), {(0, 0): Cell("7.98/s"), (0, 1): Cell("FAIL")})
+    grid = HeatMap("t", "target", ("a|b",), ("no draft", "*x*"), {(0, 0): Cell("7.98/s"), (0, 1): Cell("FAIL")})
     lines = markdown_of(grid).splitlines()
     assert lines[0] == r"| target | no draft | \*x\* |"
     assert lines[2] == r"| a\|b | 7.98/s | FAIL |"
@@ -354,12 +354,12 @@ def test_every_view_fits_every_size(name: str, glyphs: object) -> None:
     first = next(iter(book.rows), None)
     for width, height in ((1, 1), (2, 30), (39, 9), (40, 10), (60, 15), (80, 21), (119, 30), (120, 33), (240, 77)):
         for state in (
-            State(),
-            State(by_k=True, category="coding", k=8, measure="tok/s"),
-            State(view="curve"),
-            State(view="table", sorting=Sorting("speedup")),
-            State(view="samples", step_id=first),
-            State(view="table", words="nowhere to be found"),
+            ResultsView(),
+            ResultsView(by_k=True, category="coding", k=8, measure="tok/s"),
+            ResultsView(view="curve"),
+            ResultsView(view="table", sorting=Sorting("speedup")),
+            ResultsView(view="samples", step_id=first),
+            ResultsView(view="table", words="nowhere to be found"),
         ):
             drawn = panes.draw(panes.ResultsContext(book, view, glyphs), state.settled(book), width, height)  # type: ignore[arg-type]
             assert len(drawn.lines) <= height
@@ -701,7 +701,7 @@ async def test_a_path_that_cannot_be_written_is_said_in_place(tmp_path: Path, na
 
 def test_rates_that_are_no_numbers_are_written_as_unknown(tmp_path: Path) -> None:
     facts, _ = ODD["no numbers"]
-    save("json", folded(facts), "", str(tmp_path / "x.json"), replace=False)
+    save_export("json", folded(facts), "", str(tmp_path / "x.json"), replace=False)
     text = (tmp_path / "x.json").read_text()
     assert "NaN" not in text
     assert "Infinity" not in text

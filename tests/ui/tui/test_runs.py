@@ -15,7 +15,7 @@ from specdash.core import events as ev
 from specdash.store import runs as store
 from specdash.store.journal import Journal
 from specdash.ui.tui import run_launcher
-from specdash.ui.tui.runs import compare, compare_lines, newest_first
+from specdash.ui.tui.runs import compare_lines, compare_runs, newest_first
 from specdash.ui.tui.terminal import UNICODE
 from tests.support.dashboards import SIZES, ScriptedSource, dashboard, screen_text
 from tests.support.recorded_run import folded, measured, recorded, started, step
@@ -201,7 +201,7 @@ async def test_no_runs_says_how_to_begin(results: Path) -> None:
 
 def test_unlike_runs_are_refused_with_the_reason() -> None:
     a = folded(run_of("a", [10.0, 20.0]))
-    assert compare(a, a).reasons == ()
+    assert compare_runs(a, a).reasons == ()
     assert a.run is not None
     settings = replace(a.run.settings, max_tokens=7)
     others: dict[str, dict[str, Any]] = {
@@ -209,21 +209,21 @@ def test_unlike_runs_are_refused_with_the_reason() -> None:
         "max_tokens is 101 in A and 7 in B": {"settings": settings},
     }
     for reason, changes in others.items():
-        found = compare(a, replace(a, run=replace(a.run, **changes)))
+        found = compare_runs(a, replace(a, run=replace(a.run, **changes)))
         assert reason in found.reasons[0]
         assert found.pairs == ()
     # Machines are what one compares: that they differ is said, loudly.
     other = replace(a, run=replace(a.run, hardware={**a.run.hardware, "cpu": "M4"}))
-    page = compare_lines(compare(a, other), ("a", "b"), 120, UNICODE)
+    page = compare_lines(compare_runs(a, other), ("a", "b"), 120, UNICODE)
     assert [style for line in page for text, style in line if "cpu is EPYC 9654 in A and M4 in B" in text] == ["title"]
     # Where the prompts lie does not matter, what they say does.
     moved = replace(a, run=replace(a.run, settings=replace(a.run.settings, prompts="/elsewhere.jsonl")))
-    assert compare(a, moved).reasons == ()
+    assert compare_runs(a, moved).reasons == ()
 
 
 def test_only_what_both_measured_is_compared() -> None:
     a, b = folded(run_of("a", [10.0, 20.0, 30.0])), folded(run_of("b", [10.0, 25.0]))
-    found = compare(a, b)
+    found = compare_runs(a, b)
     assert [pair.step for pair in found.pairs] == [STEPS[0].id, STEPS[1].id]
     assert (found.only_a, found.only_b) == (1, 0)
     assert found.pairs[1].ratio == pytest.approx(1.25)

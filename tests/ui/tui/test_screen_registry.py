@@ -19,7 +19,7 @@ from specdash.ui.tui import screen_registry
 if sys.argv[1] == "first":
     screen_registry.kind_of("main")
 else:
-    list(screen_registry.kinds())
+    list(screen_registry.screen_kinds())
 print(*sys.modules)
 """
 

@@ -9,7 +9,7 @@ import pytest
 from textual import events
 
 from specdash.ui.tui import discovery, run_launcher
-from specdash.ui.tui.discovery import FindError, Finding, Model
+from specdash.ui.tui.discovery import DiscoveredModel, DoctorLine, FindError
 from tests.support.dashboards import SIZES, screen_text
 from tests.support.start_screen import machine as machine
 from tests.support.start_screen import settled, started
@@ -28,16 +28,16 @@ async def test_it_shows_what_is_here(size: tuple[int, int], snapshot: Any) -> No
 
 
 async def test_what_is_missing_is_said_with_what_to_do(monkeypatch: pytest.MonkeyPatch) -> None:
-    async def nothing(places: Any = ()) -> list[Model]:
+    async def nothing(places: Any = ()) -> list[DiscoveredModel]:
         raise FindError("`specdash models` took longer than 120 s and was ended")
 
-    async def no_engine() -> list[Finding]:
+    async def no_engine() -> list[DoctorLine]:
         return [
-            Finding("FAIL", "llama-server", "none on PATH", "pip install 'specdash[embedded]'", kind="llama-server")
+            DoctorLine("FAIL", "llama-server", "none on PATH", "pip install 'specdash[embedded]'", kind="llama-server")
         ]
 
-    monkeypatch.setattr(discovery, "find_models", nothing)
-    monkeypatch.setattr(discovery, "examine", no_engine)
+    monkeypatch.setattr(discovery, "discover_models", nothing)
+    monkeypatch.setattr(discovery, "run_doctor", no_engine)
     async with started() as (app, pilot):
         text = screen_text(app)
         assert "took longer than 120 s" in text

@@ -17,7 +17,7 @@ from specdash.ui.tui.table import (
     WindowTable,
     heading,
     matching,
-    ordered,
+    sorted_rows_by,
 )
 from specdash.ui.tui.terminal import ASCII, UNICODE
 
@@ -132,9 +132,9 @@ def test_rows_are_sorted_by_a_column_and_what_is_unknown_comes_last() -> None:
     values: dict[str, float | None] = {"a": 2.0, "b": None, "c": 3.0, "d": 1.0}
     by = replace(column("rate", 9), sort_key=values.__getitem__, falls=True)
     rows = list(values)
-    assert ordered(rows, [by], Sorting("rate")) == ["c", "a", "d", "b"]
-    assert ordered(rows, [by], Sorting("rate").by("rate")) == ["d", "a", "c", "b"]
-    assert ordered(rows, [by], Sorting(ORDER, is_reversed=True)) == ["d", "c", "b", "a"]
+    assert sorted_rows_by(rows, [by], Sorting("rate")) == ["c", "a", "d", "b"]
+    assert sorted_rows_by(rows, [by], Sorting("rate").by("rate")) == ["d", "a", "c", "b"]
+    assert sorted_rows_by(rows, [by], Sorting(ORDER, is_reversed=True)) == ["d", "c", "b", "a"]
     assert Sorting().next(["rate"]).next(["rate"]) == Sorting()
     shape = WindowTable((by,), (), lambda key: key).layout(20)
     assert ASCII.down in text_of(heading(shape, ASCII, Sorting("rate")))

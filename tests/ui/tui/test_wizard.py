@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from textual import events
 
-from specdash.config.load import check
+from specdash.config.load import check_profile
 from specdash.ui.tui import run_launcher
 from specdash.ui.tui.widgets.form import Field
-from specdash.ui.tui.wizard.answers import ks_of, next_mode, path_of, samples_of
+from specdash.ui.tui.wizard.answers import next_mode, parse_ks, parse_new_path, samples_of
 from tests.support.dashboards import SIZES, screen_text
 from tests.support.start_screen import machine as machine
 from tests.support.start_screen import settled, started
@@ -61,7 +61,7 @@ async def test_a_profile_is_written_planned_and_started(tmp_path: Path, monkeypa
         assert profile["sweep"]["k"] == [2, 8]
         assert profile["measure"]["categories"] == ["coding"]
         assert profile["measure"]["iterations"] == 7
-        assert check(tmp_path / "big.toml").problems == []
+        assert check_profile(tmp_path / "big.toml").problems == []
         # The models are not on this machine, which the plan says.
         assert "It cannot be started" in screen_text(app)
         await pilot.press("y")
@@ -114,16 +114,16 @@ async def test_a_target_can_be_typed(tmp_path: Path) -> None:
 
 
 def test_answers_are_read_strictly() -> None:
-    assert [ks_of(each) for each in (" auto ", '"Curve"', "search")] == ["auto", "curve", "search"]
-    assert ks_of("[8, 2 4;2]") == [2, 4, 8]
+    assert [parse_ks(each) for each in (" auto ", '"Curve"', "search")] == ["auto", "curve", "search"]
+    assert parse_ks("[8, 2 4;2]") == [2, 4, 8]
     for wrong in ("", "0", "2.5", "-1", "9999", "x", "²"):
         with pytest.raises(ValueError, match="K is"):
-            ks_of(wrong)
+            parse_ks(wrong)
     for wrong in ("", "0", "1001", "5.5", "٣"):
         with pytest.raises(ValueError, match="samples"):
             samples_of(wrong)
     with pytest.raises(ValueError, match="no folder"):
-        path_of("/no/such/folder/x.toml")
+        parse_new_path("/no/such/folder/x.toml")
 
 
 async def test_the_ways_to_find_k_are_explained_and_chosen_with_the_arrows(tmp_path: Path) -> None:
@@ -144,7 +144,7 @@ async def test_the_ways_to_find_k_are_explained_and_chosen_with_the_arrows(tmp_p
         await pilot.press("enter", "enter", "enter", "enter")
         await settled(app, pilot)
     assert tomllib.loads((tmp_path / "big.toml").read_text())["sweep"]["k"] == "curve"
-    assert check(tmp_path / "big.toml").problems == []
+    assert check_profile(tmp_path / "big.toml").problems == []
 
 
 def test_a_list_of_ks_gives_way_to_the_first_or_last_way() -> None:

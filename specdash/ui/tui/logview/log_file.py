@@ -73,7 +73,7 @@ class Window:
         return len(self.lines) >= KEPT_LINES or sum(len(line.head) for line in self.lines) >= 0.8 * KEPT_BYTES
 
 
-def level_of(head: bytes) -> Level:
+def log_level_of(head: bytes) -> Level:
     """Return the level of a line: by llama.cpp's marker, else by the words "error" and "warning"."""
     marker = _MARKER.match(head)
     if marker is not None:
@@ -141,7 +141,7 @@ def _joined(left: Window, right: Window) -> Window:
 
 
 def _line(offset: int, size: int, head: bytes, *, continues: bool) -> LogLine:
-    return LogLine(offset, size, head, level_of(head), stamp_of(head), continues)
+    return LogLine(offset, size, head, log_level_of(head), stamp_of(head), continues)
 
 
 def _surplus(lines: Sequence[LogLine]) -> int:

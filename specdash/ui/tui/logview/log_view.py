@@ -20,7 +20,7 @@ from specdash.core.state import RunState
 from specdash.core.text import human_bytes, one_line, plain
 from specdash.remote.feed import RunFeed
 from specdash.remote.source import LogPiece
-from specdash.ui.tui.lines import Line, Span, around, fitted, rule
+from specdash.ui.tui.lines import Line, Span, first_line_shown, fitted, rule
 from specdash.ui.tui.logview.log_file import (
     KEPT_LINES,
     PAGE_BYTES,
@@ -58,7 +58,7 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class LogEntry:
     """A line of the log or a mark before it. `key` orders entries and stays when the window moves."""
 
     key: tuple[int, int]
@@ -67,19 +67,19 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, order=True)
-class Place:
+class LogPosition:
     """A row of the log: the key of its entry, and which of the entry's rows it is."""
 
     key: tuple[int, int]
     row: int = 0
 
 
-BEGINNING = Place((0, -(10**6)))  # before every entry
-END = Place((sys.maxsize, 0))  # after every entry
+BEGINNING = LogPosition((0, -(10**6)))  # before every entry
+END = LogPosition((sys.maxsize, 0))  # after every entry
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class PageToRead:
     """A page to read: how it joins the window, and where it begins (negative: counted from the end)."""
 
     how: Literal["anew", "after", "before"]
@@ -88,7 +88,7 @@ class Wanted:
     at_line_start: bool = False
 
 
-HEAD, TAIL = Wanted("anew", 0), Wanted("anew", -PAGE_BYTES)
+HEAD, TAIL = PageToRead("anew", 0), PageToRead("anew", -PAGE_BYTES)
 
 
 def marks_of(view: RunState, load: str) -> tuple[Mark, ...]:
@@ -114,23 +114,23 @@ def marks_of(view: RunState, load: str) -> tuple[Mark, ...]:
     return tuple(marks)
 
 
-def entries_of(window: Window, level: Level, marks: Sequence[Mark]) -> tuple[Entry, ...]:
+def entries_of(window: Window, level: Level, marks: Sequence[Mark]) -> tuple[LogEntry, ...]:
     """Return the entries of a window, filtered by level. Marks are never filtered.
 
     A mark stands before the first line with a later stamp; one that belongs outside of the window is left out. Where
     a server writes no stamps, its start stands before the log and the rest after it.
     """
     placed = _placed(window, marks)
-    entries: list[Entry] = []
+    entries: list[LogEntry] = []
     at = 0
     for index, line in enumerate(window.lines):
         while at < len(placed) and placed[at][0] <= index:
-            entries.append(Entry((line.offset, at - MOST_MARKS), mark=placed[at][1]))
+            entries.append(LogEntry((line.offset, at - MOST_MARKS), mark=placed[at][1]))
             at += 1
         if not level or line.level == "E" or line.level == level:
-            entries.append(Entry((line.offset, 0), line=line))
+            entries.append(LogEntry((line.offset, 0), line=line))
     end = window.end + 1
-    entries += [Entry((end, number), mark=mark) for number, (_, mark) in enumerate(placed[at:])]
+    entries += [LogEntry((end, number), mark=mark) for number, (_, mark) in enumerate(placed[at:])]
     return tuple(entries)
 
 
@@ -181,9 +181,9 @@ class LogView:
         self.awaited = 0  # jump once it is certain which match it is: 1 the next, -1 the one before
         self._place = BEGINNING
         self._pages_left = MOST_PAGES
-        self._next: Wanted | None = None  # to be read before anything else: the screen is elsewhere
+        self._next: PageToRead | None = None  # to be read before anything else: the screen is elsewhere
         self._problem_bytes = -1
-        self._entries: tuple[Entry, ...] = ()
+        self._entries: tuple[LogEntry, ...] = ()
         self._entries_of: tuple[Window, Level, tuple[Mark, ...]] = self.window, "", ()
 
     def settle(self, feed: RunFeed) -> None:
@@ -209,7 +209,7 @@ class LogView:
         """Return the size of the file as far as it is known."""
         return max(self.known_bytes, self.window.size)
 
-    def entries(self) -> tuple[Entry, ...]:
+    def entries(self) -> tuple[LogEntry, ...]:
         """Return the entries of the window."""
         if self.problem is not None or (self._next is not None and not self.window.size):
             return ()
@@ -221,7 +221,7 @@ class LogView:
 
     # -- reading -----------------------------------------------------------------------------------------------
 
-    def wanted(self) -> Wanted | None:
+    def wanted(self) -> PageToRead | None:
         """Return what to read next; None when the screen lacks nothing, or when it cannot be read."""
         if self.shown is None or (self.problem is not None and self.known_bytes <= self._problem_bytes):
             return None
@@ -231,7 +231,7 @@ class LogView:
         if self.follow and self.file_bytes - window.end > 4 * PAGE_BYTES:
             return TAIL
         if self.follow and window.end < self.file_bytes:
-            return Wanted("after", window.end)
+            return PageToRead("after", window.end)
         if self._pages_left <= 0:
             return None
         index, _ = self._located(self.place())
@@ -241,13 +241,13 @@ class LogView:
         if ends_soon and begins_soon and window.is_full:
             return None
         if ends_soon and window.end < self.file_bytes:
-            return Wanted("after", window.end)
+            return PageToRead("after", window.end)
         if begins_soon and window.start > 0 and not (self.follow and window.is_full):
             offset = max(0, window.start - PAGE_BYTES)
-            return Wanted("before", offset, window.start - offset)
+            return PageToRead("before", offset, window.start - offset)
         return None
 
-    def take(self, wanted: Wanted, piece: LogPiece) -> None:
+    def take(self, wanted: PageToRead, piece: LogPiece) -> None:
         """Join what was read to the window."""
         window = self.window
         self.problem = None
@@ -301,16 +301,16 @@ class LogView:
             self.awaited = 0 if ended else self.awaited
             return
         self.awaited, self.found, self.follow, self._pages_left = 0, found, False, MOST_PAGES
-        self._place = Place((found, 0))
+        self._place = LogPosition((found, 0))
         if self.window.start <= found < self.window.end:
             index, _ = self._located(self._place)
             self.stay_at(self._place_at(max(0, index - self.height // 3), 0))
         else:
-            self._next = Wanted("anew", found, at_line_start=True)
+            self._next = PageToRead("anew", found, at_line_start=True)
 
     # -- moving ------------------------------------------------------------------------------------------------
 
-    def place(self) -> Place:
+    def place(self) -> LogPosition:
         """Return the first row on the screen, never further down than leaves a full screen."""
         bottom = self.moved(END, -self.height)
         if self.follow:
@@ -318,13 +318,13 @@ class LogView:
         index, row = self._located(self._place)
         return min(bottom, self._place_at(index, row))
 
-    def stay_at(self, place: Place) -> None:
+    def stay_at(self, place: LogPosition) -> None:
         """Remember a place by its entry, which stays when the window moves."""
         # What is to be read next decides the place, not what is still on the screen.
         if self.entries() and self._next is None:
             self._place = place
 
-    def moved(self, place: Place, rows: int) -> Place:
+    def moved(self, place: LogPosition, rows: int) -> LogPosition:
         """Return the place `rows` further down, or up when negative; no further than the first row."""
         entries = self.entries()
         index, row = self._located(place)
@@ -341,15 +341,15 @@ class LogView:
             index, row = index + 1, row - count
         return self._place_at(index, row)
 
-    def _located(self, place: Place) -> tuple[int, int]:
+    def _located(self, place: LogPosition) -> tuple[int, int]:
         """Return where a place is now: the index of the first entry that does not come before it, and the row in it."""
         entries = self.entries()
         index = bisect_left(entries, place.key, key=lambda entry: entry.key)
         return index, place.row if index < len(entries) and entries[index].key == place.key else 0
 
-    def _place_at(self, index: int, row: int) -> Place:
+    def _place_at(self, index: int, row: int) -> LogPosition:
         entries = self.entries()
-        return Place(entries[index].key, row) if index < len(entries) else END
+        return LogPosition(entries[index].key, row) if index < len(entries) else END
 
     def choose(self, by: int, feed: RunFeed) -> None:
         """Turn to an earlier or later load; past the newest one it stays with whatever is newest."""
@@ -366,7 +366,7 @@ class LogView:
 
     def toggle_wrap(self) -> None:
         """Wrap long lines, or cut them at the edge."""
-        self.wrap, self.pan, self._place = not self.wrap, 0, Place(self._place.key)
+        self.wrap, self.pan, self._place = not self.wrap, 0, LogPosition(self._place.key)
 
     def shift(self, columns: int) -> None:
         """Shift long lines to the side."""
@@ -412,10 +412,10 @@ class LogView:
         after = self.moved(self.place(), self.height)
         return min(after.key[0] if after != END else self.window.end, self.file_bytes)
 
-    def _row_count(self, entry: Entry) -> int:
+    def _row_count(self, entry: LogEntry) -> int:
         return len(self._rows_of(entry)) if self.wrap else 1
 
-    def _rows_of(self, entry: Entry) -> list[Line]:
+    def _rows_of(self, entry: LogEntry) -> list[Line]:
         """Return the rows of one entry, each no wider than the screen."""
         style: StyleName = "accent"
         if entry.mark is not None:
@@ -468,7 +468,7 @@ def _panned(text: str, pan: int) -> str:
 # -- the lines around a log ---------------------------------------------------------------------------------------
 
 
-def title(log: LogView, view: RunState, width: int, glyphs: Glyphs) -> list[Line]:
+def log_title(log: LogView, view: RunState, width: int, glyphs: Glyphs) -> list[Line]:
     """Return which log this is, and where in it the screen is."""
     load = view.loads.get(log.shown or "")
     if load is None:
@@ -516,13 +516,13 @@ def search_line(log: LogView, width: int, ellipsis: str) -> list[Line]:
     return [fitted(text, width, ellipsis)]
 
 
-def beside(log: LogView, view: RunState, width: int, glyphs: Glyphs) -> list[Line]:
+def log_side_lines(log: LogView, view: RunState, width: int, glyphs: Glyphs) -> list[Line]:
     """Return the loads of the run and the transitions of this one, for the right side of a wide screen."""
     height, marks, loads = log.height, log.marks, list(view.loads.values())
     room = max(3, height - min(len(marks) + 2, height // 2) - 1)
     lines: list[Line] = [rule("loads", "[ and ] switch", width, glyphs.rule)]
     at = next((index for index, each in enumerate(loads) if each.id == log.shown), len(loads) - 1)
-    first = around(at, room, len(loads))
+    first = first_line_shown(at, room, len(loads))
     for each in loads[first : first + room]:
         is_shown = each.id == log.shown
         sign = glyphs.cursor if is_shown else " "

@@ -14,8 +14,8 @@ from specdash.core.text import one_line
 from specdash.report import text as words
 from specdash.ui.narration import counted
 from specdash.ui.tui.lines import Line, fitted, width_of
-from specdash.ui.tui.panes.pane import Pane, paragraph, rate
-from specdash.ui.tui.recommendations import Group, Recommendations
+from specdash.ui.tui.panes.pane import Pane, paragraph, short_rate
+from specdash.ui.tui.recommendations import Recommendations, TargetRecommendations
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.terminal.theme import StyleName
 
@@ -26,7 +26,7 @@ MORE = "a: more"
 _NAME = 24  # columns of a target's name in a strip
 
 
-def advice(found: Recommendations, width: int, rows: int, glyphs: Glyphs) -> Pane:
+def advice_pane(found: Recommendations, width: int, rows: int, glyphs: Glyphs) -> Pane:
     """The pane of the main screen: each target with what to use, on as many lines as there is room for."""
     if not found.groups:
         none: list[Line] = [((f" {_why_none(found, glyphs)}", "dim"),)]
@@ -34,7 +34,7 @@ def advice(found: Recommendations, width: int, rows: int, glyphs: Glyphs) -> Pan
     lines: list[Line] = []
     several = len(found.groups) > 1
     for group in found.groups:
-        text, style = told(group, is_over=found.is_over)
+        text, style = recommendation_text(group, is_over=found.is_over)
         said = f"{group.name}: {text}" if several or rows < 3 else text
         lines += [((f" {group.name}", "title"),)] if not several and rows >= 3 else []
         lines += paragraph(said, width - 1, style)
@@ -60,21 +60,21 @@ def strip(found: Recommendations, target: str, most: int, width: int, glyphs: Gl
     return [(*lines[0], (" " * room, ""), (hint, "dim")), *lines[1:]] if room > 1 else lines
 
 
-def _briefs(groups: Sequence[Group], found: Recommendations, width: int, glyphs: Glyphs) -> list[Line]:
+def _briefs(groups: Sequence[TargetRecommendations], found: Recommendations, width: int, glyphs: Glyphs) -> list[Line]:
     """Each target on one line, the figures shortened where it is narrow."""
     most = min(max(cell_len(group.name) for group in groups), max(8, min(_NAME, width // 3)))
     lines: list[Line] = []
     for group in groups:
         name = fitted(((group.name, "title"),), most, glyphs.ellipsis)
         gap = " " * (2 + most - width_of(name))
-        text, style = told(group, is_over=found.is_over)
+        text, style = recommendation_text(group, is_over=found.is_over)
         if cell_len(text) > width - most - 3:
-            text, style = told(group, is_over=found.is_over, brief=True)
+            text, style = recommendation_text(group, is_over=found.is_over, brief=True)
         lines.append(fitted(((" ", ""), *name, (gap, ""), (text, style)), width, glyphs.ellipsis))
     return lines
 
 
-def told(group: Group, *, is_over: bool, brief: bool = False) -> tuple[str, StyleName]:
+def recommendation_text(group: TargetRecommendations, *, is_over: bool, brief: bool = False) -> tuple[str, StyleName]:
     """What is recommended for a target, with its style; while steps are open, how many are done and what leads."""
     overall = group.overall
     count = counted(group.tally)
@@ -95,15 +95,15 @@ def _why_none(found: Recommendations, glyphs: Glyphs) -> str:
     return "no step is planned yet" if found.is_known else f"working it out{glyphs.ellipsis}"
 
 
-def everything(group: Group, width: int, *, is_over: bool) -> list[Line]:
+def recommendation_details(group: TargetRecommendations, width: int, *, is_over: bool) -> list[Line]:
     """All that is known of a target's recommendation: reason, ties, regret, categories, and the whole command line."""
     room = max(20, width)
-    text, style = told(group, is_over=is_over)
+    text, style = recommendation_text(group, is_over=is_over)
     lines: list[Line] = [((f" {group.name}", "title"),), *paragraph(text, room, style)]
     overall = group.overall
     if overall is None:
         return lines
-    for said in (words.why(overall), words.ties(overall), words.regret(overall)):
+    for said in (words.reason_text(overall), words.ties(overall), words.regret(overall)):
         lines += paragraph(said, room, "") if said else []
     single = [each for each in group.choices if each is not overall]
     if single:
@@ -131,7 +131,7 @@ _AGREEMENT: dict[str, tuple[str, StyleName]] = {
 }
 
 
-def remarks(entry: Mapping[str, Any] | None) -> list[tuple[str, str, StyleName]]:
+def measurement_remarks(entry: Mapping[str, Any] | None) -> list[tuple[str, str, StyleName]]:
     """Whether a measurement's text is the baseline's, and how near its rate is to what memory can deliver.
 
     Each with a name and a style; none where nothing is known.
@@ -150,5 +150,5 @@ def remarks(entry: Mapping[str, Any] | None) -> list[tuple[str, str, StyleName]]
         else:
             of = f"; the rate is {part * 100:.0f}% of that" if part is not None else ""
             over: StyleName = "bad" if part is not None and part > 1 else ""
-            found.append(("bound", f"{rate(bound)} tok/s by memory bandwidth{of}", over))
+            found.append(("bound", f"{short_rate(bound)} tok/s by memory bandwidth{of}", over))
     return found

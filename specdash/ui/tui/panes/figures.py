@@ -23,7 +23,7 @@ KEPT = 1_000
 
 
 @dataclass(frozen=True, slots=True)
-class Overview:
+class QueueOverview:
     """A queue as a whole: the order of its steps, their places in it, and how wide its columns have to be.
 
     `best`: the highest mean rate of a step so far and the number of that step. `varying` names the columns of which
@@ -45,7 +45,7 @@ class PaneFigures:
         # By identity, since a step's name takes as long to make as all else; the step is kept, so that it stays its.
         self._steps: dict[int, tuple[StepState, Figures]] = {}
         self._of: Mapping[str, StepState] | None = None
-        self._overview: Overview | None = None
+        self._overview: QueueOverview | None = None
         self._history_of: Mapping[str, StepState] | None = None
         self._history: tuple[tuple[float | None, float | None], ...] = ()
 
@@ -72,7 +72,7 @@ class PaneFigures:
             return None  # no mean of a clock that timed both is kept here; the results have it
         return mine / theirs if theirs else None
 
-    def overview(self, view: RunState) -> Overview:
+    def overview(self, view: RunState) -> QueueOverview:
         """The queue of a view as a whole."""
         if self._overview is None or self._of is not view.steps:
             before, earlier = self._overview, self._of
@@ -84,7 +84,7 @@ class PaneFigures:
             self._overview = self._survey(view.table, before, earlier)
         return self._overview
 
-    def _survey(self, table: StepTable, before: Overview, earlier: Mapping[str, StepState]) -> Overview:
+    def _survey(self, table: StepTable, before: QueueOverview, earlier: Mapping[str, StepState]) -> QueueOverview:
         """The queue as it is now, from what has changed in it since."""
         best = before.best
         for step_id, found in table.changed_since(earlier):
@@ -116,11 +116,11 @@ def _better(best: tuple[float, int] | None, known: tuple[StepState, Figures], nu
     return (mean, number) if best is None or (mean, -number) > (best[0], -best[1]) else best
 
 
-def _unmeasured(view: RunState) -> Overview:
+def _unmeasured(view: RunState) -> QueueOverview:
     """A queue of which nothing was looked at yet."""
     order = tuple(view.steps)
     widths, varying = _columns(view)
-    return Overview(order, {step_id: number for number, step_id in enumerate(order)}, widths, varying, {}, None)
+    return QueueOverview(order, {step_id: number for number, step_id in enumerate(order)}, widths, varying, {}, None)
 
 
 def _columns(view: RunState) -> tuple[Mapping[str, int], frozenset[str]]:

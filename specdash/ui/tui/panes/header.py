@@ -39,12 +39,12 @@ def state_word(feed: RunFeed) -> tuple[str, StyleName]:
         return "READING", "dim"
     if view.stopping:
         return "STOPPING", "warn"
-    if lacking(feed) is not None:
+    if disk_shortage(feed) is not None:
         return "DISK FULL", "bad"
     return ("PAUSED", "warn") if view.paused else ("RUN", "good")
 
 
-def lacking(feed: RunFeed) -> str | None:
+def disk_shortage(feed: RunFeed) -> str | None:
     """What the run cannot write now for want of room on disk; None while there is room."""
     return feed.live.disk.lacking if feed.live.disk is not None and feed.is_live else None
 
@@ -75,7 +75,7 @@ def short_s(duration_s: float) -> str:
 
 def eta(feed: RunFeed, left: Range | None) -> str:
     """The time that is left, as a range; "" where nothing is at work, or it stands still."""
-    if not feed.is_live or feed.view.paused or feed.view.stopping or feed.view.run is None or lacking(feed):
+    if not feed.is_live or feed.view.paused or feed.view.stopping or feed.view.run is None or disk_shortage(feed):
         return ""
     if left is None:
         return "ETA ?"
@@ -168,7 +168,7 @@ def connection(feed: RunFeed, width: int, glyphs: Glyphs, rate_hz: float, notes:
 
 def banner(feed: RunFeed, width: int, glyphs: Glyphs) -> Line | None:
     """What keeps the run from going on, and what to do about it; None while all is well, or the end was its own."""
-    if (what := lacking(feed)) is not None:
+    if (what := disk_shortage(feed)) is not None:
         said = f"{one_line(what, 400)}; it goes on once there is room"
         return fitted(((" DISK FULL: ", "bad"), (said, "")), width, glyphs.ellipsis)
     if feed.gone is None or feed.view.finished is not None or (is_replay(feed) and not feed.gone.lost):
@@ -189,7 +189,7 @@ def banner(feed: RunFeed, width: int, glyphs: Glyphs) -> Line | None:
     )
 
 
-def why_nobody(feed: RunFeed) -> str | None:
+def reason_no_engine(feed: RunFeed) -> str | None:
     """Why edits reach no engine any more and what to do, in a sentence; None while one may be at work."""
     gone, run = feed.gone, feed.view.run
     if gone is None:
@@ -204,7 +204,7 @@ def why_nobody(feed: RunFeed) -> str | None:
     return f"{why}, and edits need one: specdash resume {name}"
 
 
-def status_line(feed: RunFeed, width: int, glyphs: Glyphs, left: Range | None = None) -> Line:
+def one_line_status(feed: RunFeed, width: int, glyphs: Glyphs, left: Range | None = None) -> Line:
     """All of a run in one line, for a terminal that has room for no more: state, steps, tok/s, time left."""
     word, style = state_word(feed)
     tally = feed.view.table.tally

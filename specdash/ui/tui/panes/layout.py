@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from specdash.ui.tui.lines import Line, fitted, width_of
-from specdash.ui.tui.panes.advice import advice
+from specdash.ui.tui.panes.advice import advice_pane
 from specdash.ui.tui.panes.memory import memory
 from specdash.ui.tui.panes.pane import PaintContext, Pane, ruled
-from specdash.ui.tui.panes.queue import queue, running, table_of
+from specdash.ui.tui.panes.queue import queue, queue_table, running
 from specdash.ui.tui.panes.server import server
-from specdash.ui.tui.panes.speed import acceptance, speed
-from specdash.ui.tui.panes.text import Written, log, text
+from specdash.ui.tui.panes.speed import acceptance_pane, speed_pane
+from specdash.ui.tui.panes.text import Written, log, text_pane
 from specdash.ui.tui.table import Position
 from specdash.ui.tui.terminal import Glyphs
 
@@ -41,7 +41,7 @@ _MORE: tuple[tuple[Name, int], ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class ViewChoice:
     """What the person at the keyboard has chosen to see.
 
     `position`: in the queue; `pane`: the one that is shown where there is room for one; `lower`: what stands at the
@@ -55,7 +55,7 @@ class Choice:
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class MainBody:
     """The lines of the screen, the queue's position after it was brought into view, and where its first row stands.
 
     `rows_at` is (x, y, width, rows), None where the queue is not shown. `has_both`: text and log are both shown.
@@ -68,16 +68,16 @@ class Body:
     has_both: bool = True
 
 
-def layout_of(width: int, height: int) -> Layout:
+def main_layout(width: int, height: int) -> Layout:
     """The layout of a body of this size."""
     if width >= TWO_COLUMNS and height >= TWO_ROWS:
         return "columns"
     return "stacked" if width >= STACKED_COLUMNS and height >= STACKED_ROWS else "single"
 
 
-def compose(context: PaintContext, choice: Choice, width: int, height: int) -> Body:
+def main_body(context: PaintContext, choice: ViewChoice, width: int, height: int) -> MainBody:
     """The whole body in exactly `height` lines of at most `width` cells."""
-    layout = layout_of(width, height)
+    layout = main_layout(width, height)
     if layout == "single":
         return _single(context, choice, width, height)
     if layout == "stacked":
@@ -88,7 +88,7 @@ def compose(context: PaintContext, choice: Choice, width: int, height: int) -> B
 class _Painter:
     """Draws panes for one paint, and remembers where the queue came to stand."""
 
-    def __init__(self, context: PaintContext, choice: Choice) -> None:
+    def __init__(self, context: PaintContext, choice: ViewChoice) -> None:
         self._context = context
         self._choice = choice
         self.position = choice.position
@@ -107,19 +107,19 @@ class _Painter:
     def _pane(self, name: Name, width: int, rows: int) -> Pane:
         if name == "queue":
             visible = rows - 1 if rows > 1 else rows
-            self.position = table_of(self._context).settled(self._choice.position, visible, running(self._context))
+            self.position = queue_table(self._context).settled(self._choice.position, visible, running(self._context))
             return queue(self._context, self.position, width, rows)
         if name == "advice" or (name == "text" and is_over(self._context)):
-            return advice(self._context.advice, width, rows, self._context.glyphs)
+            return advice_pane(self._context.advice, width, rows, self._context.glyphs)
         if name == "text":
-            return text(self._context, self._choice.written, width, rows)
+            return text_pane(self._context, self._choice.written, width, rows)
         return _DRAW[name](self._context, width, rows)
 
 
 _DRAW: dict[Name, Callable[[PaintContext, int, int], Pane]] = {
     "server": server,
-    "speed": speed,
-    "acceptance": acceptance,
+    "speed": speed_pane,
+    "acceptance": acceptance_pane,
     "memory": memory,
     "log": log,
 }
@@ -132,10 +132,10 @@ def is_over(context: PaintContext) -> bool:
 
 def wants_advice(width: int, height: int, *, over: bool) -> bool:
     """Whether a body of this size has a place for the recommendation."""
-    return over or layout_of(width, height) == "columns"
+    return over or main_layout(width, height) == "columns"
 
 
-def _single(context: PaintContext, choice: Choice, width: int, height: int) -> Body:
+def _single(context: PaintContext, choice: ViewChoice, width: int, height: int) -> MainBody:
     painter = _Painter(context, choice)
     lines = painter.block(choice.pane, width, max(0, height - 1))
     # The rule says where one is, since nothing else of the screen does.
@@ -143,7 +143,7 @@ def _single(context: PaintContext, choice: Choice, width: int, height: int) -> B
     title = f"{choice.pane}  {number} of {len(PANES)}, tab: next"
     heading = ruled(Pane(title, lines[0][4:-1] if width >= 60 else ()), width, context.glyphs)
     lines[0] = fitted(heading, width, context.glyphs.ellipsis)
-    return Body(tuple(lines[: max(0, height)]), painter.position, "single", painter.rows_at, has_both=False)
+    return MainBody(tuple(lines[: max(0, height)]), painter.position, "single", painter.rows_at, has_both=False)
 
 
 def stacked_rows(height: int, lower: Literal["text", "log"]) -> dict[Name, int]:
@@ -171,17 +171,17 @@ def stacked_rows(height: int, lower: Literal["text", "log"]) -> dict[Name, int]:
     return {name: each for name in PANES if (each := rows.get(name)) is not None}
 
 
-def _stacked(context: PaintContext, choice: Choice, width: int, height: int) -> Body:
+def _stacked(context: PaintContext, choice: ViewChoice, width: int, height: int) -> MainBody:
     painter = _Painter(context, choice)
     lines: list[Line] = []
     rows = stacked_rows(height, choice.lower)
     for name, count in rows.items():
         lines += painter.block(name, width, count, (0, len(lines)))
     both = "text" in rows and "log" in rows
-    return Body(tuple(lines[:height]), painter.position, "stacked", painter.rows_at, both)
+    return MainBody(tuple(lines[:height]), painter.position, "stacked", painter.rows_at, both)
 
 
-def _columns(context: PaintContext, choice: Choice, width: int, height: int) -> Body:
+def _columns(context: PaintContext, choice: ViewChoice, width: int, height: int) -> MainBody:
     """The server on top and the log at the bottom, both over the whole width; numbers, queue and text between."""
     painter = _Painter(context, choice)
     server_rows = 3 if height < 30 else 4 if height < 44 else 5
@@ -202,16 +202,16 @@ def _columns(context: PaintContext, choice: Choice, width: int, height: int) -> 
     left += painter.block("queue", left_width, middle - len(left) - 1, (0, top + len(left)))
     right = painter.block("memory", right_width, memory_rows)
     if middle >= ADVICE_FROM and not is_over(context):
-        said = advice(context.advice, right_width, middle // 4, context.glyphs)
+        said = advice_pane(context.advice, right_width, middle // 4, context.glyphs)
         right += painter.block("advice", right_width, max(1, len(said.lines)))
     right += painter.block("text", right_width, middle - len(right) - 1)
     lines = painter.block("server", width, server_rows)
-    lines += beside(left, right, left_width, context.glyphs)
+    lines += side_by_side(left, right, left_width, context.glyphs)
     lines += painter.block("log", width, log_rows)
-    return Body(tuple(lines[:height]), painter.position, "columns", painter.rows_at)
+    return MainBody(tuple(lines[:height]), painter.position, "columns", painter.rows_at)
 
 
-def beside(left: Sequence[Line], right: Sequence[Line], left_width: int, glyphs: Glyphs) -> list[Line]:
+def side_by_side(left: Sequence[Line], right: Sequence[Line], left_width: int, glyphs: Glyphs) -> list[Line]:
     """Two columns as one, with a line between them."""
     lines: list[Line] = []
     for mine, theirs in zip(left, right, strict=True):

@@ -19,7 +19,7 @@ from specdash.report.text import TERMINAL
 from specdash.ui.tui.lines import Line, Span, width_of
 from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.recommendations import Recommendations
-from specdash.ui.tui.table import padded
+from specdash.ui.tui.table import pad_line
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.terminal.theme import StyleName
 
@@ -64,7 +64,7 @@ def note(parts: Sequence[Span], room: int) -> Line:
 
 def ruled(pane: Pane, width: int, glyphs: Glyphs) -> Line:
     """The rule above a pane: its title on the left, its note on the right."""
-    title = padded(pane.title, min(cell_len(pane.title), max(0, width - 4)), glyphs)
+    title = pad_line(pane.title, min(cell_len(pane.title), max(0, width - 4)), glyphs)
     right = pane.note if width_of(pane.note) + cell_len(title) + 9 <= width else ()
     fill = width - cell_len(title) - 4 - (width_of(right) + 4 if right else 0)
     start: list[Span] = [(glyphs.rule * 2 + " ", "rule"), (title, "title"), (" " + glyphs.rule * max(0, fill), "rule")]
@@ -83,7 +83,7 @@ def age(seconds: float | None) -> str:
     return f"{whole // 86400}d{whole % 86400 // 3600:02d}h"
 
 
-def about(expected: Range | None) -> str:
+def short_range(expected: Range | None) -> str:
     """The middle of a range as a short time: "26s", "1m40", "5h40"; "-" for unknown."""
     if expected is None:
         return "-"
@@ -95,26 +95,26 @@ def about(expected: Range | None) -> str:
     return f"{whole // 3600}h{whole % 3600 // 60:02d}"
 
 
-def rate(value: float | None) -> str:
+def short_rate(value: float | None) -> str:
     """Tokens per second."""
     return words.rate(value, TERMINAL)
 
 
-def time(seconds: float | None) -> str:
+def short_time(seconds: float | None) -> str:
     """A short time in at most six characters: "0.21s", "12.3s", "105s"; "-" for unknown."""
     if seconds is None or not math.isfinite(seconds):
         return "-"
     return f"{seconds:.2f}s" if seconds < 9.995 else f"{seconds:.1f}s" if seconds < 999.95 else f"{seconds:.0f}s"
 
 
-def ratio(value: float | None) -> str:
+def short_ratio(value: float | None) -> str:
     """A share or a factor with two digits."""
     return words.ratio(value, TERMINAL)
 
 
-def accepted(found: Figures) -> str:
+def short_acceptance(found: Figures) -> str:
     """The acceptance of a step; "~" where it is inferred from how tokens arrived."""
-    return ("~" if found.is_inferred else "") + ratio(found.acceptance)
+    return ("~" if found.is_inferred else "") + short_ratio(found.acceptance)
 
 
 def speed_style(factor: float | None) -> StyleName:
@@ -139,7 +139,7 @@ def paragraph(text: str, width: int, style: StyleName, indent: int = 1) -> Itera
         yield ((" " * indent + row, style),)
 
 
-def shown(step: Step, axis: Axis, blank: str = "") -> str:
+def axis_text(step: Step, axis: Axis, blank: str = "") -> str:
     """A step's value of an axis as a cell has it; `blank` (the axis's own by default) where there is none."""
     value = step.value(axis.name)
     return blank or axis.blank if value is None else one_line(axis.plain(value), 60)
@@ -166,7 +166,7 @@ def ceiling(values: Sequence[float | None]) -> float:
     return next(unit * step for step in (1, 1.2, 1.6, 2, 2.4, 3, 4, 5, 6, 8, 10, 12) if most <= unit * step)
 
 
-def columns(values: Sequence[float | None], width: int, rows: int, high: float, ramp: str) -> list[str]:
+def bar_columns(values: Sequence[float | None], width: int, rows: int, high: float, ramp: str) -> list[str]:
     """The last `width` values as columns from 0 to `high`, the newest on the right: one text a row, the top row first.
 
     A value that is known always leaves a mark, however small; one that is not leaves a gap.
@@ -192,7 +192,7 @@ def _level(value: float | None, most: int, high: float) -> int:
 def graph(values: Sequence[float | None], width: int, rows: int, high: float, glyphs: Glyphs) -> list[Line]:
     """Columns with a scale on their left, in `rows` lines of `width` cells."""
     style: StyleName = "accent"
-    texts = columns(values, width - AXIS, rows, high, glyphs.ramp)
+    texts = bar_columns(values, width - AXIS, rows, high, glyphs.ramp)
     lines: list[Line] = []
     for number, text in enumerate(texts):
         # The label of a row is what its upper edge stands for; two rows have room for two, more for every other one.

@@ -15,19 +15,19 @@ from specdash.core.status import SampleStatus, StepStatus
 from specdash.core.steps import StepState
 from specdash.core.text import human_seconds, one_line
 from specdash.ui.tui.lines import Line, Span, fitted, text_of
-from specdash.ui.tui.panes.advice import remarks
+from specdash.ui.tui.panes.advice import measurement_remarks
 from specdash.ui.tui.panes.pane import (
     PaintContext,
     Pane,
-    about,
-    accepted,
+    axis_text,
     note,
     paragraph,
-    rate,
-    ratio,
-    shown,
+    short_acceptance,
+    short_range,
+    short_rate,
+    short_ratio,
+    short_time,
     speed_style,
-    time,
 )
 from specdash.ui.tui.table import Column, Position, WindowTable, heading
 from specdash.ui.tui.terminal.theme import StyleName
@@ -73,12 +73,14 @@ def _category(row: QueueRow) -> Span:
 def _factor(row: QueueRow) -> Span:
     known = row.measured.rate_tok_s is not None
     factor = row.context.figures.factor(row.context.feed.view, row.found) if known else None
-    return ratio(factor), speed_style(factor)
+    return short_ratio(factor), speed_style(factor)
 
 
 def _left(row: QueueRow) -> Span:
     ahead = row.context.outlook
-    return about(ahead.steps.get(row.found.step.id) if ahead is not None and not row.found.is_done else None), "dim"
+    return short_range(
+        ahead.steps.get(row.found.step.id) if ahead is not None and not row.found.is_done else None
+    ), "dim"
 
 
 def _whole(value: int | None) -> str:
@@ -89,7 +91,7 @@ def _of_axis(axis: Axis, rank: float) -> Column[QueueRow]:
     """The column of an axis in which steps differ."""
 
     def cell(row: QueueRow) -> Span:
-        return row.quiet(shown(row.found.step, axis, "-"))
+        return row.quiet(axis_text(row.found.step, axis, "-"))
 
     return Column(axis.name, axis.heading, cell, min(WIDEST_EXTRA, axis.width), rank=rank)
 
@@ -101,19 +103,19 @@ COLUMNS: tuple[Column[QueueRow], ...] = (
     Column("k", "K", lambda row: row.quiet(_whole(row.found.step.k)), 4, right=True),
     Column("category", "content", _category, LEAST_NAME, shares=True),
     *(_of_axis(axis, 8 + number / 10) for number, axis in enumerate(axes.COLUMNS)),
-    Column("state", "state", lambda row: state_of(row.context, row.found), 11),
-    Column("rate", "tok/s", lambda row: row.quiet(rate(row.measured.rate_tok_s)), 8, right=True, rank=2),
+    Column("state", "state", lambda row: step_state_span(row.context, row.found), 11),
+    Column("rate", "tok/s", lambda row: row.quiet(short_rate(row.measured.rate_tok_s)), 8, right=True, rank=2),
     Column("factor", "x", _factor, 6, right=True, rank=4),
-    Column("prefill", "prefill", lambda row: row.quiet(rate(row.measured.prefill_tok_s)), 8, right=True, rank=12),
-    Column("ttft", "ttft", lambda row: row.quiet(time(row.measured.ttft_s)), 6, right=True, rank=11),
-    Column("total", "total", lambda row: row.quiet(time(row.measured.total_time_s)), 6, right=True, rank=5),
-    Column("accepted", "acc", lambda row: row.quiet(accepted(row.measured)), 5, right=True, rank=10),
+    Column("prefill", "prefill", lambda row: row.quiet(short_rate(row.measured.prefill_tok_s)), 8, right=True, rank=12),
+    Column("ttft", "ttft", lambda row: row.quiet(short_time(row.measured.ttft_s)), 6, right=True, rank=11),
+    Column("total", "total", lambda row: row.quiet(short_time(row.measured.total_time_s)), 6, right=True, rank=5),
+    Column("accepted", "acc", lambda row: row.quiet(short_acceptance(row.measured)), 5, right=True, rank=10),
     Column("left", "est", _left, 6, right=True, rank=7),
 )
 WHERE_VARYING = frozenset(axis.name for axis in axes.COLUMNS)  # they say nothing where all steps have the same
 
 
-def table_of(context: PaintContext) -> WindowTable[QueueRow]:
+def queue_table(context: PaintContext) -> WindowTable[QueueRow]:
     """The table of the queue; what all steps have in common has no column."""
     view = context.feed.view
     overview = context.figures.overview(view)
@@ -167,7 +169,7 @@ def queue(context: PaintContext, position: Position, width: int, rows: int) -> P
     if view.replans and view.finished is None and room >= LEAST_STAGE:
         stage = one_line(view.replans[-1].stage or view.replans[-1].reason, 60)
         parts.append((text_of(fitted(((stage, "accent"),), room, glyphs.ellipsis)), "accent"))
-    table = table_of(context)
+    table = queue_table(context)
     shape = table.layout(width)
     lines = [heading(shape, glyphs)] if rows > 1 else []
     active = running(context) if feed.is_live else None
@@ -178,7 +180,7 @@ def queue(context: PaintContext, position: Position, width: int, rows: int) -> P
     return Pane(title, note(parts, width - len(title) - 9), tuple(lines))
 
 
-def state_of(context: PaintContext, found: StepState) -> Span:
+def step_state_span(context: PaintContext, found: StepState) -> Span:
     """A step's state in words."""
     if found.status == StepStatus.OPEN:
         return "queued", "dim"
@@ -206,23 +208,23 @@ def details(context: PaintContext, found: StepState, width: int) -> list[Line]:
 
 def _details(context: PaintContext, found: StepState, width: int) -> Iterator[Line]:
     view, mine = context.feed.view, context.figures.measured(found)
-    state, style = state_of(context, found)
+    state, style = step_state_span(context, found)
     yield from paragraph(one_line(found.step.id, 600), width, "title")
     again = f", {found.taken_again} taken again" if found.taken_again else ""
     yield ((f" {state}", style), (f"   {mine.n} valid of {len(found.samples)} samples{again}", ""))
     sign = "+-" if context.glyphs.is_ascii else "±"
     spread = f" {sign} {mine.spread_tok_s:.2f}" if mine.spread_tok_s is not None else ""
-    factor = ratio(context.figures.factor(view, found))
-    speed = f" {rate(mine.rate_tok_s)}{spread} tok/s   {factor} times its baseline"
-    draft = f"   acceptance {accepted(mine)}   tokens/pass {ratio(mine.facts.tokens_per_step)}"
+    factor = short_ratio(context.figures.factor(view, found))
+    speed = f" {short_rate(mine.rate_tok_s)}{spread} tok/s   {factor} times its baseline"
+    draft = f"   acceptance {short_acceptance(mine)}   tokens/pass {short_ratio(mine.facts.tokens_per_step)}"
     yield ((speed + draft, ""),)
-    prefill, first, total = rate(mine.prefill_tok_s), time(mine.ttft_s), time(mine.total_time_s)
+    prefill, first, total = short_rate(mine.prefill_tok_s), short_time(mine.ttft_s), short_time(mine.total_time_s)
     yield ((f" whole answer {total}   first token {first}   prefill {prefill} tok/s", ""),)
     if found.error is not None:
         yield ()
         yield from paragraph(one_line(found.error, 2000), width, "bad")
     entry = context.advice.measurements.get(found.step.id)
-    for name, text, style in remarks(entry):
+    for name, text, style in measurement_remarks(entry):
         yield from paragraph(f"{name}: {text}", width, style)
     for verdict in found.verdicts:
         yield ()
@@ -254,7 +256,7 @@ def _details(context: PaintContext, found: StepState, width: int) -> Iterator[Li
 def _sample(sample: Sample) -> Line:
     tokens = str(sample.generated_tokens) if sample.generated_tokens is not None else "-"
     seen = str(sample.k_seen) if sample.k_seen is not None else "-"
-    first = f" {f'#{sample.block + 1}':<7}{rate(sample.decode_tok_s):>9}{rate(sample.prefill_tok_s):>9}"
-    times = f"{time(sample.ttft_s):>7}{time(sample.total_time_s):>7}"
-    text = f"{first}{times}{ratio(share_of(sample)):>6}{tokens:>8}{seen:>8}"
+    first = f" {f'#{sample.block + 1}':<7}{short_rate(sample.decode_tok_s):>9}{short_rate(sample.prefill_tok_s):>9}"
+    times = f"{short_time(sample.ttft_s):>7}{short_time(sample.total_time_s):>7}"
+    text = f"{first}{times}{short_ratio(share_of(sample)):>6}{tokens:>8}{seen:>8}"
     return (text, "" if sample.status == SampleStatus.OK else "warn"), (f"  {one_line(sample.prompt_id, 40)}", "dim")

@@ -6,7 +6,7 @@ import time
 from collections.abc import Mapping
 from itertools import pairwise
 
-from specdash.core.lifecycle import TABLE, State, Trigger
+from specdash.core.lifecycle import TABLE, ServerState, Trigger
 from specdash.core.newest import of_newest
 from specdash.core.persistent import backwards
 from specdash.core.plan import LoadKey
@@ -15,7 +15,7 @@ from specdash.core.text import human_bytes, one_line, plural
 from specdash.report.text import K_SCOPES
 from specdash.ui.narration import reading
 from specdash.ui.tui.lines import Line, Span, fitted, width_of
-from specdash.ui.tui.panes.pane import PaintContext, Pane, age, bar, note, paragraph, rate
+from specdash.ui.tui.panes.pane import PaintContext, Pane, age, bar, note, paragraph, short_rate
 from specdash.ui.tui.panes.speed import shown_step
 from specdash.ui.tui.terminal.theme import StyleName
 
@@ -29,9 +29,9 @@ MOST_REASON = 4  # rows that the reason of a failure takes
 PURPOSES = {"check": "comparing texts", "cost": "measuring step costs"}  # of a request; the others are words already
 
 
-def way_up() -> tuple[State, ...]:
+def way_up() -> tuple[ServerState, ...]:
     """The states from stopped to busy, in order, as the table has them."""
-    found = [State.STOPPED]
+    found = [ServerState.STOPPED]
     while True:
         following = (TABLE[found[-1]].get(trigger) for trigger in _UP)
         fresh = next((state for state in following if state is not None and state not in found), None)
@@ -82,7 +82,7 @@ def _server_row(context: PaintContext, load: LoadState) -> Line:
     row: list[Span] = [(f" {one_line(load.id, 8)} ", "title"), (f"[{one_line(state, 10).upper()}{elapsed}]", "marked")]
     requests = live.requests_of(load.id)
     if (
-        state in (State.STARTING, State.LOADING)
+        state in (ServerState.STARTING, ServerState.LOADING)
         and tick is not None
         and tick.read_bytes is not None
         and tick.size_bytes
@@ -94,7 +94,7 @@ def _server_row(context: PaintContext, load: LoadState) -> Line:
         row.append((f"  {len(requests)} requests, {sum(request.tokens for request in requests)} tokens", ""))
     rates = [request.rate_tok_s for request in requests if request.rate_tok_s is not None]
     if rates:
-        row.append((f"  {rate(sum(rates))} tok/s", "accent"))
+        row.append((f"  {short_rate(sum(rates))} tok/s", "accent"))
     row.append((f"  {one_line(load.key.label, 100)}", "dim"))
     return tuple(row)
 
@@ -127,7 +127,7 @@ def _restarts(loads: Mapping[str, LoadState]) -> int:
     count = 0
     for load in loads.values():
         before = last.get(load.key)
-        count += before is not None and before.state == State.FAILED and before.was_ready
+        count += before is not None and before.state == ServerState.FAILED and before.was_ready
         last[load.key] = load
     return count
 
@@ -150,9 +150,9 @@ def _states(
     down = [each for each in TABLE if each not in up]
     elapsed = f" {age(context.now_s - since_s)}" if since_s is not None and context.feed.is_live else ""
 
-    def span(each: State) -> Span:
+    def span(each: ServerState) -> Span:
         if each == state:
-            bad = each in (State.ABORTING, State.FAILED)
+            bad = each in (ServerState.ABORTING, ServerState.FAILED)
             return f"[{each.upper()}{elapsed}]", "bad" if bad else "marked"
         return f"{each}{f' {times[each]:.1f}s' if each in times else ''}", "" if each in times else "dim"
 
@@ -236,7 +236,7 @@ def _step_line(context: PaintContext) -> Line:
     else:
         line.append((f"  {PURPOSES.get(purpose) or one_line(purpose, 12)}", "warn"))
     tick = context.feed.live.server
-    in_flight = token is not None and (tick is None or tick.state == State.BUSY)
+    in_flight = token is not None and (tick is None or tick.state == ServerState.BUSY)
     if view.paused and not in_flight:
         line.append(("  paused", "warn"))
     if token is not None and in_flight:
@@ -248,7 +248,7 @@ def _step_line(context: PaintContext) -> Line:
 
 def _progress(context: PaintContext, load: LoadState | None, state: str | None) -> Line | None:
     """How far a load has come: about, since what was read from disk is all that can be seen."""
-    if load is None or state not in (State.STARTING, State.LOADING):
+    if load is None or state not in (ServerState.STARTING, ServerState.LOADING):
         return None
     tick = context.feed.live.server
     size = (tick.size_bytes if tick is not None else None) or load.size_bytes
@@ -290,7 +290,7 @@ def _history(context: PaintContext, width: int) -> Line:
         text += f" ({one_line(move.detail, 60)})" if move.detail else ""
         if width_of(tuple(line)) + len(text) + 2 > width and len(line) > 1:
             break
-        line += [(text, "bad" if move.after in (State.FAILED, State.ABORTING) else "dim"), ("  ", "")]
+        line += [(text, "bad" if move.after in (ServerState.FAILED, ServerState.ABORTING) else "dim"), ("  ", "")]
     return tuple(line) if len(line) > 1 else ()
 
 
@@ -300,7 +300,7 @@ def _moves(context: PaintContext) -> list[Line]:
     for move in reversed(context.feed.view.transitions[-6:]):
         clock = time.strftime("%H:%M:%S", time.localtime(move.time_s))
         text = f" {clock}  {move.load}  {move.before} -{move.trigger}> {move.after}"
-        style: StyleName = "bad" if move.after in (State.FAILED, State.ABORTING) else "dim"
+        style: StyleName = "bad" if move.after in (ServerState.FAILED, ServerState.ABORTING) else "dim"
         found.append(((text, style), (f"  {one_line(move.detail, 200)}", "dim")))
     return found
 
@@ -309,8 +309,8 @@ def _next(state: str | None) -> Line:
     """What may happen next, as the table has it."""
     if state is None or state not in TABLE:
         return ()
-    moves: dict[State, list[str]] = {}
-    for trigger, after in TABLE[State(state)].items():
+    moves: dict[ServerState, list[str]] = {}
+    for trigger, after in TABLE[ServerState(state)].items():
         moves.setdefault(after, []).append(trigger.value)
     told = ", ".join(f"{'/'.join(triggers)} > {after.value}" for after, triggers in moves.items())
     return ((f" from {state}: ", "dim"), (told, "dim"))

@@ -10,12 +10,23 @@ from specdash.core.methods import BASELINE
 from specdash.core.steps import StepState
 from specdash.core.ticks import TokenTick
 from specdash.ui.tui.lines import Line, Span, width_of
-from specdash.ui.tui.panes.pane import PaintContext, Pane, accepted, age, ceiling, graph, note, rate, ratio, speed_style
+from specdash.ui.tui.panes.pane import (
+    PaintContext,
+    Pane,
+    age,
+    ceiling,
+    graph,
+    note,
+    short_acceptance,
+    short_rate,
+    short_ratio,
+    speed_style,
+)
 
 SILENT_S = 10.0  # longer than any healthy server takes between two tokens
 
 
-def speed(context: PaintContext, width: int, rows: int) -> Pane:
+def speed_pane(context: PaintContext, width: int, rows: int) -> Pane:
     """Tokens per second in `rows` lines: now, the step's mean, the best so far, and against the baseline."""
     values = _values(context, 0)
     lines = graph(values, width, rows, ceiling(values), context.glyphs) if rows > 0 else []
@@ -27,7 +38,7 @@ def speed(context: PaintContext, width: int, rows: int) -> Pane:
     return Pane(title, note(_speed_parts(context), room), tuple(lines))
 
 
-def acceptance(context: PaintContext, width: int, rows: int) -> Pane:
+def acceptance_pane(context: PaintContext, width: int, rows: int) -> Pane:
     """The share of drafted tokens that the target accepts, in `rows` lines, with the proof that the draft is used."""
     values = _values(context, 1)
     words = _proof(context)
@@ -78,22 +89,22 @@ def _speed_parts(context: PaintContext) -> list[Span]:
     found, token = _measured(context), _now(context)
     parts: list[Span] = []
     if context.feed.gone is None:
-        parts.append((f"now {rate(token.rate_tok_s if token is not None else None):>6}", "accent"))
+        parts.append((f"now {short_rate(token.rate_tok_s if token is not None else None):>6}", "accent"))
     if found is not None:
         step, mine = found
         sign = "+-" if context.glyphs.is_ascii else "±"
         spread = f" {sign}{mine.spread_tok_s:.2f}" if mine.spread_tok_s is not None else ""
-        parts.append((f"step {rate(mine.rate_tok_s)}{spread}", ""))
+        parts.append((f"step {short_rate(mine.rate_tok_s)}{spread}", ""))
         factor = context.figures.factor(context.feed.view, step)
         if factor is not None:
             baseline = context.feed.view.steps[step.step.baseline().id]
-            base = rate(context.figures.measured(baseline).rate_tok_s)
-            parts.append((f"x{ratio(factor)} vs base {base}", speed_style(factor)))
+            base = short_rate(context.figures.measured(baseline).rate_tok_s)
+            parts.append((f"x{short_ratio(factor)} vs base {base}", speed_style(factor)))
         elif step.step.method == BASELINE:
             parts.append(("baseline", "dim"))
     best = context.figures.overview(context.feed.view).best
     if best is not None:
-        parts.append((f"best {rate(best[0])} (step {best[1]})", "dim"))
+        parts.append((f"best {short_rate(best[0])} (step {best[1]})", "dim"))
     return parts
 
 
@@ -103,11 +114,11 @@ def _acceptance_parts(context: PaintContext, *, with_k: bool) -> list[Span]:
         return [("no draft in this step", "dim")]
     parts: list[Span] = []
     if context.feed.gone is None:
-        parts.append((f"now {ratio(token.acceptance_rate if token is not None else None):>4}", "accent"))
+        parts.append((f"now {short_ratio(token.acceptance_rate if token is not None else None):>4}", "accent"))
     if found is not None:
         mine = found[1]
-        parts.append((f"step {accepted(mine)}", ""))
-        parts.append((f"tokens/pass {ratio(mine.facts.tokens_per_step)}", ""))
+        parts.append((f"step {short_acceptance(mine)}", ""))
+        parts.append((f"tokens/pass {short_ratio(mine.facts.tokens_per_step)}", ""))
         parts.append((f"drafted {mine.drafted:,}" if mine.drafted is not None else "drafted -", ""))
         if with_k:
             parts.append(_k_seen(found[0], mine))

@@ -45,7 +45,7 @@ def grown(before: Written | None, token: TokenTick) -> Written:
     return Written(request, text, drafted)
 
 
-def text(context: PaintContext, written: Written | None, width: int, rows: int) -> Pane:
+def text_pane(context: PaintContext, written: Written | None, width: int, rows: int) -> Pane:
     """The answer that is being given, wrapped at words; its legend stands on the rule."""
     token = context.feed.live.token
     drafts = token is not None and token.drafted is not None
@@ -64,7 +64,7 @@ def text(context: PaintContext, written: Written | None, width: int, rows: int) 
     return Pane("Text", parts, tuple(page))
 
 
-def wrapped(written: Written, width: int) -> list[Line]:
+def wrap_answer(written: Written, width: int) -> list[Line]:
     """The text in lines of at most `width` cells, broken at blanks where there are any."""
     harmless, marks = _harmless(written)
     return [_line(harmless, marks, row) for row in _rows(harmless, max(1, width))]
@@ -137,15 +137,15 @@ def log(context: PaintContext, width: int, rows: int) -> Pane:
         load = context.feed.view.loads.get(context.feed.view.current_load or "")
         why = "a finished run: 4 shows the logs that are kept" if context.feed.gone is not None else "no line yet"
         said: Line = ((" " + why, "dim"),)
-        return Pane("Log", ((shown(load.log, 60), "dim"),) if load is not None else (), (said,)[: max(0, rows)])
+        return Pane("Log", ((safe_line(load.log, 60), "dim"),) if load is not None else (), (said,)[: max(0, rows)])
     lines = tuple(
-        fitted(((" " + shown(text, 500), ""),), width, context.glyphs.ellipsis)
+        fitted(((" " + safe_line(text, 500), ""),), width, context.glyphs.ellipsis)
         for text in tick.lines[-rows:]
         if rows > 0
     )
-    return Pane("Log", ((shown(tick.log, 60), "dim"),), lines)
+    return Pane("Log", ((safe_line(tick.log, 60), "dim"),), lines)
 
 
-def shown(text: str, limit: int) -> str:
+def safe_line(text: str, limit: int) -> str:
     """A line from outside, harmless, its blanks as they are."""
     return plain(text.expandtabs(4), limit).replace("\n", " ")

@@ -17,7 +17,7 @@ from specdash.core.plan import Step
 from specdash.core.queue import IllegalEdit
 from specdash.core.state import RunState
 from specdash.core.text import human_bytes, one_line
-from specdash.ui.tui.discovery import FindError, Model
+from specdash.ui.tui.discovery import DiscoveredModel, FindError
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.queue_editor.addable_models import (
     Offer,
@@ -26,11 +26,11 @@ from specdash.ui.tui.queue_editor.addable_models import (
     new_models,
     offers,
     reads,
-    unfit,
+    reason_unfit,
+    unfit_pairs,
     ways_of,
-    why_not,
 )
-from specdash.ui.tui.queue_editor.edit_actions import Matrix, Way, added, parsed_ks, parsed_samples, steps_of
+from specdash.ui.tui.queue_editor.edit_actions import Drafter, Matrix, added, matrix_steps, parsed_ks, parsed_samples
 from specdash.ui.tui.widgets.form import FormDialog, TextField
 from specdash.ui.tui.widgets.picker import Item, Picker
 
@@ -50,7 +50,7 @@ class Adding:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class AddContext:
     """What a dialog begins with.
 
     `view` is the run with the queue as staged; `categories` what can be asked; `before` the step that new ones go
@@ -60,7 +60,7 @@ class Asked:
 
     view: RunState
     categories: tuple[str, ...]
-    find: Callable[[], Awaitable[list[Model]]]
+    find: Callable[[], Awaitable[list[DiscoveredModel]]]
     told: Callable[[Adding], str]
     before: str | None = None
     like: Step | None = None
@@ -78,15 +78,15 @@ class AddDialog(FormDialog[Adding]):
     AddDialog .form-label { width: 13; }
     """
 
-    def __init__(self, asked: Asked) -> None:
+    def __init__(self, asked: AddContext) -> None:
         like = asked.like
         super().__init__("Add steps" if like is None else f"Measure once more, or change it: {one_line(like.id, 120)}")
         self._asked = asked
-        self._found: list[Model] = []
+        self._found: list[DiscoveredModel] = []
         self._searched: str = "looking for models ..."
         self._targets: tuple[Offer, ...] = ()
         self._drafts: tuple[Offer, ...] = ()
-        self._ways: dict[str | None, Way] = {}
+        self._ways: dict[str | None, Drafter] = {}
         self._taken = ""
 
     def compose_fields(self) -> ComposeResult:
@@ -151,13 +151,13 @@ class AddDialog(FormDialog[Adding]):
         """Show what can be chosen; which drafts fit depends on the targets that are chosen."""
         view = self._asked.view
         self._targets, self._drafts = offers(view, self._found, "target"), offers(view, self._found, "draft")
-        reasons = unfit(view, self._targets, self._drafts)
+        reasons = unfit_pairs(view, self._targets, self._drafts)
         self._picker("targets").offer([_item(row, row.problem) for row in self._targets])
         chosen = [each for each in self._picker("targets").values if each is not None]
         self._ways = ways_of(view, self._drafts)
         methods = {value: way.label for value, way in self._ways.items() if is_draftless(way.method)}
         items = [Item(value, name, None, "no model") for value, name in methods.items()]
-        items += [_item(row, why_not(row, chosen, reasons)) for row in self._drafts]
+        items += [_item(row, reason_unfit(row, chosen, reasons)) for row in self._drafts]
         self._picker("drafts").offer([Item(None, BASELINE_LABEL), *items])
         self.later()
 
@@ -176,7 +176,7 @@ class AddDialog(FormDialog[Adding]):
 
     def _adding(self) -> Adding:
         asked, view = self._asked, self._asked.view
-        reasons = unfit(view, self._targets, self._drafts)
+        reasons = unfit_pairs(view, self._targets, self._drafts)
         lists = {axis.name: found for axis in LISTED if (found := _numbers(self.text(_field_of(axis)), axis))}
         configs = self._picker("configs").values if self._has("add-configs") else (None,)
         if not configs:
@@ -196,7 +196,7 @@ class AddDialog(FormDialog[Adding]):
             can=abilities_in(view),
         )
         models = [*new_models(self._targets, "target"), *new_models(self._drafts, "draft")]
-        _, taken = steps_of(matrix, view.steps)
+        _, taken = matrix_steps(matrix, view.steps)
         self._taken = "".join(f"; {each}" for each in matrix.left_out)
         self._taken += f"; {taken} more {'is' if taken == 1 else 'are'} in the queue already" if taken else ""
         edit = added(matrix, view.steps, models, asked.before)

@@ -14,8 +14,8 @@ from specdash.core.kinds import kind_named
 from specdash.core.methods import BASELINE, is_draftless, method_of
 from specdash.core.plan import Step
 from specdash.core.state import RunState
-from specdash.ui.tui.discovery import Model
-from specdash.ui.tui.queue_editor.edit_actions import Way
+from specdash.ui.tui.discovery import DiscoveredModel
+from specdash.ui.tui.queue_editor.edit_actions import Drafter
 
 OTHER_VOCABULARY = "another vocabulary"
 METHOD = "\0"
@@ -32,11 +32,11 @@ class Offer:
     label: str
     path: str | None
     is_new: bool
-    found: Model | None = None
+    found: DiscoveredModel | None = None
     problem: str | None = None
 
 
-def offers(view: RunState, found: Sequence[Model], role: str) -> tuple[Offer, ...]:
+def offers(view: RunState, found: Sequence[DiscoveredModel], role: str) -> tuple[Offer, ...]:
     """The models for a role, "target" or "draft": those that the run has in it first, then all others by label."""
     by_path = {model.path: model for model in found}
     steps = [each.step for each in view.steps.values()]
@@ -56,22 +56,22 @@ def offers(view: RunState, found: Sequence[Model], role: str) -> tuple[Offer, ..
     return (*rows, *sorted(others, key=lambda each: (each.problem is not None, each.label.casefold())))
 
 
-def ways_of(view: RunState, drafts: Sequence[Offer]) -> dict[str | None, Way]:
+def ways_of(view: RunState, drafts: Sequence[Offer]) -> dict[str | None, Drafter]:
     """The ways to draft that can be chosen, by what a list has for them.
 
     None for the baseline, then the methods without a draft model that the run has, with the sizes of their n-grams
     there, then the drafts by their labels.
     """
-    found: dict[str | None, Way] = {None: Way()}
+    found: dict[str | None, Drafter] = {None: Drafter()}
     steps = [each.step for each in view.steps.values()]
     for step in steps:
         if is_draftless(step.method):
-            way = Way(None, step.method, pick(step, PARAMS))
+            way = Drafter(None, step.method, pick(step, PARAMS))
             found[METHOD + way.label] = way
     used = {step.draft: step.method for step in steps if step.draft is not None}
     for row in drafts:
         architecture = row.found.architecture if row.found is not None else None
-        found[row.label] = Way(row.label, used.get(row.label, method_of(architecture)))
+        found[row.label] = Drafter(row.label, used.get(row.label, method_of(architecture)))
     return found
 
 
@@ -86,22 +86,22 @@ def chosen_as(step: Step) -> str | None:
     """What a list of `ways_of` has for the way that a step drafts."""
     if step.draft is not None or step.method == BASELINE:
         return step.draft
-    return METHOD + Way(None, step.method, pick(step, PARAMS)).label
+    return METHOD + Drafter(None, step.method, pick(step, PARAMS)).label
 
 
-def _offer(label: str, read: ModelRead | None, by_path: Mapping[str, Model], *, is_new: bool) -> Offer:
+def _offer(label: str, read: ModelRead | None, by_path: Mapping[str, DiscoveredModel], *, is_new: bool) -> Offer:
     path = read.path if read is not None else None
     return Offer(label, path, is_new, by_path.get(path or ""))
 
 
-def _free(model: Model, labels: set[str]) -> str:
+def _free(model: DiscoveredModel, labels: set[str]) -> str:
     """A label that no other model of the run has: results name models by it alone."""
     parent = PurePath(model.path).parent.name
     names = (model.label, f"{parent} {model.label}", *(f"{model.label} {number}" for number in range(2, 100)))
     return next((name for name in names if name not in labels), model.path)
 
 
-def unfit(view: RunState, targets: Sequence[Offer], drafts: Sequence[Offer]) -> dict[tuple[str, str], str]:
+def unfit_pairs(view: RunState, targets: Sequence[Offer], drafts: Sequence[Offer]) -> dict[tuple[str, str], str]:
     """The pairs of labels that cannot work, with the reason; a pair of which nothing is known is not among them."""
     reasons = {
         (each.step.target, each.step.draft): each.error or OTHER_VOCABULARY
@@ -120,7 +120,7 @@ def unfit(view: RunState, targets: Sequence[Offer], drafts: Sequence[Offer]) -> 
     return reasons
 
 
-def why_not(draft: Offer, chosen: Sequence[str], reasons: Mapping[tuple[str, str], str]) -> str | None:
+def reason_unfit(draft: Offer, chosen: Sequence[str], reasons: Mapping[tuple[str, str], str]) -> str | None:
     """Why a draft fits none of the chosen targets; None where it fits one, or where it is not known."""
     if draft.problem is not None:
         return draft.problem

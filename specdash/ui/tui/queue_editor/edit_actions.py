@@ -12,8 +12,8 @@ from itertools import groupby, product
 from pathlib import Path
 from typing import Any
 
-from specdash.config.load import load
-from specdash.config.queue_profile import edited, text_of
+from specdash.config.load import load_profile
+from specdash.config.queue_profile import edited, profile_text
 from specdash.core import axes
 from specdash.core import commands as cmd
 from specdash.core.axes import AXES, NONE, Part, Values, drafter_label
@@ -138,7 +138,7 @@ def _replaced(steps: Steps, gone: Sequence[StepState], ks: Sequence[int], iterat
     return edits
 
 
-def behind(steps: Steps, step_id: str) -> str | None:
+def next_queued_step(steps: Steps, step_id: str) -> str | None:
     """The first queued step behind a step, which what is to follow it goes before; None at the end."""
     order = list(steps)
     later = order[order.index(step_id) + 1 :] if step_id in steps else []
@@ -173,7 +173,7 @@ def parsed_samples(text: str) -> int | None:
 
 
 @dataclass(frozen=True, slots=True)
-class Way:
+class Drafter:
     """What drafts in a step: a draft model by its label, a method and its parameters. A baseline by default."""
 
     draft: str | None = None
@@ -195,7 +195,7 @@ class Matrix:
     """
 
     targets: tuple[str, ...] = ()
-    ways: tuple[Way, ...] = ()
+    ways: tuple[Drafter, ...] = ()
     ks: tuple[int, ...] = ()
     configs: tuple[str | None, ...] = (None,)
     categories: tuple[str, ...] = ()
@@ -206,7 +206,7 @@ class Matrix:
     as_copies: bool = False
     can: Callable[[str], Abilities] = lambda method: ANYTHING
 
-    def ks_of(self, way: Way) -> tuple[int | None, ...]:
+    def ks_of(self, way: Drafter) -> tuple[int | None, ...]:
         """The Ks that a way to draft is measured at: what it cannot have is left out, and each server is one."""
         if way.method == BASELINE:
             return (None,)
@@ -231,7 +231,7 @@ def _every(matrix: Matrix, names: Sequence[str]) -> list[dict[str, Any]]:
     return [dict(zip(names, each, strict=True)) for each in product(*lists)]
 
 
-def steps_of(matrix: Matrix, known: Steps) -> tuple[tuple[Step, ...], int]:
+def matrix_steps(matrix: Matrix, known: Steps) -> tuple[tuple[Step, ...], int]:
     """The new steps of a matrix, grouped as servers would take them, and how many of it are in the queue already."""
     new: list[Step] = []
     taken = 0
@@ -268,7 +268,7 @@ def added(matrix: Matrix, known: Steps, models: Sequence[cmd.NewModel], before: 
         raise IllegalEdit("choose a category")
     if any(way.method != BASELINE for way in matrix.ways) and not matrix.ks:
         raise IllegalEdit("a draft needs a K, such as 2,4,8")
-    new, taken = steps_of(matrix, known)
+    new, taken = matrix_steps(matrix, known)
     if matrix.left_out and not new and not taken:
         raise IllegalEdit("; ".join(map(str, matrix.left_out)))
     if len(new) > MOST_NEW:
@@ -290,7 +290,7 @@ def default_name(view: RunState) -> str:
     return f"{slug(view.run.name if view.run is not None else '', 'queue')}-edited.toml"
 
 
-def why_not_saved(origin: Origin | None) -> str | None:
+def reason_not_saved(origin: Origin | None) -> str | None:
     """Why the queue of a run cannot be saved; None where it can."""
     if origin is None:
         return "no run is open"
@@ -313,15 +313,15 @@ def wanted_path(text: str) -> Path:
     return path
 
 
-def save(path: Path, origin: Origin, queue: Sequence[StepState], models: Sequence[NewModel]) -> None:
+def save_queue_profile(path: Path, origin: Origin, queue: Sequence[StepState], models: Sequence[NewModel]) -> None:
     """Writes the profile; raises SpecdashError with what went wrong. Costs time: the run's profile is read."""
-    profile = load(Path(origin.path) / PROFILE)
-    text = text_of(edited(profile, queue, models))
+    profile = load_profile(Path(origin.path) / PROFILE)
+    text = profile_text(edited(profile, queue, models))
     # It may hold tokens, as the profile of the run does.
     write_atomic(path.resolve() if path.is_symlink() else path, text, PRIVATE_FILE)
 
 
-def models_of(view: RunState) -> list[NewModel]:
+def models_of_run(view: RunState) -> list[NewModel]:
     """The models that a run knows, its own and those that were added to it."""
     steps = view.steps.values()
     roles = {("target", found.step.target) for found in steps} | {("draft", found.step.draft) for found in steps}

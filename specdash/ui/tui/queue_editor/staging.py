@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from specdash.core import commands as cmd
 from specdash.core.events import ModelRead
 from specdash.core.forecast import Outlook, outlook
-from specdash.core.queue import IllegalEdit, apply, describe
+from specdash.core.queue import IllegalEdit, apply_edits, describe_edits
 from specdash.core.state import RunState
 from specdash.core.steps import StepState
 
@@ -29,7 +29,7 @@ class Effect:
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StagedChange:
     """What one key did: edits that belong together, in words, with what they do alone.
 
     `models` are the headers of models that are new to the run. `illegal` is why they cannot be made any more.
@@ -50,8 +50,8 @@ class Staged:
     """
 
     base: RunState
-    entries: tuple[Entry, ...]
-    undone: tuple[Entry, ...]
+    entries: tuple[StagedChange, ...]
+    undone: tuple[StagedChange, ...]
     steps: Mapping[str, StepState]
     before: Outlook
     after: Outlook
@@ -90,10 +90,10 @@ def staged_on(base: RunState, before: Outlook | None = None) -> Staged:
 
 def stage(staged: Staged, edits: Sequence[cmd.Edit], words: str = "", models: Sequence[ModelRead] = ()) -> Staged:
     """`staged` with an entry more; raises IllegalEdit with the reason, or for edits that change nothing."""
-    steps = apply(staged.steps, edits, staged.base.scope)
+    steps = apply_edits(staged.steps, edits, staged.base.scope)
     if list(steps) == list(staged.steps) and steps == staged.steps:
         raise IllegalEdit("that changes nothing: the steps of one server are measured together")
-    entry = Entry(tuple(edits), words or describe(edits), tuple(models))
+    entry = StagedChange(tuple(edits), words or describe_edits(edits), tuple(models))
     after = outlook(_preview(staged.base, (*staged.entries, entry), steps))
     entry = replace(entry, effect=_effect(staged.after, after))
     return replace(staged, entries=(*staged.entries, entry), undone=(), steps=steps, after=after)
@@ -125,11 +125,11 @@ def rebased(staged: Staged, base: RunState) -> Staged:
         return replace(staged_on(base, before), undone=staged.undone)
     scope = base.scope
     is_costly = len(base.steps) * len(staged.entries) > COSTLY
-    entries: list[Entry] = []
+    entries: list[StagedChange] = []
     steps, last = base.steps, before
     for entry in staged.entries:
         try:
-            steps = apply(steps, entry.edits, scope)
+            steps = apply_edits(steps, entry.edits, scope)
         except IllegalEdit as error:
             entries.append(replace(entry, illegal=str(error)))
             continue
@@ -142,7 +142,7 @@ def rebased(staged: Staged, base: RunState) -> Staged:
     return Staged(base, tuple(entries), staged.undone, steps, before, after)
 
 
-def _preview(base: RunState, entries: Sequence[Entry], steps: Mapping[str, StepState]) -> RunState:
+def _preview(base: RunState, entries: Sequence[StagedChange], steps: Mapping[str, StepState]) -> RunState:
     models = {model.label: model for entry in entries for model in entry.models}
     return replace(base, steps=steps, models={**models, **base.models})
 
@@ -172,7 +172,7 @@ def change_of(staged: Staged, step_id: str) -> str | None:
     return "moved" if is_moved else None
 
 
-def rows_of(staged: Staged) -> tuple[str, ...]:
+def staged_rows(staged: Staged) -> tuple[str, ...]:
     """The rows of the table: the queue as it would be, and what would be removed where it stands now."""
     base, steps = staged.base.steps, staged.steps
     if steps is base or not any(step_id not in steps for step_id in base):

@@ -14,8 +14,8 @@ from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, Span, fitted
-from specdash.ui.tui.panes.pane import Pane, about, note, ruled, shown
-from specdash.ui.tui.queue_editor.staging import Effect, Staged, change_of, rows_of
+from specdash.ui.tui.panes.pane import Pane, axis_text, note, ruled, short_range
+from specdash.ui.tui.queue_editor.staging import Effect, Staged, change_of, staged_rows
 from specdash.ui.tui.table import FILL, Column, Layout, Position, WindowTable, heading, matching
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.terminal.theme import StyleName
@@ -51,7 +51,7 @@ class Rows:
 
 def rows(staged: Staged, words: str) -> Rows:
     """What there is to show of a queue; costly for long ones, so it is kept while both are the same."""
-    every = rows_of(staged)
+    every = staged_rows(staged)
     labels: dict[str, set[object]] = {}
     for found in (*staged.base.steps.values(), *staged.steps.values()):
         for name in VARYING:
@@ -82,7 +82,7 @@ def first_open(found: Rows) -> str | None:
     return next((each for each in found.shown if each in steps and steps[each].status == StepStatus.OPEN), None)
 
 
-def chosen(found: Rows, position: Position) -> tuple[str, ...]:
+def chosen_steps(found: Rows, position: Position) -> tuple[str, ...]:
     """The marked steps in the order of the queue, else the one under the cursor."""
     if position.marked:
         return tuple(each for each in found.number if each in position.marked)
@@ -114,7 +114,7 @@ class EditedRow:
     @property
     def state(self) -> Span:
         """The step's state as it would be."""
-        return state_of(self.rows.staged, self.found, self.is_gone)
+        return staged_state_span(self.rows.staged, self.found, self.is_gone)
 
     @property
     def changed(self) -> Span | None:
@@ -131,7 +131,7 @@ def _of_axis(axis: Axis, rank: float) -> Column[EditedRow]:
     """The column of an axis in which steps differ."""
 
     def cell(row: EditedRow) -> Span:
-        return row.plain(shown(row.found.step, axis))
+        return row.plain(axis_text(row.found.step, axis))
 
     least = min(axis.width, max(len(axis.heading), 5))
     return Column(axis.name, axis.heading, cell, least, axis.width, right=axis.kind is not str, rank=rank)
@@ -145,7 +145,7 @@ def _samples(row: EditedRow) -> Span:
 def _load(row: EditedRow) -> Span:
     load = row.rows.starts.get(row.found.step.id)
     start = row.rows.staged.after.starts.get(load) if load is not None else None
-    return row.plain(about(start) if start is not None else "?" if load is not None else "-")
+    return row.plain(short_range(start) if start is not None else "?" if load is not None else "-")
 
 
 COLUMNS: tuple[Column[EditedRow], ...] = (
@@ -160,7 +160,7 @@ COLUMNS: tuple[Column[EditedRow], ...] = (
     *(_of_axis(axis, 6 + number) for number, axis in enumerate(axes.COLUMNS)),
     Column("reps", "reps", _samples, 4, 9, right=True, rank=1),
     Column("load", "load", _load, 6, right=True, rank=2),
-    Column("est", "est", lambda row: row.plain(about(row.rows.staged.after.steps.get(row.found.step.id))), 6,
+    Column("est", "est", lambda row: row.plain(short_range(row.rows.staged.after.steps.get(row.found.step.id))), 6,
            right=True, rank=5),
 )  # fmt: skip
 APART: tuple[Column[EditedRow], ...] = (
@@ -171,7 +171,7 @@ TOGETHER: tuple[Column[EditedRow], ...] = (Column("both", "state", lambda row: r
 WHERE_VARYING = frozenset(axis.name for axis in axes.COLUMNS)  # they say nothing where all steps have the same
 
 
-def table_of(found: Rows, width: int) -> WindowTable[EditedRow]:
+def editor_table(found: Rows, width: int) -> WindowTable[EditedRow]:
     """The table of the rows; where there is room, state and note stand apart."""
 
     def row(step_id: str) -> EditedRow:
@@ -189,7 +189,7 @@ def table_of(found: Rows, width: int) -> WindowTable[EditedRow]:
     )
 
 
-def state_of(staged: Staged, each: StepState, is_gone: bool) -> Span:
+def staged_state_span(staged: Staged, each: StepState, is_gone: bool) -> Span:
     """A step's state as it would be, in a word."""
     if is_gone:
         return "removed", "dim"
@@ -225,7 +225,7 @@ SHARE = 3  # the staged edits take at most one part in so many of the height
 
 
 @dataclass(frozen=True, slots=True)
-class Body:
+class EditorBody:
     """What is drawn: its lines, the position that was settled, the table, and the lines of the body that are rows."""
 
     lines: tuple[Line, ...]
@@ -236,12 +236,14 @@ class Body:
     n_rows: int
 
 
-def body(found: Rows, position: Position, width: int, height: int, glyphs: Glyphs, refused: str | None = None) -> Body:
+def body(
+    found: Rows, position: Position, width: int, height: int, glyphs: Glyphs, refused: str | None = None
+) -> EditorBody:
     """The whole body in so much room; `refused` is why the last thing that was asked for was not done."""
     below = _below(found.staged, refused, width, height, glyphs)
     plan = plan_lines(found.staged.base, width, height, glyphs)
     n_rows = max(0, height - len(below) - len(plan) - 2)
-    table = table_of(found, width)
+    table = editor_table(found, width)
     position = replace(position, marked=frozenset(each for each in position.marked if each in found.number))
     current = first_open(found) if position.cursor not in table.places else None
     position = table.settled(position, max(1, n_rows), current)
@@ -255,7 +257,7 @@ def body(found: Rows, position: Position, width: int, height: int, glyphs: Glyph
         lines.append(((f"  {empty}", "dim"),))
     lines += [()] * max(0, height - len(below) - len(lines))
     fit = [fitted(line, width, glyphs.ellipsis) for line in (*lines, *below)]
-    return Body(tuple(fit[:height]), position, table, shape, 2 + len(plan), len(table.window(position, n_rows)))
+    return EditorBody(tuple(fit[:height]), position, table, shape, 2 + len(plan), len(table.window(position, n_rows)))
 
 
 def plan_lines(view: RunState, width: int, height: int, glyphs: Glyphs) -> list[Line]:
@@ -283,13 +285,13 @@ def _notes(found: Rows, position: Position) -> list[Span]:
     return [
         *parts,
         (f"{_count(len(found.starts), 'load')} left", "dim"),
-        (f"about {time(found.staged)}", "dim"),
+        (f"about {remaining_time(found.staged)}", "dim"),
     ]
 
 
-def time(staged: Staged) -> str:
+def remaining_time(staged: Staged) -> str:
     """The time that the run has before it with the edits."""
-    return about(staged.after.left)
+    return short_range(staged.after.left)
 
 
 def _below(staged: Staged, refused: str | None, width: int, height: int, glyphs: Glyphs) -> list[Line]:
@@ -328,7 +330,7 @@ def _total(staged: Staged, refused: str | None) -> list[Line]:
         return [((" nothing changes until you apply: W", "dim"),)]
     change = in_words(staged.effect)
     left: Span = (f" {change}", "accent")
-    now, then = about(staged.before.left), about(staged.after.left)
+    now, then = short_range(staged.before.left), short_range(staged.after.left)
     loads = f"{len(staged.before.loads)} > {len(staged.after.loads)} loads"
     return [(left, (f"   {loads}, about {now} > {then}   ", "dim"), ("W", "key"), (" apply  ", ""),
              ("esc", "key"), (" discard", ""))]  # fmt: skip
@@ -345,7 +347,7 @@ def in_words(effect: Effect) -> str:
         parts.append("same time")
     else:
         sign = "+" if effect.time_s > 0 else "-"
-        parts.append(sign + about(Range(abs(effect.time_s), abs(effect.time_s))))
+        parts.append(sign + short_range(Range(abs(effect.time_s), abs(effect.time_s))))
     return ", ".join(parts)
 
 

@@ -17,7 +17,7 @@ from specdash.core.axes import GROUP, pick
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.recommendations import Recommendations
-from specdash.ui.tui.results.heatmap import ALL, arms_of, rows_of
+from specdash.ui.tui.results.heatmap import ALL, arms_of_variant, rows_of_pair
 from specdash.ui.tui.results.heatmap import Pair, Variant
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.terminal.theme import StyleName
@@ -38,7 +38,7 @@ def curves_of(
     """The curve over all categories, that of `category` where one is chosen, and the baseline of the last of them."""
     if pair[1] is None:
         return {}, None
-    arms = arms_of(book, variant)
+    arms = arms_of_variant(book, variant)
     found: dict[str, dict[int | None, Figures]] = {
         ALL: {
             # Rates over other categories are of other prompts; a speedup is over those that both arms have.
@@ -50,7 +50,7 @@ def curves_of(
     base = arms.get((pair[0], None), {}).get(None)
     rate = base.figures.rate if base is not None else None
     if category is not None and category != ALL:
-        rows = rows_of(book, pair, variant)
+        rows = rows_of_pair(book, pair, variant)
         found[category] = {
             k: row.figures for (name, k), row in rows.items() if name == category and row.found.status == StepStatus.OK
         }
@@ -130,10 +130,10 @@ def _drawn(
     is_ascii: bool,
 ) -> tuple[Line, ...]:
     """The chart; drawing takes milliseconds, and the same one is asked for at every paint."""
-    from specdash.ui.charts import BASELINE_CURVE, Point, coloured, k_curves, legend
+    from specdash.ui.charts import BASELINE_CURVE, ChartPoint, coloured, k_curves, chart_legend
 
     points, hollow = (
-        {name: [Point(k, value, ends) for k, value, ends in values] for name, values in each}
+        {name: [ChartPoint(k, value, ends) for k, value, ends in values] for name, values in each}
         for each in (curves, predicted)
     )
     title = f"{quantity} by K; bars are 95 % intervals"
@@ -142,7 +142,7 @@ def _drawn(
         tuple((piece, _style(number, BASELINE_CURVE)) for piece, number in pieces) for pieces in coloured(text)
     ]
     every = dict.fromkeys((*points, *hollow))
-    names = legend(
+    names = chart_legend(
         [one_line(name, 30) for name in every], ascii_only=is_ascii, predicted=[one_line(name, 30) for name in hollow]
     )
     dotted = "" if baseline is None else f"   {'.' if is_ascii else '┈'} no draft"

@@ -26,21 +26,21 @@ from specdash.report.arms import other_k
 from specdash.report.text import seconds
 from specdash.ui.narration import OWN_TIMES
 from specdash.ui.tui.lines import BLANK, Line, rule
-from specdash.ui.tui.panes.advice import remarks
+from specdash.ui.tui.panes.advice import measurement_remarks
 from specdash.ui.tui.recommendations import Recommendations
 from specdash.ui.tui.results.heatmap import (
     ALL,
     STYLES,
     Pair,
     Variant,
-    arms_of,
+    arms_of_variant,
     best_of,
-    interval,
+    speedup_interval,
     memory_bytes,
     number,
     rate_interval,
-    rows_of,
-    share,
+    rows_of_pair,
+    percent,
     sign_of,
     strength,
 )
@@ -61,7 +61,7 @@ def labelled(name: str, text: str, style: StyleName = "") -> Line:
     return ((f" {name:<9} ", "dim"), (text, style))
 
 
-def wrapped(name: str, text: str, width: int, style: StyleName = "") -> list[Line]:
+def wrap_labelled(name: str, text: str, width: int, style: StyleName = "") -> list[Line]:
     """A name and a text over as many lines as it takes."""
     pieces = textwrap.wrap(text, max(8, width - 12), break_on_hyphens=False) or [""]
     return [labelled(name if number == 0 else "", piece, style) for number, piece in enumerate(pieces)]
@@ -78,13 +78,13 @@ def figure_lines(figures: Figures, view: RunState, glyphs: Glyphs) -> list[Line]
         lines = [labelled("tok/s", f"{number(rate.mean)}{scatter}{values}   n {figures.n}")]
     if faster is not None:
         sign = sign_of(faster)
-        said = f"{number(faster.value)}x {interval(faster)} {sign} {SENTENCES.get(sign, '')}"
+        said = f"{number(faster.value)}x {speedup_interval(faster)} {sign} {SENTENCES.get(sign, '')}"
         lines.append(labelled("speedup", said, STYLES[sign]))
     elif figures.without:
         lines.append(labelled("speedup", f"none: {_why(figures.without)}"))
     if figures.acceptance is not None:
         how = "   inferred from how tokens arrived" if figures.is_inferred else ""
-        said = f"{share(figures.acceptance)} of drafted tokens   {number(figures.tokens_per_step)} tokens/step{how}"
+        said = f"{percent(figures.acceptance)} of drafted tokens   {number(figures.tokens_per_step)} tokens/step{how}"
         lines.append(labelled("accepted", said))
     memory = memory_bytes(figures, view.loads)
     ttft, total = (_seconds(value) for value in (figures.ttft_s, figures.total_time_s))
@@ -108,7 +108,7 @@ def _why(without: str) -> str:
 
 def pair_lines(book: FiguresCache, view: RunState, pair: Pair, variant: Variant, glyphs: Glyphs) -> list[Line]:
     """A cell of targets by drafts: the best arm, every K, and what is missing."""
-    arms = arms_of(book, variant).get(pair, {})
+    arms = arms_of_variant(book, variant).get(pair, {})
     if not arms:
         return [labelled("state", "not planned")]
     best = arms.get(None) if pair[1] is None else best_of(arms)
@@ -158,14 +158,14 @@ def row_lines(
         seen = max((s.k_seen for s in found.samples if s.k_seen is not None), default=None)
         lines.append(labelled("K", f"{row.step.k} asked, {'none' if seen is None else seen} seen in force"))
     if found.error:
-        lines += wrapped("error", one_line(found.error, 400), width, "bad")
+        lines += wrap_labelled("error", one_line(found.error, 400), width, "bad")
     # A result document has all verdicts, but for those that no longer hold.
     for verdict in found.verdicts if entry is None else [str(each) for each in entry.get("verdicts") or ()]:
-        lines += wrapped("verdict", f"{one_line(verdict, 40)}: {describe(verdict)}", width, "warn")
-    return lines + [line for name, text, style in remarks(entry) for line in wrapped(name, text, width, style)]
+        lines += wrap_labelled("verdict", f"{one_line(verdict, 40)}: {verdict_advice(verdict)}", width, "warn")
+    return lines + [line for name, text, style in measurement_remarks(entry) for line in wrap_labelled(name, text, width, style)]
 
 
-def describe(verdict: str) -> str:
+def verdict_advice(verdict: str) -> str:
     """What a verdict means and what to do about it."""
     return DESCRIPTION[Verdict(verdict)] if verdict in _VERDICTS else one_line(verdict)
 
@@ -186,10 +186,10 @@ def arm_lines(arm: ArmFigures, view: RunState, glyphs: Glyphs) -> list[Line]:
 
 def finding_lines(book: FiguresCache, view: RunState, pair: Pair, variant: Variant, width: int) -> list[Line]:
     """What follows for a pair: the best K of each category and what it cannot be told from, one K for all, failures."""
-    rows = rows_of(book, pair, variant)
+    rows = rows_of_pair(book, pair, variant)
     lines: list[Line] = []
     categories = dict.fromkeys(category for category, _ in rows)
-    arms = arms_of(book, variant).get(pair, {})
+    arms = arms_of_variant(book, variant).get(pair, {})
     overall = best_of({k: arm for k, arm in arms.items() if k is not None})
     for category in categories:
         of_k = {k: row for (name, k), row in rows.items() if name == category and k is not None and _is_known(row)}
@@ -213,14 +213,14 @@ def curve_finding(advice: Recommendations, pair: Pair, variant: Variant, width: 
     ends = f" [{number(low)},{number(high)}]" if low is not None and high is not None else ""
     edge = "; the largest K that this load can tell of" if any(each.get("at_edge") for each in known) else ""
     said = f"K={best['k']} predicted best, {number(best['predicted_tok_s'])}{ends} tok/s{edge}"
-    lines = wrapped("curve", said, width)
+    lines = wrap_labelled("curve", said, width)
     off = [f"K={each['k']}" for each in rows if each.get("off")]
-    return [*lines, *wrapped("", f"measured off it: {', '.join(off)}", width, "warn")] if off else lines
+    return [*lines, *wrap_labelled("", f"measured off it: {', '.join(off)}", width, "warn")] if off else lines
 
 
 def choice_finding(book: FiguresCache, advice: Recommendations, pair: Pair, variant: Variant, width: int) -> list[Line]:
     """The K that is recommended over all categories, where another one has the best mean."""
-    best = best_of({k: arm for k, arm in arms_of(book, variant).get(pair, {}).items() if k is not None})
+    best = best_of({k: arm for k, arm in arms_of_variant(book, variant).get(pair, {}).items() if k is not None})
     for group in advice.groups:
         choice = group.overall
         if (group.target, group.variant) != (pair[0], pick(variant, GROUP[1:])):
@@ -228,7 +228,7 @@ def choice_finding(book: FiguresCache, advice: Recommendations, pair: Pair, vari
         if best is None or choice is None or choice.choice is None or choice.off or choice.k is None:
             return []
         other = other_k(best.step.k, choice) if choice.choice.drafter == pair[1] else ""
-        return wrapped("use", f"best mean K = {best.step.k}, {other}", width, "title") if other else []
+        return wrap_labelled("use", f"best mean K = {best.step.k}, {other}", width, "title") if other else []
     return []
 
 
@@ -251,7 +251,7 @@ def _finding(category: str, best: int, of_k: dict[int, StepFigures]) -> Line:
 
 def _result(figures: Figures) -> str:
     if figures.speedup is not None:
-        return f"{number(figures.speedup.value)}x {interval(figures.speedup)} {sign_of(figures.speedup)}"
+        return f"{number(figures.speedup.value)}x {speedup_interval(figures.speedup)} {sign_of(figures.speedup)}"
     return f"{number(figures.rate.mean)} tok/s" if figures.rate is not None else "no rate"
 
 
@@ -267,7 +267,7 @@ def _failures(rows: Sequence[StepFigures], width: int) -> list[Line]:
         style: StyleName = "dim" if found.status == StepStatus.SKIPPED else "warn"
         text = f"{one_line(row.step.category, 20)} {k}: {why}"
         state = "noted" if found.status == StepStatus.OK else found.status
-        lines += wrapped(state, text, width, style)
+        lines += wrap_labelled(state, text, width, style)
     return lines
 
 
@@ -277,14 +277,14 @@ def sample_lines(row: StepFigures, view: RunState, width: int, glyphs: Glyphs) -
     lines = [rule(one_line(row.id, 160), found.status, width, glyphs.rule)]
     lines += [labelled("asked", _asked(row, view))]
     if found.error:
-        lines += wrapped("error", one_line(found.error, 1000), width, "bad")
+        lines += wrap_labelled("error", one_line(found.error, 1000), width, "bad")
     for detail in dict.fromkeys(each for each in found.details if each):
-        lines += wrapped("detail", one_line(detail, 600), width, "warn")
+        lines += wrap_labelled("detail", one_line(detail, 600), width, "warn")
     if row.figures.n:
         lines += figure_lines(row.figures, view, glyphs)
     lines += _document_lines(found, view, width)
     for verdict in found.verdicts:
-        lines += wrapped("verdict", f"{one_line(verdict, 40)}: {describe(verdict)}", width, "warn")
+        lines += wrap_labelled("verdict", f"{one_line(verdict, 40)}: {verdict_advice(verdict)}", width, "warn")
     again = f", {found.taken_again} taken again" if found.taken_again else ""
     lines += [BLANK, rule("Samples", f"{len(found.good)} of {len(found.samples)} count{again}", width, glyphs.rule)]
     lines += _table(found, width)
@@ -314,10 +314,10 @@ def _document_lines(found: StepState, view: RunState, width: int) -> list[Line]:
     drift = again if entry.drift is None else f"{entry.drift * 100:+.1f} % from first to last block"
     lines += [labelled("drafts", seen), labelled("drift", drift)]
     if entry.speedup_reason:
-        lines += wrapped("speedup", f"none: {one_line(entry.speedup_reason)}", width)
+        lines += wrap_labelled("speedup", f"none: {one_line(entry.speedup_reason)}", width)
     if entry.accepted_per_position:
-        shares = "  ".join(f"{i}:{share(each)}" for i, each in enumerate(entry.accepted_per_position, start=1))
-        lines += wrapped("by place", shares, width)
+        shares = "  ".join(f"{i}:{percent(each)}" for i, each in enumerate(entry.accepted_per_position, start=1))
+        lines += wrap_labelled("by place", shares, width)
     return lines
 
 
@@ -347,18 +347,18 @@ def _table(found: StepState, width: int) -> list[Line]:
     for number_, sample in enumerate(proven(found.samples), start=1):
         lines.append(((_sample(number_, sample), "" if sample.status == SampleStatus.OK else "warn"),))
         for why in dict.fromkeys(sample.unknown[name] for name in OWN_TIMES if name in sample.unknown):
-            lines += wrapped("", f"times by specdash's own clock are unknown: {one_line(why, 600)}", width, "dim")
+            lines += wrap_labelled("", f"times by specdash's own clock are unknown: {one_line(why, 600)}", width, "dim")
         for reason in sample.reasons:
-            said = describe(reason)
+            said = verdict_advice(reason)
             text = said if said == one_line(reason) else f"{reason}: {said}"
-            lines += wrapped("", one_line(text, 600), width, "warn")
+            lines += wrap_labelled("", one_line(text, 600), width, "warn")
     return lines
 
 
 def _sample(number_: int, sample: Sample) -> str:
     """The figures of one request; "-" for what it did not tell."""
     times = f"{number(sample.prefill_tok_s):>7} {number(sample.ttft_s):>6} {number(sample.total_time_s):>7}"
-    counts = f"{_whole(sample.generated_tokens):>6} {_whole(sample.draft_tokens):>7} {share(share_of(sample)):>4}"
+    counts = f"{_whole(sample.generated_tokens):>6} {_whole(sample.draft_tokens):>7} {percent(share_of(sample)):>4}"
     finish = one_line(sample.finish_reason or "-", 6)
     head = f"{number_:>3} {sample.block:>5} {one_line(sample.status, 7):<7} {number(sample.decode_tok_s):>7} {times}"
     return f"{head} {counts}  {finish:<6} {one_line(sample.prompt_id, 60)}"
@@ -376,7 +376,7 @@ def _load_lines(row: StepFigures, view: RunState, width: int) -> list[Line]:
     time = "unknown" if load.load_time_s is None else human_seconds(load.load_time_s)
     peak = "unknown until it ends" if load.peak_rss_bytes is None else human_bytes(load.peak_rss_bytes)
     lines = [labelled("loading", f"{time}   peak memory {peak}   K is decided by the {load.k_scope or '(unknown)'}")]
-    lines += wrapped("command", command_of(row, view) or "none", width)
+    lines += wrap_labelled("command", command_of(row, view) or "none", width)
     if load.error:
-        lines += wrapped("error", one_line(" ".join(filter(None, (load.error, load.hint))), 600), width, "bad")
+        lines += wrap_labelled("error", one_line(" ".join(filter(None, (load.error, load.hint))), 600), width, "bad")
     return [*lines, labelled("log", one_line(load.log, 300))]

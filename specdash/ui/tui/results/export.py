@@ -46,7 +46,7 @@ def text_of_export(kind: Format, view: RunState, picture: str) -> str:
         ) from error
 
 
-def save(kind: Format, view: RunState, picture: str, written: str, *, replace: bool) -> Path:
+def save_export(kind: Format, view: RunState, picture: str, written: str, *, replace: bool) -> Path:
     """Write an export to the path that a person wrote; return the absolute path.
 
     Raises FileExistsError rather than replacing a file unasked, StoreError, and what a path may raise.
@@ -131,7 +131,7 @@ class ExportDialog(FormDialog[Path]):
         """Build and write beside the screen: a long run takes seconds."""
         try:
             agreed = self._agreed == written
-            path = await asyncio.to_thread(save, self._kind, self._view, self._picture, written, replace=agreed)
+            path = await asyncio.to_thread(save_export, self._kind, self._view, self._picture, written, replace=agreed)
         except FileExistsError:
             self._agreed = written
             self._say("This file exists. Enter again replaces it; or name another one.")

@@ -11,17 +11,17 @@ from rich.cells import cell_len
 
 from specdash.analysis.figures import ArmFigures, Figures, FiguresCache, StepFigures
 from specdash.analysis.stats import Speedup
-from specdash.core.axes import VARIANT, Values, pick, said
+from specdash.core.axes import VARIANT, Values, pick, value_words
 from specdash.core.methods import BASELINE, is_draftless
 from specdash.core.plan import Step
 from specdash.core.state import LoadState, RunState
 from specdash.core.status import StepStatus
 from specdash.core.steps import StepState
 from specdash.core.text import human_bytes, markdown_cell, one_line
-from specdash.ui.tui.lines import Line, Span, around, fitted
+from specdash.ui.tui.lines import Line, Span, first_line_shown, fitted
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.terminal.theme import StyleName
-from specdash.ui.tui.table import padded
+from specdash.ui.tui.table import pad_line
 
 ALL = "all"
 NO_DRAFT = "no draft"
@@ -52,12 +52,12 @@ def number(value: float | None) -> str:
     return f"{value:.0f}" if size >= 999.5 else f"{value:.1f}" if size >= 99.95 else f"{value:.2f}"
 
 
-def share(value: float | None) -> str:
+def percent(value: float | None) -> str:
     """A share as a percentage; "-" for unknown."""
     return "-" if value is None else f"{value * 100:.0f}%"
 
 
-def interval(found: Speedup | None) -> str:
+def speedup_interval(found: Speedup | None) -> str:
     """The 95 % interval of a speedup in brackets, or in words why there is none."""
     if found is None:
         return ""
@@ -73,7 +73,7 @@ def rate_interval(figures: Figures) -> str:
     return f"[{number(figures.rate.ci95[0])},{number(figures.rate.ci95[1])}]"
 
 
-def value_of(measure: Measure, figures: Figures, loads: Mapping[str, LoadState]) -> float | None:
+def measure_value(measure: Measure, figures: Figures, loads: Mapping[str, LoadState]) -> float | None:
     """The measure as a number; None where it is unknown."""
     match measure:
         case "speedup":
@@ -94,13 +94,13 @@ def value_of(measure: Measure, figures: Figures, loads: Mapping[str, LoadState])
             return memory_bytes(figures, loads)
 
 
-def shown(measure: Measure, value: float) -> str:
+def measure_text(measure: Measure, value: float) -> str:
     """A measure's value with its unit, in at most eight characters."""
     match measure:
         case "speedup":
             return f"{number(value)}x"
         case "acceptance":
-            return share(value)
+            return percent(value)
         case "ttft" | "total":
             return f"{value:.2f}s" if value < 99.995 else f"{value:.0f}s"
         case "memory":
@@ -109,7 +109,7 @@ def shown(measure: Measure, value: float) -> str:
             return number(value)
 
 
-def pair_of(step: Step) -> Pair:
+def drafting_pair(step: Step) -> Pair:
     """The target of a step and what drafts for it; None for a baseline."""
     return step.target, step.drafter
 
@@ -121,7 +121,7 @@ def variant_of(step: Step) -> Variant:
 
 def variant_label(variant: Variant) -> str:
     """A variant in words; "" for the plain one."""
-    return ", ".join(said(variant))
+    return ", ".join(value_words(variant))
 
 
 def sign_of(found: Speedup | None) -> str:
@@ -171,7 +171,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Grid:
+class HeatMap:
     """A heat map; `cells` by row and column, both counted from 0. `corner` says what rows and columns are."""
 
     title: str
@@ -193,7 +193,7 @@ class Frame:
     cell_width: int
 
 
-def frame_of(grid: Grid, cursor: tuple[int, int], width: int, height: int) -> Frame:
+def frame_of(grid: HeatMap, cursor: tuple[int, int], width: int, height: int) -> Frame:
     """The part of `grid` around `cursor` that fits; the first of `height` lines has the columns' names."""
     least, most = ROW_LABEL
     longest = max((cell_len(one_line(row)) for row in (*grid.rows, grid.corner)), default=0)
@@ -204,25 +204,25 @@ def frame_of(grid: Grid, cursor: tuple[int, int], width: int, height: int) -> Fr
     columns = max(1, min(len(grid.columns), (width - label) // cell))
     rows = max(0, min(len(grid.rows), height - 1))
     return Frame(
-        around(cursor[0], rows, len(grid.rows)),
+        first_line_shown(cursor[0], rows, len(grid.rows)),
         rows,
-        around(cursor[1], columns, len(grid.columns)),
+        first_line_shown(cursor[1], columns, len(grid.columns)),
         columns,
         label,
         cell,
     )
 
 
-def grid_lines(grid: Grid, cursor: tuple[int, int], frame: Frame, width: int, glyphs: Glyphs) -> list[Line]:
+def grid_lines(grid: HeatMap, cursor: tuple[int, int], frame: Frame, width: int, glyphs: Glyphs) -> list[Line]:
     """The names of the columns, then the rows in the frame; the cell under the cursor is marked by a glyph too."""
     columns = range(frame.first_column, min(len(grid.columns), frame.first_column + frame.columns))
     before = "<" if frame.first_column > 0 else " "
     after = ">" if frame.first_column + frame.columns < len(grid.columns) else ""
     head: list[Span] = [
-        (padded(one_line(grid.corner), frame.label_width - 1, glyphs) + before, "dim"),
+        (pad_line(one_line(grid.corner), frame.label_width - 1, glyphs) + before, "dim"),
         *(
             (
-                padded(one_line(grid.columns[column]), frame.cell_width - 2 - MARKS, glyphs, right=True)
+                pad_line(one_line(grid.columns[column]), frame.cell_width - 2 - MARKS, glyphs, right=True)
                 + " " * (MARKS + 2),
                 "title",
             )
@@ -232,11 +232,11 @@ def grid_lines(grid: Grid, cursor: tuple[int, int], frame: Frame, width: int, gl
     lines: list[Line] = [fitted((*head, (after, "dim")), width, glyphs.ellipsis)]
     for row in range(frame.first_row, min(len(grid.rows), frame.first_row + frame.rows)):
         here = row == cursor[0]
-        spans: list[Span] = [(padded(one_line(grid.rows[row]), frame.label_width, glyphs), "title" if here else "")]
+        spans: list[Span] = [(pad_line(one_line(grid.rows[row]), frame.label_width, glyphs), "title" if here else "")]
         for column in columns:
             cell = grid.cells.get((row, column), Cell("n/a", style="dim"))
             at = (row, column) == cursor
-            text = padded(cell.text, frame.cell_width - 3 - MARKS, glyphs, right=True)
+            text = pad_line(cell.text, frame.cell_width - 3 - MARKS, glyphs, right=True)
             spans.append((glyphs.cursor if at else " ", "cursor" if at else ""))
             spans.append((f"{text} {cell.sign}", "cursor" if at else cell.style))
             spans.append((f"{cell.marks:<{MARKS}}", "cursor" if at else "marked"))
@@ -244,7 +244,7 @@ def grid_lines(grid: Grid, cursor: tuple[int, int], frame: Frame, width: int, gl
     return lines
 
 
-def cell_at(grid: Grid, frame: Frame, x: int, y: int) -> tuple[int, int] | None:
+def cell_at(grid: HeatMap, frame: Frame, x: int, y: int) -> tuple[int, int] | None:
     """The cell at column `x` and row `y` of what `grid_lines` drew; None beside all cells."""
     row = frame.first_row + y - 1
     column = frame.first_column + (x - frame.label_width) // frame.cell_width
@@ -252,7 +252,7 @@ def cell_at(grid: Grid, frame: Frame, x: int, y: int) -> tuple[int, int] | None:
     return (row, column) if inside else None
 
 
-def markdown_of(grid: Grid) -> str:
+def markdown_of(grid: HeatMap) -> str:
     """The grid as a Markdown table."""
     lines = [" | ".join(["", markdown_cell(grid.corner), *map(markdown_cell, grid.columns), ""]).strip()]
     lines.append("|---|" + "---:|" * len(grid.columns))
@@ -286,18 +286,18 @@ def axes_of(book: FiguresCache) -> Axes:
     )
 
 
-def arms_of(book: FiguresCache, variant: Variant) -> dict[Pair, dict[int | None, ArmFigures]]:
+def arms_of_variant(book: FiguresCache, variant: Variant) -> dict[Pair, dict[int | None, ArmFigures]]:
     """The arms of one variant by pair and K, Ks ascending. Of copies the last one with figures counts."""
     found: dict[Pair, dict[int | None, ArmFigures]] = {}
     for step, arm in sorted(book.arms.items(), key=lambda each: (each[0].k or 0, each[0].copy)):
         if variant_of(step) == variant:
-            ks = found.setdefault(pair_of(step), {})
+            ks = found.setdefault(drafting_pair(step), {})
             if step.k not in ks or arm.figures.n or not ks[step.k].figures.n:
                 ks[step.k] = arm
     return found
 
 
-def rows_of(book: FiguresCache, pair: Pair, variant: Variant) -> dict[tuple[str, int | None], StepFigures]:
+def rows_of_pair(book: FiguresCache, pair: Pair, variant: Variant) -> dict[tuple[str, int | None], StepFigures]:
     """The rows of a pair by category and K, its baseline's with K None. Of copies the last one with figures counts."""
     found: dict[tuple[str, int | None], StepFigures] = {}
     for row in book.rows.values():
@@ -322,9 +322,9 @@ def strength(figures: Figures) -> tuple[bool, float]:
     return False, figures.rate.mean if figures.rate is not None else 0.0
 
 
-def pair_grid(book: FiguresCache, view: RunState, variant: Variant, axes: Axes, measure: Measure) -> Grid:
+def pair_grid(book: FiguresCache, view: RunState, variant: Variant, axes: Axes, measure: Measure) -> HeatMap:
     """Targets by drafts: the best K of each pair and what it brings."""
-    arms = arms_of(book, variant)
+    arms = arms_of_variant(book, variant)
     cells: dict[tuple[int, int], Cell] = {}
     for row, target in enumerate(axes.targets):
         best = {
@@ -344,28 +344,28 @@ def pair_grid(book: FiguresCache, view: RunState, variant: Variant, axes: Axes, 
             marks += "!" if any(each.verdicts for other in found.values() for each in other.found) else ""
             cells[row, column] = replace(cell, marks=marks)
     names = tuple(NO_DRAFT if draft is None else draft for draft in axes.drafts)
-    return Grid("target by draft, best K", "target", axes.targets, names, cells)
+    return HeatMap("target by draft, best K", "target", axes.targets, names, cells)
 
 
 def _pair_cell(arm: ArmFigures, view: RunState, measure: Measure) -> Cell:
     """The cell of a pair's best arm; the rate itself for a target without a draft."""
     if arm.step.method == BASELINE:
         measure = "tok/s" if measure == "speedup" else measure
-        value = value_of(measure, arm.figures, view.loads)
+        value = measure_value(measure, arm.figures, view.loads)
         unit = "/s" if measure == "tok/s" and value is not None else ""
-        return Cell(("-" if value is None else shown(measure, value)) + unit)
+        return Cell(("-" if value is None else measure_text(measure, value)) + unit)
     figure = figure_cell(arm.figures, view, measure)
     return replace(figure, text=f"{figure.text} K={arm.step.k}")
 
 
 def figure_cell(figures: Figures, view: RunState, measure: Measure) -> Cell:
     """One measure of figures that there are, with the sign against the baseline."""
-    value = value_of(measure, figures, view.loads)
+    value = measure_value(measure, figures, view.loads)
     sign = sign_of(figures.speedup)
     if value is None:
         word = figures.without if measure == "speedup" else "no rate" if figures.rate is None else "-"
         return Cell(word or "-", sign, style="dim")
-    return Cell(shown(measure, value), sign, style=STYLES[sign])
+    return Cell(measure_text(measure, value), sign, style=STYLES[sign])
 
 
 def word_cell(steps: Sequence[StepState], planned: int | None = None) -> Cell:
@@ -374,24 +374,24 @@ def word_cell(steps: Sequence[StepState], planned: int | None = None) -> Cell:
     return Cell(word, style=WORD_STYLES.get(word.split()[0], "dim"))
 
 
-def ks_of(book: FiguresCache, pair: Pair, variant: Variant) -> tuple[int | None, ...]:
+def heatmap_ks(book: FiguresCache, pair: Pair, variant: Variant) -> tuple[int | None, ...]:
     """The columns of a pair's own heat map: the baseline first, where there is one, then its Ks."""
     steps = [arm.step for arm in book.arms.values() if variant_of(arm.step) == variant and arm.step.target == pair[0]]
     ks = {step.k for step in steps if step.drafter in (pair[1], None)}
     return tuple(sorted(ks, key=lambda k: -1 if k is None else k))
 
 
-def categories_of(book: FiguresCache, pair: Pair, variant: Variant) -> tuple[str, ...]:
+def heatmap_categories(book: FiguresCache, pair: Pair, variant: Variant) -> tuple[str, ...]:
     """The rows of a pair's own heat map, without the last one, which is `ALL`."""
-    return tuple(dict.fromkeys(category for category, _ in rows_of(book, pair, variant)))
+    return tuple(dict.fromkeys(category for category, _ in rows_of_pair(book, pair, variant)))
 
 
-def k_grid(book: FiguresCache, view: RunState, pair: Pair, variant: Variant, measure: Measure) -> Grid:
+def k_grid(book: FiguresCache, view: RunState, pair: Pair, variant: Variant, measure: Measure) -> HeatMap:
     """Categories by K of one pair; the last row is all categories together."""
-    rows = rows_of(book, pair, variant)
-    arms = arms_of(book, variant)
+    rows = rows_of_pair(book, pair, variant)
+    arms = arms_of_variant(book, variant)
     own = arms.get((pair[0], None), {}) | arms.get(pair, {})
-    ks, categories = ks_of(book, pair, variant), categories_of(book, pair, variant)
+    ks, categories = heatmap_ks(book, pair, variant), heatmap_categories(book, pair, variant)
     cells: dict[tuple[int, int], Cell] = {}
     for number, category in enumerate(categories):
         figures: dict[int | None, Figures] = {
@@ -407,10 +407,10 @@ def k_grid(book: FiguresCache, view: RunState, pair: Pair, variant: Variant, mea
         cells[len(categories), column] = _arm_cell(own.get(k), view, measure, is_best=is_best)
     names = tuple(NO_DRAFT if k is None else f"K={k}" for k in ks)
     title = pair[0] if pair[1] is None else f"{pair[0]} + {pair[1]}"
-    return Grid(title, "category", (*categories, ALL), names, cells)
+    return HeatMap(title, "category", (*categories, ALL), names, cells)
 
 
-def lengths_of(book: FiguresCache, target: str, variant: Variant) -> tuple[tuple[str, ...], tuple[int, ...]]:
+def methods_and_lengths(book: FiguresCache, target: str, variant: Variant) -> tuple[tuple[str, ...], tuple[int, ...]]:
     """What drafts for a target with parameters to choose from, and the draft lengths that it was tried with.
 
     Methods without a draft model, and drafts that were tried with several values of their parameters.
@@ -428,10 +428,10 @@ def lengths_of(book: FiguresCache, target: str, variant: Variant) -> tuple[tuple
     return tuple(name for name in names if name is not None), tuple(sorted({step.k for step in steps if step.k}))
 
 
-def length_grid(book: FiguresCache, view: RunState, target: str, variant: Variant, measure: Measure) -> Grid:
+def length_grid(book: FiguresCache, view: RunState, target: str, variant: Variant, measure: Measure) -> HeatMap:
     """What drafts with parameters to choose from, each with its own, by K: over all categories."""
-    arms = arms_of(book, variant)
-    names, ks = lengths_of(book, target, variant)
+    arms = arms_of_variant(book, variant)
+    names, ks = methods_and_lengths(book, target, variant)
     known = {(name, k): arm for name in names for k, arm in arms.get((target, name), {}).items() if arm.figures.n}
     fastest = max(known, key=lambda place: strength(known[place].figures), default=None)
     cells = {
@@ -441,7 +441,7 @@ def length_grid(book: FiguresCache, view: RunState, target: str, variant: Varian
         for row, name in enumerate(names)
         for column, k in enumerate(ks)
     }
-    return Grid(f"{target}: method by K", "method", names, tuple(f"K={k}" for k in ks), cells)
+    return HeatMap(f"{target}: method by K", "method", names, tuple(f"K={k}" for k in ks), cells)
 
 
 def _fastest(figures: Mapping[int | None, Figures]) -> int | None:
@@ -476,7 +476,7 @@ def _baseline_or(step: Step, figures: Figures, view: RunState, measure: Measure)
     return figure_cell(figures, view, measure)
 
 
-def legend(*, of_pairs: bool) -> tuple[Line, ...]:
+def heatmap_legend(*, of_pairs: bool) -> tuple[Line, ...]:
     """What signs and words mean, on one line each."""
     last = "* best draft  ! verdicts" if of_pairs else "* best K  ~ partial  ! verdicts"
     return (((f"+ faster  = no difference  - slower  ? 1 sample  {last}", "dim"),),)

@@ -27,21 +27,21 @@ from specdash.ui.tui.results.detail import (
 from specdash.ui.tui.results.heatmap import (
     ALL,
     Frame,
-    Grid,
-    arms_of,
+    HeatMap,
+    arms_of_variant,
     cell_at,
     frame_of,
     grid_lines,
     k_grid,
-    legend,
+    heatmap_legend,
     length_grid,
     number,
     pair_grid,
     rate_interval,
 )
 from specdash.ui.tui.results.heatmap import variant_label
-from specdash.ui.tui.results.state import State, ViewName
-from specdash.ui.tui.results.table import filtered, sorted_rows, table_of, widths_of
+from specdash.ui.tui.results.state import ResultsView, ViewName
+from specdash.ui.tui.results.table import filtered, sorted_rows, results_table, widths_of
 from specdash.ui.tui.terminal import Glyphs
 from specdash.ui.tui.table import Layout, Position, WindowTable, heading
 
@@ -116,7 +116,7 @@ def _narrow(view: ViewName, width: int, room: int, heat_rows: int) -> dict[Pane,
     return {view: Area(0, 0, width, main), "detail": Area(0, main, width, room - main)}
 
 
-def compose(placed: Mapping[Pane, tuple[Area, Sequence[Line]]], height: int, glyphs: Glyphs) -> list[Line]:
+def results_body(placed: Mapping[Pane, tuple[Area, Sequence[Line]]], height: int, glyphs: Glyphs) -> list[Line]:
     """The lines of the screen: panes side by side where they stand side by side."""
     rows: list[Line] = [BLANK] * height
     for area, lines in sorted(placed.values(), key=lambda each: each[0].x):
@@ -151,22 +151,22 @@ class Drawn:
     """What was drawn, and where: clicks and page keys go by it. `rows` are those of the table, filtered and sorted."""
 
     lines: tuple[Line, ...] = ()
-    state: State = field(default_factory=State)
+    state: ResultsView = field(default_factory=ResultsView)
     rows: tuple[StepFigures, ...] = ()
     key: tuple[object, ...] = ()
     widths: Mapping[str, int] = field(default_factory=dict)
     labels_of: tuple[object, ...] = ()
-    grid: Grid | None = None
+    grid: HeatMap | None = None
     frame: Frame | None = None
     table: WindowTable[StepFigures] | None = None
-    window: Window | None = None
+    window: VisibleRows | None = None
     areas: Mapping[Pane, Area] = field(default_factory=dict)
     page: int = 1
     book: FiguresCache | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Window:
+class VisibleRows:
     """Which part of the table is on the screen."""
 
     position: Position
@@ -174,7 +174,7 @@ class Window:
     rows: int
 
 
-def draw(context: ResultsContext, state: State, width: int, height: int, before: Drawn | None = None) -> Drawn:
+def draw(context: ResultsContext, state: ResultsView, width: int, height: int, before: Drawn | None = None) -> Drawn:
     """The screen in `state`. `before`: what was drawn last, whose sorted rows are taken if they still hold."""
     book, view, glyphs, advice = context.book, context.view, context.glyphs, context.advice
     top = top_line(book)
@@ -191,12 +191,12 @@ def draw(context: ResultsContext, state: State, width: int, height: int, before:
     )  # fmt: skip
     same_labels = before is not None and before.labels_of == labels_of
     widths = before.widths if before is not None and same_labels else widths_of(book.rows.values())
-    table = table_of(rows, widths, view, known.table if known is not None else None)
+    table = results_table(rows, widths, view, known.table if known is not None else None)
     grid = _grid_of(book, view, state)
     above = min(advice_rows(height), max(1, len(advice.groups))) if advice is not None else 0
     placed = areas(state.view, width, height, len(grid.rows) + 4, above)
     drawing = _Drawing(context, state, rows, grid, table)
-    lines = compose({pane: (area, drawing.pane(pane, area)) for pane, area in placed.items()}, height, glyphs)
+    lines = results_body({pane: (area, drawing.pane(pane, area)) for pane, area in placed.items()}, height, glyphs)
     front = placed.get(drawing.state.view)
     page = front.height - 2 if front is not None else 1
     return Drawn(
@@ -205,7 +205,7 @@ def draw(context: ResultsContext, state: State, width: int, height: int, before:
     )  # fmt: skip
 
 
-def _grid_of(book: FiguresCache, view: RunState, state: State) -> Grid:
+def _grid_of(book: FiguresCache, view: RunState, state: ResultsView) -> HeatMap:
     """The heat map that a state shows."""
     if state.by_length:
         return length_grid(book, view, state.target, state.variant, state.measure)
@@ -233,16 +233,16 @@ class _Drawing:
     def __init__(
         self,
         context: ResultsContext,
-        state: State,
+        state: ResultsView,
         rows: tuple[StepFigures, ...],
-        grid: Grid,
+        grid: HeatMap,
         table: WindowTable[StepFigures],
     ) -> None:
         self.book, self.view, self.glyphs = context.book, context.view, context.glyphs
         self.advice = context.advice or Recommendations()
         self.state, self.rows, self.grid, self.table = state, rows, grid, table
         self.frame: Frame | None = None
-        self.window: Window | None = None
+        self.window: VisibleRows | None = None
 
     def pane(self, pane: Pane, area: Area) -> list[Line]:
         """The lines of one pane, its rule first; never more than fit."""
@@ -280,11 +280,11 @@ class _Drawing:
         right = f"computing, {self.book.pending} left" if self.book.pending else right
         lines = [self._rule(title, right, area)]
         lines += grid_lines(self.grid, cursor, self.frame, area.width, self.glyphs)
-        return [*lines, *legend(of_pairs=not state.by_k and not state.by_length)]
+        return [*lines, *heatmap_legend(of_pairs=not state.by_k and not state.by_length)]
 
     def _baseline(self) -> str:
         """The rate without a draft of the target under the cursor."""
-        base = arms_of(self.book, self.state.variant).get((self.state.target, None), {}).get(None)
+        base = arms_of_variant(self.book, self.state.variant).get((self.state.target, None), {}).get(None)
         if base is None or base.figures.rate is None:
             return "no baseline"
         ends = rate_interval(base.figures)
@@ -301,7 +301,7 @@ class _Drawing:
             return [self._rule(title, "Enter: samples", area), *lines]
         pair = f"{one_line(state.target, 40)} + {one_line(state.draft or 'no draft', 40)}"
         if (state.by_k or state.by_length) and state.view != "table":
-            arms = arms_of(self.book, state.variant)
+            arms = arms_of_variant(self.book, state.variant)
             arm = arms.get((state.target, None) if state.k is None else state.pair, {}).get(state.k)
             title = f"{ALL} categories  {'no draft' if state.k is None else f'K={state.k}'}"
             lines = arm_lines(arm, self.view, self.glyphs) if arm is not None else [((" not planned", "dim"),)]
@@ -336,7 +336,7 @@ class _Drawing:
         if state.view == "table" and position.cursor not in (state.step_id, None):
             self.state = state = state.on(self.table.row(position.cursor or ""))
         shape = self.table.layout(area.width - 1)
-        self.window = Window(position, shape, max(0, area.height - 2))
+        self.window = VisibleRows(position, shape, max(0, area.height - 2))
         words = f"filter: {one_line(state.words, 40)}" if state.words else "filter: -"
         order = f"sort: {state.sorting.column}{' reversed' if state.sorting.is_reversed else ''}"
         of = f"{len(self.rows)} of {len(self.book.rows)}" if state.words else str(len(self.rows))
@@ -370,7 +370,7 @@ def _cut(lines: Sequence[Line], height: int) -> list[Line]:
     return [*lines[: height - 1], ((f" and {len(lines) - height + 1} more lines", "dim"),)]
 
 
-def clicked(drawn: Drawn, state: State, x: int, y: int) -> State:
+def clicked(drawn: Drawn, state: ResultsView, x: int, y: int) -> ResultsView:
     """The state after a click at `x` and `y` of the screen: a cell or row is chosen, a column's name sorts."""
     pane = next((pane for pane, area in drawn.areas.items() if area.holds(x, y)), None)
     if pane is None or drawn.book is None:

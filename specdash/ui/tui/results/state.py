@@ -14,13 +14,13 @@ from specdash.ui.tui.results.heatmap import (
     Measure,
     Pair,
     Variant,
-    arms_of,
+    arms_of_variant,
     axes_of,
     best_of,
-    categories_of,
-    ks_of,
-    lengths_of,
-    rows_of,
+    heatmap_categories,
+    heatmap_ks,
+    methods_and_lengths,
+    rows_of_pair,
     variant_of,
 )
 from specdash.ui.tui.table import Sorting
@@ -30,7 +30,7 @@ Entry = TypeVar("Entry")
 
 
 @dataclass(frozen=True, slots=True)
-class State:
+class ResultsView:
     """Cursors are labels, not numbers, so that they stay where they are while a run adds steps.
 
     `by_k`: the heat map is categories by K of one pair; `by_length`: methods without a draft model by K, of one target;
@@ -60,7 +60,7 @@ class State:
         """The pair under the cursor."""
         return self.target, self.draft
 
-    def settled(self, book: FiguresCache) -> State:
+    def settled(self, book: FiguresCache) -> ResultsView:
         """The same on the axes that the run has now; cursors that point nowhere are put somewhere."""
         axes = axes_of(book)
         if not axes.targets:
@@ -75,16 +75,16 @@ class State:
 
     def has_lengths(self, book: FiguresCache) -> bool:
         """Whether the target under the cursor was tried with several methods without a draft model, or Ks of one."""
-        names, ks = lengths_of(book, self.target, self.variant)
+        names, ks = methods_and_lengths(book, self.target, self.variant)
         return len(names) * len(ks) > 1
 
-    def turned(self, book: FiguresCache) -> State:
+    def turned(self, book: FiguresCache) -> ResultsView:
         """The next heat map: targets by drafts, categories by K, methods by K where there is a choice of them."""
         to_lengths = self.by_k and self.has_lengths(book)
         state = replace(self, view="heat", by_k=not self.by_k and not self.by_length, by_length=to_lengths)
         return state.at(book, *state.cursor(book)) if to_lengths else state
 
-    def next_variant(self) -> State:
+    def next_variant(self) -> ResultsView:
         """The next of the run's variants."""
         variants = self.axes.variants
         return replace(self, variant=variants[(_place(variants, self.variant) + 1) % len(variants)])
@@ -92,10 +92,10 @@ class State:
     def _entries(self, book: FiguresCache) -> tuple[Sequence[str | None], Sequence[str | int | None]]:
         """What the rows and the columns of the heat map stand for."""
         if self.by_length:
-            return lengths_of(book, self.target, self.variant)
+            return methods_and_lengths(book, self.target, self.variant)
         if self.by_k:
-            categories = (*categories_of(book, self.pair, self.variant), ALL)
-            return categories, ks_of(book, self.pair, self.variant)
+            categories = (*heatmap_categories(book, self.pair, self.variant), ALL)
+            return categories, heatmap_ks(book, self.pair, self.variant)
         return self.axes.targets, self.axes.drafts
 
     @property
@@ -109,7 +109,7 @@ class State:
         row, column = self._chosen_by
         return _place(rows, getattr(self, row)), _place(columns, getattr(self, column))
 
-    def at(self, book: FiguresCache, row: int, column: int) -> State:
+    def at(self, book: FiguresCache, row: int, column: int) -> ResultsView:
         """The heat map's cursor put on a cell."""
         rows, columns = self._entries(book)
         of_row, of_column = self._chosen_by
@@ -121,7 +121,7 @@ class State:
             chosen["category"] = ALL
         return replace(self, **chosen)
 
-    def moved(self, book: FiguresCache, rows: Sequence[StepFigures], across: int, down: int) -> State:
+    def moved(self, book: FiguresCache, rows: Sequence[StepFigures], across: int, down: int) -> ResultsView:
         """After an arrow key; `rows` are those of the table as it is shown."""
         if self.view == "samples":
             if across:
@@ -132,14 +132,14 @@ class State:
         row, column = self.cursor(book)
         return self.at(book, max(0, row + down), max(0, column + across))
 
-    def _on_row(self, rows: Sequence[StepFigures], by: int) -> State:
+    def _on_row(self, rows: Sequence[StepFigures], by: int) -> ResultsView:
         if not rows:
             return self
         ids = [row.id for row in rows]
         at = ids.index(self.step_id) + by if self.step_id in ids else 0
         return self.on(rows[max(0, min(len(rows) - 1, at))])
 
-    def on(self, row: StepFigures) -> State:
+    def on(self, row: StepFigures) -> ResultsView:
         """The cursor of the table on a row; the heat maps follow."""
         step = row.step
         known = variant_of(step) if variant_of(step) in self.axes.variants else self.variant
@@ -154,17 +154,17 @@ class State:
             return book.rows.get(self.step_id or "")
         if not self.by_k:
             return None
-        return rows_of(book, self.pair, self.variant).get((self.category, self.k))
+        return rows_of_pair(book, self.pair, self.variant).get((self.category, self.k))
 
-    def opened(self, book: FiguresCache) -> State:
+    def opened(self, book: FiguresCache) -> ResultsView:
         """After Enter: from a pair to its Ks, from a measurement to its samples, from all categories to their rows."""
         if self.view == "samples" or not self.axes.targets:
             return self
         if self.view != "table" and self.by_length:
             return replace(self, view="heat", by_k=True, by_length=False, category=ALL)
         if self.view != "table" and not self.by_k:
-            best = best_of(arms_of(book, self.variant).get(self.pair, {}))
-            k = best.step.k if best is not None else next(iter(ks_of(book, self.pair, self.variant)), None)
+            best = best_of(arms_of_variant(book, self.variant).get(self.pair, {}))
+            k = best.step.k if best is not None else next(iter(heatmap_ks(book, self.pair, self.variant)), None)
             return replace(self, view="heat", by_k=True, category=ALL, k=k)
         row = self.row(book)
         if row is not None:
@@ -174,7 +174,7 @@ class State:
         words = f"{self.target} {'baseline' if self.k is None else f'{self.draft or str()} k={self.k}'}"
         return replace(self, view="table", words=words, step_id=None)
 
-    def back(self) -> State:
+    def back(self) -> ResultsView:
         """After Esc: one step back."""
         if self.view == "samples":
             return replace(self, view=self.opened_from)

@@ -12,15 +12,15 @@ from specdash.core.state import RunState
 from specdash.core.status import StepStatus
 from specdash.core.text import markdown_cell, one_line
 from specdash.ui.tui.lines import Span
-from specdash.ui.tui.results.heatmap import STYLES, WORD_STYLES, interval, number, rate_interval, share, shown
+from specdash.ui.tui.results.heatmap import STYLES, WORD_STYLES, speedup_interval, number, rate_interval, percent, measure_text
 from specdash.ui.tui.results.heatmap import sign_of, variant_label, variant_of, word_of
-from specdash.ui.tui.table import Column, Sorting, WindowTable, ordered
+from specdash.ui.tui.table import Column, Sorting, WindowTable, sorted_rows_by
 
 CLIPBOARD_BYTES = 70_000  # terminals take some 74,994 bytes of text in one OSC 52 and drop longer ones as a whole
 USUAL_LABEL = 14  # cells: usual labels stand as a whole, since their ends are what tells them apart
 
 
-def status_of(row: StepFigures, view: RunState) -> str:
+def measurement_status(row: StepFigures, view: RunState) -> str:
     """The state of a measurement in a word."""
     if row.found.status == StepStatus.OK:
         return "noisy" if "noisy" in row.found.verdicts else "ok"
@@ -45,11 +45,11 @@ def filtered(rows: Sequence[StepFigures], words: str) -> list[StepFigures]:
 
 def sorted_rows(rows: Sequence[StepFigures], sorting: Sorting) -> list[StepFigures]:
     """The rows in another order; what is unknown comes last either way. Rates and the like begin with the highest."""
-    return ordered(rows, COLUMNS, sorting)
+    return sorted_rows_by(rows, COLUMNS, sorting)
 
 
 def _status(row: StepFigures, view: RunState) -> Span:
-    text = status_of(row, view)
+    text = measurement_status(row, view)
     return text, "warn" if text == "noisy" else WORD_STYLES.get(text.split()[0], "" if text == "ok" else "dim")
 
 
@@ -62,12 +62,12 @@ def _rate(row: StepFigures) -> Span:
 def _speedup(row: StepFigures) -> Span:
     found = row.figures.speedup
     sign = sign_of(found)
-    text = row.figures.without or "-" if found is None else f"{number(found.value)}x {sign} {interval(found)}"
+    text = row.figures.without or "-" if found is None else f"{number(found.value)}x {sign} {speedup_interval(found)}"
     return text, STYLES[sign]
 
 
 def _accepted(row: StepFigures) -> Span:
-    return ("~" if row.figures.is_inferred else "") + share(row.figures.acceptance), ""
+    return ("~" if row.figures.is_inferred else "") + percent(row.figures.acceptance), ""
 
 
 def _verdicts(row: StepFigures) -> Span:
@@ -98,7 +98,7 @@ def _figure(
 
 
 def _time(value_s: float | None) -> str:
-    return "-" if value_s is None else shown("total", value_s)
+    return "-" if value_s is None else measure_text("total", value_s)
 
 
 COLUMNS: tuple[Column[StepFigures], ...] = (
@@ -145,7 +145,7 @@ def widths_of(rows: Iterable[StepFigures]) -> dict[str, int]:
     return {name: max((cell_len(each) for each in found - {"-"}), default=0) for name, found in texts.items()}
 
 
-def table_of(
+def results_table(
     rows: Sequence[StepFigures],
     widths: Mapping[str, int],
     view: RunState,

@@ -9,8 +9,8 @@ from textual.binding import Binding, BindingType
 
 from specdash.report import text
 from specdash.ui.tui.lines import Line, fitted
-from specdash.ui.tui.panes.advice import everything
-from specdash.ui.tui.recommendations import Group, Recommendations
+from specdash.ui.tui.panes.advice import recommendation_details
+from specdash.ui.tui.recommendations import Recommendations, TargetRecommendations
 from specdash.ui.tui.widgets.dialog import READABLE, StepWindow
 
 WIDEST = READABLE * 2  # a command line is read, and pasted, more easily on few lines
@@ -48,7 +48,7 @@ class AdviceWindow(StepWindow):
         group = self._group()
         if group is None:
             return [((" nothing is known yet", "dim"),)]
-        return everything(group, width, is_over=self._advice_of().is_over)
+        return recommendation_details(group, width, is_over=self._advice_of().is_over)
 
     def _place(self) -> int:
         groups = self._advice_of().groups
@@ -56,7 +56,7 @@ class AdviceWindow(StepWindow):
             self._at = next((at for at, group in enumerate(groups) if group.target == self._target), 0)
         return min(self._at, max(0, len(groups) - 1))
 
-    def _group(self) -> Group | None:
+    def _group(self) -> TargetRecommendations | None:
         groups = self._advice_of().groups
         return groups[self._place()] if groups else None
 

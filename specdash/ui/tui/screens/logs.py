@@ -18,7 +18,7 @@ from specdash.remote.source import SourceError
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, LinesWidget
 from specdash.ui.tui.logview.log_file import Scanner
-from specdash.ui.tui.logview.log_view import LogView, beside, search_line, title
+from specdash.ui.tui.logview.log_view import LogView, log_side_lines, log_title, search_line
 from specdash.ui.tui.panes.pane import paragraph
 from specdash.ui.tui.widgets.form import Field
 from specdash.ui.tui.widgets.list_screen import PageScreen
@@ -85,12 +85,12 @@ class LogsScreen(PageScreen):
         model.stay_at(model.place())
         self.part("beside").display = is_wide
         self.show_page(
-            title(model, view, self.size.width, glyphs),
+            log_title(model, view, self.size.width, glyphs),
             self._instead() or model.rows(),
             search_line(model, self.size.width, glyphs.ellipsis),
         )
         if is_wide:
-            self.part("beside").show(beside(model, view, BESIDE_WIDTH - 1, glyphs))
+            self.part("beside").show(log_side_lines(model, view, BESIDE_WIDTH - 1, glyphs))
         if not self._log_reading and self.dashboard.source is not None and model.wanted() is not None:
             self._log_reading = True
             self.run_worker(self._read(), group="log", name="log")

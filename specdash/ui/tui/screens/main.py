@@ -17,9 +17,9 @@ from specdash.core.text import one_line
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.figures import PaneFigures
-from specdash.ui.tui.panes.layout import PANES, Body, Choice, compose, is_over, wants_advice
-from specdash.ui.tui.panes.pane import PaintContext, about
-from specdash.ui.tui.panes.queue import details, running, table_of
+from specdash.ui.tui.panes.layout import PANES, MainBody, ViewChoice, is_over, main_body, wants_advice
+from specdash.ui.tui.panes.pane import PaintContext, short_range
+from specdash.ui.tui.panes.queue import details, queue_table, running
 from specdash.ui.tui.panes.text import grown
 from specdash.ui.tui.screens.advice import AdviceWindow
 from specdash.ui.tui.table import Position
@@ -31,7 +31,7 @@ COMMANDS = {"pause": "pause", "resume": "resume", "skip": "skip", "retry": "retr
 
 
 class MainScreen(PageScreen):
-    """The dashboard itself. Its body is one widget, drawn by `panes.layout.compose`."""
+    """The dashboard itself. Its body is one widget, drawn by `panes.layout.main_body`."""
 
     PAGE = "main"
     PARTS = ("body",)
@@ -55,8 +55,8 @@ class MainScreen(PageScreen):
     def __init__(self) -> None:
         super().__init__()
         self._figures = PaneFigures()
-        self._choice = Choice()
-        self._body: Body | None = None
+        self._choice = ViewChoice()
+        self._body: MainBody | None = None
         self._offered: tuple[bool, bool, str, bool] | None = None
 
     # -- painting ----------------------------------------------------------------------------------------------
@@ -76,7 +76,7 @@ class MainScreen(PageScreen):
         token = self.feed.live.token
         if token is not None:
             self._choice = replace(self._choice, written=grown(self._choice.written, token))
-        body = compose(self.paint_context(), self._choice, widget.size.width, widget.size.height)
+        body = main_body(self.paint_context(), self._choice, widget.size.width, widget.size.height)
         self._body = body
         self._choice = replace(self._choice, position=body.position)
         widget.show(body.lines)
@@ -119,7 +119,7 @@ class MainScreen(PageScreen):
     def action_move(self, by: int) -> None:
         """Move the cursor up or down the queue; it follows the run no more."""
         context = self.paint_context()
-        table = table_of(context)
+        table = queue_table(context)
         position = table.settled(self._choice.position, self._rows(), running(context))
         self._choice = replace(self._choice, position=table.moved(position, by))
         self.paint()
@@ -150,7 +150,7 @@ class MainScreen(PageScreen):
         if self._body is None or self._body.rows_at is None:
             return
         left, top, width, rows = self._body.rows_at
-        table = table_of(self.paint_context())
+        table = queue_table(self.paint_context())
         step_id = table.key_at(self._body.position, y - top, rows) if left <= x < left + width else None
         if step_id is None:
             return
@@ -244,7 +244,7 @@ class MainScreen(PageScreen):
             costs.append(f"Samples that the journal keeps and no result counts: {len(found.samples)}.")
         outlook = self.dashboard.outlook
         if outlook is not None and found.step.id in outlook.steps:
-            costs.append(f"Saves about {about(outlook.steps[found.step.id])}.")
+            costs.append(f"Saves about {short_range(outlook.steps[found.step.id])}.")
         return [*costs, "r takes it back."]
 
     def _time(self, steps: Sequence[str]) -> str:
@@ -256,13 +256,13 @@ class MainScreen(PageScreen):
         total = known[0]
         for each in known[1:]:
             total = total + each
-        return f", about {about(total)} without loading"
+        return f", about {short_range(total)} without loading"
 
     def _is_legal(self, edit: cmd.Edit) -> bool:
         """Tell whether the queue as it is known here takes an edit; say why not."""
         view = self.feed.view
         try:
-            edits.apply(view.steps, [edit], view.scope)
+            edits.apply_edits(view.steps, [edit], view.scope)
         except edits.IllegalEdit as error:
             self._refuse(str(error))
             return False

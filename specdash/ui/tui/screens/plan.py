@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from textual.binding import Binding, BindingType
 
-from specdash.config.load import check
+from specdash.config.load import check_profile
 from specdash.core.plan import KScope, PlannedLoad
 from specdash.core.text import human_bytes, human_seconds, one_line, plural
 from specdash.errors import Problem, SpecdashError
@@ -54,7 +54,7 @@ class PlanScreen(PageScreen):
 
     async def _read(self, note: str) -> None:
         self.say(note)
-        self.planned = await asyncio.to_thread(plan_of, self.path)
+        self.planned = await asyncio.to_thread(read_planned, self.path)
         self.paint()
 
     def paint(self) -> None:
@@ -135,10 +135,10 @@ def digest_of(path: Path) -> str:
         return ""
 
 
-def plan_of(path: Path) -> Planned:
+def read_planned(path: Path) -> Planned:
     """Read a profile and the headers of its models; takes a while, so it belongs into a thread."""
     digest = digest_of(path)
-    found = check(path)
+    found = check_profile(path)
     if found.profile is None or found.problems:
         return Planned(path, digest, one_line(path.stem), tuple(_wrong(found.problems)), can_start=False)
     try:

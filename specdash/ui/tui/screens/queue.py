@@ -19,11 +19,11 @@ from specdash.core.text import one_line, plural
 from specdash.errors import SpecdashError
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import LinesWidget
-from specdash.ui.tui.panes.header import why_nobody
+from specdash.ui.tui.panes.header import reason_no_engine
 from specdash.ui.tui.queue_editor import edit_actions
-from specdash.ui.tui.queue_editor.add_dialog import AddDialog, Adding, Asked
+from specdash.ui.tui.queue_editor.add_dialog import AddContext, AddDialog, Adding
 from specdash.ui.tui.queue_editor.staging import Staged, rebased, redo, stage, staged_on, undo
-from specdash.ui.tui.queue_editor.table import SIGNS, Body, Rows, body, chosen, in_words, rows
+from specdash.ui.tui.queue_editor.table import SIGNS, EditorBody, Rows, body, chosen_steps, in_words, rows
 from specdash.ui.tui.table import Position
 from specdash.ui.tui.widgets.dialog import Question
 from specdash.ui.tui.widgets.form import Form, TextField, Values
@@ -66,7 +66,7 @@ class QueueScreen(ListScreen):
         self._staged: Staged | None = None
         self._rows: Rows | None = None
         self._position = Position()
-        self._body: Body | None = None
+        self._body: EditorBody | None = None
         self._refused: str | None = None
         self._sending = False
         self._next_look_s = 0.0
@@ -151,7 +151,7 @@ class QueueScreen(ListScreen):
 
     def chosen(self) -> tuple[str, ...]:
         """The marked steps in the order of the queue, else the one under the cursor."""
-        return chosen(self._shown(), self._position)
+        return chosen_steps(self._shown(), self._position)
 
     @property
     def words(self) -> str:
@@ -306,12 +306,12 @@ class QueueScreen(ListScreen):
             total = f"{plural(left, 'load')} left"
             return f"{plural(count, 'step')}: {in_words(would.entries[-1].effect)}; {total}"
 
-        asked = Asked(
+        asked = AddContext(
             staged.preview,
             categories,
             self.dashboard.find_models,
             told,
-            edit_actions.behind(staged.steps, like.step.id) if clone and like is not None else None,
+            edit_actions.next_queued_step(staged.steps, like.step.id) if clone and like is not None else None,
             like=like.step if clone and like is not None else None,
             iterations=like.iterations if clone and like is not None else None,
         )
@@ -327,7 +327,7 @@ class QueueScreen(ListScreen):
             self.refuse("nothing is staged")
         elif self.staged.problem is not None:
             self.refuse(f"this cannot be applied: {self.staged.problem}; u takes it back")
-        elif (nobody := why_nobody(self.feed)) is not None:
+        elif (nobody := reason_no_engine(self.feed)) is not None:
             self.refuse(f"refused, and still staged: {nobody}")
         elif not self._sending:
             self._sending = True
@@ -373,7 +373,7 @@ class QueueScreen(ListScreen):
     async def action_save(self) -> None:
         """Write the queue as it would be to a profile of its own."""
         origin = self.feed.origin
-        reason = edit_actions.why_not_saved(origin)
+        reason = edit_actions.reason_not_saved(origin)
         if reason is not None or origin is None:
             self.refuse(reason or "")
             return
@@ -394,9 +394,9 @@ class QueueScreen(ListScreen):
         if exists and not await self.app.push_screen_wait(overwrite):
             return
         staged = self.staged
-        models = [*edit_actions.models_of(staged.base), *staged.new_models]
+        models = [*edit_actions.models_of_run(staged.base), *staged.new_models]
         try:
-            await asyncio.to_thread(edit_actions.save, path, origin, list(staged.steps.values()), models)
+            await asyncio.to_thread(edit_actions.save_queue_profile, path, origin, list(staged.steps.values()), models)
         except SpecdashError as error:
             self.refuse(f"not saved: {error}")
         else:

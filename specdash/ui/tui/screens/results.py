@@ -22,7 +22,7 @@ from specdash.ui.tui.results.curve import CHARTS, is_ready
 from specdash.ui.tui.results.detail import command_of
 from specdash.ui.tui.results.export import ExportDialog
 from specdash.ui.tui.results.heatmap import MEASURES, markdown_of
-from specdash.ui.tui.results.state import State, ViewName
+from specdash.ui.tui.results.state import ResultsView, ViewName
 from specdash.ui.tui.results.table import NAMES, markdown_table
 from specdash.ui.tui.screens.advice import AdviceWindow
 from specdash.ui.tui.widgets.list_screen import ListScreen
@@ -73,7 +73,7 @@ class ResultsScreen(ListScreen):
         super().__init__()
         self._book = FiguresCache()
         self._run: str | None = None
-        self._state = State()
+        self._state = ResultsView()
         self._drawn = panes.Drawn()
         self._is_waiting = False
 
@@ -98,7 +98,7 @@ class ResultsScreen(ListScreen):
             return
         run = self._view.run.run_id if self._view.run is not None else None
         if run != self._run:
-            self._run, self._book, self._state = run, FiguresCache(), State(measure=self._state.measure)
+            self._run, self._book, self._state = run, FiguresCache(), ResultsView(measure=self._state.measure)
         if not self._book.update(self._view, BUDGET_S) and not self._is_waiting:
             self._is_waiting = True
             self.set_timer(0.01, self._go_on)
@@ -118,7 +118,7 @@ class ResultsScreen(ListScreen):
         self._state = self._drawn.state
         body.show(self._drawn.lines)
 
-    def _become(self, state: State) -> None:
+    def _become(self, state: ResultsView) -> None:
         """Show another state at once."""
         self._state = state
         self._draw()

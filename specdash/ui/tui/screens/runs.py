@@ -14,18 +14,18 @@ from specdash.core.reduce import fold_all
 from specdash.core.state import RunState
 from specdash.core.text import one_line
 from specdash.errors import SpecdashError
-from specdash.store.runs import RUNNING, RunInfo, known_results_dirs, run_folders, run_info
+from specdash.store.runs import RUNNING, RunSummary, known_results_dirs, run_folders, run_info
 from specdash.ui.tui import run_launcher
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, fitted, scrolled
 from specdash.ui.tui.runs import (
-    compare,
     compare_lines,
+    compare_runs,
     newest_first,
+    run_list_title,
+    run_table,
+    run_table_lines,
     sorted_runs,
-    table_lines,
-    table_of,
-    title,
     with_words,
 )
 from specdash.ui.tui.table import Position, WindowTable
@@ -50,7 +50,7 @@ class Runs:
     """The runs that are known, read one after the other in threads, since a journal may be large."""
 
     def __init__(self) -> None:
-        self.found: list[RunInfo] = []
+        self.found: list[RunSummary] = []
         self.left = 0
         self.reading = False
         self.read_once = False
@@ -108,8 +108,8 @@ class RunsScreen(ListScreen):
 
     # -- painting ----------------------------------------------------------------------------------------------
 
-    def _table(self) -> WindowTable[RunInfo]:
-        return table_of(with_words(self.known.found, self.words), self.size.width)
+    def _table(self) -> WindowTable[RunSummary]:
+        return run_table(with_words(self.known.found, self.words), self.size.width)
 
     def paint(self) -> None:
         """Show what has been read so far."""
@@ -119,12 +119,12 @@ class RunsScreen(ListScreen):
         height = self.rows
         table, run = self._table(), self._current()
         reading = f"reading{glyphs.ellipsis} {self.known.left or ''}".rstrip() if self.known.reading else ""
-        heading = title(len(table.keys), len(self.known.found), reading, self.words, width, glyphs)
+        heading = run_list_title(len(table.keys), len(self.known.found), reading, self.words, width, glyphs)
         if self._page is not None:
             self._page_top = scrolled(self._page_top, height, len(self._page))
             body = self._page[self._page_top : self._page_top + height]
         elif table.keys:
-            body = table_lines(table, self._position, self.marks, width, height, glyphs)
+            body = run_table_lines(table, self._position, self.marks, width, height, glyphs)
         else:
             body = [((f" {self._nothing()}", "dim"),)]
         folder = one_line(str(run.path), 300) if run is not None else ""
@@ -162,7 +162,7 @@ class RunsScreen(ListScreen):
             self._position = self._table().moved(self._position, by)
         self.paint()
 
-    def _current(self) -> RunInfo | None:
+    def _current(self) -> RunSummary | None:
         table = self._table()
         return table.row(table.keys[table.at(self._position)]) if table.keys and self._page is None else None
 
@@ -206,7 +206,7 @@ class RunsScreen(ListScreen):
         except SpecdashError as error:
             self.say(str(error))
             return
-        found = await asyncio.to_thread(compare, *views)
+        found = await asyncio.to_thread(compare_runs, *views)
         glyphs = self.dashboard.terminal.glyphs
         self._page = compare_lines(found, (a.name, b.name), self.size.width, glyphs)
         self._page_top = 0

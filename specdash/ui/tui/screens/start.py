@@ -10,9 +10,9 @@ from textual.binding import Binding, BindingType
 
 from specdash import __version__
 from specdash.core.text import one_line
-from specdash.store.runs import RUNNING, RunInfo
+from specdash.store.runs import RUNNING, RunSummary
 from specdash.ui.tui import discovery, run_launcher
-from specdash.ui.tui.discovery import FindError, Finding, Model
+from specdash.ui.tui.discovery import DiscoveredModel, DoctorLine, FindError
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, fitted, rule
 from specdash.ui.tui.runs import run_lines
@@ -47,8 +47,8 @@ class StartScreen(PageScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.models: list[Model] | None = None
-        self.findings: list[Finding] | None = None
+        self.models: list[DiscoveredModel] | None = None
+        self.findings: list[DoctorLine] | None = None
         self.known = Runs()
         self._models_problem = ""
         self._engines_problem = ""
@@ -78,14 +78,14 @@ class StartScreen(PageScreen):
 
     async def _find_models(self) -> None:
         try:
-            self.models = await discovery.find_models(discovery.places_with(self.dashboard.model_dirs))
+            self.models = await discovery.discover_models(discovery.places_with(self.dashboard.model_dirs))
         except FindError as error:
             self.models, self._models_problem = [], str(error)
         self.paint()
 
     async def _examine(self) -> None:
         try:
-            self.findings = await discovery.examine()
+            self.findings = await discovery.run_doctor()
         except FindError as error:
             self.findings, self._engines_problem = [], str(error)
         self.paint()
@@ -116,13 +116,13 @@ class StartScreen(PageScreen):
             return None if self._going_on() else "no run is going on here"
         return None if self.is_typing else ""
 
-    def _recent(self) -> list[RunInfo]:
+    def _recent(self) -> list[RunSummary]:
         return self.known.found[:RECENT]
 
     def _cursor(self) -> int:
         return next((at for at, run in enumerate(self._recent()) if run.path == self._selected), 0)
 
-    def _going_on(self) -> list[RunInfo]:
+    def _going_on(self) -> list[RunSummary]:
         return [run for run in self.known.found if run.state == RUNNING]
 
     # -- keys --------------------------------------------------------------------------------------------------
@@ -196,7 +196,9 @@ class StartScreen(PageScreen):
         self.say("")
 
 
-def models_lines(found: Sequence[Model] | None, problem: str, width: int, height: int, glyphs: Glyphs) -> list[Line]:
+def models_lines(
+    found: Sequence[DiscoveredModel] | None, problem: str, width: int, height: int, glyphs: Glyphs
+) -> list[Line]:
     """Return the models, the largest first, as many as there is room for; None while they are searched for."""
     usable = sorted((each for each in found or () if each.problem is None), key=lambda each: -(each.size_bytes or 0))
     broken = len(found or ()) - len(usable)
@@ -218,7 +220,7 @@ def models_lines(found: Sequence[Model] | None, problem: str, width: int, height
     return [fitted(line, width, glyphs.ellipsis) for line in lines]
 
 
-def engine_lines(found: Sequence[Finding] | None, problem: str, width: int, glyphs: Glyphs) -> list[Line]:
+def engine_lines(found: Sequence[DoctorLine] | None, problem: str, width: int, glyphs: Glyphs) -> list[Line]:
     """Return the engines, and how to install one; None while they are examined."""
     lines: list[Line] = [rule("engines", "", width, glyphs.rule)]
     if problem:
@@ -234,7 +236,7 @@ def engine_lines(found: Sequence[Finding] | None, problem: str, width: int, glyp
     return [fitted(line, width, glyphs.ellipsis) for line in lines]
 
 
-def recent_lines(runs: Sequence[RunInfo], reading: bool, selected: int, width: int, glyphs: Glyphs) -> list[Line]:
+def recent_lines(runs: Sequence[RunSummary], reading: bool, selected: int, width: int, glyphs: Glyphs) -> list[Line]:
     """Return the last few runs."""
     lines: list[Line] = [rule("recent runs", f"reading{glyphs.ellipsis}" if reading else "", width, glyphs.rule)]
     if not runs:

@@ -13,9 +13,9 @@ from textual.binding import Binding, BindingType
 
 from specdash.core.text import one_line
 from specdash.ui.tui import discovery
-from specdash.ui.tui.discovery import FindError, Finding, Model
+from specdash.ui.tui.discovery import DiscoveredModel, DoctorLine, FindError
 from specdash.ui.tui.keys import movement
-from specdash.ui.tui.lines import Line, around, fitted, rule
+from specdash.ui.tui.lines import Line, first_line_shown, fitted, rule
 from specdash.ui.tui.screens.plan import PlanScreen
 from specdash.ui.tui.widgets.form import Field
 from specdash.ui.tui.widgets.list_screen import PageScreen
@@ -23,9 +23,9 @@ from specdash.ui.tui.wizard.answers import (
     NAME,
     QUESTIONS,
     Answers,
-    Choice,
     Page,
-    Question,
+    WizardChoice,
+    WizardQuestion,
     choices,
     mode_words,
     next_mode,
@@ -48,7 +48,7 @@ class WizardScreen(PageScreen):
         *movement("wizard"),
     ]
 
-    def __init__(self, models: Sequence[Model], engines: Sequence[Finding]) -> None:
+    def __init__(self, models: Sequence[DiscoveredModel], engines: Sequence[DoctorLine]) -> None:
         super().__init__()
         self.answers = Answers()
         self.models = list(models)
@@ -57,7 +57,7 @@ class WizardScreen(PageScreen):
         self._cursor = 0
 
     @property
-    def question(self) -> Question:
+    def question(self) -> WizardQuestion:
         """Return the question of the moment."""
         return QUESTIONS[self._page_at]
 
@@ -70,7 +70,7 @@ class WizardScreen(PageScreen):
         """Show the first question."""
         self._turn(0)
 
-    def _choices(self) -> list[Choice]:
+    def _choices(self) -> list[WizardChoice]:
         return choices(self.page, self.answers, self.models, self.engines)
 
     def _turn(self, at: int) -> None:
@@ -94,7 +94,7 @@ class WizardScreen(PageScreen):
         where = f"{self._page_at + 1} of {len(QUESTIONS)}"
         title: list[Line] = [rule("new profile", where, width, glyphs.rule), ((f" {self.question.title}", "title"),)]
         found = [] if self.is_typing else self._choices()
-        first = around(self._cursor, self.rows, len(found))
+        first = first_line_shown(self._cursor, self.rows, len(found))
         rows = [self._row(each, number) for number, each in enumerate(found[first : first + self.rows], start=first)]
         if self.page == "k":
             rows = [line for name, text in mode_words(self.answers) for line in _explained(name, text, width)]
@@ -107,7 +107,7 @@ class WizardScreen(PageScreen):
         applies = self.question.may_type if action == "type" else self.question.kind == "many"
         return None if applies else ""
 
-    def _row(self, choice: Choice, number: int) -> Line:
+    def _row(self, choice: WizardChoice, number: int) -> Line:
         glyphs = self.dashboard.terminal.glyphs
         at_cursor = number == self._cursor
         mark = "x" if self.answers.is_marked(self.page, choice.value) else " "
@@ -127,7 +127,7 @@ class WizardScreen(PageScreen):
         self._cursor = max(0, min(self._cursor + by, len(self._choices()) - 1))
         self.paint()
 
-    def _current(self) -> Choice | None:
+    def _current(self) -> WizardChoice | None:
         found = self._choices()
         return found[self._cursor] if self._cursor < len(found) else None
 
@@ -202,7 +202,7 @@ class WizardScreen(PageScreen):
             self.say(f"{text.strip() or 'nothing'} is not a file; type the path of a GGUF file")
             return
         try:
-            found = await discovery.find_models([str(path), *(each.path for each in self.models)])
+            found = await discovery.discover_models([str(path), *(each.path for each in self.models)])
         except FindError as error:
             self.say(str(error))
             return

@@ -11,9 +11,9 @@ from textual.binding import Binding, BindingType
 from textual.screen import ModalScreen
 
 from specdash.ui.tui.context import DashboardPart
-from specdash.ui.tui.keys import APP, ActionInfo, shown
+from specdash.ui.tui.keys import APP, ActionInfo, key_label
 from specdash.ui.tui.lines import Line, LinesWidget, Span, fitted, width_of
-from specdash.ui.tui.panes.header import run_name, status_line
+from specdash.ui.tui.panes.header import one_line_status, run_name
 from specdash.ui.tui.panes.pane import paragraph
 from specdash.ui.tui.screen import RunScreen
 
@@ -242,7 +242,7 @@ class HelpScreen(ScrolledDialog):
             lines += [()] if lines else []
             lines.append(((place.capitalize(), "title"),))
             for act in acts:
-                keys = " ".join(shown(key, is_ascii=is_ascii) for key in act.keys.split(","))
+                keys = " ".join(key_label(key, is_ascii=is_ascii) for key in act.keys.split(","))
                 name = f"  {act.id}" if self._is_all else ""  # what [keys] in the settings calls it
                 lines.append((("  ", ""), (f"{keys:<{HELP_KEYS}} ", "key"), (act.description, ""), (name, "dim")))
         return lines
@@ -278,7 +278,7 @@ class TinyScreen(RunScreen, ModalScreen[None]):
         app = self.dashboard
         width, height = self.size
         glyphs = app.terminal.glyphs
-        lines = [status_line(app.feed, width, glyphs, app.time_left)]
+        lines = [one_line_status(app.feed, width, glyphs, app.time_left)]
         if height >= 3 and width >= 16:
             lines += [
                 ((run_name(app.feed.view)[:width], "dim"),),

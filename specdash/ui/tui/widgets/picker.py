@@ -12,7 +12,7 @@ from textual.message import Message
 
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import LinesWidget, Span
-from specdash.ui.tui.table import FILL, Column, Position, WindowTable, padded
+from specdash.ui.tui.table import FILL, Column, Position, WindowTable, pad_line
 from specdash.ui.tui.terminal import Glyphs
 
 WHEEL = 3
@@ -84,7 +84,7 @@ class Picker(LinesWidget, can_focus=True):
         if width < 1 or height < 1:
             self.show([])
             return
-        head = padded(f"{self.title}  {len(self.values)} of {len(self.items)}", width, self._glyphs)
+        head = pad_line(f"{self.title}  {len(self.values)} of {len(self.items)}", width, self._glyphs)
         self._position = self._table.settled(self._position, height - 1)
         shown = self._position if self.has_focus else replace(self._position, cursor=None)
         rows = self._table.lines(shown, self._table.layout(width), height - 1, width, self._glyphs)

@@ -17,13 +17,13 @@ from specdash.core.profile import KMode
 from specdash.core.text import human_bytes, one_line, slug
 from specdash.errors import StoreError
 from specdash.store.disk import write_new
-from specdash.ui.tui.discovery import Finding, Model
+from specdash.ui.tui.discovery import DiscoveredModel, DoctorLine
 
 Page = Literal["target", "drafts", "program", "k", "categories", "samples", "path"]
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class WizardQuestion:
     """A page of the wizard. `nothing` is said where there is nothing to choose from.
 
     `kind`: one is chosen, many are marked, or a text is written. `may_type`: a path may be typed instead.
@@ -37,30 +37,30 @@ class Question:
 
 
 QUESTIONS = (
-    Question(
+    WizardQuestion(
         "target",
         "Which model shall become faster?",
         "one",
         may_type=True,
         nothing="no models were found; t: type the path of a GGUF file",
     ),
-    Question(
+    WizardQuestion(
         "drafts",
         "Which drafts shall be tried on it? (space marks; none: the target alone is measured)",
         "many",
         nothing="no other model was found; enter measures the target alone",
     ),
-    Question(
+    WizardQuestion(
         "program",
         "Which program serves?",
         "one",
         may_type=True,
         nothing="no engine was found: pip install 'specdash[embedded]', or t: type the path of a llama-server",
     ),
-    Question("k", "Which K, the tokens drafted in one step? (up, down, or a list of your own)", "text"),
-    Question("categories", "Which prompts? (space marks, a: all or none)", "many"),
-    Question("samples", "How many samples of each step? More make the intervals narrower", "text"),
-    Question("path", "Where shall the profile be? A new file; nothing is overwritten", "text"),
+    WizardQuestion("k", "Which K, the tokens drafted in one step? (up, down, or a list of your own)", "text"),
+    WizardQuestion("categories", "Which prompts? (space marks, a: all or none)", "many"),
+    WizardQuestion("samples", "How many samples of each step? More make the intervals narrower", "text"),
+    WizardQuestion("path", "Where shall the profile be? A new file; nothing is overwritten", "text"),
 )
 NAME = 32  # columns of a model's name
 K_MODES: tuple[KMode, ...] = ("curve", "auto", "search")
@@ -70,7 +70,7 @@ MOST_SAMPLES = 1000
 
 
 @dataclass(frozen=True, slots=True)
-class Choice:
+class WizardChoice:
     """One thing to choose: its value, words for it, and why it cannot be chosen ("" when it can)."""
 
     value: str
@@ -82,7 +82,7 @@ class Choice:
 class Answers:
     """What was answered so far; the defaults are a sensible first profile."""
 
-    target: Model | None = None
+    target: DiscoveredModel | None = None
     drafts: list[str] = field(default_factory=list)
     program: str = ""
     k: str = "auto"
@@ -100,20 +100,20 @@ class Answers:
         """Take what was written on a page. Raises ValueError with a sentence."""
         match page:
             case "k":
-                ks_of(text)
+                parse_ks(text)
                 self.k = text
             case "samples":
                 samples_of(text)
                 self.samples = text
             case "path":
-                path_of(text)
+                parse_new_path(text)
                 self.path = text
             case "program":
                 if not text.strip():
                     raise ValueError("type a name on PATH or a path")
                 self.program = text.strip()
 
-    def take_target(self, model: Model) -> None:
+    def take_target(self, model: DiscoveredModel) -> None:
         """Take a target; drafts that do not fit it are left out."""
         self.target = model
         self.drafts = [each for each in self.drafts if each in model.drafts]
@@ -131,7 +131,7 @@ class Answers:
         return value in self.marked(page)
 
 
-def ks_of(text: str) -> list[int] | KMode:
+def parse_ks(text: str) -> list[int] | KMode:
     """Return the Ks of an answer, or how they are found. Raises ValueError with a sentence."""
     word = text.strip().strip("'\"").lower()
     for mode in K_MODES:
@@ -145,7 +145,7 @@ def ks_of(text: str) -> list[int] | KMode:
 
 def next_mode(text: str, by: int) -> KMode:
     """Return the way to find K that is `by` places below the answer; the first or last where the answer is a list."""
-    found = ks_of(text) if text.strip().lower() in K_MODES else None
+    found = parse_ks(text) if text.strip().lower() in K_MODES else None
     if not isinstance(found, str):
         return K_MODES[0 if by > 0 else -1]
     return K_MODES[max(0, min(len(K_MODES) - 1, K_MODES.index(found) + by))]
@@ -177,7 +177,7 @@ def samples_of(text: str) -> int:
     return int(text)
 
 
-def path_of(text: str) -> Path:
+def parse_new_path(text: str) -> Path:
     """Return the new file of an answer. Raises ValueError with a sentence."""
     if not text.strip():
         raise ValueError("the profile needs a name, such as profile.toml")
@@ -190,14 +190,16 @@ def path_of(text: str) -> Path:
     return path
 
 
-def choices(page: Page, answers: Answers, models: Sequence[Model], engines: Sequence[Finding]) -> list[Choice]:
+def choices(
+    page: Page, answers: Answers, models: Sequence[DiscoveredModel], engines: Sequence[DoctorLine]
+) -> list[WizardChoice]:
     """Return what can be chosen on a page of choices."""
     if page == "target":
-        return [Choice(each.path, model_words(each), each.problem or "") for each in models]
+        return [WizardChoice(each.path, model_words(each), each.problem or "") for each in models]
     if page == "drafts" and answers.target is not None:
         target = answers.target
         found = [
-            Choice(each.path, model_words(each), target.refusal(each) or "")
+            WizardChoice(each.path, model_words(each), target.refusal(each) or "")
             for each in models
             if each.path != target.path
         ]
@@ -205,7 +207,7 @@ def choices(page: Page, answers: Answers, models: Sequence[Model], engines: Sequ
     if page == "program":
         takes_folder = answers.target is not None and answers.target.is_folder
         return [
-            Choice(
+            WizardChoice(
                 each.program,
                 one_line(f"{each.program}: {each.found}"),
                 each.todo or each.found if each.state != "ok" else "",
@@ -213,10 +215,10 @@ def choices(page: Page, answers: Answers, models: Sequence[Model], engines: Sequ
             for each in engines
             if (kind_named(each.kind).model_format == MLX) == takes_folder
         ]
-    return [Choice(each, each) for each in CATEGORIES] if page == "categories" else []
+    return [WizardChoice(each, each) for each in CATEGORIES] if page == "categories" else []
 
 
-def model_words(model: Model) -> str:
+def model_words(model: DiscoveredModel) -> str:
     """Return a model in a few words of constant widths."""
     size = human_bytes(model.size_bytes) if model.size_bytes is not None else "?"
     kind = f"{model.model_class or '?':<11} {one_line(model.quantisation or '?', 8):<8}"
@@ -226,7 +228,7 @@ def model_words(model: Model) -> str:
 def write(answers: Answers) -> Path:
     """Write the profile to a new file. Raises ValueError with a sentence where that cannot be."""
     assert answers.target is not None
-    path = path_of(answers.path)
+    path = parse_new_path(answers.path)
     every = set(answers.categories) == set(CATEGORIES)
     text = new_profile(
         Path(answers.target.path),
@@ -234,7 +236,7 @@ def write(answers: Answers) -> Path:
         kind=kind_of_format(MLX if answers.target.is_folder else GGUF),
         program=answers.program,
         file_name=path.name,
-        sweep_k=ks_of(answers.k),
+        sweep_k=parse_ks(answers.k),
         categories=None if every else [each for each in CATEGORIES if each in answers.categories],
         iterations=samples_of(answers.samples),
     )
