@@ -45,6 +45,7 @@ campaigns: $(VENV)/.dev
 
 docs: $(VENV)/.dev
 	$(BIN)/python -m tests.tools.engine_docs > docs/engines.md
+	$(BIN)/python -m tests.tools.schemas
 
 format: $(VENV)/.dev
 	$(BIN)/ruff format .

@@ -2,35 +2,34 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
+import jsonschema
 import pytest
 
 from specdash import cli
 from specdash.config.fields import TomlTable
 from specdash.config.load import check_profile
 from specdash.config.prompts import CATEGORIES
+from specdash.config.schema import every_table
 from specdash.errors import Exit
+from specdash.store.result_json import from_document, to_document
+from tests.tools.schemas import FOLDER, SCHEMAS
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text("utf-8")
 PROFILE = (ROOT / "docs" / "profile.md").read_text("utf-8")
-EVERY_TABLE = "[engine]\n[[targets]]\n[[drafts]]\n[[configs]]\n[sweep]\n[[queue]]\n[measure]\n[limits]\n[results]\n"
 
 
 @pytest.fixture(scope="module")
-def tables(tmp_path_factory: pytest.TempPathFactory) -> list[TomlTable]:
+def tables() -> list[TomlTable]:
     """All tables of a profile, with the keys that its reader asks them for."""
-    found: list[TomlTable] = []
-    path = tmp_path_factory.mktemp("profile") / "all.toml"
-    path.write_text(EVERY_TABLE)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("specdash.config.load.unknown_keys", found.extend)
-        check_profile(path)
-    return found
+    return every_table()
 
 
 def sections(text: str) -> dict[str, str]:
@@ -121,6 +120,35 @@ def test_links_and_make_targets_exist() -> None:
     targets = re.findall(r"\bmake (\w+)", " ".join(re.findall(r"`[^`]*`|```.*?```", README, re.DOTALL)))
     assert {"demo", "test"} <= set(targets)
     assert all(re.search(rf"^{target}:", makefile, re.MULTILINE) for target in targets)
+
+
+def test_the_schemas_are_those_of_reader_and_types() -> None:
+    for name, make in SCHEMAS.items():
+        schema = json.loads((FOLDER / name).read_text("utf-8"))
+        assert schema == json.loads(json.dumps(make())), "make docs"
+        jsonschema.Draft202012Validator.check_schema(schema)
+
+
+def test_examples_and_results_are_valid_by_their_schemas() -> None:
+    profile, result = (jsonschema.Draft202012Validator(make()) for make in SCHEMAS.values())
+    examples = list((ROOT / "profiles").glob("*.toml"))
+    kept = list((ROOT / "tests" / "data" / "runs").glob("*/result.json"))
+    assert len(examples) > 8
+    assert len(kept) == 3
+    for path in examples:
+        assert [error.message for error in profile.iter_errors(tomllib.loads(path.read_text("utf-8")))] == [], path
+    for path in kept:
+        old = json.loads(path.read_text("utf-8"))
+        for document in (old, to_document(from_document(old))):
+            assert [error.message for error in result.iter_errors(document)] == [], path
+
+
+@pytest.mark.parametrize(
+    "wrong", ["[sweep]\np_min = [1.5]", "[sweep]\nk = 'fast'", "[measure]\nmax_tokens = 'many'", "[sweeps]", "name = 3"]
+)
+def test_what_is_no_profile_is_none_by_its_schema(wrong: str) -> None:
+    profile = tomllib.loads(f"{wrong}\n[[targets]]\npath = 'a.gguf'\n")
+    assert not jsonschema.Draft202012Validator(SCHEMAS["profile.schema.json"]()).is_valid(profile)
 
 
 def test_the_engines_are_documented_as_they_are() -> None:

@@ -9,7 +9,7 @@ from typing import Literal, cast
 from urllib.parse import urlsplit
 
 from specdash.config.entries import absolute
-from specdash.config.fields import TomlTable
+from specdash.config.fields import Schema, TomlTable
 from specdash.config.flags import check_args, check_env, check_wrap
 from specdash.config.programs import check_program, located, read_program
 from specdash.config.report import guess, toml_text
@@ -102,13 +102,13 @@ def read_args(table: TomlTable, kind: Kind) -> tuple[str, ...]:
 
 def read_launch(table: TomlTable, base: Path) -> Launch:
     """`launch`: one command, or a table of them by method."""
+    table.ask("launch", schema=_by_method({"type": "array", "items": {"type": "string"}}))
     raw = table.raw.get("launch")
     if raw == {}:
         table.wrong("launch", "a command, or a table of commands by method", 'For example launch = ["./launch.sh"]')
     if not isinstance(raw, dict):
         command = read_command(table, "launch", base)
         return {EVERY_METHOD: command} if command else {}
-    table.ask("launch")
     inner = TomlTable(table.findings, table.at("launch"), raw)
     found = {name: read_command(inner, key, base) for key in raw if (name := _method_key(inner, key)) is not None}
     return {name: command for name, command in found.items() if command}
@@ -116,18 +116,22 @@ def read_launch(table: TomlTable, base: Path) -> Launch:
 
 def read_url(table: TomlTable) -> Urls:
     """`url`: one address, or a table of them by method."""
+    table.ask("url", schema=_by_method({"type": "string"}))
     raw = table.raw.get("url")
     if raw in ("", {}) or (raw is not None and not isinstance(raw, str | dict)):
-        table.ask("url")
         table.wrong("url", "an address, or a table of addresses by method", 'For example url = "http://127.0.0.1:8000"')
         return {}
     if not isinstance(raw, dict):
         text = table.text("url", "")
         return {EVERY_METHOD: text} if text and _is_url(table, "url", text) else {}
-    table.ask("url")
     inner = TomlTable(table.findings, table.at("url"), raw)
     found = {name: inner.text(key, "") for key in raw if (name := _method_key(inner, key)) is not None}
     return {name: text for name, text in found.items() if text and _is_url(inner, name, text)}
+
+
+def _by_method(one: Schema) -> Schema:
+    """What a JSON Schema says of a value, or of a table of such values by method."""
+    return {"anyOf": [one, {"type": "object", "additionalProperties": one}]}
 
 
 def _method_key(table: TomlTable, key: str) -> str | None:
@@ -207,7 +211,7 @@ def _api_key_env(table: TomlTable) -> str:
 
 def _body(table: TomlTable) -> dict[str, object]:
     """`body`: fields that every request carries, beside those that specdash sets."""
-    value = table.ask("body", {})
+    value = table.ask("body", {}, {"type": "object"})
     if not isinstance(value, dict):
         table.wrong("body", "a table of fields", "For example body = { top_k = 1 }")
         return {}
@@ -217,15 +221,15 @@ def _body(table: TomlTable) -> dict[str, object]:
 
 
 def _load_timeout(table: TomlTable) -> float | Literal["auto"]:
+    table.ask("load_timeout_s", schema={"anyOf": [{"const": "auto"}, {"type": "number"}]})
     if table.raw.get("load_timeout_s", "auto") == "auto":
-        table.ask("load_timeout_s")
         return "auto"
     return table.number("load_timeout_s", 0.0, 'seconds, more than 0, or "auto"')
 
 
 def _env(table: TomlTable, kind: Kind) -> dict[str, str]:
     """`engine.env`: names and values for the server's environment."""
-    value = table.ask("env", {})
+    value = table.ask("env", {}, {"type": "object", "additionalProperties": {"type": "string"}})
     if not isinstance(value, dict):
         table.wrong("env", "a table of strings", 'For example env = { OMP_NUM_THREADS = "16" }')
         return {}

@@ -197,7 +197,8 @@ def read_pairs(
     sweep: TomlTable, targets: Mapping[str, Sequence[str]], drafts: Mapping[str, Sequence[str]]
 ) -> tuple[tuple[str, str], ...] | None:
     """`sweep.pairs` as (target label, draft label); None for "all". The label of a pattern stands for all it found."""
-    value = sweep.ask("pairs", "all")
+    one = {"type": "array", "items": {"type": "string"}, "minItems": 2, "maxItems": 2}
+    value = sweep.ask("pairs", "all", {"anyOf": [{"const": "all"}, {"type": "array", "items": one}]})
     path = sweep.at("pairs")
     findings = sweep.findings
     if value == "all":

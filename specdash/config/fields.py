@@ -16,6 +16,8 @@ from specdash.config.lines import KeyPath
 from specdash.config.report import Findings, dotted, guess, nearest, toml_text
 from specdash.core.axes import Axis
 
+Schema = dict[str, Any]
+ALL_OR_NAMES: Schema = {"anyOf": [{"const": "all"}, {"type": "array", "items": {"type": "string"}}]}
 T = TypeVar("T")
 H = TypeVar("H", bound=Hashable)
 
@@ -48,18 +50,26 @@ def as_whole(value: object, least: int, most: int | None = None) -> int | None:
     return value if value >= least and (most is None or value <= most) else None
 
 
+def axis_schema(axis: Axis) -> Schema:
+    """What a JSON Schema says of one value of an axis."""
+    kind = {str: "string", int: "integer", float: "number"}[axis.kind]
+    found: Schema = {"type": kind} if axis.kind is str else {"type": kind, "minimum": axis.least}
+    return found if axis.below is None else {**found, "exclusiveMaximum": axis.below}
+
+
 @dataclass(slots=True)
 class TomlTable:
-    """One table of the file; `path` leads to it, `raw` is what tomllib made of it, `asked` the keys it may have.
+    """One table of the file; `path` leads to it, `raw` is what tomllib made of it.
 
-    `family` lists the table and all others of the same file, for `unknown_keys`.
+    `asked` are the keys it may have, each with what a JSON Schema says of its values. `family` lists the table and all
+    others of the same file, for `unknown_keys`.
     """
 
     findings: Findings
     path: KeyPath
     raw: Mapping[str, object]
     family: list[TomlTable] = field(default_factory=list)
-    asked: list[str] = field(default_factory=list)
+    asked: dict[str, Schema] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.family.append(self)
@@ -76,18 +86,27 @@ class TomlTable:
         """The path of a key of this table."""
         return (*self.path, key)
 
-    def ask(self, key: str, default: object = None) -> object:
-        """The raw value of a key that this table may have."""
-        self.asked.append(key)
+    def ask(self, key: str, default: object = None, schema: Schema | None = None) -> object:
+        """The raw value of a key that this table may have, and what it has to be: the first who says so is believed."""
+        if schema is not None or key not in self.asked:
+            self.asked[key] = self.asked.get(key) or schema or {}
         return self.raw.get(key, default)
 
     def wrong(self, key: str, wanted: str, todo: str = "") -> None:
         """Reports a value of the wrong type or range: `must be WANTED; found VALUE`."""
         self.findings.problem(self.at(key), f"must be {wanted}; found {toml_text(self.raw.get(key))}", todo)
 
-    def get(self, key: str, default: T, wanted: str, convert: Callable[[object], T | None], todo: str = "") -> T:
+    def get(
+        self,
+        key: str,
+        default: T,
+        wanted: str,
+        convert: Callable[[object], T | None],
+        todo: str = "",
+        schema: Schema | None = None,
+    ) -> T:
         """The value of `key` by way of `convert`, which returns None for what is not WANTED."""
-        value = self.ask(key)
+        value = self.ask(key, schema={**(schema or {}), "description": wanted})
         if key not in self.raw:
             return default
         converted = convert(value)
@@ -102,16 +121,23 @@ class TomlTable:
         def convert(value: object) -> str | None:
             return value if isinstance(value, str) and value.isprintable() else None
 
-        return self.get(key, default, "a string without control characters", convert)
+        wanted = "a string without control characters"
+        return self.get(key, default, wanted, convert, schema={"type": "string"})
 
     def boolean(self, key: str, default: bool) -> bool:
         """True or false."""
-        return self.get(key, default, "true or false", lambda value: value if isinstance(value, bool) else None)
+
+        def convert(value: object) -> bool | None:
+            return value if isinstance(value, bool) else None
+
+        return self.get(key, default, "true or false", convert, schema={"type": "boolean"})
 
     def whole(self, key: str, default: int, least: int, most: int | None = None, todo: str = "") -> int:
         """A whole number from `least` to `most`."""
         wanted = f"a whole number, {least} or more" if most is None else f"a whole number from {least} to {most}"
-        return self.get(key, default, wanted, lambda value: as_whole(value, least, most), todo)
+        bounds = {"minimum": least} if most is None else {"minimum": least, "maximum": most}
+        schema = {"type": "integer", **bounds}
+        return self.get(key, default, wanted, lambda value: as_whole(value, least, most), todo, schema)
 
     def number(self, key: str, default: float, wanted: str, *, zero: bool = False) -> float:
         """A finite number above 0 (or 0 too), with or without a fraction."""
@@ -121,11 +147,11 @@ class TomlTable:
                 return None
             return float(value) if abs(value) < 1e12 and (value > 0 or (zero and value == 0)) else None
 
-        return self.get(key, default, wanted, convert)
+        return self.get(key, default, wanted, convert, schema={"type": "number"})
 
     def choice(self, key: str, default: str, allowed: Sequence[str], later: Collection[str] = ()) -> str:
         """One of some words; those `later` are known, but not in this version."""
-        value = self.ask(key, default)
+        value = self.ask(key, default, {"enum": list(allowed)})
         if isinstance(value, str) and value in allowed:
             return value
         if isinstance(value, str) and value in later:
@@ -140,7 +166,7 @@ class TomlTable:
         self, key: str, default: tuple[int, ...], least: int, wanted: str = "a list of whole numbers", todo: str = ""
     ) -> tuple[int, ...]:
         """A list of different whole numbers."""
-        value = self.ask(key)
+        value = self.ask(key, schema={"type": "array", "items": {"type": "integer", "minimum": least}})
         if key not in self.raw:
             return default
         if not isinstance(value, list):
@@ -154,11 +180,12 @@ class TomlTable:
 
     def axis(self, axis: Axis) -> Any:
         """One value of an axis, its default where the table has none."""
-        return self.get(axis.name, axis.default, axis.wanted, axis.read)
+        return self.get(axis.name, axis.default, axis.wanted, axis.read, schema=axis_schema(axis))
 
     def axis_list(self, axis: Axis) -> tuple[Any, ...]:
         """Different values of an axis; () where the table has none."""
-        value = self.ask(axis.name)
+        what = f"{axis.what}: a list of values, each {axis.wanted}"
+        value = self.ask(axis.name, None, {"description": what, "type": "array", "items": axis_schema(axis)})
         if axis.name not in self.raw:
             return ()
         if not isinstance(value, list):
@@ -171,7 +198,7 @@ class TomlTable:
 
     def strings(self, key: str, todo: str = "") -> tuple[str, ...]:
         """A list of strings; () when absent."""
-        value = self.ask(key, [])
+        value = self.ask(key, [], {"type": "array", "items": {"type": "string"}})
         if not isinstance(value, list):
             self.wrong(key, "a list of strings", todo)
             return ()
@@ -187,6 +214,7 @@ class TomlTable:
         self, key: str, default: tuple[str, ...], allowed: Sequence[str], later: Collection[str] = ()
     ) -> tuple[str, ...]:
         """A list of different words out of some; those `later` are known, but not in this version."""
+        self.ask(key, schema={"type": "array", "items": {"enum": list(allowed)}})
         given = self.strings(key)
         for index, word in enumerate(given):
             path = (*self.at(key), index)
@@ -236,7 +264,7 @@ def unknown_keys(family: Sequence[TomlTable]) -> None:
         for key in table.raw:
             if key in table.asked:
                 continue
-            todo = guess(key, table.asked, f"{table.title or 'the top of the file'} knows")
+            todo = guess(key, list(table.asked), f"{table.title or 'the top of the file'} knows")
             if key in homes:
                 home = f"in {homes[key]}" if homes[key] else "at the top of the file, before the first [table]"
                 todo = f"It belongs {home}"

@@ -65,7 +65,9 @@ def check_profile(path: Path | str) -> CheckResult:
     file = Path(path)
     findings = Findings(escaped(str(path)))
     raw = read_toml(file, findings, "a profile") if _is_there(file, findings) else None
-    return sorted_result(_profile(TomlTable(findings, (), raw), file, findings) if raw is not None else None, findings)
+    return sorted_result(
+        read_profile(TomlTable(findings, (), raw), file, findings) if raw is not None else None, findings
+    )
 
 
 def sorted_result(profile: Profile | None, findings: Findings) -> CheckResult:
@@ -99,7 +101,7 @@ def _is_there(file: Path, findings: Findings) -> bool:
     return True
 
 
-def _profile(top: TomlTable, file: Path, findings: Findings) -> Profile:
+def read_profile(top: TomlTable, file: Path, findings: Findings) -> Profile:
     """Reads all tables. What could not be read has its default, and a problem filed."""
     source = Path(os.path.abspath(file))
     base = source.parent
@@ -275,4 +277,4 @@ def _folder_name(top: TomlTable, key: str, default: str) -> str:
         return value if slug(value, "") and not re.search(r"[/\\]|\.\.", value) else None
 
     wanted = "a name for folders: letters and digits in it, at most 80 characters, no slash, no '..'"
-    return top.get(key, default, wanted, convert, f'For example {key} = "{default}"')
+    return top.get(key, default, wanted, convert, f'For example {key} = "{default}"', {"type": "string"})

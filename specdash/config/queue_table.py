@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any, Literal
 
-from specdash.config.fields import TomlTable, as_whole
+from specdash.config.fields import ALL_OR_NAMES, TomlTable, as_whole
 from specdash.config.report import guess, toml_text
 from specdash.core.axes import AXES, SWEPT, Part, Values
 from specdash.core.kinds import Kind
@@ -128,7 +128,7 @@ def _config(table: TomlTable, configs: Sequence[ServerConfig]) -> str | None:
 
 def _optional(table: TomlTable, key: str, least: int, most: int | None = None) -> int | None:
     """A whole number that may be left out."""
-    table.ask(key)
+    table.ask(key, schema={"type": "integer", "minimum": least} | ({} if most is None else {"maximum": most}))
     if key not in table.raw:
         return None
     value = as_whole(table.raw[key], least, most)
@@ -151,8 +151,8 @@ def _k(table: TomlTable, *, needed: bool) -> tuple[int, ...]:
 
 def _categories(table: TomlTable, known: Sequence[str]) -> tuple[str, ...] | Literal["all"]:
     """`categories`: "all" that `[measure]` has, or some of them; with none known, any."""
+    table.ask("categories", schema=ALL_OR_NAMES)
     if table.raw.get("categories", "all") == "all":
-        table.ask("categories")
         return "all"
     names = table.words("categories", (), known) if known else table.strings("categories")
     if table.raw["categories"] == []:

@@ -20,7 +20,7 @@ from specdash.config.engine_table import (
     warn_of_port,
 )
 from specdash.config.entries import absence, absolute, impossible, read_pairs
-from specdash.config.fields import TomlTable, parse_duration, parse_size
+from specdash.config.fields import ALL_OR_NAMES, Schema, TomlTable, parse_duration, parse_size
 from specdash.config.prompts import CATEGORIES, load_jsonl
 from specdash.config.report import guess, nearest, toml_text
 from specdash.core.axes import AXES, PARAMS, SWEPT, Part
@@ -149,7 +149,8 @@ def _methods(table: TomlTable, kind: Kind) -> tuple[str, ...]:
 
 def _k(table: TomlTable, *, needed: bool) -> tuple[int, ...] | KMode:
     """`sweep.k`."""
-    value = table.ask("k", "auto")
+    listed: Schema = {"type": "array", "items": {"type": "integer", "minimum": 1}}
+    value = table.ask("k", "auto", {"anyOf": [{"enum": ["auto", "curve", "search"]}, listed]})
     if value == "auto" or value == "curve" or value == "search":
         return value
     close = nearest(value, ("auto", "curve", "search")) if isinstance(value, str) else None
@@ -164,8 +165,9 @@ def read_measure(table: TomlTable, base: Path, targets: Sequence[ModelRef]) -> t
     """`[measure]`, and the categories that it measures; () where they are in a file that is missing here."""
     findings = table.findings
     prompts, known = _prompts(table, base, targets)
+    share: Schema = {"type": "number", "exclusiveMinimum": 0, "exclusiveMaximum": 1}
     precision = table.get(
-        "precision", None, "a share above 0 and below 1", _share, "For example precision = 0.02: ± 2 %"
+        "precision", None, "a share above 0 and below 1", _share, "For example precision = 0.02: ± 2 %", share
     )
     max_tokens = table.whole("max_tokens", 256, _FEWEST_TOKENS, todo="Shorter answers are too short to count")
     iterations = table.whole("iterations", 5, 1)
@@ -224,8 +226,8 @@ def _prompts(
 
 def _categories(table: TomlTable, known: Sequence[str]) -> tuple[str, ...] | Literal["all"]:
     """`measure.categories`: "all", or some of the known ones; with none known, any."""
+    table.ask("categories", schema=ALL_OR_NAMES)
     if table.raw.get("categories", "all") == "all":
-        table.ask("categories")
         return "all"
     names = table.words("categories", (), known) if known else table.strings("categories")
     if table.raw["categories"] == []:
@@ -246,8 +248,10 @@ def read_limits(table: TomlTable) -> Limits:
 
     wanted = 'a size, "auto" or "off"'
     return Limits(
-        max_time=table.get("max_time", None, "a time with its unit", duration, 'For example "8h", "90m", "1h30m"'),
-        memory=table.get("memory", "auto", wanted, memory, 'For example "64GB" or "60GiB"'),
+        max_time=table.get(
+            "max_time", None, "a time with its unit", duration, 'For example "8h", "90m", "1h30m"', {"type": "string"}
+        ),
+        memory=table.get("memory", "auto", wanted, memory, 'For example "64GB" or "60GiB"', {"type": "string"}),
         on_failure="stop" if table.choice("on_failure", "continue", ("continue", "stop")) == "stop" else "continue",
         inhibit_sleep=table.boolean("inhibit_sleep", True),
     )

@@ -113,7 +113,7 @@ def _gather(
         binding = f"{prefix}{name}"
         where = (*path, name)
         if not prefix:
-            table.asked.append(name)
+            table.ask(name)
         if isinstance(value, dict):
             _gather(table, f"{binding}.", value, binding_ids, found)
         elif binding_ids and binding not in binding_ids:

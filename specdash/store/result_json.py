@@ -41,7 +41,7 @@ from specdash.store.codec import decode_load, decode_step
 
 Json = dict[str, Any]
 
-_CURVE = ("target", "draft", *SETTING, "depth", "category", "k", *(name for name in PARAMS if AXES[name].is_sparse))
+CURVE = ("target", "draft", *SETTING, "depth", "category", "k", *(name for name in PARAMS if AXES[name].is_sparse))
 """The axes of a step that rows of curves name; those of other rows are lists of `core.axes`."""
 _STEPS = ("step", "baseline", "choice", "best", "key")
 """The fields of rows, as they are decoded, that are a step or the load of one."""
@@ -197,7 +197,7 @@ _ROWS: Mapping[type, Callable[[Any], Json]] = {
     TargetPairs: _pairs,
     ResultSettings: _settings,
     Arm: lambda row: {**row_of(row.step, ARM), **_fields(row, "step")},
-    CurvePoint: lambda row: {**row_of(row.step, _CURVE), **_fields(row, "step")},
+    CurvePoint: lambda row: {**row_of(row.step, CURVE), **_fields(row, "step")},
     Tied: lambda row: {**row_of(row.step, STAGE), "speedup": finite(row.speedup)},
     Anchor: lambda row: {**row_of(row.baseline, GROUP), **_fields(row, "baseline")},
     Agreement: lambda row: _fields(row, "more_prompts"),
