@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from specdash.core.text import one_line
+from specdash.core.text import one_line, plain
 from specdash.errors import SpecdashError
 from specdash.store.runs import RUNNING, RunSummary, find_runs, known_results_dirs, resolve_run, run_info
 
@@ -86,3 +87,24 @@ def interrupted_run(run: str | None) -> Path:
     if running := [each for each in runs if each.state == RUNNING]:
         raise SpecdashError("a run is going on already", f"Watch it: specdash attach {one_line(running[-1].id)}")
     raise SpecdashError("no run here has steps left to measure", "Start one: specdash PROFILE")
+
+
+def report_orphans() -> None:
+    """Names them on stderr, with what to do; nothing is done about them."""
+    from specdash.session.keeper import left_behind
+
+    for each in left_behind():
+        print(plain(f"specdash: {each}\n  {each.todo}"), file=sys.stderr)
+
+
+def end_and_report_orphans() -> int:
+    """Ends those that are provably ours, and says so; how many were ended. The others are named on stderr."""
+    from specdash.runtime.orphans import end_orphans
+    from specdash.session.keeper import note_folders
+
+    ended, left = end_orphans(note_folders())
+    for name in ended:
+        print(plain(f"ended a server that had lost its engine: {name}"))
+    for each in left:
+        print(plain(f"specdash: {each}\n  {each.todo}"), file=sys.stderr)
+    return len(ended)

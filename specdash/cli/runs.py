@@ -28,8 +28,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     for each in options.dirs:
         if not os.path.isdir(each):
             raise SpecdashError(f"{each}: there is no such folder", "Name a folder that has runs in it: results.dir.")
-    from specdash.cli.leftovers import report_orphans
-    from specdash.cli.running import all_runs
+    from specdash.cli.running import all_runs, report_orphans
 
     found = all_runs(options.dirs)
     report_orphans()

@@ -23,8 +23,7 @@ def main(name: str, arguments: list[str]) -> Exit:
     parser = command_parser(name)
     add_arguments(parser)
     options = parser.parse_args(arguments)
-    from specdash.cli.leftovers import end_and_report_orphans
-    from specdash.cli.running import all_runs, chosen_run
+    from specdash.cli.running import all_runs, chosen_run, end_and_report_orphans
     from specdash.runtime.locks import run_owner, wait_ended
 
     ended = end_and_report_orphans()

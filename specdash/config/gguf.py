@@ -12,8 +12,7 @@ from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
-from specdash.config.gguf_header import Header, Walk
-from specdash.config.gguf_types import FILE_TYPES, TENSOR_TYPES
+from specdash.config.gguf_header import FILE_TYPES, TENSOR_TYPES, Header, Walk
 from specdash.config.model_file import AGAIN, bytes_read, path_text, regular_file
 from specdash.config.report import escaped
 from specdash.core.model import SYNTHETIC_KEY, ModelFacts, VocabFacts

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import msgspec
 
-from specdash.config.gguf_types import guess_file_type
+from specdash.config.gguf_header import guess_file_type
 from specdash.config.model_file import BadFileError, regular_file
 from specdash.config.report import escaped
 

@@ -52,12 +52,6 @@ def complaints(
     return tuple(_complaints(args, _by_name(entries), syntax, shown_as))
 
 
-def flag_value(args: Sequence[str], names: Sequence[str]) -> str | None:
-    """The value of a flag, by any of its names: of several the last one counts. None where it is not given."""
-    found = [args[at + 1] for at, word in enumerate(args[:-1]) if word in names]
-    return found[-1] if found else None
-
-
 def _complaints(
     args: Sequence[str], known: Mapping[str, HelpOption], syntax: Syntax, shown_as: str
 ) -> Iterator[Complaint]:

@@ -126,3 +126,9 @@ def run_briefly(command: Sequence[str], shown_as: str, limit_s: float, env: Mapp
             f"engine.program: {shown_as} cannot be run: {error.strerror}", "Is it a program for this machine?"
         ) from None
     return text.decode("utf-8", "replace")
+
+
+def flag_value(args: Sequence[str], names: Sequence[str]) -> str | None:
+    """The value of a flag, by any of its names: of several the last one counts. None where it is not given."""
+    found = [args[at + 1] for at, word in enumerate(args[:-1]) if word in names]
+    return found[-1] if found else None

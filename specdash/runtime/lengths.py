@@ -14,12 +14,11 @@ from specdash.core.axes import Values
 from specdash.core.engine import ServerSpec
 from specdash.core.measure import Verdict
 from specdash.core.plan import Step
-from specdash.core.prompts import Prompt
+from specdash.core.prompts import TEMPLATE_TOKENS, Prompt
 from specdash.core.state import RunState
 from specdash.core.status import StepStatus
 from specdash.core.steptable import StepTable
 from specdash.core.text import plural
-from specdash.core.tokens import TEMPLATE_TOKENS
 from specdash.runtime.requests import Requester
 from specdash.runtime.server import Publish
 

@@ -19,7 +19,7 @@ import psutil
 
 from specdash.core.text import one_line
 from specdash.errors import EngineError
-from specdash.runtime.sock_diag import listeners
+from specdash.runtime.sockets import listeners
 
 LISTENING = "0A"  # the state's number in /proc/net/tcp
 LSOF_LIMIT_S = 10.0

@@ -28,9 +28,8 @@ from specdash.runtime.notes import ServerNote
 from specdash.runtime.orphans import STOP_LIMIT_S
 from specdash.runtime.process_tree import KILL_LIMIT_S, descendants, end_tree, identity
 from specdash.runtime.server_process import ExitInfo
-from specdash.runtime.serverlog import ServerLog
+from specdash.runtime.serverlog import ServerLog, WhenRoom, at_once
 from specdash.runtime.stopped import Stops
-from specdash.runtime.writing import WhenRoom, at_once
 
 log = logging.getLogger(__name__)
 

@@ -30,6 +30,7 @@ from specdash.runtime.listener import NotOurServer, free_port
 from specdash.runtime.notes import NONCE
 from specdash.runtime.process import GuardedProcess
 from specdash.runtime.server_process import ServerProcess
+from specdash.runtime.serverlog import WhenRoom, at_once
 from specdash.runtime.startup import (
     Launch,
     ServerFailed,
@@ -41,7 +42,6 @@ from specdash.runtime.startup import (
     server_status_of,
     start_process,
 )
-from specdash.runtime.writing import WhenRoom, at_once
 
 __all__ = ["Publish", "Server", "ServerFailed", "ServerLimits", "ServerTiming"]
 

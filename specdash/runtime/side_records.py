@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 from specdash.core import events as ev
-from specdash.core.asked import CHECKED_TOKENS, ROUNDING_PLACES
+from specdash.core.asked import CHECKED_TOKENS, ROUNDING_PLACES, cost_requests, request_lengths
 from specdash.core.generation import Generation
 from specdash.core.measure import verify_steps
 from specdash.core.methods import BASELINE
@@ -19,7 +19,6 @@ from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
 from specdash.core.state import RunState
 from specdash.core.status import SampleStatus
-from specdash.core.step_cost_requests import cost_requests, request_lengths
 from specdash.runtime.request import Taken
 from specdash.runtime.requests import Requester, Sampling
 from specdash.runtime.server import Publish

@@ -25,9 +25,8 @@ from specdash.runtime.launch_monitor import Watch
 from specdash.runtime.listener import require_free
 from specdash.runtime.process import GuardedProcess
 from specdash.runtime.server_process import AttachedProcess, ExitInfo, ServerProcess
-from specdash.runtime.serverlog import log_tail
+from specdash.runtime.serverlog import WhenRoom, log_tail
 from specdash.runtime.stopped import LOOK_S
-from specdash.runtime.writing import WhenRoom
 
 T = TypeVar("T")
 

@@ -15,9 +15,8 @@ from specdash.config.lines import KeyPath
 from specdash.core.model import ModelFacts
 from specdash.core.plan import Step
 from specdash.core.profile import LOSSLESS, Profile
-from specdash.core.prompts import Prompt
+from specdash.core.prompts import TEMPLATE_TOKENS, Pieces, Prompt
 from specdash.core.text import plural
-from specdash.core.tokens import TEMPLATE_TOKENS, Pieces
 from specdash.engines.llama_cpp.context import FLAG, VARIABLE, context_of, count_tokens, given_context, padded
 from specdash.session.prepare import Prepared
 

@@ -17,7 +17,7 @@ from specdash.core.events import Fact
 from specdash.core.reduce import fold
 from specdash.core.state import RunState
 from specdash.errors import DiskFull, StoreError
-from specdash.runtime.writing import prove_room
+from specdash.runtime.serverlog import prove_room
 from specdash.session.handle import OnFact
 from specdash.session.secrets import RunSecrets
 from specdash.store.journal import Journal

@@ -15,7 +15,7 @@ import gguf
 import numpy as np
 import pytest
 
-from specdash.config import gguf_types
+from specdash.config import gguf_header as gguf_types
 from specdash.config.gguf import read_model
 from specdash.engines.demo import TINY, write_moe, write_pair
 from specdash.errors import EngineError

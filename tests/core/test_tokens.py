@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from specdash.config.gguf import read_model
 from specdash.config.prompts import load_builtin
 from specdash.core.model import VocabFacts, packed_texts
-from specdash.core.tokens import Pieces
+from specdash.core.prompts import Pieces
 from specdash.engines.llama_cpp.context import count_tokens
 
 

@@ -328,6 +328,7 @@ exec "{place.fake}" "$@"
     is_left_alone(starting)
     server_goes.touch()
     is_left_alone(lambda view: view.current_step is not None)
+    until(path, lambda view: any(step.good for step in view.steps.values()))
     asked(path, cmd.PAUSE)
     is_left_alone(lambda view: view.paused)
     good = sum(len(step.good) for step in view_of(path).steps.values())

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from specdash.engines.argument_check import ARGPARSE, LLAMA, complaints, flag_value
-from specdash.engines.program_help import HelpOption, read_entries
+from specdash.engines.argument_check import ARGPARSE, LLAMA, complaints
+from specdash.engines.program_help import HelpOption, flag_value, read_entries
 
 HELP = Path(__file__).parents[1] / "data" / "help"
 CURRENT = read_entries((HELP / "llama-server.b11669.txt").read_text("utf-8"))

@@ -13,7 +13,7 @@ from contextlib import ExitStack, contextmanager
 
 import pytest
 
-from specdash.runtime import listener, sock_diag
+from specdash.runtime import listener, sockets
 from specdash.runtime.listener import NotOurServer, free_port, prove_listener
 
 LISTEN = """
@@ -134,12 +134,12 @@ def test_netlink_and_proc_say_the_same() -> None:
     for address in ("127.0.0.1", "127.0.0.2", "0.0.0.0", "::", "::1", "::ffff:127.0.0.1"):
         port = free_port()
         with listening(port, address):
-            assert sock_diag.listeners(port) == listener._from_proc(port) != {}
-    assert sock_diag.listeners(free_port()) == {}
+            assert sockets.listeners(port) == listener._from_proc(port) != {}
+    assert sockets.listeners(free_port()) == {}
 
 
 @pytest.mark.parametrize("source", ["netlink"], indirect=True)
 def test_a_kernel_that_does_not_know_the_question_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sock_diag, "SOCK_DIAG_BY_FAMILY", 99)
+    monkeypatch.setattr(sockets, "SOCK_DIAG_BY_FAMILY", 99)
     with pytest.raises(OSError, match="Invalid argument"):
-        sock_diag.listeners(free_port())
+        sockets.listeners(free_port())

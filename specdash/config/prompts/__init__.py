@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from importlib import resources
+from itertools import count
 from pathlib import Path
 from typing import Literal
 
-from specdash.config.prompts.filler import context_filler
 from specdash.config.prompts.jsonl import parse_jsonl, read_file
 from specdash.config.report import guess, toml_text
 from specdash.core.prompts import Prompt
@@ -88,3 +89,43 @@ def digest(prompts: Sequence[Prompt]) -> str:
         for prompt in prompts
     ]
     return hashlib.sha256(json.dumps(content, separators=(",", ":")).encode()).hexdigest()[:16]
+
+
+FILLER_CHARS = 60_000
+
+_SLOT = re.compile(r"\{\w+\}")
+_PARAGRAPH_SENTENCES = 5
+
+
+def context_filler(chars: int = FILLER_CHARS) -> str:
+    """At least `chars` characters of English paragraphs, always the same ones."""
+    head, _, body = (resources.files(__package__) / "filler.txt").read_text("utf-8").partition("\n\n")
+    words = {slot: values.split() for slot, _, values in (line.partition(" = ") for line in head.splitlines())}
+    words["{number}"] = [str(number) for number in range(2, 99)]
+    paragraphs: list[str] = []
+    length = 0
+    for cycle in count():
+        # Ordered by a hash instead of shuffled by `random`, whose order is no promise between Python versions.
+        order = [sentence for _, sentence in sorted((_hash(cycle, line), line) for line in body.splitlines())]
+        for start in range(0, len(order), _PARAGRAPH_SENTENCES):
+            sentences = order[start : start + _PARAGRAPH_SENTENCES]
+            paragraphs.append(" ".join(_fill(cycle, sentence, words) for sentence in sentences))
+            length += len(paragraphs[-1]) + 2
+            if length >= chars + 2:
+                return "\n\n".join(paragraphs)
+    raise AssertionError("count() ended")
+
+
+def _fill(cycle: int, sentence: str, words: Mapping[str, Sequence[str]]) -> str:
+    """The sentence with names and numbers that only this cycle gives it."""
+    seeds = iter(_hash(cycle, "slots", sentence))
+
+    def value(slot: re.Match[str]) -> str:
+        choice = words[slot[0]]
+        return choice[(next(seeds) * 256 + next(seeds)) % len(choice)]
+
+    return _SLOT.sub(value, sentence)
+
+
+def _hash(*parts: object) -> bytes:
+    return hashlib.sha256("\0".join(map(str, parts)).encode()).digest()

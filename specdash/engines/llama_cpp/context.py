@@ -13,8 +13,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from specdash.core.model import VocabFacts
-from specdash.engines.argument_check import flag_value
-from specdash.engines.program_help import BRIEF_LIMIT_S, read_entries, run_briefly
+from specdash.engines.program_help import BRIEF_LIMIT_S, flag_value, read_entries, run_briefly
 from specdash.errors import EngineError
 
 FLAG = "-c"

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from textual import events
 from textual._xterm_parser import XTermParser
 
-from specdash.ui.tui.terminal.paste import BEGIN, END, ESCAPE_PICTURE, Pastes
+from specdash.ui.tui.terminal.driver import BEGIN, END, ESCAPE_PICTURE, Pastes
 
 
 def test_an_escape_character_in_a_paste_is_a_picture() -> None:
