@@ -166,9 +166,15 @@ class Figures:
         return tuple(dict.fromkeys(found.load for found in self.steps if found.load is not None))
 
     def mean(self, metric: str) -> float | None:
-        """The mean of a field of samples over those that know it."""
-        known = self._values(metric)
-        return fmean(known) if known else None
+        """The mean of a field of samples over those that know it; kept, since every paint of a screen asks again."""
+        if metric not in self._means:
+            known = self._values(metric)
+            self._means[metric] = fmean(known) if known else None
+        return self._means[metric]
+
+    @cached_property
+    def _means(self) -> dict[str, float | None]:
+        return {}
 
     def _values(self, metric: str) -> list[float]:
         values = (getattr(sample, metric) for sample in self.samples)
