@@ -4,7 +4,7 @@ Speculation checks every drafted token against the target's own choice, so at te
 text. But a server verifies several tokens in one batch, and sums in another order than for one token round otherwise:
 where the two best tokens are all but equal, either may come out. What tells that from an arm that computes something
 else is the margin by which the baseline preferred its token, asked of the baseline, since drafted tokens carry none,
-and how far this server's own rounding moves such margins (`analysis.rounding`).
+and how far this server's own rounding moves such margins (`analysis.texts`).
 
 A server is accused on evidence alone: where the texts of two prompts part at margins that this rounding does not
 usually move, and one of them beyond the largest that was ever seen of it; or where one parts at a margin that no

@@ -3,7 +3,7 @@
 Each class is a table of `result.json`, each field a key of it, in the order of the file. Unknown is None, never 0.
 What was measured is a `core.plan.Step`, wherever a row is about one: without a category where it is over all of them,
 with the category "all" in curves and recommendations. `analysis.build_result.result_of` makes a result from the state
-of a run, `store.results` reads and writes it as JSON. Rates are in tokens per second (`_tok_s`), times in seconds
+of a run, `store.result_json` reads and writes it as JSON. Rates are in tokens per second (`_tok_s`), times in seconds
 (`_s`), memory in bytes, speedups are factors. An end of an interval that is unbounded is infinite here, null in JSON.
 """
 

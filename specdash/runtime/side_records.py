@@ -145,7 +145,7 @@ class SideRecorder:
     async def probe_step_costs(self, load: str, steps: Sequence[Step]) -> None:
         """Asks for short answers to the samples' own prompts, with fewer tokens drafted a step.
 
-        Where K is fixed, `core.step_cost_requests` says at which number of tokens the last steps draft fewer; requests
+        Where K is fixed, `core.asked` says at which number of tokens the last steps draft fewer; requests
         of one prompt follow each other, so that it is processed once. Where a request sets K, each length is asked for
         as K, prompts in turn: these builds repeat their last draft for a prompt that comes twice in a row.
         """
