@@ -21,7 +21,7 @@ from specdash.config.entries import absence, path_key, read_models, same_label_t
 from specdash.config.fields import TomlTable, unknown_keys
 from specdash.config.lines import KeyPath
 from specdash.config.method_limits import warn_of_methods
-from specdash.config.mlx_model import is_mlx_folder
+from specdash.config.mlx_folder import is_mlx_folder
 from specdash.config.queue_table import Known, read_queue
 from specdash.config.report import Findings, escaped, toml_text
 from specdash.config.sections import (

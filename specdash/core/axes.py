@@ -152,11 +152,12 @@ _AXES = (
     _axis(
         "p_min", Part.STAGE, Scope.LOAD, float, default=0.0, rank=52, ascends=True, words="p_min={}", below=1.0,
         in_sweep=True, of_method=has_confidence, is_flag=True, is_required=False, is_sparse=True, shortens=True,
+        heading="p_min", width=5,
         what="the confidence below which a draft stops",
     ),
     _axis(
         "n_min", Part.STAGE, Scope.LOAD, int, default=0, rank=54, ascends=True, words="n_min={}", in_sweep=True,
-        of_method=may_drop_short, is_flag=True, is_required=False, is_sparse=True,
+        of_method=may_drop_short, is_flag=True, is_required=False, is_sparse=True, heading="n_min", width=5,
         what="the length of the shortest draft that is used",
     ),
 )  # fmt: skip

@@ -11,6 +11,7 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
+from collections.abc import Callable
 
 PLAIN_LIMIT = 65_536
 LINE_LIMIT = 200
@@ -135,3 +136,22 @@ def human_seconds(duration_s: float) -> str:
         return f"{minutes // 60} h {minutes % 60:02d} min"
     hours = round(duration_s / 3600)
     return f"{hours // 24} d {hours % 24:02d} h"
+
+
+_WITH_PARAMETERS = re.compile(r"(?:ngram-)?(.+?)((?: [a-z_]+=[0-9.]+)+)$")
+
+
+def squeezed(text: str, width: int, ellipsis: str = "…", length: Callable[[str], int] = len) -> str:
+    """What drafts in fewer cells, where it is too wide for `width`; any other text as it is.
+
+    Its parameters tell it from its neighbours, so they stay, and the name is cut: "ngram-simple n=4" is "simple n=4" or
+    "si… n=4". `length` counts the cells of a text.
+    """
+    found = _WITH_PARAMETERS.match(text) if length(text) > width else None
+    if found is None:
+        return text
+    name, parameters = found.groups()
+    room = width - len(parameters)
+    if length(name) <= room:
+        return f"{name}{parameters}"
+    return f"{name[: room - 1]}{ellipsis}{parameters}" if room > 1 else text

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from specdash.analysis.result import Result
-from specdash.core.text import markdown_cell, plain
+from specdash.core.text import markdown_cell, plain, squeezed
 from specdash.report.model import (
     MARKDOWN,
     Answer,
@@ -142,7 +142,7 @@ def _padded(row: Sequence[str], widths: Sequence[int], right: Sequence[bool]) ->
 
 def _cell(words: Words, limit: int) -> str:
     """A cell as plain text, cut to `limit` characters and made safe."""
-    return _safe(_plain(words), limit)
+    return _safe(squeezed(_plain(words), limit), limit)
 
 
 def _plain(words: Words) -> str:

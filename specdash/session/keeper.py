@@ -16,7 +16,8 @@ from pathlib import Path
 from specdash.errors import StoreError
 from specdash.runtime.locks import RunLock
 from specdash.runtime.orphans import Orphan, end_orphans, find_orphans
-from specdash.store.disk import PRIVATE_FILE, Fate, RunFolder, write_atomic
+from specdash.store.disk import PRIVATE_FILE, write_atomic
+from specdash.store.folder import Fate, RunFolder
 from specdash.store.journal import Journal
 from specdash.store.runs import JOURNAL, known_results_dirs
 

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from specdash.config.gguf import read_model
-from specdash.config.mlx_model import folder_name, is_mlx_folder, read_mlx_folder
+from specdash.config.mlx_folder import folder_name, is_mlx_folder
+from specdash.config.mlx_model import read_mlx_folder
 from specdash.core.model import MLX, vocabulary_conflict
 from specdash.engines.demo import TINY, write_pair
 from specdash.errors import EngineError

@@ -10,8 +10,8 @@ next ones take as long as a verification takes: the gaps between events are of t
 apart, each burst is one step that accepted one token less than it made. What it drafted does not show: mlx_lm drafts
 min(K, tokens still to make) in a step, but which K took effect is proven by a burst of K + 1 tokens alone. The counts
 take K as it was asked for, and `k_seen` says whether the answer proves it; who adds up counts decides what to make of
-those that do not (`core.acceptance`). A burst that ends because the answer does may have accepted its last token or not:
-both counts leave it out.
+those that do not (`core.acceptance`). A burst that ends because the answer does may have accepted its last token or
+not: both counts leave it out.
 
 The pass over the prompt's last token drafts too, so that up to K + 1 tokens arrive first, and none of them took any of
 the time that follows. Where bursts are not clear nobody knows how many they are: the rate may be up to K / (n - 1) of

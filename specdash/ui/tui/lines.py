@@ -6,7 +6,6 @@ on the screen: over a slow line every byte counts, and Textual would send a whol
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 
 from rich.cells import cell_len
@@ -23,7 +22,6 @@ Span = tuple[str, StyleName]
 Line = tuple[Span, ...]
 
 BLANK: Line = ()
-_SIZED = re.compile(r"(?:ngram-)?([a-z0-9-]+)( n=[0-9]+)$")
 WORTH_A_JUMP = 6  # cells that are alike: moving the cursor costs as many bytes as sending them again
 
 
@@ -67,21 +65,6 @@ def _room_of(text: str, width: int) -> int:
             break
         at += 1
     return before_figure(text, at)
-
-
-def squeezed(text: str, width: int, ellipsis: str = "…") -> str:
-    """The name of a method in fewer cells, where it is too wide for `width`; any other text as it is.
-
-    The size of its n-gram tells it from its neighbours, so that stays: "ngram-simple n=4" is "simple n=4" or "si… n=4".
-    """
-    found = _SIZED.match(text) if cell_len(text) > width else None
-    if found is None:
-        return text
-    name, size = found.groups()
-    room = width - len(size)
-    if len(name) <= room:
-        return f"{name}{size}"
-    return f"{name[: room - 1]}{ellipsis}{size}" if room > 1 else text
 
 
 def scrolled(top: int, rows: int, count: int) -> int:

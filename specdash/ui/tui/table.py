@@ -12,7 +12,8 @@ from typing import Generic, TypeVar
 
 from rich.cells import cell_len
 
-from specdash.ui.tui.lines import Line, Span, cut, first_line_shown, scrolled, squeezed
+from specdash.core.text import squeezed
+from specdash.ui.tui.lines import Line, Span, cut, first_line_shown, scrolled
 from specdash.ui.tui.terminal import Glyphs
 
 Row = TypeVar("Row")
@@ -251,7 +252,7 @@ def joined(spans: Iterable[Span]) -> Line:
 
 def pad_line(text: str, width: int, glyphs: Glyphs, *, right: bool = False) -> str:
     """Fit `text` into exactly `width` cells; what is cut off leaves an ellipsis."""
-    text = cut(squeezed(text, width, glyphs.ellipsis), width, glyphs.ellipsis)
+    text = cut(squeezed(text, width, glyphs.ellipsis, cell_len), width, glyphs.ellipsis)
     blanks = " " * (width - cell_len(text))
     return blanks + text if right else text + blanks
 

@@ -13,11 +13,12 @@ from specdash.core.axes import NONE
 from specdash.core.kinds import KINDS
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import IllegalEdit, apply_edits
+from specdash.core.text import squeezed
 from specdash.remote.feed import RunFeed, fold_event
 from specdash.remote.source import CaughtUp, Event, Origin
 from specdash.store.codec import decode_edit, encode_edit
 from specdash.ui.tui.discovery import DiscoveredModel
-from specdash.ui.tui.lines import squeezed, text_of
+from specdash.ui.tui.lines import text_of
 from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.panes.pane import PaintContext, Pane
 from specdash.ui.tui.panes.queue import queue

@@ -29,6 +29,8 @@ STYLES: Mapping[str, StyleName] = {"+": "faster", "-": "slower", "=": "", "?": "
 WORD_STYLES: Mapping[str, StyleName] = {"FAIL": "bad", "TIMEOUT": "bad", "INVALID": "bad", "RUN": "accent"}
 MARKS = 2  # cells for "*" and "!"
 ROW_LABEL = (6, 18)  # least and most cells
+COLUMN_LABEL = 14  # most cells
+PARAMETERS = 12  # cells more for labels in which parameters tell rows and columns apart
 CELL_LEAST = 8
 
 Pair = tuple[str, str | None]
@@ -196,11 +198,12 @@ class Frame:
 def frame_of(grid: HeatMap, cursor: tuple[int, int], width: int, height: int) -> Frame:
     """The part of `grid` around `cursor` that fits; the first of `height` lines has the columns' names."""
     least, most = ROW_LABEL
+    more = PARAMETERS * any("=" in label and " " in label for label in (*grid.rows, *grid.columns))
     longest = max((cell_len(one_line(row)) for row in (*grid.rows, grid.corner)), default=0)
-    label = min(most, max(least, longest), max(0, width // 3)) + 1
+    label = min(most + more, max(least, longest), max(0, width // 3)) + 1
     text = max((len(cell.text) for cell in grid.cells.values()), default=0)
     names = max((cell_len(one_line(column)) for column in grid.columns), default=0)
-    cell = max(CELL_LEAST, text + 2 + MARKS + 2, min(names, 14) + 2)
+    cell = max(CELL_LEAST, text + 2 + MARKS + 2, min(names, COLUMN_LABEL + more) + 2)
     columns = max(1, min(len(grid.columns), (width - label) // cell))
     rows = max(0, min(len(grid.rows), height - 1))
     return Frame(
