@@ -1,11 +1,12 @@
 """How often the intervals of a predicted K curve hold the truth, how exact it is, and what following it costs.
 
-A world with a known truth (`tests/curve_world.py`): texts of unlike difficulty, step costs that jump behind 8 and 16
-verified tokens, noise, pauses, and a slow first step. Each run samples at K_max once, sends its cost requests, and
-predicts every K. Coverage is of the mean rate of all texts; where texts are guessed nearly always, rates are skewed and
-Student's t covers less, at K_max as elsewhere (there the prediction is the measured samples themselves). `shape` is the
-error of a rate relative to that at K_max, on the same texts: what the prediction adds. `regret`: how much slower than
-the best K for these texts the predicted best one truly is, and the best of K_max and the Ks to confirm.
+A world with a known truth (`tests/support/curve_world.py`): texts of unlike difficulty, step costs that jump behind 8
+and 16 verified tokens, noise, pauses, and a slow first step. Each run samples at K_max once, sends its cost requests,
+and predicts every K. Coverage is of the mean rate of all texts; where texts are guessed nearly always, rates are
+skewed and Student's t covers less, at K_max as elsewhere (there the prediction is the measured samples themselves).
+`shape` is the error of a rate relative to that at K_max, on the same texts: what the prediction adds. `regret`: how
+much slower than the best K for these texts the predicted best one truly is, and the best of K_max and the Ks to
+confirm.
 """
 
 from __future__ import annotations

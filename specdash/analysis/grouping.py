@@ -26,11 +26,6 @@ def drafter_of(step: Step) -> Step:
     return first_of(step).with_values(k=None)
 
 
-def pair_of(step: Step) -> Step:
-    """What drafts in which setting, whatever the workload: what a K curve is of."""
-    return drafter_of(step).with_values(workload=CONTENT)
-
-
 def setting_of(step: Step) -> Step:
     """What a step shares with its baseline, whatever the category: the baseline's arm."""
     return arm_of(step.baseline())

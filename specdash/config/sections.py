@@ -111,9 +111,13 @@ def _stages(table: TomlTable, methods: Sequence[str], kind: Kind) -> dict[str, d
             table.findings.problem(
                 table.at(word), "is no method of this sweep", guess(word, methods, "Its methods are")
             )
-        listed = {name: own.axis_list(AXES[name]) for name in PARAMS if AXES[name].is_of(method)}
+        for name in PARAMS if method in methods else ():
+            if name in own.raw and not AXES[name].is_of(method):
+                having = ", ".join(sorted(each for each in METHODS if AXES[name].is_of(each)))
+                own.findings.problem(own.at(name), f"{method} has none", f"Methods with one: {having}; or leave it out")
+        listed = {name: own.axis_list(AXES[name]) for name in PARAMS}
         for name in listed:
-            if name in own.raw:
+            if name in own.raw and AXES[name].is_of(method):
                 _refuse_by_kind(own, name, kind)
         if given := {name: values for name, values in listed.items() if values}:
             found[method] = given

@@ -18,11 +18,12 @@ from specdash.store.result_json import to_document
 
 CELL_CHARS = 1000
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
-STEP = tuple(name for name, axis in AXES.items() if axis.part is not Part.COPY)
-"""The axes of a step, in the order of the columns."""
+STEP = tuple(name for name, axis in AXES.items() if axis.part is not Part.COPY and not axis.is_sparse)
+LATER = tuple(name for name, axis in AXES.items() if axis.is_sparse)
+"""The axes of a step, in the order of the columns; later ones come last, so that no column moves."""
 _OUTCOME = ("status", "verdicts", "error")
 _SAMPLE = tuple(field.name for field in fields(Sample) if field.name not in ("status", "reasons"))
-COLUMNS = ("run", "measurement", "load", *STEP, *_OUTCOME, *_SAMPLE, "sample_status", "sample_reasons")
+COLUMNS = ("run", "measurement", "load", *STEP, *_OUTCOME, *_SAMPLE, "sample_status", "sample_reasons", *LATER)
 """The columns of the CSV: the step and its outcome, then the sample as it is in the result."""
 
 
@@ -41,19 +42,21 @@ def to_csv(result: Result) -> str:
     rows = csv.writer(text, lineterminator="\n")
     rows.writerow(COLUMNS)
     for each in result.rows:
-        named = [axes.value(each.step, name) if _has(each.step, name) else None for name in STEP]
+        named, later = ([_known(each.step, name) for name in names] for names in (STEP, LATER))
         step = [result.run.id, each.id, each.load, *named, each.status, each.verdicts, each.error]
         if not each.samples:
-            rows.writerow([*map(_cell, step), *[""] * (len(COLUMNS) - len(step))])
+            gap = [""] * (len(COLUMNS) - len(step) - len(later))
+            rows.writerow([*map(_cell, step), *gap, *map(_cell, later)])
         for sample in each.samples:
             values = (getattr(sample, name) for name in (*_SAMPLE, "status", "reasons"))
-            rows.writerow(map(_cell, [*step, *values]))
+            rows.writerow(map(_cell, [*step, *values, *later]))
     return text.getvalue()
 
 
-def _has(step: Step, name: str) -> bool:
-    """Whether an axis means something for a step: a parameter does for the methods that have it."""
-    return name not in axes.PARAMS or AXES[name].is_of(step.method)
+def _known(step: Step, name: str) -> object:
+    """The value of an axis; None for a parameter that the method of a step does not have."""
+    has = name not in axes.PARAMS or AXES[name].is_of(step.method)
+    return axes.value(step, name) if has else None
 
 
 def _cell(value: object) -> str:

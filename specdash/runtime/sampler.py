@@ -26,8 +26,6 @@ from specdash.runtime.run_control import Cancelled, RunControl
 from specdash.runtime.server import Publish, Server, ServerTiming
 from specdash.runtime.side_records import SideRecorder
 
-WARM_UP_BLOCK = -1
-
 
 @dataclass(frozen=True, slots=True)
 class SweepSettings:

@@ -97,12 +97,16 @@ def _of_drafts(kind: str) -> tuple[Param, ...]:
     """The parameters of a method that drafts with a model or a part of one, and of those with no flags of their own."""
     return (
         _METHOD,
-        *(
-            replace(row, scope="startup", field=None, help=f"{kind}: {_ABOUT_DRAFTS[row.name]}")
-            for row in SPECULATION
-            if row.name in _ABOUT_DRAFTS
-        ),
+        *(_as_start_up(row, kind) for row in SPECULATION if row.name in _ABOUT_DRAFTS),
     )
+
+
+def _as_start_up(row: Param, kind: str) -> Param:
+    """A parameter of drafts as a start-up flag of a method; one that the method does not have is no key of profiles."""
+    about, axis = f"{kind}: {_ABOUT_DRAFTS[row.name]}", AXES[row.name]
+    if row.name != "k" and not axis.is_of(kind.removeprefix("draft-")):
+        return replace(row, scope="startup", field=None, help=about.replace("0 unless asked for", "always 0"), key="")
+    return replace(row, scope="startup", field=None, help=about)
 
 
 def _ngram_size(kind: str, flag: str) -> Param:

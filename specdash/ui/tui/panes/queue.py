@@ -213,7 +213,7 @@ def _details(context: PaintContext, found: StepState, width: int) -> Iterator[Li
     again = f", {found.taken_again} taken again" if found.taken_again else ""
     yield ((f" {state}", style), (f"   {mine.n} valid of {len(found.samples)} samples{again}", ""))
     sign = "+-" if context.glyphs.is_ascii else "±"
-    spread = f" {sign} {mine.spread_tok_s:.2f}" if mine.spread_tok_s is not None else ""
+    spread = f" {sign} {short_rate(mine.spread_tok_s)}" if mine.spread_tok_s is not None else ""
     factor = short_ratio(context.figures.factor(view, found))
     speed = f" {short_rate(mine.rate_tok_s)}{spread} tok/s   {factor} times its baseline"
     draft = f"   acceptance {short_acceptance(mine)}   tokens/pass {short_ratio(mine.facts.tokens_per_step)}"

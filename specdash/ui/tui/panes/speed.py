@@ -93,7 +93,7 @@ def _speed_parts(context: PaintContext) -> list[Span]:
     if found is not None:
         step, mine = found
         sign = "+-" if context.glyphs.is_ascii else "±"
-        spread = f" {sign}{mine.spread_tok_s:.2f}" if mine.spread_tok_s is not None else ""
+        spread = f" {sign}{short_rate(mine.spread_tok_s)}" if mine.spread_tok_s is not None else ""
         parts.append((f"step {short_rate(mine.rate_tok_s)}{spread}", ""))
         factor = context.figures.factor(context.feed.view, step)
         if factor is not None:

@@ -90,15 +90,6 @@ class TextField:
             yield Field(name_id, value=self.value, placeholder=self.placeholder, limit=self.limit)
 
 
-def whole_numbers(text: str, what: str, least: int) -> tuple[int, ...]:
-    """Return the numbers of a field that takes several. Raises ValueError with a sentence."""
-    words = text.replace(",", " ").split()
-    for word in words:
-        if not (word.isascii() and word.isdigit()) or len(word) > 9 or int(word) < least:
-            raise ValueError(f"{word[:20]!r} is not {what}")
-    return tuple(int(word) for word in words)
-
-
 class FormDialog(DashboardPart, ModalScreen[Result | None], Generic[Result]):
     """Answers with what its fields mean; None when it was left. Enter accepts only what can be."""
 
