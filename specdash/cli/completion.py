@@ -57,7 +57,24 @@ def parser_for(words: list[str]) -> argparse.ArgumentParser:
             action.completer = run_names  # type: ignore[attr-defined]
         elif action.metavar == "PROFILE":
             action.completer = FilesCompleter(("toml",))  # type: ignore[attr-defined]
+        elif action.dest in ("example", "format"):
+            action.completer = _examples if action.dest == "example" else _formats  # type: ignore[attr-defined]
     return parser
+
+
+def _examples(prefix: str, **_: object) -> Iterable[str]:
+    """The names of the example profiles."""
+    from specdash.cli.new import example_names
+
+    return example_names()
+
+
+def _formats(prefix: str, **_: object) -> Iterable[str]:
+    """The formats of reports, behind those that stand in the list already."""
+    from specdash.cli.report import FORMATS
+
+    listed, comma, _last = prefix.rpartition(",")
+    return [f"{listed}{comma}{name}" for name in FORMATS if name not in listed.split(",")]
 
 
 def _commands_and_profiles(prefix: str, **_: object) -> Iterable[str]:

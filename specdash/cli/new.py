@@ -8,6 +8,7 @@ import os
 import shlex
 import shutil
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 from specdash.cli import command_parser
@@ -45,8 +46,9 @@ def main(name: str, arguments: list[str]) -> Exit:
         if options.example == "":
             return _list_examples()
         text = example_text(options.example)
-        if "scripts/" in text:
-            print(f"its scripts are in {examples_folder() / 'scripts'}", file=sys.stderr)
+        if scripts := scripts_of(text):
+            where = _scripts_beside(output, scripts) if output is not None else examples_folder() / "scripts"
+            print(plain(f"its scripts are in {where}"), file=sys.stderr)
     elif options.target is None:
         parser.error("the following arguments are required: TARGET (or --example)")
     else:
@@ -117,6 +119,24 @@ def example_text(name: str) -> str:
     if name not in example_names():
         raise SpecdashError(f"{name}: no such example", f"There are: {', '.join(example_names())}.")
     return (examples_folder() / f"{name}.toml").read_text(encoding="utf-8")
+
+
+def scripts_of(text: str) -> list[Path]:
+    """The scripts that came with the examples and that a profile names."""
+    return [path for path in sorted((examples_folder() / "scripts").glob("*")) if f"scripts/{path.name}" in text]
+
+
+def _scripts_beside(profile: Path, scripts: Sequence[Path]) -> Path:
+    """The folder beside a new profile that has its scripts; what is there already is left alone."""
+    folder = profile.absolute().parent / "scripts"
+    try:
+        folder.mkdir(exist_ok=True)
+        for script in scripts:
+            if not os.path.exists(folder / script.name):
+                shutil.copy(script, folder / script.name)
+    except OSError as error:
+        raise SpecdashError(f"{folder}: {error.strerror}", "Choose another folder for the profile.") from error
+    return folder
 
 
 def _list_examples() -> Exit:

@@ -35,6 +35,12 @@ def test_commands_options_and_profiles_are_completed(tmp_path: Path) -> None:
     assert "--max-regression" in completed("specdash compare --", tmp_path)
 
 
+def test_examples_and_formats_are_completed(tmp_path: Path) -> None:
+    assert completed("specdash new --example ml", tmp_path) == {"mlx", "mlx-cluster"}
+    assert "md" in completed("specdash report RUN --format ", tmp_path)
+    assert completed("specdash report RUN --format md,js", tmp_path) == {"md,json"}
+
+
 def test_every_command_can_be_completed() -> None:
     for name, command in COMMANDS.items():
         if name != "_engine":
