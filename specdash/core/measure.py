@@ -131,13 +131,13 @@ class StepFacts:
 
     @property
     def accepted_per_position(self) -> tuple[float, ...] | None:
-        """P(the first i + 1 draft tokens are all accepted), at index i; None where nothing was drafted.
+        """P(the first i + 1 draft tokens are all accepted), at index i; None where none were drafted, or counts differ.
 
         positions_accepted[i] / positions_drafted[i]. Only steps that drafted so far count below the line: the last
         steps of a request are short, and would make far positions look worse than they are.
         """
-        if not self.positions_drafted:
-            return None
+        if not self.positions_drafted or len(self.positions_accepted) != len(self.positions_drafted):
+            return None  # a journal may say what no server can have told
         return tuple(kept / tried for kept, tried in zip(self.positions_accepted, self.positions_drafted, strict=True))
 
 

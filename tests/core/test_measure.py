@@ -265,3 +265,9 @@ def test_every_verdict_tells_the_user_what_to_do() -> None:
         assert text.endswith((".", ")."))
         assert ":" in text or "," in text
         assert text.count(". ") == 0
+
+
+def test_positions_that_do_not_fit_each_other_tell_nothing() -> None:
+    facts = StepFacts(k_seen=4, steps=3, generated=9, positions_drafted=(3, 2), positions_accepted=(3, 2, 1))
+    assert facts.accepted_per_position is None
+    assert combine([facts]).accepted_per_position is None
