@@ -31,7 +31,7 @@ from specdash.analysis.result import (
 )
 from specdash.analysis.roofline import Roofline
 from specdash.core.axes import ARM, AXES, GROUP, LOAD, PARAMS, SETTING, STAGE, row_of, unknown
-from specdash.core.kinds import kind_named
+from specdash.core.kinds import KINDS
 from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.numbers import finite
@@ -68,8 +68,8 @@ _AS_THEY_ARE = frozenset({str, int, bool, type(None)})
 def to_document(result: Result) -> Json:
     """The result as JSON has it; every field is there, null where unknown."""
     document: Json = _encoded(result)
-    kind = kind_named(result.engine.kind or "")
-    not_set = [name for name in PARAMS if AXES[name].is_flag and not kind.sets(AXES[name])]
+    kind = KINDS.get(result.engine.kind or "")
+    not_set = [] if kind is None else [name for name in PARAMS if not kind.sets(AXES[name])]
     for row in (*document["measurements"], *document["unfinished"]):
         for stage in row["stages"]:
             stage |= {name: None for name in not_set if name in stage}  # no server of this kind was told
