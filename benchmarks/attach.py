@@ -15,7 +15,7 @@ from specdash.core import events as ev
 from specdash.core.reduce import fold, fold_all
 from specdash.core.state import RunState
 from specdash.remote.feed import RunFeed, fold_events
-from specdash.remote.source import CaughtUp, Event
+from specdash.remote.run_source import CaughtUp, Event
 from specdash.remote.sources import SocketSource
 from specdash.store.journal import line_of, parse_line, read
 from tests.support.recorded_run import START_S, loaded, measured, started, step

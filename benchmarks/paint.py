@@ -9,7 +9,7 @@ from statistics import mean
 from benchmarks.common import Row, spread
 from specdash.core.forecast import outlook
 from specdash.remote.feed import RunFeed, fold_event
-from specdash.remote.source import CaughtUp, Event
+from specdash.remote.run_source import CaughtUp, Event
 from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.panes.layout import ViewChoice, main_body
 from specdash.ui.tui.panes.pane import PaintContext

@@ -13,7 +13,7 @@ from specdash.core.measure import INFERRED
 from specdash.core.plan import Step
 from specdash.core.state import RunState
 from specdash.core.status import SampleStatus, StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.store.result_json import document_of
 from specdash.ui.narration import sentences
 from specdash.ui.tui.lines import text_of

@@ -19,7 +19,7 @@ from specdash.core.numbers import positive
 from specdash.core.plan import LoadKey
 from specdash.core.profile import ALL, CONTENT
 from specdash.core.status import DONE, StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 
 _Place = tuple[LoadKey, str, int]
 """Pair, category and depth: what a curve is of."""

@@ -25,7 +25,7 @@ from specdash.core.methods import BASELINE
 from specdash.core.plan import LoadKey, Step
 from specdash.core.state import RunState
 from specdash.core.status import StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.steptable import StepTable
 
 Found = tuple[Verdict, str]

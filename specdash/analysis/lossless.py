@@ -33,7 +33,7 @@ from specdash.analysis.texts import (
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
 from specdash.core.state import RunState
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.text import plural
 
 IDENTICAL = "identical"

@@ -18,11 +18,11 @@ from specdash.analysis.stats import drift
 from specdash.core.commands import SetIterations
 from specdash.core.events import PlanChanged
 from specdash.core.methods import BASELINE
-from specdash.core.newest import of_newest
+from specdash.core.newest_values import of_newest
 from specdash.core.plan import Step
 from specdash.core.state import RunState
 from specdash.core.status import StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 
 SECOND_PASS = "pass 2"  # noqa: S105 - the stage of the plan, no password
 

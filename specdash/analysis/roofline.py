@@ -17,7 +17,7 @@ from specdash.core.methods import BASELINE
 from specdash.core.numbers import finite, positive
 from specdash.core.plan import Step
 from specdash.core.state import RunState
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 
 CACHE_MULTIPLE = 4  # a model below so many times the last-level cache is read from the cache in part
 # Repeated at rest the measured bandwidth moves by 4 %, so a rate is impossible only well above the bound.

@@ -16,7 +16,7 @@ from specdash.core.methods import BASELINE
 from specdash.core.numbers import finite, positive
 from specdash.core.plan import Step
 from specdash.core.status import DONE
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 
 Question = tuple[str, str, int]
 """Category, prompt id and block: what was asked."""

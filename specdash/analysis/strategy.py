@@ -18,13 +18,13 @@ from specdash.core.events import PlanChanged
 from specdash.core.measure import Verdict
 from specdash.core.methods import BASELINE
 from specdash.core.model import k_max, k_range
-from specdash.core.newest import of_newest
+from specdash.core.newest_values import of_newest
 from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.queue import load_key
 from specdash.core.state import RunState
 from specdash.core.status import StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 
 CURVE, SEARCH = "curve", "search"
 CONFIRM, ROUND, FOUND = "confirm", "search", "found"

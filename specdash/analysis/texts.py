@@ -19,7 +19,7 @@ from specdash.core.methods import BASELINE
 from specdash.core.plan import Step
 from specdash.core.profile import LOSSLESS
 from specdash.core.state import RunState
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 
 _NO_ANSWERS = "no answer of it at temperature 0 was kept"
 

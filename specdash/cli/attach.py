@@ -39,7 +39,7 @@ def _far(host: str, run: str | None) -> Exit:
     """The run of another machine. What goes wrong before anything is shown is an error of this command."""
     import asyncio
 
-    from specdash.remote.source import Source, SourceError
+    from specdash.remote.run_source import Source, SourceError
     from specdash.remote.sources import PipeSource
     from specdash.remote.ssh import SshLine
     from specdash.ui.tui.run import show_run

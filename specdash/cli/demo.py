@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from specdash.cli import command_parser
-from specdash.core.kinds import DEFAULT, EMBEDDED
+from specdash.core.engine_kinds import DEFAULT, EMBEDDED
 from specdash.errors import EngineError, Exit
 
 HEADER = "# Written by `specdash demo`: a sweep of synthetic models, to see what specdash does.\n"

@@ -12,7 +12,7 @@ from pathlib import Path
 from specdash.cli import command_parser
 from specdash.cli.table import print_folded
 from specdash.core.engine import Engine, FindContext
-from specdash.core.kinds import DEFAULT, KINDS, Kind
+from specdash.core.engine_kinds import DEFAULT, KINDS, Kind
 from specdash.core.text import human_bytes
 from specdash.errors import Exit, SpecdashError
 

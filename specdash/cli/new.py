@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from specdash.cli import command_parser
-from specdash.core.kinds import Kind, kind_of_format
+from specdash.core.engine_kinds import Kind, kind_of_format
 from specdash.core.model import GGUF, MLX
 from specdash.core.text import plain
 from specdash.errors import Exit, SpecdashError, StoreError

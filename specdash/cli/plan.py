@@ -12,14 +12,14 @@ from typing import Any
 from specdash.analysis.strategy import CURVE, MOST_CONFIRMED, SEARCH, first_samples
 from specdash.cli import command_parser
 from specdash.config.load import check_profile
-from specdash.core.kinds import KINDS
+from specdash.core.engine_kinds import KINDS
 from specdash.core.plan import KScope, PlannedLoad, k_values
 from specdash.core.priors import Range
 from specdash.core.profile import LOSSLESS
 from specdash.core.step import encode_load, encode_step
 from specdash.core.text import human_bytes, human_seconds, plain, plural
 from specdash.errors import Exit, Problem, ProfileError
-from specdash.session.planned import plan_time
+from specdash.session.plan_time import plan_time
 from specdash.session.prepare import Prepared, only_possible, prepare
 from specdash.session.run_header import NOTHING_WITH
 

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from specdash.config.gguf import read_model
 from specdash.config.mlx_folder import CONFIG, WEIGHTS, folder_name, is_mlx_folder, writes_text
-from specdash.config.report import escaped
+from specdash.config.problems import escaped
 from specdash.core.model import ModelFacts, vocabulary_conflict
 from specdash.errors import EngineError
 

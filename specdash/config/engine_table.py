@@ -13,9 +13,9 @@ from urllib.parse import urlsplit
 from specdash.config.entries import absolute
 from specdash.config.fields import Schema, TomlTable
 from specdash.config.lines import KeyPath
+from specdash.config.problems import Findings, guess, toml_text
 from specdash.config.programs import check_program, located, read_program
-from specdash.config.report import Findings, guess, toml_text
-from specdash.core.kinds import DEFAULT, KINDS, LOOPBACK_ONLY, OWN_KEYS, Kind, owners_of
+from specdash.core.engine_kinds import DEFAULT, KINDS, LOOPBACK_ONLY, OWN_KEYS, Kind, owners_of
 from specdash.core.methods import BASELINE, METHODS, method_named
 from specdash.core.process_spec import PLACEHOLDERS, mentions, variable
 from specdash.core.profile import EVERY_METHOD, EngineConfig, Launch, Urls

@@ -16,8 +16,8 @@ from specdash.config.discover import expand, model_stem
 from specdash.config.fields import TomlTable
 from specdash.config.lines import KeyPath
 from specdash.config.mlx_folder import is_mlx_folder
-from specdash.config.report import Findings, escaped, guess, nearest, toml_text
-from specdash.core.kinds import KINDS
+from specdash.config.problems import Findings, escaped, guess, nearest, toml_text
+from specdash.core.engine_kinds import KINDS
 from specdash.core.methods import WITH_DRAFT_MODEL
 from specdash.core.profile import ModelRef
 

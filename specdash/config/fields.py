@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from specdash.config.lines import KeyPath
-from specdash.config.report import Findings, dotted, guess, nearest, toml_text
+from specdash.config.problems import Findings, dotted, guess, nearest, toml_text
 from specdash.core.axes import Axis
 
 Schema = dict[str, Any]

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from specdash.config.gguf_header import FILE_TYPES, TENSOR_TYPES, Header, Walk
 from specdash.config.model_file import AGAIN, bytes_read, path_text, regular_file
-from specdash.config.report import escaped
+from specdash.config.problems import escaped
 from specdash.core.model import SYNTHETIC_KEY, ModelFacts, VocabFacts
 from specdash.errors import EngineError
 

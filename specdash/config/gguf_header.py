@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from specdash.config.model_file import BadFileError, WeightBytes
-from specdash.config.report import escaped
+from specdash.config.problems import escaped
 
 HEADER_BYTES = 256 * 2**20
 HEADER_S = 5.0

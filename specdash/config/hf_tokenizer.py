@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from specdash.config.model_file import BadFileError, path_text, regular_file
-from specdash.config.report import escaped
+from specdash.config.problems import escaped
 from specdash.core.model import VocabFacts, packed_texts
 from specdash.errors import EngineError
 

@@ -19,11 +19,11 @@ from specdash.analysis.strategy import CURVE, SEARCH
 from specdash.config.engine_table import read_engine, require_server, warn_of_port
 from specdash.config.entries import absence, path_key, read_models, same_label_two_files
 from specdash.config.fields import TomlTable, unknown_keys
+from specdash.config.left_out import warn_of_methods
 from specdash.config.lines import KeyPath
-from specdash.config.method_limits import warn_of_methods
 from specdash.config.mlx_folder import is_mlx_folder
+from specdash.config.problems import Findings, escaped, toml_text
 from specdash.config.queue_table import Known, read_queue
-from specdash.config.report import Findings, escaped, toml_text
 from specdash.config.sections import (
     read_configs,
     read_limits,
@@ -32,7 +32,7 @@ from specdash.config.sections import (
     read_sweep,
 )
 from specdash.config.toml_file import read_toml
-from specdash.core.kinds import KINDS, Kind
+from specdash.core.engine_kinds import KINDS, Kind
 from specdash.core.measure import expected_k_seen
 from specdash.core.methods import is_draftless, needs_draft_model
 from specdash.core.model import MLX

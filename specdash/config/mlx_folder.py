@@ -10,7 +10,7 @@ import os
 import re
 from pathlib import Path
 
-from specdash.config.report import escaped
+from specdash.config.problems import escaped
 
 CONFIG = "config.json"
 INDEX = "model.safetensors.index.json"

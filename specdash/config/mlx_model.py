@@ -18,7 +18,7 @@ from typing import Any
 from specdash.config.hf_tokenizer import read_object, read_vocabulary
 from specdash.config.mlx_folder import CONFIG, INDEX, WEIGHTS
 from specdash.config.model_file import WeightBytes, bytes_read, path_text
-from specdash.config.report import escaped
+from specdash.config.problems import escaped
 from specdash.config.safetensors import Tensor, read_tensors
 from specdash.core.model import MLX, SYNTHETIC_KEY, ModelFacts
 from specdash.errors import EngineError

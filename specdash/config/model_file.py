@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from specdash.config.report import escaped
+from specdash.config.problems import escaped
 from specdash.errors import EngineError
 
 AGAIN = "Download or copy it again."

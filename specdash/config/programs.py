@@ -10,8 +10,8 @@ from pathlib import Path
 from specdash.config.entries import absence, absolute, expand_user
 from specdash.config.fields import TomlTable
 from specdash.config.lines import KeyPath
-from specdash.config.report import Findings, escaped, toml_text
-from specdash.core.kinds import DEFAULT, KINDS, Kind, Program
+from specdash.config.problems import Findings, escaped, toml_text
+from specdash.core.engine_kinds import DEFAULT, KINDS, Kind, Program
 
 
 def located(text: str, base: Path) -> str:

@@ -18,7 +18,7 @@ from specdash.core.commands import NewModel
 from specdash.core.methods import BASELINE
 from specdash.core.plan import Step, iterations_of, steps_of
 from specdash.core.profile import BUILTIN, ModelRef, Profile, QueueEntry, Sweep
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.errors import SpecdashError
 
 _HEAD = """\

@@ -8,9 +8,9 @@ from itertools import product
 from typing import Any, Literal
 
 from specdash.config.fields import ALL_OR_NAMES, TomlTable, as_whole
-from specdash.config.report import guess, toml_text
+from specdash.config.problems import guess, toml_text
 from specdash.core.axes import AXES, SWEPT, Part, Values
-from specdash.core.kinds import Kind
+from specdash.core.engine_kinds import Kind
 from specdash.core.methods import BASELINE, DRAFT, METHODS, method_named, needs_draft_model
 from specdash.core.plan import entry_steps
 from specdash.core.profile import Measure, QueueEntry, ServerConfig

@@ -14,7 +14,7 @@ import msgspec
 
 from specdash.config.gguf_header import guess_file_type
 from specdash.config.model_file import BadFileError, regular_file
-from specdash.config.report import escaped
+from specdash.config.problems import escaped
 
 HEADER_BYTES = 100_000_000  # the format's own limit
 INSTEAD = "Name the folder of an MLX model."

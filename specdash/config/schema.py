@@ -12,7 +12,7 @@ from typing import Any
 
 from specdash.config.fields import TomlTable
 from specdash.config.load import read_profile
-from specdash.config.report import Findings
+from specdash.config.problems import Findings
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 # A reader asks a table for its keys where the table is there.

@@ -21,10 +21,10 @@ from specdash.config.engine_table import (
 )
 from specdash.config.entries import absence, absolute, impossible, read_pairs
 from specdash.config.fields import ALL_OR_NAMES, Schema, TomlTable, parse_duration, parse_size
+from specdash.config.problems import guess, nearest, toml_text
 from specdash.config.prompts import CATEGORIES, load_jsonl
-from specdash.config.report import guess, nearest, toml_text
 from specdash.core.axes import AXES, PARAMS, SWEPT, Part
-from specdash.core.kinds import KINDS, Kind
+from specdash.core.engine_kinds import KINDS, Kind
 from specdash.core.methods import METHODS, method_named
 from specdash.core.profile import BUILTIN, LOSSLESS, EngineConfig, KMode, Limits, Measure, ModelRef, ServerConfig, Sweep
 

@@ -18,7 +18,7 @@ from typing import Any
 
 from specdash.config.fields import TomlTable, unknown_keys
 from specdash.config.lines import key_lines
-from specdash.config.report import Findings, escaped, guess
+from specdash.config.problems import Findings, escaped, guess
 from specdash.config.toml_file import read_toml
 from specdash.errors import Problem, SpecdashError
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from specdash.config.lines import key_lines
-from specdash.config.report import Findings, escaped
+from specdash.config.problems import Findings, escaped
 from specdash.errors import Problem
 
 _LARGEST_FILE_BYTES = 1_000_000

@@ -11,7 +11,7 @@ import tomli_w
 
 from specdash.config.discover import model_stem
 from specdash.core.axes import SWEPT
-from specdash.core.kinds import DEFAULT, Kind
+from specdash.core.engine_kinds import DEFAULT, Kind
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.profile import (
     EVERY_METHOD,

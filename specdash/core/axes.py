@@ -45,7 +45,7 @@ class Axis:
     `name` is the key in profiles, journals and results. `default` is what a step has that says nothing. `words` is a
     value in words ("{} experts"), `in_id` the same in names of steps where it differs. `heading` and `width` (cells)
     make a column in lists, `blank` is shown where there is no value. `of_method` tells which methods have it. One that
-    `is_flag` is set by a flag of some kinds of engine, which name it in `core.kinds`. One that `shortens` drafts makes
+    `is_flag` is set by a flag of some kinds of engine, as `core.engine_kinds` says. One that `shortens` drafts makes
     K a ceiling. `rank` says where the axis stands in the order in which results are read, by ascending value or,
     unless it `ascends`, by first appearance. `least` and `below` bound the values of a profile; `in_sweep` says
     whether `[sweep]` lists them. `is_required`: journals always had it; `is_sparse`: it is left out of them where it

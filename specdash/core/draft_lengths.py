@@ -1,4 +1,4 @@
-"""What a method without a draft model can do with a draft length K; which kind of engine can what is `core.kinds`'s.
+"""What a method without a draft model can do with a draft length K; `core.engine_kinds` says which kind can what.
 
 Such a method may drop short drafts, draft no more than so many tokens whatever K is, or remember what its server has
 seen. A K that it cannot have is left out of a plan with the reason; two Ks that make one server are one. Pure.

@@ -9,17 +9,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from specdash.core.asked import UnmeasuredRequests
 from specdash.core.lifecycle import ServerState
 from specdash.core.persistent import changed_since
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, fixes_k
 from specdash.core.priors import ZERO, Range, RequestTime, Tokens, prior_load, prior_request, prior_tokens
 from specdash.core.queue import loads_of, takes
 from specdash.core.state import RunState
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.steptable import StepTable
 from specdash.core.ticks import Telemetry
 from specdash.core.timings import Backlog, StepTimings
+from specdash.core.unmeasured_requests import UnmeasuredRequests
 
 __all__ = ["ZERO", "ForecastRequest", "Forecaster", "Outlook", "Range", "in_flight", "loads_left", "outlook"]
 

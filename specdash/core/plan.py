@@ -15,7 +15,7 @@ from itertools import product
 from specdash.core import axes
 from specdash.core.axes import AXES, NONE, Values
 from specdash.core.draft_lengths import Abilities, ks_to_try
-from specdash.core.kinds import KScope as KScope
+from specdash.core.engine_kinds import KScope as KScope
 from specdash.core.measure import expected_k_seen
 from specdash.core.methods import BASELINE, DRAFT, is_draftless, method_of
 from specdash.core.model import ModelFacts, k_max, k_range

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, Literal, TypeVar
 
-from specdash.core import kinds
+from specdash.core import engine_kinds as kinds
 from specdash.core.axes import NONE, Values
 from specdash.core.draft_lengths import Abilities
 from specdash.core.methods import BASELINE

@@ -14,7 +14,7 @@ from specdash.core import commands as cmd
 from specdash.core.methods import BASELINE, method_named, needs_draft_model
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step, fixes_k
 from specdash.core.status import StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.steptable import StepTable, table_of
 
 Steps = Mapping[str, StepState]

@@ -17,7 +17,7 @@ from specdash.core import queue
 from specdash.core.persistent import PersistentMap
 from specdash.core.state import LoadState, RunState, Transition
 from specdash.core.status import StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.steptable import StepTable, table_of
 from specdash.errors import StoreError
 

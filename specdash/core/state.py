@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from specdash.core import events as ev
 from specdash.core.persistent import PersistentMap, backwards
 from specdash.core.plan import KScope, LoadKey
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.steptable import StepTable, table_of
 
 

@@ -16,7 +16,7 @@ from specdash.core.methods import BASELINE
 from specdash.core.persistent import PersistentMap
 from specdash.core.plan import LoadKey, Step
 from specdash.core.status import DONE, WITHOUT_FIGURE, StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 
 
 @dataclass(frozen=True, slots=True)

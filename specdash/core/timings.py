@@ -10,12 +10,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from specdash.core.asked import UnmeasuredRequests
 from specdash.core.measure import Sample
 from specdash.core.plan import LoadKey, Step
 from specdash.core.priors import ZERO, Range, RequestTime, Tokens
 from specdash.core.state import LoadState
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
+from specdash.core.unmeasured_requests import UnmeasuredRequests
 
 # By how many times a forecast may be off, to either side, by how alike the steps are: those of the same pair and K; of
 # the same pair; of the same target, which a draft may make three times as fast or as slow; of another target.

@@ -1,6 +1,6 @@
 """Finds the engine of a profile: each kind's module, which is imported when it is needed.
 
-A new engine is a row of `core.kinds` and a module here, which the row names.
+A new engine is a row of `core.engine_kinds` and a module here, which the row names.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Protocol, cast
 
 from specdash.core.engine import Engine, FindContext, Param
-from specdash.core.kinds import KINDS
+from specdash.core.engine_kinds import KINDS
 from specdash.core.profile import EngineConfig
 
 

@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from specdash.core.ticks import GpuUse
-from specdash.probes.guard import SensorUnavailable
+from specdash.probes.sensor_guard import SensorUnavailable
 
 # Bits of nvmlClocksEventReasons (nvml.h), without those of an idle GPU and of clocks that somebody has set.
 THROTTLE_REASONS = {

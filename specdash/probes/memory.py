@@ -14,7 +14,7 @@ from pathlib import Path
 
 import psutil
 
-from specdash.probes.guard import SensorUnavailable
+from specdash.probes.sensor_guard import SensorUnavailable
 
 _IPC_LOCK = 1 << 14  # CAP_IPC_LOCK (capabilities(7)): locks without a limit
 

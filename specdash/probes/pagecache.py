@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from stat import S_ISREG
 
-from specdash.probes.guard import SensorUnavailable
+from specdash.probes.sensor_guard import SensorUnavailable
 
 WINDOW_PAGES = 64
 WINDOWS = 256  # of all files together: some milliseconds, whatever their size

@@ -9,7 +9,6 @@ from pathlib import Path
 
 from specdash.core.ticks import GpuUse, MemoryTick
 from specdash.probes.gpu import Nvidia, amd_gpus
-from specdash.probes.guard import SensorGuard
 from specdash.probes.memory import (
     Ram,
     TreeNow,
@@ -22,6 +21,7 @@ from specdash.probes.memory import (
     sysctl_number,
 )
 from specdash.probes.pagecache import PageCache, model_sizes
+from specdash.probes.sensor_guard import SensorGuard
 
 _NO_RAM = Ram(0, 0, 0, 0, None)
 _NO_TREE = TreeNow(None, None, None, False)

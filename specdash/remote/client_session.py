@@ -34,7 +34,7 @@ from specdash.remote.protocol import (
     log_name,
     read_log,
 )
-from specdash.remote.source import SourceError
+from specdash.remote.run_source import SourceError
 from specdash.session.handle import Handle, Subscription
 from specdash.store.codec import decode_command, encode_tick
 from specdash.store.runs import JOURNAL

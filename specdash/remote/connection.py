@@ -30,7 +30,7 @@ from specdash.remote.protocol import (
     decode_message,
     encode_message,
 )
-from specdash.remote.source import (
+from specdash.remote.run_source import (
     MODELS,
     CaughtUp,
     CommandRefused,

@@ -12,7 +12,7 @@ from specdash.core.events import Recorded
 from specdash.core.reduce import fold, fold_all
 from specdash.core.state import RunState
 from specdash.core.ticks import Telemetry, Tick, fold_tick
-from specdash.remote.source import CaughtUp, Event, Gone, Moved, Origin
+from specdash.remote.run_source import CaughtUp, Event, Gone, Moved, Origin
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from specdash.core.state import RunState
-from specdash.remote.source import LogPiece, SourceError
+from specdash.remote.run_source import LogPiece, SourceError
 from specdash.store.disk import write_atomic
 
 PROTOCOL = 1

@@ -1,6 +1,6 @@
 """Where a client finds a run: the engine at work on it, on this machine or behind ssh, or else its folder.
 
-All are `remote.source.Source`s; `open_run` and `PipeSource.open` are the ways in.
+All are `remote.run_source.Source`s; `open_run` and `PipeSource.open` are the ways in.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from specdash.core.state import RunState
 from specdash.errors import StoreError
 from specdash.remote.connection import EVENTS_AT_ONCE, Connection, EngineSource, greet, origin_of, welcomed
 from specdash.remote.protocol import NOBODY, log_name, read_log, read_pointer, reason_run_ended
-from specdash.remote.source import (
+from specdash.remote.run_source import (
     MODELS,
     CaughtUp,
     CommandRefused,

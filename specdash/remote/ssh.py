@@ -18,7 +18,7 @@ from typing import IO
 from specdash.core.text import one_line
 from specdash.remote.connection import hello
 from specdash.remote.protocol import decode_message, encode_message
-from specdash.remote.source import MODELS, SourceError
+from specdash.remote.run_source import MODELS, SourceError
 
 GRACE_S = 2.0
 # A line that is down is found out after a minute.

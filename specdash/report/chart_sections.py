@@ -26,7 +26,7 @@ from specdash.report.arms import (
     rate_of,
     speedup_of,
 )
-from specdash.report.model import (
+from specdash.report.blocks import (
     HTML,
     MARKDOWN,
     Below,

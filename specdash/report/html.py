@@ -21,7 +21,7 @@ from typing import Any
 from specdash.analysis.result import Result
 from specdash.core.text import one_line, plain
 from specdash.errors import StoreError
-from specdash.report.model import (
+from specdash.report.blocks import (
     HTML,
     Answer,
     Badge,

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 
 from specdash.analysis.result import Result
 from specdash.core.text import markdown_cell, plain, squeezed
-from specdash.report.model import (
+from specdash.report.blocks import (
     MARKDOWN,
     Answer,
     Badge,

@@ -12,7 +12,7 @@ from specdash.core.numbers import finite
 from specdash.core.text import plural
 from specdash.report import text
 from specdash.report.arms import ResultOverview, arm_key, is_baseline, measured_n, rate_of
-from specdash.report.model import (
+from specdash.report.blocks import (
     FOLDED_ROWS,
     HTML,
     MARKDOWN,

@@ -22,15 +22,7 @@ from specdash.report.arms import (
     rate_of,
     speedup_of,
 )
-from specdash.report.chart_sections import acceptance_section, heatmap_section, k_curves_section, speed_section
-from specdash.report.measured_sections import (
-    categories,
-    losslessness,
-    reason_unmeasured,
-    roofline_section,
-    target_tables,
-)
-from specdash.report.model import (
+from specdash.report.blocks import (
     HTML,
     MARKDOWN,
     Answer,
@@ -54,6 +46,14 @@ from specdash.report.model import (
     Strong,
     Words,
     report_columns,
+)
+from specdash.report.chart_sections import acceptance_section, heatmap_section, k_curves_section, speed_section
+from specdash.report.measured_sections import (
+    categories,
+    losslessness,
+    reason_unmeasured,
+    roofline_section,
+    target_tables,
 )
 from specdash.report.text import DASH
 

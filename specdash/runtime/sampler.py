@@ -17,11 +17,11 @@ from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
 from specdash.core.state import RunState
 from specdash.core.status import StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.validity import is_retryable, is_spent, is_unrecoverable, verdict_of
-from specdash.runtime.lengths import Lengths
+from specdash.runtime.prompt_limits import Lengths
 from specdash.runtime.request import TRIES, RequestRefused, TimedOut
-from specdash.runtime.requests import WARM_UP, Requester, Sampling
+from specdash.runtime.requester import WARM_UP, Requester, Sampling
 from specdash.runtime.run_control import Cancelled, RunControl
 from specdash.runtime.server import Publish, Server, ServerTiming
 from specdash.runtime.side_records import SideRecorder

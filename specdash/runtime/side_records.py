@@ -10,7 +10,6 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import pairwise
 
 from specdash.core import events as ev
-from specdash.core.asked import CHECKED_TOKENS, ROUNDING_PLACES, cost_requests, request_lengths
 from specdash.core.generation import Generation
 from specdash.core.measure import verify_steps
 from specdash.core.methods import BASELINE
@@ -19,8 +18,9 @@ from specdash.core.profile import LOSSLESS
 from specdash.core.prompts import Prompt
 from specdash.core.state import RunState
 from specdash.core.status import SampleStatus
+from specdash.core.unmeasured_requests import CHECKED_TOKENS, ROUNDING_PLACES, cost_requests, request_lengths
 from specdash.runtime.request import Taken
-from specdash.runtime.requests import Requester, Sampling
+from specdash.runtime.requester import Requester, Sampling
 from specdash.runtime.server import Publish
 
 SPARE_PROMPTS = 4  # of a category, that its baseline answers beyond its samples: for arms whose text is in doubt
@@ -145,7 +145,7 @@ class SideRecorder:
     async def probe_step_costs(self, load: str, steps: Sequence[Step]) -> None:
         """Asks for short answers to the samples' own prompts, with fewer tokens drafted a step.
 
-        Where K is fixed, `core.asked` says at which number of tokens the last steps draft fewer; requests
+        Where K is fixed, `core.unmeasured_requests` says at which number of tokens the last steps draft fewer; requests
         of one prompt follow each other, so that it is processed once. Where a request sets K, each length is asked for
         as K, prompts in turn: these builds repeat their last draft for a prompt that comes twice in a row.
         """

@@ -14,7 +14,7 @@ from specdash.core.model import ModelFacts, vocabulary_conflict
 from specdash.core.plan import Step
 from specdash.core.queue import IllegalEdit
 from specdash.core.state import RunState
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.errors import SpecdashError
 from specdash.session.fallback import Engines
 from specdash.session.prepare import Prepared, expert_problem

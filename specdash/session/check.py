@@ -10,7 +10,7 @@ import os
 from collections.abc import Sequence
 
 from specdash.config.load import CheckResult, sorted_result
-from specdash.config.report import Findings, escaped
+from specdash.config.problems import Findings, escaped
 from specdash.core.profile import Profile
 from specdash.engines.argument_check import OwnHelp, helps_of
 from specdash.errors import EngineError, Problem, ProfileError

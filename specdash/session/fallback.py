@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from specdash.core.axes import AXES
 from specdash.core.engine import UNKNOWN, Engine, EngineInfo
+from specdash.core.engine_kinds import kind_named
 from specdash.core.events import EngineFound
-from specdash.core.kinds import kind_named
 from specdash.core.plan import LoadKey, Step
 from specdash.core.profile import ServerConfig
 from specdash.session.prepare import Prepared

@@ -23,7 +23,7 @@ from specdash.core.model import ModelFacts
 from specdash.core.plan import LoadKey
 from specdash.core.queue import IllegalEdit, apply_edits
 from specdash.core.state import RunState
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.probes.bandwidth import cache_bytes, measure_bandwidth
 from specdash.session.recorder import Recorder
 

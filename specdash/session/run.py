@@ -26,8 +26,8 @@ from specdash.config.prompts import context_filler
 from specdash.config.write import dump_profile
 from specdash.core import events as ev
 from specdash.core.engine import FindContext
+from specdash.core.engine_kinds import KINDS
 from specdash.core.heartbeat import heartbeat
-from specdash.core.kinds import KINDS
 from specdash.core.plan import KScope
 from specdash.core.profile import Profile
 from specdash.core.reduce import fold, fold_all
@@ -39,7 +39,7 @@ from specdash.probes.machine import hardware_label, machine_facts
 from specdash.probes.sensors import Sensors
 from specdash.runtime.host import StayAwake
 from specdash.runtime.locks import machine_lock, run_lock
-from specdash.runtime.requests import Sampling
+from specdash.runtime.requester import Sampling
 from specdash.runtime.server import Server, ServerLimits
 from specdash.runtime.sweep import SweepContext, SweepOutcome, SweepRunner, SweepSettings
 from specdash.session.catalogue import FILLER_TOKENS, Catalogue

@@ -16,7 +16,7 @@ from pathlib import Path
 from specdash.core.generation import Piece, PromptRead
 from specdash.core.live_rate import Meter
 from specdash.core.ticks import DiskTick, LogTick, MemoryTick, ServerTick, Telemetry, Tick, TokenTick, fold_tick
-from specdash.runtime.requests import InFlight, Requester
+from specdash.runtime.requester import InFlight, Requester
 from specdash.runtime.server import Server
 from specdash.runtime.startup import ServerStatus
 from specdash.session.handle import OnTick

@@ -31,7 +31,7 @@ from specdash.analysis.result import (
 )
 from specdash.analysis.roofline import Roofline
 from specdash.core.axes import ARM, AXES, GROUP, LOAD, PARAMS, SETTING, STAGE, row_of, unknown
-from specdash.core.kinds import KINDS
+from specdash.core.engine_kinds import KINDS
 from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.numbers import finite

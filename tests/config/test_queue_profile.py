@@ -16,7 +16,7 @@ from specdash.core.commands import NewModel
 from specdash.core.plan import Step, iterations_of, steps_of
 from specdash.core.profile import EngineConfig, Limits, Measure, ModelRef, Profile, ServerConfig, Sweep
 from specdash.core.status import StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.errors import SpecdashError
 
 HEAD = """\

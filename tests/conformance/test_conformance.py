@@ -25,7 +25,7 @@ from specdash.core.engine import (
     Health,
     ServerSpec,
 )
-from specdash.core.kinds import KINDS
+from specdash.core.engine_kinds import KINDS
 from specdash.core.measure import Sample
 from specdash.core.methods import DRAFT
 from specdash.core.plan import KScope, Step

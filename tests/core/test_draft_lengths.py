@@ -6,7 +6,7 @@ import pytest
 
 from specdash.core.axes import Values
 from specdash.core.draft_lengths import Abilities, ks_to_try
-from specdash.core.kinds import kind_named
+from specdash.core.engine_kinds import kind_named
 from specdash.core.plan import Step, possible
 
 STEP = Step.of("T", method="ngram-simple", k=4, category="coding")

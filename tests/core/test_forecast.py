@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 
 from specdash.core import events as ev
-from specdash.core.asked import MOST_TRACES, PROBE_TOKENS, PROBES, UnmeasuredRequests, cost_answers
 from specdash.core.forecast import Forecaster, ForecastRequest, Outlook, Range, in_flight, loads_left, outlook
 from specdash.core.measure import Sample
 from specdash.core.methods import DRAFT
@@ -33,9 +32,10 @@ from specdash.core.priors import (
 from specdash.core.reduce import fold
 from specdash.core.state import LoadState, RunState
 from specdash.core.status import SampleStatus, StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.ticks import ServerTick, Telemetry, TokenTick
 from specdash.core.timings import FIRST_SPREAD, SPREADS
+from specdash.core.unmeasured_requests import MOST_TRACES, PROBE_TOKENS, PROBES, UnmeasuredRequests, cost_answers
 from tests.support.simulated_runs import Asked as Ask
 from tests.support.simulated_runs import Run
 from tests.support.worlds import Pair, World

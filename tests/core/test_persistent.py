@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from specdash.core.persistent import PersistentMap, backwards
 from specdash.core.status import DONE, WITHOUT_FIGURE, StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.steptable import StepTable, Tally, tally_of
 from tests.support.recorded_run import sample, step
 

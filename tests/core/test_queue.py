@@ -24,7 +24,7 @@ from specdash.core.queue import (
     serves,
 )
 from specdash.core.status import StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.store.codec import decode_edit, encode_edit
 from tests.support.recorded_run import sample, step
 

@@ -15,7 +15,7 @@ from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.ticks import LogTick, MemoryTick, ServerTick, TokenTick
 from specdash.remote.feed import RunFeed
-from specdash.remote.source import CommandRefused
+from specdash.remote.run_source import CommandRefused
 from specdash.store.journal import Journal
 from tests.support.attached_client import Client, attached
 from tests.support.fake_machine import Bench, assert_complete

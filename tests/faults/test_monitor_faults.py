@@ -17,7 +17,7 @@ from specdash.core.reduce import fold_all
 from specdash.core.ticks import TextRun, TokenTick
 from specdash.remote.client_session import LINGER_S, MOST_CLIENTS
 from specdash.remote.protocol import read_pointer
-from specdash.remote.source import CaughtUp, Event, SourceError
+from specdash.remote.run_source import CaughtUp, Event, SourceError
 from specdash.remote.sources import SocketSource
 from specdash.runtime.sockets import socket_path
 from tests.support.recorded_run import loaded, measured, started, step

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from specdash.probes import pagecache
-from specdash.probes.guard import SensorUnavailable
 from specdash.probes.pagecache import WINDOW_PAGES, WINDOWS, PageCache, model_sizes, window_starts
+from specdash.probes.sensor_guard import SensorUnavailable
 
 PAGE = mmap.PAGESIZE
 SIZE = 16 * 2**20

@@ -15,8 +15,8 @@ import pytest
 from specdash.core.ticks import GpuUse
 from specdash.probes import sensors as module
 from specdash.probes.gpu import Nvidia, amd_gpus, throttle_words
-from specdash.probes.guard import RETRY_S, SensorUnavailable
 from specdash.probes.memory import linux_pressure, linux_ram, linux_tree, mac_wired_limit
+from specdash.probes.sensor_guard import RETRY_S, SensorUnavailable
 from specdash.probes.sensors import Sensors
 from specdash.store.codec import decode_tick, encode_tick
 

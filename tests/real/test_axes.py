@@ -11,7 +11,7 @@ import pytest
 
 from specdash.core import events as ev
 from specdash.core.measure import Sample
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.engines.demo import Shape, write_moe
 from tests.support.machine import Run, assert_complete, assert_each_block_once, descendants
 from tests.support.real_machine import PROMPTS, TEMPLATE, Real, add_template, change_vocabulary, scopes, values_of

@@ -17,7 +17,7 @@ from specdash.core.plan import KScope, Step
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import Progress, RequestTimeout
 from specdash.runtime.request import TRIES, Taken, TimedOut, take
-from specdash.runtime.requests import Requester, Sampling
+from specdash.runtime.requester import Requester, Sampling
 from specdash.runtime.run_control import RunControl
 from specdash.runtime.server import Server
 

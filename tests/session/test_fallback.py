@@ -17,7 +17,7 @@ from specdash.core.events import EngineFound
 from specdash.core.methods import BASELINE
 from specdash.core.plan import LoadKey, Step
 from specdash.session.fallback import Engines, with_fallback
-from specdash.session.planned import plan_time
+from specdash.session.plan_time import plan_time
 from specdash.session.prepare import Prepared, only_possible, prepare
 from specdash.session.prompt_lengths import findings_of
 from specdash.session.run_header import _samples_of, initial_facts

@@ -11,7 +11,7 @@ from specdash.config.load import load_profile
 from specdash.core import commands as cmd
 from specdash.core.plan import Step
 from specdash.core.queue import IllegalEdit
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.session.catalogue import Catalogue
 from specdash.session.fallback import Engines
 from specdash.session.prepare import Prepared, only_possible, prepare

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from specdash.analysis.stats import Speedup, Summary
-from specdash.report.model import HTML, MARKDOWN, Block, Cards, Chart, Folded, Only, blocks_for
+from specdash.report.blocks import HTML, MARKDOWN, Block, Cards, Chart, Folded, Only, blocks_for
 from specdash.report.sections import report_of
 from specdash.report.text import ASCII, DOCUMENT, TERMINAL, change, faster, mean, rate, ratio, seconds, share
 from specdash.store.result_json import from_document

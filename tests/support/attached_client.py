@@ -10,7 +10,7 @@ from pathlib import Path
 from specdash.core.commands import EDIT, Command, Edit
 from specdash.core.ticks import Tick
 from specdash.remote.feed import RunFeed, fold_event
-from specdash.remote.source import Source
+from specdash.remote.run_source import Source
 from specdash.remote.sources import open_run
 
 LIMIT_S = 30.0

@@ -11,10 +11,10 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 
 from specdash.core import events as ev
-from specdash.core.asked import cost_requests
 from specdash.core.measure import Sample
 from specdash.core.state import RunState
 from specdash.core.status import StepStatus
+from specdash.core.unmeasured_requests import cost_requests
 from tests.support import recorded_run as rec
 
 

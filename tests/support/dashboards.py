@@ -11,7 +11,7 @@ from textual.pilot import Pilot
 from specdash.core import events as ev
 from specdash.core.commands import Command
 from specdash.core.ticks import Tick
-from specdash.remote.source import CaughtUp, CommandRefused, Event, Gone, LogPiece, Origin, SourceError
+from specdash.remote.run_source import CaughtUp, CommandRefused, Event, Gone, LogPiece, Origin, SourceError
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.terminal import UNICODE, Terminal
 from tests.support.recorded_run import recorded

@@ -27,7 +27,7 @@ import tomli_w
 from specdash.core import events as ev
 from specdash.core.reduce import fold_all
 from specdash.core.state import RunState
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.store.journal import read
 from tests.support import fork_server
 from tests.support.paths import ROOT

@@ -90,7 +90,7 @@ def stream() -> Iterator[list[object]]:
 async def _view(paints: int, *, idle: bool) -> int:
     """Shows the scene and repaints it step by step, with a mark after each repaint."""
     from specdash.core.ticks import ServerTick
-    from specdash.remote.source import Event
+    from specdash.remote.run_source import Event
     from specdash.ui.tui.app import Dashboard
     from specdash.ui.tui.terminal import UNICODE, Terminal
     from tests.support import live_runs

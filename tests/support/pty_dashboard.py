@@ -18,7 +18,7 @@ from specdash.core import events as ev
 from specdash.core.commands import Command
 from specdash.core.ticks import TextRun, TokenTick
 from specdash.errors import SpecdashError
-from specdash.remote.source import CaughtUp, Event, LogPiece, Origin, SourceError
+from specdash.remote.run_source import CaughtUp, Event, LogPiece, Origin, SourceError
 from specdash.ui.tui.run import show_run
 from tests.support.recorded_run import loaded, measured, started, step
 

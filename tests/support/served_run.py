@@ -17,8 +17,8 @@ from specdash.core.queue import IllegalEdit
 from specdash.core.reduce import fold
 from specdash.core.state import RunState
 from specdash.core.ticks import MemoryTick, Telemetry, Tick, fold_tick
+from specdash.remote.run_source import Event, Source
 from specdash.remote.server import SocketServer
-from specdash.remote.source import Event, Source
 from specdash.runtime.sockets import socket_path
 from specdash.session.handle import Handle, Subscription
 from specdash.store.journal import Journal

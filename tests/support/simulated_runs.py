@@ -15,7 +15,6 @@ from specdash.analysis import strategy
 from specdash.analysis.pass_drift import is_between_passes
 from specdash.analysis.sequential import known_to
 from specdash.core import events as ev
-from specdash.core.asked import cost_requests, request_lengths
 from specdash.core.measure import Sample
 from specdash.core.methods import BASELINE, DRAFT
 from specdash.core.plan import KScope, LoadKey, Step
@@ -23,7 +22,8 @@ from specdash.core.queue import loads_of, serves
 from specdash.core.reduce import fold_all
 from specdash.core.state import RunState
 from specdash.core.status import SampleStatus, StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
+from specdash.core.unmeasured_requests import cost_requests, request_lengths
 from specdash.runtime.side_records import MOST_TRACES
 from tests.support.worlds import Answer, Texts, World
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from specdash.core.engine import Param
-from specdash.core.kinds import KINDS, Kind
+from specdash.core.engine_kinds import KINDS, Kind
 from specdash.engines.registry import module_of
 from tests.conformance.cases import CASES
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from textual.pilot import Pilot
 
-from specdash.remote.source import Source
+from specdash.remote.run_source import Source
 from specdash.remote.sources import open_run
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.terminal import UNICODE, Terminal

@@ -14,7 +14,7 @@ from specdash.core.methods import DRAFT
 from specdash.core.plan import LoadKey, Step
 from specdash.core.state import RunState
 from specdash.core.status import SampleStatus, StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.report.text import TERMINAL, rate, share
 from specdash.ui.narration import counted, sentences, severity_of
 

@@ -23,7 +23,7 @@ from specdash.core.reduce import fold_all
 from specdash.core.ticks import MemoryTick
 from specdash.errors import Exit, SpecdashError
 from specdash.remote.protocol import Pointer, write_pointer
-from specdash.remote.source import CaughtUp, CommandRefused, Event, Gone, Origin, Source, SourceError
+from specdash.remote.run_source import CaughtUp, CommandRefused, Event, Gone, Origin, Source, SourceError
 from specdash.remote.sources import FolderSource, PipeSource, SocketSource, open_run
 from specdash.remote.ssh import SshCommand, SshLine
 from specdash.runtime.locks import run_lock

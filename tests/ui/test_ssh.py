@@ -13,7 +13,7 @@ import pytest
 from specdash.core import events as ev
 from specdash.core.commands import PAUSE, Command
 from specdash.core.reduce import fold_all
-from specdash.remote.source import CaughtUp, Event, Gone, SourceError
+from specdash.remote.run_source import CaughtUp, Event, Gone, SourceError
 from specdash.remote.sources import PipeSource
 from tests.support.recorded_run import loaded, measured, started, step
 from tests.support.served_run import STEPS, WatchedRun, finish, short_folder, take, until

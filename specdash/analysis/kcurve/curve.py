@@ -40,7 +40,7 @@ from specdash.core.numbers import positive
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import ALL
 from specdash.core.state import RunState
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.steptable import StepTable
 
 

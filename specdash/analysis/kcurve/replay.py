@@ -27,7 +27,7 @@ from specdash.core.plan import LoadKey
 from specdash.core.profile import CONTENT
 from specdash.core.state import RunState
 from specdash.core.status import DONE
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 
 _ENOUGH = 20  # observations behind long runs, before shorter runs need not be asked
 

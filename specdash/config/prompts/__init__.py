@@ -16,8 +16,8 @@ from itertools import count
 from pathlib import Path
 from typing import Literal
 
+from specdash.config.problems import guess, toml_text
 from specdash.config.prompts.jsonl import parse_jsonl, read_file
-from specdash.config.report import guess, toml_text
 from specdash.core.prompts import Prompt
 from specdash.errors import Problem, SpecdashError
 

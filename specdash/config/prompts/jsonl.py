@@ -14,7 +14,7 @@ from itertools import count
 from pathlib import Path
 
 from specdash.config.entries import absence, absolute
-from specdash.config.report import guess, nearest, toml_text
+from specdash.config.problems import guess, nearest, toml_text
 from specdash.core.prompts import ROLES, Message, Prompt, Role
 from specdash.core.text import one_line
 from specdash.errors import Problem

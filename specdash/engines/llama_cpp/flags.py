@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from specdash.core.engine import UNKNOWN, CauseKind
-from specdash.core.kinds import EMBEDDED
+from specdash.core.engine_kinds import EMBEDDED
 from specdash.engines.log_diagnosis import hints
 from specdash.engines.program_help import BRIEF_LIMIT_S, HelpOption, read_entries, run_briefly
 from specdash.errors import EngineError

@@ -11,9 +11,9 @@ from types import MappingProxyType
 
 from specdash.core.axes import AXES
 from specdash.core.engine import Endpoint, EngineInfo, FindContext, KProbe, Request, ServerSpec
+from specdash.core.engine_kinds import KINDS
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Generation, Piece, PromptRead
-from specdash.core.kinds import KINDS
 from specdash.core.measure import step_facts
 from specdash.core.plan import KScope, LoadKey
 from specdash.core.profile import EngineConfig

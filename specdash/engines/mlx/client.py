@@ -33,8 +33,8 @@ from itertools import pairwise
 from typing import Any
 
 from specdash.core.engine import DRAFTED, K_SEEN, Endpoint, Health, KProbe, Param, Request, ServerSpec
+from specdash.core.engine_kinds import MLX_SERVER, SPECDASH_MLX, KScope
 from specdash.core.generation import DECODE_RATE, Generation
-from specdash.core.kinds import MLX_SERVER, SPECDASH_MLX, KScope
 from specdash.core.measure import INFERRED
 from specdash.core.prompts import Message, Prompt
 from specdash.core.transport import BadAnswer, HttpError, Progress, StreamedAnswer, TransportError

@@ -34,9 +34,9 @@ from specdash.core.engine import (
     Param,
     ServerSpec,
 )
+from specdash.core.engine_kinds import KINDS, MLX_SERVER, SPECDASH_MLX
 from specdash.core.events import K_PLACE
 from specdash.core.generation import Piece, PromptRead
-from specdash.core.kinds import KINDS, MLX_SERVER, SPECDASH_MLX
 from specdash.core.plan import LoadKey
 from specdash.core.profile import EngineConfig
 from specdash.engines.base import BaseEngine

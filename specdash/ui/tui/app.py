@@ -24,7 +24,7 @@ from specdash.core.state import RunState
 from specdash.core.text import one_line
 from specdash.errors import Exit, SpecdashError, StoreError
 from specdash.remote.feed import RunFeed, fold_event, fold_events
-from specdash.remote.source import Event, Gone, Source, SourceError
+from specdash.remote.run_source import Event, Gone, Source, SourceError
 from specdash.store.disk import write_atomic
 from specdash.ui.tui import screen_registry
 from specdash.ui.tui.context import Repaintable, SourceFactory
@@ -35,7 +35,7 @@ from specdash.ui.tui.palette import Actions
 from specdash.ui.tui.panes.header import Forecast
 from specdash.ui.tui.recommendations import Recommendations, RecommendationUpdater, work_out
 from specdash.ui.tui.terminal import Terminal
-from specdash.ui.tui.terminal.app import TerminalApp
+from specdash.ui.tui.terminal.terminal_app import TerminalApp
 from specdash.ui.tui.terminal.theme import ASCII_CSS, PLAIN_THEME, StyleName, styles_for
 from specdash.ui.tui.widgets.dialog import HelpScreen, LeaveChoice, LeaveMenu, TinyScreen, is_tiny
 

@@ -12,7 +12,7 @@ from textual.screen import Screen
 from specdash.core.commands import Command
 from specdash.core.forecast import Outlook, Range
 from specdash.remote.feed import RunFeed
-from specdash.remote.source import Source
+from specdash.remote.run_source import Source
 from specdash.ui.tui.discovery import DiscoveredModel
 from specdash.ui.tui.keys import ActionInfo
 from specdash.ui.tui.recommendations import Recommendations

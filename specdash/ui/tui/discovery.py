@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from specdash.config.discover import default_folders
+from specdash.core.engine_kinds import kind_named
 from specdash.core.events import ModelRead
-from specdash.core.kinds import kind_named
 from specdash.core.text import one_line
-from specdash.remote.source import MODELS, Source, own_argv
+from specdash.remote.run_source import MODELS, Source, own_argv
 
 MODELS_LIMIT_S = 120.0
 EXAMINE_LIMIT_S = 30.0

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from textual.binding import Binding, BindingType, Keymap
 from textual.keys import KEY_ALIASES, Keys, format_key
 
-from specdash.config.report import nearest, toml_text
-from specdash.ui.tui.terminal.app import key_of_character
+from specdash.config.problems import nearest, toml_text
+from specdash.ui.tui.terminal.terminal_app import key_of_character
 
 MODIFIERS = ("ctrl", "shift", "alt", "super", "meta", "hyper")
 APP = "everywhere"

@@ -16,7 +16,7 @@ from specdash.core.axes import GROUP, NONE, Values, drafter_label, pick, value, 
 from specdash.core.profile import ALL
 from specdash.core.state import RunState
 from specdash.core.step import Step
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.steptable import Tally, tally_of
 from specdash.core.text import one_line
 

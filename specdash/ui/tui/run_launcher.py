@@ -10,7 +10,7 @@ from pathlib import Path
 
 from specdash.core.text import one_line
 from specdash.errors import SpecdashError
-from specdash.remote.source import Source, SourceError
+from specdash.remote.run_source import Source, SourceError
 from specdash.ui.tui.context import DashboardContext
 
 SENTENCE = 600

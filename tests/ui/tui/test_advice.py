@@ -17,7 +17,7 @@ from specdash.core.reduce import fold
 from specdash.core.state import RunState
 from specdash.core.steptable import Tally
 from specdash.core.ticks import ServerTick
-from specdash.remote.source import Gone
+from specdash.remote.run_source import Gone
 from specdash.store.result_json import from_document
 from specdash.ui.tui import app as application
 from specdash.ui.tui.app import Dashboard

@@ -15,7 +15,7 @@ from specdash.core.forecast import Range
 from specdash.core.state import RunState
 from specdash.core.ticks import DiskTick, Telemetry
 from specdash.remote.feed import RunFeed, fold_event
-from specdash.remote.source import Gone, Moved, Origin
+from specdash.remote.run_source import Gone, Moved, Origin
 from specdash.ui.tui import screen_registry
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.exit_message import announcement, run_ended_message
@@ -248,7 +248,7 @@ async def test_a_dialog_survives_a_terminal_that_shrinks_and_grows() -> None:
 
 
 async def test_a_source_that_cannot_be_opened_is_said() -> None:
-    from specdash.remote.source import SourceError
+    from specdash.remote.run_source import SourceError
 
     async def opening() -> ScriptedSource:
         raise SourceError("there is no run\x1b[31m there")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from specdash.remote.source import MODELS, Gone, own_argv
+from specdash.remote.run_source import MODELS, Gone, own_argv
 from specdash.ui.tui import discovery
 from specdash.ui.tui.discovery import DiscoveredModel, DoctorLine, FindError, models_of_machine
 from specdash.ui.tui.wizard.answers import Answers, choices

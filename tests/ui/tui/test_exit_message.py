@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from specdash.core import events as ev
 from specdash.remote.feed import RunFeed
-from specdash.remote.source import Gone, Origin
+from specdash.remote.run_source import Gone, Origin
 from specdash.ui.tui.exit_message import farewell
 from tests.support.recorded_run import folded, loaded, measured, started, step
 

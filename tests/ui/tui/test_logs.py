@@ -14,7 +14,7 @@ from textual import events
 from specdash.core import events as ev
 from specdash.core.reduce import fold_all
 from specdash.core.ticks import LogTick
-from specdash.remote.source import Gone, LogPiece, SourceError
+from specdash.remote.run_source import Gone, LogPiece, SourceError
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.logview import log_file
 from specdash.ui.tui.logview.log_file import Scanner, Window, appended, log_level_of, prepended, stamp_of, window_at

@@ -15,7 +15,7 @@ from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.status import StepStatus
 from specdash.remote.feed import fold_event
-from specdash.remote.source import Gone
+from specdash.remote.run_source import Gone
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.screens.main import MainScreen
 from specdash.ui.tui.terminal import ASCII, Terminal

@@ -10,12 +10,12 @@ from specdash.analysis.figures import FiguresCache
 from specdash.core import commands as cmd
 from specdash.core import events as ev
 from specdash.core.axes import NONE
-from specdash.core.kinds import KINDS
+from specdash.core.engine_kinds import KINDS
 from specdash.core.plan import KScope, LoadKey, Step
 from specdash.core.queue import IllegalEdit, apply_edits
 from specdash.core.text import squeezed
 from specdash.remote.feed import RunFeed, fold_event
-from specdash.remote.source import CaughtUp, Event, Origin
+from specdash.remote.run_source import CaughtUp, Event, Origin
 from specdash.store.codec import decode_edit, encode_edit
 from specdash.ui.tui.discovery import DiscoveredModel
 from specdash.ui.tui.lines import text_of

@@ -15,7 +15,7 @@ from specdash.core.lifecycle import TABLE, ServerState
 from specdash.core.status import StepStatus
 from specdash.core.ticks import GpuUse, ServerTick, TextRun, Tick
 from specdash.remote.feed import RunFeed, fold_event
-from specdash.remote.source import CaughtUp, Event, Gone, Origin
+from specdash.remote.run_source import CaughtUp, Event, Gone, Origin
 from specdash.ui.tui.lines import text_of, width_of
 from specdash.ui.tui.panes.figures import PaneFigures
 from specdash.ui.tui.panes.layout import PANES, ViewChoice, main_body, main_layout, stacked_rows

@@ -23,7 +23,7 @@ from specdash.core.queue import IllegalEdit
 from specdash.core.state import RunState
 from specdash.errors import StoreError
 from specdash.remote.feed import fold_event
-from specdash.remote.source import Gone, Origin
+from specdash.remote.run_source import Gone, Origin
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.discovery import DiscoveredModel
 from specdash.ui.tui.queue_editor import edit_actions, table

@@ -23,7 +23,7 @@ from specdash.core.axes import NONE
 from specdash.core.plan import Step
 from specdash.core.state import RunState
 from specdash.core.status import StepStatus
-from specdash.remote.source import Gone, Origin
+from specdash.remote.run_source import Gone, Origin
 from specdash.store.result_json import document_of
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import LinesWidget, text_of, width_of

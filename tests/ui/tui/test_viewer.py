@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from specdash.core import events as ev
-from specdash.remote.source import Event, Gone
+from specdash.remote.run_source import Event, Gone
 from specdash.ui.tui.app import Dashboard
 from specdash.ui.tui.lines import Line, LinesWidget, text_of
 from specdash.ui.tui.run import _after

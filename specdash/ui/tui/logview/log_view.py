@@ -19,7 +19,7 @@ from rich.cells import cell_len, chop_cells
 from specdash.core.state import RunState
 from specdash.core.text import human_bytes, one_line, plain
 from specdash.remote.feed import RunFeed
-from specdash.remote.source import LogPiece
+from specdash.remote.run_source import LogPiece
 from specdash.ui.tui.lines import Line, Span, first_line_shown, fitted, rule
 from specdash.ui.tui.logview.log_file import (
     KEPT_LINES,

@@ -14,7 +14,7 @@ from specdash.core.acceptance import proven, share_of
 from specdash.core.axes import VARYING
 from specdash.core.methods import BASELINE
 from specdash.core.state import RunState
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.steptable import StepTable
 from specdash.core.text import one_line
 from specdash.core.ticks import HISTORY

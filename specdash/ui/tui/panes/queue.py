@@ -12,7 +12,7 @@ from specdash.core.axes import Axis
 from specdash.core.measure import DESCRIPTION, Sample, Verdict
 from specdash.core.secrets import shell_line
 from specdash.core.status import SampleStatus, StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.text import human_seconds, one_line
 from specdash.ui.tui.lines import Line, Span, fitted, text_of
 from specdash.ui.tui.panes.advice import measurement_remarks

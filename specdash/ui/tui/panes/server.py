@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from itertools import pairwise
 
 from specdash.core.lifecycle import TABLE, ServerState, Trigger
-from specdash.core.newest import of_newest
+from specdash.core.newest_values import of_newest
 from specdash.core.persistent import backwards
 from specdash.core.plan import LoadKey
 from specdash.core.state import LoadState

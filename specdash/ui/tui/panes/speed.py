@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from specdash.analysis.figures import Figures
 from specdash.core.measure import INFERRED
 from specdash.core.methods import BASELINE
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.ticks import TokenTick
 from specdash.ui.tui.lines import Line, Span, width_of
 from specdash.ui.tui.panes.pane import (

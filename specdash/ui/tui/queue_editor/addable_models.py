@@ -9,8 +9,8 @@ from pathlib import PurePath
 from specdash.core.axes import PARAMS, pick
 from specdash.core.commands import NewModel
 from specdash.core.draft_lengths import Abilities
+from specdash.core.engine_kinds import kind_named
 from specdash.core.events import ModelRead
-from specdash.core.kinds import kind_named
 from specdash.core.methods import BASELINE, is_draftless, method_of
 from specdash.core.plan import Step
 from specdash.core.state import RunState

@@ -24,9 +24,9 @@ from specdash.core.plan import KScope, LeftOut, Step, possible
 from specdash.core.queue import IllegalEdit, load_key
 from specdash.core.state import RunState
 from specdash.core.status import StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.text import slug
-from specdash.remote.source import Origin
+from specdash.remote.run_source import Origin
 from specdash.store.disk import PRIVATE_FILE, write_atomic
 
 Steps = Mapping[str, StepState]

@@ -15,7 +15,7 @@ from specdash.core.events import ModelRead
 from specdash.core.forecast import Outlook, outlook
 from specdash.core.queue import IllegalEdit, apply_edits, describe_edits
 from specdash.core.state import RunState
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 
 COSTLY = 20_000  # steps times edits from which the effect of each edit is not worked out anew
 

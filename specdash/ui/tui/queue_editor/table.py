@@ -11,7 +11,7 @@ from specdash.core.forecast import Range
 from specdash.core.plan import LoadKey
 from specdash.core.state import RunState
 from specdash.core.status import StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.text import one_line
 from specdash.ui.tui.lines import Line, Span, fitted
 from specdash.ui.tui.panes.pane import Pane, axis_text, note, ruled, short_range

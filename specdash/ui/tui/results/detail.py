@@ -19,7 +19,7 @@ from specdash.core.methods import BASELINE
 from specdash.core.secrets import shell_line
 from specdash.core.state import RunState
 from specdash.core.status import DONE, SampleStatus, StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.text import human_bytes, human_seconds, one_line
 from specdash.errors import StoreError
 from specdash.report.arms import other_k

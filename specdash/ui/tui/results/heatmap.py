@@ -16,7 +16,7 @@ from specdash.core.methods import BASELINE, is_draftless
 from specdash.core.plan import Step
 from specdash.core.state import LoadState, RunState
 from specdash.core.status import StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.text import human_bytes, markdown_cell, one_line
 from specdash.ui.tui.lines import Line, Span, first_line_shown, fitted
 from specdash.ui.tui.terminal import Glyphs

@@ -14,7 +14,7 @@ from textual.binding import Binding, BindingType
 from textual.containers import Horizontal
 
 from specdash.core.text import one_line
-from specdash.remote.source import SourceError
+from specdash.remote.run_source import SourceError
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line, LinesWidget
 from specdash.ui.tui.logview.log_file import Scanner

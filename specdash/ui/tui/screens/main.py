@@ -12,7 +12,7 @@ from textual.binding import Binding, BindingType
 from specdash.core import commands as cmd
 from specdash.core import queue as edits
 from specdash.core.status import StepStatus
-from specdash.core.steps import StepState
+from specdash.core.step_state import StepState
 from specdash.core.text import one_line
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line

@@ -15,7 +15,7 @@ from specdash.config.load import check_profile
 from specdash.core.plan import KScope, PlannedLoad
 from specdash.core.text import human_bytes, human_seconds, one_line, plural
 from specdash.errors import Problem, SpecdashError
-from specdash.session.planned import plan_time
+from specdash.session.plan_time import plan_time
 from specdash.session.prepare import Prepared, only_possible, prepare
 from specdash.ui.tui import run_launcher
 from specdash.ui.tui.keys import movement

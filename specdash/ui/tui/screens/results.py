@@ -15,7 +15,7 @@ from textual.binding import Binding, BindingType
 from specdash.analysis.figures import FiguresCache
 from specdash.core.state import RunState
 from specdash.core.text import one_line
-from specdash.remote.source import Origin
+from specdash.remote.run_source import Origin
 from specdash.ui.tui.lines import LinesWidget
 from specdash.ui.tui.results import panes
 from specdash.ui.tui.results.curve import CHARTS, is_ready

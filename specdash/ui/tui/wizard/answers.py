@@ -11,7 +11,7 @@ from typing import Literal
 
 from specdash.config.prompts import CATEGORIES
 from specdash.config.write import new_profile
-from specdash.core.kinds import kind_named, kind_of_format
+from specdash.core.engine_kinds import kind_named, kind_of_format
 from specdash.core.model import GGUF, MLX, k_max, k_range
 from specdash.core.profile import KMode
 from specdash.core.text import human_bytes, one_line, slug

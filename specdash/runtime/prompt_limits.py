@@ -19,7 +19,7 @@ from specdash.core.state import RunState
 from specdash.core.status import StepStatus
 from specdash.core.steptable import StepTable
 from specdash.core.text import plural
-from specdash.runtime.requests import Requester
+from specdash.runtime.requester import Requester
 from specdash.runtime.server import Publish
 
 ROUND = 256  # servers round a context up to a multiple of this

@@ -7,8 +7,8 @@ from collections import Counter
 from collections.abc import Sequence
 
 from specdash.config.lines import KeyPath
+from specdash.config.problems import Findings
 from specdash.config.prompts import load_builtin, load_jsonl
-from specdash.config.report import Findings
 from specdash.core.plan import Step, plan_of, possible
 from specdash.core.profile import BUILTIN, Profile, abilities_of
 from specdash.core.prompts import Prompt

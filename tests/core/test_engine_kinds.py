@@ -10,7 +10,7 @@ import pytest
 
 import specdash
 from specdash.core.draft_lengths import ANYTHING
-from specdash.core.kinds import DEFAULT, KINDS, OWN_KEYS, kind_named, kind_of_format, owners_of
+from specdash.core.engine_kinds import DEFAULT, KINDS, OWN_KEYS, kind_named, kind_of_format, owners_of
 from specdash.core.model import GGUF, MLX
 from specdash.core.profile import EngineConfig
 
@@ -22,7 +22,7 @@ def lines_that_name_a_kind() -> Iterator[str]:
     """`file:line` of every string outside of the engines and the table that is the name of a kind."""
     for path in sorted(PACKAGE.rglob("*.py")):
         file = path.relative_to(PACKAGE)
-        if file.parts[0] in ("engines", "programs") or file.as_posix() == "core/kinds.py":
+        if file.parts[0] in ("engines", "programs") or file.as_posix() == "core/engine_kinds.py":
             continue
         for node in ast.walk(ast.parse(path.read_text("utf-8"))):
             if isinstance(node, ast.Constant) and node.value in KINDS:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
-from specdash.core.asked import LENGTHS, WARM_STEPS, cost_requests, draft_lengths
 from specdash.core.events import StepTimes
+from specdash.core.unmeasured_requests import LENGTHS, WARM_STEPS, cost_requests, draft_lengths
 
 
 def traced(guessed: list[bool], k: int, tokens: int) -> StepTimes:

@@ -7,10 +7,10 @@ from dataclasses import replace
 
 from specdash.analysis.sequential import least_samples
 from specdash.analysis.strategy import CURVE, MOST_CONFIRMED, first_samples
-from specdash.core.asked import UnmeasuredRequests
 from specdash.core.plan import KScope, LoadKey, PlannedLoad, Step
 from specdash.core.priors import ZERO, Range, RequestTime, prior_load, prior_request, prior_tokens
 from specdash.core.profile import LOSSLESS
+from specdash.core.unmeasured_requests import UnmeasuredRequests
 from specdash.session.prepare import Prepared
 
 
