@@ -2,12 +2,41 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
 from textual import events
 from textual.screen import Screen
 
 from specdash.remote.feed import RunFeed
 from specdash.ui.tui.context import DashboardPart
 from specdash.ui.tui.header_footer import Bar
+
+PUSHED_WITHIN = 50  # turns of the event loop in which a dialog is there, unless none is asked for
+
+P = ParamSpec("P")
+AnyScreen = TypeVar("AnyScreen", bound="RunScreen")
+Steps = Callable[Concatenate[AnyScreen, P], Coroutine[Any, Any, None]]
+
+
+def dialog(steps: Steps[AnyScreen, P]) -> Steps[AnyScreen, P]:
+    """Let a handler wait for the answers of dialogs: it goes on in a worker, and returns once the first one is there.
+
+    So a key that comes in one packet with the one that opened it belongs to the dialog.
+    """
+
+    @wraps(steps)
+    async def opened(screen: AnyScreen, /, *args: P.args, **kwargs: P.kwargs) -> None:
+        before = len(screen.app.screen_stack)
+        worker = screen.run_worker(steps(screen, *args, **kwargs), group="dialog")
+        for _ in range(PUSHED_WITHIN):
+            if worker.is_finished or len(screen.app.screen_stack) > before:
+                break
+            await asyncio.sleep(0)
+
+    return opened
 
 
 class RunScreen(DashboardPart, Screen[None]):

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from rich.style import Style
 from syrupy.assertion import SnapshotAssertion
+from textual import events
 from textual.pilot import Pilot
 
 from specdash.core import commands as cmd
@@ -118,6 +119,16 @@ async def test_skip_asks_first_and_says_what_it_costs() -> None:
         await press(app, pilot, "n")
         assert sent(app) == []
         await press(app, pilot, "s", "y")
+        assert sent(app) == [cmd.Command(cmd.EDIT, (cmd.Skip((live_runs.RUNNING.id,)),))]
+
+
+async def test_a_key_that_comes_in_one_packet_with_the_question_answers_it() -> None:
+    async with shown() as (app, pilot):
+        for key in "sy":
+            app.post_message(events.Key(key, key))
+        await finished(pilot)
+        await pilot.pause()
+        await finished(pilot)
         assert sent(app) == [cmd.Command(cmd.EDIT, (cmd.Skip((live_runs.RUNNING.id,)),))]
 
 

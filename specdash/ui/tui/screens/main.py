@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from textual import work
 from textual.binding import Binding, BindingType
 
 from specdash.core import commands as cmd
@@ -21,6 +20,7 @@ from specdash.ui.tui.panes.layout import PANES, MainBody, ViewChoice, is_over, m
 from specdash.ui.tui.panes.pane import PaintContext, short_range
 from specdash.ui.tui.panes.queue import details, queue_table, running
 from specdash.ui.tui.panes.text import grown
+from specdash.ui.tui.screen import dialog
 from specdash.ui.tui.screens.advice import AdviceWindow
 from specdash.ui.tui.table import Position
 from specdash.ui.tui.widgets.dialog import Question, StepWindow
@@ -169,7 +169,7 @@ class MainScreen(PageScreen):
         """Resume the run."""
         self._ask(cmd.Command(cmd.RESUME), "resumed")
 
-    def action_skip(self) -> None:
+    async def action_skip(self) -> None:
         """Skip the step under the cursor, after a question."""
         found = self._chosen()
         if found is not None and found.status != StepStatus.RUNNING and self._choice.position.follows:
@@ -177,7 +177,7 @@ class MainScreen(PageScreen):
             return
         if found is None or not self._is_legal(cmd.Skip((found.step.id,))):
             return
-        self._question(
+        await self._question(
             f"Skip {one_line(found.step.id, 160)}?",
             self._cost_of_skip(found),
             _edit(cmd.Skip((found.step.id,))),
@@ -194,7 +194,7 @@ class MainScreen(PageScreen):
         elif self._is_legal(cmd.Reopen((found.step.id,))):
             self._ask(_edit(cmd.Reopen((found.step.id,))), f"queued again: {found.step.id}")
 
-    def action_stop(self) -> None:
+    async def action_stop(self) -> None:
         """End the run once the server that runs now has no more steps, after a question."""
         view, outlook = self.feed.view, self.dashboard.outlook
         if view.stopping:
@@ -207,7 +207,9 @@ class MainScreen(PageScreen):
         if len(opened) > len(mine):
             costs.append(f"{_steps(len(opened) - len(mine))} of later loads {_are(len(opened) - len(mine))} left for "
                      f"specdash resume{self._time([each for each in opened if each in later])}.")  # fmt: skip
-        self._question("Stop after this load?", costs, cmd.Command(cmd.STOP_AFTER_LOAD), "stopping after this load")
+        await self._question(
+            "Stop after this load?", costs, cmd.Command(cmd.STOP_AFTER_LOAD), "stopping after this load"
+        )
 
     def action_details(self) -> None:
         """Show everything about the step under the cursor."""
@@ -268,7 +270,7 @@ class MainScreen(PageScreen):
             return False
         return True
 
-    @work(group="dialog")
+    @dialog
     async def _question(self, question: str, costs: Sequence[str], command: cmd.Command, done: str) -> None:
         if await self.app.push_screen_wait(Question(question, costs)):
             await self._send(command, done)

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
-from textual import work
 from textual.binding import Binding, BindingType
 
 from specdash.core import commands as cmd
@@ -24,6 +23,7 @@ from specdash.ui.tui.queue_editor import edit_actions
 from specdash.ui.tui.queue_editor.add_dialog import AddContext, AddDialog, Adding
 from specdash.ui.tui.queue_editor.staging import Staged, rebased, redo, stage, staged_on, undo
 from specdash.ui.tui.queue_editor.table import SIGNS, EditorBody, Rows, body, chosen_steps, in_words, rows
+from specdash.ui.tui.screen import dialog
 from specdash.ui.tui.table import Position
 from specdash.ui.tui.widgets.dialog import Question
 from specdash.ui.tui.widgets.form import Form, TextField, Values
@@ -175,7 +175,7 @@ class QueueScreen(ListScreen):
         elif shown.shape.column_at(x) == "on":
             self._stage(lambda: edit_actions.toggled(self.staged.steps, (step_id,)))
         elif twice:
-            self.action_edit()
+            self.run_worker(self.action_edit(), group="dialog")
         else:
             self._draw()
 
@@ -235,7 +235,7 @@ class QueueScreen(ListScreen):
             return
         self._change(redo)
 
-    @work(group="dialog")
+    @dialog
     async def action_remove(self) -> None:
         """Remove the chosen steps, after a question."""
         ids = self.chosen()
@@ -248,7 +248,7 @@ class QueueScreen(ListScreen):
 
     # -- dialogs -----------------------------------------------------------------------------------------------
 
-    @work(group="dialog")
+    @dialog
     async def action_edit(self) -> None:
         """Ask for other Ks or samples of the chosen steps."""
         ids, steps = self.chosen(), self.staged.steps
@@ -282,15 +282,15 @@ class QueueScreen(ListScreen):
         if values is not None and self._stage(lambda: edits_of(values)):
             self._mark(())
 
-    def action_add(self) -> None:
+    async def action_add(self) -> None:
         """Add steps at the end of the queue."""
-        self._open_add(clone=False)
+        await self._open_add(clone=False)
 
-    def action_clone(self) -> None:
+    async def action_clone(self) -> None:
         """Measure the step under the cursor once more, as it is or with changes."""
-        self._open_add(clone=True)
+        await self._open_add(clone=True)
 
-    @work(group="dialog")
+    @dialog
     async def _open_add(self, *, clone: bool) -> None:
         staged = self.staged
         like = staged.preview.steps.get(self._position.cursor or "")
@@ -347,7 +347,7 @@ class QueueScreen(ListScreen):
         self._staged, self._refused = staged_on(self.feed.view), None
         self._mark(())
 
-    def action_back(self) -> None:
+    async def action_back(self) -> None:
         """Close the filter, clear it or the marks, discard what is staged after a question, or go back."""
         if self.clear_filter():
             return
@@ -357,11 +357,11 @@ class QueueScreen(ListScreen):
             self._refused = None
             self._draw()
         elif self.staged.entries:
-            self._discard()
+            await self._discard()
         else:
             self.dashboard.action_show("main")
 
-    @work(group="dialog")
+    @dialog
     async def _discard(self) -> None:
         """Discard what is staged, after a question."""
         question = Question("Discard all staged edits?", ["The queue stays as it is."])
@@ -369,7 +369,7 @@ class QueueScreen(ListScreen):
             self._staged = staged_on(self.feed.view)
             self._draw()
 
-    @work(group="dialog")
+    @dialog
     async def action_save(self) -> None:
         """Write the queue as it would be to a profile of its own."""
         origin = self.feed.origin

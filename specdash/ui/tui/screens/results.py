@@ -9,7 +9,6 @@ from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar
 
-from textual import work
 from textual.binding import Binding, BindingType
 
 from specdash.analysis.figures import FiguresCache
@@ -24,6 +23,7 @@ from specdash.ui.tui.results.export import ExportDialog
 from specdash.ui.tui.results.heatmap import MEASURES, markdown_of
 from specdash.ui.tui.results.state import ResultsView, ViewName
 from specdash.ui.tui.results.table import NAMES, markdown_table
+from specdash.ui.tui.screen import dialog
 from specdash.ui.tui.screens.advice import AdviceWindow
 from specdash.ui.tui.widgets.list_screen import ListScreen
 
@@ -234,15 +234,15 @@ class ResultsScreen(ListScreen):
         else:
             self.dashboard.tell(origin.path if origin.is_local else f"{origin.path} on {origin.host}")
 
-    @work(group="dialog")
+    @dialog
     async def action_export(self) -> None:
         """Ask where to, and write."""
         if self._view.run is None:
             self.dashboard.tell("nothing is measured yet")
             return
         picture = self.app.export_screenshot(title="specdash")
-        dialog = ExportDialog(self._view, _folder_for(self.feed.origin), picture)
-        path = await self.app.push_screen_wait(dialog)
+        export = ExportDialog(self._view, _folder_for(self.feed.origin), picture)
+        path = await self.app.push_screen_wait(export)
         if path is not None:
             self.dashboard.tell(f"written: {one_line(str(path), 500)}")
 
