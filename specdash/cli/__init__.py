@@ -71,13 +71,15 @@ environment: NO_COLOR=1 turns colours off; SPECDASH_CONFIG names another setting
 
 
 def command_parser(name: str) -> argparse.ArgumentParser:
-    """A parser for one command, with its example; the command's module adds its arguments."""
+    """A parser for one command, with its example and the arguments that its module declares."""
     command = COMMANDS[name]
-    return argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog=f"specdash {name}",
         description=command.help[0].upper() + command.help[1:] + ".",
         epilog=f"example: {command.example}",
     )
+    importlib.import_module(f"specdash.cli.{command.module}").add_arguments(parser)
+    return parser
 
 
 def main_parser() -> argparse.ArgumentParser:

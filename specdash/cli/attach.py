@@ -19,7 +19,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(name: str, arguments: list[str]) -> Exit:
     """Shows a run that goes on, or replays one that has ended."""
     parser = command_parser(name)
-    add_arguments(parser)
     options = parser.parse_args(arguments)
     if options.ssh is not None and not options.ssh.strip():
         parser.error("--ssh needs the name of a host")

@@ -22,7 +22,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(name: str, arguments: list[str]) -> Exit:
     """Prints the problems of a profile; 2 when it cannot run anywhere, 3 when something is missing here."""
     parser = command_parser(name)
-    add_arguments(parser)
     options = parser.parse_args(arguments)
     found = check_profile(Path(options.profile))
     if found.profile is not None:

@@ -42,7 +42,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(name: str, arguments: list[str]) -> Exit:
     """Prints B over A for what both measured; REGRESSION where an arm of B is slower than agreed, or broken."""
     parser = command_parser(name)
-    add_arguments(parser)
     options = parser.parse_args(arguments)
     from specdash.analysis.compare import compare_results
     from specdash.report.importers.saved import unusable

@@ -8,7 +8,7 @@ from __future__ import annotations
 import argparse
 import importlib
 import os
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import argcomplete
 from argcomplete.completers import FilesCompleter
@@ -28,7 +28,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(name: str, arguments: list[str]) -> Exit:
     """Print the lines that a shell's start-up file evaluates."""
     parser = command_parser(name)
-    add_arguments(parser)
     options = parser.parse_args(arguments)
     print(shellcode(["specdash"], shell=options.shell))
     return Exit.OK
@@ -45,7 +44,7 @@ def parser_for(words: list[str]) -> argparse.ArgumentParser:
     parser = main_parser()
     if command is None:
         (profile,) = (action for action in parser._actions if action.dest == "profile")
-        profile.completer = _commands_and_profiles  # type: ignore[attr-defined]
+        _complete(profile, _commands_and_profiles)
         return parser
     parser = argparse.ArgumentParser(prog="specdash")
     commands = parser.add_subparsers()
@@ -54,12 +53,17 @@ def parser_for(words: list[str]) -> argparse.ArgumentParser:
     module.add_arguments(inner)
     for action in inner._actions:
         if action.metavar in ("RUN", "A", "B"):
-            action.completer = run_names  # type: ignore[attr-defined]
+            _complete(action, run_names)
         elif action.metavar == "PROFILE":
-            action.completer = FilesCompleter(("toml",))  # type: ignore[attr-defined]
+            _complete(action, FilesCompleter(("toml",)))
         elif action.dest in ("example", "format"):
-            action.completer = _examples if action.dest == "example" else _formats  # type: ignore[attr-defined]
+            _complete(action, _examples if action.dest == "example" else _formats)
     return parser
+
+
+def _complete(action: argparse.Action, completer: Callable[..., Iterable[str]]) -> None:
+    """Let a completer tell the values of an argument, in the way that argcomplete finds it."""
+    action.completer = completer  # type: ignore[attr-defined]  # argparse knows nothing of it
 
 
 def _examples(prefix: str, **_: object) -> Iterable[str]:

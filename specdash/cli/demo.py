@@ -29,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(name: str, arguments: list[str]) -> Exit:
     """Writes the models and a profile into a cache folder, and runs the profile."""
     parser = command_parser(name)
-    add_arguments(parser)
     options = parser.parse_args(arguments)
     import tomli_w
     from platformdirs import user_cache_path

@@ -44,7 +44,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(name: str, arguments: list[str]) -> Exit:
     """Prints one line for each thing examined; 3 when no engine can be used, or one that was named cannot."""
     parser = command_parser(name)
-    add_arguments(parser)
     options = parser.parse_args(arguments)
     servers = [finding for program in _programs(options.program) for finding in _engine(program, not options.no_probe)]
     if not servers:

@@ -32,7 +32,6 @@ def main(name: str, arguments: list[str]) -> Exit:
     only listed.
     """
     parser = command_parser(name)
-    add_arguments(parser)
     options = parser.parse_args(arguments)
     from specdash.config.discover import families, find_models
 

@@ -37,7 +37,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(name: str, arguments: list[str]) -> Exit:
     """Writes a profile to stdout or to a new file; warns of a draft that cannot serve the target."""
     parser = command_parser(name)
-    add_arguments(parser)
     options = parser.parse_args(arguments)
     output = Path(options.output) if options.output else None
     if options.example is not None:

@@ -34,7 +34,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(name: str, arguments: list[str]) -> Exit:
     """Prints loads, steps and forecasts of a profile, also of one whose models are elsewhere."""
     parser = command_parser(name)
-    add_arguments(parser)
     options = parser.parse_args(arguments)
     found = check_profile(Path(options.profile))
     if found.profile is None or found.problems:

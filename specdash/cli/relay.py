@@ -29,7 +29,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(name: str, arguments: list[str]) -> Exit:
     """Connects stdin and stdout with a run, until either end closes."""
     parser = command_parser(name)
-    add_arguments(parser)
     options = parser.parse_args(arguments)
     from specdash.cli.running import chosen_run
 

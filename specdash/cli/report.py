@@ -40,7 +40,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(name: str, arguments: list[str]) -> Exit:
     """Writes the wanted formats: one to stdout, several into the run's folder, or here where it is a file."""
     parser = command_parser(name)
-    add_arguments(parser)
     options = parser.parse_args(arguments)
     from specdash.report.results import named_result
     from specdash.store.runs import known_results_dirs

@@ -45,7 +45,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(name: str, arguments: list[str]) -> Exit:
     """`specdash resume RUN`: in the dashboard over an engine process of its own, or narrated in this process."""
     parser = command_parser(name)
-    add_arguments(parser)
     options = parser.parse_args(arguments)
     from specdash.cli.running import interrupted_run
 

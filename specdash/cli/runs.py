@@ -23,7 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(name: str, arguments: list[str]) -> Exit:
     """Prints one row for each run, newest last."""
     parser = command_parser(name)
-    add_arguments(parser)
     options = parser.parse_args(arguments)
     for each in options.dirs:
         if not os.path.isdir(each):

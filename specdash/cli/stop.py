@@ -21,7 +21,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def main(name: str, arguments: list[str]) -> Exit:
     """Asks the engine process of a run to stop, and waits until it has. Servers that lost their engine end too."""
     parser = command_parser(name)
-    add_arguments(parser)
     options = parser.parse_args(arguments)
     from specdash.cli.running import all_runs, chosen_run, end_and_report_orphans
     from specdash.runtime.locks import run_owner, wait_ended

@@ -15,7 +15,7 @@ import gguf
 import numpy as np
 import pytest
 
-from specdash.config import gguf_header as gguf_types
+from specdash.config import gguf_header
 from specdash.config.gguf import read_model
 from specdash.engines.demo import TINY, write_moe, write_pair
 from specdash.errors import EngineError
@@ -429,10 +429,10 @@ def test_the_reader_agrees_with_the_package_gguf(tmp_path: Path) -> None:
 
 def test_the_tables_agree_with_the_package_gguf() -> None:
     sizes = {int(kind): (kind.name, *gguf.GGML_QUANT_SIZES[kind]) for kind in gguf.GGMLQuantizationType}
-    assert sizes.items() <= gguf_types.TENSOR_TYPES.items()
+    assert sizes.items() <= gguf_header.TENSOR_TYPES.items()
     labels = {int(kind): kind.name.removeprefix("MOSTLY_").removeprefix("ALL_") for kind in gguf.LlamaFileType}
     del labels[int(gguf.LlamaFileType.GUESSED)]
-    assert labels.items() <= gguf_types.FILE_TYPES.items()
+    assert labels.items() <= gguf_header.FILE_TYPES.items()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from specdash.core import commands as cmd
 from specdash.core import queue as edits
 from specdash.core.status import StepStatus
 from specdash.core.step_state import StepState
-from specdash.core.text import one_line
+from specdash.core.text import one_line, plural
 from specdash.ui.tui.keys import movement
 from specdash.ui.tui.lines import Line
 from specdash.ui.tui.panes.figures import PaneFigures
@@ -203,10 +203,11 @@ class MainScreen(PageScreen):
         later = {step.id for load in outlook.loads for step in load.steps} if outlook is not None else set()
         opened = [step_id for step_id, found in view.steps.items() if not found.is_done]
         mine = [step_id for step_id in opened if step_id not in later]
-        costs = [f"{_steps(len(mine))} of the server that runs now {_are(len(mine))} still measured{self._time(mine)}."]
-        if len(opened) > len(mine):
-            costs.append(f"{_steps(len(opened) - len(mine))} of later loads {_are(len(opened) - len(mine))} left for "
-                     f"specdash resume{self._time([each for each in opened if each in later])}.")  # fmt: skip
+        time = self._time(mine)
+        costs = [f"{plural(len(mine), 'step')} of the server that runs now {_are(len(mine))} still measured{time}."]
+        if rest := len(opened) - len(mine):
+            time = self._time([each for each in opened if each in later])
+            costs.append(f"{plural(rest, 'step')} of later loads {_are(rest)} left for specdash resume{time}.")
         await self._question(
             "Stop after this load?", costs, cmd.Command(cmd.STOP_AFTER_LOAD), "stopping after this load"
         )
@@ -289,10 +290,6 @@ class MainScreen(PageScreen):
 
 def _edit(edit: cmd.Edit) -> cmd.Command:
     return cmd.Command(cmd.EDIT, (edit,))
-
-
-def _steps(count: int) -> str:
-    return "1 step" if count == 1 else f"{count} steps"
 
 
 def _are(count: int) -> str:
