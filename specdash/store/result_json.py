@@ -67,7 +67,7 @@ _AS_THEY_ARE = frozenset({str, int, bool, type(None)})
 
 def to_document(result: Result) -> Json:
     """The result as JSON has it; every field is there, null where unknown."""
-    document: Json = _encoded(result)
+    document: Json = encoded(result)
     kind = KINDS.get(result.engine.kind or "")
     not_set = [] if kind is None else [name for name in PARAMS if not kind.sets(AXES[name])]
     for row in (*document["measurements"], *document["unfinished"]):
@@ -130,8 +130,8 @@ def _made(values: Any, name: str, place: str, wrong: list[str]) -> Step | LoadKe
 # What is written.
 
 
-def _encoded(value: Any) -> Any:
-    """A value as JSON has it: lists for tuples, tables for dataclasses, null for NaN and infinity."""
+def encoded(value: Any) -> Any:
+    """A value of a result, a row for one, as JSON has it: null for NaN and infinity."""
     kind = type(value)
     if kind in _AS_THEY_ARE:
         return value
@@ -140,16 +140,16 @@ def _encoded(value: Any) -> Any:
     if kind in _ROWS:
         return _ROWS[kind](value)
     if kind is tuple or kind is list:
-        return [_encoded(each) for each in value]
+        return [encoded(each) for each in value]
     if is_dataclass(value):
         return _fields(value)
     if isinstance(value, Mapping):
-        return {str(name): _encoded(each) for name, each in value.items()}
+        return {str(name): encoded(each) for name, each in value.items()}
     return str(value) if isinstance(value, str) else value
 
 
 def _fields(row: Any, *without: str) -> Json:
-    return {name: _encoded(getattr(row, name)) for name in row.__dataclass_fields__ if name not in without}
+    return {name: encoded(getattr(row, name)) for name in row.__dataclass_fields__ if name not in without}
 
 
 def _measurement(row: Measurement) -> Json:
@@ -192,7 +192,7 @@ def _pairs(row: TargetPairs) -> Json:
 
 
 def _settings(row: ResultSettings) -> Json:
-    return {**_fields(row, "others"), **_encoded(row.others)}
+    return {**_fields(row, "others"), **encoded(row.others)}
 
 
 _ROWS: Mapping[type, Callable[[Any], Json]] = {

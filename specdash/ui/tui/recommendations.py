@@ -91,9 +91,8 @@ def work_out(view: RunState, figures: FiguresCache | None = None) -> Recommendat
 
 def recommendations_of(result: Result, view: RunState) -> Recommendations:
     """Return the recommendations in the result of a state."""
-    from specdash.store.result_json import to_document
+    from specdash.store.result_json import encoded
 
-    document = to_document(result)
     steps: dict[_GroupKey, list[StepState]] = {}
     for found in view.steps.values():
         steps.setdefault(_key(found.step), []).append(found)
@@ -101,7 +100,7 @@ def recommendations_of(result: Result, view: RunState) -> Recommendations:
     for choice in result.recommendations:
         choices.setdefault(_key(choice.baseline), []).append(choice)
     curves: dict[CurveKey, list[Json]] = {}
-    for each in document.get("curves") or ():
+    for each in encoded(result.curves):
         of = (*_key(each), drafter_label(each), each["category"])
         curves.setdefault(of, []).append(each)
     return Recommendations(
@@ -112,7 +111,7 @@ def recommendations_of(result: Result, view: RunState) -> Recommendations:
             for key, mine in steps.items()
         ),
         measurements={
-            each["step"]: {name: each.get(name) for name in _KEPT} for each in document.get("measurements") or ()
+            str(each.name): {name: encoded(getattr(each, name)) for name in _KEPT} for each in result.measurements
         },
         curves={of: tuple(sorted(rows, key=lambda each: each["k"])) for of, rows in curves.items()},
     )
